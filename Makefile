@@ -1,0 +1,63 @@
+# Everything that a fresh machine needs is set up by the targets themselves: Python ≥ 3.11, make and a package index.
+PYTHON ?= python3
+# A checkout that cannot be written keeps its environment and state in the user's cache folder.
+HOME_OF_STATE := $(shell if test -w .; then echo .; else echo "$${XDG_CACHE_HOME:-$$HOME/.cache}/entrepot"; fi)
+VENV ?= $(HOME_OF_STATE)/.venv
+STATE ?= $(HOME_OF_STATE)/.entrepot
+BIN := $(VENV)/bin
+export PYTHONDONTWRITEBYTECODE := $(if $(filter .,$(HOME_OF_STATE)),,1)
+
+.PHONY: help demo dev test test-slow check format lock benchmark clean
+
+help: ## Show what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+demo: $(VENV)/.demo ## Run the flights pipeline end to end: raw files to a dashboard
+	@$(BIN)/entrepot demo --state "$(STATE)"
+
+dev: $(VENV)/.demo ## Temporal server, Web UI and worker in one, until Ctrl-C
+	@$(BIN)/entrepot dev --state "$(STATE)"
+
+test: check $(VENV)/.dev ## Everything: style, types, layers, and all tests
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
+
+check: $(VENV)/.dev ## Style, strict types, one-way imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## Write the code in the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: $(VENV)/.uv ## Pin every dependency anew, with hashes
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --custom-compile-command "make lock" --extra server --extra examples pyproject.toml -o requirements/demo.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --custom-compile-command "make lock" --extra server --extra examples --group dev -c requirements/demo.txt \
+	  pyproject.toml -o requirements/dev.txt
+
+benchmark: $(VENV)/.dev ## Print every table of ratios against peers (installs the peers; takes a while)
+	$(BIN)/python -m benchmarks
+
+clean: ## Remove the environment and all state
+	rm -rf "$(VENV)" "$(STATE)"
+
+$(VENV)/.uv: requirements/uv.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Entrepot needs Python 3.11 or newer; set PYTHON=...") if sys.version_info < (3, 11) else None'
+	@test -x $(BIN)/python || $(PYTHON) -m venv "$(VENV)"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.uv requirements/demo.txt pyproject.toml
+	@echo "Setting up $(VENV) ..."
+	@$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements/demo.txt
+	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.uv requirements/dev.txt pyproject.toml
+	@echo "Setting up $(VENV) ..."
+	@$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
+	@touch $@ $(VENV)/.demo

@@ -1,0 +1,1 @@
+"""Everything with a side effect. Every activity can be repeated without harm."""

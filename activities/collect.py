@@ -1,0 +1,153 @@
+"""Garbage collection, and the listing of versions: what stands in the warehouse and the lake, and why it stays."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from typing import Any
+
+from pydantic import BaseModel
+from temporalio import activity
+
+from activities import catalog, lake, names
+from activities.messages import CollectInput, Context, Target
+from activities.tenant import Tenants
+from activities.work import Work, do
+from backends import Name, Session
+
+
+class Collected(BaseModel):
+    """What a collection removed, or would remove."""
+
+    removed: list[str]
+    kept: int
+    rows: int
+    dry_run: bool
+
+
+class VersionRow(BaseModel):
+    """One version, for people."""
+
+    name: str
+    kind: str
+    version: str
+    rows: int | None
+    bytes: int | None
+    seconds: float | None
+    made_at: str
+    run: str
+    environments: list[str]
+    """The environments that point at it."""
+    note: str = ""
+
+
+class CollectActivities:
+    """The activities `collect` and `versions`."""
+
+    def __init__(self, tenants: Tenants) -> None:
+        self._tenants = tenants
+
+    @activity.defn(name=names.COLLECT)
+    async def collect(self, asked: CollectInput) -> Collected:
+        """Removes versions that nothing points at and nobody made lately."""
+        tenant = self._tenants.get(asked.tenant)
+        tenant.settings(asked.pipeline)
+
+        def remove(work: Work) -> Collected:
+            with work.session() as session:
+                catalog.ensure(session)
+                return _collect(work, session, asked)
+
+        return await do(remove, tenant, _context(asked.tenant, asked.pipeline), names.COLLECT)
+
+    @activity.defn(name=names.VERSIONS)
+    async def versions(self, asked: Target) -> list[VersionRow]:
+        """Every version of a pipeline, the newest first, and which environments point at it."""
+        tenant = self._tenants.get(asked.tenant)
+        tenant.settings(asked.pipeline)
+
+        def read(work: Work) -> list[VersionRow]:
+            with work.session() as session:
+                catalog.ensure(session)
+                return _versions(session, asked.pipeline)
+
+        return await do(read, tenant, _context(asked.tenant, asked.pipeline), names.VERSIONS)
+
+
+def _context(tenant: str, pipeline: str) -> Context:
+    return Context(tenant=tenant, pipeline=pipeline, run=activity.info().workflow_run_id or "")
+
+
+def _collect(work: Work, session: Session, asked: CollectInput) -> Collected:
+    every = catalog.rows(session, "versions", asked.pipeline)
+    kept = _reachable(session, asked, every)
+    border = catalog.now() - datetime.timedelta(days=asked.keep_days)
+    unneeded = [r for r in every if (r["name"], r["version"]) not in kept and r["made_at"] < border]
+    if not asked.dry_run:
+        for row in unneeded:
+            # The catalog forgets first: a version without a row is made anew, a row without a table would be trusted.
+            with session.transaction():
+                catalog.delete(session, "versions", asked.pipeline, [(row["name"], row["version"])])
+                if row["physical_table"]:
+                    session.drop_table(Name(row["physical_schema"], row["physical_table"]))
+            _remove_files(work, asked.pipeline, row)
+    removed = [f"{row['name']}@{row['version']}" for row in unneeded]
+    rows = sum(row["row_count"] or 0 for row in unneeded)
+    return Collected(removed=removed, kept=len(every) - len(unneeded), rows=rows, dry_run=asked.dry_run)
+
+
+def _reachable(session: Session, asked: CollectInput, every: list[dict[str, Any]]) -> set[tuple[str, str]]:
+    """What environments point at or could be rolled back to, the newest loads, and what kept models were made of."""
+    kept: set[tuple[str, str]] = set()
+    seen: dict[str, int] = {}
+    for publish in catalog.publishes(session, asked.pipeline):  # newest first within each environment
+        seen[publish["environment"]] = seen.get(publish["environment"], 0) + 1
+        if seen[publish["environment"]] <= asked.keep_publishes:
+            kept |= set(publish["pointers"].items())
+    newest: dict[str, dict[str, Any]] = {}
+    for load in catalog.rows(session, "loads", asked.pipeline):
+        if load["step"] not in newest or load["loaded_at"] > newest[load["step"]]["loaded_at"]:
+            newest[load["step"]] = load
+    for load in newest.values():
+        kept |= set(json.loads(load["tables"]).items())
+    for row in every:
+        if row["kind"] == "train" and (row["name"], row["version"]) in kept:
+            kept |= set(json.loads(row["inputs"]).items())
+    return kept
+
+
+def _remove_files(work: Work, pipeline: str, row: dict[str, Any]) -> None:
+    if row["kind"] == "ingest":
+        lake.remove(work.tenant.lake_path("raw", pipeline, row["name"], row["version"]))
+    elif row["kind"] == "train":
+        lake.remove(work.tenant.lake_path("models", pipeline, row["name"], f"{row['version']}.skops"))
+    elif row["kind"] == "publish":
+        lake.remove(work.tenant.lake_path("artifacts", pipeline, row["name"], row["version"]))
+
+
+def _versions(session: Session, pipeline: str) -> list[VersionRow]:
+    pointers: dict[str, dict[str, str]] = {}
+    for publish in catalog.publishes(session, pipeline):
+        pointers.setdefault(publish["environment"], publish["pointers"])
+    rows = sorted(catalog.rows(session, "versions", pipeline), key=lambda r: r["made_at"], reverse=True)
+    return [
+        VersionRow(
+            name=row["name"],
+            kind=row["kind"],
+            version=row["version"],
+            rows=row["row_count"],
+            bytes=row["byte_count"],
+            seconds=row["seconds"],
+            made_at=row["made_at"].isoformat(timespec="seconds"),
+            run=row["run"],
+            environments=sorted(e for e, p in pointers.items() if p.get(row["name"]) == row["version"]),
+            note=_note(json.loads(row["details"] or "{}")),
+        )
+        for row in rows
+    ]
+
+
+def _note(details: dict[str, Any]) -> str:
+    if "scores" in details:
+        return ", ".join(f"{name} {value:.3f}" for name, value in details["scores"].items())
+    return str(details.get("scoring", {}).get("said") or details.get("path") or "")

@@ -1,0 +1,67 @@
+"""The lake: a tenant's file store, on any fsspec URL. Raw loads, models and pages; every file is written once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import fsspec
+
+
+def put(local: str, target: str) -> None:
+    """Copies a local file to its place in the lake: whole, or not at all."""
+    filesystem, path = fsspec.core.url_to_fs(target)
+    filesystem.makedirs(os.path.dirname(path), exist_ok=True)
+    part = f"{path}.part-{os.getpid()}-{hashlib.sha256(local.encode()).hexdigest()[:8]}"
+    filesystem.put_file(local, part)
+    filesystem.mv(part, path)
+
+
+def write(data: bytes, target: str) -> None:
+    """Writes a small file: whole, or not at all."""
+    filesystem, path = fsspec.core.url_to_fs(target)
+    filesystem.makedirs(os.path.dirname(path), exist_ok=True)
+    part = f"{path}.part-{os.getpid()}-{hashlib.sha256(data).hexdigest()[:8]}"
+    with filesystem.open(part, "wb") as file:
+        file.write(data)
+    filesystem.mv(part, path)
+
+
+def read(target: str) -> bytes:
+    """A small file's content."""
+    filesystem, path = fsspec.core.url_to_fs(target)
+    with filesystem.open(path, "rb") as file:
+        return bytes(file.read())
+
+
+def exists(target: str) -> bool:
+    """Whether there is such a file or folder."""
+    filesystem, path = fsspec.core.url_to_fs(target)
+    return bool(filesystem.exists(path))
+
+
+def size(target: str) -> int:
+    """A file's size in bytes."""
+    filesystem, path = fsspec.core.url_to_fs(target)
+    return int(filesystem.size(path))
+
+
+def remove(target: str) -> None:
+    """Removes a file or folder, if it is there."""
+    filesystem, path = fsspec.core.url_to_fs(target)
+    if filesystem.exists(path):
+        filesystem.rm(path, recursive=True)
+
+
+@contextmanager
+def local_copy(target: str, folder: str) -> Iterator[str]:
+    """A local path of a file in the lake: itself where the lake is local, else a copy in `folder`."""
+    filesystem, path = fsspec.core.url_to_fs(target)
+    if "file" in ((filesystem.protocol,) if isinstance(filesystem.protocol, str) else filesystem.protocol):
+        yield path
+    else:
+        copy = os.path.join(folder, hashlib.sha256(target.encode()).hexdigest() + os.path.splitext(path)[1])
+        filesystem.get_file(path, copy)
+        yield copy

@@ -1,0 +1,204 @@
+"""What workflows, activities and the command line say to each other. References and counts only, never data.
+
+Light on purpose: workflows import it inside Temporal's sandbox.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from entrepot.errors import BadInput, listed, unknown
+from entrepot.plan import Plan, PlannedStep
+from entrepot.step import Kind
+from entrepot.version import DEFAULT_ENVIRONMENT
+
+__all__ = ["Plan", "PlannedStep"]
+
+
+class Message(BaseModel):
+    """Immutable, and closed: an unknown field is an error, not a surprise."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Target(Message):
+    """What every workflow needs to know: whose pipeline, and where it is published."""
+
+    tenant: str = Field(min_length=1)
+    pipeline: str = Field(min_length=1)
+    environment: str = DEFAULT_ENVIRONMENT
+
+
+class RunInput(Target):
+    """The input of `Pipeline`, `Ingest`, `Transform`, `Train` and `Publish`."""
+
+    select: str | None = None
+    """Which steps: `departures+`, `tag:hourly`; see `entrepot.select`. Default: all."""
+    parameters: dict[str, Any] = {}
+    """Values of the pipeline's parameters for this run."""
+    dry_run: bool = False
+    """Plan only: nothing is read from sources, written or moved."""
+
+
+class RollbackInput(Target):
+    """The input of `Rollback`."""
+
+    to: str | None = None
+    """The run (or the first characters of its id) whose publish is to be restored. Default: the one before."""
+
+
+class CollectInput(Message):
+    """The input of `Collect`."""
+
+    tenant: str = Field(min_length=1)
+    pipeline: str = Field(min_length=1)
+    keep_days: float = Field(default=7, ge=0)
+    """Versions made within these days stay, whether or not anything points at them."""
+    keep_publishes: int = Field(default=3, ge=1)
+    """What each environment pointed at in its last publishes stays, so that it can be rolled back."""
+    dry_run: bool = False
+
+
+class Context(Target):
+    """What every activity of a run is told."""
+
+    run: str
+    started_at: str = ""
+    """UTC, without zone."""
+    parameters: dict[str, Any] = {}
+
+
+class Prepared(Message):
+    """A run's input, after it was held against what the worker knows."""
+
+    backend: str
+    parallel: int
+    weight: float
+    selected: tuple[str, ...]
+    kinds: dict[str, Kind]
+    ingests: tuple[str, ...]
+
+
+class StepRef(Message):
+    """One step of a run. `versions` has the version of each output, and of each table and model that it reads."""
+
+    context: Context
+    step: str
+    versions: dict[str, str] = {}
+
+
+class TableLoad(Message):
+    """One raw table in the lake."""
+
+    version: str
+    rows: int
+    bytes: int
+    files: tuple[str, ...]
+
+
+class Load(Message):
+    """What an extract brought. Empty `tables` with `unchanged`: the source has what the last load had."""
+
+    step: str
+    tables: dict[str, TableLoad] = {}
+    known: dict[str, str] = {}
+    """The versions of tables that are in the warehouse already."""
+    fingerprint: str | None = None
+    state: str | None = None
+    """The lake's file with what the source remembers: dlt's state and schema."""
+    unchanged: bool = False
+    why: str = ""
+
+
+class LoadRequest(Message):
+    context: Context
+    load: Load
+
+
+class PlanRequest(Message):
+    context: Context
+    selected: tuple[str, ...]
+    raw: dict[str, str] = {}
+    ingested: dict[str, str] | None = None
+
+
+class Batch(Message):
+    """Transforms and checks for one activity: one, or several small ones."""
+
+    context: Context
+    steps: tuple[str, ...]
+    versions: dict[str, str]
+    """The versions of these steps and of everything that they read."""
+
+
+class StepResult(Message):
+    """How a step ended."""
+
+    name: str
+    rows: int | None = None
+    bytes: int | None = None
+    seconds: float = 0.0
+    note: str = ""
+    """A sentence for people: scores, violations, how rows were scored, where a page is."""
+    warned: bool = False
+    details: dict[str, Any] = {}
+
+
+class Commit(Message):
+    """What a run publishes: all of it, or nothing."""
+
+    context: Context
+    sequence: int
+    moves: dict[str, str]
+    removes: tuple[str, ...] = ()
+    results: dict[str, Any] = {}
+
+
+class Committed(Message):
+    """What a publish did."""
+
+    moved: tuple[str, ...]
+    sequence: int
+    links: dict[str, str] = {}
+
+
+class RunFailed(Message):
+    """What the catalog keeps of a run that failed."""
+
+    context: Context
+    error: str
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def parse(message: type[M], value: Any, workflow: str) -> M:
+    """A workflow's input, from whatever JSON it was started with.
+
+    Raises:
+        BadInput: with every problem, each a sentence that names the field and what is known.
+    """
+    fields = [name for name in message.model_fields]
+    if isinstance(value, message):
+        return value
+    if not isinstance(value, dict):
+        what = "nothing" if value is None else f"{type(value).__name__} {value!r}"
+        raise BadInput(f"{workflow} takes one JSON object with {listed(fields)}, and got {what}")
+    try:
+        return message.model_validate(value, strict=True)
+    except ValidationError as error:
+        problems = [_sentence(dict(e), fields) for e in error.errors(include_url=False)]
+        raise BadInput(f"{workflow}: " + "; ".join(problems)) from None
+
+
+def _sentence(error: dict[str, Any], fields: list[str]) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return unknown("field", where, fields)
+    if error["type"] == "missing":
+        return f"the field {where!r} is missing"
+    said = re.sub(r"^Input should be", "it should be", error["msg"])
+    return f"the field {where!r} is wrong: {said}, and is {error['input']!r}"

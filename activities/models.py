@@ -1,0 +1,57 @@
+"""Fitted models in the lake: written with skops, found again by hash, loaded once in a worker."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from functools import lru_cache
+from typing import Any
+
+import ibis.expr.datatypes as dt
+
+from activities import lake
+from activities.catalog import Version
+from entrepot.errors import Unavailable
+from entrepot.model import Model
+
+
+def model_of(version: Version) -> Model:
+    """The model as an expression sees it."""
+    details = version.details
+    return Model(version.name, tuple(details["features"]), dt.dtype(details["dtype"]), details["classifier"])
+
+
+def save(estimator: Any, target: str) -> dict[str, Any]:
+    """Writes a fitted estimator; returns where it is, its size and its SHA-256."""
+    import skops.io
+
+    with tempfile.NamedTemporaryFile(suffix=".skops") as file:
+        skops.io.dump(estimator, file.name)
+        data = file.read()
+        lake.put(file.name, target)
+    return {"path": target, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def load(version: Version) -> Any:
+    """The fitted estimator of a version.
+
+    skops refuses types that it does not know, since a file may come from anywhere. This one is ours: it is trusted
+    if its SHA-256 is the one that the catalog recorded when it was written.
+
+    Raises:
+        Unavailable: if the file is missing or another one.
+    """
+    return _load(version.details["path"], version.details["sha256"], version.name)
+
+
+@lru_cache(maxsize=16)
+def _load(path: str, sha256: str, name: str) -> Any:
+    import skops.io
+
+    try:
+        data = lake.read(path)
+    except FileNotFoundError:
+        raise Unavailable(f"the file of model {name!r} is missing from the lake: {path}") from None
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise Unavailable(f"the file of model {name!r} is not the one that was written, so it is not loaded: {path}")
+    return skops.io.loads(data, trusted=skops.io.get_untrusted_types(data=data))

@@ -1,0 +1,108 @@
+"""Before anything runs: what was asked for held against what is known, and the plan."""
+
+from __future__ import annotations
+
+from temporalio import activity
+
+from activities import catalog, names
+from activities.messages import Context, Plan, PlanRequest, Prepared, RunInput
+from activities.tenant import Tenants
+from activities.work import Work, as_failure, do
+from backends import Session
+from entrepot.expression import schema_from
+from entrepot.graph import Graph
+from entrepot.plan import address, decide
+from entrepot.resolve import resolve
+from entrepot.select import select
+from entrepot.step import IngestStep
+from entrepot.version import version_schema
+
+
+class PlanActivities:
+    """The activities `prepare` and `plan`."""
+
+    def __init__(self, tenants: Tenants) -> None:
+        self._tenants = tenants
+
+    @activity.defn(name=names.PREPARE)
+    async def prepare(self, asked: RunInput) -> Prepared:
+        """Checks every name in a run's input, and makes the schemas and the catalog where they are missing."""
+        try:
+            tenant = self._tenants.get(asked.tenant)
+            tenant.check_environment(asked.environment)
+            pipeline = self._tenants.pipeline(asked.tenant, asked.pipeline)
+            self._tenants.parameters(asked.tenant, pipeline, asked.parameters)
+            graph = pipeline.graph
+            selected = select(graph, asked.select) if asked.select else frozenset(graph.steps)
+            prepared = Prepared(
+                backend=tenant.backend.name,
+                parallel=tenant.parallel,
+                weight=tenant.weight,
+                selected=tuple(n for n in graph.steps if n in selected),
+                ingests=tuple(n for n, s in graph.steps.items() if n in selected and isinstance(s, IngestStep)),
+                kinds={n: s.kind for n, s in graph.steps.items() if n in selected},
+            )
+        except Exception as error:
+            raise as_failure(error, f"cannot run {asked.pipeline!r} for tenant {asked.tenant!r}") from error
+        context = Context(tenant=asked.tenant, pipeline=asked.pipeline, environment=asked.environment, run="")
+        schema = version_schema(tenant.settings(asked.pipeline).schema)
+
+        def create(work: Work) -> None:
+            with work.session() as session:
+                catalog.ensure(session)
+                session.create_schema(schema)
+
+        await do(create, tenant, context, names.PREPARE)
+        return prepared
+
+    @activity.defn(name=names.PLAN)
+    async def plan(self, request: PlanRequest) -> Plan:
+        """The plan of a run, from the code as it is and one read of the catalog. Changes nothing."""
+        context = request.context
+        tenant = self._tenants.get(context.tenant)
+
+        def make(work: Work) -> Plan:
+            pipeline = self._tenants.pipeline(context.tenant, context.pipeline)
+            parameters = self._tenants.parameters(context.tenant, pipeline, context.parameters)
+            with work.session() as session:
+                return _make_plan(session, pipeline.graph, parameters, request)
+
+        return await do(make, tenant, context, names.PLAN)
+
+
+def _make_plan(session: Session, graph: Graph, parameters: dict[str, object], request: PlanRequest) -> Plan:
+    name, environment = request.context.pipeline, request.context.environment
+    selected = frozenset(request.selected)
+    published = catalog.published(session, name, environment)
+    raw = _raw_versions(session, graph, request, published)
+    loaded = catalog.versions(session, name, raw)
+    schemas = {table: schema_from(version.columns) for table, version in loaded.items()}
+    resolved = resolve(graph, schemas, parameters)
+    versions = address(graph, resolved.identities, raw, selected, published.pointers)
+    known = catalog.known(session, name, {*versions.values(), *published.pointers.values()})
+    return decide(
+        graph,
+        resolved.identities,
+        versions,
+        selected,
+        published.pointers,
+        known,
+        environment=environment,
+        sequence=published.sequence,
+        ingested=request.ingested,
+    )
+
+
+def _raw_versions(
+    session: Session, graph: Graph, request: PlanRequest, published: catalog.Published
+) -> dict[str, str]:
+    """The raw tables' versions: those just loaded; before the ingest, those of the newest load; else as published."""
+    raw: dict[str, str] = {}
+    for step in graph.steps.values():
+        if not isinstance(step, IngestStep):
+            continue
+        raw |= {table: published.pointers[table] for table in step.tables if table in published.pointers}
+        if step.name in request.selected and request.ingested is None:
+            last = catalog.last_load(session, graph.name, step.name)
+            raw |= last["tables"] if last else {}
+    return raw | request.raw

@@ -1,0 +1,308 @@
+"""Publish: artifacts are made first; then every pointer of the run moves together, or none does."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from typing import Any
+
+import pyarrow.csv
+import pyarrow.parquet
+from temporalio import activity
+
+from activities import catalog, lake, models, names
+from activities.catalog import Version
+from activities.dashboard import render
+from activities.messages import Commit, Committed, Context, RollbackInput, RunFailed, StepRef, StepResult
+from activities.tenant import Tenants
+from activities.work import Work, do
+from backends import Name, Session
+from backends.base import count
+from entrepot.errors import BadInput, EntrepotError, StepFailed, listed
+from entrepot.outputs import Copy, Dashboard, Export
+from entrepot.resolve import publish_identity
+from entrepot.step import PublishStep
+from entrepot.version import environment_schema, version_of, version_schema, version_table
+
+
+class PublishActivities:
+    """The activities `publish`, `commit`, `rollback` and `record_failure`."""
+
+    def __init__(self, tenants: Tenants) -> None:
+        self._tenants = tenants
+
+    @activity.defn(name=names.PUBLISH)
+    async def publish(self, ref: StepRef) -> StepResult:
+        """Makes what one publish step returns, as a version that nobody sees yet."""
+        tenant = self._tenants.get(ref.context.tenant)
+        pipeline = self._tenants.pipeline(ref.context.tenant, ref.context.pipeline)
+        parameters = self._tenants.parameters(ref.context.tenant, pipeline, ref.context.parameters)
+        step = pipeline.graph.steps.get(ref.step)
+
+        def make(work: Work) -> StepResult:
+            if not isinstance(step, PublishStep):
+                raise StepFailed(f"{ref.step!r} is no publish step of the code that this worker has; start the run again")
+            with work.session() as session:
+                versions = catalog.versions(session, pipeline.name, ref.versions)
+                if step.name in versions:
+                    return StepResult(name=step.name, note="made by another run meanwhile")
+                inputs = {name: ref.versions[name] for name in pipeline.graph.table_inputs(step)}
+                identity = publish_identity(step, parameters)
+                if version_of(step.kind, identity, inputs) != ref.versions[step.name]:
+                    raise StepFailed("its code changed after the run was planned; start the run again")
+                given = {n: _given(session, versions[n]) if n in versions else parameters[n] for n in step.inputs}
+                try:
+                    return _make(work, session, step, ref, given, identity, inputs)
+                except EntrepotError as error:
+                    raise StepFailed(f"publish {step.name!r} ({step.at}): {error}") from error
+                except (OSError, InterruptedError):
+                    raise
+                except Exception as error:
+                    raise StepFailed(f"publish {step.name!r} ({step.at}): {type(error).__name__}: {error}") from error
+
+        return await do(make, tenant, ref.context, ref.step)
+
+    @activity.defn(name=names.COMMIT)
+    async def commit(self, request: Commit) -> Committed:
+        """Moves the pointers of a run. The run's id is the token: doing it twice is doing it once."""
+        tenant = self._tenants.get(request.context.tenant)
+
+        def move(work: Work) -> Committed:
+            with work.session() as session:
+                return _commit(work, session, request)
+
+        return await do(move, tenant, request.context, names.COMMIT)
+
+    @activity.defn(name=names.ROLLBACK)
+    async def rollback(self, asked: RollbackInput) -> Committed:
+        """Points an environment at what it showed after an earlier publish."""
+        tenant = self._tenants.get(asked.tenant)
+        tenant.settings(asked.pipeline)
+        run = activity.info().workflow_run_id or activity.info().activity_id
+        context = Context(tenant=asked.tenant, pipeline=asked.pipeline, environment=asked.environment, run=run)
+
+        def move(work: Work) -> Committed:
+            with work.session() as session:
+                catalog.ensure(session)
+                return _rollback(work, session, context, asked.to)
+
+        return await do(move, tenant, context, names.ROLLBACK)
+
+    @activity.defn(name=names.RECORD_FAILURE)
+    async def record_failure(self, failed: RunFailed) -> None:
+        """Keeps in the catalog that a run failed, and why."""
+        tenant = self._tenants.get(failed.context.tenant)
+
+        def record(work: Work) -> None:
+            with work.session() as session:
+                _record_run(session, failed.context, "failed", {}, failed.error)
+
+        await do(record, tenant, failed.context, names.RECORD_FAILURE)
+
+
+def _given(session: Session, version: Version) -> Any:
+    """What a publish function gets: a real ibis table, or the fitted estimator."""
+    if version.table is None:
+        return models.load(version)
+    return session.ibis().table(version.table.table, database=version.table.schema)
+
+
+def _make(
+    work: Work,
+    session: Session,
+    step: PublishStep,
+    ref: StepRef,
+    given: dict[str, Any],
+    identity: str,
+    inputs: dict[str, str],
+) -> StepResult:
+    started = time.monotonic()
+    version, pipeline = ref.versions[step.name], ref.context.pipeline
+    output = step.function(**given)
+    folder = work.tenant.lake_path("artifacts", pipeline, step.name, version)
+    rows: int | None = None
+    target: Name | None = None
+    with session.transaction():
+        if isinstance(output, Dashboard):
+            facts = {"tenant": ref.context.tenant, "pipeline": pipeline, "run": ref.context.run, "version": version}
+            page = render(output, facts, inputs).encode()
+            path = f"{folder}/{step.name}.html"
+            lake.write(page, path)
+            details: dict[str, Any] = {"output": "dashboard", "path": path, "title": output.title, "bytes": len(page)}
+        elif isinstance(output, Export):
+            path = f"{folder}/{step.name}.{output.format}"
+            rows = _export(work, session, output, path)
+            details = {"output": "files", "path": path, "bytes": lake.size(path)}
+        elif isinstance(output, Copy):
+            name = output.name or step.name
+            target = Name(version_schema(output.schema), version_table(step.name, version))
+            session.create_schema(target.schema)
+            session.create_as(target, output.table)
+            rows = count(session, output.table)
+            details = {"output": "copy", "schema": output.schema, "name": name}
+        else:
+            raise StepFailed(f"it must return a Dashboard, an Export or a Copy, and returned a {type(output).__name__}")
+        seconds = time.monotonic() - started
+        catalog.add(
+            session,
+            "versions",
+            pipeline=pipeline,
+            name=step.name,
+            version=version,
+            kind=step.kind,
+            step=step.name,
+            identity=identity,
+            inputs=inputs,
+            physical_schema=target.schema if target else None,
+            physical_table=target.table if target else None,
+            row_count=rows,
+            byte_count=details.get("bytes"),
+            seconds=seconds,
+            run=ref.context.run,
+            made_at=catalog.now(),
+            details=details,
+        )
+    return StepResult(name=step.name, rows=rows, bytes=details.get("bytes"), seconds=seconds, note=details["output"])
+
+
+def _export(work: Work, session: Session, output: Export, path: str) -> int:
+    """Streams a table into one file of the lake."""
+    reader = session.read(output.table)
+    rows = 0
+    with tempfile.TemporaryDirectory(prefix="entrepot-") as folder:
+        local = os.path.join(folder, "export")
+        with (
+            pyarrow.parquet.ParquetWriter(local, reader.schema)
+            if output.format == "parquet"
+            else pyarrow.csv.CSVWriter(local, reader.schema)
+        ) as writer:
+            for batch in reader:
+                work.check()
+                writer.write_batch(batch)
+                rows += batch.num_rows
+        lake.put(local, path)
+    return rows
+
+
+def _commit(work: Work, session: Session, request: Commit) -> Committed:
+    context = request.context
+    current = catalog.published(session, context.pipeline, context.environment)
+    sequence = request.sequence
+    removed = [name for name in request.removes if name in current.pointers]
+    if current.run != context.run and (request.moves or removed):
+        pointers = {n: v for n, v in {**current.pointers, **request.moves}.items() if n not in removed}
+        sequence = _move(work, session, context, "publish", current, pointers, expected=request.sequence)
+    links = _show_artifacts(work, session, context)
+    with session.transaction():
+        _record_run(session, context, "completed", request.results, None)
+    return Committed(moved=tuple(request.moves), sequence=sequence, links=links)
+
+
+def _rollback(work: Work, session: Session, context: Context, to: str | None) -> Committed:
+    where = f"pipeline {context.pipeline!r}, environment {context.environment!r}"
+    history = catalog.publishes(session, context.pipeline, context.environment)
+    if not history:
+        every = {row["environment"] for row in catalog.publishes(session, context.pipeline)}
+        raise BadInput(f"{where}: nothing was published there yet. Environments that have a publish: {listed(every)}")
+    current = catalog.Published(history[0]["sequence"], history[0]["pointers"], history[0]["run"])
+    if current.run == context.run:  # done by an attempt whose answer was lost
+        return Committed(moved=tuple(history[0]["moved"]), sequence=current.sequence)
+    earlier = [row for row in history[1:] if row["pointers"] != current.pointers]
+    if to is not None:
+        earlier = [row for row in history if row["run"].startswith(to)]
+    if not earlier:
+        known = listed(dict.fromkeys(row["run"][:8] for row in history))
+        what = f"no publish of run {to!r}" if to else "no earlier publish to go back to"
+        raise BadInput(f"{where}: {what}. Runs that published there: {known}")
+    pointers = earlier[0]["pointers"]
+    there = catalog.versions(session, context.pipeline, pointers)
+    if gone := [name for name in pointers if name not in there]:
+        raise BadInput(f"{where}: cannot go back to run {earlier[0]['run'][:8]}: {listed(gone)} was collected since")
+    sequence = _move(work, session, context, "rollback", current, pointers, expected=current.sequence)
+    links = _show_artifacts(work, session, context)
+    moved = [n for n in {**current.pointers, **pointers} if current.pointers.get(n) != pointers.get(n)]
+    return Committed(moved=tuple(sorted(moved)), sequence=sequence, links=links)
+
+
+def _move(
+    work: Work,
+    session: Session,
+    context: Context,
+    action: str,
+    current: catalog.Published,
+    pointers: dict[str, str],
+    *,
+    expected: int,
+) -> int:
+    """Moves views and pointers, in one transaction."""
+    changed = {name: version for name, version in pointers.items() if current.pointers.get(name) != version}
+    gone = {name: version for name, version in current.pointers.items() if name not in pointers}
+    targets = catalog.versions(session, context.pipeline, changed)
+    before = catalog.versions(session, context.pipeline, gone)
+    if missing := [name for name in changed if name not in targets]:
+        raise StepFailed(f"cannot publish {listed(missing)}: the versions are not in the catalog")
+    with session.transaction():
+        for schema in {view.schema for v in targets.values() if (view := _view(work, context, v))}:
+            session.create_schema(schema)
+        for version in targets.values():
+            view = _view(work, context, version)
+            if view is not None and version.table is not None:
+                session.point(view, version.table)
+        for version in before.values():
+            view = _view(work, context, version)
+            if view is not None:
+                session.drop_view(view)
+        return catalog.move(
+            session,
+            context.pipeline,
+            context.environment,
+            context.run,
+            action,
+            pointers,
+            [*changed, *gone],
+            expected=expected,
+        )
+
+
+def _view(work: Work, context: Context, version: Version) -> Name | None:
+    """The name under which people query a version; None for models, pages and files."""
+    if version.table is None:
+        return None
+    copied = version.details if version.details.get("output") == "copy" else None
+    schema = copied["schema"] if copied else work.tenant.settings(context.pipeline).schema
+    return Name(environment_schema(schema, context.environment), copied["name"] if copied else version.name)
+
+
+def _show_artifacts(work: Work, session: Session, context: Context) -> dict[str, str]:
+    """Copies published pages and files to paths that stay the same. Name to path."""
+    pointers = catalog.published(session, context.pipeline, context.environment).pointers
+    links = {}
+    for version in catalog.versions(session, context.pipeline, pointers).values():
+        if "output" in version.details and "path" in version.details:
+            ending = os.path.splitext(version.details["path"])[1]
+            target = work.tenant.lake_path("published", context.environment, context.pipeline, version.name + ending)
+            data = lake.read(version.details["path"])
+            if not lake.exists(target) or lake.read(target) != data:
+                lake.write(data, target)
+            links[version.name] = target
+    return links
+
+
+def _record_run(session: Session, context: Context, status: str, results: dict[str, Any], error: str | None) -> None:
+    info = activity.info()
+    catalog.add(
+        session,
+        "runs",
+        pipeline=context.pipeline,
+        environment=context.environment,
+        run=context.run,
+        workflow=info.workflow_id or "",
+        status=status,
+        started_at=context.started_at or catalog.now(),
+        ended_at=catalog.now(),
+        summary=results,
+        error=error,
+    )
+
+

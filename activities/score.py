@@ -1,0 +1,163 @@
+"""Scoring inside the warehouse, verified: `predict` in an expression becomes SQL where SQL agrees with the model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import reduce
+from operator import or_
+from typing import Any
+
+import ibis
+
+from activities import models
+from activities.catalog import Version
+from activities.work import Work, own_errors
+from backends import Name, Session
+from backends.base import count, physical
+from entrepot.errors import StepFailed
+from entrepot.model import Predict
+from entrepot.scoring import (
+    TOLERANCE,
+    Agreement,
+    NotTranslatable,
+    check_classes,
+    compare,
+    frame,
+    labels_of,
+    score_batches,
+    translate,
+)
+
+SAMPLE_ROWS = 2_000
+"""Rows on which SQL is held against the estimator: at random, and as many again of those with a NULL feature."""
+
+
+class Scorer:
+    """Replaces every `predict` of one expression by what computes it."""
+
+    def __init__(self, work: Work, session: Session, versions: Mapping[str, Version]) -> None:
+        self._work = work
+        self._session = session
+        self._versions = versions
+        self._evidence: list[dict[str, Any]] = []
+        self._temporary: list[Name] = []
+
+    def create(self, target: Name, expression: ibis.Table) -> dict[str, Any]:
+        """Makes a table of an expression. Returns what the catalog should know of how its rows were scored."""
+        node = expression.op()
+        if isinstance(node, Predict) and not node.parent.find(Predict):
+            by_sql = self._by_sql(node)
+            if by_sql is None:
+                self._stream(node, target)  # straight into the table, without a copy
+            else:
+                self._session.create_as(target, by_sql)
+        else:
+            self._session.create_as(target, self.replaced(expression))
+            for name in self._temporary:
+                self._session.drop_table(name)
+        if not self._evidence:
+            return {}
+        said = "; ".join(e["said"] for e in self._evidence)
+        return {"scoring": {"said": said, "models": self._evidence}}
+
+    def replaced(self, expression: ibis.Table) -> ibis.Table:
+        """The expression with each `predict` as SQL, or as a table that was scored by the estimator itself."""
+        while predicts := expression.op().find(Predict, ordered=True):
+            node = predicts[0]  # the innermost one first
+            made = self._by_sql(node)
+            if made is None:
+                where = next(v.table for v in self._versions.values() if v.table is not None)
+                name = Name(where.schema, f"scored__{self._work.label.run[:8]}_{len(self._temporary)}_{time.time_ns()}")
+                self._stream(node, name)
+                self._temporary.append(name)
+                made = physical(name, node.schema)
+            expression = expression.op().replace({node: made.op()}).to_expr()
+        return expression
+
+    def _by_sql(self, node: Predict) -> ibis.Table | None:
+        version = self._versions[node.model]
+        estimator = models.load(version)
+        check_classes(estimator, node.classes)
+        features = version.details["features"]
+        parent = node.parent.to_expr()
+        try:
+            made = translate(estimator, parent, features, node.keep, node.classes, node.dtype)
+            agreement = self._verify(estimator, parent, features, node)
+        except NotTranslatable as error:
+            self._record(version, "streamed", f"the model cannot be SQL: {error}", None)
+            return None
+        if agreement.rows == 0:
+            self._record(version, "streamed", "there is no row to verify SQL on", agreement)
+            return None
+        if not agreement.agrees:
+            reason = (
+                f"SQL differs from the estimator by up to {agreement.largest:.2g} "
+                f"on {agreement.beyond or agreement.labels:,} of {agreement.rows:,} sampled rows"
+            )
+            self._record(version, "streamed", reason, agreement)
+            return None
+        reason = f"within {agreement.largest:.1g} of the estimator on {agreement.rows:,} sampled rows"
+        self._record(version, "sql", reason, agreement)
+        return made
+
+    def _record(self, version: Version, path: str, why: str, agreement: Agreement | None) -> None:
+        how = "in the warehouse as SQL" if path == "sql" else "streamed through the estimator"
+        self._evidence.append(
+            {
+                "model": version.name,
+                "version": version.version,
+                "path": path,
+                "why": why,
+                "tolerance": TOLERANCE,
+                "agreement": asdict(agreement) if agreement else None,
+                "said": f"scored {how}: {why}",
+            }
+        )
+
+    def _verify(self, estimator: Any, parent: ibis.Table, features: Sequence[str], node: Predict) -> Agreement:
+        """Scores a sample both ways. The sample is read once, and its SQL runs on those very rows."""
+        columns = parent.select(*features)
+        total = count(self._session, columns)
+        share = min(1.0, 2 * SAMPLE_ROWS / total) if total else 1.0
+        some = columns if share == 1.0 else columns.filter(ibis.random() < share)
+        with_nulls = columns.filter(reduce(or_, (columns[name].isnull() for name in features))).limit(SAMPLE_ROWS // 4)
+        rows = self._session.fetch(some.limit(SAMPLE_ROWS).union(with_nulls))
+        labels = labels_of(estimator)
+        held = ibis.memtable(rows.append_column("entrepot_row", [list(range(rows.num_rows))]))
+        made = translate(estimator, held, features, ["entrepot_row"], labels, node.dtype)
+        by_sql = self._session.fetch(made).sort_by("entrepot_row")
+        try:
+            return compare(by_sql, estimator, frame(rows, list(features)), labels)
+        except Exception as error:
+            raise self._refusal(node, error) from error
+
+    def _stream(self, node: Predict, target: Name) -> None:
+        version = self._versions[node.model]
+        estimator = models.load(version)
+        features = [str(name) for name in version.details["features"]]
+        needed = list(dict.fromkeys((*features, *node.keep)))
+        reader = self._session.read(node.parent.to_expr().select(*needed))
+        schema = node.schema.to_pyarrow()
+        kept = {name: reader.schema.field(name).type for name in node.keep}
+        for name, kind in kept.items():
+            schema = schema.set(schema.get_field_index(name), schema.field(name).with_type(kind))
+        scored = score_batches(estimator, reader, features, node.keep, node.classes, schema)
+        with own_errors(scored) as batches:
+            try:
+                self._session.write(target, node.schema, self._checked(batches), schema)
+            except (ValueError, TypeError) as error:
+                raise self._refusal(node, error) from error
+
+    def _checked(self, batches: Any) -> Any:
+        for batch in batches:
+            self._work.check()
+            yield batch
+
+    @staticmethod
+    def _refusal(node: Predict, error: Exception) -> StepFailed:
+        line = str(error).strip().splitlines()[0]
+        return StepFailed(f"model {node.model!r} refuses these rows: {type(error).__name__}: {line}")
+
+

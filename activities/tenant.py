@@ -1,0 +1,114 @@
+"""Who the work is for: a tenant's warehouse, lake, schemas and pipelines."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import backends
+from entrepot.errors import BadInput, unknown
+from entrepot.loading import Registry
+from entrepot.pipeline import Pipeline
+
+
+@dataclass(frozen=True)
+class PipelineSettings:
+    """A pipeline, as one tenant runs it."""
+
+    schema: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """A customer or a domain team."""
+
+    name: str
+    backend_settings: Mapping[str, Any]
+    lake: str
+    pipelines: Mapping[str, PipelineSettings]
+    environments: tuple[str, ...] = ("prod", "dev", "pr_*")
+    """Patterns of the environments that it allows."""
+    parallel: int = 4
+    """Steps of one run that are computed at the same time."""
+    weight: float = 1.0
+    """Its share of the workers when they are all busy."""
+
+    @cached_property
+    def backend(self) -> backends.Backend:
+        return backends.create(self.backend_settings, f"tenant {self.name!r}, backend")
+
+    def settings(self, pipeline: str) -> PipelineSettings:
+        """How the tenant runs a pipeline.
+
+        Raises:
+            BadInput: if it does not.
+        """
+        if pipeline not in self.pipelines:
+            raise BadInput(f"tenant {self.name!r}: {unknown('pipeline', pipeline, self.pipelines)}")
+        return self.pipelines[pipeline]
+
+    def check_environment(self, environment: str) -> None:
+        """Raises BadInput for an environment that the tenant does not have."""
+        if not any(fnmatch.fnmatchcase(environment, pattern) for pattern in self.environments):
+            raise BadInput(f"tenant {self.name!r}: {unknown('environment', environment, self.environments)}")
+
+    def lake_path(self, *parts: str) -> str:
+        """A path or URL in the tenant's lake."""
+        return "/".join([self.lake if "://" in self.lake else os.path.abspath(self.lake), *parts])
+
+
+@dataclass(frozen=True)
+class Tenants:
+    """Every tenant that a worker serves, and the pipelines that it can load."""
+
+    tenants: Mapping[str, Tenant]
+    registry: Registry
+
+    def get(self, name: str) -> Tenant:
+        """The tenant of a name.
+
+        Raises:
+            BadInput: for an unknown one.
+        """
+        if name not in self.tenants:
+            raise BadInput(unknown("tenant", name, self.tenants))
+        return self.tenants[name]
+
+    def pipeline(self, tenant: str, name: str) -> Pipeline:
+        """A tenant's pipeline, loaded and validated.
+
+        Raises:
+            BadInput: if the tenant does not run it, or its module cannot be imported.
+            PipelineError: if it is not valid.
+        """
+        self.get(tenant).settings(name)
+        pipeline = self.registry.load(name)
+        _ = pipeline.graph
+        return pipeline
+
+    def parameters(self, tenant: str, pipeline: Pipeline, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of a pipeline's parameters: its defaults, then the tenant's, then the run's.
+
+        Raises:
+            BadInput: for a parameter that the pipeline does not have, or a value of another type.
+        """
+        values = dict(pipeline.parameters)
+        for whose, some in ((f"tenant {tenant!r}", self.get(tenant).settings(pipeline.name).parameters), ("the run", given)):
+            for name, value in some.items():
+                if name not in values:
+                    raise BadInput(f"pipeline {pipeline.name!r}, set by {whose}: {unknown('parameter', name, values)}")
+                default = values[name]
+                if isinstance(default, float) and type(value) is int:
+                    value = float(value)
+                if default is not None and type(value) is not type(default):
+                    kind = type(default).__name__
+                    raise BadInput(
+                        f"pipeline {pipeline.name!r}: the parameter {name!r} is a {kind}, and {whose} sets it to {value!r}"
+                    )
+                values[name] = value
+        return values

@@ -1,0 +1,166 @@
+"""Training: rows out of the warehouse once, a fitted model and honest scores into the lake and the catalog."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from temporalio import activity
+
+from activities import catalog, models, names
+from activities.catalog import Version
+from activities.messages import StepRef, StepResult
+from activities.tenant import Tenants
+from activities.work import Work, do
+from backends import Session
+from backends.base import physical
+from entrepot.errors import EntrepotError, StepFailed
+from entrepot.expression import schema_from
+from entrepot.resolve import arguments, feature_columns, resolve_step
+from entrepot.scoring import frame
+from entrepot.split import TEST_COLUMN, Where
+from entrepot.step import TrainStep
+from entrepot.version import version_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LIBRARIES = ("scikit-learn", "numpy", "pandas", "skops")
+
+
+class TrainActivities:
+    """The activity `train`."""
+
+    def __init__(self, tenants: Tenants) -> None:
+        self._tenants = tenants
+
+    @activity.defn(name=names.TRAIN)
+    async def train(self, ref: StepRef) -> StepResult:
+        """Fits, scores and keeps one model, unless its version is there already."""
+        tenant = self._tenants.get(ref.context.tenant)
+        pipeline = self._tenants.pipeline(ref.context.tenant, ref.context.pipeline)
+        parameters = self._tenants.parameters(ref.context.tenant, pipeline, ref.context.parameters)
+        step = pipeline.graph.steps.get(ref.step)
+
+        def fit(work: Work) -> StepResult:
+            if not isinstance(step, TrainStep):
+                raise StepFailed(f"{ref.step!r} is no train step of the code that this worker has; start the run again")
+            with work.session() as session:
+                versions = catalog.versions(session, pipeline.name, ref.versions)
+                if step.name in versions:
+                    return StepResult(name=step.name, note="made by another run meanwhile")
+                try:
+                    return _fit(work, session, step, ref, versions, parameters)
+                except EntrepotError as error:
+                    raise StepFailed(f"train {step.name!r} ({step.at}): {error}") from error
+                except (ValueError, TypeError, KeyError) as error:
+                    raise StepFailed(f"train {step.name!r} ({step.at}): {type(error).__name__}: {error}") from error
+
+        return await do(fit, tenant, ref.context, ref.step)
+
+
+def _fit(
+    work: Work, session: Session, step: TrainStep, ref: StepRef, versions: dict[str, Version], parameters: dict[str, Any]
+) -> StepResult:
+    started = time.monotonic()
+    features = versions[step.features]
+    identity, model = resolve_step(step, arguments(step, {step.features: schema_from(features.inferred)}, parameters))
+    inputs = {step.features: ref.versions[step.features]}
+    if version_of(step.kind, identity, inputs) != ref.versions[step.name]:
+        raise StepFailed("its code changed after the run was planned; start the run again")
+    columns = feature_columns(step, schema_from(features.inferred))
+    rows, target = _rows(session, step, features, columns)
+    held_out = step.split.mask(rows)
+    learn, test = rows[~held_out], rows[held_out]
+    for part, what in ((learn, "learn from"), (test, "score on")):
+        if part.empty:
+            raise StepFailed(f"the split {step.split} of {len(rows):,} rows leaves none to {what}")
+    given = {name: parameters[name] for name in step.inputs}
+    estimator = step.function(**given)
+    estimator.fit(learn[list(columns)], target[~held_out])
+    scores, baseline = _scores(step, estimator, learn[list(columns)], target[~held_out], test[list(columns)], target[held_out])
+    path = work.tenant.lake_path("models", ref.context.pipeline, step.name, f"{ref.versions[step.name]}.skops")
+    seconds = time.monotonic() - started
+    details = {
+        **models.save(estimator, path),
+        "features": list(columns),
+        "types": {name: features.columns[name] for name in columns},
+        "target": step.target,
+        "dtype": str(model.dtype),  # type: ignore[union-attr]
+        "classifier": model.is_classifier,  # type: ignore[union-attr]
+        "classes": [str(label) for label in getattr(estimator, "classes_", [])],
+        "estimator": " ".join(repr(estimator).split()),
+        "split": repr(step.split),
+        "rows": {"learned_from": len(learn), "scored_on": len(test)},
+        "scores": scores,
+        "baseline": baseline,
+        "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
+    }
+    with session.transaction():
+        catalog.add(
+            session,
+            "versions",
+            pipeline=ref.context.pipeline,
+            name=step.name,
+            version=ref.versions[step.name],
+            kind=step.kind,
+            step=step.name,
+            identity=identity,
+            inputs=inputs,
+            row_count=len(learn),
+            byte_count=details["bytes"],
+            seconds=seconds,
+            run=ref.context.run,
+            made_at=catalog.now(),
+            details=details,
+        )
+    said = ", ".join(f"{name} {scores[name]:.3f} (baseline {baseline[name]:.3f})" for name in scores)
+    return StepResult(
+        name=step.name,
+        rows=len(learn),
+        bytes=details["bytes"],
+        seconds=seconds,
+        note=f"{said} on {len(test):,} rows",
+        details={"scores": scores, "baseline": baseline},
+    )
+
+
+def _rows(
+    session: Session, step: TrainStep, features: Version, columns: tuple[str, ...]
+) -> tuple[pd.DataFrame, np.ndarray[Any, Any]]:
+    """Feature and split columns, and the target, of the rows that have one; in an order given by the values alone."""
+    import pandas as pd
+
+    assert features.table is not None
+    table = physical(features.table, schema_from(features.columns))
+    table = table.filter(table[step.target].notnull())
+    needed = [*columns, step.target, *(c for c in step.split.columns() if c != TEST_COLUMN)]
+    chosen = {name: table[name] for name in dict.fromkeys(needed)}
+    if isinstance(step.split, Where):
+        chosen[TEST_COLUMN] = step.split.test(table)
+    arrow = session.read(table.select(**chosen)).read_all()
+    if arrow.num_rows == 0:
+        raise StepFailed(f"{step.features!r} has no row with a {step.target!r} to learn from")
+    rows = frame(arrow, list(chosen))
+    rows = rows.iloc[np.argsort(pd.util.hash_pandas_object(rows, index=False).to_numpy(), kind="stable")]
+    rows = rows.reset_index(drop=True)
+    return rows, np.asarray(rows[step.target])
+
+
+def _scores(
+    step: TrainStep, estimator: Any, learn: Any, learned: Any, test: Any, truth: Any
+) -> tuple[dict[str, float], dict[str, float]]:
+    """The model's scores on rows that it never saw, and those of a guess that ignores the features."""
+    from sklearn.base import is_classifier
+    from sklearn.dummy import DummyClassifier, DummyRegressor
+    from sklearn.metrics import get_scorer
+
+    guess = DummyClassifier(strategy="prior") if is_classifier(estimator) else DummyRegressor()
+    guess.fit(learn, learned)
+    scorers = {name: get_scorer(name) for name in step.score}
+    return (
+        {name: float(scorer(estimator, test, truth)) for name, scorer in scorers.items()},
+        {name: float(scorer(guess, test, truth)) for name, scorer in scorers.items()},
+    )

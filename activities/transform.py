@@ -1,0 +1,230 @@
+"""Transforms and checks: one table, one version, written once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import ibis
+import ibis.expr.operations as ops
+import ibis.expr.schema as sch
+import pyarrow as pa
+from temporalio import activity
+
+from activities import catalog, names
+from activities.check import check_contract, check_rows
+from activities.messages import Batch, Context, StepResult
+from activities.models import model_of
+from activities.score import Scorer
+from activities.tenant import Tenants
+from activities.work import Work, do, own_errors
+from backends import Name, Session
+from backends.base import count, physical
+from entrepot.errors import BadInput, EntrepotError, StepFailed
+from entrepot.expression import bind, schema_from, schema_to
+from entrepot.graph import Graph
+from entrepot.resolve import arguments, expression, resolve_step
+from entrepot.step import CheckStep, TransformStep
+from entrepot.version import version_of, version_schema, version_table
+
+BATCH_SECONDS = 1.0
+"""A batch of small steps ends after the step during which this time ran out; the rest is dealt out anew."""
+
+
+class TransformActivities:
+    """The activity `transform`."""
+
+    def __init__(self, tenants: Tenants) -> None:
+        self._tenants = tenants
+
+    @activity.defn(name=names.TRANSFORM)
+    async def transform(self, batch: Batch) -> list[StepResult]:
+        """Computes the first of the steps, and as many more as fit into `BATCH_SECONDS`."""
+        tenant = self._tenants.get(batch.context.tenant)
+
+        def compute(work: Work) -> list[StepResult]:
+            started = time.monotonic()
+            results: list[StepResult] = []
+            with work.session(",".join(batch.steps[:3])) as session:
+                computation = Computation(self._tenants, work, session, batch)
+                for name in batch.steps:
+                    results.append(computation.run(name))
+                    if time.monotonic() - started > BATCH_SECONDS:
+                        break
+            return results
+
+        return await do(compute, tenant, batch.context, ",".join(batch.steps[:3]))
+
+
+class Computation:
+    """The transforms and checks of one batch, over one session."""
+
+    def __init__(self, tenants: Tenants, work: Work, session: Session, batch: Batch) -> None:
+        self._work = work
+        self._session = session
+        self._batch = batch
+        self._context: Context = batch.context
+        pipeline = tenants.pipeline(batch.context.tenant, batch.context.pipeline)
+        self._graph: Graph = pipeline.graph
+        self._parameters = tenants.parameters(batch.context.tenant, pipeline, batch.context.parameters)
+        self._schema = version_schema(work.tenant.settings(pipeline.name).schema)
+        self._versions = catalog.versions(session, pipeline.name, batch.versions)
+
+    def run(self, name: str) -> StepResult:
+        """Computes one step, unless its version is there already.
+
+        Raises:
+            StepFailed: if the user's code or the warehouse refused.
+            CheckFailed: if a blocking check found violating rows.
+        """
+        started = time.monotonic()
+        step = self._graph.steps.get(name)
+        if not isinstance(step, TransformStep | CheckStep):
+            raise StepFailed(f"{name!r} is no transform or check of the code that this worker has; start the run again")
+        try:
+            if isinstance(step, CheckStep):
+                return self._check(step, started)
+            if name in self._versions:
+                done = self._versions[name]
+                return StepResult(name=name, rows=done.rows, note="made by another run meanwhile")
+            return self._transform(step, started)
+        except EntrepotError as error:
+            if isinstance(error, StepFailed | BadInput):
+                raise StepFailed(f"{step.kind} {name!r} ({step.at}): {error}") from error
+            raise
+        except InterruptedError:
+            raise
+        except Exception as error:
+            raise StepFailed(f"{step.kind} {name!r} ({step.at}): {type(error).__name__}: {error}") from error
+
+    def _transform(self, step: TransformStep, started: float) -> StepResult:
+        target = Name(self._schema, version_table(step.name, self._batch.versions[step.name]))
+        identity, _ = self._verified(step)
+        details: dict[str, Any] = {}
+        with self._session.transaction():
+            if step.engine == "python":
+                inferred = schema_from(step.schema or {})
+                with own_errors(self._python_batches(step, inferred)) as batches:
+                    self._session.write(target, inferred, batches)
+            else:
+                made = self._bound(step)
+                inferred = made.schema()
+                scorer = Scorer(self._work, self._session, self._versions)
+                details = scorer.create(target, made)
+            columns = self._session.describe(target)
+            rows = count(self._session, physical(target, columns))
+            seconds = time.monotonic() - started
+            catalog.add(
+                self._session,
+                "versions",
+                pipeline=self._context.pipeline,
+                name=step.name,
+                version=self._batch.versions[step.name],
+                kind=step.kind,
+                step=step.name,
+                identity=identity,
+                inputs=self._inputs(step),
+                columns=schema_to(columns),
+                inferred=schema_to(inferred) if schema_to(inferred) != schema_to(columns) else None,
+                physical_schema=target.schema,
+                physical_table=target.table,
+                row_count=rows,
+                seconds=seconds,
+                run=self._context.run,
+                made_at=catalog.now(),
+                details=details,
+            )
+        return StepResult(name=step.name, rows=rows, seconds=seconds, note=details.get("scoring", {}).get("said", ""))
+
+    def _check(self, step: CheckStep, started: float) -> StepResult:
+        identity, _ = self._verified(step)
+        if step.contract is not None:
+            guarded = self._versions[step.guards[0]].table
+            assert guarded is not None
+            found = check_contract(self._session, step.contract, guarded)
+        else:
+            made = Scorer(self._work, self._session, self._versions).replaced(self._bound(step))
+            found = check_rows(self._session, made)
+        catalog.add(
+            self._session,
+            "checks",
+            pipeline=self._context.pipeline,
+            name=step.name,
+            version=self._batch.versions[step.name],
+            identity=identity,
+            inputs=self._inputs(step),
+            guards=list(step.guards),
+            severity=step.severity,
+            violations=found.violations,
+            sample=found.sample,
+            run=self._context.run,
+            checked_at=catalog.now(),
+        )
+        return found.result(step, time.monotonic() - started)
+
+    def _inputs(self, step: TransformStep | CheckStep) -> dict[str, str]:
+        return {name: self._batch.versions[name] for name in self._graph.table_inputs(step)}
+
+    def _arguments(self, step: TransformStep | CheckStep, *, actual: bool) -> tuple[tuple[str, Any], ...]:
+        known: dict[str, Any] = {}
+        for name in self._graph.table_inputs(step):
+            if name not in self._versions:
+                raise StepFailed(f"the version {self._batch.versions.get(name)} of {name!r} is gone from the warehouse")
+            version = self._versions[name]
+            if version.kind == "train":
+                known[name] = model_of(version)
+            else:
+                known[name] = schema_from(version.columns if actual else version.inferred)
+        return arguments(step, known, self._parameters)
+
+    def _verified(self, step: TransformStep | CheckStep) -> tuple[str, Any]:
+        """The identity of what the code now computes, which must be what was planned."""
+        identity, made = resolve_step(step, self._arguments(step, actual=False))
+        planned = self._batch.versions[step.name]
+        if version_of(step.kind, identity, self._inputs(step)) != planned:
+            raise StepFailed("its code changed after the run was planned; start the run again")
+        return identity, made
+
+    def _bound(self, step: TransformStep | CheckStep) -> ibis.Table:
+        """The step's expression over the physical tables, built anew if the warehouse's types are not the inferred ones."""
+        made, _ = expression(step, self._arguments(step, actual=True))
+        return bind(made, {name: self._relation(name) for name in self._graph.table_inputs(step) if self._is_table(name)})
+
+    def _is_table(self, name: str) -> bool:
+        return self._versions[name].table is not None
+
+    def _relation(self, name: str) -> ops.Relation:
+        version = self._versions[name]
+        assert version.table is not None
+        return physical(version.table, schema_from(version.columns)).op()
+
+    def _python_batches(self, step: TransformStep, schema: sch.Schema) -> Iterator[pa.RecordBatch]:
+        readers: dict[str, Any] = {}
+        for name, value in self._arguments(step, actual=True):
+            is_table = isinstance(value, sch.Schema)
+            readers[name] = self._session.read(self._relation(name).to_expr()) if is_table else getattr(value, "value", value)
+        target = schema.to_pyarrow()
+        for number, made in enumerate(step.function(**readers)):
+            self._work.check()
+            yield from _as_batches(made, target, f"item {number + 1}")
+
+
+def _as_batches(made: Any, schema: pa.Schema, which: str) -> Iterator[pa.RecordBatch]:
+    """What a Python transform yielded, as batches of the declared schema."""
+    if isinstance(made, list | dict):
+        made = pa.Table.from_pylist(made if isinstance(made, list) else [made], schema=schema)
+    elif hasattr(made, "__arrow_c_stream__") and not isinstance(made, pa.Table):
+        made = pa.table(made)
+    if isinstance(made, pa.RecordBatch):
+        made = pa.Table.from_batches([made])
+    if not isinstance(made, pa.Table):
+        raise StepFailed(f"{which} is a {type(made).__name__}; yield Arrow record batches, tables or lists of dicts")
+    missing = [name for name in schema.names if name not in made.column_names]
+    extra = [name for name in made.column_names if name not in schema.names]
+    if missing or extra:
+        raise StepFailed(
+            f"{which} does not have the declared columns: missing {missing or 'none'}, not declared {extra or 'none'}"
+        )
+    yield from made.select(schema.names).cast(schema).to_batches()
+

@@ -1,0 +1,118 @@
+"""How an activity does blocking work: in a thread, with heartbeats, interruptible, and with failures that say enough."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import errno
+import functools
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from activities.messages import Context
+from activities.tenant import Tenant
+from backends import Label, Session
+from entrepot.errors import EntrepotError, Unavailable
+
+HEARTBEAT_SECONDS = 5.0
+_THREADS = ThreadPoolExecutor(max_workers=64, thread_name_prefix="entrepot")
+
+T = TypeVar("T")
+
+
+class Work:
+    """One activity's work: whose it is, and what has to be stopped if it is cancelled."""
+
+    def __init__(self, tenant: Tenant, run: str, step: str) -> None:
+        self.tenant = tenant
+        self.label = Label(tenant.name, run, step)
+        self._sessions: list[Session] = []
+        self._lock = threading.Lock()
+        self._stopped = False
+
+    @contextmanager
+    def session(self, step: str | None = None) -> Iterator[Session]:
+        """A session of the tenant's warehouse that is interrupted when the activity is cancelled."""
+        label = Label(self.label.tenant, self.label.run, step or self.label.step)
+        with self.tenant.backend.session(label, self._opened) as session:
+            try:
+                yield session
+            finally:
+                with self._lock:
+                    self._sessions.remove(session)
+
+    def stop(self) -> None:
+        """Interrupts every statement that runs. From another thread."""
+        with self._lock:
+            self._stopped = True
+            for session in self._sessions:
+                session.interrupt()
+
+    def check(self) -> None:
+        """Raises if the work was told to stop: for loops in Python, which nobody can interrupt."""
+        if self._stopped:
+            raise InterruptedError("cancelled")
+
+    def _opened(self, session: Session) -> None:
+        with self._lock:
+            self._sessions.append(session)
+
+
+@contextmanager
+def own_errors(items: Iterable[T]) -> Iterator[Iterator[T]]:
+    """Hands items to a reader in C, and raises what went wrong in Python as it was, not as the reader tells it."""
+    raised: list[BaseException] = []
+
+    def watched() -> Iterator[T]:
+        try:
+            yield from items
+        except BaseException as error:
+            raised.append(error)
+            raise
+
+    try:
+        yield watched()
+    except Exception:
+        if raised:
+            raise raised[0] from None
+        raise
+
+
+async def do(work: Callable[[Work], T], tenant: Tenant, context: Context, step: str) -> T:
+    """Runs blocking work in a thread and heartbeats until it ends.
+
+    Raises:
+        ApplicationError: not retryable where trying again would not help.
+    """
+    task = Work(tenant, context.run, step)
+    ctx = contextvars.copy_context()
+    loop = asyncio.get_running_loop()
+    future = loop.run_in_executor(_THREADS, functools.partial(ctx.run, work, task))
+    try:
+        while not (await asyncio.wait({future}, timeout=HEARTBEAT_SECONDS))[0]:
+            activity.heartbeat()
+        return future.result()
+    except asyncio.CancelledError:
+        task.stop()
+        await asyncio.wait({future})
+        future.exception()
+        raise
+    except Exception as error:
+        raise as_failure(error, f"tenant {tenant.name!r}, pipeline {context.pipeline!r}") from error
+
+
+def as_failure(error: Exception, where: str) -> ApplicationError:
+    """The failure that Temporal records: a sentence, a type, and whether to try again."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT):
+        place = f" {error.filename}" if error.filename else ""
+        error = Unavailable(f"cannot write{place}: {os.strerror(error.errno)}")
+    retryable = not isinstance(error, EntrepotError) or isinstance(error, Unavailable)
+    text = str(error) if isinstance(error, EntrepotError) else f"{type(error).__name__}: {error}"
+    return ApplicationError(f"{where}: {text}", type=type(error).__name__, non_retryable=not retryable)

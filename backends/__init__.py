@@ -1,0 +1,32 @@
+"""The warehouses: one file each, of the same shape, found by entry points of the group `entrepot.backends`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import Any
+
+from backends.base import Backend, Capabilities, Label, Name, Session
+from entrepot.errors import BadInput, unknown
+
+__all__ = ["Backend", "Capabilities", "Label", "Name", "Session", "create", "known"]
+
+GROUP = "entrepot.backends"
+
+
+def known() -> list[str]:
+    """The names of the backends that are installed."""
+    return sorted(entry.name for entry in entry_points(group=GROUP))
+
+
+def create(settings: Mapping[str, Any], where: str) -> Backend:
+    """The backend that a tenant's settings describe; `type` names it.
+
+    Raises:
+        BadInput: for an unknown type or settings that it does not take; `where` says whose they are.
+    """
+    kind = settings.get("type")
+    for entry in entry_points(group=GROUP, name=str(kind)):
+        cls: type[Backend] = entry.load()
+        return cls.from_settings({k: v for k, v in settings.items() if k != "type"}, where)
+    raise BadInput(f"{where}: {unknown('backend type', kind, known())}")

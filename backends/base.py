@@ -1,0 +1,167 @@
+"""What a warehouse driver is. Nothing outside `backends/` knows a dialect, a client or an error of a warehouse."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    import ibis
+    import ibis.expr.schema as sch
+    import pyarrow as pa
+    import sqlglot.expressions as sge
+
+
+@dataclass(frozen=True)
+class Name:
+    """A table or view in the tenant's warehouse."""
+
+    schema: str
+    table: str
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.table}"
+
+
+@dataclass(frozen=True)
+class Label:
+    """What every statement carries, so that the warehouse's own logs lead back to the run."""
+
+    tenant: str
+    run: str
+    step: str
+
+    def comment(self) -> str:
+        """The label as an SQL comment."""
+        text = f"entrepot tenant={self.tenant} run={self.run} step={self.step}".replace("*/", "")
+        return f"/* {text} */ "
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a warehouse can do, as data. Each has a comment that says what it means."""
+
+    transactional_ddl: bool
+    """CREATE TABLE AS, the catalog's rows and views change together, or not at all."""
+    longest_name: int
+    """Characters in a table's name."""
+
+
+class Session(abc.ABC):
+    """One connection, for one piece of work, in one thread. `interrupt` alone may be called from another."""
+
+    @abc.abstractmethod
+    def execute(self, sql: str) -> None:
+        """Runs one statement."""
+
+    @abc.abstractmethod
+    def query(self, query: sge.Expression) -> list[dict[str, Any]]:
+        """The rows of a small query, given as sqlglot's tree so that each dialect writes it its own way."""
+
+    @abc.abstractmethod
+    def insert(self, name: Name, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Adds a few rows to a table."""
+
+    @abc.abstractmethod
+    def transaction(self) -> AbstractContextManager[None]:
+        """Everything within it happens together, where the warehouse can."""
+
+    @abc.abstractmethod
+    def create_schema(self, schema: str) -> None:
+        """Makes the schema unless it exists."""
+
+    @abc.abstractmethod
+    def create_table(self, name: Name, schema: sch.Schema) -> None:
+        """Makes an empty table unless it exists."""
+
+    @abc.abstractmethod
+    def create_as(self, name: Name, expression: ibis.Table) -> None:
+        """Makes a table from an expression bound to real tables, inside the warehouse.
+
+        The warehouse's types decide, but for whole numbers: there ibis's type does, and a value beyond it fails.
+        """
+
+    @abc.abstractmethod
+    def load(self, name: Name, files: Sequence[str], schema: sch.Schema) -> None:
+        """Makes a table from Parquet files of the lake by the warehouse's bulk path, with these columns."""
+
+    @abc.abstractmethod
+    def write(
+        self, name: Name, schema: sch.Schema, batches: Iterable[pa.RecordBatch], arrow: pa.Schema | None = None
+    ) -> None:
+        """Makes a table with these columns from Arrow batches (of the schema `arrow`, if it differs), in bounded memory."""
+
+    @abc.abstractmethod
+    def fetch(self, expression: ibis.Table) -> pa.Table:
+        """The rows of a small expression, which sees what this session's open transaction has made."""
+
+    @abc.abstractmethod
+    def read(self, expression: ibis.Table) -> pa.RecordBatchReader:
+        """The rows of an expression as Arrow batches, in bounded memory, from what is committed."""
+
+    @abc.abstractmethod
+    def describe(self, name: Name) -> sch.Schema:
+        """A table's columns, as the warehouse has them."""
+
+    @abc.abstractmethod
+    def tables(self, schema: str) -> set[str]:
+        """The names of the tables and views in a schema; none if there is no such schema."""
+
+    @abc.abstractmethod
+    def point(self, view: Name, table: Name) -> None:
+        """Makes the view show the table, whatever it showed before."""
+
+    @abc.abstractmethod
+    def drop_view(self, view: Name) -> None:
+        """Removes the view, if it is there."""
+
+    @abc.abstractmethod
+    def drop_table(self, name: Name) -> None:
+        """Removes the table, if it is there."""
+
+    @abc.abstractmethod
+    def ibis(self) -> Any:
+        """The ibis backend of this connection, for user code that wants real tables."""
+
+    @abc.abstractmethod
+    def interrupt(self) -> None:
+        """Stops the statement that runs now. Safe from another thread."""
+
+
+class Backend(abc.ABC):
+    """A warehouse of one tenant. Opens sessions; holds what they share."""
+
+    name: ClassVar[str]
+    capabilities: ClassVar[Capabilities]
+
+    @classmethod
+    @abc.abstractmethod
+    def from_settings(cls, settings: Mapping[str, Any], where: str) -> Backend:
+        """A backend from a tenant's settings.
+
+        Raises:
+            BadInput: for settings that are missing, unknown or wrong; `where` says whose they are.
+        """
+
+    @abc.abstractmethod
+    def session(self, label: Label, opened: Callable[[Session], None] | None = None) -> AbstractContextManager[Session]:
+        """A session. `opened` gets it before it is used, so that somebody else can interrupt it.
+
+        Raises:
+            Unavailable: if there is no connection to be had.
+        """
+
+
+def physical(name: Name, schema: sch.Schema) -> ibis.Table:
+    """An ibis expression for a real table, bound to no connection."""
+    import ibis
+
+    return ibis.table(schema, name=name.table, database=name.schema)
+
+
+def count(session: Session, expression: ibis.Table) -> int:
+    """How many rows an expression has."""
+    return int(session.fetch(expression.aggregate(n=expression.count()))["n"][0].as_py())

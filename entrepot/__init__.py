@@ -1,0 +1,58 @@
+"""Entrepot: durable pipelines that ingest, transform, train and publish, on any of four warehouses.
+
+What pipeline authors import. Names are loaded when they are first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ibis import Table
+
+    from entrepot import split
+    from entrepot.errors import BadInput, EntrepotError, PipelineError
+    from entrepot.model import Model
+    from entrepot.outputs import Copy, Dashboard, Export, Figure, Panel
+    from entrepot.pipeline import Pipeline
+    from entrepot.sources import Files
+
+__all__ = [
+    "BadInput",
+    "Copy",
+    "Dashboard",
+    "EntrepotError",
+    "Export",
+    "Figure",
+    "Files",
+    "Model",
+    "Panel",
+    "Pipeline",
+    "PipelineError",
+    "Table",
+    "split",
+]
+
+_HOMES = {
+    "BadInput": "entrepot.errors",
+    "Copy": "entrepot.outputs",
+    "Dashboard": "entrepot.outputs",
+    "EntrepotError": "entrepot.errors",
+    "Export": "entrepot.outputs",
+    "Figure": "entrepot.outputs",
+    "Files": "entrepot.sources",
+    "Model": "entrepot.model",
+    "Panel": "entrepot.outputs",
+    "Pipeline": "entrepot.pipeline",
+    "PipelineError": "entrepot.errors",
+    "Table": "ibis",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "split":
+        return importlib.import_module("entrepot.split")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'entrepot' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,83 @@
+"""Errors that say what was wrong, where, and what is known instead."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+class EntrepotError(Exception):
+    """A problem that somebody can act on, told in a sentence. Trying again would not help."""
+
+
+class BadInput(EntrepotError):
+    """What was asked for cannot be: an unknown name, a wrong type, a missing file or column."""
+
+
+class StepFailed(EntrepotError):
+    """A user's step raised, or the warehouse refused what it computes."""
+
+
+class CheckFailed(EntrepotError):
+    """A blocking check or a contract found violating rows; nothing was published."""
+
+
+class Conflict(EntrepotError):
+    """Somebody else moved the same pointers first."""
+
+
+class Unavailable(EntrepotError):
+    """Something that a run needs cannot be used now: a warehouse, a file, a disk, a source. Trying again may help."""
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where in a user's code something stands."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with a pipeline, and where."""
+
+    text: str
+    at: Location | None = None
+
+    def __str__(self) -> str:
+        return f"{self.at}: {self.text}" if self.at else self.text
+
+
+class PipelineError(EntrepotError):
+    """Everything that is wrong with a pipeline, at once."""
+
+    def __init__(self, pipeline: str, problems: Iterable[Problem]) -> None:
+        self.pipeline = pipeline
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        heading = f"pipeline {pipeline!r} has {count} problem{'s' if count > 1 else ''}"
+        super().__init__("\n  ".join([f"{heading}:", *map(str, self.problems)]))
+
+
+def listed(names: Iterable[str], *, most: int = 12) -> str:
+    """Names as text for a sentence: quoted, sorted, cut after `most`."""
+    every = sorted(names)
+    text = ", ".join(repr(name) for name in every[:most])
+    if len(every) > most:
+        text += f" and {len(every) - most} more"
+    return text or "none"
+
+
+def unknown(what: str, name: object, known: Iterable[str]) -> str:
+    """The sentence for a name that does not exist: the nearest names, and those that are known."""
+    every = list(known)
+    near = difflib.get_close_matches(str(name), every, n=3)
+    hint = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
+    return f"unknown {what} {name!r}{hint} Known: {listed(every)}" if hint else (
+        f"unknown {what} {name!r}. Known: {listed(every)}"
+    )

@@ -1,0 +1,116 @@
+"""Finding pipelines by name: from settings (`module:object`) and from entry points of the group `entrepot.pipelines`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from types import ModuleType
+
+from entrepot.errors import BadInput, PipelineError, unknown
+from entrepot.pipeline import Pipeline
+
+GROUP = "entrepot.pipelines"
+
+
+class Registry:
+    """The pipelines that can be loaded, and those that are.
+
+    Args:
+        references: Pipeline names to `module:object`. Entry points add to them; settings win.
+        reload: Import a module anew when one of its package's files has changed. For development: what runs already
+            keeps the code that it has.
+    """
+
+    def __init__(self, references: Mapping[str, str], *, reload: bool = False) -> None:
+        found = {entry.name: entry.value for entry in entry_points(group=GROUP)}
+        self.references = {**found, **references}
+        self._reload = reload
+        self._loaded: dict[str, tuple[Pipeline, dict[str, float]]] = {}
+        self._lock = threading.Lock()
+
+    def load(self, name: str) -> Pipeline:
+        """The pipeline of a name.
+
+        Raises:
+            BadInput: if there is none, its module cannot be imported, or holds no such pipeline.
+        """
+        if name not in self.references:
+            raise BadInput(unknown("pipeline", name, self.references))
+        with self._lock:
+            if name in self._loaded:
+                pipeline, stamps = self._loaded[name]
+                if not self._reload or stamps == _stamps(stamps):
+                    return pipeline
+                _forget(self.references[name].partition(":")[0])
+            pipeline = _import(name, self.references[name])
+            modules = _own_modules(self.references[name].partition(":")[0])
+            self._loaded[name] = (pipeline, _stamps(str(m.__file__) for m in modules.values()))
+            return pipeline
+
+
+def _import(name: str, reference: str) -> Pipeline:
+    module_name, _, attribute = reference.partition(":")
+    where = f"pipeline {name!r} ({reference})"
+    importlib.invalidate_caches()
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except PipelineError:
+        raise
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        if isinstance(error, ModuleNotFoundError) and error.name and module_name.startswith(error.name):
+            raise BadInput(f"{where}: there is no module {error.name!r} on the worker's Python path") from None
+        line = _last_line(error)
+        raise BadInput(f"{where}: its module fails to import{line}: {type(error).__name__}: {error}") from error
+    pipelines = {key: value for key, value in vars(module).items() if isinstance(value, Pipeline)}
+    if (attribute or name) not in pipelines:
+        raise BadInput(f"{where}: module {module_name!r}: {unknown('pipeline object', attribute or name, pipelines)}")
+    pipeline = pipelines[attribute or name]
+    if pipeline.name != name:
+        raise BadInput(f"{where}: the pipeline calls itself {pipeline.name!r}; use that name in the settings")
+    return pipeline
+
+
+def _last_line(error: BaseException) -> str:
+    """Where in user code the import failed: the deepest line that is not the import machinery's."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f" at {error.filename}:{error.lineno}"
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename]
+    own = [f for f in frames if f.filename != __file__]
+    return f" at {own[-1].filename}:{own[-1].lineno}" if own else ""
+
+
+def _package_root(module_name: str) -> str | None:
+    """The folder of the package that a module belongs to; None for a module that stands alone."""
+    spec = importlib.util.find_spec(module_name.rpartition(".")[0]) if "." in module_name else None
+    locations = list(spec.submodule_search_locations or []) if spec else []
+    return os.path.abspath(locations[0]) if locations else None
+
+
+def _own_modules(module_name: str) -> dict[str, ModuleType]:
+    """The loaded modules that make a pipeline: its own, and those of its package."""
+    root = _package_root(module_name)
+    own = {}
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if file and (name == module_name or (root and os.path.abspath(file).startswith(root + os.sep))):
+            own[name] = module
+    return own
+
+
+def _forget(module_name: str) -> None:
+    for name in _own_modules(module_name):
+        del sys.modules[name]
+
+
+def _stamps(files: object) -> dict[str, float]:
+    return {file: os.stat(file).st_mtime_ns if os.path.exists(file) else 0 for file in files}  # type: ignore[attr-defined]

@@ -1,0 +1,93 @@
+"""A model inside an expression: where rows are to be scored, said before the model is even fitted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ibis
+import ibis.expr.datatypes as dt
+import ibis.expr.operations as ops
+from ibis.common.annotations import attribute
+from ibis.common.collections import FrozenOrderedDict
+
+from entrepot.errors import BadInput, unknown
+
+PREDICTION = "prediction"
+
+
+class Predict(ops.Relation):  # type: ignore[misc]
+    """The rows of `parent`, scored by the model called `model`.
+
+    It stands in an expression until the step runs. Then it is replaced by what computes it: the model as an expression,
+    or a table that was scored in Python.
+    """
+
+    parent: ops.Relation
+    model: str
+    keep: tuple[str, ...]
+    classes: tuple[Any, ...]
+    dtype: dt.DataType
+
+    @attribute
+    def schema(self) -> ibis.Schema:
+        columns = {name: self.parent.schema[name] for name in self.keep}
+        columns[PREDICTION] = self.dtype
+        columns |= dict.fromkeys(map(probability_column, self.classes), dt.float64)
+        return ibis.schema(columns)
+
+    @attribute
+    def values(self) -> FrozenOrderedDict[str, Any]:
+        return FrozenOrderedDict()
+
+
+@dataclass(frozen=True)
+class Model:
+    """A train step's model, as an input of a transform.
+
+    Attributes:
+        name: The train step's name.
+        features: The columns that the model was, or will be, fitted on.
+        dtype: The type of what it predicts.
+        is_classifier: Whether the scores have probabilities.
+    """
+
+    name: str
+    features: tuple[str, ...]
+    dtype: dt.DataType
+    is_classifier: bool
+
+    def predict(
+        self, table: ibis.Table, *, keep: str | Sequence[str] | None = None, classes: Sequence[Any] = ()
+    ) -> ibis.Table:
+        """The table's rows, scored: a lazy expression, computed in the warehouse when its step runs.
+
+        Args:
+            table: Has the model's feature columns.
+            keep: Columns to keep beside the scores; default: all.
+            classes: Class labels whose probability is wanted, each in a column `probability_<class>`.
+
+        Returns:
+            The kept columns, `prediction`, and the probabilities asked for.
+
+        Raises:
+            BadInput: if a feature or a kept column is missing, or probabilities are asked of a regressor.
+        """
+        if missing := [name for name in self.features if name not in table.columns]:
+            raise BadInput(f"model {self.name!r} needs the feature column {missing[0]!r}, which the table lacks")
+        kept = tuple(table.columns) if keep is None else (keep,) if isinstance(keep, str) else tuple(keep)
+        for name in kept:
+            if name not in table.columns:
+                raise BadInput(f"predict(keep=...): {unknown('column', name, table.columns)}")
+        if clash := {PREDICTION, *map(probability_column, classes)} & set(kept):
+            raise BadInput(f"predict would write the column {min(clash)!r}, which it was told to keep; rename it first")
+        if classes and not self.is_classifier:
+            raise BadInput(f"model {self.name!r} is not a classifier: it has no probability of {classes[0]!r}")
+        return Predict(table.op(), self.name, kept, tuple(classes), self.dtype).to_expr()  # type: ignore[no-any-return]
+
+
+def probability_column(label: Any) -> str:
+    """The column in which the probability of a class is found: `probability_true` for `True`."""
+    return "probability_" + re.sub(r"\W+", "_", str(label).lower()).strip("_")

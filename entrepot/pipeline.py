@@ -1,0 +1,252 @@
+"""What pipeline authors write with: `Pipeline` and its five decorators.
+
+Everything here is inert: a decorator records a function and where it stands. The graph is built and validated by
+`Pipeline.graph`, and nothing runs before a worker is asked to run it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any, TypeVar, overload
+
+from entrepot.errors import Location
+from entrepot.graph import Graph
+from entrepot.split import Share, Split
+from entrepot.step import CheckStep, Engine, IngestStep, PublishStep, Severity, Step, TrainStep, TransformStep
+
+S = TypeVar("S", bound=Step)
+Function = Callable[..., Any]
+
+
+class Pipeline:
+    """A named graph of steps.
+
+    Args:
+        name: Lower-case letters, digits and underscores. Also the default schema of its tables.
+        description: What it is for; shown wherever the pipeline is listed.
+        owner: Who answers for it; a step may name its own.
+        parameters: Names to default values. A step that has a parameter of such a name gets its value; a tenant or a
+            run may set another value of the same type.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        description: str = "",
+        owner: str = "",
+        parameters: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.name = name
+        self.description = description
+        self.owner = owner
+        self.parameters: dict[str, Any] = dict(parameters or {})
+        self.steps: list[Step] = []
+
+    def __repr__(self) -> str:
+        return f"Pipeline({self.name!r}, steps={[step.name for step in self.steps]})"
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The validated graph.
+
+        Raises:
+            PipelineError: with every problem found, and the file and line of each.
+        """
+        return Graph.build(self.name, self.steps, self.parameters)
+
+    @overload
+    def ingest(self, function: Function, /) -> IngestStep: ...
+    @overload
+    def ingest(
+        self,
+        /,
+        *,
+        tables: Sequence[str] | Mapping[str, Mapping[str, str] | None] | None = None,
+        name: str | None = None,
+        description: str | None = None,
+        owner: str | None = None,
+        tags: Iterable[str] = (),
+        depends: Sequence[str] = (),
+    ) -> Callable[[Function], IngestStep]: ...
+    def ingest(
+        self,
+        function: Function | None = None,
+        /,
+        *,
+        tables: Sequence[str] | Mapping[str, Mapping[str, str] | None] | None = None,
+        **options: Any,
+    ) -> Any:
+        """Brings raw tables in.
+
+        The function returns a dlt source or resource, a `Files`, an iterable of Arrow tables or of dicts, or a dict of
+        table names to any of these.
+
+        Args:
+            tables: The tables that it brings; default: one, named like the function. A mapping declares their schemas
+                (column names to ibis types), so that everything downstream is validated before the first ingest.
+        """
+
+        def declare(f: Function) -> IngestStep:
+            common = self._common(f, **options)
+            given = tables if tables is not None else [common["name"]]
+            schemas = dict(given) if isinstance(given, Mapping) else dict.fromkeys(given)
+            return self._add(IngestStep(**common, tables=schemas))
+
+        return declare(function) if function is not None else declare
+
+    @overload
+    def transform(self, function: Function, /) -> TransformStep: ...
+    @overload
+    def transform(
+        self,
+        /,
+        *,
+        engine: Engine = "warehouse",
+        schema: Mapping[str, str] | None = None,
+        contract: Any = None,
+        name: str | None = None,
+        description: str | None = None,
+        owner: str | None = None,
+        tags: Iterable[str] = (),
+        depends: Sequence[str] = (),
+    ) -> Callable[[Function], TransformStep]: ...
+    def transform(
+        self,
+        function: Function | None = None,
+        /,
+        *,
+        engine: Engine = "warehouse",
+        schema: Mapping[str, str] | None = None,
+        contract: Any = None,
+        **options: Any,
+    ) -> Any:
+        """Makes one table from others.
+
+        Args:
+            engine: `warehouse`: the function returns a lazy ibis expression. `python`: it gets a
+                `pyarrow.RecordBatchReader` for each table and yields record batches, in bounded memory.
+            schema: The result's columns and ibis types; needed with `engine="python"`.
+            contract: A pandera (ibis) `DataFrameModel` or `DataFrameSchema` that the table must keep to be published.
+            depends: Distributions whose installed versions are part of the version of what Python code makes.
+        """
+
+        def declare(f: Function) -> TransformStep:
+            return self._add(
+                TransformStep(**self._common(f, **options), engine=engine, schema=schema, contract=contract)
+            )
+
+        return declare(function) if function is not None else declare
+
+    def check(
+        self,
+        *guards: Step | str,
+        severity: Severity = "block",
+        name: str | None = None,
+        description: str | None = None,
+        owner: str | None = None,
+        tags: Iterable[str] = (),
+    ) -> Callable[[Function], CheckStep]:
+        """Guards tables before they are published: the function returns the rows that violate a rule.
+
+        Args:
+            guards: The tables that it guards.
+            severity: `block` stops the run before anything became visible; `warn` is recorded and shown.
+        """
+
+        def declare(f: Function) -> CheckStep:
+            common = self._common(f, name=name, description=description, owner=owner, tags=tags)
+            names = tuple(g if isinstance(g, str) else g.name for g in guards)
+            return self._add(CheckStep(**common, guards=names, severity=severity))
+
+        return declare
+
+    def train(
+        self,
+        *,
+        features: Step | str,
+        target: str,
+        columns: Sequence[str] | None = None,
+        split: Split | None = None,
+        score: str | Sequence[str],
+        name: str | None = None,
+        description: str | None = None,
+        owner: str | None = None,
+        tags: Iterable[str] = (),
+        depends: Sequence[str] = (),
+    ) -> Callable[[Function], TrainStep]:
+        """Fits the unfitted scikit-learn estimator that the function returns.
+
+        Args:
+            features: The table to learn from.
+            target: Its column to predict. Rows in which it is NULL are left out.
+            columns: The feature columns; default: all but the target and what the split needs.
+            split: What is kept for scoring; default: a quarter of the rows, by a hash of each row.
+            score: scikit-learn scorer names; each is also computed for a baseline that ignores the features.
+        """
+
+        def declare(f: Function) -> TrainStep:
+            common = self._common(f, name=name, description=description, owner=owner, tags=tags, depends=depends)
+            return self._add(
+                TrainStep(
+                    **common,
+                    features=features if isinstance(features, str) else features.name,
+                    target=target,
+                    columns=tuple(columns) if columns is not None else None,
+                    split=split if split is not None else Share(),
+                    score=(score,) if isinstance(score, str) else tuple(score),
+                )
+            )
+
+        return declare
+
+    @overload
+    def publish(self, function: Function, /) -> PublishStep: ...
+    @overload
+    def publish(
+        self,
+        /,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        owner: str | None = None,
+        tags: Iterable[str] = (),
+        depends: Sequence[str] = (),
+    ) -> Callable[[Function], PublishStep]: ...
+    def publish(self, function: Function | None = None, /, **options: Any) -> Any:
+        """Makes something to look at or take away: the function returns a `Dashboard`, an `Export` or a `Copy`."""
+
+        def declare(f: Function) -> PublishStep:
+            return self._add(PublishStep(**self._common(f, **options)))
+
+        return declare(function) if function is not None else declare
+
+    def _add(self, step: S) -> S:
+        self.steps.append(step)
+        self.__dict__.pop("graph", None)
+        return step
+
+    def _common(
+        self,
+        function: Function,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        owner: str | None = None,
+        tags: Iterable[str] = (),
+        depends: Sequence[str] = (),
+    ) -> dict[str, Any]:
+        code = inspect.unwrap(function).__code__
+        first_line = (inspect.getdoc(function) or "").partition("\n")[0]
+        return {
+            "name": name or function.__name__,
+            "function": function,
+            "inputs": tuple(inspect.signature(function).parameters),
+            "at": Location(code.co_filename, code.co_firstlineno),
+            "description": description if description is not None else first_line,
+            "owner": owner or self.owner,
+            "tags": frozenset([tags] if isinstance(tags, str) else tags),
+            "depends": tuple(depends),
+        }

@@ -1,0 +1,162 @@
+"""The plan of a run: which steps run, which do not, and why each. Computed from data alone, recorded, and explained.
+
+This module imports neither ibis nor anything else that a workflow's sandbox could not load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from entrepot.graph import Graph
+from entrepot.step import CheckStep, IngestStep, Kind, Step
+from entrepot.version import version_of
+
+Action = Literal["run", "skip", "hold"]
+"""run: it is computed. skip: its version exists already. hold: it was not selected, and stays as it is published."""
+
+
+class PlannedStep(BaseModel):
+    """What a plan says of one step."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    kind: Kind
+    action: Action
+    why: str
+    inputs: tuple[str, ...] = ()
+    """The tables and models that it reads."""
+    guards: tuple[str, ...] = ()
+
+
+class Plan(BaseModel):
+    """What a run does. It is recorded in the workflow's history: a later change of code does not change it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    steps: tuple[PlannedStep, ...]
+    versions: dict[str, str]
+    """Every table, model, artifact and check, to the version that the run makes or finds."""
+    moves: dict[str, str] = {}
+    """The names whose pointers the run's publish moves, and to which version."""
+    removed: tuple[str, ...] = ()
+    """Names that the environment shows and the pipeline no longer makes; they go when the run is published."""
+    sequence: int = 0
+    """The environment's publish that the plan saw; another one in between is a conflict."""
+
+    def to_run(self) -> tuple[PlannedStep, ...]:
+        """The steps that have work to do."""
+        return tuple(step for step in self.steps if step.action == "run")
+
+
+class Known(BaseModel):
+    """What the catalog knows of a version, as far as a plan needs it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    identity: str
+    inputs: dict[str, str]
+    run: str
+
+
+def address(
+    graph: Graph,
+    identities: Mapping[str, str],
+    raw: Mapping[str, str],
+    selected: frozenset[str],
+    published: Mapping[str, str],
+) -> dict[str, str]:
+    """The version of everything, as far as its inputs are known. Steps that are not selected keep what is published."""
+    versions: dict[str, str] = {}
+    for step in graph.steps.values():
+        if step.name not in selected:
+            versions |= {name: published[name] for name in graph.outputs(step) if name in published}
+        elif isinstance(step, IngestStep):
+            versions |= {table: raw[table] for table in step.tables if table in raw}
+        else:
+            reads = graph.table_inputs(step)
+            if step.name in identities and all(name in versions for name in reads):
+                found = {name: versions[name] for name in reads}
+                versions[step.name] = version_of(step.kind, identities[step.name], found)
+    return versions
+
+
+def decide(
+    graph: Graph,
+    identities: Mapping[str, str],
+    versions: Mapping[str, str],
+    selected: frozenset[str],
+    published: Mapping[str, str],
+    known: Mapping[tuple[str, str], Known],
+    *,
+    environment: str,
+    sequence: int,
+    ingested: Mapping[str, str] | None = None,
+) -> Plan:
+    """Says of every step whether it runs, and why.
+
+    Args:
+        known: What the catalog knows, by name and version: of the versions above, and of those that are published.
+        ingested: What each ingest step did in this run; None: the ingest is still to come.
+    """
+    steps = []
+    for step in graph.steps.values():
+        if step.name not in selected:
+            action, why = _hold(graph, step, published, environment)
+        elif isinstance(step, IngestStep):
+            action, why = _ingest(step, ingested)
+        else:
+            action, why = _compute(graph, step, identities, versions, published, known, environment)
+        guards = step.guards if isinstance(step, CheckStep) else ()
+        reads = graph.table_inputs(step)
+        steps.append(PlannedStep(name=step.name, kind=step.kind, action=action, why=why, inputs=reads, guards=guards))
+    ours = {n: versions[n] for s in graph.steps.values() if s.name in selected for n in graph.outputs(s) if n in versions}
+    made = {name for step in graph.steps.values() for name in graph.outputs(step)}
+    return Plan(
+        steps=tuple(steps),
+        versions=dict(versions),
+        moves={name: version for name, version in ours.items() if published.get(name) != version},
+        removed=tuple(sorted(set(published) - made)) if selected >= set(graph.steps) else (),
+        sequence=sequence,
+    )
+
+
+def _hold(graph: Graph, step: Step, published: Mapping[str, str], environment: str) -> tuple[Action, str]:
+    present = all(name in published for name in graph.outputs(step))
+    return "hold", "not selected" if present else f"not selected, and not in {environment}"
+
+
+def _ingest(step: IngestStep, ingested: Mapping[str, str] | None) -> tuple[Action, str]:
+    if ingested is None:
+        return "run", "a source is asked at every run"
+    return "skip", ingested.get(step.name, "asked")
+
+
+def _compute(
+    graph: Graph,
+    step: Step,
+    identities: Mapping[str, str],
+    versions: Mapping[str, str],
+    published: Mapping[str, str],
+    known: Mapping[tuple[str, str], Known],
+    environment: str,
+) -> tuple[Action, str]:
+    version = versions.get(step.name)
+    if version is None:
+        return "run", "what it reads is not there yet"
+    exists = known.get((step.name, version))
+    current = published.get(step.name)
+    if exists:
+        if current == version or (current is None and isinstance(step, CheckStep)):
+            return "skip", "nothing changed"
+        return "skip", f"made before, by run {exists.run[:8]}"
+    before = known.get((step.name, current)) if current else None
+    if before is None:
+        return "run", f"new in {environment}"
+    changed = [name for name in graph.table_inputs(step) if before.inputs.get(name) != versions.get(name)]
+    reasons = ["its code changed"] if before.identity != identities[step.name] else []
+    reasons += [f"{', '.join(changed)} changed"] if changed else []
+    return "run", " and ".join(reasons) or f"its version is gone from {environment}"

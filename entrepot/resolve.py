@@ -1,0 +1,194 @@
+"""From a graph and the schemas of its raw tables to what every step computes. Pure, and remembered while nothing changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import ibis
+import ibis.expr.datatypes as dt
+import ibis.expr.schema as sch
+
+from entrepot.code import digest, function_identity
+from entrepot.errors import EntrepotError, PipelineError, Problem, listed, unknown
+from entrepot.estimator import contract_identity, estimator_identity
+from entrepot.expression import identity, input_table, schema_from
+from entrepot.graph import Graph
+from entrepot.model import Model
+from entrepot.split import Where
+from entrepot.step import CheckStep, IngestStep, PublishStep, Step, TrainStep, TransformStep
+
+Input = sch.Schema | Model | str
+"""What a step's parameter stands for: a table's schema, a model, or (as JSON-like text) a parameter's value."""
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What every step of a graph computes, as far as the raw tables that are known allow."""
+
+    identities: Mapping[str, str]
+    """Step to the hash of what it computes. Ingest steps have none: what they bring is known by content."""
+    schemas: Mapping[str, sch.Schema]
+    """Table to its columns, as ibis infers them."""
+
+
+def resolve(graph: Graph, raw: Mapping[str, sch.Schema], parameters: Mapping[str, Any]) -> Resolved:
+    """Builds every step's expression over unbound tables. Steps downstream of unknown raw tables are left out.
+
+    Raises:
+        PipelineError: with every step that cannot be built and why.
+    """
+    known: dict[str, sch.Schema | Model] = dict(raw)
+    identities: dict[str, str] = {}
+    problems: list[Problem] = []
+    for step in graph.steps.values():
+        if isinstance(step, IngestStep):
+            declared = {t: schema_from(s) for t, s in step.tables.items() if s is not None}
+            known = {**declared, **known}
+            continue
+        if not all(name in known for name in graph.table_inputs(step)):
+            continue
+        try:
+            identities[step.name], made = resolve_step(step, arguments(step, known, parameters))
+            if made is not None:
+                known[step.name] = made
+        except EntrepotError as error:
+            problems.append(Problem(f"{step.kind} {step.name!r}: {error}", step.at))
+        except Exception as error:
+            problems.append(Problem(f"{step.kind} {step.name!r} raised {type(error).__name__}: {error}", step.at))
+    if problems:
+        raise PipelineError(graph.name, problems)
+    return Resolved(identities, {n: s for n, s in known.items() if isinstance(s, sch.Schema)})
+
+
+def arguments(
+    step: Step, known: Mapping[str, sch.Schema | Model], parameters: Mapping[str, Any]
+) -> tuple[tuple[str, Any], ...]:
+    """A step's inputs by name, hashable: schemas, models, and values of parameters."""
+    names = dict.fromkeys((*((step.features,) if isinstance(step, TrainStep) else ()), *step.inputs))
+    return tuple((name, known[name] if name in known else _Value(parameters[name])) for name in names)
+
+
+class _Value:
+    """A parameter's value, hashable by what it is."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        self.key = (type(value).__name__, repr(value))
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Value) and self.key == other.key
+
+
+@lru_cache(maxsize=20_000)
+def expression(step: TransformStep | CheckStep, inputs: tuple[tuple[str, Any], ...]) -> tuple[ibis.Table, str]:
+    """A step's ibis expression over its unbound inputs, and the hash of what it computes.
+
+    Raises:
+        EntrepotError: if the function returns no table.
+    """
+    made = step.function(**{name: _stand_in(name, value) for name, value in inputs})
+    if not isinstance(made, ibis.Table):
+        what = "nothing" if made is None else f"a {type(made).__name__}"
+        raise EntrepotError(f"it must return an ibis table expression, and returned {what}")
+    return made, identity(made)
+
+
+def _stand_in(name: str, value: Any) -> Any:
+    if isinstance(value, sch.Schema):
+        return input_table(name, value)
+    return value.value if isinstance(value, _Value) else value
+
+
+def resolve_step(step: Step, inputs: tuple[tuple[str, Any], ...]) -> tuple[str, sch.Schema | Model | None]:
+    """The hash of what a step computes from inputs made by `arguments`, and the table or model that comes of it.
+
+    Raises:
+        EntrepotError: if it computes nothing that Entrepot knows; whatever the user's function raises.
+    """
+    if isinstance(step, TransformStep):
+        if step.engine == "python":
+            declared = schema_from(step.schema or {})
+            return digest([_code(step, inputs), sorted((step.schema or {}).items())]), declared
+        made, hashed = expression(step, inputs)
+        return hashed, made.schema()
+    if isinstance(step, CheckStep):
+        if step.contract is not None:
+            return contract_identity(step.contract), None
+        _, hashed = expression(step, inputs)
+        return digest([hashed, step.severity]), None
+    if isinstance(step, TrainStep):
+        return _resolve_training(step, inputs)
+    if isinstance(step, PublishStep):
+        return _code(step, inputs), None
+    raise TypeError(f"cannot resolve {step!r}")
+
+
+def _code(step: Step, inputs: tuple[tuple[str, Any], ...]) -> str:
+    values = [[name, value.key] for name, value in inputs if isinstance(value, _Value)]
+    return digest([_function_code(step), values])
+
+
+def publish_identity(step: PublishStep, parameters: Mapping[str, Any]) -> str:
+    """The hash of what a publish step makes: its code, and the parameters that it reads."""
+    values = [[name, _Value(parameters[name]).key] for name in step.inputs if name in parameters]
+    return digest([_function_code(step), values])
+
+
+@lru_cache(maxsize=20_000)
+def _function_code(step: Step) -> str:
+    return function_identity(step.function, step.depends)
+
+
+def feature_columns(step: TrainStep, schema: sch.Schema) -> tuple[str, ...]:
+    """The columns that a train step fits on."""
+    return step.columns or tuple(n for n in schema if n != step.target and n not in step.split.columns())
+
+
+@lru_cache(maxsize=2_000)
+def _resolve_training(step: TrainStep, inputs: tuple[tuple[str, Any], ...]) -> tuple[str, Model]:
+    from sklearn.base import is_classifier
+
+    given = dict(inputs)
+    schema = given.pop(step.features)
+    for name in (step.target, *(step.columns or ()), *(c for c in step.split.columns() if not _is_where(step))):
+        if name not in schema:
+            raise EntrepotError(f"{step.features!r} has no such column: {unknown('column', name, schema)}")
+    if step.columns and step.target in step.columns:
+        raise EntrepotError(f"the target {step.target!r} is among its own features")
+    _check_scorers(step)
+    estimator = step.function(**{name: _stand_in(name, value) for name, value in given.items()})
+    if not (hasattr(estimator, "fit") and hasattr(estimator, "predict")):
+        raise EntrepotError(f"it must return an unfitted scikit-learn estimator, and returned a {type(estimator).__name__}")
+    columns = feature_columns(step, schema)
+    split: Any = repr(step.split)
+    if isinstance(step.split, Where):
+        split = identity(ibis.Table.select(t := input_table(step.features, schema), test=step.split.test(t)))
+    hashed = digest([estimator_identity(estimator), step.target, columns, split, step.score])
+    classifies = bool(is_classifier(estimator))
+    dtype = schema[step.target] if classifies else dt.float64
+    return hashed, Model(step.name, columns, dtype, classifies)
+
+
+def _is_where(step: TrainStep) -> bool:
+    return isinstance(step.split, Where)
+
+
+def _check_scorers(step: TrainStep) -> None:
+    from sklearn.metrics import get_scorer_names
+
+    known = get_scorer_names()
+    for name in step.score:
+        if name not in known:
+            raise EntrepotError(unknown("score", name, known))
+
+
+def missing_raw(graph: Graph, raw: Mapping[str, Any]) -> str:
+    """The raw tables that are not known yet, as text for a sentence."""
+    every = (t for s in graph.steps.values() if isinstance(s, IngestStep) for t, c in s.tables.items() if c is None)
+    return listed(t for t in every if t not in raw)

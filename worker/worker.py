@@ -1,0 +1,90 @@
+"""The worker: serves every tenant of the tenant file from one task queue."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from datetime import timedelta
+
+import pydantic
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
+from temporalio.client import Client
+from temporalio.worker import Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from activities.collect import CollectActivities
+from activities.ingest import IngestActivities
+from activities.plan import PlanActivities
+from activities.publish import PublishActivities
+from activities.tenant import Tenants
+from activities.train import TrainActivities
+from activities.transform import TransformActivities
+from worker.client import TASK_QUEUE
+from workflows.care import Collect, Rollback
+from workflows.pipeline import Ingest, Pipeline, Publish, Train, Transform
+from workflows.run import SEARCH_ATTRIBUTES
+
+WORKFLOWS = (Pipeline, Ingest, Transform, Train, Publish, Rollback, Collect)
+GRACE = timedelta(seconds=20)
+"""How long activities may go on after the worker was told to stop; then they are cancelled and begin again elsewhere."""
+
+
+def create(client: Client, tenants: Tenants, *, task_queue: str = TASK_QUEUE, slots: int = 16) -> Worker:
+    """A worker over connected tenants. `slots` is how many activities it runs at the same time."""
+    plan, ingest, transform = PlanActivities(tenants), IngestActivities(tenants), TransformActivities(tenants)
+    train, publish, collect = TrainActivities(tenants), PublishActivities(tenants), CollectActivities(tenants)
+    # Our workflow modules are deterministic and light; re-importing them for each run would only cost time.
+    restrictions = SandboxRestrictions.default.with_passthrough_modules(
+        "pydantic", "pydantic_core", "entrepot", "activities.messages", "activities.names", "workflows"
+    )
+    return Worker(
+        client,
+        task_queue=task_queue,
+        workflows=list(WORKFLOWS),
+        activities=[
+            plan.prepare,
+            plan.plan,
+            ingest.extract,
+            ingest.load,
+            transform.transform,
+            train.train,
+            publish.publish,
+            publish.commit,
+            publish.rollback,
+            publish.record_failure,
+            collect.collect,
+            collect.versions,
+        ],
+        workflow_runner=SandboxedWorkflowRunner(restrictions=restrictions),
+        workflow_failure_exception_types=[pydantic.ValidationError],
+        max_concurrent_activities=slots,
+        max_concurrent_workflow_tasks=8,
+        graceful_shutdown_timeout=GRACE,
+        # A task handed over eagerly does not pass through the server's queue, and so not by its fairness.
+        disable_eager_activity_execution=True,
+        max_heartbeat_throttle_interval=timedelta(seconds=2),
+        default_heartbeat_throttle_interval=timedelta(seconds=2),
+    )
+
+
+async def register_search_attributes(client: Client) -> None:
+    """Adds Entrepot's search attributes to the namespace, where they are missing."""
+    listed = await client.operator_service.list_search_attributes(ListSearchAttributesRequest(namespace=client.namespace))
+    missing = [key.name for key in SEARCH_ATTRIBUTES if key.name not in listed.custom_attributes]
+    if missing:
+        keyword = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
+        await client.operator_service.add_search_attributes(
+            AddSearchAttributesRequest(namespace=client.namespace, search_attributes=dict.fromkeys(missing, keyword))
+        )
+
+
+async def run(client: Client, tenants: Tenants, *, slots: int = 16) -> None:
+    """Serves until SIGINT or SIGTERM."""
+    await register_search_attributes(client)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(each, stop.set)
+    async with create(client, tenants, slots=slots):
+        await stop.wait()

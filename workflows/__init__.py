@@ -1,0 +1,1 @@
+"""Durable orchestration. Deterministic: these modules see messages, names and time, and nothing else."""

@@ -1,0 +1,61 @@
+"""The five workflow types of a run, each started with one JSON object: see `activities.messages.RunInput`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from temporalio import workflow
+
+from entrepot.step import KINDS
+from workflows.progress import RunSummary
+from workflows.run import RunWorkflow
+
+
+@workflow.defn(name="Pipeline")
+class Pipeline(RunWorkflow):
+    """Ingest, transform, train, publish."""
+
+    @workflow.run
+    async def run(self, input: Any = None) -> RunSummary:
+        """The whole chain, or what `select` says of it."""
+        return await self._run(input, frozenset(KINDS))
+
+
+@workflow.defn(name="Ingest")
+class Ingest(RunWorkflow):
+    """Brings raw tables in and publishes them, without computing anything from them."""
+
+    @workflow.run
+    async def run(self, input: Any = None) -> RunSummary:
+        """The ingest steps alone."""
+        return await self._run(input, frozenset({"ingest"}))
+
+
+@workflow.defn(name="Transform")
+class Transform(RunWorkflow):
+    """Computes tables from the published raw tables, checks them and publishes them."""
+
+    @workflow.run
+    async def run(self, input: Any = None) -> RunSummary:
+        """The transforms and checks alone."""
+        return await self._run(input, frozenset({"transform", "check"}))
+
+
+@workflow.defn(name="Train")
+class Train(RunWorkflow):
+    """Fits models on published tables."""
+
+    @workflow.run
+    async def run(self, input: Any = None) -> RunSummary:
+        """The train steps alone."""
+        return await self._run(input, frozenset({"train"}))
+
+
+@workflow.defn(name="Publish")
+class Publish(RunWorkflow):
+    """Makes dashboards, files and copies from published tables."""
+
+    @workflow.run
+    async def run(self, input: Any = None) -> RunSummary:
+        """The publish steps alone."""
+        return await self._run(input, frozenset({"publish"}))

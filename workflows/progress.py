@@ -1,0 +1,104 @@
+"""What a run is doing: one state, from which queries, the Web UI's details and the final summary are read."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel
+
+from activities.messages import Plan, StepResult
+
+State = Literal["waiting", "running", "done", "skipped", "held", "failed"]
+
+_SHOWN = 60
+"""Steps in the Web UI's table; of a larger pipeline, those that have something to tell."""
+
+
+class StepProgress(BaseModel):
+    """One step, as people watch it."""
+
+    name: str
+    kind: str
+    state: State
+    why: str = ""
+    rows: int | None = None
+    bytes: int | None = None
+    seconds: float | None = None
+    note: str = ""
+    warned: bool = False
+
+
+class Progress(BaseModel):
+    """A run, as people watch it. The answer to the query `progress`."""
+
+    run: str
+    tenant: str = ""
+    pipeline: str = ""
+    environment: str = ""
+    stage: str = "start"
+    steps: list[StepProgress] = []
+    error: str = ""
+
+    def count(self, state: State) -> int:
+        """How many steps are in a state."""
+        return sum(step.state == state for step in self.steps)
+
+    def set(self, name: str, state: State, why: str = "") -> StepProgress:
+        """Puts a step into a state; a step that is not known yet is added."""
+        for step in self.steps:
+            if step.name == name:
+                step.state = state
+                step.why = why or step.why
+                return step
+        self.steps.append(StepProgress(name=name, kind="ingest", state=state, why=why))
+        return self.steps[-1]
+
+    def finished(self, result: StepResult) -> None:
+        """A step ended well."""
+        step = self.set(result.name, "done")
+        step.rows, step.bytes, step.seconds = result.rows, result.bytes, round(result.seconds, 3)
+        step.note, step.warned = result.note, result.warned
+
+    def planned(self, plan: Plan) -> None:
+        """Takes a plan's steps, keeping what ingest steps have told already."""
+        before = {step.name: step for step in self.steps}
+        states: dict[str, State] = {"run": "waiting", "skip": "skipped", "hold": "held"}
+        self.steps = [
+            before.get(p.name) or StepProgress(name=p.name, kind=p.kind, state=states[p.action], why=p.why)
+            for p in plan.steps
+        ]
+
+    def markdown(self) -> str:
+        """A table for the Web UI."""
+        steps = self.steps
+        if len(steps) > _SHOWN:
+            steps = [s for s in steps if s.state in ("running", "failed") or s.warned or s.rows is not None][-_SHOWN:]
+        counts = ", ".join(f"{n} {s}" for s in ("done", "running", "waiting", "skipped", "held", "failed") if (n := self.count(s)))  # type: ignore[arg-type]
+        lines = [f"**{self.pipeline}** for **{self.tenant}** in **{self.environment}** · {self.stage} · {counts}", ""]
+        if self.error:
+            lines += [f"**Failed:** {self.error}", ""]
+        lines += ["| step | kind | state | rows | seconds | |", "|---|---|---|---:|---:|---|"]
+        for s in steps:
+            rows = f"{s.rows:,}" if s.rows is not None else ""
+            seconds = f"{s.seconds:.2f}" if s.seconds is not None else ""
+            said = (s.note or s.why).replace("|", "\\|").replace("\n", " ")
+            mark = "⚠ " if s.warned else ""
+            lines.append(f"| {s.name} | {s.kind} | {s.state} | {rows} | {seconds} | {mark}{said} |")
+        return "\n".join(lines)
+
+
+class RunSummary(BaseModel):
+    """How a run ended: the workflow's result. Steps that had nothing to do are counted, not listed."""
+
+    run: str
+    tenant: str
+    pipeline: str
+    environment: str
+    outcome: Literal["published", "nothing to do", "planned"]
+    steps: list[StepProgress]
+    skipped: int = 0
+    held: int = 0
+    moved: list[str] = []
+    links: dict[str, str] = {}
+    seconds: float = 0.0
+    plan: Plan | None = None

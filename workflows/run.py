@@ -1,0 +1,315 @@
+"""A run, from its input to its publish: prepare, ingest, plan, compute, commit.
+
+`Pipeline` does all of it. `Ingest`, `Transform`, `Train` and `Publish` do the same for the steps of their stage alone; what
+they need from the other stages is what the environment shows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+from temporalio import workflow
+from temporalio.common import Priority, RetryPolicy, SearchAttributeKey
+from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, is_cancelled_exception
+from temporalio.workflow import ActivityCancellationType
+
+from activities import names
+from activities.messages import (
+    Batch,
+    Commit,
+    Committed,
+    Context,
+    Load,
+    LoadRequest,
+    Plan,
+    PlannedStep,
+    PlanRequest,
+    Prepared,
+    RunFailed,
+    RunInput,
+    StepRef,
+    StepResult,
+    parse,
+)
+from entrepot.errors import BadInput
+from entrepot.step import Kind
+from workflows.progress import Progress, RunSummary
+from workflows.steps import run_steps
+
+TENANT = SearchAttributeKey.for_keyword("Tenant")
+PIPELINE = SearchAttributeKey.for_keyword("Pipeline")
+ENVIRONMENT = SearchAttributeKey.for_keyword("Environment")
+BACKEND = SearchAttributeKey.for_keyword("Backend")
+STAGE = SearchAttributeKey.for_keyword("Stage")
+SEARCH_ATTRIBUTES = (TENANT, PIPELINE, ENVIRONMENT, BACKEND, STAGE)
+
+LONGEST_STEP = timedelta(hours=24)
+HEARTBEAT = timedelta(seconds=30)
+"""After a worker died, its step starts again on another within this time."""
+RETRIES = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=20), maximum_attempts=5)
+
+
+async def call(activity: str, message: Any, result: type[Any], *, summary: str = "", priority: Priority | None = None) -> Any:
+    """Runs one activity, as every activity of Entrepot is run."""
+    return await workflow.execute_activity(
+        activity,
+        message,
+        result_type=result,
+        start_to_close_timeout=LONGEST_STEP,
+        heartbeat_timeout=HEARTBEAT,
+        retry_policy=RETRIES,
+        cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        summary=summary[:190] or None,
+        priority=priority or Priority.default,
+    )
+
+
+def failure_of(error: BaseException) -> ApplicationError:
+    """A workflow's failure: the sentence of the activity that caused it."""
+    cause = error.cause if isinstance(error, ActivityError) and error.cause else error
+    if isinstance(cause, ApplicationError):
+        return ApplicationError(cause.message, type=cause.type, non_retryable=True)
+    return ApplicationError(str(cause) or type(cause).__name__, type=type(cause).__name__, non_retryable=True)
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def understood(message: type[M], value: Any) -> M:
+    """A workflow's input. What cannot be understood fails the workflow at once, in a sentence."""
+    try:
+        return parse(message, value, workflow.info().workflow_type)
+    except BadInput as error:
+        raise ApplicationError(str(error), type="BadInput", non_retryable=True) from None
+
+
+class RunWorkflow:
+    """What the five workflow types share: one run and its two queries."""
+
+    def __init__(self) -> None:
+        self._plan: Plan | None = None
+        self._progress = Progress(run=workflow.info().run_id)
+
+    @workflow.query
+    def plan(self) -> Plan | None:
+        """Which steps run, which do not, and why each; nothing before the run is planned."""
+        return self._plan
+
+    @workflow.query
+    def progress(self) -> Progress:
+        """Every step's state, rows, seconds and note."""
+        return self._progress
+
+    async def _run(self, value: Any, kinds: frozenset[Kind]) -> RunSummary:
+        asked = understood(RunInput, value)
+        return await _Run(asked, kinds, self._progress, self._planned).execute()
+
+    def _planned(self, plan: Plan) -> None:
+        self._plan = plan
+
+
+class _Run:
+    """One run's state between its stages."""
+
+    def __init__(
+        self, asked: RunInput, kinds: frozenset[Kind], progress: Progress, planned: Callable[[Plan], None]
+    ) -> None:
+        self._asked = asked
+        self._kinds = kinds
+        self._progress = progress
+        self._planned = planned
+        self._started = workflow.now()
+        self._priority = Priority(fairness_key=asked.tenant)
+        self._context = Context(
+            tenant=asked.tenant,
+            pipeline=asked.pipeline,
+            environment=asked.environment,
+            run=workflow.info().run_id,
+            started_at=self._started.replace(tzinfo=None).isoformat(),
+            parameters=asked.parameters,
+        )
+        progress.tenant, progress.pipeline, progress.environment = asked.tenant, asked.pipeline, asked.environment
+
+    async def execute(self) -> RunSummary:
+        """The whole run."""
+        try:
+            prepared = await self._call(names.PREPARE, self._asked, Prepared)
+            self._priority = Priority(fairness_key=self._asked.tenant, fairness_weight=prepared.weight)
+            workflow.upsert_search_attributes(
+                [
+                    TENANT.value_set(self._asked.tenant),
+                    PIPELINE.value_set(self._asked.pipeline),
+                    ENVIRONMENT.value_set(self._asked.environment),
+                    BACKEND.value_set(prepared.backend),
+                    STAGE.value_set("plan"),
+                ]
+            )
+        except ActivityError as error:
+            raise failure_of(error) from error
+        try:
+            return await self._stages(prepared)
+        except BaseException as error:
+            if isinstance(error, ActivityError) and not is_cancelled_exception(error):
+                await self._failed(failure_of(error).message)
+                raise failure_of(error) from error
+            if is_cancelled_exception(error):
+                await self._failed("cancelled")
+            raise
+
+    async def _stages(self, prepared: Prepared) -> RunSummary:
+        selected = self._of_stage(prepared)
+        ingests = [name for name in prepared.ingests if name in selected]
+        if self._asked.dry_run:
+            return await self._dry(selected)
+        raw: dict[str, str] = {}
+        said: dict[str, str] = {}
+        if ingests:
+            self._stage("ingest")
+            for name in ingests:
+                self._progress.set(name, "waiting")
+            await run_steps(
+                [PlannedStep(name=name, kind="ingest", action="run", why="") for name in ingests],
+                prepared.parallel,
+                lambda batch: self._ingest(batch[0], raw, said),
+                self._progress.finished,
+            )
+            for name in ingests:
+                if name in said:
+                    self._progress.set(name, "skipped", said[name])
+        plan = await self._make_plan(selected, raw, {n: said.get(n, "loaded") for n in ingests})
+        await run_steps(plan.to_run(), prepared.parallel, lambda batch: self._compute(plan, batch), self._finished)
+        return await self._commit(plan)
+
+    def _of_stage(self, prepared: Prepared) -> tuple[str, ...]:
+        selected = tuple(n for n in prepared.selected if prepared.kinds[n] in self._kinds)
+        if not selected:
+            asked = f"the selection {self._asked.select!r}" if self._asked.select else f"pipeline {self._asked.pipeline!r}"
+            kinds = " or ".join(sorted(self._kinds))
+            raise ApplicationError(f"{asked} has no {kinds} step", type="BadInput", non_retryable=True)
+        return selected
+
+    async def _dry(self, selected: tuple[str, ...]) -> RunSummary:
+        request = PlanRequest(context=self._context, selected=selected)
+        plan: Plan = await self._call(names.PLAN, request, Plan)
+        self._planned(plan)
+        self._progress.planned(plan)
+        return self._summary("planned", plan, Committed(moved=(), sequence=plan.sequence), whole=True)
+
+    async def _make_plan(self, selected: tuple[str, ...], raw: dict[str, str], ingested: Mapping[str, str]) -> Plan:
+        request = PlanRequest(context=self._context, selected=selected, raw=raw, ingested=dict(ingested))
+        plan: Plan = await self._call(names.PLAN, request, Plan)
+        self._planned(plan)
+        self._progress.planned(plan)
+        self._show()
+        return plan
+
+    async def _ingest(self, name: str, raw: dict[str, str], said: dict[str, str]) -> list[StepResult]:
+        self._progress.set(name, "running")
+        self._show()
+        started = workflow.now()
+        load: Load = await self._call(names.EXTRACT, StepRef(context=self._context, step=name), Load, summary=name)
+        if load.unchanged:
+            raw |= load.known
+            said[name] = load.why
+            return [StepResult(name=name, seconds=(workflow.now() - started).total_seconds())]
+        result: StepResult = await self._call(
+            names.LOAD, LoadRequest(context=self._context, load=load), StepResult, summary=name
+        )
+        raw |= {table: brought.version for table, brought in load.tables.items()}
+        return [result.model_copy(update={"seconds": (workflow.now() - started).total_seconds()})]
+
+    async def _compute(self, plan: Plan, batch: list[str]) -> list[StepResult]:
+        steps = {step.name: step for step in plan.steps}
+        kind = steps[batch[0]].kind
+        self._stage(kind if kind != "check" else "transform")
+        for name in batch:
+            self._progress.set(name, "running")
+        self._show()
+        read = {name for step in batch for name in (step, *steps[step].inputs)}
+        versions = {name: plan.versions[name] for name in sorted(read) if name in plan.versions}
+        summary = batch[0] if len(batch) == 1 else f"{batch[0]} and {len(batch) - 1} more"
+        try:
+            if kind in ("transform", "check"):
+                request = Batch(context=self._context, steps=tuple(batch), versions=versions)
+                results: list[StepResult] = await self._call(
+                    names.TRANSFORM, request, list[StepResult], summary=summary
+                )
+                for name in batch[len(results) :]:
+                    self._progress.set(name, "waiting")
+                return results
+            ref = StepRef(context=self._context, step=batch[0], versions=versions)
+            activity = names.TRAIN if kind == "train" else names.PUBLISH
+            return [await self._call(activity, ref, StepResult, summary=summary)]
+        except ActivityError as error:
+            # Only the batch is known to have failed; a batch of one is the step itself.
+            for name in batch:
+                self._progress.set(name, "failed" if len(batch) == 1 else "waiting")
+            self._show()
+            raise error
+
+    async def _commit(self, plan: Plan) -> RunSummary:
+        self._stage("publish")
+        ran = [step for step in self._progress.steps if step.state == "done"]
+        request = Commit(
+            context=self._context,
+            sequence=plan.sequence,
+            moves=plan.moves,
+            removes=plan.removed,
+            results={
+                step.name: {
+                    "rows": step.rows,
+                    "seconds": step.seconds,
+                    "note": step.note,
+                    "version": plan.versions.get(step.name),
+                }
+                for step in ran
+            },
+        )
+        committed: Committed = await self._call(names.COMMIT, request, Committed)
+        self._stage("done")
+        worked = bool(ran or plan.moves or plan.removed)
+        return self._summary("published" if worked else "nothing to do", plan, committed, whole=False)
+
+    def _summary(self, outcome: Any, plan: Plan, committed: Committed, *, whole: bool) -> RunSummary:
+        return RunSummary(
+            run=self._context.run,
+            tenant=self._asked.tenant,
+            pipeline=self._asked.pipeline,
+            environment=self._asked.environment,
+            outcome=outcome,
+            steps=[s for s in self._progress.steps if s.state not in ("skipped", "held")],
+            skipped=self._progress.count("skipped"),
+            held=self._progress.count("held"),
+            moved=sorted(committed.moved),
+            links=committed.links,
+            seconds=(workflow.now() - self._started).total_seconds(),
+            plan=plan if whole else None,
+        )
+
+    async def _failed(self, error: str) -> None:
+        self._progress.error = error
+        self._stage("failed")
+        try:
+            await self._call(names.RECORD_FAILURE, RunFailed(context=self._context, error=error), type(None))
+        except (ActivityError, CancelledError, asyncio.CancelledError):
+            workflow.logger.warning("the failure of the run could not be recorded in the catalog")
+
+    def _finished(self, result: StepResult) -> None:
+        self._progress.finished(result)
+        self._show()
+
+    def _stage(self, stage: str) -> None:
+        if self._progress.stage != stage:
+            self._progress.stage = stage
+            workflow.upsert_search_attributes([STAGE.value_set(stage)])
+        self._show()
+
+    def _show(self) -> None:
+        workflow.set_current_details(self._progress.markdown())
+
+    async def _call(self, activity: str, message: Any, result: type[Any], summary: str = "") -> Any:
+        return await call(activity, message, result, summary=summary, priority=self._priority)
