@@ -173,7 +173,10 @@ def _into_lake(work: Work, context: Context, table: str, paths: list[str], step:
         work.check()
         if not lake.exists(target):
             lake.put(path, target)
-    lake.write(json.dumps(schema_to(schema)).encode(), f"{folder}/columns.json")
+    columns = json.dumps(schema_to(schema)).encode()
+    lake.write(columns, f"{folder}/columns.json")
+    # The newest load's columns, for whoever wants to know them without asking the warehouse.
+    lake.write(columns, work.tenant.lake_path("raw", context.pipeline, table, "columns.json"))
     size = sum(Path(path).stat().st_size for path in paths)
     return TableLoad(version=version, rows=rows, bytes=size, files=tuple(targets))
 

@@ -208,9 +208,10 @@ def _rollback(work: Work, session: Session, context: Context, to: str | None) ->
     current = catalog.Published(history[0]["sequence"], history[0]["pointers"], history[0]["run"])
     if current.run == context.run:  # done by an attempt whose answer was lost
         return Committed(moved=tuple(history[0]["moved"]), sequence=current.sequence)
-    earlier = [row for row in history[1:] if row["pointers"] != current.pointers]
     if to is not None:
         earlier = [row for row in history if row["run"].startswith(to)]
+    else:
+        earlier = _before(history, current.pointers)
     if not earlier:
         known = listed(dict.fromkeys(row["run"][:8] for row in history))
         what = f"no publish of run {to!r}" if to else "no earlier publish to go back to"
@@ -223,6 +224,13 @@ def _rollback(work: Work, session: Session, context: Context, to: str | None) ->
     links = _show_artifacts(work, session, context)
     moved = [n for n in {**current.pointers, **pointers} if current.pointers.get(n) != pointers.get(n)]
     return Committed(moved=tuple(sorted(moved)), sequence=sequence, links=links)
+
+
+def _before(history: list[dict[str, Any]], pointers: dict[str, str]) -> list[dict[str, Any]]:
+    """The publishes before the one whose state is shown, newest first; so a second rollback goes further back."""
+    runs = [row for row in history if row["action"] == "publish"]
+    shown = next((i for i, row in enumerate(runs) if row["pointers"] == pointers), -1)
+    return [row for row in runs[shown + 1 :] if row["pointers"] != pointers]
 
 
 def _move(

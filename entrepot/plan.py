@@ -15,7 +15,8 @@ from entrepot.step import CheckStep, IngestStep, Kind, Step
 from entrepot.version import version_of
 
 Action = Literal["run", "skip", "hold"]
-"""run: it is computed. skip: its version exists already. hold: it was not selected, and stays as it is published."""
+"""run: it is computed. skip: its version exists already. hold: it stays as it is published, since it was not selected, or
+reads what nobody has made."""
 
 
 class PlannedStep(BaseModel):
@@ -46,6 +47,10 @@ class Plan(BaseModel):
     """Names that the environment shows and the pipeline no longer makes; they go when the run is published."""
     sequence: int = 0
     """The environment's publish that the plan saw; another one in between is a conflict."""
+
+    def cut_off(self, selected: frozenset[str]) -> tuple[PlannedStep, ...]:
+        """The selected steps that cannot be computed, since what they read is neither made nor published."""
+        return tuple(step for step in self.steps if step.action == "hold" and step.name in selected)
 
     def to_run(self) -> tuple[PlannedStep, ...]:
         """The steps that have work to do."""
@@ -109,7 +114,8 @@ def decide(
         elif isinstance(step, IngestStep):
             action, why = _ingest(step, ingested)
         else:
-            action, why = _compute(graph, step, identities, versions, published, known, environment)
+            is_final = ingested is not None
+            action, why = _compute(graph, step, identities, versions, published, known, environment, is_final=is_final)
         guards = step.guards if isinstance(step, CheckStep) else ()
         reads = graph.table_inputs(step)
         steps.append(PlannedStep(name=step.name, kind=step.kind, action=action, why=why, inputs=reads, guards=guards))
@@ -143,8 +149,13 @@ def _compute(
     published: Mapping[str, str],
     known: Mapping[tuple[str, str], Known],
     environment: str,
+    *,
+    is_final: bool,
 ) -> tuple[Action, str]:
     version = versions.get(step.name)
+    if version is None and is_final:
+        lacks = [name for name in graph.table_inputs(step) if name not in versions]
+        return "hold", f"reads {', '.join(lacks)}, which this run does not make and {environment} does not have"
     if version is None:
         return "run", "what it reads is not there yet"
     exists = known.get((step.name, version))

@@ -30,8 +30,8 @@ class Resolved:
 
     identities: Mapping[str, str]
     """Step to the hash of what it computes. Ingest steps have none: what they bring is known by content."""
-    schemas: Mapping[str, sch.Schema]
-    """Table to its columns, as ibis infers them."""
+    known: Mapping[str, sch.Schema | Model]
+    """Table to its columns as ibis infers them; train step to its model."""
 
 
 def resolve(graph: Graph, raw: Mapping[str, sch.Schema], parameters: Mapping[str, Any]) -> Resolved:
@@ -60,7 +60,7 @@ def resolve(graph: Graph, raw: Mapping[str, sch.Schema], parameters: Mapping[str
             problems.append(Problem(f"{step.kind} {step.name!r} raised {type(error).__name__}: {error}", step.at))
     if problems:
         raise PipelineError(graph.name, problems)
-    return Resolved(identities, {n: s for n, s in known.items() if isinstance(s, sch.Schema)})
+    return Resolved(identities, known)
 
 
 def arguments(

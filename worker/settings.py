@@ -1,26 +1,26 @@
 """The tenant file: who is served, where their data stands, which pipelines they run and when.
 
-One TOML file, `tenants.toml`, found by `--tenants`, else `ENTREPOT_TENANTS`, else in the current folder. Without one there is
-a single tenant, `local`, that runs every known pipeline on a DuckDB file in the state folder. Relative paths are relative to
-the state folder, so that a checkout can be read-only.
+One TOML file, `tenants.toml`, found by `--tenants`, else `ENTREPOT_TENANTS`, else in the current folder. Without one
+there is a single tenant, `local`, that runs every known pipeline on a DuckDB file in the state folder. Relative paths
+are relative to the state folder, so that a checkout can be read-only.
 """
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
 import tomllib
-import zoneinfo
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import ValidationError
 
-from activities.messages import RunInput
-from entrepot.errors import BadInput, EntrepotError, unknown
-from entrepot.graph import NAME
+from entrepot.errors import BadInput, EntrepotError, listed, unknown
+from worker.sections import File, PipelineSection, ScheduleSection, Section, TenantSection
 
 if TYPE_CHECKING:
     from activities.tenant import Tenants
@@ -28,110 +28,8 @@ if TYPE_CHECKING:
 DEFAULT_FILE = "tenants.toml"
 DEFAULT_STATE = ".entrepot"
 LOCAL_TENANT = "local"
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ScheduleSection(_Section):
-    """When a tenant's pipeline runs: `cron` or `every`, not both."""
-
-    pipeline: str
-    cron: str | None = None
-    every: str | None = None
-    """An interval: `30m`, `6h`, `1d`."""
-    time_zone: str = "UTC"
-    environment: str = "prod"
-    select: str | None = None
-    parameters: dict[str, Any] = {}
-    jitter: str | None = None
-    """Starts are spread over this long: `5m`."""
-    overlap: str = "skip"
-    """What happens when the run before is still going: `skip`, `buffer_one` or `allow_all`."""
-    catch_up: str = "1d"
-    """Starts missed while Temporal was down are made up for, if they are not older than this."""
-    paused: bool = False
-    """Whether the schedule is created paused; whoever pauses it later is not overruled."""
-
-    @field_validator("every", "jitter", "catch_up")
-    @classmethod
-    def _is_duration(cls, value: str | None) -> str | None:
-        if value is not None:
-            seconds(value)
-        return value
-
-    @field_validator("cron")
-    @classmethod
-    def _is_cron(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith("@") and len(value.split()) not in (5, 6, 7):
-            raise ValueError(f"{value!r} is no cron expression: write five fields, such as '0 6 * * *'")
-        return value
-
-    @field_validator("time_zone")
-    @classmethod
-    def _is_zone(cls, value: str) -> str:
-        if value not in zoneinfo.available_timezones():
-            raise ValueError(unknown("time zone", value, zoneinfo.available_timezones()))
-        return value
-
-    @field_validator("overlap")
-    @classmethod
-    def _is_overlap(cls, value: str) -> str:
-        if value not in OVERLAPS:
-            raise ValueError(unknown("overlap policy", value, OVERLAPS))
-        return value
-
-    @model_validator(mode="after")
-    def _one_of_two(self) -> ScheduleSection:
-        if (self.cron is None) == (self.every is None):
-            raise ValueError("a schedule has either `cron` or `every`")
-        return self
-
-    @property
-    def input(self) -> RunInput:
-        """What the schedule starts, but for the tenant."""
-        return RunInput(
-            tenant="-",
-            pipeline=self.pipeline,
-            environment=self.environment,
-            select=self.select,
-            parameters=self.parameters,
-        )
-
-
-OVERLAPS = ("skip", "buffer_one", "allow_all")
-
-
-class PipelineSection(_Section):
-    """A pipeline, as a tenant runs it."""
-
-    schema_: str | None = Field(default=None, alias="schema")
-    parameters: dict[str, Any] = {}
-
-    @field_validator("schema_")
-    @classmethod
-    def _is_name(cls, value: str | None) -> str | None:
-        if value is not None and not NAME.fullmatch(value):
-            raise ValueError(f"{value!r} cannot name a schema: use lower-case letters, digits and single underscores")
-        return value
-
-
-class TenantSection(_Section):
-    """A tenant."""
-
-    backend: dict[str, Any]
-    lake: str | None = None
-    environments: list[str] = ["prod", "dev", "pr_*"]
-    parallel: int = Field(default=4, ge=1, le=64)
-    weight: float = Field(default=1.0, gt=0)
-    pipelines: dict[str, PipelineSection] = {}
-    schedules: list[ScheduleSection] = []
-
-
-class _File(_Section):
-    pipelines: dict[str, str] = {}
-    tenants: dict[str, TenantSection]
+_TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+"""It stands in workflow ids, between slashes, and is a fairness key: Temporal allows 64 bytes."""
 
 
 @dataclass(frozen=True)
@@ -155,8 +53,8 @@ class Settings:
             sections = section.pipelines or {n: PipelineSection() for n in registry.references}
             tenants[name] = Tenant(
                 name=name,
-                backend_settings=self._resolved(section.backend),
-                lake=self._place(section.lake or f"lake/{name}"),
+                backend_settings=self.backend(section),
+                lake=self.lake(name, section),
                 pipelines={n: PipelineSettings(p.schema_ or n, p.parameters) for n, p in sections.items()},
                 environments=tuple(section.environments),
                 parallel=section.parallel,
@@ -164,11 +62,16 @@ class Settings:
             )
         return Tenants(tenants, registry)
 
-    def _resolved(self, backend: Mapping[str, Any]) -> dict[str, Any]:
-        return {k: self._place(v) if k == "path" and isinstance(v, str) else v for k, v in backend.items()}
+    def backend(self, section: TenantSection) -> dict[str, Any]:
+        """A tenant's backend settings, with the place of its file."""
+        return {k: self._place(v) if k == "path" and isinstance(v, str) else v for k, v in section.backend.items()}
+
+    def lake(self, name: str, section: TenantSection) -> str:
+        """Where a tenant's lake is: a folder or a URL."""
+        return self._place(section.lake or f"lake/{name}")
 
     def _place(self, path: str) -> str:
-        return path if "://" in path else str(self.state / path)
+        return path if "://" in path else os.path.normpath(self.state / Path(path).expanduser())
 
 
 def load(file: str | None = None, state: str | None = None) -> Settings:
@@ -177,88 +80,187 @@ def load(file: str | None = None, state: str | None = None) -> Settings:
     Raises:
         BadInput: with everything that is wrong with it, each line naming the place.
     """
-    folder = Path(state or os.environ.get("ENTREPOT_STATE") or DEFAULT_STATE).absolute()
-    given = file or os.environ.get("ENTREPOT_TENANTS")
-    path = Path(given) if given else Path(DEFAULT_FILE)
-    if not path.exists():
-        if given:
-            raise BadInput(f"there is no tenant file {given!r}")
-        return Settings(None, folder, {}, {LOCAL_TENANT: TenantSection(backend={"type": "duckdb", "path": "local.duckdb"})})
-    try:
-        content = tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
-        raise BadInput(f"{path} is not valid TOML: {error}") from None
-    except OSError as error:
-        raise BadInput(f"cannot read the tenant file {path}: {error.strerror}") from None
-    try:
-        parsed = _File.model_validate(content)
-    except ValidationError as error:
-        raise BadInput(_said(path, [_sentence(dict(e)) for e in error.errors(include_url=False)])) from None
-    settings = Settings(path.absolute(), folder, parsed.pipelines, parsed.tenants)
-    if problems := list(_problems(settings)):
-        raise BadInput(_said(path, problems))
+    path, content = _content(file)
+    if content is None:
+        return local(state)
+    problems: list[str] = []
+    _validated(File, content, "", problems)
+    tenants = {name: each for name, raw in _table(content, "tenants").items() if (each := _tenant(name, raw, problems))}
+    settings = Settings(path.absolute(), _folder(state), _table(content, "pipelines"), tenants)
+    problems += _problems(settings)
+    if problems:
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        raise BadInput("\n  ".join([f"{path} has {count}:", *problems]))
     return settings
 
 
-def seconds(text: str) -> int:
-    """A duration such as `90s`, `30m`, `6h` or `1d`, in seconds."""
-    match = re.fullmatch(r"(\d+)\s*([smhd])", text.strip())
-    if match is None or int(match[1]) == 0:
-        raise ValueError(f"{text!r} is no duration: write a number and s, m, h or d, such as '6h'")
-    return int(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+def local(state: str | None = None) -> Settings:
+    """What holds without a tenant file: one tenant, on DuckDB in the state folder, for every known pipeline."""
+    tenant = TenantSection(backend={"type": "duckdb", "path": f"{LOCAL_TENANT}.duckdb"})
+    return Settings(None, _folder(state), {}, {LOCAL_TENANT: tenant})
 
 
-def _problems(settings: Settings) -> list[str]:
+def tenant_names(file: str | None = None) -> list[str]:
+    """The tenants that the file names, without validating it: for a client, whose worker knows the rest.
+
+    Raises:
+        BadInput: if the file is not there or not TOML.
+    """
+    _, content = _content(file)
+    if content is None:
+        return [LOCAL_TENANT]
+    return list(_table(content, "tenants"))
+
+
+def _folder(state: str | None) -> Path:
+    return Path(state or os.environ.get("ENTREPOT_STATE") or DEFAULT_STATE).absolute()
+
+
+def _content(file: str | None) -> tuple[Path, dict[str, Any] | None]:
+    """The tenant file's path and what is in it; None if nobody named one and there is none."""
+    given = file or os.environ.get("ENTREPOT_TENANTS")
+    path = Path(given or DEFAULT_FILE)
+    try:
+        return path, tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        if given:
+            raise BadInput(f"there is no tenant file {given!r}") from None
+        return path, None
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"{path} is not valid TOML: {error}") from None
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path} is not valid TOML: it is not UTF-8 text ({error.reason}, byte {error.start})") from None
+    except OSError as error:
+        raise BadInput(f"cannot read the tenant file {path}: {error.strerror}") from None
+
+
+def _table(content: dict[str, Any], key: str) -> dict[str, Any]:
+    """A table of the file; none where something else stands, which is told elsewhere."""
+    found = content.get(key, {})
+    return found if isinstance(found, dict) else {}
+
+
+def _tenant(name: str, raw: Any, problems: list[str]) -> TenantSection | None:
+    """One tenant's section; its schedules are looked at one by one, so that one bad one hides nothing else."""
+    where = f"tenants.{name}"
+    if not _TENANT.fullmatch(name):
+        problems.append(f"{where}: a tenant's name has up to 63 lower-case letters, digits, '-' and '_'")
+    if not isinstance(raw, dict):
+        return _validated(TenantSection, raw, where, problems)
+    given = raw.get("schedules", [])
+    if not isinstance(given, list):
+        problems.append(f"{where}.schedules: write each as [[{where}.schedules]]")
+        given = []
+    schedules = [_validated(ScheduleSection, each, _numbered(where, n), problems) for n, each in enumerate(given)]
+    section = _validated(TenantSection, {**raw, "schedules": []}, where, problems)
+    return section.model_copy(update={"schedules": [s for s in schedules if s is not None]}) if section else None
+
+
+def _numbered(where: str, index: int) -> str:
+    return f"{where}.schedules[{index}]"
+
+
+M = TypeVar("M", bound=Section)
+
+
+def _validated(model: type[M], raw: Any, where: str, problems: list[str]) -> M | None:
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        problems += [_sentence(dict(e), where, model) for e in error.errors(include_url=False)]
+        return None
+
+
+_EXPECTED = {
+    "string_type": "text in quotes",
+    "bool_type": "true or false",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "list_type": "a list",
+    "dict_type": "a table",
+    "model_type": "a table",
+    "model_attributes_type": "a table",
+}
+
+
+def _sentence(error: dict[str, Any], prefix: str, model: type[Section]) -> str:
+    place = [prefix] if prefix else []
+    parts = [str(part) for part in error["loc"] if part != "[key]"]
+    where = ".".join(place + parts) or "the file"
+    if error["type"] == "extra_forbidden":
+        known = [f.alias or n for n, f in model.model_fields.items()] if len(parts) == 1 else None
+        if known is None:
+            known = [f.alias or n for n, f in PipelineSection.model_fields.items()]
+        return f"{'.'.join(place + parts[:-1]) or 'the file'}: {unknown('setting', parts[-1], known)}"
+    if error["type"] == "missing":
+        return f"{where} is missing"
+    if error["type"] == "too_short" and parts == ["tenants"]:
+        return "tenants: the file names no tenant; write a section such as [tenants.acme]"
+    if expected := _EXPECTED.get(error["type"]):
+        return f"{where}: must be {expected}, not {error['input']!r}"
+    return f"{where}: {error['msg'].removeprefix('Value error, ')}"
+
+
+def _problems(settings: Settings) -> Iterator[str]:
     """What no single value shows: names that do not exist, places that two tenants share."""
     from entrepot.loading import Registry
 
     known = Registry(settings.references).references
-    problems = []
-    places: dict[tuple[Any, ...], str] = {}
     for name, tenant in settings.tenants.items():
         where = f"tenants.{name}"
-        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
-            problems.append(f"{where}: a tenant's name has lower-case letters, digits, '-' and '_'")
         for pipeline in tenant.pipelines:
             if pipeline not in known:
-                problems.append(f"{where}.pipelines: {unknown('pipeline', pipeline, known)}")
-        runs = tenant.pipelines or known
-        for number, schedule in enumerate(tenant.schedules):
-            if schedule.pipeline not in runs:
-                problems.append(f"{where}.schedules.{number}: {unknown('pipeline', schedule.pipeline, runs)}")
-        problems += _backend_problems(settings, name, tenant)
-        for place in _places(settings, name, tenant):
-            if place in places:
-                problems.append(f"{where}: shares {place[0]} {place[1]!r} with tenant {places[place]!r}")
-            places.setdefault(place, name)
-    return problems
+                yield f"{where}.pipelines: {unknown('pipeline', pipeline, known)}"
+        schemas = {pipeline: section.schema_ or pipeline for pipeline, section in tenant.pipelines.items()}
+        for schema, count in Counter(schemas.values()).items():
+            if count > 1:
+                sharing = listed(pipeline for pipeline, its in schemas.items() if its == schema)
+                yield f"{where}.pipelines: {sharing} have the same schema {schema!r}; give each its own"
+        yield from _schedule_problems(where, tenant, tenant.pipelines or known)
+        yield from _backend_problems(settings, where, tenant)
+    yield from _shared_places(settings)
 
 
-def _places(settings: Settings, name: str, tenant: TenantSection) -> list[tuple[Any, ...]]:
-    found: list[tuple[Any, ...]] = [("the lake", tenant.lake or f"lake/{name}")]
-    if tenant.backend.get("type") == "duckdb" and "path" in tenant.backend:
-        found.append(("the DuckDB file", tenant.backend["path"]))
-    return found
+def _schedule_problems(where: str, tenant: TenantSection, runs: Mapping[str, Any]) -> Iterator[str]:
+    ids = Counter((s.pipeline, s.environment, s.name) for s in tenant.schedules)
+    for index, schedule in enumerate(tenant.schedules):
+        place = _numbered(where, index)
+        if schedule.pipeline not in runs:
+            yield f"{place}: {unknown('pipeline', schedule.pipeline, runs)}"
+        if not any(fnmatch.fnmatchcase(schedule.environment, pattern) for pattern in tenant.environments):
+            yield f"{place}: {unknown('environment', schedule.environment, tenant.environments)}"
+        if ids[schedule.pipeline, schedule.environment, schedule.name] > 1:
+            yield (
+                f"{place}: {schedule.pipeline!r} has another schedule in {schedule.environment!r}"
+                + (f" with the name {schedule.name!r}" if schedule.name else "")
+                + "; give each a `name` of its own"
+            )
 
 
-def _backend_problems(settings: Settings, name: str, tenant: TenantSection) -> list[str]:
+def _backend_problems(settings: Settings, where: str, tenant: TenantSection) -> Iterator[str]:
     import backends
 
+    if "type" not in tenant.backend:
+        yield f"{where}.backend: `type` is missing. Known: {listed(backends.known())}"
+        return
     try:
-        backends.create(settings._resolved(tenant.backend), f"tenants.{name}.backend")
+        backends.create(settings.backend(tenant), f"{where}.backend")
     except EntrepotError as error:
-        return [str(error)]
-    return []
+        yield str(error)
 
 
-def _sentence(error: dict[str, Any]) -> str:
-    where = ".".join(str(part) for part in error["loc"]) or "the file"
-    if error["type"] == "extra_forbidden":
-        return f"{where}: there is no such setting"
-    if error["type"] == "missing":
-        return f"{where} is missing"
-    return f"{where}: {error['msg'].removeprefix('Value error, ')}"
-
-
-def _said(path: Path, problems: list[str]) -> str:
-    return "\n  ".join([f"{path} has {len(problems)} problem{'s' if len(problems) > 1 else ''}:", *problems])
+def _shared_places(settings: Settings) -> Iterator[str]:
+    """Two tenants never share a file, nor a lake: one would overwrite or collect what is the other's."""
+    places: list[tuple[str, str, str]] = []
+    for name, tenant in settings.tenants.items():
+        mine = [("lake", settings.lake(name, tenant).rstrip("/"))]
+        if isinstance(tenant.backend.get("path"), str):
+            mine.append(("file", settings.backend(tenant)["path"]))
+        for kind, place in mine:
+            real = place if "://" in place else os.path.realpath(place)
+            for other, other_kind, taken in places:
+                if kind == other_kind and real == taken:
+                    yield f"tenants.{name}: has the same {kind} as tenant {other!r}: {place}"
+                elif kind == other_kind == "lake" and (real.startswith(taken + "/") or taken.startswith(real + "/")):
+                    yield f"tenants.{name}: its lake {place} and that of tenant {other!r} are one inside the other"
+            places.append((name, kind, real))

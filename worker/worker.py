@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import signal
+import threading
 from datetime import timedelta
 
 import pydantic
@@ -87,4 +89,13 @@ async def run(client: Client, tenants: Tenants, *, slots: int = 16) -> None:
     for each in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(each, stop.set)
     async with create(client, tenants, slots=slots):
+        warm_up()
         await stop.wait()
+
+
+def warm_up() -> None:
+    """Imports in the background what the first run would otherwise wait for."""
+    threading.Thread(target=lambda: [importlib.import_module(name) for name in _HEAVY], daemon=True).start()
+
+
+_HEAVY = ("sklearn.pipeline", "sklearn.linear_model", "orbital", "skops.io", "altair", "pandera.ibis")

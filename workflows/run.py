@@ -153,7 +153,7 @@ class _Run:
         try:
             return await self._stages(prepared)
         except BaseException as error:
-            if isinstance(error, ActivityError) and not is_cancelled_exception(error):
+            if isinstance(error, ActivityError | ApplicationError) and not is_cancelled_exception(error):
                 await self._failed(failure_of(error).message)
                 raise failure_of(error) from error
             if is_cancelled_exception(error):
@@ -181,6 +181,10 @@ class _Run:
                 if name in said:
                     self._progress.set(name, "skipped", said[name])
         plan = await self._make_plan(selected, raw, {n: said.get(n, "loaded") for n in ingests})
+        if self._asked.select and (cut_off := plan.cut_off(frozenset(selected))):
+            # A stage alone leaves such steps for later; somebody who named them wants to know.
+            said_of = "; ".join(f"{step.name!r} {step.why}" for step in cut_off)
+            raise ApplicationError(f"the selection {self._asked.select!r} cannot be computed: {said_of}", type="BadInput")
         await run_steps(plan.to_run(), prepared.parallel, lambda batch: self._compute(plan, batch), self._finished)
         return await self._commit(plan)
 

@@ -1,0 +1,99 @@
+"""What tests share: a real Temporal server, a real worker, tenants on DuckDB files of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import WorkflowEnvironment
+
+from activities.tenant import Tenants
+from worker import worker
+from worker.dev import temporal_binary
+from worker.settings import Settings, TenantSection
+from workflows.progress import RunSummary
+
+
+@pytest_asyncio.fixture(scope="session")
+async def temporal() -> AsyncIterator[WorkflowEnvironment]:
+    """A Temporal dev server for the session, with Entrepot's search attributes."""
+    environment = await WorkflowEnvironment.start_local(
+        dev_server_existing_path=temporal_binary(),
+        data_converter=pydantic_data_converter,
+        dev_server_extra_args=["--dynamic-config-value", "matching.enableFairness=true"],
+    )
+    async with environment:
+        await worker.register_search_attributes(environment.client)
+        yield environment
+
+
+@dataclass
+class House:
+    """Tenants, and a worker that serves them from a task queue of its own."""
+
+    client: Client
+    tenants: Tenants
+    task_queue: str
+    state: Path
+
+    async def start(self, workflow: str, value: Any, id: str | None = None, **options: Any) -> WorkflowHandle[Any, Any]:
+        """Starts a workflow with JSON, as the CLI does."""
+        return await self.client.start_workflow(
+            workflow, value, id=id or uuid.uuid4().hex, task_queue=self.task_queue, **options
+        )
+
+    async def run(self, pipeline: str = "shop", tenant: str = "acme", workflow: str = "Pipeline", **more: Any) -> RunSummary:
+        """Runs a pipeline to its end."""
+        handle = await self.start(workflow, {"tenant": tenant, "pipeline": pipeline, **more})
+        return RunSummary.model_validate(await handle.result())
+
+    async def fail(self, workflow: str = "Pipeline", **value: Any) -> ApplicationError:
+        """Runs a workflow that must fail; its failure."""
+        handle = await self.start(workflow, value)
+        with pytest.raises(WorkflowFailureError) as caught:
+            await asyncio.wait_for(handle.result(), 60)
+        assert isinstance(caught.value.cause, ApplicationError)
+        return caught.value.cause
+
+    def query(self, sql: str, tenant: str = "acme") -> list[tuple[Any, ...]]:
+        """Rows of a query against a tenant's warehouse, as any client of it would ask."""
+        backend: Any = self.tenants.get(tenant).backend
+        from backends import Label
+
+        with backend.session(Label(tenant, "test", "test")) as session:
+            return session._connection.execute(sql).fetchall()  # type: ignore[no-any-return]
+
+
+def settings(state: Path, pipelines: Mapping[str, str], **tenants: TenantSection) -> Settings:
+    """Settings as a tenant file would give them."""
+    chosen = tenants or {"acme": TenantSection(backend={"type": "duckdb", "path": "acme.duckdb"})}
+    return Settings(None, state, pipelines, chosen)
+
+
+@asynccontextmanager
+async def serving(client: Client, loaded: Settings, **options: Any) -> AsyncIterator[House]:
+    """A worker over settings while the block runs."""
+    tenants = loaded.connect(**options)
+    task_queue = f"test-{uuid.uuid4().hex}"
+    async with worker.create(client, tenants, task_queue=task_queue):
+        yield House(client, tenants, task_queue, loaded.state)
+
+
+@pytest_asyncio.fixture
+async def shop(temporal: WorkflowEnvironment, tmp_path: Path) -> AsyncIterator[House]:
+    """The shop pipeline for the tenant acme."""
+    async with serving(temporal.client, settings(tmp_path, {"shop": "tests.pipelines.shop:shop"})) as house:
+        yield house
+
+
+__all__ = ["House", "serving", "settings"]

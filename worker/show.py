@@ -1,0 +1,155 @@
+"""What people see on a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from entrepot.plan import Plan
+from workflows.progress import Progress, RunSummary, StepProgress
+
+_MARKS = {"done": "✓", "running": "…", "failed": "✗", "waiting": " ", "skipped": "·", "held": "·"}
+_STYLES = {"done": "green", "running": "cyan", "failed": "bold red", "waiting": "dim", "skipped": "dim", "held": "dim"}
+_MOST_LIVE = 24
+
+_WIDE = 200
+"""Columns where there is no terminal that would tell."""
+
+out = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
+err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else _WIDE)
+
+
+def failure(text: str) -> None:
+    """One problem, on standard error."""
+    err.print(Text("✗ ", style="bold red") + Text(text), soft_wrap=True)
+
+
+def progress(state: Progress) -> Group:
+    """A run that is going on."""
+    steps = state.steps
+    if len(steps) > _MOST_LIVE:
+        interesting = [s for s in steps if s.state in ("running", "failed") or s.warned]
+        done = [s for s in steps if s.state == "done"]
+        steps = [*done[-(_MOST_LIVE - min(len(interesting), _MOST_LIVE)) :], *interesting][:_MOST_LIVE]
+    total = len(state.steps)
+    done_count = total - state.count("waiting") - state.count("running")
+    head = Text(f"{state.tenant}/{state.pipeline} in {state.environment} · {state.stage} · {done_count} of {total} steps")
+    return Group(head, _steps(steps))
+
+
+def new_states(steps: Iterable[StepProgress], seen: set[tuple[str, str]], console: Console) -> None:
+    """A line for every step that has ended since the last call."""
+    for step in steps:
+        if step.state in ("done", "failed") and (step.name, step.state) not in seen:
+            seen.add((step.name, step.state))
+            console.print(_line(step), soft_wrap=True)
+
+
+def summary(run: RunSummary) -> None:
+    """How a run ended."""
+    if run.steps and out.is_terminal:  # elsewhere each step had its line when it ended
+        out.print(_steps(run.steps))
+    skipped = f", {run.skipped} step{'s' if run.skipped != 1 else ''} unchanged" if run.skipped else ""
+    held = f", {run.held} not selected" if run.held else ""
+    words = {
+        "published": f"published {count(len(run.moved), 'name')} to {run.environment}",
+        "nothing to do": f"nothing to do: {run.environment} is up to date",
+        "planned": "planned only",
+    }
+    warned = [step.name for step in run.steps if step.warned]
+    line = f"{words[run.outcome]}{skipped}{held} · {run.seconds:.2f} s · run {run.run}"
+    out.print(Text("✓ ", style="green") + Text(line), soft_wrap=True)
+    if warned:
+        out.print(Text("⚠ ", style="yellow") + Text(f"warned: {', '.join(warned)}"))
+    for name, path in run.links.items():
+        if any(name == step.name for step in run.steps):
+            out.print(f"  {name}: {path}", soft_wrap=True)
+
+
+def plan(made: Plan) -> None:
+    """What a run would do, and why."""
+    table = _table("step", "kind", "", "why", "version")
+    styles = {"run": "green", "skip": "dim", "hold": "dim"}
+    for step in made.steps:
+        version = made.versions.get(step.name, "")
+        table.add_row(step.name, step.kind, Text(step.action, style=styles[step.action]), step.why, version)
+    out.print(table)
+    runs = len(made.to_run())
+    moves = f", {count(len(made.moves), 'name')} would be published" if made.moves else ""
+    gone = f", and {', '.join(made.removed)} would go" if made.removed else ""
+    out.print(f"{count(runs, 'step')} of {len(made.steps)} would run{moves}{gone}.")
+
+
+def versions(rows: Iterable[dict[str, Any]]) -> None:
+    """The versions of a pipeline."""
+    table = _table("name", "kind", "version", "rows", "made at (UTC)", "run", "in", "")
+    for row in rows:
+        shown = ", ".join(row["environments"])
+        rows_text = f"{row['rows']:,}" if row["rows"] is not None else ""
+        style = None if shown else "dim"
+        table.add_row(
+            row["name"],
+            row["kind"],
+            row["version"],
+            rows_text,
+            row["made_at"],
+            row["run"][:8],
+            shown,
+            Text(row["note"], overflow="ellipsis", no_wrap=True),
+            style=style,
+        )
+    out.print(table)
+
+
+def rows(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
+    """A plain table."""
+    table = _table(*heads)
+    for line in lines:
+        table.add_row(*line)
+    out.print(table)
+
+
+def json(value: Any) -> None:
+    """A pydantic model or plain data as JSON, on standard output alone."""
+    from pydantic_core import to_json
+
+    sys.stdout.write(to_json(value, indent=2).decode() + "\n")
+
+
+def count(number: int, what: str) -> str:
+    """A number and its noun: `1 step`, `2 steps`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _steps(steps: Iterable[StepProgress]) -> Table:
+    table = _table("", "step", "kind", "rows", "seconds", "")
+    for step in steps:
+        table.add_row(
+            Text(_MARKS[step.state], style=_STYLES[step.state]),
+            step.name,
+            Text(step.kind, style="dim"),
+            f"{step.rows:,}" if step.rows is not None else "",
+            f"{step.seconds:.2f}" if step.seconds is not None else "",
+            Text(step.note or step.why, style="yellow" if step.warned else "dim", overflow="ellipsis", no_wrap=True),
+        )
+    return table
+
+
+def _line(step: StepProgress) -> str:
+    rows_text = f" · {step.rows:,} rows" if step.rows is not None else ""
+    seconds = f" · {step.seconds:.2f} s" if step.seconds is not None else ""
+    note = f" · {step.note}" if step.note else ""
+    return f"{_MARKS[step.state]} {step.kind} {step.name}{rows_text}{seconds}{note}"
+
+
+def _table(*heads: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for head in heads:
+        # The last column has the notes, which may be cut; names and numbers may not.
+        table.add_column(head, justify="right" if head in ("rows", "seconds") else "left", no_wrap=head is not heads[-1])
+    return table

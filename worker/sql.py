@@ -1,0 +1,105 @@
+"""The SQL of a step for any warehouse, without a connection."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import ibis
+import ibis.expr.schema as sch
+
+from activities import lake
+from activities.tenant import Tenant, Tenants
+from entrepot.errors import BadInput, listed, unknown
+from entrepot.expression import bind, schema_from
+from entrepot.graph import Graph
+from entrepot.model import Model, Predict
+from entrepot.resolve import arguments, expression, resolve
+from entrepot.step import CheckStep, IngestStep, TransformStep
+
+# Compilers stand apart from connections in ibis, so that no warehouse's client is needed.
+COMPILERS = {
+    "bigquery": "BigQueryCompiler",
+    "databricks": "DatabricksCompiler",
+    "duckdb": "DuckDBCompiler",
+    "snowflake": "SnowflakeCompiler",
+}
+
+
+def compiled(tenants: Tenants, tenant_name: str, step: str, backend: str, parameters: Mapping[str, Any]) -> str:
+    """The SELECT that makes a transform's table, or finds a check's violating rows.
+
+    Raises:
+        BadInput: for an unknown step or backend, or raw tables whose columns nobody knows yet.
+    """
+    if backend not in COMPILERS:
+        raise BadInput(unknown("backend", backend, COMPILERS))
+    tenant = tenants.get(tenant_name)
+    pipeline_name, step_name = _found(tenants, tenant, step)
+    pipeline = tenants.pipeline(tenant_name, pipeline_name)
+    graph = pipeline.graph
+    chosen = graph.steps[step_name]
+    if not isinstance(chosen, TransformStep | CheckStep) or (isinstance(chosen, CheckStep) and chosen.contract):
+        raise BadInput(f"{step_name!r} is a {chosen.kind} step; only transforms and checks are SQL")
+    if isinstance(chosen, TransformStep) and chosen.engine == "python":
+        raise BadInput(f"{step_name!r} runs in Python; it has no SQL")
+    raw = _raw_schemas(tenant, graph)
+    values = tenants.parameters(tenant_name, pipeline, parameters)
+    resolved = resolve(graph, raw, values)
+    known = resolved.known
+    if step_name not in resolved.identities:
+        missing = listed(t for s in graph.steps.values() if isinstance(s, IngestStep) for t in s.tables if t not in known)
+        raise BadInput(
+            f"the columns of {missing} are not known yet: run {pipeline_name!r} once, or declare them in "
+            "`ingest(tables={...})`"
+        )
+    made, _ = expression(chosen, arguments(chosen, known, values))
+    tables = {n: ibis.table(s, name=n).op() for n, s in known.items() if isinstance(s, sch.Schema)}
+    notes, bound = _without_models(bind(made, tables), known)
+    compiler = getattr(importlib.import_module("ibis.backends.sql.compilers"), COMPILERS[backend])()
+    try:
+        text = compiler.to_sqlglot(bound).sql(dialect=backend, pretty=True)
+    except ibis.common.exceptions.IbisError as error:
+        raise BadInput(f"{backend} cannot compute {step_name!r}: {error}") from None
+    return "\n".join([*notes, text])
+
+
+def _without_models(made: ibis.Table, known: Mapping[str, Any]) -> tuple[list[str], ibis.Table]:
+    """Each `predict` as a table of its scores: what it is as SQL is known once the model is fitted and verified."""
+    notes = []
+    while predicts := made.op().find(Predict, ordered=True):
+        node = predicts[0]
+        assert isinstance(known[node.model], Model)
+        name = f"{node.model}_scores"
+        notes.append(f"-- {name}: the rows that {node.model}.predict(...) scores, as SQL if that agrees with the model")
+        made = made.op().replace({node: ibis.table(node.schema, name=name).op()}).to_expr()
+    return notes, made
+
+
+def _found(tenants: Tenants, tenant: Tenant, step: str) -> tuple[str, str]:
+    wanted, dot, name = step.partition(".")
+    if dot:
+        steps = tenants.pipeline(tenant.name, wanted).graph.steps
+        if name not in steps:
+            raise BadInput(f"pipeline {wanted!r}: {unknown('step', name, steps)}")
+        return wanted, name
+    graphs = {each: tenants.pipeline(tenant.name, each).graph for each in tenant.pipelines}
+    having = [each for each, graph in graphs.items() if step in graph.steps]
+    if not having:
+        raise BadInput(unknown("step", step, {s for graph in graphs.values() for s in graph.steps}))
+    if len(having) > 1:
+        raise BadInput(f"several pipelines have a step {step!r}; write {' or '.join(f'{p}.{step}' for p in having)}")
+    return having[0], step
+
+
+def _raw_schemas(tenant: Tenant, graph: Graph) -> dict[str, sch.Schema]:
+    """The columns that the last ingest left in the lake."""
+    found = {}
+    for step in graph.steps.values():
+        for table in step.tables if isinstance(step, IngestStep) else ():
+            path = tenant.lake_path("raw", graph.name, table, "columns.json")
+            if lake.exists(path):
+                found[table] = schema_from(json.loads(lake.read(path)))
+    return found
