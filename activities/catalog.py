@@ -101,6 +101,9 @@ class Version:
     rows: int | None
     details: dict[str, Any]
     run: str
+    step: str = ""
+    """The step that made it, where that is not its name: an ingest step's."""
+    bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,31 @@ def add(session: Session, table: str, **values: Any) -> None:
     if values:
         raise TypeError(f"catalog table {table!r} has no column {sorted(values)}")
     session.insert(Name(SCHEMA, table), [row])
+
+
+def add_version(session: Session, pipeline: str, made: Version, inputs: Mapping[str, str], seconds: float) -> None:
+    """Records a version. In the transaction that makes what it stands for, so that neither is there without the other."""
+    add(
+        session,
+        "versions",
+        pipeline=pipeline,
+        name=made.name,
+        version=made.version,
+        kind=made.kind,
+        step=made.step or made.name,
+        identity=made.identity or None,
+        inputs=dict(inputs),
+        columns=made.columns,
+        inferred=made.inferred if made.inferred != made.columns else None,
+        physical_schema=made.table.schema if made.table else None,
+        physical_table=made.table.table if made.table else None,
+        row_count=made.rows,
+        byte_count=made.bytes,
+        seconds=seconds,
+        run=made.run,
+        made_at=now(),
+        details=made.details,
+    )
 
 
 def versions(session: Session, pipeline: str, wanted: Mapping[str, str]) -> dict[str, Version]:

@@ -225,25 +225,22 @@ def _load(work: Work, context: Context, load: Load) -> StepResult:
             with tempfile.TemporaryDirectory(prefix="entrepot-") as copies, ExitStack() as stack:
                 paths = [stack.enter_context(lake.local_copy(file, copies)) for file in brought.files]
                 session.load(target, paths, columns)
-            catalog.add(
-                session,
-                "versions",
-                pipeline=context.pipeline,
+            found = schema_to(session.describe(target))
+            made = catalog.Version(
                 name=table,
                 version=brought.version,
                 kind="ingest",
-                step=load.step,
-                inputs={},
-                columns=schema_to(session.describe(target)),
-                physical_schema=target.schema,
-                physical_table=target.table,
-                row_count=brought.rows,
-                byte_count=brought.bytes,
-                seconds=time.monotonic() - started,
-                run=context.run,
-                made_at=catalog.now(),
+                identity="",
+                table=target,
+                columns=found,
+                inferred=found,
+                rows=brought.rows,
                 details={"files": list(brought.files)},
+                run=context.run,
+                step=load.step,
+                bytes=brought.bytes,
             )
+            catalog.add_version(session, context.pipeline, made, {}, time.monotonic() - started)
         catalog.add(
             session,
             "loads",
@@ -261,3 +258,9 @@ def _load(work: Work, context: Context, load: Load) -> StepResult:
     return StepResult(name=load.step, rows=rows, bytes=size, seconds=time.monotonic() - started, note=note)
 
 
+
+
+def warm_up() -> None:
+    """Sends one row through dlt, which loads and caches much at its first use."""
+    with tempfile.TemporaryDirectory(prefix="entrepot-") as folder:
+        dlt_extract.extract("warm_up", [{"a": 1}], workdir=Path(folder), state=None, schema=None)

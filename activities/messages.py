@@ -11,11 +11,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from entrepot.errors import BadInput, listed, unknown
-from entrepot.plan import Plan, PlannedStep
 from entrepot.step import Kind
 from entrepot.version import DEFAULT_ENVIRONMENT
-
-__all__ = ["Plan", "PlannedStep"]
 
 
 class Message(BaseModel):

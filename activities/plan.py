@@ -5,13 +5,13 @@ from __future__ import annotations
 from temporalio import activity
 
 from activities import catalog, names
-from activities.messages import Context, Plan, PlanRequest, Prepared, RunInput
+from activities.messages import Context, PlanRequest, Prepared, RunInput
 from activities.tenant import Tenants
 from activities.work import Work, as_failure, do
 from backends import Session
 from entrepot.expression import schema_from
 from entrepot.graph import Graph
-from entrepot.plan import address, decide
+from entrepot.plan import Plan, address, decide
 from entrepot.resolve import resolve
 from entrepot.select import select
 from entrepot.step import IngestStep

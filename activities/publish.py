@@ -18,7 +18,6 @@ from activities.messages import Commit, Committed, Context, RollbackInput, RunFa
 from activities.tenant import Tenants
 from activities.work import Work, do
 from backends import Name, Session
-from backends.base import count
 from entrepot.errors import BadInput, EntrepotError, StepFailed, listed
 from entrepot.outputs import Copy, Dashboard, Export
 from entrepot.resolve import publish_identity
@@ -138,31 +137,25 @@ def _make(
             name = output.name or step.name
             target = Name(version_schema(output.schema), version_table(step.name, version))
             session.create_schema(target.schema)
-            session.create_as(target, output.table)
-            rows = count(session, output.table)
+            rows = session.create_as(target, output.table)
             details = {"output": "copy", "schema": output.schema, "name": name}
         else:
             raise StepFailed(f"it must return a Dashboard, an Export or a Copy, and returned a {type(output).__name__}")
         seconds = time.monotonic() - started
-        catalog.add(
-            session,
-            "versions",
-            pipeline=pipeline,
+        made = Version(
             name=step.name,
             version=version,
             kind=step.kind,
-            step=step.name,
             identity=identity,
-            inputs=inputs,
-            physical_schema=target.schema if target else None,
-            physical_table=target.table if target else None,
-            row_count=rows,
-            byte_count=details.get("bytes"),
-            seconds=seconds,
-            run=ref.context.run,
-            made_at=catalog.now(),
+            table=target,
+            columns={},
+            inferred={},
+            rows=rows,
             details=details,
+            run=ref.context.run,
+            bytes=details.get("bytes"),
         )
+        catalog.add_version(session, pipeline, made, inputs, seconds)
     return StepResult(name=step.name, rows=rows, bytes=details.get("bytes"), seconds=seconds, note=details["output"])
 
 

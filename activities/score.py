@@ -44,23 +44,21 @@ class Scorer:
         self._evidence: list[dict[str, Any]] = []
         self._temporary: list[Name] = []
 
-    def create(self, target: Name, expression: ibis.Table) -> dict[str, Any]:
-        """Makes a table of an expression. Returns what the catalog should know of how its rows were scored."""
+    def create(self, target: Name, expression: ibis.Table) -> tuple[int, dict[str, Any]]:
+        """Makes a table of an expression. Returns its rows, and what the catalog should know of how they were scored."""
+        if not any(version.kind == "train" for version in self._versions.values()):
+            return self._session.create_as(target, expression), {}
         node = expression.op()
         if isinstance(node, Predict) and not node.parent.find(Predict):
             by_sql = self._by_sql(node)
-            if by_sql is None:
-                self._stream(node, target)  # straight into the table, without a copy
-            else:
-                self._session.create_as(target, by_sql)
+            # Streamed, the rows go straight into the table, without a copy.
+            rows = self._stream(node, target) if by_sql is None else self._session.create_as(target, by_sql)
         else:
-            self._session.create_as(target, self.replaced(expression))
+            rows = self._session.create_as(target, self.replaced(expression))
             for name in self._temporary:
                 self._session.drop_table(name)
-        if not self._evidence:
-            return {}
         said = "; ".join(e["said"] for e in self._evidence)
-        return {"scoring": {"said": said, "models": self._evidence}}
+        return rows, {"scoring": {"said": said, "models": self._evidence}} if said else {}
 
     def replaced(self, expression: ibis.Table) -> ibis.Table:
         """The expression with each `predict` as SQL, or as a table that was scored by the estimator itself."""
@@ -133,7 +131,7 @@ class Scorer:
         except Exception as error:
             raise self._refusal(node, error) from error
 
-    def _stream(self, node: Predict, target: Name) -> None:
+    def _stream(self, node: Predict, target: Name) -> int:
         version = self._versions[node.model]
         estimator = models.load(version)
         features = [str(name) for name in version.details["features"]]
@@ -146,7 +144,7 @@ class Scorer:
         scored = score_batches(estimator, reader, features, node.keep, node.classes, schema)
         with own_errors(scored) as batches:
             try:
-                self._session.write(target, node.schema, self._checked(batches), schema)
+                return self._session.write(target, node.schema, self._checked(batches), schema)
             except (ValueError, TypeError) as error:
                 raise self._refusal(node, error) from error
 

@@ -98,24 +98,20 @@ def _fit(
         "baseline": baseline,
         "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
     }
-    with session.transaction():
-        catalog.add(
-            session,
-            "versions",
-            pipeline=ref.context.pipeline,
-            name=step.name,
-            version=ref.versions[step.name],
-            kind=step.kind,
-            step=step.name,
-            identity=identity,
-            inputs=inputs,
-            row_count=len(learn),
-            byte_count=details["bytes"],
-            seconds=seconds,
-            run=ref.context.run,
-            made_at=catalog.now(),
-            details=details,
-        )
+    made = Version(
+        name=step.name,
+        version=ref.versions[step.name],
+        kind=step.kind,
+        identity=identity,
+        table=None,
+        columns={},
+        inferred={},
+        rows=len(learn),
+        details=details,
+        run=ref.context.run,
+        bytes=details["bytes"],
+    )
+    catalog.add_version(session, ref.context.pipeline, made, inputs, seconds)
     said = ", ".join(f"{name} {scores[name]:.3f} (baseline {baseline[name]:.3f})" for name in scores)
     return StepResult(
         name=step.name,

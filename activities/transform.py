@@ -20,7 +20,7 @@ from activities.score import Scorer
 from activities.tenant import Tenants
 from activities.work import Work, do, own_errors
 from backends import Name, Session
-from backends.base import count, physical
+from backends.base import physical
 from entrepot.errors import BadInput, EntrepotError, StepFailed
 from entrepot.expression import bind, schema_from, schema_to
 from entrepot.graph import Graph
@@ -28,8 +28,10 @@ from entrepot.resolve import arguments, expression, resolve_step
 from entrepot.step import CheckStep, TransformStep
 from entrepot.version import version_of, version_schema, version_table
 
-BATCH_SECONDS = 1.0
-"""A batch of small steps ends after the step during which this time ran out; the rest is dealt out anew."""
+BATCH_SECONDS = 0.5
+BATCH_ROWS = 200_000
+"""A batch ends after the step during which this time ran out, and before one that reads more rows than that. What is left is
+dealt out anew, so that a long step never waits behind another while there is a free slot."""
 
 
 class TransformActivities:
@@ -40,7 +42,7 @@ class TransformActivities:
 
     @activity.defn(name=names.TRANSFORM)
     async def transform(self, batch: Batch) -> list[StepResult]:
-        """Computes the first of the steps, and as many more as fit into `BATCH_SECONDS`."""
+        """Computes the first of the steps, and as many more as are small and fit into `BATCH_SECONDS`."""
         tenant = self._tenants.get(batch.context.tenant)
 
         def compute(work: Work) -> list[StepResult]:
@@ -49,9 +51,10 @@ class TransformActivities:
             with work.session(",".join(batch.steps[:3])) as session:
                 computation = Computation(self._tenants, work, session, batch)
                 for name in batch.steps:
-                    results.append(computation.run(name))
-                    if time.monotonic() - started > BATCH_SECONDS:
+                    is_late = time.monotonic() - started > BATCH_SECONDS
+                    if results and (is_late or computation.rows_read(name) > BATCH_ROWS):
                         break
+                    results.append(computation.run(name))
             return results
 
         return await do(compute, tenant, batch.context, ",".join(batch.steps[:3]))
@@ -70,6 +73,11 @@ class Computation:
         self._parameters = tenants.parameters(batch.context.tenant, pipeline, batch.context.parameters)
         self._schema = version_schema(work.tenant.settings(pipeline.name).schema)
         self._versions = catalog.versions(session, pipeline.name, batch.versions)
+
+    def rows_read(self, name: str) -> int:
+        """The rows of all tables that a step reads."""
+        inputs = self._graph.table_inputs(self._graph.steps[name]) if name in self._graph.steps else ()
+        return sum(self._versions[each].rows or 0 for each in inputs if each in self._versions)
 
     def run(self, name: str) -> StepResult:
         """Computes one step, unless its version is there already.
@@ -106,35 +114,27 @@ class Computation:
             if step.engine == "python":
                 inferred = schema_from(step.schema or {})
                 with own_errors(self._python_batches(step, inferred)) as batches:
-                    self._session.write(target, inferred, batches)
+                    rows = self._session.write(target, inferred, batches)
             else:
                 made = self._bound(step)
                 inferred = made.schema()
-                scorer = Scorer(self._work, self._session, self._versions)
-                details = scorer.create(target, made)
-            columns = self._session.describe(target)
-            rows = count(self._session, physical(target, columns))
+                rows, details = self._scorer().create(target, made)
+            columns = schema_to(self._session.describe(target))
             seconds = time.monotonic() - started
-            catalog.add(
-                self._session,
-                "versions",
-                pipeline=self._context.pipeline,
+            made_version = catalog.Version(
                 name=step.name,
                 version=self._batch.versions[step.name],
                 kind=step.kind,
-                step=step.name,
                 identity=identity,
-                inputs=self._inputs(step),
-                columns=schema_to(columns),
-                inferred=schema_to(inferred) if schema_to(inferred) != schema_to(columns) else None,
-                physical_schema=target.schema,
-                physical_table=target.table,
-                row_count=rows,
-                seconds=seconds,
-                run=self._context.run,
-                made_at=catalog.now(),
+                table=target,
+                columns=columns,
+                inferred=schema_to(inferred),
+                rows=rows,
                 details=details,
+                run=self._context.run,
             )
+            catalog.add_version(self._session, self._context.pipeline, made_version, self._inputs(step), seconds)
+        self._versions[step.name] = made_version
         return StepResult(name=step.name, rows=rows, seconds=seconds, note=details.get("scoring", {}).get("said", ""))
 
     def _check(self, step: CheckStep, started: float) -> StepResult:
@@ -144,7 +144,7 @@ class Computation:
             assert guarded is not None
             found = check_contract(self._session, step.contract, guarded)
         else:
-            made = Scorer(self._work, self._session, self._versions).replaced(self._bound(step))
+            made = self._scorer().replaced(self._bound(step))
             found = check_rows(self._session, made)
         catalog.add(
             self._session,
@@ -162,6 +162,9 @@ class Computation:
             checked_at=catalog.now(),
         )
         return found.result(step, time.monotonic() - started)
+
+    def _scorer(self) -> Scorer:
+        return Scorer(self._work, self._session, self._versions)
 
     def _inputs(self, step: TransformStep | CheckStep) -> dict[str, str]:
         return {name: self._batch.versions[name] for name in self._graph.table_inputs(step)}

@@ -78,21 +78,27 @@ class Session(abc.ABC):
         """Makes an empty table unless it exists."""
 
     @abc.abstractmethod
-    def create_as(self, name: Name, expression: ibis.Table) -> None:
-        """Makes a table from an expression bound to real tables, inside the warehouse.
+    def create_as(self, name: Name, expression: ibis.Table) -> int:
+        """Makes a table from an expression bound to real tables, inside the warehouse. Returns its number of rows.
 
         The warehouse's types decide, but for whole numbers: there ibis's type does, and a value beyond it fails.
         """
 
     @abc.abstractmethod
-    def load(self, name: Name, files: Sequence[str], schema: sch.Schema) -> None:
-        """Makes a table from Parquet files of the lake by the warehouse's bulk path, with these columns."""
+    def load(self, name: Name, files: Sequence[str], schema: sch.Schema) -> int:
+        """Makes a table from Parquet files of the lake by the warehouse's bulk path, with these columns.
+
+        Returns its number of rows.
+        """
 
     @abc.abstractmethod
     def write(
         self, name: Name, schema: sch.Schema, batches: Iterable[pa.RecordBatch], arrow: pa.Schema | None = None
-    ) -> None:
-        """Makes a table with these columns from Arrow batches (of the schema `arrow`, if it differs), in bounded memory."""
+    ) -> int:
+        """Makes a table with these columns from Arrow batches (of the schema `arrow`, if it differs), in bounded memory.
+
+        Returns its number of rows.
+        """
 
     @abc.abstractmethod
     def fetch(self, expression: ibis.Table) -> pa.Table:

@@ -13,10 +13,12 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import duckdb
 import ibis
+import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 import ibis.expr.schema as sch
 import sqlglot.expressions as sge
@@ -81,28 +83,26 @@ class DuckDBSession(Session):
         self.execute(f"CREATE SCHEMA IF NOT EXISTS {_identifier(schema)}")
 
     def create_table(self, name: Name, schema: sch.Schema) -> None:
-        columns = ", ".join(f"{_identifier(n)} {DuckDBType.to_string(t)}" for n, t in schema.items())
+        columns = ", ".join(f"{_identifier(n)} {_type(t)}" for n, t in schema.items())
         self.execute(f"CREATE TABLE IF NOT EXISTS {_quoted(name)} ({columns})")
 
-    def create_as(self, name: Name, expression: ibis.Table) -> None:
+    def create_as(self, name: Name, expression: ibis.Table) -> int:
         self._register(expression)
-        self.execute(f"CREATE TABLE {_quoted(name)} AS {_whole_numbers(_compile(expression), expression.schema())}")
+        return self._create(name, _whole_numbers(_compile(expression), expression.schema()))
 
-    def load(self, name: Name, files: Sequence[str], schema: sch.Schema) -> None:
-        columns = ", ".join(f"CAST({_identifier(n)} AS {DuckDBType.to_string(t)}) AS {_identifier(n)}" for n, t in schema.items())
+    def load(self, name: Name, files: Sequence[str], schema: sch.Schema) -> int:
         paths = ", ".join(sge.Literal.string(path).sql("duckdb") for path in files)
-        self.execute(f"CREATE TABLE {_quoted(name)} AS SELECT {columns} FROM read_parquet([{paths}])")
+        return self._create(name, f"SELECT {_casts(schema)} FROM read_parquet([{paths}])")
 
     def write(
         self, name: Name, schema: sch.Schema, batches: Iterable[pa.RecordBatch], arrow: pa.Schema | None = None
-    ) -> None:
+    ) -> int:
         import pyarrow as pa
 
-        columns = ", ".join(f"CAST({_identifier(n)} AS {DuckDBType.to_string(t)}) AS {_identifier(n)}" for n, t in schema.items())
         reader = pa.RecordBatchReader.from_batches(arrow or schema.to_pyarrow(), batches)
         self._connection.register(_STREAM, reader)
         try:
-            self.execute(f"CREATE TABLE {_quoted(name)} AS SELECT {columns} FROM {_STREAM}")
+            return self._create(name, f"SELECT {_casts(schema)} FROM {_STREAM}")
         finally:
             with contextlib.suppress(duckdb.Error):
                 self._connection.unregister(_STREAM)
@@ -122,7 +122,7 @@ class DuckDBSession(Session):
     def describe(self, name: Name) -> sch.Schema:
         with _translated(self._path):
             rows = self._connection.execute(f"{self._label}DESCRIBE {_quoted(name)}").fetchall()
-        return sch.Schema({row[0]: DuckDBType.from_string(row[1]) for row in rows})
+        return sch.Schema({row[0]: _dtype(row[1]) for row in rows})
 
     def tables(self, schema: str) -> set[str]:
         query = sge.select("table_name").from_("information_schema.tables").where(
@@ -143,6 +143,11 @@ class DuckDBSession(Session):
         if self._ibis is None:
             self._ibis = ibis.duckdb.from_connection(self._connection)
         return self._ibis
+
+    def _create(self, name: Name, select: str) -> int:
+        with _translated(self._path):
+            row = self._connection.execute(f"{self._label}CREATE TABLE {_quoted(name)} AS {select}").fetchone()
+        return int(row[0]) if row else 0
 
     def _register(self, expression: ibis.Table) -> None:
         """Makes rows and functions that live in Python known to this connection."""
@@ -285,14 +290,25 @@ def _compile(expression: ibis.Table) -> str:
 
 def _whole_numbers(sql: str, schema: sch.Schema) -> str:
     """DuckDB adds up BIGINTs into HUGEINT, which few other tools read; ibis says BIGINT. The cast fails on overflow."""
-    casts = [
-        f"CAST({_identifier(n)} AS {DuckDBType.to_string(t)}) AS {_identifier(n)}"
-        for n, t in schema.items()
-        if t.is_integer()
-    ]
-    return f"SELECT * REPLACE ({', '.join(casts)}) FROM ({sql})" if casts else sql
+    casts = _casts(sch.Schema({n: t for n, t in schema.items() if t.is_integer()}))
+    return f"SELECT * REPLACE ({casts}) FROM ({sql})" if casts else sql
 
 
+def _casts(schema: sch.Schema) -> str:
+    return ", ".join(f"CAST({_identifier(n)} AS {_type(t)}) AS {_identifier(n)}" for n, t in schema.items())
+
+
+@lru_cache(maxsize=1024)
+def _type(dtype: dt.DataType) -> str:
+    return str(DuckDBType.to_string(dtype))
+
+
+@lru_cache(maxsize=1024)
+def _dtype(text: str) -> dt.DataType:
+    return DuckDBType.from_string(text)
+
+
+@lru_cache(maxsize=16_384)
 def _identifier(name: str) -> str:
     return sge.to_identifier(name, quoted=True).sql("duckdb")
 

@@ -7,18 +7,22 @@ distributions that a step declares in `depends`.
 
 from __future__ import annotations
 
-import ast
+import copyreg
 import functools
 import hashlib
+import importlib
 import importlib.metadata
-import inspect
+import importlib.util
 import json
-import textwrap
+import os
+import sys
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from entrepot.errors import BadInput
+from entrepot.step import Step
+from entrepot.syntax import Import, Outside, Syntax, class_definition, definition, syntax_of
 
 HASH_LENGTH = 16
 """Hexadecimal digits that are kept of SHA-256. Names carry the rest of the identity, so 64 bits per name are ample."""
@@ -27,7 +31,7 @@ HASH_LENGTH = 16
 def digest(value: Any) -> str:
     """The hash of a JSON-like value, independent of the order of keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:HASH_LENGTH]
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:HASH_LENGTH]
 
 
 def function_identity(function: Callable[..., Any], depends: Iterable[str] = ()) -> str:
@@ -36,56 +40,232 @@ def function_identity(function: Callable[..., Any], depends: Iterable[str] = ())
     Raises:
         BadInput: if a distribution named in `depends` is not installed.
     """
-    return digest([_describe(function, set()), [f"{name}=={_installed(name)}" for name in sorted(depends)]])
+    return digest([value_identity(function, _module_of(function)), installed(depends)])
 
 
 def class_identity(cls: type) -> str:
-    """The hash of a class's own code, and of its bases in the same package."""
-    return digest(_describe_class(cls, set(), cls.__module__.partition(".")[0]))
+    """The hash of a class's own code, of its bases in the same package, and of what its methods refer to there."""
+    return value_identity(cls, cls.__module__)
 
 
-def _installed(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        raise BadInput(f"the distribution {name!r}, named in `depends`, is not installed") from None
+def value_identity(value: Any, home: str) -> str:
+    """The hash of any value; code of the package that the module `home` belongs to is followed, other code is named."""
+    description = _Description(home)
+    described = description.of(value)
+    return digest([described, description.interfaces()])
 
 
-def _describe(value: Any, seen: set[int], home: str = "") -> Any:
-    """A JSON-like description. `home` is the top-level package whose own code is followed."""
-    if isinstance(value, functools.partial):
-        return ["partial", _describe(value.func, seen, home), _describe(value.args, seen), _describe(value.keywords, seen)]
+def installed(distributions: Iterable[str]) -> list[str]:
+    """The installed versions, as `name==version`.
+
+    Raises:
+        BadInput: if one is not installed.
+    """
+    found = []
+    for name in sorted(distributions):
+        try:
+            found.append(f"{name}=={importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            raise BadInput(f"the distribution {name!r}, named in `depends`, is not installed") from None
+    return found
+
+
+def _module_of(value: Any) -> str:
+    """The module in which a callable's own code stands."""
+    while isinstance(value, functools.partial):
+        value = value.func
     if isinstance(value, types.MethodType):
-        return _describe(value.__func__, seen, home)
+        value = value.__func__
     if isinstance(value, types.FunctionType):
-        return _describe_code(value, _closure(value), value.__globals__, seen)
-    if isinstance(value, type):
-        return _describe_class(value, seen, home)
-    if isinstance(value, types.ModuleType):
-        return ["module", value.__name__]
-    if isinstance(value, dict):
-        return ["dict", [[_describe(k, seen, home), _describe(v, seen, home)] for k, v in value.items()]]
-    if isinstance(value, list | tuple):
-        return [type(value).__name__, [_describe(v, seen, home) for v in value]]
-    if isinstance(value, set | frozenset):
-        return ["set", sorted((_describe(v, seen, home) for v in value), key=repr)]
-    if value is None or isinstance(value, str | int | float | bool | bytes | complex):
-        return repr(value)
-    name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
-    if name is not None:
-        return ["named", getattr(value, "__module__", ""), str(name)]
-    return ["object", type(value).__module__, type(value).__qualname__, _stable_repr(value)]
+        return str(value.__globals__.get("__name__", ""))
+    return str((value if isinstance(value, type) else type(value)).__module__)
 
 
-def _stable_repr(value: Any) -> str:
-    text = repr(value)
-    return text if " at 0x" not in text else ""
+class _Description:
+    """Values as JSON-like data that is the same in every process."""
+
+    def __init__(self, home: str) -> None:
+        self._home = home
+        self._known: dict[Any, int] = {}
+        """The functions and classes met so far: each is described once."""
+        self._open: dict[int, int] = {}
+        """The containers and objects that are being described, by how deep: they may contain themselves."""
+        self._parameters: list[list[str]] = []
+        self._keywords: set[str] = set()
+        self._any_keyword = False
+
+    def interfaces(self) -> Any:
+        """The names of parameters that are passed by keyword somewhere; the others are names of locals."""
+        return [[n if self._any_keyword or n in self._keywords else "" for n in names] for names in self._parameters]
+
+    def of(self, value: Any) -> Any:
+        """The description of a value."""
+        if value is None or isinstance(value, bool | int | float | complex | str | bytes) and type(value) in _PLAIN:
+            return [type(value).__name__, repr(value)]
+        if isinstance(value, Step):
+            return self.of(value.function)
+        if isinstance(value, types.FunctionType | type):
+            return self._once(value)
+        if isinstance(value, types.ModuleType):
+            return ["module", value.__name__]
+        if isinstance(value, types.CodeType):
+            return self._bytecode(value)
+        if id(value) in self._open:
+            return ["within", len(self._open) - self._open[id(value)]]
+        self._open[id(value)] = len(self._open)
+        try:
+            return self._compound(value)
+        finally:
+            del self._open[id(value)]
+
+    def _compound(self, value: Any) -> Any:
+        kind = f"{type(value).__module__}.{type(value).__qualname__}"
+        if isinstance(value, types.MethodType):
+            return ["method", self.of(value.__func__), self.of(value.__self__)]
+        if isinstance(value, functools.partial):
+            return ["partial", self.of(value.func), self.of(value.args), self.of(value.keywords)]
+        if type(value) in (list, tuple):
+            return [kind, [self.of(item) for item in value]]
+        if type(value) in (set, frozenset):
+            return [kind, sorted((self.of(item) for item in value), key=repr)]
+        if type(value) in (dict, types.MappingProxyType):
+            return [kind, [[self.of(k), self.of(v)] for k, v in value.items()]]
+        if _is_array(value):
+            if value.dtype.hasobject:
+                return [kind, str(value.dtype), list(value.shape), self.of(value.tolist())]
+            return [kind, str(value.dtype), list(value.shape), hashlib.sha256(value.tobytes()).hexdigest()]
+        if isinstance(wrapped := vars(value).get("__wrapped__") if hasattr(value, "__dict__") else None, Callable):  # type: ignore[arg-type]
+            return ["wrapped", kind, self.of(wrapped)]
+        return self._object(value, kind)
+
+    def _object(self, value: Any, kind: str) -> Any:
+        """Any other object: its class, and the state that it would be pickled with."""
+        if _is_global_random_state(value):
+            return ["random state of the process"]
+        try:
+            registered = copyreg.dispatch_table.get(type(value))
+            reduced = registered(value) if registered else value.__reduce_ex__(4)
+        except Exception:  # locks, connections, generators: nothing that a result could be computed from
+            return ["object", kind]
+        if isinstance(reduced, str):
+            return ["named", type(value).__module__, reduced]
+        make, args, state, items, pairs = (*reduced, None, None, None)[:5]
+        if isinstance(state, dict):
+            # What is computed on demand is no state: it is there or not, depending on what ran before.
+            lazy = {
+                n for c in type(value).__mro__ for n, v in vars(c).items() if isinstance(v, functools.cached_property)
+            }
+            state = {name: state[name] for name in sorted(state, key=str) if name not in lazy}
+        content = [list(items or ()), list(pairs or ())]
+        return ["object", kind, self.of(type(value)), self.of(make), self.of(args), self.of(state), self.of(content)]
+
+    def _once(self, value: types.FunctionType | type) -> Any:
+        if value in self._known:
+            return ["again", self._known[value]]
+        self._known[value] = len(self._known)
+        return self._class(value) if isinstance(value, type) else self._function(value)
+
+    def _function(self, function: types.FunctionType) -> Any:
+        module = str(function.__globals__.get("__name__", ""))
+        if not self._is_own(module):
+            wrapped = vars(function).get("__wrapped__")
+            return ["named", module, function.__code__.co_qualname, self.of(wrapped)]
+        closure = _closure(function)
+        node = definition(function.__code__, function.__globals__)
+        if node is None:  # made by exec, or changed on disk since it was imported
+            names = function.__code__.co_names
+            body = self._bytecode(function.__code__)
+            refers = [self._reference(closure[n], set()) for n in sorted(closure)]
+            refers += [self._reference(function.__globals__[n], set()) for n in names if n in function.__globals__]
+        else:
+            body, refers = self._followed(syntax_of(node), {**function.__globals__, **closure})
+        return ["function", body, self.of(function.__defaults__), self.of(function.__kwdefaults__), refers]
+
+    def _class(self, cls: type) -> Any:
+        name = ["class", cls.__module__, cls.__qualname__]
+        if not self._is_own(cls.__module__):
+            return name
+        bases = [self.of(base) for base in cls.__bases__]
+        methods = [v for v in vars(cls).values() if isinstance(v, types.FunctionType)]
+        # What the methods themselves see: the module's name may stand for newer code by now.
+        scope = dict(vars(sys.modules.get(cls.__module__, object)))
+        for method in methods:
+            if method.__module__ == cls.__module__:
+                scope |= method.__globals__ | _closure(method)
+        node = class_definition(cls, str(scope.get("__file__", "")), scope)
+        if node is None:
+            own = {n: v for n, v in vars(cls).items() if not n.startswith("__") or n in _SPECIAL}
+            return [*name, bases, [[n, self.of(v)] for n, v in sorted(own.items())]]
+        return [*name, bases, *self._followed(syntax_of(node), scope)]
+
+    def _followed(self, syntax: Syntax, scope: Mapping[str, Any]) -> tuple[Any, list[Any]]:
+        """A normalised tree, and what each of the names that it takes from outside stands for."""
+        self._parameters += syntax.parameters
+        self._keywords |= syntax.keywords
+        self._any_keyword |= syntax.is_open
+        return syntax.tree, [self._outside(name, paths, scope) for name, paths in syntax.outside.items()]
+
+    def _outside(self, name: Outside, paths: set[tuple[str, ...]], scope: Mapping[str, Any]) -> Any:
+        if isinstance(name, Import):
+            return self._imported(name, paths, str(scope.get("__package__") or ""))
+        return self._reference(scope[name], paths) if name in scope else ["unbound", name]
+
+    def _imported(self, name: Import, paths: set[tuple[str, ...]], package: str) -> Any:
+        try:
+            source = importlib.util.resolve_name("." * name.level + name.module, package)
+        except ImportError:
+            source = name.module
+        if self._is_own(source):
+            try:
+                target: Any = importlib.import_module(source)
+                if name.attribute is not None:
+                    inner = f"{source}.{name.attribute}"
+                    target = getattr(target, name.attribute, None) or importlib.import_module(inner)
+                return self._reference(target, paths)
+            except ImportError:  # it fails when the step runs, and says so then
+                pass
+        return ["module", source] if name.attribute is None else ["named", source, name.attribute]
+
+    def _reference(self, target: Any, paths: set[tuple[str, ...]]) -> Any:
+        """What a name stands for; of a module of the same package, what the code reads from it."""
+        if not isinstance(target, types.ModuleType) or not self._is_own(target.__name__):
+            return self.of(target)
+        return ["module", target.__name__, [self._read(target, path) for path in sorted(paths)]]
+
+    def _read(self, module: Any, path: tuple[str, ...]) -> Any:
+        target = module
+        for number, part in enumerate(path):
+            if not hasattr(target, part):
+                return ["unbound", *path]
+            target = getattr(target, part)
+            if not isinstance(target, types.ModuleType) or not self._is_own(target.__name__):
+                return [list(path[: number + 1]), self.of(target)]
+        return [list(path)]
+
+    def _bytecode(self, code: types.CodeType) -> Any:
+        self._any_keyword = True
+        self._parameters.append(list(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]))
+        return ["code", code.co_code.hex(), [self.of(c) for c in code.co_consts], list(code.co_names), code.co_flags]
+
+    def _is_own(self, module: str) -> bool:
+        """Whether a module belongs to the same package; for a module that stands alone, to the same folder."""
+        top = self._home.partition(".")[0]
+        if module.partition(".")[0] == top:
+            return True
+        home, other = sys.modules.get(self._home), sys.modules.get(module)
+        if "." in self._home or "." in module or hasattr(home, "__path__") or hasattr(other, "__path__"):
+            return False
+        files = [getattr(m, "__file__", None) for m in (home, other)]
+        return None not in files and len({os.path.dirname(os.path.abspath(str(f))) for f in files}) == 1
+
+
+_PLAIN = frozenset({bool, int, float, complex, str, bytes})
+_SPECIAL = frozenset({"__init__", "__call__", "__annotations__"})
 
 
 def _closure(function: types.FunctionType) -> dict[str, Any]:
-    cells = function.__closure__ or ()
     found = {}
-    for name, cell in zip(function.__code__.co_freevars, cells, strict=True):
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:
             found[name] = cell.cell_contents
         except ValueError:  # a cell that is not filled yet: a function that refers to itself
@@ -93,92 +273,12 @@ def _closure(function: types.FunctionType) -> dict[str, Any]:
     return found
 
 
-def _describe_class(cls: type, seen: set[int], home: str) -> Any:
-    name = ["class", cls.__module__, cls.__qualname__]
-    if id(cls) in seen or not home or cls.__module__.partition(".")[0] != home:
-        return name
-    seen.add(id(cls))
-    bases = [_describe_class(base, seen, home) for base in cls.__bases__]
-    try:
-        node = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
-    except (OSError, TypeError, SyntaxError):
-        return [*name, bases]
-    for each in ast.walk(node):
-        if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            _drop_docstring(each)
-    return [*name, bases, ast.dump(node, annotate_fields=False)]
+def _is_array(value: Any) -> bool:
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and isinstance(value, numpy.ndarray | numpy.generic)
 
 
-def _describe_code(
-    function: types.FunctionType, closure: dict[str, Any], scope: dict[str, Any], seen: set[int]
-) -> Any:
-    if id(function.__code__) in seen:
-        return ["again", function.__qualname__]
-    seen.add(id(function.__code__))
-    home = (function.__module__ or "").partition(".")[0]
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    except (OSError, TypeError, SyntaxError):
-        # No source to read, as for a function made by exec, or a lambda within a longer statement.
-        code = function.__code__
-        body: Any = [code.co_code.hex(), _describe(code.co_consts, seen), list(code.co_names)]
-        used = set(code.co_names)
-    else:
-        node = _definition(tree)
-        normalised, used = _normalise(node)
-        body = normalised
-    refers = []
-    for name in sorted(used):
-        if name in closure or name in scope:
-            target = closure.get(name, scope.get(name))
-            refers.append([name, _reference(target, seen, home)])
-    defaults = [_describe(function.__defaults__, seen, home), _describe(function.__kwdefaults__, seen, home)]
-    return ["function", body, defaults, refers]
-
-
-def _reference(target: Any, seen: set[int], home: str) -> Any:
-    """What a global name stands for. Code of other packages is named, not followed: that is what `depends` is for."""
-    if isinstance(target, types.FunctionType) and (target.__module__ or "").partition(".")[0] != home:
-        return ["named", target.__module__, target.__qualname__]
-    return _describe(target, seen, home)
-
-
-def _definition(tree: ast.Module) -> ast.AST:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            return node
-    return tree
-
-
-def _normalise(node: ast.AST) -> tuple[str, set[str]]:
-    """The tree as text, with locals renamed in the order in which they appear, and the names that are not local."""
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-        node.decorator_list = []
-        node.name = "_"
-    local: dict[str, str] = {}
-    for each in ast.walk(node):
-        if isinstance(each, ast.arg):
-            local.setdefault(each.arg, f"v{len(local)}")
-        elif isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store):
-            local.setdefault(each.id, f"v{len(local)}")
-    used: set[str] = set()
-    for each in ast.walk(node):
-        if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            _drop_docstring(each)
-        if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef):
-            each.returns = None
-        if isinstance(each, ast.arg):
-            each.annotation = None
-            each.arg = local[each.arg]
-        elif isinstance(each, ast.Name):
-            if each.id in local:
-                each.id = local[each.id]
-            else:
-                used.add(each.id)
-    return ast.dump(node, annotate_fields=False), used
-
-
-def _drop_docstring(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> None:
-    first = node.body[0]
-    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
-        node.body = node.body[1:] or [ast.Pass()]
+def _is_global_random_state(value: Any) -> bool:
+    """NumPy's own random state is in every frozen distribution of SciPy, and differs from process to process."""
+    random = sys.modules.get("numpy.random.mtrand")
+    return random is not None and value is random._rand

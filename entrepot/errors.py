@@ -78,6 +78,8 @@ def unknown(what: str, name: object, known: Iterable[str]) -> str:
     every = list(known)
     near = difflib.get_close_matches(str(name), every, n=3)
     hint = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
-    return f"unknown {what} {name!r}{hint} Known: {listed(every)}" if hint else (
-        f"unknown {what} {name!r}. Known: {listed(every)}"
+    return (
+        f"unknown {what} {name!r}{hint} Known: {listed(every)}"
+        if hint
+        else (f"unknown {what} {name!r}. Known: {listed(every)}")
     )

@@ -6,12 +6,17 @@ import importlib.metadata
 from collections.abc import Mapping
 from typing import Any
 
-from entrepot.code import class_identity, digest, function_identity
+from entrepot.code import class_identity, digest, function_identity, value_identity
 
 
-def estimator_identity(estimator: Any) -> str:
-    """The hash of an estimator: class, parameters (followed into nested estimators), scikit-learn's version."""
-    return digest([_describe(estimator), importlib.metadata.version("scikit-learn")])
+def estimator_identity(estimator: Any, home: str = "") -> str:
+    """The hash of an estimator: class, parameters (followed into nested estimators), scikit-learn's version.
+
+    Args:
+        estimator: An unfitted one.
+        home: The module whose package is the user's own: the code of classes and functions from there counts.
+    """
+    return digest([_describe(estimator, home), importlib.metadata.version("scikit-learn")])
 
 
 def contract_identity(contract: Any) -> str:
@@ -30,30 +35,21 @@ def _field(column: Any) -> Any:
 
 def _check(check: Any) -> Any:
     own = check._check_fn
-    described = function_identity(own) if not _is_builtin(own) else ""
-    return [check.name, _describe(check.statistics or {}), check.ignore_na, described]
+    described = "" if _is_builtin(own) else function_identity(own)
+    options = [check.ignore_na, check.element_wise, check.raise_warning]
+    return [check.name, value_identity(check.statistics or {}, ""), options, described]
 
 
 def _is_builtin(function: Any) -> bool:
     return (getattr(function, "__module__", None) or "pandera").partition(".")[0] == "pandera"
 
 
-def _describe(value: Any) -> Any:
+def _describe(value: Any, home: str) -> Any:
     if hasattr(value, "get_params") and not isinstance(value, type):
         parameters = value.get_params(deep=False)
-        return [_qualified(type(value)), {k: _describe(v) for k, v in sorted(parameters.items())}]
+        return [value_identity(type(value), home), {k: _describe(v, home) for k, v in parameters.items()}]
     if isinstance(value, Mapping):
-        return {str(k): _describe(v) for k, v in value.items()}
+        return [type(value).__name__, [[_describe(k, home), _describe(v, home)] for k, v in value.items()]]
     if isinstance(value, list | tuple):
-        return [type(value).__name__, *map(_describe, value)]
-    if isinstance(value, type):
-        return _qualified(value)
-    if hasattr(value, "tobytes"):  # NumPy arrays and scalars
-        return [str(value.dtype), list(value.shape), value.tobytes().hex()]
-    if callable(value):
-        return function_identity(value)
-    return [type(value).__name__, repr(value)]
-
-
-def _qualified(cls: type) -> str:
-    return f"{cls.__module__}.{cls.__qualname__}"
+        return [type(value).__name__, *(_describe(v, home) for v in value)]
+    return value_identity(value, home)

@@ -10,9 +10,11 @@ from functools import lru_cache
 from typing import Any
 
 import ibis
+import ibis.expr.datashape as ds
 import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 import ibis.expr.schema as sch
+from ibis.common.collections import FrozenDict
 
 from entrepot.code import digest, function_identity
 
@@ -59,49 +61,84 @@ def _dtype(text: str) -> dt.DataType:
 def identity(expression: ibis.Table) -> str:
     """The hash of what an expression computes, independent of how it was written.
 
-    Nodes are numbered in the order of a walk from the leaves, so a name bound to an intermediate expression, a reordered
-    import or a comment leave no trace. Inputs count by name only: their versions are part of the step's version, and the
-    types that a warehouse gives their columns are not part of what is computed.
+    Each node is hashed with the hashes of the nodes that it is made of, so a name bound to an intermediate expression, a
+    reordered import or a comment leave no trace. Inputs count by name only: their versions are part of the step's
+    version, and the types that a warehouse gives their columns are not part of what is computed.
     """
-    numbers: dict[Any, int] = {}
-    described: list[Any] = []
-    aliases: dict[Any, int] = {}
-    for node in expression.op().find(ops.Node, ordered=True):
-        described.append(_describe_node(node, numbers, aliases))
-        numbers[node] = len(numbers)
-    return digest(described)
+    root = _canonical(expression.op())
+    hashes: dict[ops.Node, str] = {}
+    aliases: dict[ops.Node, int] = {}
+    for node in root.find(ops.Node, ordered=True):
+        hashes[node] = digest(_describe_node(node, hashes, aliases))
+    return hashes[root]
 
 
-def _describe_node(node: ops.Node, numbers: Mapping[Any, int], aliases: dict[Any, int]) -> Any:
+def foreign(expression: ibis.Table) -> list[str]:
+    """The names of what an expression reads beside its step's inputs: other tables, and values to be given later."""
+    nodes = expression.op().find((ops.UnboundTable, ops.DatabaseTable, ops.SQLQueryResult, ops.ScalarParameter))
+    return sorted({str(getattr(node, "name", "a SQL query")) for node in nodes if not is_input(node)})
+
+
+_OVER_ARRAYS = (ops.ArrayMap, ops.ArrayFilter)
+
+
+def _canonical(root: ops.Node) -> ops.Node:
+    """The expression with the parameters of functions over arrays named by how deep they are nested."""
+
+    def rename(node: ops.Node, _: Any, **kwargs: Any) -> ops.Node:
+        made = node.__recreate__(kwargs)
+        if not isinstance(made, _OVER_ARRAYS):
+            return made
+        depth = 1 + max((int(within.param.name.split(".")[0]) for within in made.body.find(_OVER_ARRAYS)), default=0)
+        old = {"param": made.param, "index": made.index}
+        new = {what: p and ops.Argument(f"{depth}.{what}", p.shape, p.dtype) for what, p in old.items()}
+        body = made.body.replace({p: new[what] for what, p in old.items() if p is not None})
+        return made.copy(body=body, **new)
+
+    return root.map(rename)[root] if root.find(_OVER_ARRAYS) else root  # type: ignore[no-any-return]
+
+
+def _describe_node(node: ops.Node, hashes: Mapping[ops.Node, str], aliases: dict[ops.Node, int]) -> Any:
     if is_input(node):
         return ["input", node.name]
     if isinstance(node, ops.InMemoryTable):
-        return ["rows", schema_to(node.schema), digest(node.data.to_pyarrow(node.schema).to_pylist())]
+        rows = node.data.to_pyarrow(node.schema).to_pylist()
+        return ["rows", list(schema_to(node.schema).items()), digest(rows)]
     if isinstance(node, ops.ScalarUDF | ops.AggUDF):
-        arguments = [_describe_value(a, numbers) for a in node.args]
-        return ["function", str(node.__input_type__), node.__func_name__, _function(node), str(node.dtype), arguments]
+        declared = [repr(p.annotation.pattern) for p in node.__signature__.parameters.values()]
+        arguments = [_describe_value(a, hashes) for a in node.args]
+        return ["function", _function(node, hashes), str(node.dtype), declared, arguments]
     if isinstance(node, ops.SelfReference):
         # Numbered by a counter of the process: only which references are the same is part of the expression.
-        return ["self", numbers[node.parent], aliases.setdefault(node, len(aliases))]
-    return [type(node).__name__, [_describe_value(a, numbers) for a in node.args]]
+        return ["self", hashes[node.parent], aliases.setdefault(node, len(aliases))]
+    return [type(node).__name__, [_describe_value(a, hashes) for a in node.args]]
 
 
-def _function(node: Any) -> str:
-    is_builtin = str(node.__input_type__).endswith("BUILTIN")
-    return "" if is_builtin else function_identity(node.__func__)
+def _function(node: Any, hashes: Mapping[ops.Node, str]) -> Any:
+    """A function that the warehouse has, by its name; one that is written in Python, by its code."""
+    kind, config = node.__input_type__.name, _describe_value(node.__config__, hashes)
+    if kind != "BUILTIN":
+        return [kind, function_identity(node.__func__), config]
+    namespace = node.__udf_namespace__
+    return [kind, node.__func_name__, namespace.catalog, namespace.database, config]
 
 
-def _describe_value(value: Any, numbers: Mapping[Any, int]) -> Any:
+def _describe_value(value: Any, hashes: Mapping[ops.Node, str]) -> Any:
     if isinstance(value, ops.Node):
-        return ["node", numbers[value]]
+        return ["node", hashes[value]]
     if isinstance(value, Mapping):
-        return ["map", [[str(k), _describe_value(v, numbers)] for k, v in value.items()]]
+        items = [[_describe_value(k, hashes), _describe_value(v, hashes)] for k, v in value.items()]
+        return ["map", sorted(items, key=repr) if type(value) is FrozenDict else items]
     if isinstance(value, tuple | list):
-        return [_describe_value(v, numbers) for v in value]
+        return ["list", [_describe_value(v, hashes) for v in value]]
     if isinstance(value, frozenset | set):
-        return ["set", sorted((_describe_value(v, numbers) for v in value), key=repr)]
+        return ["set", sorted((_describe_value(v, hashes) for v in value), key=repr)]
     if isinstance(value, enum.Enum):
         return ["enum", value.name]
-    if isinstance(value, dt.DataType | decimal.Decimal | datetime.date | datetime.time | datetime.timedelta):
+    if isinstance(value, dt.DataType):
+        return ["type", repr(value)]
+    if isinstance(value, ds.DataShape):
+        return ["shape", type(value).__name__]
+    if isinstance(value, decimal.Decimal | datetime.date | datetime.time | datetime.timedelta):
         return [type(value).__name__, str(value)]
     return [type(value).__name__, repr(value)]

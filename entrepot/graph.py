@@ -55,9 +55,13 @@ class Graph:
             first = by_name[min(cyclic, key=lambda n: (by_name[n].at.file, by_name[n].at.line))]
             path = " → ".join(_cycle(cyclic, upstream))
             problems.append(Problem(f"the steps need each other in a circle: {path}", first.at))
+        wrong = {problem.at for problem in problems}
+        sound = {n: by_name[n] for n in order if by_name[n].at not in wrong}
+        graph = Graph(name, sound, producers, upstream, dict(parameters))
+        problems += _expression_problems(graph)
         if problems:
-            raise PipelineError(name, problems)
-        return Graph(name, {n: by_name[n] for n in order}, producers, upstream, dict(parameters))
+            raise PipelineError(name, sorted(problems, key=_place))
+        return graph
 
     @cached_property
     def downstream(self) -> Mapping[str, frozenset[str]]:
@@ -82,7 +86,9 @@ class Graph:
 
     def outputs(self, step: Step) -> tuple[str, ...]:
         """The names under which a step's results are published: tables, a model, an artifact. Checks have none."""
-        return tuple(step.tables) if isinstance(step, IngestStep) else () if isinstance(step, CheckStep) else (step.name,)
+        return (
+            tuple(step.tables) if isinstance(step, IngestStep) else () if isinstance(step, CheckStep) else (step.name,)
+        )
 
     def table_inputs(self, step: Step) -> tuple[str, ...]:
         """The tables and models that a step reads, without the pipeline's parameters."""
@@ -122,9 +128,7 @@ def _name_problems(name: str, steps: list[Step], parameters: Mapping[str, Any]) 
     first: dict[str, Step] = {}
     for step in steps:
         own = () if isinstance(step, CheckStep) and step.contract is not None else (step.name,)
-        for each in dict.fromkeys((*own, *_makes(step))):
-            if not own:
-                continue
+        for each in dict.fromkeys((*own, *_makes(step)) if own else ()):
             if each in RESERVED:
                 yield Problem(f"{each!r} is reserved; choose another name", step.at)
             elif not NAME.fullmatch(each) or len(each) > LONGEST_NAME:
@@ -151,7 +155,9 @@ def _step_problems(steps: list[Step]) -> Iterable[Problem]:
         if isinstance(step, TransformStep) and step.engine == "python" and not step.schema:
             yield Problem(f"transform {step.name!r} runs in Python, so it must declare its `schema`", step.at)
         if isinstance(step, TransformStep) and step.engine not in ("warehouse", "python"):
-            yield Problem(f"transform {step.name!r}: {unknown('engine', step.engine, ['warehouse', 'python'])}", step.at)
+            yield Problem(
+                f"transform {step.name!r}: {unknown('engine', step.engine, ['warehouse', 'python'])}", step.at
+            )
         if isinstance(step, CheckStep) and step.severity not in ("block", "warn"):
             yield Problem(f"check {step.name!r}: {unknown('severity', step.severity, ['block', 'warn'])}", step.at)
         if isinstance(step, IngestStep) and not step.tables:
@@ -179,6 +185,11 @@ def _input_problems(
                 else:
                     text = unknown("input", name, [*producers, *parameters])
                 yield Problem(f"{step.kind} {step.name!r}: {text}", step.at)
+            elif name not in readable and name not in step.inputs:
+                what = "learns from" if isinstance(step, TrainStep) else "guards"
+                yield Problem(
+                    f"{step.kind} {step.name!r} {what} {name!r}, which is a parameter and not a table", step.at
+                )
             else:
                 yield from _kind_problem(step, name, by_name.get(producers.get(name, "")))
 
@@ -194,6 +205,24 @@ def _kind_problem(step: Step, name: str, producer: Step | None) -> Iterable[Prob
         yield Problem(f"{step.kind} {step.name!r} takes {name!r} as a Model, but it is a table", step.at)
     elif is_model and isinstance(step, TrainStep) and step.features == name:
         yield Problem(f"train {step.name!r}: its features {name!r} are a model, not a table", step.at)
+
+
+def _expression_problems(graph: Graph) -> Iterable[Problem]:
+    """What is wrong with the expressions, as far as it shows before the first ingest: with every raw schema declared."""
+    ingests = [step for step in graph.steps.values() if isinstance(step, IngestStep)]
+    if not ingests or any(schema is None for step in ingests for schema in step.tables.values()):
+        return ()
+    from entrepot.resolve import resolve  # brings ibis, which importing a graph must not
+
+    try:
+        resolve(graph, {}, graph.parameters)
+    except PipelineError as error:
+        return error.problems
+    return ()
+
+
+def _place(problem: Problem) -> tuple[str, int]:
+    return (problem.at.file, problem.at.line) if problem.at else ("", 0)
 
 
 def _in_order(names: list[str], upstream: Mapping[str, frozenset[str]]) -> tuple[list[str], set[str]]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import os
 import sys
+import sysconfig
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set
 from importlib.metadata import entry_points
 from types import ModuleType
 
-from entrepot.errors import BadInput, PipelineError, unknown
+from entrepot.errors import BadInput, EntrepotError, PipelineError, unknown
 from entrepot.pipeline import Pipeline
 
 GROUP = "entrepot.pipelines"
@@ -31,7 +33,7 @@ class Registry:
         found = {entry.name: entry.value for entry in entry_points(group=GROUP)}
         self.references = {**found, **references}
         self._reload = reload
-        self._loaded: dict[str, tuple[Pipeline, dict[str, float]]] = {}
+        self._loaded: dict[str, tuple[Pipeline, dict[str, tuple[int, int]]]] = {}
         self._lock = threading.Lock()
 
     def load(self, name: str) -> Pipeline:
@@ -48,7 +50,12 @@ class Registry:
                 if not self._reload or stamps == _stamps(stamps):
                     return pipeline
                 _forget(self.references[name].partition(":")[0])
-            pipeline = _import(name, self.references[name])
+            before = set(sys.modules)
+            try:
+                pipeline = _import(name, self.references[name])
+            except EntrepotError:
+                _forget(self.references[name].partition(":")[0], but=before)  # the next attempt reads mended code
+                raise
             modules = _own_modules(self.references[name].partition(":")[0])
             self._loaded[name] = (pipeline, _stamps(str(m.__file__) for m in modules.values()))
             return pipeline
@@ -67,7 +74,7 @@ def _import(name: str, reference: str) -> Pipeline:
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
-        if isinstance(error, ModuleNotFoundError) and error.name and module_name.startswith(error.name):
+        if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}."):
             raise BadInput(f"{where}: there is no module {error.name!r} on the worker's Python path") from None
         line = _last_line(error)
         raise BadInput(f"{where}: its module fails to import{line}: {type(error).__name__}: {error}") from error
@@ -81,18 +88,20 @@ def _import(name: str, reference: str) -> Pipeline:
 
 
 def _last_line(error: BaseException) -> str:
-    """Where in user code the import failed: the deepest line that is not the import machinery's."""
+    """Where the import failed: the deepest line of the user's own code, which may have called a library."""
     if isinstance(error, SyntaxError) and error.filename:
         return f" at {error.filename}:{error.lineno}"
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename]
-    own = [f for f in frames if f.filename != __file__]
+    installed = tuple(sysconfig.get_path(which) + os.sep for which in ("stdlib", "purelib", "platlib"))
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen importlib")]
+    frames = [f for f in frames if f.filename != __file__]
+    own = [f for f in frames if not f.filename.startswith(installed)] or frames
     return f" at {own[-1].filename}:{own[-1].lineno}" if own else ""
 
 
 def _package_root(module_name: str) -> str | None:
     """The folder of the package that a module belongs to; None for a module that stands alone."""
-    spec = importlib.util.find_spec(module_name.rpartition(".")[0]) if "." in module_name else None
-    locations = list(spec.submodule_search_locations or []) if spec else []
+    package = sys.modules.get(module_name.rpartition(".")[0] or module_name)
+    locations = list(getattr(package, "__path__", []))
     return os.path.abspath(locations[0]) if locations else None
 
 
@@ -107,10 +116,23 @@ def _own_modules(module_name: str) -> dict[str, ModuleType]:
     return own
 
 
-def _forget(module_name: str) -> None:
-    for name in _own_modules(module_name):
+def _forget(module_name: str, but: Set[str] = frozenset()) -> None:
+    for name, module in _own_modules(module_name).items():
+        if name in but:
+            continue
         del sys.modules[name]
+        # Python takes bytecode for that of the source if size and second agree, so it would miss a quick edit.
+        with contextlib.suppress(OSError, NotImplementedError):
+            os.remove(importlib.util.cache_from_source(str(module.__file__)))
 
 
-def _stamps(files: object) -> dict[str, float]:
-    return {file: os.stat(file).st_mtime_ns if os.path.exists(file) else 0 for file in files}  # type: ignore[attr-defined]
+def _stamps(files: Iterable[str]) -> dict[str, tuple[int, int]]:
+    return {file: _stamp(file) for file in files}
+
+
+def _stamp(file: str) -> tuple[int, int]:
+    try:
+        found = os.stat(file)
+    except OSError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_size

@@ -13,7 +13,7 @@ import ibis.expr.operations as ops
 from ibis.common.annotations import attribute
 from ibis.common.collections import FrozenOrderedDict
 
-from entrepot.errors import BadInput, unknown
+from entrepot.errors import BadInput, listed, unknown
 
 PREDICTION = "prediction"
 
@@ -76,11 +76,14 @@ class Model:
             BadInput: if a feature or a kept column is missing, or probabilities are asked of a regressor.
         """
         if missing := [name for name in self.features if name not in table.columns]:
-            raise BadInput(f"model {self.name!r} needs the feature column {missing[0]!r}, which the table lacks")
+            columns = f"column{'s' if len(missing) > 1 else ''} {listed(missing)}"
+            raise BadInput(f"model {self.name!r} needs the feature {columns}, which the table lacks")
         kept = tuple(table.columns) if keep is None else (keep,) if isinstance(keep, str) else tuple(keep)
         for name in kept:
             if name not in table.columns:
                 raise BadInput(f"predict(keep=...): {unknown('column', name, table.columns)}")
+        if len({*map(probability_column, classes)}) < len(classes):
+            raise BadInput(f"predict(classes=...): two of {list(classes)} would have the same column")
         if clash := {PREDICTION, *map(probability_column, classes)} & set(kept):
             raise BadInput(f"predict would write the column {min(clash)!r}, which it was told to keep; rename it first")
         if classes and not self.is_classifier:

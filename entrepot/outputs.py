@@ -23,7 +23,8 @@ class Figure:
 class Panel:
     """A chart or a small table with a title and a sentence that says what it shows.
 
-    `content` is an Altair chart or an ibis table of at most a few hundred rows.
+    `content` is an Altair chart over at most 5,000 rows, or an ibis table of at most 500: aggregate before you show. An
+    Altair chart takes an ibis table as its data. Colours that it does not set suit the page, light and dark.
     """
 
     title: str

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeVar, overload
 
-from entrepot.errors import Location
+from entrepot.errors import BadInput, Location
 from entrepot.graph import Graph
 from entrepot.split import Share, Split
 from entrepot.step import CheckStep, Engine, IngestStep, PublishStep, Severity, Step, TrainStep, TransformStep
@@ -91,7 +91,7 @@ class Pipeline:
 
         def declare(f: Function) -> IngestStep:
             common = self._common(f, **options)
-            given = tables if tables is not None else [common["name"]]
+            given = [tables] if isinstance(tables, str) else tables if tables is not None else [common["name"]]
             schemas = dict(given) if isinstance(given, Mapping) else dict.fromkeys(given)
             return self._add(IngestStep(**common, tables=schemas))
 
@@ -238,7 +238,9 @@ class Pipeline:
         tags: Iterable[str] = (),
         depends: Sequence[str] = (),
     ) -> dict[str, Any]:
-        code = inspect.unwrap(function).__code__
+        code = getattr(inspect.unwrap(function), "__code__", None)
+        if code is None:
+            raise BadInput(f"pipeline {self.name!r}: a step is a function, and {function!r} is none")
         first_line = (inspect.getdoc(function) or "").partition("\n")[0]
         return {
             "name": name or function.__name__,

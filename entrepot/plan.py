@@ -119,7 +119,9 @@ def decide(
         guards = step.guards if isinstance(step, CheckStep) else ()
         reads = graph.table_inputs(step)
         steps.append(PlannedStep(name=step.name, kind=step.kind, action=action, why=why, inputs=reads, guards=guards))
-    ours = {n: versions[n] for s in graph.steps.values() if s.name in selected for n in graph.outputs(s) if n in versions}
+    ours = {
+        n: versions[n] for s in graph.steps.values() if s.name in selected for n in graph.outputs(s) if n in versions
+    }
     made = {name for step in graph.steps.values() for name in graph.outputs(step)}
     return Plan(
         steps=tuple(steps),
@@ -161,13 +163,18 @@ def _compute(
     exists = known.get((step.name, version))
     current = published.get(step.name)
     if exists:
-        if current == version or (current is None and isinstance(step, CheckStep)):
+        if current == version or isinstance(step, CheckStep):
             return "skip", "nothing changed"
         return "skip", f"made before, by run {exists.run[:8]}"
-    before = known.get((step.name, current)) if current else None
-    if before is None:
+    if isinstance(step, CheckStep):
+        return "run", "not checked yet"
+    if current is None:
         return "run", f"new in {environment}"
-    changed = [name for name in graph.table_inputs(step) if before.inputs.get(name) != versions.get(name)]
-    reasons = ["its code changed"] if before.identity != identities[step.name] else []
+    before = known.get((step.name, current))
+    if before is None:
+        return "run", f"its version is gone from {environment}"
+    reads = graph.table_inputs(step)
+    changed = [name for name in reads if name in before.inputs and before.inputs[name] != versions[name]]
+    reasons = ["its code changed"] if before.identity != identities[step.name] or {*before.inputs} != {*reads} else []
     reasons += [f"{', '.join(changed)} changed"] if changed else []
-    return "run", " and ".join(reasons) or f"its version is gone from {environment}"
+    return "run", " and ".join(reasons)

@@ -11,10 +11,10 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.schema as sch
 
-from entrepot.code import digest, function_identity
+from entrepot.code import digest, function_identity, installed
 from entrepot.errors import EntrepotError, PipelineError, Problem, listed, unknown
 from entrepot.estimator import contract_identity, estimator_identity
-from entrepot.expression import identity, input_table, schema_from
+from entrepot.expression import foreign, identity, input_table, schema_from, schema_to
 from entrepot.graph import Graph
 from entrepot.model import Model
 from entrepot.split import Where
@@ -44,13 +44,12 @@ def resolve(graph: Graph, raw: Mapping[str, sch.Schema], parameters: Mapping[str
     identities: dict[str, str] = {}
     problems: list[Problem] = []
     for step in graph.steps.values():
-        if isinstance(step, IngestStep):
-            declared = {t: schema_from(s) for t, s in step.tables.items() if s is not None}
-            known = {**declared, **known}
-            continue
-        if not all(name in known for name in graph.table_inputs(step)):
+        if not isinstance(step, IngestStep) and not all(name in known for name in graph.table_inputs(step)):
             continue
         try:
+            if isinstance(step, IngestStep):
+                known = {**_declared(step), **known}
+                continue
             identities[step.name], made = resolve_step(step, arguments(step, known, parameters))
             if made is not None:
                 known[step.name] = made
@@ -61,6 +60,10 @@ def resolve(graph: Graph, raw: Mapping[str, sch.Schema], parameters: Mapping[str
     if problems:
         raise PipelineError(graph.name, problems)
     return Resolved(identities, known)
+
+
+def _declared(step: IngestStep) -> dict[str, sch.Schema]:
+    return {table: schema_from(columns) for table, columns in step.tables.items() if columns is not None}
 
 
 def arguments(
@@ -96,7 +99,9 @@ def expression(step: TransformStep | CheckStep, inputs: tuple[tuple[str, Any], .
     if not isinstance(made, ibis.Table):
         what = "nothing" if made is None else f"a {type(made).__name__}"
         raise EntrepotError(f"it must return an ibis table expression, and returned {what}")
-    return made, identity(made)
+    if others := foreign(made):
+        raise EntrepotError(f"it reads {listed(others)}; a step reads only its inputs, named by its parameters")
+    return made, digest([identity(made), installed(step.depends)])
 
 
 def _stand_in(name: str, value: Any) -> Any:
@@ -114,9 +119,10 @@ def resolve_step(step: Step, inputs: tuple[tuple[str, Any], ...]) -> tuple[str, 
     if isinstance(step, TransformStep):
         if step.engine == "python":
             declared = schema_from(step.schema or {})
-            return digest([_code(step, inputs), sorted((step.schema or {}).items())]), declared
+            return digest([_code(step, inputs), list(schema_to(declared).items())]), declared
         made, hashed = expression(step, inputs)
-        return hashed, made.schema()
+        # As the catalog keeps it: whether a column may be NULL is left out.
+        return hashed, schema_from(schema_to(made.schema()))
     if isinstance(step, CheckStep):
         if step.contract is not None:
             return contract_identity(step.contract), None
@@ -142,7 +148,8 @@ def publish_identity(step: PublishStep, parameters: Mapping[str, Any]) -> str:
 
 @lru_cache(maxsize=20_000)
 def _function_code(step: Step) -> str:
-    return function_identity(step.function, step.depends)
+    # A step gets its inputs by the names of its parameters, so those are more than names of locals.
+    return digest([function_identity(step.function, step.depends), step.inputs])
 
 
 def feature_columns(step: TrainStep, schema: sch.Schema) -> tuple[str, ...]:
@@ -164,12 +171,15 @@ def _resolve_training(step: TrainStep, inputs: tuple[tuple[str, Any], ...]) -> t
     _check_scorers(step)
     estimator = step.function(**{name: _stand_in(name, value) for name, value in given.items()})
     if not (hasattr(estimator, "fit") and hasattr(estimator, "predict")):
-        raise EntrepotError(f"it must return an unfitted scikit-learn estimator, and returned a {type(estimator).__name__}")
+        raise EntrepotError(
+            f"it must return an unfitted scikit-learn estimator, and returned a {type(estimator).__name__}"
+        )
     columns = feature_columns(step, schema)
     split: Any = repr(step.split)
     if isinstance(step.split, Where):
         split = identity(ibis.Table.select(t := input_table(step.features, schema), test=step.split.test(t)))
-    hashed = digest([estimator_identity(estimator), step.target, columns, split, step.score])
+    described = estimator_identity(estimator, step.function.__module__)
+    hashed = digest([described, step.target, columns, split, step.score, installed(step.depends)])
     classifies = bool(is_classifier(estimator))
     dtype = schema[step.target] if classifies else dt.float64
     return hashed, Model(step.name, columns, dtype, classifies)

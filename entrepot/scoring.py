@@ -95,7 +95,9 @@ def translate(
     try:
         scored = orbital.translate(source, parsed, projection=orbital.ResultsProjection(list(aliases.values())))
     except Exception as error:
-        raise NotTranslatable(f"orbital cannot write it as SQL ({type(error).__name__}: {_first_line(error)})") from error
+        raise NotTranslatable(
+            f"orbital cannot write it as SQL ({type(error).__name__}: {_first_line(error)})"
+        ) from error
     kept = {name: scored[alias] for name, alias in aliases.items()}
     if labels_of(estimator):
         return _classified(estimator, scored, aliases, classes, dtype)
@@ -219,7 +221,9 @@ def score_batches(
         if dictionary is not None and chances is not None:
             predicted = dictionary.take(pa.array(chances.argmax(axis=1)))
         else:
-            predicted = pa.array(np.asarray(estimator.predict(rows)).reshape(batch.num_rows)).cast(schema.field(PREDICTION).type)
+            predicted = pa.array(np.asarray(estimator.predict(rows)).reshape(batch.num_rows)).cast(
+                schema.field(PREDICTION).type
+            )
         columns = [batch.column(name) for name in keep] + [predicted]
         if chances is not None:
             columns += [pa.array(np.ascontiguousarray(chances[:, number])) for number in wanted]

@@ -2,7 +2,7 @@
 
 `departures` one step (or raw table) · `departures+` with everything downstream · `+departures` with everything upstream ·
 `2+departures` two levels upstream · `tag:hourly` · `kind:train` · `owner:ops` · `*_risk` a pattern ·
-`a b` or `a,b`: a union, of several words, with `a&b` for an intersection.
+`a b` or `a,b`: a union, of several words, with `a&b` for an intersection. The checks of what is selected come with it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 
 from entrepot.errors import BadInput, unknown
 from entrepot.graph import Graph
-from entrepot.step import KINDS
+from entrepot.step import KINDS, CheckStep
 
 _TERM = re.compile(r"^(?P<up>\d*\+)?(?P<what>[^+]+)(?P<down>\+\d*)?$")
 
@@ -24,13 +24,19 @@ def select(graph: Graph, expression: str) -> frozenset[str]:
         BadInput: for a term that matches nothing or cannot be read, with what is known instead.
     """
     chosen: set[str] = set()
-    for union in re.split(r"[\s,]+", expression.strip()):
+    for union in re.split(r"[\s,]+", re.sub(r"\s*&\s*", "&", expression.strip())):
         if union:
             parts = [_term(graph, term, expression) for term in union.split("&")]
             chosen |= set.intersection(*parts)
     if not chosen:
         raise BadInput(f"the selection {expression!r} selects no step of pipeline {graph.name!r}")
-    return frozenset(chosen)
+    return frozenset(chosen | _guarding(graph, chosen))
+
+
+def _guarding(graph: Graph, chosen: set[str]) -> set[str]:
+    """The checks of what is chosen: nothing is published past its own checks."""
+    checks = [step for step in graph.steps.values() if isinstance(step, CheckStep)]
+    return {step.name for step in checks if any(graph.producers[name] in chosen for name in step.guards)}
 
 
 def _term(graph: Graph, term: str, expression: str) -> set[str]:

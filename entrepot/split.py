@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from entrepot.errors import BadInput
+
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
@@ -24,6 +26,9 @@ class Share:
     test: float = 0.25
     seed: int = 0
     key: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_share(self)
 
     def columns(self) -> tuple[str, ...]:
         return (self.key,) if self.key else ()
@@ -40,6 +45,9 @@ class Time:
     test: float = 0.25
     start: str | None = None
 
+    def __post_init__(self) -> None:
+        _check_share(self)
+
     def columns(self) -> tuple[str, ...]:
         return (self.column,)
 
@@ -47,14 +55,15 @@ class Time:
         import pandas as pd
 
         times = frame[self.column]
-        if self.start is None:
-            border = times.quantile(1 - self.test, interpolation="lower")
-            return np.asarray(times > border, dtype=bool)
-        moment = pd.Timestamp(self.start)
-        zone = getattr(times.dt, "tz", None) if pd.api.types.is_datetime64_any_dtype(times) else None
-        if zone is not None and moment.tzinfo is None:
-            moment = moment.tz_localize("UTC")
-        return np.asarray(pd.to_datetime(times) >= moment, dtype=bool)
+        start: Any = self.start
+        if pd.api.types.is_numeric_dtype(times):  # a year, an epoch, a load number
+            start = start and float(start)
+        else:
+            times = pd.to_datetime(times, utc=True)
+            start = start and _utc(start)
+        if start is not None:
+            return np.asarray(times >= start, dtype=bool)
+        return np.asarray(times > times.quantile(1 - self.test, interpolation="lower"), dtype=bool)
 
 
 @dataclass(frozen=True)
@@ -64,6 +73,9 @@ class Group:
     column: str
     test: float = 0.25
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_share(self)
 
     def columns(self) -> tuple[str, ...]:
         return (self.column,)
@@ -91,9 +103,40 @@ TEST_COLUMN = "entrepot_test"
 """The column in which the warehouse answers a `Where` split."""
 
 
+def _check_share(split: Share | Time | Group) -> None:
+    if not 0 < split.test < 1:
+        raise BadInput(f"{split}: `test` is a share of the rows, between 0 and 1")
+
+
+def _utc(text: str) -> pd.Timestamp:
+    import pandas as pd
+
+    try:
+        moment = pd.Timestamp(text)
+    except ValueError:
+        raise BadInput(f"a split cannot start at {text!r}: write a date or time, as in '2013-10-01'") from None
+    return moment.tz_localize("UTC") if moment.tzinfo is None else moment.tz_convert("UTC")
+
+
 def _hashed_share(frame: pd.DataFrame, share: float, seed: int) -> npt.NDArray[np.bool_]:
     import pandas as pd
 
-    hashes = pd.util.hash_pandas_object(frame, index=False).to_numpy(dtype=np.uint64)
-    mixed = (hashes ^ np.uint64(seed)) * np.uint64(0x9E3779B97F4A7C15)  # Fibonacci hashing: spreads the seed
+    plain = pd.DataFrame({name: _plain(frame[name]) for name in frame.columns})
+    mixed = pd.util.hash_pandas_object(plain, index=False).to_numpy(dtype=np.uint64)
+    mixed = mixed + np.uint64(seed * 0x9E3779B97F4A7C15 % 2**64)
+    # The end of SplitMix64: without it, two seeds would give shifted copies of one choice.
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed = mixed ^ (mixed >> np.uint64(31))
     return np.asarray((mixed >> np.uint64(11)) < np.uint64(share * 2**53))
+
+
+def _plain(values: pd.Series[Any]) -> pd.Series[Any]:
+    """One type for all numbers, and one for all times: a value hashes alike, whatever width its warehouse stores."""
+    import pandas as pd
+
+    if pd.api.types.is_datetime64_any_dtype(values):
+        return pd.to_datetime(values, utc=True).dt.as_unit("us")
+    if pd.api.types.is_numeric_dtype(values):
+        return values.astype("float64") + 0.0  # so that -0.0 is 0.0
+    return values.astype(object)

@@ -96,14 +96,14 @@ def _span(part: str, field: _Field) -> list[int] | None:
     """What one element of a list stands for: `*`, `5`, `1-5`, `*/15`, `5/15` (from 5 on) or `1-30/2`."""
     span, slash, step_text = part.partition("/")
     first, dash, last = span.partition("-")
+    # Sunday is 7 as well as 0, also where a span ends.
+    most = 7 if field is _WEEKDAY else field.high
     low: int | None = field.low
-    high: int | None = field.high
+    high: int | None = most
     if span != "*":
         low = _number(first, field)
-        high = _number(last, field) if dash else field.high if slash else low
+        high = _number(last, field) if dash else most if slash else low
     step = _digits(step_text) if slash else 1
-    # Sunday is 7 as well as 0, also as the end of a span.
-    most = 7 if field is _WEEKDAY else field.high
     if low is None or high is None or step is None or not (field.low <= low <= high <= most and 1 <= step <= most):
         return None
     return [value % 7 if field is _WEEKDAY else value for value in range(low, high + 1, step)]

@@ -34,7 +34,7 @@ from temporalio.common import Priority, SearchAttributePair, TypedSearchAttribut
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.messages import RunInput
-from entrepot.errors import Conflict
+from entrepot.errors import BadInput, Conflict
 from worker import cron
 from worker.client import TASK_QUEUE
 from worker.follow import workflow_id
@@ -151,21 +151,29 @@ def diff(wanted: Mapping[str, Desired], actual: Mapping[str, Actual]) -> list[Ch
 
 
 async def plan(client: Client, settings: Settings) -> list[Change]:
-    """What `apply` would do. Changes nothing."""
+    """What `apply` would do. Changes nothing.
+
+    Raises:
+        BadInput: if there is no tenant file, and so every schedule would be deleted.
+    """
     wanted = desired(settings)
-    return diff(wanted, await _actual(client, wanted))
+    changes = diff(wanted, await _actual(client, wanted))
+    if settings.file is None and changes:
+        raise BadInput("there is no tenant file here, and Temporal has schedules of one; name it with --tenants")
+    return changes
 
 
 async def apply(client: Client, settings: Settings) -> list[Change]:
     """Makes Temporal's schedules what the tenant file says, and returns what was done.
 
     Raises:
+        BadInput: if there is no tenant file, and so every schedule would be deleted.
         Conflict: if somebody else changed the same schedules at the same time. Doing it again is safe.
     """
     from worker.worker import register_search_attributes
 
     wanted = desired(settings)
-    changes = diff(wanted, await _actual(client, wanted))
+    changes = await plan(client, settings)
     if any(change.action in ("create", "update") for change in changes):
         await register_search_attributes(client)
 

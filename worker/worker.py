@@ -15,6 +15,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from activities import dlt_extract, ingest
 from activities.collect import CollectActivities
 from activities.ingest import IngestActivities
 from activities.plan import PlanActivities
@@ -34,7 +35,7 @@ GRACE = timedelta(seconds=20)
 
 def create(client: Client, tenants: Tenants, *, task_queue: str = TASK_QUEUE, slots: int = 16) -> Worker:
     """A worker over connected tenants. `slots` is how many activities it runs at the same time."""
-    plan, ingest, transform = PlanActivities(tenants), IngestActivities(tenants), TransformActivities(tenants)
+    plan, bring, transform = PlanActivities(tenants), IngestActivities(tenants), TransformActivities(tenants)
     train, publish, collect = TrainActivities(tenants), PublishActivities(tenants), CollectActivities(tenants)
     # Our workflow modules are deterministic and light; re-importing them for each run would only cost time.
     restrictions = SandboxRestrictions.default.with_passthrough_modules(
@@ -47,8 +48,8 @@ def create(client: Client, tenants: Tenants, *, task_queue: str = TASK_QUEUE, sl
         activities=[
             plan.prepare,
             plan.plan,
-            ingest.extract,
-            ingest.load,
+            bring.extract,
+            bring.load,
             transform.transform,
             train.train,
             publish.publish,
@@ -95,7 +96,14 @@ async def run(client: Client, tenants: Tenants, *, slots: int = 16) -> None:
 
 def warm_up() -> None:
     """Imports in the background what the first run would otherwise wait for."""
-    threading.Thread(target=lambda: [importlib.import_module(name) for name in _HEAVY], daemon=True).start()
+
+    def load() -> None:
+        ingest.warm_up()
+        for name in _HEAVY:
+            importlib.import_module(name)
+
+    dlt_extract.install()  # in the main thread, before user code is imported
+    threading.Thread(target=load, daemon=True).start()
 
 
 _HEAVY = ("sklearn.pipeline", "sklearn.linear_model", "orbital", "skops.io", "altair", "pandera.ibis")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, PrivateAttr
 
-from activities.messages import Plan, StepResult
+from activities.messages import StepResult
+from entrepot.plan import Plan
 
 State = Literal["waiting", "running", "done", "skipped", "held", "failed"]
 
@@ -38,6 +39,7 @@ class Progress(BaseModel):
     stage: str = "start"
     steps: list[StepProgress] = []
     error: str = ""
+    _index: dict[str, StepProgress] = PrivateAttr(default_factory=dict)
 
     def count(self, state: State) -> int:
         """How many steps are in a state."""
@@ -45,13 +47,18 @@ class Progress(BaseModel):
 
     def set(self, name: str, state: State, why: str = "") -> StepProgress:
         """Puts a step into a state; a step that is not known yet is added."""
-        for step in self.steps:
-            if step.name == name:
-                step.state = state
-                step.why = why or step.why
-                return step
-        self.steps.append(StepProgress(name=name, kind="ingest", state=state, why=why))
-        return self.steps[-1]
+        step = self._named(name)
+        if step is None:
+            step = StepProgress(name=name, kind="ingest", state=state)
+            self.steps.append(step)
+        step.state = state
+        step.why = why or step.why
+        return step
+
+    def _named(self, name: str) -> StepProgress | None:
+        if len(self._index) != len(self.steps):
+            self._index = {step.name: step for step in self.steps}
+        return self._index.get(name)
 
     def finished(self, result: StepResult) -> None:
         """A step ended well."""
@@ -67,6 +74,7 @@ class Progress(BaseModel):
             before.get(p.name) or StepProgress(name=p.name, kind=p.kind, state=states[p.action], why=p.why)
             for p in plan.steps
         ]
+        self._index = {}
 
     def markdown(self) -> str:
         """A table for the Web UI."""

@@ -25,8 +25,6 @@ from activities.messages import (
     Context,
     Load,
     LoadRequest,
-    Plan,
-    PlannedStep,
     PlanRequest,
     Prepared,
     RunFailed,
@@ -36,6 +34,7 @@ from activities.messages import (
     parse,
 )
 from entrepot.errors import BadInput
+from entrepot.plan import Plan, PlannedStep
 from entrepot.step import Kind
 from workflows.progress import Progress, RunSummary
 from workflows.steps import run_steps
@@ -123,6 +122,7 @@ class _Run:
         self._progress = progress
         self._planned = planned
         self._started = workflow.now()
+        self._shown = self._started - timedelta(days=1)
         self._priority = Priority(fairness_key=asked.tenant)
         self._context = Context(
             tenant=asked.tenant,
@@ -313,7 +313,11 @@ class _Run:
         self._show()
 
     def _show(self) -> None:
-        workflow.set_current_details(self._progress.markdown())
+        """Brings the Web UI's details up to date, at most once a second: a large pipeline's table takes a while to write."""
+        now = workflow.now()
+        if self._progress.stage in ("done", "failed") or now - self._shown >= timedelta(seconds=1):
+            self._shown = now
+            workflow.set_current_details(self._progress.markdown())
 
     async def _call(self, activity: str, message: Any, result: type[Any], summary: str = "") -> Any:
         return await call(activity, message, result, summary=summary, priority=self._priority)

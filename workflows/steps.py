@@ -8,10 +8,13 @@ from typing import Any
 
 from temporalio import workflow
 
-from activities.messages import PlannedStep, StepResult
+from activities.messages import StepResult
+from entrepot.plan import PlannedStep
 
+LARGE_PIPELINE = 40
+"""Up to so many steps, each transform is an activity of its own, which reads best. Beyond, they go in batches: an activity
+costs the server and the worker about 30 ms, a tiny transform 5 ms."""
 MOST_IN_BATCH = 50
-"""Steps handed to one activity. An activity costs about 10 ms of the server's time, a tiny transform 5 ms."""
 
 
 class Ready:
@@ -28,35 +31,50 @@ class Ready:
         for name, inputs in self._waiting.items():
             for each in inputs:
                 self._users[each].append(name)
+        self._taken: set[str] = set()
+        self._batches = len(self._steps) > LARGE_PIPELINE
         self.names = [name for name, inputs in self._waiting.items() if not inputs]
+
+    def take(self, slots: int) -> list[str]:
+        """The next piece of work for one of so many free slots: one step, or a batch of transforms and checks.
+
+        In a batch each step comes after what it reads. Whoever computes it stops early where steps are not tiny after all.
+        """
+        first = self.names[0]
+        if not self._batches or not self._is_table_work(first):
+            chosen = [first]
+        else:
+            small = [name for name in self.names if self._is_table_work(name)]
+            chosen = self._with_users(small[: min(MOST_IN_BATCH, -(-len(small) // slots))])
+        self._taken.update(chosen)
+        self.names = [name for name in self.names if name not in self._taken]
+        return chosen
 
     def done(self, name: str) -> None:
         """A step is made; those that waited for it alone become ready."""
         for user in self._users[name]:
             self._waiting[user].discard(name)
-            if not self._waiting[user]:
+            if not self._waiting[user] and user not in self._taken:
                 self.names.append(user)
 
     def give_back(self, names: Iterable[str]) -> None:
-        """Steps of a batch that was cut short are ready again, before all others."""
-        self.names[:0] = names
+        """The rest of a batch that was cut short waits again; what is ready of it goes first."""
+        rest = list(names)
+        self._taken.difference_update(rest)
+        self.names[:0] = [name for name in rest if not self._waiting[name]]
 
-    def take(self, slots: int, parallel: int) -> list[str]:
-        """The next piece of work: one step, or a batch of transforms and checks where many are ready.
-
-        A batch is taken only when every slot has more than one step to do, so that long steps stay in parallel.
-        """
-        first = self.names[0]
-        if not self._is_small(first):
-            return [self.names.pop(0)]
-        small = [name for name in self.names if self._is_small(name)]
-        size = 1 if len(small) <= 2 * parallel else min(MOST_IN_BATCH, -(-len(small) // slots))
-        batch = small[:size]
-        chosen = set(batch)
-        self.names[:] = [name for name in self.names if name not in chosen]
+    def _with_users(self, batch: list[str]) -> list[str]:
+        """A batch, and the steps that need nothing but what is made or in it."""
+        chosen = dict.fromkeys(batch)
+        for name in batch:  # grows while it is walked
+            for user in self._users[name]:
+                fits = len(batch) < MOST_IN_BATCH and user not in chosen and user not in self._taken
+                if fits and self._is_table_work(user) and self._waiting[user] <= chosen.keys():
+                    chosen[user] = None
+                    batch.append(user)
         return batch
 
-    def _is_small(self, name: str) -> bool:
+    def _is_table_work(self, name: str) -> bool:
         return self._steps[name].kind in ("transform", "check")
 
 
@@ -77,7 +95,7 @@ async def run_steps(
     try:
         while running or (ready.names and failure is None):
             while ready.names and len(running) < parallel and failure is None:
-                batch = ready.take(parallel - len(running), parallel)
+                batch = ready.take(parallel - len(running))
                 running[asyncio.create_task(_awaited(start(batch)))] = batch
             done, _ = await workflow.wait(running, return_when=asyncio.FIRST_COMPLETED)
             for task in done:

@@ -11,6 +11,7 @@ from entrepot import Figure, Panel, Table
 DAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 NEW_YORK = (-73.9, 40.7)
 PERCENT = ".0%"
+BY_LATE = alt.SortField("late")
 
 
 def headline(daily_delays: Table, carrier_delays: Table, calibration: Table, late_after: int) -> list[Figure]:
@@ -22,7 +23,9 @@ def headline(daily_delays: Table, carrier_delays: Table, calibration: Table, lat
         Figure("flights were scheduled", f"{year['flights']:,}", "out of Newark, Kennedy and LaGuardia"),
         Figure("arrived late", f"{late:.1%}", f"by more than {late_after} minutes"),
         Figure("were cancelled", f"{year['cancelled'] / year['flights']:.1%}", f"{year['cancelled']:,} flights"),
-        Figure("as often late", f"{happened[10] / happened[1]:.1f}×", "the tenth of highest risk, against the lowest"),
+        Figure(
+            "as often late", f"{happened[10] / happened[1]:.1f}×", "flights of the highest risk, against the lowest"
+        ),
     ]
 
 
@@ -30,7 +33,7 @@ def delays_over_the_year(daily_delays: Table) -> Panel:
     """Each day's mean delay, its average over a week, and the worst days by name."""
     month = alt.Axis(format="%b", tickCount="month", grid=False)
     base = alt.Chart(daily_delays).encode(x=alt.X("date:T", title=None, axis=month))
-    legend = alt.Legend(title=None, orient="top-left", symbolType="square", symbolOpacity=1)
+    legend = alt.Legend(title=None, orient="top", symbolType="square", symbolOpacity=1)
     color = alt.Color("what:N", legend=legend, sort=["each day", "average of seven days"])
     days = (
         base.transform_calculate(what="'each day'")
@@ -49,7 +52,7 @@ def delays_over_the_year(daily_delays: Table) -> Panel:
     averages = base.transform_calculate(what="'average of seven days'")
     week = averages.mark_line(strokeWidth=2.5).encode(y="delay_7_days:Q", color=color)
     worst = (
-        base.transform_filter("datum.rank <= 4")
+        base.transform_filter("datum.rank <= 3")
         .transform_calculate(day="timeFormat(datum.date, '%-d %b')")
         .mark_text(dy=-7, fontSize=11)
         .encode(y="delay:Q", text="day:N")
@@ -57,7 +60,7 @@ def delays_over_the_year(daily_delays: Table) -> Panel:
     return Panel(
         "Delays come in waves",
         days + week + worst,
-        "The mean delay at arrival, day by day. Early summer and the weeks before Christmas are bad, autumn is calm.",
+        "The mean delay at arrival, day by day. Summer storms and the weeks before Christmas are bad, autumn is calm.",
         wide=True,
     )
 
@@ -112,15 +115,21 @@ def destinations(routes: Table, airports: Table) -> Panel:
         routes.filter(_.lat.notnull())
         .group_by("dest", "airport", "lon", "lat")
         .agg(late=(_.late * _.flights).sum() / _.flights.sum(), flights=_.flights.sum())
+        .filter(_.flights >= 50)
         .mutate(from_lon=NEW_YORK[0], from_lat=NEW_YORK[1])
     )
     ground = (
         alt.Chart(land)
-        .mark_circle(size=5, color="#8a97a6", opacity=0.45, tooltip=False)
+        .mark_circle(size=7, color="#8a97a6", opacity=0.6, tooltip=False)
         .encode(longitude="lon:Q", latitude="lat:Q")
     )
     base = alt.Chart(places)
-    color = alt.Color("late:Q", title="late", legend=alt.Legend(format=PERCENT, orient="bottom", gradientThickness=10))
+    color = alt.Color(
+        "late:Q",
+        title=None,
+        scale=alt.Scale(type="quantile"),
+        legend=alt.Legend(format=PERCENT, orient="bottom", direction="horizontal", symbolOpacity=1),
+    )
     lines = base.mark_rule(opacity=0.35, tooltip=False).encode(
         longitude="from_lon:Q", latitude="from_lat:Q", longitude2="lon:Q", latitude2="lat:Q", color=color
     )
@@ -132,15 +141,26 @@ def destinations(routes: Table, airports: Table) -> Panel:
         tooltip=["airport", alt.Tooltip("late:Q", format=".1%"), alt.Tooltip("flights:Q", format=",")],
     )
     chart = (ground + lines + dots).project("albersUsa").properties(height=340)
-    return Panel("Where they go", chart, "Destinations by number of flights, and how many of them arrive late.")
+    return Panel(
+        "Where they go",
+        chart,
+        "Destinations with at least 50 flights, by how many of them arrive late. The grey dots are all airports.",
+    )
 
 
 def carriers(carrier_delays: Table) -> Panel:
     """Airlines by the share of late arrivals."""
-    base = alt.Chart(carrier_delays.filter(_.flights >= 300))
+    large = carrier_delays.filter(_.flights >= 300)
+    most = large.late.max().to_pyarrow().as_py()
+    base = alt.Chart(large)
     bars = base.mark_bar(cornerRadiusEnd=3).encode(
-        x=alt.X("late:Q", title="share of late arrivals", axis=alt.Axis(format=PERCENT, tickCount=5)),
-        y=alt.Y("name:N", sort="x", title=None, axis=alt.Axis(labelLimit=200)),
+        x=alt.X(
+            "late:Q",
+            title="share of late arrivals",
+            axis=alt.Axis(format=PERCENT, tickCount=5),
+            scale=alt.Scale(domain=[0, 1.15 * most], nice=False),
+        ),
+        y=alt.Y("name:N", sort=BY_LATE, title=None, axis=alt.Axis(labelLimit=200)),
         tooltip=[
             alt.Tooltip("name:N", title="airline"),
             alt.Tooltip("late:Q", format=".1%"),
@@ -148,8 +168,8 @@ def carriers(carrier_delays: Table) -> Panel:
             alt.Tooltip("flights:Q", format=","),
         ],
     )
-    labels = base.mark_text(align="left", dx=5, fontSize=11).encode(
-        x="late:Q", y=alt.Y("name:N", sort="x"), text=alt.Text("late:Q", format=PERCENT)
+    labels = base.mark_text(align="right", fontSize=11).encode(
+        x=alt.value("width"), y=alt.Y("name:N", sort=BY_LATE), text=alt.Text("late:Q", format=PERCENT)
     )
     overall = base.mark_rule(strokeDash=[4, 4]).encode(x="max(late_overall):Q")
     text = "Airlines with at least 300 flights; the dashed line is all of them."
@@ -186,7 +206,9 @@ def cancellations(daily_delays: Table) -> Panel:
             ],
         )
     )
-    text = "The share of each day's flights that never left. The darkest are two days of the blizzard of February."
+    text = (
+        "The share of each day's flights that never left. The two that stand out are a blizzard, on 8 and 9 February."
+    )
     return Panel("Cancellations, day by day", chart.properties(height=170), text, wide=True)
 
 
@@ -205,7 +227,7 @@ def trust(calibration: Table) -> Panel:
         .encode(
             x=alt.X("expected:Q", title="risk, as the model says", axis=share),
             y=alt.Y("happened:Q", title="share that was late", axis=share),
-            color=alt.Color("months:N", legend=alt.Legend(title=None, orient="top-left")),
+            color=alt.Color("months:N", legend=alt.Legend(title=None, orient="top-left", labelLimit=300)),
             tooltip=[
                 "months",
                 "tenth",
@@ -215,8 +237,8 @@ def trust(calibration: Table) -> Panel:
             ],
         )
     )
-    text = "Flights in ten groups by risk. On the dashed line, a risk of 30 % means that 30 of 100 flights are late."
-    return Panel("The model can be taken at its word", perfect.encode(x="x:Q", y="y:Q") + points, text)
+    text = "Flights in ten groups by risk. On the dashed line, a risk of 30% means that 30 of 100 flights are late."
+    return Panel("Risks come true", perfect.encode(x="x:Q", y="y:Q") + points, text)
 
 
 def risky_departures(risk_by_route: Table) -> Panel:

@@ -51,7 +51,7 @@ def test_reads_and_writes(written: str, canonical: str) -> None:
     ],
 )
 def test_says_which_field_is_wrong(written: str, said: str) -> None:
-    with pytest.raises(ValueError, match="is no cron expression|never comes") as error:
+    with pytest.raises(ValueError, match=r"is no cron expression|never comes") as error:
         cron.parse(written)
     assert said in str(error.value)
 

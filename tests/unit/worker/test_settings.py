@@ -4,6 +4,7 @@ import pytest
 
 from entrepot.errors import BadInput
 from worker import settings
+from worker.sections import PipelineSection, ScheduleSection, Section, TenantSection
 from worker.settings import Settings
 
 GOOD = """
@@ -112,7 +113,7 @@ def test_a_named_file_must_be_there(files: Files) -> None:
 
 
 def test_a_folder_is_no_file(files: Files) -> None:
-    with pytest.raises(BadInput, match="cannot read the tenant file .*: Is a directory"):
+    with pytest.raises(BadInput, match=r"cannot read the tenant file .*: Is a directory"):
         settings.load(str(files.folder))
 
 
@@ -289,3 +290,10 @@ def test_the_example_is_good() -> None:
     loaded = settings.load(str(Path(__file__).parents[3] / "examples/tenants.toml"))
     assert len(loaded.tenants) == 2
     assert {bool(s.cron) for t in loaded.tenants.values() for s in t.schedules} == {True, False}
+
+
+@pytest.mark.parametrize("section", [TenantSection, PipelineSection, ScheduleSection])
+def test_every_setting_is_documented(section: type[Section]) -> None:
+    text = (Path(__file__).parents[3] / "docs/tenants.md").read_text()
+    names = {field.alias or name for name, field in section.model_fields.items()} - {"schedules"}
+    assert {name for name in names if f"| `{name}` |" not in text} == set()

@@ -1,0 +1,335 @@
+"""Schedules against a real Temporal server, and the real `temporal` command beside us."""
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.client import (
+    Client,
+    Schedule,
+    ScheduleActionExecutionStartWorkflow,
+    ScheduleActionStartWorkflow,
+    ScheduleIntervalSpec,
+    ScheduleSpec,
+    ScheduleUpdate,
+    ScheduleUpdateInput,
+)
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.testing import WorkflowEnvironment
+
+from entrepot.errors import BadInput
+from worker import cron, schedules
+from worker.dev import temporal_binary
+from worker.sections import OVERLAPS, TenantSection
+from worker.settings import Settings, local
+from worker.worker import create
+
+TEMPORAL = temporal_binary()
+
+
+def settings(*its: dict[str, Any], tenant: str = "acme", state: Path = Path("state"), **references: str) -> Settings:
+    section = TenantSection.model_validate(
+        {
+            "backend": {"type": "duckdb", "path": "x.duckdb"},
+            "schedules": [{"pipeline": "flights", **each} for each in its],
+        }
+    )
+    return Settings(Path("tenants.toml"), state, references, {tenant: section})
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[Client]:
+    environment = await WorkflowEnvironment.start_local(
+        dev_server_existing_path=TEMPORAL, data_converter=pydantic_data_converter
+    )
+    async with environment:
+        yield environment.client
+
+
+async def cli(client: Client, *arguments: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        TEMPORAL,
+        *arguments,
+        "--address",
+        client.service_client.config.target_host,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    return out.decode()
+
+
+async def actions(client: Client, loaded: Settings) -> dict[str, str]:
+    return {change.id: change.action for change in await schedules.plan(client, loaded)}
+
+
+async def listed(client: Client, ids: set[str]) -> None:
+    """Waits for the list of schedules, which the server keeps apart from the schedules, a moment behind."""
+
+    async def is_so() -> bool:
+        return {each.id async for each in await client.list_schedules()} == ids
+
+    await eventually(is_so)
+
+
+async def eventually(is_so: Callable[[], Awaitable[bool]]) -> None:
+    for _ in range(600):
+        if await is_so():
+            return
+        await asyncio.sleep(0.1)
+    pytest.fail("it did not come to be so")
+
+
+EVERYTHING = (
+    {"cron": "*/15 6-9 * * mon-fri", "time_zone": "Europe/Zurich", "jitter": "5m", "catch_up": "6h"},
+    {
+        "every": "90m",
+        "environment": "dev",
+        "overlap": "buffer_one",
+        "select": "a+",
+        "parameters": {"x": 1.5, "é": ["ö"]},
+    },
+    {"cron": "@daily", "name": "nightly", "paused": True},
+)
+
+
+async def test_apply_makes_them_and_a_second_time_changes_nothing(client: Client) -> None:
+    loaded = settings(*EVERYTHING)
+    ids = ["acme/flights", "acme/flights/dev", "acme/flights#nightly"]
+    assert await actions(client, loaded) == dict.fromkeys(ids, "create")
+    assert [each.action for each in await schedules.apply(client, loaded)] == ["create"] * 3
+    again = await schedules.apply(client, loaded)
+    assert [(each.action, each.drift) for each in again] == [("unchanged", ())] * 3
+    assert [each.paused for each in again] == [None, None, schedules.PAUSED_NOTE]
+    for id in ids:
+        assert (await client.get_schedule_handle(id).describe()).info.last_updated_at is None
+
+
+@pytest.mark.parametrize("overlap", OVERLAPS)
+async def test_every_overlap_policy_arrives(client: Client, overlap: str) -> None:
+    loaded = settings({"every": "1h", "overlap": overlap})
+    await schedules.apply(client, loaded)
+    assert await actions(client, loaded) == {"acme/flights": "unchanged"}
+    described = await client.get_schedule_handle("acme/flights").describe()
+    assert described.schedule.policy.overlap.name == overlap.upper()
+
+
+async def test_cron_is_read_as_the_server_reads_it(client: Client) -> None:
+    """What the server makes of an expression, `cron.parse` makes of it; and what is written back means the same."""
+    chance = random.Random(7)
+
+    def field(low: int, high: int) -> str:
+        parts = []
+        for _ in range(chance.randint(1, 3)):
+            first, last = sorted(chance.sample(range(low, high + 1), 2))
+            step = chance.randint(1, high)
+            parts.append(
+                chance.choice(
+                    ["*", f"*/{step}", f"{first}", f"{first}-{last}", f"{first}-{last}/{step}", f"{first}/{step}"]
+                )
+            )
+        return ",".join(parts)
+
+    expressions = [
+        *cron.SHORTHANDS,
+        "0 0 * * 7",
+        "0 0 * * 5-7",
+        "0 0 * * 0-7",
+        "0 0 * * 1-7/2",
+        "0 0 * * sun-sat",
+        "0 0 29 feb *",
+        *(" ".join([field(0, 59), field(0, 23), field(1, 28), field(1, 12), field(0, 7)]) for _ in range(60)),
+    ]
+    action = ScheduleActionStartWorkflow("Pipeline", id="x", task_queue="x")
+
+    async def as_server(number: int, spec: ScheduleSpec) -> str:
+        handle = await client.create_schedule(f"{number}", Schedule(action, spec))
+        described = await handle.describe()
+        await handle.delete()
+        (calendar,) = described.schedule.spec.calendars
+        return cron.text(calendar)
+
+    for number, expression in enumerate(expressions):
+        ours = cron.parse(expression)
+        theirs = await as_server(number, ScheduleSpec(cron_expressions=[expression]))
+        assert cron.text(ours) == theirs, expression
+        assert await as_server(number, ScheduleSpec(calendars=[ours])) == theirs, expression
+        assert await as_server(number, ScheduleSpec(cron_expressions=[theirs])) == theirs, expression
+
+
+async def test_the_server_refuses_what_we_refuse(client: Client) -> None:
+    action = ScheduleActionStartWorkflow("Pipeline", id="x", task_queue="x")
+    for expression in (
+        "60 * * * *",
+        "5-1 * * * *",
+        "*/0 * * * *",
+        "0,,1 * * * *",
+        "0 0 L * *",
+        "0 0 0 * *",
+        "0 0 * * 8",
+    ):
+        with pytest.raises(ValueError, match="no cron expression"):
+            cron.parse(expression)
+        with pytest.raises(Exception, match="Invalid schedule spec"):
+            await client.create_schedule("x", Schedule(action, ScheduleSpec(cron_expressions=[expression])))
+
+
+async def test_what_somebody_changed_with_the_cli_is_shown_and_put_right(client: Client) -> None:
+    loaded = settings({"cron": "0 6 * * *", "time_zone": "Europe/Zurich"})
+    await schedules.apply(client, loaded)
+    await cli(
+        client,
+        *("schedule", "update", "--schedule-id", "acme/flights", "--cron", "0 7 * * *", "--workflow-id", "mine"),
+        *("--type", "Pipeline", "--task-queue", "entrepot", "--input", '{"tenant": "acme", "pipeline": "flights"}'),
+        *("--overlap-policy", "AllowAll", "--run-timeout", "1h", "--pause-on-failure"),
+    )
+    (change,) = await schedules.plan(client, loaded)
+    assert change.action == "update"
+    assert {each.what: (each.actual, each.desired) for each in change.drift} == {
+        "when": ("0 7 * * *", "0 6 * * *"),
+        "time zone": ("UTC", "Europe/Zurich"),
+        "overlap": ("allow_all", "skip"),
+        "catch up": ("365d", "1d"),
+        "workflow id": ("mine", "acme/flights"),
+        "summary": ("none", "flights for acme in prod, by schedule"),
+        "search attributes of its runs": ("none", "Tenant=acme Pipeline=flights Environment=prod"),
+        "run timeout": ("1:00:00", "none"),
+        "pause on failure": ("True", "none"),
+    }
+    assert (await schedules.apply(client, loaded)) == [change]
+    assert await actions(client, loaded) == {"acme/flights": "unchanged"}
+
+
+async def test_the_same_written_differently_is_no_drift(client: Client) -> None:
+    loaded = settings({"cron": "0 6 * * mon-fri"}, {"every": "1d", "name": "b"})
+    await schedules.apply(client, loaded)
+
+    def other_words(current: ScheduleUpdateInput) -> ScheduleUpdate:
+        spec = current.description.schedule.spec
+        if spec.calendars:
+            spec.calendars, spec.cron_expressions = [], ["00 06 * * 1,2,3,4,5"]
+        return ScheduleUpdate(current.description.schedule)
+
+    for id in ("acme/flights", "acme/flights#b"):
+        await client.get_schedule_handle(id).update(other_words)
+    assert await actions(client, loaded) == {"acme/flights": "unchanged", "acme/flights#b": "unchanged"}
+
+
+async def test_a_change_of_the_file_is_an_update(client: Client) -> None:
+    await schedules.apply(client, settings({"every": "1h", "parameters": {"x": 1}}))
+    (change,) = await schedules.apply(client, settings({"cron": "@hourly", "parameters": {"x": 2}, "jitter": "90s"}))
+    given = '{"parameters": {"x": %d}, "pipeline": "flights", "tenant": "acme"}'
+    assert [str(each) for each in change.drift] == [
+        "when: every 1h → 0 * * * *",
+        "jitter: none → 90s",
+        f"input: {given % 1} → {given % 2}",
+    ]
+    described = await client.get_schedule_handle("acme/flights").describe()
+    assert not described.schedule.spec.intervals
+
+
+async def test_pausing_and_resuming_is_the_operators(client: Client) -> None:
+    await schedules.apply(client, settings({"every": "1h"}, {"every": "1h", "environment": "dev", "paused": True}))
+    await cli(client, "schedule", "toggle", "-s", "acme/flights", "--pause", "--reason", "quarter end")
+    await cli(client, "schedule", "toggle", "-s", "acme/flights/dev", "--unpause", "--reason", "go")
+    changed = settings({"every": "2h"}, {"every": "2h", "environment": "dev", "paused": True})
+    for loaded, action in ((changed, "update"), (changed, "unchanged")):
+        prod, dev = await schedules.apply(client, loaded)
+        assert (prod.action, prod.paused, dev.action, dev.paused) == (action, "quarter end", action, None)
+
+
+async def test_only_what_entrepot_made_is_deleted_or_changed(client: Client) -> None:
+    theirs = Schedule(
+        ScheduleActionStartWorkflow("Pipeline", id="x", task_queue="entrepot"),
+        ScheduleSpec(intervals=[ScheduleIntervalSpec(schedules._span("1h"))]),
+    )
+    await client.create_schedule("acme/other", theirs)
+    await client.create_schedule("globex/flights", theirs, memo={"made_by": "somebody"})
+    await schedules.apply(client, settings({"every": "1h"}, {"every": "1h", "environment": "dev"}))
+    await listed(client, {"acme/other", "globex/flights", "acme/flights", "acme/flights/dev"})
+    loaded = settings({"every": "1h"})
+    loaded = Settings(
+        Path("tenants.toml"), loaded.state, {}, {**loaded.tenants, **settings({"every": "2h"}, tenant="globex").tenants}
+    )
+    assert {each.id: each.action for each in await schedules.apply(client, loaded)} == {
+        "acme/flights": "unchanged",
+        "acme/flights/dev": "delete",
+        "globex/flights": "foreign",
+    }
+    await listed(client, {"acme/other", "globex/flights", "acme/flights"})
+    assert (await client.get_schedule_handle("globex/flights").describe()).info.last_updated_at is None
+
+
+async def test_a_tenant_that_left_loses_its_schedules(client: Client) -> None:
+    await schedules.apply(client, settings({"every": "1h"}, tenant="globex"))
+    await listed(client, {"globex/flights"})
+    assert await actions(client, settings()) == {"globex/flights": "delete"}
+    await schedules.apply(client, settings())
+    await listed(client, set())
+    assert await schedules.plan(client, settings()) == []
+
+
+PIPELINE = """
+from entrepot import Pipeline, Table
+
+flights = Pipeline("flights", parameters={"least": 0})
+
+@flights.ingest
+def numbers():
+    yield [{"id": n} for n in range(10)]
+
+@flights.transform
+def chosen(numbers: Table, least: int) -> Table:
+    return numbers.filter(numbers.id >= least)
+"""
+
+
+async def test_the_cli_lists_describes_triggers_and_the_run_works(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "scheduled_flights.py").write_text(PIPELINE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    loaded = settings(
+        {"cron": "0 6 * * *", "environment": "dev", "parameters": {"least": 4}},
+        state=tmp_path,
+        flights="scheduled_flights:flights",
+    )
+    await schedules.apply(client, loaded)
+    await listed(client, {"acme/flights/dev"})
+    (entry,) = json.loads(await cli(client, "schedule", "list", "-o", "json", "--query", "Tenant = 'acme'"))
+    assert entry["scheduleId"] == "acme/flights/dev"
+    assert "0 6 * * *" in await cli(client, "schedule", "describe", "-s", "acme/flights/dev")
+
+    async with create(client, loaded.connect()):
+        await cli(client, "schedule", "trigger", "-s", "acme/flights/dev")
+        started: list[str] = []
+
+        async def is_started() -> bool:
+            described = await client.get_schedule_handle("acme/flights/dev").describe()
+            for each in described.info.recent_actions:
+                assert isinstance(each.action, ScheduleActionExecutionStartWorkflow)
+                started.append(each.action.workflow_id)
+            return bool(started)
+
+        await eventually(is_started)
+        run = client.get_workflow_handle(started[0])
+        summary = await run.result()
+    assert {step["name"]: step["rows"] for step in summary["steps"]} == {"numbers": 10, "chosen": 6}
+    described = await run.describe()
+    assert described.id.startswith("acme/flights/dev-20")
+    assert await described.static_summary() == "flights for acme in dev, by schedule"
+    names = {pair.key.name: pair.value for pair in described.typed_search_attributes}
+    assert (names["Tenant"], names["Pipeline"], names["Environment"]) == ("acme", "flights", "dev")
+    assert "TemporalScheduledStartTime" in names
+
+
+async def test_a_hundred_at_once(client: Client) -> None:
+    tenants = {f"t{n}": settings({"every": "1h"}, tenant=f"t{n}").tenants[f"t{n}"] for n in range(100)}
+    loaded = Settings(Path("tenants.toml"), Path("state"), {}, tenants)
+    assert {each.action for each in await schedules.apply(client, loaded)} == {"create"}
+    assert {each.action for each in await schedules.plan(client, loaded)} == {"unchanged"}
