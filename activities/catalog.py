@@ -218,7 +218,7 @@ def move(
     current = published(session, pipeline, environment)
     if current.sequence != expected:
         raise Conflict(
-            f"pipeline {pipeline!r}, environment {environment!r}: run {current.run[:8]} published while this run was "
+            f"pipeline {pipeline!r}, environment {environment!r}: run {current.run} published while this run was "
             "going, so nothing of it was published; start it again"
         )
     add(

@@ -1,6 +1,7 @@
 """Any dlt source, or any iterable of rows, through dlt's extract and normalise into local Parquet files.
 
-dlt keeps nothing: state and schemas come from our catalog and go back to it, for *us* to commit with the rows."""
+dlt keeps nothing: its state comes from our catalog and goes back to it, for *us* to commit with the rows. Its schema is made
+anew each time: from the one before, it would go on with columns that the source has dropped."""
 
 from __future__ import annotations
 
@@ -59,7 +60,6 @@ class Extracted:
     tables: dict[str, list[Path]]  # normalised table name -> Parquet files, in the order they were written
     rows: dict[str, int]
     hints: dict[str, Hints]
-    schema: _Json  # schema name -> dlt stored schema; JSON
     state: _Json  # pipeline.state["sources"]; plain JSON: dlt marks its dates and decimals in the strings
 
 
@@ -153,7 +153,7 @@ def _hints(schema: dlt.Schema, name: str) -> Hints:
 
 
 def _collect(pipeline: dlt.Pipeline, rows: Mapping[str, int], target: Path) -> Extracted:
-    """Move the Parquet files out of the load packages; read the schemas and the state back."""
+    """Move the Parquet files out of the load packages; read the state back."""
     tables: dict[str, list[Path]] = {}
     hints: dict[str, Hints] = {}
     packages = pipeline._get_load_storage().normalized_packages
@@ -166,12 +166,11 @@ def _collect(pipeline: dlt.Pipeline, rows: Mapping[str, int], target: Path) -> E
                 raise ValueError(f"Two sources of one step write the table {table!r}.")
             files = tables.setdefault(table, [])
             files.append(path.rename(target / f"{table}.{len(files):05d}.parquet"))
-    schemas = {name: pipeline.schemas[name].to_dict() for name in pipeline.schemas.list_schemas()}
     state = json.loads(json_encode_state(pipeline.state))["sources"]
-    return Extracted(tables, {table: rows.get(table, 0) for table in tables}, hints, schemas, state)
+    return Extracted(tables, {table: rows.get(table, 0) for table in tables}, hints, state)
 
 
-def extract(name: str, data: Any, *, workdir: Path, state: _Json | None, schema: _Json | None) -> Extracted:
+def extract(name: str, data: Any, *, workdir: Path, state: _Json | None) -> Extracted:
     """The rows of `data`, or of what it returns when called with the state in place; the user's errors as raised."""
     install()
     directory = Path(tempfile.mkdtemp(prefix=".dlt-", dir=workdir))
@@ -179,8 +178,6 @@ def extract(name: str, data: Any, *, workdir: Path, state: _Json | None, schema:
     try:
         pipeline.config.restore_from_destination = False
         pipeline.config.enable_runtime_trace = False  # else a pickle, tracking, and .anonymous_id in the global dir
-        for stored in (schema or {}).values():
-            pipeline.schemas.save_schema(dlt.Schema.from_stored_schema(stored))
         with pipeline.managed_state() as managed:
             managed["sources"] = json_decode_state(json.dumps(state or {}))
             sources = _sources(name, data)

@@ -84,7 +84,6 @@ def _extract(
 ) -> Load:
     given = {name: parameters[name] for name in step.inputs}
     with tempfile.TemporaryDirectory(prefix="entrepot-") as folder:
-        state = _remembered(last)
         data: Any = None
         if not inspect.isgeneratorfunction(step.function):
             data = step.function(**given)
@@ -96,8 +95,7 @@ def _extract(
             _source_name(step, data),
             source,
             workdir=Path(folder),
-            state=state.get("state"),
-            schema=state.get("schema"),
+            state=_remembered(last),
         )
         _check_tables(step, made)
         tables = {
@@ -106,8 +104,7 @@ def _extract(
         versions = {table: load.version for table, load in tables.items()}
         if last and last["tables"] == versions and mark is None:
             return Load(step=step.name, known=versions, unchanged=True, why="the source brought what it had brought before")
-        remembered = {"state": made.state, "schema": made.schema}
-        text = json.dumps(remembered, default=str, ensure_ascii=False)
+        text = json.dumps(made.state, ensure_ascii=False)
         path = work.tenant.lake_path("loads", context.pipeline, step.name, f"state-{digest(text)}.json")
         lake.write(text.encode(), path)
     return Load(step=step.name, tables=tables, fingerprint=mark, state=path)
@@ -263,4 +260,4 @@ def _load(work: Work, context: Context, load: Load) -> StepResult:
 def warm_up() -> None:
     """Sends one row through dlt, which loads and caches much at its first use."""
     with tempfile.TemporaryDirectory(prefix="entrepot-") as folder:
-        dlt_extract.extract("warm_up", [{"a": 1}], workdir=Path(folder), state=None, schema=None)
+        dlt_extract.extract("warm_up", [{"a": 1}], workdir=Path(folder), state=None)

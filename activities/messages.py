@@ -6,7 +6,7 @@ Light on purpose: workflows import it inside Temporal's sandbox.
 from __future__ import annotations
 
 import re
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -105,7 +105,7 @@ class Load(Message):
     """The versions of tables that are in the warehouse already."""
     fingerprint: str | None = None
     state: str | None = None
-    """The lake's file with what the source remembers: dlt's state and schema."""
+    """The lake's file with what the source remembers: dlt's state."""
     unchanged: bool = False
     why: str = ""
 
@@ -163,9 +163,10 @@ class Committed(Message):
 
 
 class RunFailed(Message):
-    """What the catalog keeps of a run that failed."""
+    """What the catalog keeps of a run that failed or was cancelled."""
 
     context: Context
+    status: Literal["failed", "cancelled"]
     error: str
 
 

@@ -95,7 +95,7 @@ class PublishActivities:
 
         def record(work: Work) -> None:
             with work.session() as session:
-                _record_run(session, failed.context, "failed", {}, failed.error)
+                _record_run(session, failed.context, failed.status, {}, failed.error)
 
         await do(record, tenant, failed.context, names.RECORD_FAILURE)
 
@@ -203,16 +203,18 @@ def _rollback(work: Work, session: Session, context: Context, to: str | None) ->
         return Committed(moved=tuple(history[0]["moved"]), sequence=current.sequence)
     if to is not None:
         earlier = [row for row in history if row["run"].startswith(to)]
+        if len({row["run"] for row in earlier}) > 1:
+            raise BadInput(f"{where}: {to!r} is the beginning of several runs: {listed({row['run'] for row in earlier})}")
     else:
         earlier = _before(history, current.pointers)
     if not earlier:
-        known = listed(dict.fromkeys(row["run"][:8] for row in history))
+        known = listed(dict.fromkeys(row["run"] for row in history))
         what = f"no publish of run {to!r}" if to else "no earlier publish to go back to"
         raise BadInput(f"{where}: {what}. Runs that published there: {known}")
     pointers = earlier[0]["pointers"]
     there = catalog.versions(session, context.pipeline, pointers)
     if gone := [name for name in pointers if name not in there]:
-        raise BadInput(f"{where}: cannot go back to run {earlier[0]['run'][:8]}: {listed(gone)} was collected since")
+        raise BadInput(f"{where}: cannot go back to run {earlier[0]['run']}: {listed(gone)} was collected since")
     sequence = _move(work, session, context, "rollback", current, pointers, expected=current.sequence)
     links = _show_artifacts(work, session, context)
     moved = [n for n in {**current.pointers, **pointers} if current.pointers.get(n) != pointers.get(n)]

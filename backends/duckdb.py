@@ -11,6 +11,8 @@ import math
 import os
 import re
 import threading
+import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
 
 BATCH_ROWS = 50_000
 """Rows of one Arrow batch when a table is read: large enough that Python's share is small, a few MB at most."""
+
+LOCK_SECONDS = 20.0
+"""How long a session waits for a file that another process has. Then the activity fails, and is tried again."""
 
 _IDLE_SECONDS = 0.5
 _STREAM = "entrepot_stream"
@@ -206,12 +211,12 @@ class _Shared:
 
 
 _open: dict[str, _Shared] = {}
-_lock = threading.Lock()
+_guards: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
 
 @contextmanager
 def _shared(path: str, options: Mapping[str, Any]) -> Iterator[duckdb.DuckDBPyConnection]:
-    with _lock:
+    with _guards[path]:
         shared = _open.get(path)
         if shared is not None and not os.path.exists(path):  # deleted under us: what it holds is lost already
             shared.connection.close()
@@ -225,7 +230,7 @@ def _shared(path: str, options: Mapping[str, Any]) -> Iterator[duckdb.DuckDBPyCo
     try:
         yield shared.connection
     finally:
-        with _lock:
+        with _guards[path]:
             shared.users -= 1
             if shared.users == 0:
                 shared.closing = threading.Timer(_IDLE_SECONDS, _close, (path, shared))
@@ -234,19 +239,31 @@ def _shared(path: str, options: Mapping[str, Any]) -> Iterator[duckdb.DuckDBPyCo
 
 
 def _close(path: str, shared: _Shared) -> None:
-    with _lock:
+    with _guards[path]:
         if shared.users == 0 and _open.get(path) is shared:
             del _open[path]
             shared.connection.close()
 
 
 def _connect(path: str, options: Mapping[str, Any]) -> duckdb.DuckDBPyConnection:
-    with _translated(path):
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        connection = duckdb.connect(path, config={str(k): str(v) for k, v in options.items()})
-        # Rows have no order in a warehouse; not keeping one lets DuckDB stream instead of buffering.
-        connection.execute("SET preserve_insertion_order = false; SET TimeZone = 'UTC'")
-        return connection
+    """Opens the file; while another process has it, waits its turn for up to `LOCK_SECONDS`."""
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            with _translated(path):
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                connection = duckdb.connect(path, config={str(k): str(v) for k, v in options.items()})
+                # Rows have no order in a warehouse; not keeping one lets DuckDB stream instead of buffering.
+                connection.execute("SET preserve_insertion_order = false; SET TimeZone = 'UTC'")
+                return connection
+        except _Locked:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+class _Locked(Unavailable):
+    """Another process has the file."""
 
 
 @contextmanager
@@ -261,7 +278,7 @@ def _translated(path: str) -> Iterator[None]:
         if "lock" in text and "Conflicting" in text or "Could not set lock" in text:
             holder = re.search(r"held in (.*?) \(PID (\d+)\)", text)
             who = f"process {holder[2]} ({os.path.basename(holder[1])})" if holder else "another process"
-            raise Unavailable(
+            raise _Locked(
                 f"the DuckDB file {path} is locked by {who}; close it there, since one process at a time can write"
             ) from error
         if "No space left" in text or "out of disk" in text.lower():

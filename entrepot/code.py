@@ -100,7 +100,7 @@ class _Description:
 
     def of(self, value: Any) -> Any:
         """The description of a value."""
-        if value is None or isinstance(value, bool | int | float | complex | str | bytes) and type(value) in _PLAIN:
+        if type(value) in _PLAIN:
             return [type(value).__name__, repr(value)]
         if isinstance(value, Step):
             return self.of(value.function)
@@ -259,7 +259,7 @@ class _Description:
         return None not in files and len({os.path.dirname(os.path.abspath(str(f))) for f in files}) == 1
 
 
-_PLAIN = frozenset({bool, int, float, complex, str, bytes})
+_PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes})
 _SPECIAL = frozenset({"__init__", "__call__", "__annotations__"})
 
 

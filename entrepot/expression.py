@@ -35,7 +35,7 @@ def is_input(node: Any) -> bool:
 def bind(expression: ibis.Table, tables: Mapping[str, ops.Relation]) -> ibis.Table:
     """The expression with its inputs replaced by real tables."""
     replacements = {node: tables[node.name] for node in expression.op().find(ops.UnboundTable) if is_input(node)}
-    return expression.op().replace(replacements).to_expr()  # type: ignore[no-any-return]
+    return expression.op().replace(replacements).to_expr()
 
 
 def schema_from(columns: Mapping[str, str]) -> sch.Schema:
@@ -61,8 +61,8 @@ def _dtype(text: str) -> dt.DataType:
 def identity(expression: ibis.Table) -> str:
     """The hash of what an expression computes, independent of how it was written.
 
-    Each node is hashed with the hashes of the nodes that it is made of, so a name bound to an intermediate expression, a
-    reordered import or a comment leave no trace. Inputs count by name only: their versions are part of the step's
+    Each node is hashed with the hashes of the nodes that it is made of, so a name bound to an intermediate expression,
+    a reordered import or a comment leave no trace. Inputs count by name only: their versions are part of the step's
     version, and the types that a warehouse gives their columns are not part of what is computed.
     """
     root = _canonical(expression.op())
@@ -95,7 +95,7 @@ def _canonical(root: ops.Node) -> ops.Node:
         body = made.body.replace({p: new[what] for what, p in old.items() if p is not None})
         return made.copy(body=body, **new)
 
-    return root.map(rename)[root] if root.find(_OVER_ARRAYS) else root  # type: ignore[no-any-return]
+    return root.map(rename)[root] if root.find(_OVER_ARRAYS) else root
 
 
 def _describe_node(node: ops.Node, hashes: Mapping[ops.Node, str], aliases: dict[ops.Node, int]) -> Any:

@@ -178,7 +178,7 @@ def _input_problems(
                 yield Problem(f"{step.kind} {step.name!r} needs itself", step.at)
             elif name not in readable and name not in parameters:
                 if isinstance(step, IngestStep):
-                    text = f"an ingest step reads only parameters of the pipeline; {unknown('parameter', name, parameters)}"
+                    text = f"it reads only parameters of the pipeline; {unknown('parameter', name, parameters)}"
                 elif name in by_name and isinstance(by_name[name], IngestStep):
                     tables = by_name[name].tables  # type: ignore[attr-defined]
                     text = f"{name!r} is ambiguous: that ingest step brings {listed(tables)}; name one of them"
@@ -208,7 +208,7 @@ def _kind_problem(step: Step, name: str, producer: Step | None) -> Iterable[Prob
 
 
 def _expression_problems(graph: Graph) -> Iterable[Problem]:
-    """What is wrong with the expressions, as far as it shows before the first ingest: with every raw schema declared."""
+    """What is wrong with the expressions. Before the first ingest it shows only if every raw schema is declared."""
     ingests = [step for step in graph.steps.values() if isinstance(step, IngestStep)]
     if not ingests or any(schema is None for step in ingests for schema in step.tables.values()):
         return ()

@@ -1,4 +1,4 @@
-"""Finding pipelines by name: from settings (`module:object`) and from entry points of the group `entrepot.pipelines`."""
+"""Finding pipelines by name: from settings (`module:object`) and from the entry points `entrepot.pipelines`."""
 
 from __future__ import annotations
 

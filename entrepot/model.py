@@ -31,15 +31,17 @@ class Predict(ops.Relation):  # type: ignore[misc]
     classes: tuple[Any, ...]
     dtype: dt.DataType
 
-    @attribute
+    @attribute  # type: ignore[untyped-decorator]
     def schema(self) -> ibis.Schema:
+        """The kept columns, and the scores."""
         columns = {name: self.parent.schema[name] for name in self.keep}
         columns[PREDICTION] = self.dtype
         columns |= dict.fromkeys(map(probability_column, self.classes), dt.float64)
         return ibis.schema(columns)
 
-    @attribute
+    @attribute  # type: ignore[untyped-decorator]
     def values(self) -> FrozenOrderedDict[str, Any]:
+        """None: no column is computed from the parent's by an expression."""
         return FrozenOrderedDict()
 
 
@@ -88,7 +90,7 @@ class Model:
             raise BadInput(f"predict would write the column {min(clash)!r}, which it was told to keep; rename it first")
         if classes and not self.is_classifier:
             raise BadInput(f"model {self.name!r} is not a classifier: it has no probability of {classes[0]!r}")
-        return Predict(table.op(), self.name, kept, tuple(classes), self.dtype).to_expr()  # type: ignore[no-any-return]
+        return Predict(table.op(), self.name, kept, tuple(classes), self.dtype).to_expr()
 
 
 def probability_column(label: Any) -> str:

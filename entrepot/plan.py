@@ -15,8 +15,8 @@ from entrepot.step import CheckStep, IngestStep, Kind, Step
 from entrepot.version import version_of
 
 Action = Literal["run", "skip", "hold"]
-"""run: it is computed. skip: its version exists already. hold: it stays as it is published, since it was not selected, or
-reads what nobody has made."""
+"""run: it is computed. skip: its version exists already. hold: it stays as it is published, since it was not selected,
+or reads what nobody has made."""
 
 
 class PlannedStep(BaseModel):
@@ -132,6 +132,11 @@ def decide(
     )
 
 
+def short(run: str) -> str:
+    """As much of a run's id as tells it from others: the milliseconds of its start."""
+    return run[:13]
+
+
 def _hold(graph: Graph, step: Step, published: Mapping[str, str], environment: str) -> tuple[Action, str]:
     present = all(name in published for name in graph.outputs(step))
     return "hold", "not selected" if present else f"not selected, and not in {environment}"
@@ -165,7 +170,7 @@ def _compute(
     if exists:
         if current == version or isinstance(step, CheckStep):
             return "skip", "nothing changed"
-        return "skip", f"made before, by run {exists.run[:8]}"
+        return "skip", f"made before, by run {short(exists.run)}"
     if isinstance(step, CheckStep):
         return "run", "not checked yet"
     if current is None:
@@ -175,6 +180,10 @@ def _compute(
         return "run", f"its version is gone from {environment}"
     reads = graph.table_inputs(step)
     changed = [name for name in reads if name in before.inputs and before.inputs[name] != versions[name]]
-    reasons = ["its code changed"] if before.identity != identities[step.name] or {*before.inputs} != {*reads} else []
+    reasons = (
+        ["its code or a parameter changed"]
+        if before.identity != identities[step.name] or {*before.inputs} != {*reads}
+        else []
+    )
     reasons += [f"{', '.join(changed)} changed"] if changed else []
     return "run", " and ".join(reasons)

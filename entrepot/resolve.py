@@ -1,4 +1,4 @@
-"""From a graph and the schemas of its raw tables to what every step computes. Pure, and remembered while nothing changes."""
+"""From a graph and the schemas of its raw tables to what every step computes. Pure, and remembered for each schema."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from entrepot.model import PREDICTION, probability_column
 TOLERANCE = 1e-6
 """The largest difference of a probability (of a prediction, relative to max(1, |prediction|)) that counts as equal."""
 MOST_NODES = 1_000
-"""Tree nodes beyond which SQL does not pay: it takes over a second to compile, and DuckDB is slower on it than NumPy."""
+"""Tree nodes beyond which SQL does not pay: it takes a second to compile, and DuckDB is slower on it than NumPy."""
 _TIE = 1e-6
 """Leaf weights are float32 in ONNX: a tie of 0.5 to 0.5 comes out 1e-8 apart."""
 
@@ -45,6 +45,7 @@ class Agreement:
 
     @property
     def agrees(self) -> bool:
+        """Whether the two ways may stand for each other."""
         return self.rows > 0 and self.beyond == 0 and self.labels == 0
 
 
@@ -77,6 +78,8 @@ def translate(
 
     if labels_of(estimator) and not hasattr(estimator, "predict_proba"):
         raise NotTranslatable("labels are taken from probabilities in SQL, and it has none")
+    if _splits_on_missing(estimator):  # skl2onnx would look for the threshold forever
+        raise NotTranslatable("its trees ask whether a value is missing")
     types, values = _typed_features(estimator, table, features)
     try:
         parsed = orbital.parse_pipeline(estimator, features=types)
@@ -105,6 +108,16 @@ def translate(
     if len(outputs) != 1:
         raise NotTranslatable(f"it has {len(outputs)} outputs, and one was expected")
     return scored.select(**kept, **{PREDICTION: scored[outputs[0]].cast(dtype)})
+
+
+def _splits_on_missing(value: Any) -> bool:
+    """Whether a tree within an estimator has an infinite threshold: all values go left, and what is missing right."""
+    if hasattr(value, "tree_"):
+        return not bool(np.isfinite(value.tree_.threshold).all())
+    if isinstance(value, list | tuple | np.ndarray):
+        return any(_splits_on_missing(part) for part in value)
+    names = ("steps", "estimators_", "estimator_", "best_estimator_", "final_estimator_", "calibrated_classifiers_")
+    return any(_splits_on_missing(getattr(value, name)) for name in names if hasattr(value, name))
 
 
 def _typed_features(

@@ -1,7 +1,7 @@
 """Selection of steps, in the notation that data people know from dbt.
 
-`departures` one step (or raw table) · `departures+` with everything downstream · `+departures` with everything upstream ·
-`2+departures` two levels upstream · `tag:hourly` · `kind:train` · `owner:ops` · `*_risk` a pattern ·
+`departures` one step (or raw table) · `departures+` with everything downstream · `+departures` with everything
+upstream · `2+departures` two levels upstream · `tag:hourly` · `kind:train` · `owner:ops` · `*_risk` a pattern ·
 `a b` or `a,b`: a union, of several words, with `a&b` for an intersection. The checks of what is selected come with it.
 """
 

@@ -31,9 +31,11 @@ class Share:
         _check_share(self)
 
     def columns(self) -> tuple[str, ...]:
+        """The columns that it reads, which are no features."""
         return (self.key,) if self.key else ()
 
     def mask(self, frame: pd.DataFrame) -> npt.NDArray[np.bool_]:
+        """Which rows are kept for scoring."""
         return _hashed_share(frame[[self.key]] if self.key else frame, self.test, self.seed)
 
 
@@ -49,9 +51,11 @@ class Time:
         _check_share(self)
 
     def columns(self) -> tuple[str, ...]:
+        """The columns that it reads, which are no features."""
         return (self.column,)
 
     def mask(self, frame: pd.DataFrame) -> npt.NDArray[np.bool_]:
+        """Which rows are kept for scoring."""
         import pandas as pd
 
         times = frame[self.column]
@@ -78,9 +82,11 @@ class Group:
         _check_share(self)
 
     def columns(self) -> tuple[str, ...]:
+        """The columns that it reads, which are no features."""
         return (self.column,)
 
     def mask(self, frame: pd.DataFrame) -> npt.NDArray[np.bool_]:
+        """Which rows are kept for scoring."""
         return _hashed_share(frame[[self.column]], self.test, self.seed)
 
 
@@ -91,9 +97,11 @@ class Where:
     test: Callable[[Any], Any]
 
     def columns(self) -> tuple[str, ...]:
+        """The columns that it reads, which are no features."""
         return (TEST_COLUMN,)
 
     def mask(self, frame: pd.DataFrame) -> npt.NDArray[np.bool_]:
+        """Which rows are kept for scoring."""
         return np.asarray(frame[TEST_COLUMN].fillna(False), dtype=bool)
 
 

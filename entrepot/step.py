@@ -36,6 +36,7 @@ class Step:
     """Distributions whose installed versions belong to the version of what Python code makes."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls the function itself, as a test of it would."""
         return self.function(*args, **kwargs)
 
 

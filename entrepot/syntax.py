@@ -17,6 +17,7 @@ from typing import Any
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+_NAMED = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.ExceptHandler | ast.MatchAs | ast.MatchStar
 _IGNORED = frozenset({"ctx", "type_comment", "kind", "type_params", "returns"})
 
 
@@ -330,9 +331,7 @@ def _bindings(body: Iterable[Any]) -> dict[str, Import | None]:
             bind(node.target.id)
         elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load) and not in_comprehension:
             bind(node.id)
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            bind(node.name)
-        elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar):
+        elif isinstance(node, _NAMED):
             bind(node.name)
         elif isinstance(node, ast.MatchMapping):
             bind(node.rest)
@@ -348,7 +347,7 @@ def _bindings(body: Iterable[Any]) -> dict[str, Import | None]:
 
 
 def _declared(body: Iterable[Any]) -> dict[str, str]:
-    found = {}
+    found: dict[str, str] = {}
     for node, _ in _within(body):
         if isinstance(node, ast.Global | ast.Nonlocal):
             found |= dict.fromkeys(node.names, "global" if isinstance(node, ast.Global) else "nonlocal")

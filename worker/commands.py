@@ -188,6 +188,7 @@ def worker(tenants: str | None, state: str | None, slots: int) -> None:
     from worker.client import connect
 
     logs.configure()
+    process.warm_up()
     served = settings.load(tenants, state).connect()
 
     async def serve() -> None:

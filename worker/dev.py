@@ -39,7 +39,8 @@ async def serve(settings: Settings, port: int, ui_port: int) -> None:
             show.out.print(f"state        {settings.state}", soft_wrap=True)
             show.out.print(f"tenants      {', '.join(tenants.tenants)}")
             show.out.print(f"pipelines    {', '.join(tenants.registry.references) or 'none: name them in tenants.toml'}")
-            show.out.print("Ctrl-C ends it; what runs goes on at the next start.")
+            process.warm_up()
+            show.out.print("Ready. Ctrl-C ends it; what runs goes on at the next start.")
             await process.run(client, tenants)
             show.out.print("Stopping ...")
 
@@ -50,8 +51,8 @@ async def working(settings: Settings, tenants: Tenants, port: int, ui_port: int)
     with locked(settings.state):
         async with server(settings.state, port, ui_port) as client:
             await process.register_search_attributes(client)
+            process.warm_up()
             async with process.create(client, tenants):
-                process.warm_up()
                 yield client
 
 

@@ -10,7 +10,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from entrepot.plan import Plan
+from entrepot.plan import Plan, short
 from workflows.progress import Progress, RunSummary, StepProgress
 
 _MARKS = {"done": "✓", "running": "…", "failed": "✗", "waiting": " ", "skipped": "·", "held": "·"}
@@ -98,7 +98,7 @@ def versions(rows: Iterable[dict[str, Any]]) -> None:
             row["version"],
             rows_text,
             row["made_at"],
-            row["run"][:8],
+            short(row["run"]),
             shown,
             Text(row["note"], overflow="ellipsis", no_wrap=True),
             style=style,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib
 import signal
-import threading
 from datetime import timedelta
 
 import pydantic
@@ -90,20 +89,34 @@ async def run(client: Client, tenants: Tenants, *, slots: int = 16) -> None:
     for each in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(each, stop.set)
     async with create(client, tenants, slots=slots):
-        warm_up()
         await stop.wait()
 
 
 def warm_up() -> None:
-    """Imports in the background what the first run would otherwise wait for."""
+    """Loads what the first run would otherwise wait for.
 
-    def load() -> None:
-        ingest.warm_up()
-        for name in _HEAVY:
-            importlib.import_module(name)
+    In the main thread and before anything is served: two threads that import the same packages in different orders can
+    fail with a deadlock, and dlt wants its settings before user code is imported.
+    """
+    for name in _HEAVY:
+        importlib.import_module(name)
+    dlt_extract.install()
+    ingest.warm_up()
 
-    dlt_extract.install()  # in the main thread, before user code is imported
-    threading.Thread(target=load, daemon=True).start()
 
-
-_HEAVY = ("sklearn.pipeline", "sklearn.linear_model", "orbital", "skops.io", "altair", "pandera.ibis")
+_HEAVY = (
+    "altair",
+    "onnx",
+    "orbital",
+    "pandas",
+    "pandera.ibis",
+    "pyarrow.csv",
+    "pyarrow.json",
+    "pyarrow.parquet",
+    "skops.io",
+    "sklearn.dummy",
+    "sklearn.linear_model",
+    "sklearn.metrics",
+    "sklearn.pipeline",
+    "vl_convert",
+)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel
 from temporalio import workflow
@@ -154,10 +154,10 @@ class _Run:
             return await self._stages(prepared)
         except BaseException as error:
             if isinstance(error, ActivityError | ApplicationError) and not is_cancelled_exception(error):
-                await self._failed(failure_of(error).message)
+                await self._failed("failed", failure_of(error).message)
                 raise failure_of(error) from error
             if is_cancelled_exception(error):
-                await self._failed("cancelled")
+                await self._failed("cancelled", "the run was cancelled")
             raise
 
     async def _stages(self, prepared: Prepared) -> RunSummary:
@@ -294,11 +294,12 @@ class _Run:
             plan=plan if whole else None,
         )
 
-    async def _failed(self, error: str) -> None:
+    async def _failed(self, status: Literal["failed", "cancelled"], error: str) -> None:
         self._progress.error = error
-        self._stage("failed")
+        self._stage(status)
         try:
-            await self._call(names.RECORD_FAILURE, RunFailed(context=self._context, error=error), type(None))
+            failed = RunFailed(context=self._context, status=status, error=error)
+            await self._call(names.RECORD_FAILURE, failed, type(None))
         except (ActivityError, CancelledError, asyncio.CancelledError):
             workflow.logger.warning("the failure of the run could not be recorded in the catalog")
 
@@ -315,7 +316,7 @@ class _Run:
     def _show(self) -> None:
         """Brings the Web UI's details up to date, at most once a second: a large pipeline's table takes a while to write."""
         now = workflow.now()
-        if self._progress.stage in ("done", "failed") or now - self._shown >= timedelta(seconds=1):
+        if self._progress.stage in ("done", "failed", "cancelled") or now - self._shown >= timedelta(seconds=1):
             self._shown = now
             workflow.set_current_details(self._progress.markdown())
 

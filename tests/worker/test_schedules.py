@@ -274,6 +274,14 @@ async def test_a_tenant_that_left_loses_its_schedules(client: Client) -> None:
     assert await schedules.plan(client, settings()) == []
 
 
+async def test_without_a_tenant_file_nothing_is_deleted(client: Client, tmp_path: Path) -> None:
+    await schedules.apply(client, settings({"every": "1h"}))
+    await listed(client, {"acme/flights"})
+    with pytest.raises(BadInput, match=r"^there is no tenant file here, .* name it with --tenants$"):
+        await schedules.apply(client, local(str(tmp_path)))
+    assert await actions(client, settings({"every": "1h"})) == {"acme/flights": "unchanged"}
+
+
 PIPELINE = """
 from entrepot import Pipeline, Table
 

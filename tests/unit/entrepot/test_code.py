@@ -57,8 +57,14 @@ UNCHANGED = {
     "annotations": ("def f(a):\n    b = a\n    return b", "def f(a: int) -> int:\n    b: int = a\n    return b"),
     "the function's own name": ("def f(a): return a", "def g(a): return a\nf = g"),
     "names of locals": ("def f(a):\n    x = a\n    return x", "def f(a):\n    y = a\n    return y"),
-    "names in comprehensions": ("def f(a): return [x for x in a], [x for x in a]", "def f(a): return [y for y in a], [z for z in a]"),
-    "names of a lambda's parameters": ("def f(a): return map(lambda x: x + 1, a)", "def f(a): return map(lambda y: y + 1, a)"),
+    "names in comprehensions": (
+        "def f(a): return [x for x in a], [x for x in a]",
+        "def f(a): return [y for y in a], [z for z in a]",
+    ),
+    "names of a lambda's parameters": (
+        "def f(a): return map(lambda x: x + 1, a)",
+        "def f(a): return map(lambda y: y + 1, a)",
+    ),
     "names of nested functions": (
         "def f(a):\n def g(x): return x\n return g(a)",
         "def f(a):\n def h(y): return y\n return h(a)",
@@ -76,7 +82,10 @@ UNCHANGED = {
         "def f(a):\n n = 0\n def g():\n  nonlocal n\n  n += 1\n  return n\n return g()",
         "def f(a):\n m = 0\n def g():\n  nonlocal m\n  m += 1\n  return m\n return g()",
     ),
-    "order of imports": ("import os\nimport re\ndef f(a): return os, re", "import re\nimport os\ndef f(a): return os, re"),
+    "order of imports": (
+        "import os\nimport re\ndef f(a): return os, re",
+        "import re\nimport os\ndef f(a): return os, re",
+    ),
     "order of local imports": (
         "def f(a):\n import os\n import re\n return os.sep, re.A",
         "def f(a):\n import re\n import os\n return os.sep, re.A",
@@ -84,17 +93,37 @@ UNCHANGED = {
     "where an import stands": ("import os\ndef f(a): return os.sep", "def f(a):\n import os as o\n return o.sep"),
     "names of constants": ("A = 3\ndef f(a): return a + A", "B = 3\ndef f(a): return a + B"),
     "quotes": ("def f(a): return 'x'", 'def f(a): return u"x"'),
-    "comments in helpers": ("def g(a): return a\ndef f(a): return g(a)", "def g(a):\n # why\n return a\ndef f(a): return g(a)"),
+    "comments in helpers": (
+        "def g(a): return a\ndef f(a): return g(a)",
+        "def g(a):\n # why\n return a\ndef f(a): return g(a)",
+    ),
     "names of helpers' locals": (
         "def g(a):\n x = a\n return x\ndef f(a): return g(a)",
         "def g(b):\n y = b\n return y\ndef f(a): return g(a)",
     ),
     "comments in classes": (
-        'class C:\n    def g(self, a): return a\ndef f(a): return C().g(a)',
+        "class C:\n    def g(self, a): return a\ndef f(a): return C().g(a)",
         'class C:\n    "Doc."\n    # why\n    def g(self, a):\n        return a\ndef f(a): return C().g(a)',
     ),
     "what stands elsewhere": ("def f(a): return a", "X = 1\ndef other(): ...\ndef f(a): return a"),
 }
+
+_DECORATED = """
+import functools
+def d(g):
+    @functools.wraps(g)
+    def w(*a): return {}
+    return w
+@d
+def f(a): return {}
+"""
+_OBJECT = """
+class C:
+    def __init__(self, n): self.n = n
+    def __call__(self, a): return self.n
+    def g(self, a): return self.n
+c = C({})
+"""
 
 CHANGED = {
     "a constant": ("def f(a): return a + 1", "def f(a): return a + 2"),
@@ -138,14 +167,8 @@ CHANGED = {
         "import functools\n@functools.lru_cache\ndef g(a): return 1\ndef f(a): return g(a)",
         "import functools\n@functools.lru_cache\ndef g(a): return 2\ndef f(a): return g(a)",
     ),
-    "a decorator": (
-        "import functools\ndef d(g):\n @functools.wraps(g)\n def w(*a): return g(*a)\n return w\n@d\ndef f(a): return a",
-        "import functools\ndef d(g):\n @functools.wraps(g)\n def w(*a): return -g(*a)\n return w\n@d\ndef f(a): return a",
-    ),
-    "a decorated function": (
-        "import functools\ndef d(g):\n @functools.wraps(g)\n def w(*a): return g(*a)\n return w\n@d\ndef f(a): return a",
-        "import functools\ndef d(g):\n @functools.wraps(g)\n def w(*a): return g(*a)\n return w\n@d\ndef f(a): return -a",
-    ),
+    "a decorator": (_DECORATED.format("g(*a)", "a"), _DECORATED.format("-g(*a)", "a")),
+    "a decorated function": (_DECORATED.format("g(*a)", "a"), _DECORATED.format("g(*a)", "-a")),
     "the second lambda of a line": ("g, f = lambda a: 1, lambda a: 2", "g, f = lambda a: 1, lambda a: 3"),
     "a lambda in a call": ("f = (lambda a: a + 1)", "f = (lambda a: a + 2)"),
     "a closure": ("def m(n): return lambda a: a + n\nf = m(1)", "def m(n): return lambda a: a + n\nf = m(2)"),
@@ -162,12 +185,12 @@ CHANGED = {
         "def h(): return 2\nclass C:\n def g(self): return h()\ndef f(a): return C().g()",
     ),
     "an object that is called": (
-        "class C:\n def __init__(self, n): self.n = n\n def __call__(self, a): return self.n\ng = C(1)\ndef f(a): return g(a)",
-        "class C:\n def __init__(self, n): self.n = n\n def __call__(self, a): return self.n\ng = C(2)\ndef f(a): return g(a)",
+        _OBJECT.format(1) + "def f(a): return c(a)",
+        _OBJECT.format(2) + "def f(a): return c(a)",
     ),
     "a bound method's object": (
-        "class C:\n def __init__(self, n): self.n = n\n def g(self, a): return self.n\nf = C(1).g",
-        "class C:\n def __init__(self, n): self.n = n\n def g(self, a): return self.n\nf = C(2).g",
+        _OBJECT.format(1) + "f = c.g",
+        _OBJECT.format(2) + "f = c.g",
     ),
     "a partial's argument": (
         "import functools\ndef g(a, n): return n\nf = functools.partial(g, n=1)",
@@ -189,9 +212,15 @@ CHANGED = {
         "import numpy\nA = numpy.arange(10_000)\ndef f(a): return A",
         "import numpy\nA = numpy.arange(10_000)\nA[5_000] = 0\ndef f(a): return A",
     ),
-    "a regular expression": ("import re\nR = re.compile('a')\ndef f(a): return R", "import re\nR = re.compile('a', re.I)\ndef f(a): return R"),
+    "a regular expression": (
+        "import re\nR = re.compile('a')\ndef f(a): return R",
+        "import re\nR = re.compile('a', re.I)\ndef f(a): return R",
+    ),
     "a library's function": ("import math\ndef f(a): return math.sin(a)", "import math\ndef f(a): return math.cos(a)"),
-    "a library's function by name": ("from math import sin as g\ndef f(a): return g(a)", "from math import cos as g\ndef f(a): return g(a)"),
+    "a library's function by name": (
+        "from math import sin as g\ndef f(a): return g(a)",
+        "from math import cos as g\ndef f(a): return g(a)",
+    ),
 }
 
 
@@ -283,7 +312,8 @@ def test_values_that_contain_themselves_have_an_identity() -> None:
     ("one", "other"),
     [
         (1, True), (1, 1.0), ("1", 1), (b"a", "a"), ((1,), [1]), ({1}, {2}), ({"a": 1}, {"a": 2}), (0.0, -0.0),
-        (np.int32(1), np.int64(1)), (np.array([1, 2]), np.array([[1, 2]])), (np.array(["a"], object), np.array(["b"], object)),
+        (np.int32(1), np.int64(1)), (np.array([1, 2]), np.array([[1, 2]])),
+        (np.array(["a"], object), np.array(["b"], object)),
         (functools.partial(int, base=2), functools.partial(int, base=3)), (range(3), range(4)), (slice(1), slice(2)),
     ],
 )  # fmt: skip

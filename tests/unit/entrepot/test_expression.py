@@ -226,7 +226,9 @@ def test_building_an_expression_again_gives_the_same_identity(name: str) -> None
 
 
 def test_identities_do_not_depend_on_the_process() -> None:
-    script = "from tests.unit.entrepot.test_expression import *\nprint({n: identity(b()) for n, b in COMPUTATIONS.items()})"
+    script = (
+        "from tests.unit.entrepot.test_expression import *\nprint({n: identity(b()) for n, b in COMPUTATIONS.items()})"
+    )
     noise = "import ibis\nfor i in range(7): ibis.memtable({'a': [i]}).view(); ibis.param('int64')\n"
     seen = {
         subprocess.run(
@@ -242,9 +244,11 @@ def test_identities_do_not_depend_on_the_process() -> None:
 
 
 LITERALS = [
-    None, True, False, 0, 1, -1, 0.0, -0.0, 1.0, float("nan"), float("inf"), "1", "", b"1", decimal.Decimal("1.0"), decimal.Decimal("1.5"),
+    None, True, False, 0, 1, -1, 0.0, -0.0, 1.0, float("nan"), float("inf"), "1", "", b"1",
+    decimal.Decimal("1.0"), decimal.Decimal("1.5"),
     datetime.date(2020, 1, 1), datetime.datetime(2020, 1, 1), datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC),
-    datetime.datetime(2020, 1, 1, microsecond=1), datetime.time(1), datetime.time(2), datetime.timedelta(days=1), datetime.timedelta(hours=1),
+    datetime.datetime(2020, 1, 1, microsecond=1), datetime.time(1), datetime.time(2),
+    datetime.timedelta(days=1), datetime.timedelta(hours=1),
     uuid.UUID(int=1), uuid.UUID(int=2), [1, 2], [2, 1], [1, None], ["1"], {"a": 1}, {"a": 2}, {"b": 1}, {"a": [1]},
     10**18, "x" * 10_000, "x" * 10_001, list(range(2_000)), list(range(2_001)),
 ]  # fmt: skip
@@ -271,7 +275,12 @@ def test_a_nan_that_is_used_twice_is_that_of_two_literals() -> None:
 
 def test_rows_count_by_content_wherever_they_come_from() -> None:
     rows = {"a": [1, 2], "b": ["x", None]}
-    tables = [rows, pd.DataFrame(rows), pa.table(rows), pa.concat_tables([pa.table(rows).slice(0, 1), pa.table(rows).slice(1)])]
+    tables = [
+        rows,
+        pd.DataFrame(rows),
+        pa.table(rows),
+        pa.concat_tables([pa.table(rows).slice(0, 1), pa.table(rows).slice(1)]),
+    ]
     schema = {"a": "int64", "b": "string"}
     assert len({identity(ibis.memtable(each, schema=schema)) for each in tables}) == 1
 
@@ -295,7 +304,10 @@ def test_parameters_of_nested_functions_over_arrays_are_told_apart() -> None:
 
     inner = made(lambda row: row.map(lambda x: x + 1))
     assert made(lambda a: a.map(lambda b: b + 1)) == inner
-    assert made(lambda a: a.map(lambda b: b + a.length())) not in (inner, made(lambda a: a.map(lambda b: a.length() + b)))
+    assert made(lambda a: a.map(lambda b: b + a.length())) not in (
+        inner,
+        made(lambda a: a.map(lambda b: a.length() + b)),
+    )
 
 
 def test_siblings_over_arrays_may_share_a_parameters_name() -> None:
@@ -305,7 +317,9 @@ def test_siblings_over_arrays_may_share_a_parameters_name() -> None:
 
 
 WIDER = {"id": "int32", "price": "float32", "at": "timestamp(6)", "shop": "!string", "day": "!date"}
-INDIFFERENT = [n for n in COMPUTATIONS if "cast" not in n and "rows" not in n and "python" not in n.lower() and "nulls" not in n]
+INDIFFERENT = [
+    n for n in COMPUTATIONS if "cast" not in n and "rows" not in n and "python" not in n.lower() and "nulls" not in n
+]
 
 
 @pytest.mark.parametrize("name", INDIFFERENT)
@@ -321,7 +335,8 @@ def test_the_types_of_the_inputs_do_not_count(name: str, monkeypatch: pytest.Mon
 
 _columns = st.sampled_from(["a", "b", "c"])
 _values: st.SearchStrategy[Any] = st.recursive(
-    st.tuples(st.just("column"), _columns) | st.tuples(st.just("number"), st.integers(-2, 2) | st.sampled_from([0.5, 1.5])),
+    st.tuples(st.just("column"), _columns)
+    | st.tuples(st.just("number"), st.integers(-2, 2) | st.sampled_from([0.5, 1.5])),
     lambda inner: st.tuples(st.sampled_from(["+", "-", "*", "max"]), inner, inner) | st.tuples(st.just("abs"), inner),
     max_leaves=4,
 )
@@ -393,7 +408,9 @@ def test_two_expressions_have_one_identity_exactly_if_they_are_equal(one: list[A
 
 
 @given(_recipes, st.data())
-def test_any_edit_of_a_recipe_changes_the_identity_if_it_changes_the_expression(one: list[Any], data: st.DataObject) -> None:
+def test_any_edit_of_a_recipe_changes_the_identity_if_it_changes_the_expression(
+    one: list[Any], data: st.DataObject
+) -> None:
     place = data.draw(st.integers(0, len(one)))
     edited = [*one[:place], data.draw(_verbs), *one[place + data.draw(st.integers(0, 1)) :]]
     left, right = _build(one), _build(edited)
@@ -422,9 +439,9 @@ def test_binding_replaces_the_inputs_by_tables() -> None:
 
 
 TYPES = [
-    "int8", "uint64", "float32", "boolean", "string", "binary", "date", "time", "timestamp", "timestamp(6)", "timestamp('UTC')",
-    "timestamp('Europe/Paris', 3)", "decimal", "decimal(38, 9)", "uuid", "json", "interval('s')", "array<int64>", "array<!int64>",
-    "map<string, array<float64>>", "struct<a: int64, b: struct<c: string>>", "macaddr", "inet",
+    "int8", "uint64", "float32", "boolean", "string", "binary", "date", "time", "timestamp", "timestamp(6)",
+    "timestamp('UTC')", "timestamp('Europe/Paris', 3)", "decimal", "decimal(38, 9)", "uuid", "json", "interval('s')", "array<int64>",
+    "array<!int64>", "map<string, array<float64>>", "struct<a: int64, b: struct<c: string>>", "macaddr", "inet",
 ]  # fmt: skip
 
 

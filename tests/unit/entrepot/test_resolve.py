@@ -144,7 +144,7 @@ def training(estimator: Any = None, **options: Any) -> dict[str, str]:
         {"split": split.Where(lambda t: t.id > 2)},
         {"depends": ["numpy"]},
     ],
-    ids=str,
+    ids=" ".join,
 )
 def test_a_training_is_all_that_shapes_its_model(options: dict[str, Any]) -> None:
     assert training(**options) == training(**options)
@@ -152,13 +152,13 @@ def test_a_training_is_all_that_shapes_its_model(options: dict[str, Any]) -> Non
 
 
 def test_the_names_in_a_splits_test_leave_no_trace() -> None:
-    assert training(split=split.Where(lambda t: t.id > 1)) == training(split=split.Where(lambda rows: 1 < rows.id))
+    assert training(split=split.Where(lambda t: t.id > 1)) == training(split=split.Where(lambda rows: rows.id > 1))
 
 
 def test_a_model_that_is_not_fitted_yet_has_a_schema() -> None:
     p = Pipeline("shop")
     p.ingest(name="sales")(lambda: None)
-    p.train(name="m", features="sales", target="shop", columns=["price"], score="accuracy")(lambda: LogisticRegression())
+    p.train(name="m", features="sales", target="shop", columns=["price"], score="accuracy")(LogisticRegression)
 
     @p.transform
     def guessed(sales: Table, m: Model) -> Table:
@@ -202,7 +202,12 @@ def test_a_declared_schema_gives_way_to_the_real_one() -> None:
     p = Pipeline("shop")
     p.ingest(name="sales", tables={"sales": {"id": "int64"}})(lambda: None)
     seen = []
-    p.transform(name="a")(lambda sales: seen.append(sales.schema()) or sales)
+
+    @p.transform
+    def a(sales: Table) -> Table:
+        seen.append(sales.schema())
+        return sales
+
     resolve(p.graph, {"sales": schema_from({"id": "string"})}, {})
     assert seen == [schema_from({"id": "int64"}), schema_from({"id": "string"})]
 
@@ -218,4 +223,14 @@ def test_what_is_published_is_code_and_parameters() -> None:
         return identity
 
     assert made(lambda sales: 1, 3) == made(lambda sales: 1, 4)
-    assert len({made(lambda sales: 1, 3), made(lambda sales: 2, 3), made(lambda sales, most: 1, 3), made(lambda sales, most: 1, 4)}) == 4
+    assert (
+        len(
+            {
+                made(lambda sales: 1, 3),
+                made(lambda sales: 2, 3),
+                made(lambda sales, most: 1, 3),
+                made(lambda sales, most: 1, 4),
+            }
+        )
+        == 4
+    )

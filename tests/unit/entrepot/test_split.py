@@ -30,7 +30,8 @@ def frame() -> pd.DataFrame:
 
 
 SPLITS = [
-    split.Share(), split.Share(0.1), split.Share(0.5, seed=3), split.Share(key="id"), split.Group("shop"), split.Group("shop", 0.5, seed=3),
+    split.Share(), split.Share(0.1), split.Share(0.5, seed=3), split.Share(key="id"),
+    split.Group("shop"), split.Group("shop", 0.5, seed=3),
     split.Time("day"), split.Time("day", start="2013-10-01"), split.Time("year", start="2020"),
 ]  # fmt: skip
 
@@ -76,7 +77,7 @@ def test_equal_rows_stay_together() -> None:
     assert (held[:100] == held[100:]).all()
 
 
-WIDTHS = {
+WIDTHS: dict[str, list[Any]] = {
     "whole numbers": [pd.Series([-1, 0, 7], dtype=t) for t in ("int8", "int32", "int64", "float32", "float64")],
     "booleans": [pd.Series([True, False]), pd.Series([1, 0]), pd.Series([1.0, -0.0])],
     "times": [pd.Series(pd.to_datetime(["2013-01-01", "2013-06-01"])).dt.as_unit(u) for u in ("s", "ms", "us", "ns")],
@@ -86,7 +87,11 @@ WIDTHS = {
 
 @pytest.mark.parametrize("what", WIDTHS)
 def test_the_width_in_which_a_warehouse_stores_a_value_does_not_count(what: str) -> None:
-    made = [split._hashed_share(pd.DataFrame({"x": each}), s / 20, 1).tolist() for each in WIDTHS[what] for s in range(1, 20)]
+    made = [
+        split._hashed_share(pd.DataFrame({"x": each}), s / 20, 1).tolist()
+        for each in WIDTHS[what]
+        for s in range(1, 20)
+    ]
     assert made == made[:19] * len(WIDTHS[what])
 
 
@@ -116,7 +121,7 @@ def test_dates_without_a_time_have_a_border_too(frame: pd.DataFrame) -> None:
 
 
 def test_rows_without_a_time_are_learned_from() -> None:
-    frame = pd.DataFrame({"day": pd.to_datetime(["2013-01-01", None, "2013-12-01"])})
+    frame = pd.DataFrame({"day": pd.to_datetime(["2013-01-01", "NaT", "2013-12-01"])})
     assert split.Time("day", start="2013-06-01").mask(frame).tolist() == [False, False, True]
 
 
