@@ -137,7 +137,7 @@ def add(session: Session, table: str, **values: Any) -> None:
 
 
 def add_version(session: Session, pipeline: str, made: Version, inputs: Mapping[str, str], seconds: float) -> None:
-    """Records a version. In the transaction that makes what it stands for, so that neither is there without the other."""
+    """Records a version: in the transaction that makes what it stands for, so that neither is without the other."""
     add(
         session,
         "versions",
@@ -164,8 +164,7 @@ def add_version(session: Session, pipeline: str, made: Version, inputs: Mapping[
 def versions(session: Session, pipeline: str, wanted: Mapping[str, str]) -> dict[str, Version]:
     """Those of the wanted versions (by name) that exist."""
     rows = _select(session, "versions", pipeline, _any_of("version", set(wanted.values())))
-    found = {r["name"]: _version(r) for r in rows if wanted.get(r["name"]) == r["version"]}
-    return found
+    return {r["name"]: _version(r) for r in rows if wanted.get(r["name"]) == r["version"]}
 
 
 def known(session: Session, pipeline: str, wanted: Iterable[str]) -> dict[tuple[str, str], Known]:
@@ -258,7 +257,7 @@ def _select(
     session: Session,
     table: str,
     pipeline: str,
-    *conditions: sge.Expression,
+    *conditions: sge.Condition,
     columns: Iterable[str] = ("*",),
     newest: str | None = None,
 ) -> list[dict[str, Any]]:
@@ -268,11 +267,11 @@ def _select(
     return session.query(query)
 
 
-def _equals(column: str, value: str) -> sge.Expression:
+def _equals(column: str, value: str) -> sge.Condition:
     return sge.column(column).eq(sge.Literal.string(value))
 
 
-def _any_of(column: str, values: Iterable[str]) -> sge.Expression:
+def _any_of(column: str, values: Iterable[str]) -> sge.Condition:
     literals = [sge.Literal.string(v) for v in sorted(values)]
     return sge.In(this=sge.column(column), expressions=literals or [sge.Literal.string("")])
 

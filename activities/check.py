@@ -34,18 +34,20 @@ class Found:
         if self.violations and step.severity == "block":
             guarded = ", ".join(step.guards)
             raise CheckFailed(
-                f"check {step.name!r} of {guarded} ({step.at}) blocks: {self.violations:,} violating {self.what}, "
-                f"for example {self.example()}"
+                f"check {step.name!r} of {guarded} ({step.at}) blocks: {self.counted()}, for example {self.example()}"
             )
-        note = f"{self.violations:,} violating {self.what}, for example {self.example()}" if self.violations else "passed"
+        note = f"{self.counted()}, for example {self.example()}" if self.violations else "passed"
         return StepResult(
             name=step.name,
-            rows=self.violations,
             seconds=seconds,
             note=note,
             warned=self.violations > 0,
             details={"sample": self.sample[:3]} if self.violations else {},
         )
+
+    def counted(self) -> str:
+        """How much is violated, as text."""
+        return f"{self.violations:,} violating {self.what if self.violations != 1 else self.what.removesuffix('s')}"
 
     def example(self) -> str:
         """The first violation, short enough for a sentence."""
@@ -64,7 +66,7 @@ def check_contract(session: Session, contract: Any, guarded: Name) -> Found:
     """Holds a pandera contract against a table, every rule at once."""
     from pandera.errors import SchemaErrors
 
-    table = session.ibis().table(guarded.table, database=guarded.schema)
+    table = session.ibis_backend().table(guarded.table, database=guarded.schema)
     try:
         contract.validate(table, lazy=True)
     except SchemaErrors as errors:

@@ -1,7 +1,8 @@
 """Any dlt source, or any iterable of rows, through dlt's extract and normalise into local Parquet files.
 
-dlt keeps nothing: its state comes from our catalog and goes back to it, for *us* to commit with the rows. Its schema is made
-anew each time: from the one before, it would go on with columns that the source has dropped."""
+dlt keeps nothing: its state comes from our catalog and goes back to it, for *us* to commit with the rows. Its schema is
+made anew each time: from the one before, it would go on with columns that the source has dropped.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from threading import Lock
 from typing import Any
 
 import dlt
-import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow as pa
 from dlt.common.configuration import providers
 from dlt.common.configuration.container import Container
 from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext

@@ -92,8 +92,7 @@ def _read(stream: Any, format: str, files: Files) -> Iterator[pa.RecordBatch]:
         )
     elif format == "parquet":
         seekable = stream if stream.seekable() else io.BytesIO(stream.read())
-        for batch in pyarrow.parquet.ParquetFile(seekable).iter_batches():
-            yield batch
+        yield from pyarrow.parquet.ParquetFile(seekable).iter_batches()
     else:
         schema = pa.schema(list(types.items())) if types else None
         options = pyarrow.json.ParseOptions(explicit_schema=schema)

@@ -57,7 +57,9 @@ class IngestActivities:
                 raise
             except Exception as error:
                 # Not StepFailed: a source may answer the next time.
-                raise RuntimeError(f"ingest {step.name!r} ({step.at}) raised {type(error).__name__}: {error}") from error
+                raise RuntimeError(
+                    f"ingest {step.name!r} ({step.at}) raised {type(error).__name__}: {error}"
+                ) from error
 
         return await do(ask, tenant, ref.context, ref.step)
 
@@ -103,7 +105,9 @@ def _extract(
         }
         versions = {table: load.version for table, load in tables.items()}
         if last and last["tables"] == versions and mark is None:
-            return Load(step=step.name, known=versions, unchanged=True, why="the source brought what it had brought before")
+            return Load(
+                step=step.name, known=versions, unchanged=True, why="the source brought what it had brought before"
+            )
         text = json.dumps(made.state, ensure_ascii=False)
         path = work.tenant.lake_path("loads", context.pipeline, step.name, f"state-{digest(text)}.json")
         lake.write(text.encode(), path)
@@ -142,7 +146,7 @@ def _check_tables(step: IngestStep, made: Extracted) -> None:
             root = parent
         if table not in step.tables:
             raise StepFailed(
-                f"the source brings a table {table!r} that the step does not name; its `tables` are {listed(step.tables)}"
+                f"the source brings a table {table!r} that the step does not name; it names {listed(step.tables)}"
             )
         if hints.write_disposition not in ("replace", "append"):
             raise StepFailed(f"table {table!r} asks for {hints.write_disposition!r}, which Entrepot does not do yet")
@@ -253,8 +257,6 @@ def _load(work: Work, context: Context, load: Load) -> StepResult:
     size = sum(brought.bytes for brought in load.tables.values())
     note = f"{new} of {len(load.tables)} tables are new" if len(load.tables) > 1 else ""
     return StepResult(name=load.step, rows=rows, bytes=size, seconds=time.monotonic() - started, note=note)
-
-
 
 
 def warm_up() -> None:

@@ -111,11 +111,15 @@ class Load(Message):
 
 
 class LoadRequest(Message):
+    """What `load` is told."""
+
     context: Context
     load: Load
 
 
 class PlanRequest(Message):
+    """What `plan` is told. `ingested`: what each ingest step did in this run; None: it is still to come."""
+
     context: Context
     selected: tuple[str, ...]
     raw: dict[str, str] = {}
@@ -179,7 +183,7 @@ def parse(message: type[M], value: Any, workflow: str) -> M:
     Raises:
         BadInput: with every problem, each a sentence that names the field and what is known.
     """
-    fields = [name for name in message.model_fields]
+    fields = list(message.model_fields)
     if isinstance(value, message):
         return value
     if not isinstance(value, dict):

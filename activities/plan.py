@@ -93,9 +93,7 @@ def _make_plan(session: Session, graph: Graph, parameters: dict[str, object], re
     )
 
 
-def _raw_versions(
-    session: Session, graph: Graph, request: PlanRequest, published: catalog.Published
-) -> dict[str, str]:
+def _raw_versions(session: Session, graph: Graph, request: PlanRequest, published: catalog.Published) -> dict[str, str]:
     """The raw tables' versions: those just loaded; before the ingest, those of the newest load; else as published."""
     raw: dict[str, str] = {}
     for step in graph.steps.values():

@@ -41,7 +41,9 @@ class PublishActivities:
 
         def make(work: Work) -> StepResult:
             if not isinstance(step, PublishStep):
-                raise StepFailed(f"{ref.step!r} is no publish step of the code that this worker has; start the run again")
+                raise StepFailed(
+                    f"{ref.step!r} is no publish step of the code that this worker has; start the run again"
+                )
             with work.session() as session:
                 versions = catalog.versions(session, pipeline.name, ref.versions)
                 if step.name in versions:
@@ -104,7 +106,7 @@ def _given(session: Session, version: Version) -> Any:
     """What a publish function gets: a real ibis table, or the fitted estimator."""
     if version.table is None:
         return models.load(version)
-    return session.ibis().table(version.table.table, database=version.table.schema)
+    return session.ibis_backend().table(version.table.table, database=version.table.schema)
 
 
 def _make(
@@ -204,7 +206,9 @@ def _rollback(work: Work, session: Session, context: Context, to: str | None) ->
     if to is not None:
         earlier = [row for row in history if row["run"].startswith(to)]
         if len({row["run"] for row in earlier}) > 1:
-            raise BadInput(f"{where}: {to!r} is the beginning of several runs: {listed({row['run'] for row in earlier})}")
+            raise BadInput(
+                f"{where}: {to!r} is the beginning of several runs: {listed({row['run'] for row in earlier})}"
+            )
     else:
         earlier = _before(history, current.pointers)
     if not earlier:
@@ -307,5 +311,3 @@ def _record_run(session: Session, context: Context, status: str, results: dict[s
         summary=results,
         error=error,
     )
-
-

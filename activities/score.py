@@ -45,7 +45,7 @@ class Scorer:
         self._temporary: list[Name] = []
 
     def create(self, target: Name, expression: ibis.Table) -> tuple[int, dict[str, Any]]:
-        """Makes a table of an expression. Returns its rows, and what the catalog should know of how they were scored."""
+        """Makes a table of an expression. Returns its rows, and for the catalog how they were scored."""
         if not any(version.kind == "train" for version in self._versions.values()):
             return self._session.create_as(target, expression), {}
         node = expression.op()
@@ -157,5 +157,3 @@ class Scorer:
     def _refusal(node: Predict, error: Exception) -> StepFailed:
         line = str(error).strip().splitlines()[0]
         return StepFailed(f"model {node.model!r} refuses these rows: {type(error).__name__}: {line}")
-
-

@@ -40,6 +40,7 @@ class Tenant:
 
     @cached_property
     def backend(self) -> backends.Backend:
+        """The driver of its warehouse."""
         return backends.create(self.backend_settings, f"tenant {self.name!r}, backend")
 
     def settings(self, pipeline: str) -> PipelineSettings:
@@ -98,17 +99,19 @@ class Tenants:
             BadInput: for a parameter that the pipeline does not have, or a value of another type.
         """
         values = dict(pipeline.parameters)
-        for whose, some in ((f"tenant {tenant!r}", self.get(tenant).settings(pipeline.name).parameters), ("the run", given)):
+        own = self.get(tenant).settings(pipeline.name).parameters
+        for whose, some in ((f"tenant {tenant!r}", own), ("the run", given)):
             for name, value in some.items():
+                where = f"pipeline {pipeline.name!r}"
                 if name not in values:
-                    raise BadInput(f"pipeline {pipeline.name!r}, set by {whose}: {unknown('parameter', name, values)}")
-                default = values[name]
-                if isinstance(default, float) and type(value) is int:
-                    value = float(value)
-                if default is not None and type(value) is not type(default):
-                    kind = type(default).__name__
+                    raise BadInput(f"{where}, set by {whose}: {unknown('parameter', name, values)}")
+                kind = type(values[name])
+                if kind is float and type(value) is int:
+                    values[name] = float(value)
+                elif values[name] is None or type(value) is kind:
+                    values[name] = value
+                else:
                     raise BadInput(
-                        f"pipeline {pipeline.name!r}: the parameter {name!r} is a {kind}, and {whose} sets it to {value!r}"
+                        f"{where}: the parameter {name!r} is a {kind.__name__}, and {whose} sets it to {value!r}"
                     )
-                values[name] = value
         return values

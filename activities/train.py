@@ -62,7 +62,12 @@ class TrainActivities:
 
 
 def _fit(
-    work: Work, session: Session, step: TrainStep, ref: StepRef, versions: dict[str, Version], parameters: dict[str, Any]
+    work: Work,
+    session: Session,
+    step: TrainStep,
+    ref: StepRef,
+    versions: dict[str, Version],
+    parameters: dict[str, Any],
 ) -> StepResult:
     started = time.monotonic()
     features = versions[step.features]
@@ -80,7 +85,9 @@ def _fit(
     given = {name: parameters[name] for name in step.inputs}
     estimator = step.function(**given)
     estimator.fit(learn[list(columns)], target[~held_out])
-    scores, baseline = _scores(step, estimator, learn[list(columns)], target[~held_out], test[list(columns)], target[held_out])
+    scores, baseline = _scores(
+        step, estimator, learn[list(columns)], target[~held_out], test[list(columns)], target[held_out]
+    )
     path = work.tenant.lake_path("models", ref.context.pipeline, step.name, f"{ref.versions[step.name]}.skops")
     seconds = time.monotonic() - started
     details = {

@@ -30,8 +30,8 @@ from entrepot.version import version_of, version_schema, version_table
 
 BATCH_SECONDS = 0.5
 BATCH_ROWS = 200_000
-"""A batch ends after the step during which this time ran out, and before one that reads more rows than that. What is left is
-dealt out anew, so that a long step never waits behind another while there is a free slot."""
+"""A batch ends after the step during which this time ran out, and before one that reads more rows than that. What is
+left is dealt out anew, so that a long step never waits behind another while there is a free slot."""
 
 
 class TransformActivities:
@@ -190,9 +190,11 @@ class Computation:
         return identity, made
 
     def _bound(self, step: TransformStep | CheckStep) -> ibis.Table:
-        """The step's expression over the physical tables, built anew if the warehouse's types are not the inferred ones."""
+        """The step's expression over the physical tables, built anew if their types are not the inferred ones."""
         made, _ = expression(step, self._arguments(step, actual=True))
-        return bind(made, {name: self._relation(name) for name in self._graph.table_inputs(step) if self._is_table(name)})
+        return bind(
+            made, {name: self._relation(name) for name in self._graph.table_inputs(step) if self._is_table(name)}
+        )
 
     def _is_table(self, name: str) -> bool:
         return self._versions[name].table is not None
@@ -206,7 +208,9 @@ class Computation:
         readers: dict[str, Any] = {}
         for name, value in self._arguments(step, actual=True):
             is_table = isinstance(value, sch.Schema)
-            readers[name] = self._session.read(self._relation(name).to_expr()) if is_table else getattr(value, "value", value)
+            readers[name] = (
+                self._session.read(self._relation(name).to_expr()) if is_table else getattr(value, "value", value)
+            )
         target = schema.to_pyarrow()
         for number, made in enumerate(step.function(**readers)):
             self._work.check()
@@ -230,4 +234,3 @@ def _as_batches(made: Any, schema: pa.Schema, which: str) -> Iterator[pa.RecordB
             f"{which} does not have the declared columns: missing {missing or 'none'}, not declared {extra or 'none'}"
         )
     yield from made.select(schema.names).cast(schema).to_batches()
-

@@ -1,4 +1,4 @@
-"""How an activity does blocking work: in a thread, with heartbeats, interruptible, and with failures that say enough."""
+"""How an activity does blocking work: in a thread, with heartbeats, interruptible, with failures that say enough."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ class Session(abc.ABC):
     def write(
         self, name: Name, schema: sch.Schema, batches: Iterable[pa.RecordBatch], arrow: pa.Schema | None = None
     ) -> int:
-        """Makes a table with these columns from Arrow batches (of the schema `arrow`, if it differs), in bounded memory.
+        """Makes a table with these columns from Arrow batches (of the schema `arrow`, if it differs), , streamed.
 
         Returns its number of rows.
         """
@@ -129,7 +129,7 @@ class Session(abc.ABC):
         """Removes the table, if it is there."""
 
     @abc.abstractmethod
-    def ibis(self) -> Any:
+    def ibis_backend(self) -> Any:
         """The ibis backend of this connection, for user code that wants real tables."""
 
     @abc.abstractmethod

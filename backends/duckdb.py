@@ -130,8 +130,10 @@ class DuckDBSession(Session):
         return sch.Schema({row[0]: _dtype(row[1]) for row in rows})
 
     def tables(self, schema: str) -> set[str]:
-        query = sge.select("table_name").from_("information_schema.tables").where(
-            sge.column("table_schema").eq(sge.Literal.string(schema))
+        query = (
+            sge.select("table_name")
+            .from_("information_schema.tables")
+            .where(sge.column("table_schema").eq(sge.Literal.string(schema)))
         )
         return {row["table_name"] for row in self.query(query)}
 
@@ -144,7 +146,7 @@ class DuckDBSession(Session):
     def drop_table(self, name: Name) -> None:
         self.execute(f"DROP TABLE IF EXISTS {_quoted(name)}")
 
-    def ibis(self) -> Any:
+    def ibis_backend(self) -> Any:
         if self._ibis is None:
             self._ibis = ibis.duckdb.from_connection(self._connection)
         return self._ibis
@@ -157,7 +159,7 @@ class DuckDBSession(Session):
     def _register(self, expression: ibis.Table) -> None:
         """Makes rows and functions that live in Python known to this connection."""
         if expression.op().find((ops.InMemoryTable, ops.ScalarUDF, ops.AggUDF)):
-            self.ibis()._run_pre_execute_hooks(expression)
+            self.ibis_backend()._run_pre_execute_hooks(expression)
 
     def interrupt(self) -> None:
         self._connection.interrupt()
@@ -275,7 +277,7 @@ def _translated(path: str) -> Iterator[None]:
         raise Unavailable(f"the DuckDB file {path} cannot be used: {error.strerror or error}") from error
     except duckdb.Error as error:
         text = str(error)
-        if "lock" in text and "Conflicting" in text or "Could not set lock" in text:
+        if "Could not set lock" in text:
             holder = re.search(r"held in (.*?) \(PID (\d+)\)", text)
             who = f"process {holder[2]} ({os.path.basename(holder[1])})" if holder else "another process"
             raise _Locked(

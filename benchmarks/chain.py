@@ -1,8 +1,9 @@
 """Many trivial transforms on DuckDB: a first run, a run with nothing new, and one after one transform changed.
 
-Ours is `entrepot run` as a whole process, with server and worker up, as they are in production; the peers have no server,
-so theirs is the whole tool. What each does when nothing is new differs: dbt compares code alone, Dagster and Hamilton compute
-everything again, SQLMesh and Entrepot look at the state of the tables; Entrepot also asks whether the source has changed.
+Ours is `entrepot run` as a whole process, with server and worker up, as they are in production; the peers have no
+server, so theirs is the whole tool. What each does when nothing is new differs: dbt compares code alone, Dagster and
+Hamilton compute everything again, SQLMesh and Entrepot look at the state of the tables; Entrepot also asks whether the
+source has changed.
 """
 
 from __future__ import annotations
@@ -61,13 +62,15 @@ def write_entrepot(folder: Path, shape: projects.Shape) -> None:
         lines += ["", "@bench.transform", f"def {each.name}({', '.join(f'{r}: Table' for r in reads)}) -> Table:"]
         if each.parents:
             a, b = each.parents
-            lines.append(f'    return {a}.join({b}, "id").select({a}.id, x={a}.x + {b}.x * {each.constant}, grp={a}.grp)')
+            lines.append(
+                f'    return {a}.join({b}, "id").select({a}.id, x={a}.x + {b}.x * {each.constant}, grp={a}.grp)'
+            )
         else:
             lines.append(f"    return source.select(source.id, x=source.x * {each.constant}, grp=source.grp)")
     (folder / "bench.py").write_text("\n".join(lines) + "\n")
     (folder / "tenants.toml").write_text(
-        '[pipelines]\nbench = "bench:bench"\n\n[tenants.bench]\nbackend = { type = "duckdb", path = "warehouse.duckdb" }\n\n'
-        "[tenants.bench.pipelines.bench]\n"
+        '[pipelines]\nbench = "bench:bench"\n\n'
+        '[tenants.bench]\nbackend = { type = "duckdb", path = "warehouse.duckdb" }\n\n[tenants.bench.pipelines.bench]\n'
     )
 
 

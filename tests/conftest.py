@@ -52,7 +52,9 @@ class House:
             workflow, value, id=id or uuid.uuid4().hex, task_queue=self.task_queue, **options
         )
 
-    async def run(self, pipeline: str = "shop", tenant: str = "acme", workflow: str = "Pipeline", **more: Any) -> RunSummary:
+    async def run(
+        self, pipeline: str = "shop", tenant: str = "acme", workflow: str = "Pipeline", **more: Any
+    ) -> RunSummary:
         """Runs a pipeline to its end."""
         handle = await self.start(workflow, {"tenant": tenant, "pipeline": pipeline, **more})
         return RunSummary.model_validate(await handle.result())

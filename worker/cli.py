@@ -33,12 +33,14 @@ EnvironmentOption = Annotated[str, typer.Option("--environment", "-e", help="Whe
 SelectOption = Annotated[
     str | None, typer.Option("--select", "-s", help="Which steps: departures+ · +delay_risk · tag:hourly · kind:train.")
 ]
-ParameterOption = Annotated[
-    list[str] | None, typer.Option("--parameter", "-p", help="NAME=VALUE, as often as needed.")
-]
+ParameterOption = Annotated[list[str] | None, typer.Option("--parameter", "-p", help="NAME=VALUE, as often as needed.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
-TenantsOption = Annotated[str | None, typer.Option("--tenants", help="The tenant file. Default: tenants.toml, if it is there.")]
-StateOption = Annotated[str | None, typer.Option("--state", help="Folder for state. Default: ENTREPOT_STATE or .entrepot.")]
+TenantsOption = Annotated[
+    str | None, typer.Option("--tenants", help="The tenant file. Default: tenants.toml, if it is there.")
+]
+StateOption = Annotated[
+    str | None, typer.Option("--state", help="Folder for state. Default: ENTREPOT_STATE or .entrepot.")
+]
 PipelineArgument = Annotated[str, typer.Argument(help="The pipeline's name.")]
 
 
@@ -118,7 +120,9 @@ def plan(
 @app.command()
 def sql(
     step: Annotated[str, typer.Argument(help="STEP, or PIPELINE.STEP where several pipelines have it.")],
-    backend: Annotated[str, typer.Option("--backend", "-b", help="duckdb, snowflake, bigquery or databricks.")] = "duckdb",
+    backend: Annotated[
+        str, typer.Option("--backend", "-b", help="duckdb, snowflake, bigquery or databricks.")
+    ] = "duckdb",
     tenant: TenantOption = None,
     parameter: ParameterOption = None,
     tenants: TenantsOption = None,
@@ -180,7 +184,9 @@ def gc(
     pipeline: PipelineArgument,
     tenant: TenantOption = None,
     keep_days: Annotated[float, typer.Option(min=0, help="Versions made within these days stay.")] = 7,
-    keep_publishes: Annotated[int, typer.Option(min=1, help="What each environment's last publishes showed stays.")] = 3,
+    keep_publishes: Annotated[
+        int, typer.Option(min=1, help="What each environment's last publishes showed stays.")
+    ] = 3,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     json: JsonOption = False,
     tenants: TenantsOption = None,

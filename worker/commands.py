@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json as jsonlib
 import uuid
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from entrepot.errors import BadInput, unknown
@@ -111,7 +111,9 @@ def gc(
         "keep_publishes": keep_publishes,
         "dry_run": dry_run,
     }
-    ended = _wait_for("Collect", value, f"{follow.workflow_id(name, pipeline)}:gc", f"Collection of {pipeline} for {name}")
+    ended = _wait_for(
+        "Collect", value, f"{follow.workflow_id(name, pipeline)}:gc", f"Collection of {pipeline} for {name}"
+    )
     if json:
         show.json(ended)
         return
@@ -165,7 +167,8 @@ def graph(pipeline: str, select: str | None, mermaid: bool, json: bool, tenants:
         )
     else:
         lines_of = [
-            (s.name, s.kind, ", ".join(made.table_inputs(s)) or ", ".join(made.outputs(s)), s.description) for s in steps
+            (s.name, s.kind, ", ".join(made.table_inputs(s)) or ", ".join(made.outputs(s)), s.description)
+            for s in steps
         ]
         show.rows(("step", "kind", "reads (or brings)", ""), lines_of)
 

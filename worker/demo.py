@@ -36,11 +36,15 @@ async def _demo(loaded: settings.Settings) -> None:
     tenant = settings.LOCAL_TENANT
     value = {"tenant": tenant, "pipeline": PIPELINE}
     id = follow.workflow_id(tenant, PIPELINE)
-    show.out.print(f"Temporal on {HOST}:{ports[0]}, Web UI on http://{HOST}:{ports[1]}, state in {loaded.state}", soft_wrap=True)
+    show.out.print(
+        f"Temporal on {HOST}:{ports[0]}, Web UI on http://{HOST}:{ports[1]}, state in {loaded.state}", soft_wrap=True
+    )
     async with dev.working(loaded, tenants, *ports) as client:
         handle = await follow.start(client, "Pipeline", value, id, "The demo")
         first = RunSummary.model_validate(await follow.watch(client, handle, show.out))
-        again = RunSummary.model_validate(await follow.result(await follow.start(client, "Pipeline", value, id, "Again")))
+        again = RunSummary.model_validate(
+            await follow.result(await follow.start(client, "Pipeline", value, id, "Again"))
+        )
     _tell(loaded.state, first, again)
 
 
@@ -48,7 +52,9 @@ def _tell(state: Path, first: RunSummary, again: RunSummary) -> None:
     if first.steps:
         show.summary(first)
         show.out.print("\n[bold]Time by stage[/] (seconds of work; steps run side by side)")
-        show.rows(("stage", "steps", "seconds", "rows"), [_stage(k, [s for s in first.steps if s.kind == k]) for k in KINDS])
+        show.rows(
+            ("stage", "steps", "seconds", "rows"), [_stage(k, [s for s in first.steps if s.kind == k]) for k in KINDS]
+        )
         show.out.print("\n[bold]Scores[/] on the flights that the model never saw")
         for step in first.steps:
             if step.kind == "train":

@@ -38,7 +38,9 @@ async def serve(settings: Settings, port: int, ui_port: int) -> None:
             show.out.print(f"Web UI       http://{HOST}:{ui_port}")
             show.out.print(f"state        {settings.state}", soft_wrap=True)
             show.out.print(f"tenants      {', '.join(tenants.tenants)}")
-            show.out.print(f"pipelines    {', '.join(tenants.registry.references) or 'none: name them in tenants.toml'}")
+            show.out.print(
+                f"pipelines    {', '.join(tenants.registry.references) or 'none: name them in tenants.toml'}"
+            )
             process.warm_up()
             show.out.print("Ready. Ctrl-C ends it; what runs goes on at the next start.")
             await process.run(client, tenants)
@@ -68,15 +70,14 @@ async def server(state: Path, port: int, ui_port: int) -> AsyncIterator[Client]:
     for each, option in ((port, "--port"), (ui_port, "--ui-port")):
         if not is_free(each):
             raise BadInput(f"port {each} is taken, perhaps by another `entrepot dev`; choose another with {option}")
-    log = open(state / "temporal.log", "ab")  # noqa: SIM115 - the server keeps it
-    child = await asyncio.create_subprocess_exec(
-        binary,
-        *_arguments(state, port, ui_port),
-        stdout=log,
-        stderr=log,
-        start_new_session=True,  # Ctrl-C is for us: the worker ends first, then the server
-    )
-    log.close()
+    with (state / "temporal.log").open("ab") as log:
+        child = await asyncio.create_subprocess_exec(
+            binary,
+            *_arguments(state, port, ui_port),
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C is for us: the worker ends first, then the server
+        )
     try:
         yield await _connected(child, port, state)
     finally:
@@ -112,7 +113,9 @@ def locked(state: Path) -> Iterator[None]:
         state.mkdir(parents=True, exist_ok=True)
         file = open(state / "lock", "a+")  # noqa: SIM115 - closed below, with the lock
     except OSError as error:
-        raise Unavailable(f"the state folder {state} cannot be written: {error.strerror}; choose another with --state") from None
+        raise Unavailable(
+            f"the state folder {state} cannot be written: {error.strerror}; choose another with --state"
+        ) from None
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -176,5 +179,3 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
-
-

@@ -37,7 +37,9 @@ def workflow_id(tenant: str, pipeline: str, environment: str = DEFAULT_ENVIRONME
     return plain if environment == DEFAULT_ENVIRONMENT else f"{plain}/{environment}"
 
 
-async def start(client: Client, workflow: str, value: dict[str, Any], id: str, summary: str) -> WorkflowHandle[Any, Any]:
+async def start(
+    client: Client, workflow: str, value: dict[str, Any], id: str, summary: str
+) -> WorkflowHandle[Any, Any]:
     """Starts a workflow under an id that nothing else may have at the same time.
 
     Raises:
@@ -54,7 +56,8 @@ async def start(client: Client, workflow: str, value: dict[str, Any], id: str, s
         )
     except WorkflowAlreadyStartedError as error:
         raise BadInput(
-            f"{id} is running already (run {error.run_id}). Watch it: temporal workflow show --follow --workflow-id {id}. "
+            f"{id} is running already (run {error.run_id}). "
+            f"Watch it: temporal workflow show --follow --workflow-id {id}. "
             f"Stop it: temporal workflow cancel --workflow-id {id}"
         ) from None
 
@@ -94,7 +97,9 @@ async def watch(client: Client, handle: WorkflowHandle[Any, Any], console: Conso
             if progress is None or not progress.steps:
                 still += POLL_SECONDS
                 if still >= _PATIENCE_SECONDS and not await has_worker(client):
-                    console.print(f"No worker serves the task queue {TASK_QUEUE!r}; the run waits for one.", style="yellow")
+                    console.print(
+                        f"No worker serves the task queue {TASK_QUEUE!r}; the run waits for one.", style="yellow"
+                    )
                     still = -60.0
                 continue
             if console.is_terminal:
@@ -121,6 +126,7 @@ async def has_worker(client: Client) -> bool:
 
 async def _progress(handle: WorkflowHandle[Any, Any]) -> Progress | None:
     try:
-        return await handle.query("progress", result_type=Progress, rpc_timeout=timedelta(seconds=2))
+        found: Progress = await handle.query("progress", result_type=Progress, rpc_timeout=timedelta(seconds=2))
+        return found
     except (RPCError, RuntimeError):  # no worker just now, or the server restarts: the run goes on
         return None

@@ -16,6 +16,7 @@ from workflows.progress import Progress, RunSummary, StepProgress
 _MARKS = {"done": "✓", "running": "…", "failed": "✗", "waiting": " ", "skipped": "·", "held": "·"}
 _STYLES = {"done": "green", "running": "cyan", "failed": "bold red", "waiting": "dim", "skipped": "dim", "held": "dim"}
 _MOST_LIVE = 24
+_LONGEST_NOTE = 160
 
 _WIDE = 200
 """Columns where there is no terminal that would tell."""
@@ -38,7 +39,9 @@ def progress(state: Progress) -> Group:
         steps = [*done[-(_MOST_LIVE - min(len(interesting), _MOST_LIVE)) :], *interesting][:_MOST_LIVE]
     total = len(state.steps)
     done_count = total - state.count("waiting") - state.count("running")
-    head = Text(f"{state.tenant}/{state.pipeline} in {state.environment} · {state.stage} · {done_count} of {total} steps")
+    head = Text(
+        f"{state.tenant}/{state.pipeline} in {state.environment} · {state.stage} · {done_count} of {total} steps"
+    )
     return Group(head, _steps(steps))
 
 
@@ -143,7 +146,7 @@ def _steps(steps: Iterable[StepProgress]) -> Table:
 def _line(step: StepProgress) -> str:
     rows_text = f" · {step.rows:,} rows" if step.rows is not None else ""
     seconds = f" · {step.seconds:.2f} s" if step.seconds is not None else ""
-    note = f" · {step.note}" if step.note else ""
+    note = f" · {step.note[:_LONGEST_NOTE]}{'…' if len(step.note) > _LONGEST_NOTE else ''}" if step.note else ""
     return f"{_MARKS[step.state]} {step.kind} {step.name}{rows_text}{seconds}{note}"
 
 
@@ -151,5 +154,7 @@ def _table(*heads: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for head in heads:
         # The last column has the notes, which may be cut; names and numbers may not.
-        table.add_column(head, justify="right" if head in ("rows", "seconds") else "left", no_wrap=head is not heads[-1])
+        table.add_column(
+            head, justify="right" if head in ("rows", "seconds") else "left", no_wrap=head is not heads[-1]
+        )
     return table

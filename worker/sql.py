@@ -50,7 +50,9 @@ def compiled(tenants: Tenants, tenant_name: str, step: str, backend: str, parame
     resolved = resolve(graph, raw, values)
     known = resolved.known
     if step_name not in resolved.identities:
-        missing = listed(t for s in graph.steps.values() if isinstance(s, IngestStep) for t in s.tables if t not in known)
+        missing = listed(
+            t for s in graph.steps.values() if isinstance(s, IngestStep) for t in s.tables if t not in known
+        )
         raise BadInput(
             f"the columns of {missing} are not known yet: run {pipeline_name!r} once, or declare them in "
             "`ingest(tables={...})`"

@@ -29,7 +29,7 @@ from workflows.run import SEARCH_ATTRIBUTES
 
 WORKFLOWS = (Pipeline, Ingest, Transform, Train, Publish, Rollback, Collect)
 GRACE = timedelta(seconds=20)
-"""How long activities may go on after the worker was told to stop; then they are cancelled and begin again elsewhere."""
+"""How long activities go on after the worker was told to stop; then they are cancelled and begin again elsewhere."""
 
 
 def create(client: Client, tenants: Tenants, *, task_queue: str = TASK_QUEUE, slots: int = 16) -> Worker:
@@ -72,7 +72,9 @@ def create(client: Client, tenants: Tenants, *, task_queue: str = TASK_QUEUE, sl
 
 async def register_search_attributes(client: Client) -> None:
     """Adds Entrepot's search attributes to the namespace, where they are missing."""
-    listed = await client.operator_service.list_search_attributes(ListSearchAttributesRequest(namespace=client.namespace))
+    listed = await client.operator_service.list_search_attributes(
+        ListSearchAttributesRequest(namespace=client.namespace)
+    )
     missing = [key.name for key in SEARCH_ATTRIBUTES if key.name not in listed.custom_attributes]
     if missing:
         keyword = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD

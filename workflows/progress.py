@@ -81,7 +81,9 @@ class Progress(BaseModel):
         steps = self.steps
         if len(steps) > _SHOWN:
             steps = [s for s in steps if s.state in ("running", "failed") or s.warned or s.rows is not None][-_SHOWN:]
-        counts = ", ".join(f"{n} {s}" for s in ("done", "running", "waiting", "skipped", "held", "failed") if (n := self.count(s)))  # type: ignore[arg-type]
+        counts = ", ".join(
+            f"{n} {s}" for s in ("done", "running", "waiting", "skipped", "held", "failed") if (n := self.count(s))
+        )
         lines = [f"**{self.pipeline}** for **{self.tenant}** in **{self.environment}** · {self.stage} · {counts}", ""]
         if self.error:
             lines += [f"**Failed:** {self.error}", ""]
@@ -91,7 +93,10 @@ class Progress(BaseModel):
             seconds = f"{s.seconds:.2f}" if s.seconds is not None else ""
             said = (s.note or s.why).replace("|", "\\|").replace("\n", " ")
             mark = "⚠ " if s.warned else ""
-            lines.append(f"| {s.name} | {s.kind} | {s.state} | {rows} | {seconds} | {mark}{said} |")
+            # The Web UI leaves no space between columns; em spaces do.
+            lines.append(
+                f"| {s.name}\u2003 | {s.kind}\u2003 | {s.state} | \u2003{rows} | \u2003{seconds} | \u2003{mark}{said} |"
+            )
         return "\n".join(lines)
 
 

@@ -1,7 +1,7 @@
 """A run, from its input to its publish: prepare, ingest, plan, compute, commit.
 
-`Pipeline` does all of it. `Ingest`, `Transform`, `Train` and `Publish` do the same for the steps of their stage alone; what
-they need from the other stages is what the environment shows.
+`Pipeline` does all of it. `Ingest`, `Transform`, `Train` and `Publish` do the same for the steps of their stage alone;
+what they need from the other stages is what the environment shows.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ HEARTBEAT = timedelta(seconds=30)
 RETRIES = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=20), maximum_attempts=5)
 
 
-async def call(activity: str, message: Any, result: type[Any], *, summary: str = "", priority: Priority | None = None) -> Any:
+async def call(
+    activity: str, message: Any, result: type[Any], *, summary: str = "", priority: Priority | None = None
+) -> Any:
     """Runs one activity, as every activity of Entrepot is run."""
     return await workflow.execute_activity(
         activity,
@@ -184,14 +186,18 @@ class _Run:
         if self._asked.select and (cut_off := plan.cut_off(frozenset(selected))):
             # A stage alone leaves such steps for later; somebody who named them wants to know.
             said_of = "; ".join(f"{step.name!r} {step.why}" for step in cut_off)
-            raise ApplicationError(f"the selection {self._asked.select!r} cannot be computed: {said_of}", type="BadInput")
+            raise ApplicationError(
+                f"the selection {self._asked.select!r} cannot be computed: {said_of}", type="BadInput"
+            )
         await run_steps(plan.to_run(), prepared.parallel, lambda batch: self._compute(plan, batch), self._finished)
         return await self._commit(plan)
 
     def _of_stage(self, prepared: Prepared) -> tuple[str, ...]:
         selected = tuple(n for n in prepared.selected if prepared.kinds[n] in self._kinds)
         if not selected:
-            asked = f"the selection {self._asked.select!r}" if self._asked.select else f"pipeline {self._asked.pipeline!r}"
+            asked = (
+                f"the selection {self._asked.select!r}" if self._asked.select else f"pipeline {self._asked.pipeline!r}"
+            )
             kinds = " or ".join(sorted(self._kinds))
             raise ApplicationError(f"{asked} has no {kinds} step", type="BadInput", non_retryable=True)
         return selected
@@ -314,7 +320,7 @@ class _Run:
         self._show()
 
     def _show(self) -> None:
-        """Brings the Web UI's details up to date, at most once a second: a large pipeline's table takes a while to write."""
+        """Brings the Web UI's details up to date, at most once a second: a large pipeline's table is long."""
         now = workflow.now()
         if self._progress.stage in ("done", "failed", "cancelled") or now - self._shown >= timedelta(seconds=1):
             self._shown = now

@@ -12,8 +12,8 @@ from activities.messages import StepResult
 from entrepot.plan import PlannedStep
 
 LARGE_PIPELINE = 40
-"""Up to so many steps, each transform is an activity of its own, which reads best. Beyond, they go in batches: an activity
-costs the server and the worker about 30 ms, a tiny transform 5 ms."""
+"""Up to so many steps, each transform is an activity of its own, which reads best. Beyond, they go in batches: an
+activity costs the server and the worker about 30 ms, a tiny transform 5 ms."""
 MOST_IN_BATCH = 50
 
 
@@ -38,7 +38,7 @@ class Ready:
     def take(self, slots: int) -> list[str]:
         """The next piece of work for one of so many free slots: one step, or a batch of transforms and checks.
 
-        In a batch each step comes after what it reads. Whoever computes it stops early where steps are not tiny after all.
+        In a batch each step comes after what it reads. Whoever computes it stops early where steps are not tiny.
         """
         first = self.names[0]
         if not self._batches or not self._is_table_work(first):

@@ -168,7 +168,7 @@ def _write(peer: str, folder: Path, shape: Shape) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / SOURCE).exists():
         rows = f"select i as id, (i % 97) / 8::double as x, i % 10 as grp from range({ROWS}) rows(i)"
-        duckdb.sql(rows).write_parquet(str(folder / SOURCE))
+        duckdb.execute(f"copy ({rows}) to '{folder / SOURCE}' (format parquet)")
     for name, text in {SHAPE: json.dumps(asdict(shape)), **_WRITERS[peer](shape)}.items():
         path = folder / name
         if not path.exists() or path.read_text() != text:

@@ -11,7 +11,9 @@ from pandera import ibis as pandera
 
 from entrepot import Copy, Dashboard, Export, Figure, Model, Panel, Pipeline, Table, split
 
-shop = Pipeline("shop", description="Orders, and which of them come back", owner="ops", parameters={"rows": 600, "limit": 50.0})
+shop = Pipeline(
+    "shop", description="Orders, and which of them come back", owner="ops", parameters={"rows": 600, "limit": 50.0}
+)
 
 
 class Orders(pandera.DataFrameModel):

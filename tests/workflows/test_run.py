@@ -10,8 +10,8 @@ import pytest
 from tests.conftest import House
 
 EVERY_STEP = {
-    "source", "orders", "by_country", "labels", "positive", "known_country", "return_model", "return_risk", "board", "risks",
-    "shared", "orders.contract",
+    "source", "orders", "by_country", "labels", "positive", "known_country", "return_model", "return_risk", "board",
+    "risks", "shared", "orders.contract",
 }  # fmt: skip
 
 
@@ -30,7 +30,9 @@ async def test_the_whole_chain_makes_and_publishes_everything(shop: House) -> No
 
 async def test_names_that_people_query_are_views_on_immutable_tables(shop: House) -> None:
     await shop.run()
-    views = shop.query("SELECT table_name FROM information_schema.tables WHERE table_schema = 'shop' AND table_type = 'VIEW'")
+    views = shop.query(
+        "SELECT table_name FROM information_schema.tables WHERE table_schema = 'shop' AND table_type = 'VIEW'"
+    )
     assert {name for (name,) in views} == {"orders_raw", "countries", "orders", "by_country", "labels", "return_risk"}
     tables = shop.query("SELECT count(*) FROM information_schema.tables WHERE table_schema = 'shop__v'")
     assert tables == [(6,)]

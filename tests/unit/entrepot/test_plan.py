@@ -100,7 +100,7 @@ def test_a_change_of_code_recomputes_what_is_downstream() -> None:
         "source": ("skip", "asked"),
         "dear": ("skip", "nothing changed"),
         "dear_check": ("skip", "nothing changed"),
-        "by_shop": ("run", "its code changed"),
+        "by_shop": ("run", "its code or a parameter changed"),
         "page": ("run", "by_shop changed"),
     }
 
@@ -118,7 +118,7 @@ def test_two_reasons_are_told_together() -> None:
     world.run()
     world.raw |= {"shops": "another load", "sales": "another load"}
     world.identities["by_shop"] = "other code"
-    assert world.whys()["by_shop"] == ("run", "its code changed and dear, shops changed")
+    assert world.whys()["by_shop"] == ("run", "its code or a parameter changed and dear, shops changed")
 
 
 def test_an_input_more_is_a_change_of_code() -> None:
@@ -127,7 +127,7 @@ def test_an_input_more_is_a_change_of_code() -> None:
     version = world.published["by_shop"]
     world.known["by_shop", version] = world.known["by_shop", version].model_copy(update={"inputs": {"dear": "x"}})
     world.identities["by_shop"] = "other code"
-    assert world.whys()["by_shop"][1].startswith("its code changed")
+    assert world.whys()["by_shop"][1].startswith("its code or a parameter changed")
 
 
 def test_what_another_run_made_is_taken_and_not_made_again() -> None:
@@ -135,7 +135,7 @@ def test_what_another_run_made_is_taken_and_not_made_again() -> None:
     dev.run(run="fedcba9876543210")
     prod = World(shop())
     prod.known = dev.known
-    assert prod.whys()["dear"] == ("skip", "made before, by run fedcba98")
+    assert prod.whys()["dear"] == ("skip", "made before, by run fedcba9876543")
     assert prod.plan().moves == dev.published
 
 
@@ -149,7 +149,7 @@ def test_going_back_to_old_code_is_a_move_of_pointers() -> None:
     plan = world.plan()
     assert not plan.to_run()
     assert world.published | plan.moves == first
-    assert world.whys()["by_shop"] == ("skip", "made before, by run 11111111")
+    assert world.whys()["by_shop"] == ("skip", "made before, by run 1111111111111")
 
 
 def test_a_published_version_that_the_catalog_lost_is_told() -> None:

@@ -10,6 +10,7 @@ import pytest
 from ibis import _
 from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 
 from entrepot import Model, Pipeline, PipelineError, Table, split
 from entrepot.expression import schema_from
@@ -158,7 +159,9 @@ def test_the_names_in_a_splits_test_leave_no_trace() -> None:
 def test_a_model_that_is_not_fitted_yet_has_a_schema() -> None:
     p = Pipeline("shop")
     p.ingest(name="sales")(lambda: None)
-    p.train(name="m", features="sales", target="shop", columns=["price"], score="accuracy")(LogisticRegression)
+    p.train(name="m", features="sales", target="shop", columns=["price"], score="accuracy")(
+        lambda: make_pipeline(LogisticRegression())
+    )
 
     @p.transform
     def guessed(sales: Table, m: Model) -> Table:
