@@ -95,7 +95,7 @@ class Session(abc.ABC):
     def write(
         self, name: Name, schema: sch.Schema, batches: Iterable[pa.RecordBatch], arrow: pa.Schema | None = None
     ) -> int:
-        """Makes a table with these columns from Arrow batches (of the schema `arrow`, if it differs), , streamed.
+        """Makes a table with these columns from Arrow batches, in bounded memory. `arrow`: their schema, if it differs.
 
         Returns its number of rows.
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import importlib
 import itertools
@@ -232,6 +233,78 @@ def test_identity_does_not_depend_on(case: str, write: Write) -> None:
 @pytest.mark.parametrize("case", CHANGED)
 def test_identity_depends_on(case: str, write: Write) -> None:
     assert not _same(write, *CHANGED[case])
+
+
+# Random edits of one program that has most kinds of names.
+
+_PROGRAM = """
+def f(rows, limit):
+    {a} = [{b} for {b} in rows if {b}.price > limit]
+    {c} = {{k: {d} * 2 for k, {d} in enumerate({a})}}
+    def {e}(x, *rest):
+        nonlocal {a}
+        {a} = {a} + [x - 1, *rest]
+        return lambda {d}: ({d}, x, len({a}))
+    for {f}, {g} in {c}.items():
+        if ({b} := {f} + 3) < 10 and not {g}.late:
+            yield {e}({b}, 5)({g} % 7)
+    with open("log") as {h}:
+        {h}.write(f"{{{a}!r}} of {{limit:.2f}}")
+"""
+_names = st.lists(st.from_regex(r"[a-z]{1,3}_[a-z0-9]{0,3}", fullmatch=True), min_size=8, max_size=8, unique=True)
+
+
+def _compiled(text: str) -> Callable[..., object]:
+    """A function whose source Python's line cache has, as if it stood in a file."""
+    file = f"<program {next(_numbers)}>"
+    linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
+    scope: dict[str, object] = {"__name__": "program"}
+    exec(compile(text, file, "exec", dont_inherit=True), scope)
+    return scope["f"]  # type: ignore[return-value]
+
+
+def _program(names: list[str]) -> str:
+    return _PROGRAM.format(**dict(zip("abcdefgh", names, strict=True)))
+
+
+_ORIGINAL = _program(["aa", "bb", "cc", "dd", "ee", "ff", "gg", "hh"])
+_PLACES = [
+    n for n in ast.walk(ast.parse(_ORIGINAL)) if isinstance(n, ast.Constant | ast.operator | ast.cmpop | ast.Attribute)
+]
+
+
+@given(_names)
+def test_any_renaming_of_locals_leaves_no_trace(names: list[str]) -> None:
+    assert function_identity(_compiled(_program(names))) == function_identity(_compiled(_ORIGINAL))
+
+
+@given(st.lists(st.tuples(st.integers(0, 12), st.sampled_from(["# why", "", "    # and how"]))))
+def test_comments_and_blank_lines_leave_no_trace(added: list[tuple[int, str]]) -> None:
+    lines = _ORIGINAL.splitlines()
+    for place, text in added:
+        lines.insert(place, text)
+    assert function_identity(_compiled("\n".join(lines))) == function_identity(_compiled(_ORIGINAL))
+
+
+@given(st.integers(0, len(_PLACES) - 1))
+def test_any_edit_of_what_is_computed_is_a_change(place: int) -> None:
+    class Edit(ast.NodeTransformer):
+        def visit(self, node: ast.AST) -> ast.AST:
+            self.generic_visit(node)
+            if ast.dump(node) == ast.dump(_PLACES[place]):
+                match node:
+                    case ast.Constant(value=value):
+                        return ast.Constant(value + 1 if isinstance(value, int) else f"{value}x")
+                    case ast.Attribute():
+                        node.attr += "_"
+                    case ast.operator():
+                        return ast.Pow()
+                    case ast.cmpop():
+                        return ast.NotEq()
+            return node
+
+    edited = ast.unparse(ast.fix_missing_locations(Edit().visit(ast.parse(_ORIGINAL))))
+    assert function_identity(_compiled(edited)) != function_identity(_compiled(_ORIGINAL))
 
 
 WAYS_TO_CALL_A_HELPER = {

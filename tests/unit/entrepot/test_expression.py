@@ -441,7 +441,8 @@ def test_binding_replaces_the_inputs_by_tables() -> None:
 TYPES = [
     "int8", "uint64", "float32", "boolean", "string", "binary", "date", "time", "timestamp", "timestamp(6)",
     "timestamp('UTC')", "timestamp('Europe/Paris', 3)", "decimal", "decimal(38, 9)", "uuid", "json", "interval('s')",
-    "array<int64>", "array<!int64>", "map<string, array<float64>>", "struct<a: int64, b: struct<c: string>>", "macaddr", "inet",
+    "array<int64>", "array<!int64>", "map<string, array<float64>>",
+    "struct<a: int64, b: struct<c: string>>", "macaddr", "inet",
 ]  # fmt: skip
 
 
