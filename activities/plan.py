@@ -9,6 +9,7 @@ from activities.messages import Context, PlanRequest, Prepared, RunInput
 from activities.tenant import Tenants
 from activities.work import Work, as_failure, do
 from backends import Session
+from entrepot.errors import BadInput
 from entrepot.expression import schema_from
 from entrepot.graph import Graph
 from entrepot.plan import Plan, address, decide
@@ -16,6 +17,10 @@ from entrepot.resolve import resolve
 from entrepot.select import select
 from entrepot.step import IngestStep
 from entrepot.version import version_schema
+
+
+LARGEST_PLAN = 1_500_000
+"""Bytes of JSON. Temporal refuses payloads of 2 MB, and a run would try again for ever; this is about 8,000 steps."""
 
 
 class PlanActivities:
@@ -65,7 +70,13 @@ class PlanActivities:
             pipeline = self._tenants.pipeline(context.tenant, context.pipeline)
             parameters = self._tenants.parameters(context.tenant, pipeline, context.parameters)
             with work.session() as session:
-                return _make_plan(session, pipeline.graph, parameters, request)
+                plan = _make_plan(session, pipeline.graph, parameters, request)
+            if (size := len(plan.model_dump_json())) > LARGEST_PLAN:
+                raise BadInput(
+                    f"its plan of {len(plan.steps):,} steps has {size / 1e6:.1f} MB, and Temporal takes 2 MB; "
+                    "split the pipeline, or run parts of it with `select`"
+                )
+            return plan
 
         return await do(make, tenant, context, names.PLAN)
 

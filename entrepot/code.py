@@ -2,7 +2,8 @@
 
 Comments, formatting, annotations, docstrings and the names of locals do not count. What does: the statements, the
 constants, what the code refers to in its own package (followed to its definition), and the installed versions of the
-distributions that a step declares in `depends`.
+distributions that a step declares in `depends`. For a module that stands alone, its neighbours in the same folder are
+its package.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+import inspect
 import json
 import os
 import sys
@@ -134,7 +136,8 @@ class _Description:
             if value.dtype.hasobject:
                 return [kind, str(value.dtype), list(value.shape), self.of(value.tolist())]
             return [kind, str(value.dtype), list(value.shape), hashlib.sha256(value.tobytes()).hexdigest()]
-        if isinstance(wrapped := vars(value).get("__wrapped__") if hasattr(value, "__dict__") else None, Callable):  # type: ignore[arg-type]
+        wrapped = inspect.getattr_static(value, "__wrapped__", None)
+        if callable(wrapped):
             return ["wrapped", kind, self.of(wrapped)]
         return self._object(value, kind)
 

@@ -20,9 +20,6 @@ from entrepot.model import Model
 from entrepot.split import Where
 from entrepot.step import CheckStep, IngestStep, PublishStep, Step, TrainStep, TransformStep
 
-Input = sch.Schema | Model | str
-"""What a step's parameter stands for: a table's schema, a model, or (as JSON-like text) a parameter's value."""
-
 
 @dataclass(frozen=True)
 class Resolved:
@@ -196,9 +193,3 @@ def _check_scorers(step: TrainStep) -> None:
     for name in step.score:
         if name not in known:
             raise EntrepotError(unknown("score", name, known))
-
-
-def missing_raw(graph: Graph, raw: Mapping[str, Any]) -> str:
-    """The raw tables that are not known yet, as text for a sentence."""
-    every = (t for s in graph.steps.values() if isinstance(s, IngestStep) for t, c in s.tables.items() if c is None)
-    return listed(t for t in every if t not in raw)

@@ -60,7 +60,7 @@ def dev(
     port: Annotated[int, typer.Option(help="Of the Temporal server.")] = 7233,
     ui_port: Annotated[int, typer.Option(help="Of the Web UI.")] = 8233,
 ) -> None:
-    """Temporal server, Web UI and worker in one process group, until Ctrl-C. Pipelines are reloaded when they change.
+    """Temporal server, Web UI and worker in one, until Ctrl-C. Pipelines are reloaded when they change.
 
     Example: entrepot dev, and in another terminal: entrepot run flights
     """
@@ -209,13 +209,19 @@ def doctor(tenants: TenantsOption = None, state: StateOption = None) -> None:
 
 @schedules.command("plan")
 def schedules_plan(tenants: TenantsOption = None) -> None:
-    """Show what `apply` would create, change or delete. Exit code 1 if there is anything."""
+    """Show what `apply` would create, change or delete. Exit code 1 if there is anything.
+
+    Example: entrepot schedules plan --tenants tenants.toml
+    """
     commands.schedules(tenants, apply=False)
 
 
 @schedules.command("apply")
 def schedules_apply(tenants: TenantsOption = None) -> None:
-    """Make Temporal's schedules what the tenant file says. Doing it twice changes nothing the second time."""
+    """Make Temporal's schedules what the tenant file says. Doing it twice changes nothing the second time.
+
+    Example: entrepot schedules apply --tenants tenants.toml
+    """
     commands.schedules(tenants, apply=True)
 
 

@@ -191,13 +191,14 @@ def worker(tenants: str | None, state: str | None, slots: int) -> None:
     from worker.client import connect
 
     logs.configure()
-    process.warm_up()
     served = settings.load(tenants, state).connect()
+    process.warm_up()
 
     async def serve() -> None:
         client = await connect(runtime=logs.runtime())
         logs.log.info("serving %s from %s", ", ".join(served.tenants), client.service_client.config.target_host)
-        await process.run(client, served, slots=slots)
+        async with process.serving(client, served, slots=slots) as stop:
+            await stop.wait()
 
     asyncio.run(serve())
 

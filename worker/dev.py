@@ -7,11 +7,15 @@ import contextlib
 import fcntl
 import os
 import shutil
+import signal
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from temporalio.client import Client
 
@@ -32,62 +36,76 @@ async def serve(settings: Settings, port: int, ui_port: int) -> None:
     """`entrepot dev`: until Ctrl-C."""
     logs.configure()
     tenants = settings.connect(reload=True)
-    with locked(settings.state):
-        async with server(settings.state, port, ui_port) as client:
-            show.out.print(f"Temporal     {HOST}:{port}")
-            show.out.print(f"Web UI       http://{HOST}:{ui_port}")
-            show.out.print(f"state        {settings.state}", soft_wrap=True)
-            show.out.print(f"tenants      {', '.join(tenants.tenants)}")
-            show.out.print(
-                f"pipelines    {', '.join(tenants.registry.references) or 'none: name them in tenants.toml'}"
-            )
-            process.warm_up()
+    async with server(settings.state, port, ui_port) as running:
+        show.out.print(f"Temporal     {HOST}:{port}")
+        show.out.print(f"Web UI       http://{HOST}:{ui_port}")
+        show.out.print(f"state        {settings.state}", soft_wrap=True)
+        show.out.print(f"tenants      {', '.join(tenants.tenants)}")
+        show.out.print(f"pipelines    {', '.join(tenants.registry.references) or 'none: name them in tenants.toml'}")
+        process.warm_up()
+        async with process.serving(running.client, tenants) as stop:
             show.out.print("Ready. Ctrl-C ends it; what runs goes on at the next start.")
-            await process.run(client, tenants)
+            await asyncio.wait({asyncio.create_task(stop.wait()), running.ended}, return_when=asyncio.FIRST_COMPLETED)
             show.out.print("Stopping ...")
+        if running.ended.done() and not stop.is_set():
+            raise Unavailable(f"the Temporal server ended: {_last_words(settings.state)}. Start `entrepot dev` again")
 
 
 @asynccontextmanager
 async def working(settings: Settings, tenants: Tenants, port: int, ui_port: int) -> AsyncIterator[Client]:
     """A server and a worker while the block runs."""
-    with locked(settings.state):
-        async with server(settings.state, port, ui_port) as client:
-            await process.register_search_attributes(client)
-            process.warm_up()
-            async with process.create(client, tenants):
-                yield client
+    async with server(settings.state, port, ui_port) as running:
+        await process.register_search_attributes(running.client)
+        process.warm_up()
+        async with process.create(running.client, tenants):
+            yield running.client
+
+
+@dataclass(frozen=True)
+class Server:
+    """A dev server that runs."""
+
+    client: Client
+    ended: asyncio.Task[int]
+    """Done once its process has ended, whoever ended it."""
 
 
 @asynccontextmanager
-async def server(state: Path, port: int, ui_port: int) -> AsyncIterator[Client]:
-    """A dev server while the block runs; its workflows are kept in the state folder.
+async def server(state: Path, port: int, ui_port: int) -> AsyncIterator[Server]:
+    """A dev server while the block runs; its workflows are kept in the state folder, which nobody else may use.
 
     Raises:
         BadInput: if a port is taken.
-        Unavailable: if it does not start.
+        Unavailable: if it does not start, or the state folder cannot be used.
     """
+    for each in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C, which ends the server, too
+        signal.signal(each, lambda *_: signal.raise_signal(signal.SIGINT))
     binary = temporal_binary()
-    for each, option in ((port, "--port"), (ui_port, "--ui-port")):
-        if not is_free(each):
-            raise BadInput(f"port {each} is taken, perhaps by another `entrepot dev`; choose another with {option}")
-    with (state / "temporal.log").open("ab") as log:
-        child = await asyncio.create_subprocess_exec(
-            binary,
-            *_arguments(state, port, ui_port),
-            stdout=log,
-            stderr=log,
-            start_new_session=True,  # Ctrl-C is for us: the worker ends first, then the server
-        )
-    try:
-        yield await _connected(child, port, state)
-    finally:
-        if child.returncode is None:
-            child.terminate()
-            try:
-                await asyncio.wait_for(child.wait(), _STOP_SECONDS)
-            except TimeoutError:
-                child.kill()
-                await child.wait()
+    with locked(state) as lock:
+        for port_, option in ((port, "--port"), (ui_port, "--ui-port")):
+            if not is_free(port_):
+                raise BadInput(
+                    f"port {port_} is taken, perhaps by another `entrepot dev`; choose another with {option}"
+                )
+        with (state / "temporal.log").open("ab") as log:
+            child = await asyncio.create_subprocess_exec(
+                binary,
+                *_arguments(state, port, ui_port),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for us: the worker ends first, then the server
+                pass_fds=[lock.fileno()],  # it holds the lock, too, should we be killed
+            )
+        _write(lock, os.getpid(), child.pid)
+        ended = asyncio.create_task(child.wait())
+        try:
+            yield Server(await _connected(child, port, state), ended)
+        finally:
+            if child.returncode is None:
+                child.terminate()
+                if not (await asyncio.wait({ended}, timeout=_STOP_SECONDS))[0]:
+                    child.kill()
+            await ended
 
 
 def temporal_binary() -> str:
@@ -103,8 +121,8 @@ def temporal_binary() -> str:
 
 
 @contextmanager
-def locked(state: Path) -> Iterator[None]:
-    """The state folder, for this process alone.
+def locked(state: Path) -> Iterator[IO[str]]:
+    """The state folder, for this process and the server that it starts. One that was left behind is ended.
 
     Raises:
         Unavailable: if it cannot be written, or another process has it.
@@ -117,20 +135,47 @@ def locked(state: Path) -> Iterator[None]:
             f"the state folder {state} cannot be written: {error.strerror}; choose another with --state"
         ) from None
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        deadline = time.monotonic() + _STOP_SECONDS
+        while not _lock(file):
             file.seek(0)
-            holder = file.read().strip() or "?"
-            raise Unavailable(
-                f"the state folder {state} is in use by another `entrepot dev` (process {holder}); "
-                "stop that one, or choose another folder with --state"
-            ) from None
-        file.seek(0)
-        file.truncate()
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
+            holder, _, its_server = file.read().partition(" ")
+            if not its_server or _is_alive(int(holder)) or time.monotonic() > deadline:
+                raise Unavailable(
+                    f"the state folder {state} is in use by another `entrepot dev` (process {holder or '?'}); "
+                    "stop that one, or choose another folder with --state"
+                )
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(
+                    int(its_server), signal.SIGTERM
+                )  # the lock is held and its holder is dead, so this is its server
+            time.sleep(0.1)
+        _write(file, os.getpid())
+        yield file
+
+
+def _lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _write(lock: IO[str], *pids: int) -> None:
+    lock.seek(0)
+    lock.truncate()
+    lock.write(" ".join(map(str, pids)))
+    lock.flush()
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def free_port() -> int:
@@ -166,8 +211,13 @@ async def _connected(child: asyncio.subprocess.Process, port: int, state: Path) 
             with contextlib.suppress(Unavailable):
                 return await connect(target_host=f"{HOST}:{port}", namespace="default", runtime=logs.runtime())
         await asyncio.sleep(0.05)
-    last = (state / "temporal.log").read_text(errors="replace").strip().splitlines()[-1:]
-    raise Unavailable(f"the Temporal server did not start: {''.join(last) or 'it said nothing'}")
+    raise Unavailable(f"the Temporal server did not start: {_last_words(state)}")
+
+
+def _last_words(state: Path) -> str:
+    log = state / "temporal.log"
+    last = log.read_text(errors="replace").strip().splitlines()[-1:]
+    return f"{last[0]} ({log})" if last else "it said nothing"
 
 
 def is_free(port: int) -> bool:

@@ -92,8 +92,11 @@ async def watch(client: Client, handle: WorkflowHandle[Any, Any], console: Conso
     seen: set[tuple[str, str]] = set()
     still = 0.0
     with Live(console=console, auto_refresh=False, transient=True) as live:
-        while not (await asyncio.wait({ending}, timeout=POLL_SECONDS))[0]:
+        pause = POLL_SECONDS
+        while not (await asyncio.wait({ending}, timeout=pause))[0]:
             progress = await _progress(handle)
+            # Every answer carries every step, so a large pipeline is asked less often.
+            pause = POLL_SECONDS * max(1.0, len(progress.steps) / 100 if progress else 1.0)
             if progress is None or not progress.steps:
                 still += POLL_SECONDS
                 if still >= _PATIENCE_SECONDS and not await has_worker(client):

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import importlib
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
+from importlib.metadata import version
 
 import pydantic
 from temporalio.api.enums.v1 import IndexedValueType
@@ -43,6 +46,8 @@ def create(client: Client, tenants: Tenants, *, task_queue: str = TASK_QUEUE, sl
     return Worker(
         client,
         task_queue=task_queue,
+        # Unless it is told, the SDK hashes the code of every imported module: seconds at each start.
+        build_id=f"entrepot-{version('entrepot')}",
         workflows=list(WORKFLOWS),
         activities=[
             plan.prepare,
@@ -83,15 +88,16 @@ async def register_search_attributes(client: Client) -> None:
         )
 
 
-async def run(client: Client, tenants: Tenants, *, slots: int = 16) -> None:
-    """Serves until SIGINT or SIGTERM."""
+@asynccontextmanager
+async def serving(client: Client, tenants: Tenants, *, slots: int = 16) -> AsyncIterator[asyncio.Event]:
+    """Serves while the block runs; the event is set by SIGINT and SIGTERM."""
     await register_search_attributes(client)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for each in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(each, stop.set)
     async with create(client, tenants, slots=slots):
-        await stop.wait()
+        yield stop
 
 
 def warm_up() -> None:

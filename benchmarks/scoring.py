@@ -1,0 +1,334 @@
+"""Scoring a table with a fitted StandardScaler + LogisticRegression in DuckDB: seconds and peak memory of whole processes.
+
+Every contender is a Python process that opens the same DuckDB file, scores every row and writes a table of id, prediction
+and probability. Ours does what the activity `transform` does, without Temporal: tenant file, catalog, model from the lake,
+verification on a sample, table and catalog row in one transaction. It is held against what a user would write by hand:
+orbital's SQL, a loop over Arrow batches, and pandas. All have the same memory limit and keep no order of rows.
+
+For the path that streams, ours has the same model with a private subclass of StandardScaler, for which orbital has no SQL.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import pickle
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.timing import Row, table, timed
+
+ROWS = 5_000_000
+MORE_ROWS = 20_000_000
+FEATURES = [f"f{number}" for number in range(10)]
+MEMORY_LIMIT = "1GB"
+BATCH_ROWS = 50_000
+_LEARN_ROWS = 20_000
+_LABEL = "CASE WHEN f0 - f1 + f2 / 2 + random() > 0.5 THEN 'yes' ELSE 'no' END"
+_SOURCE = "scoring__v.rows__0"
+"""The table to score: the version `0` of the raw table `rows`."""
+_RESULT = "bench.scored"
+
+SQL, STREAMED = "entrepot, SQL", "entrepot, streamed"
+ORBITAL, LOOP, PANDAS = "bare orbital", "bare Arrow loop", "pandas"
+WANTED = {(SQL, ORBITAL): 1.15, (STREAMED, LOOP): 1.15, (SQL, PANDAS): 0.67, (STREAMED, PANDAS): 0.67}
+"""At most 1.15 of the bare path, and at least 1.5 times as fast as pandas."""
+
+_PIPELINE = '''
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from entrepot import Files, Model, Pipeline, Table
+
+scoring = Pipeline("scoring")
+
+
+class PrivateScaler(StandardScaler):
+    """Orbital knows StandardScaler, and not this."""
+
+
+@scoring.ingest(tables=["rows", "labelled"])
+def source():
+    return {"rows": Files("rows.parquet"), "labelled": Files("labelled.parquet")}
+
+
+@scoring.train(features="labelled", target="label", score=["roc_auc"])
+def model():
+    return make_pipeline(StandardScaler(), LogisticRegression())
+
+
+@scoring.train(features="labelled", target="label", score=["roc_auc"])
+def private_model():
+    return make_pipeline(PrivateScaler(), LogisticRegression())
+
+
+@scoring.transform
+def by_sql(rows: Table, model: Model) -> Table:
+    return model.predict(rows, keep=["id"], classes=["yes"])
+
+
+@scoring.transform
+def streamed(rows: Table, private_model: Model) -> Table:
+    return private_model.predict(rows, keep=["id"], classes=["yes"])
+'''
+
+_TENANTS = f"""
+[pipelines]
+scoring = "scored_pipeline:scoring"
+
+[tenants.bench]
+backend = {{ type = "duckdb", path = "warehouse.duckdb", memory_limit = "{MEMORY_LIMIT}" }}
+
+[tenants.bench.pipelines.scoring]
+"""
+
+
+def prepare(rows: int) -> None:
+    """In the current folder: a tenant whose catalog knows the table to score and two fitted models, and a pickle of one."""
+    from activities import catalog, models, plan, train
+    from activities.messages import PlanRequest, StepRef
+    from activities.work import Work
+    from backends import Name
+    from entrepot.expression import schema_to
+
+    Path("scored_pipeline.py").write_text(_PIPELINE)
+    Path("tenants.toml").write_text(_TENANTS)
+    tenants, context = _tenants(), _context()
+    graph = tenants.pipeline(context.tenant, context.pipeline).graph
+    work = Work(tenants.get(context.tenant), context.run, "prepare")
+    drawn = ", ".join(f"random() * 4 - 2 AS {name}" for name in FEATURES)
+    with work.session() as session:
+        catalog.ensure(session)
+        for schema in ("scoring__v", "bench"):
+            session.create_schema(schema)
+        some = f"SELECT * EXCLUDE id, {_LABEL} AS label FROM (SELECT range AS id, {drawn} FROM range({_LEARN_ROWS}))"
+        for name, query in {"rows": f"SELECT range AS id, {drawn} FROM range({rows})", "labelled": some}.items():
+            target = Name("scoring__v", f"{name}__0")
+            session.execute(f"CREATE TABLE {target} AS {query}")
+            columns = schema_to(session.describe(target))
+            made = catalog.Version(name, "0", "ingest", "", target, columns, columns, rows, {}, context.run, "source")
+            catalog.add_version(session, context.pipeline, made, {}, 0.0)
+        raw = {"rows": "0", "labelled": "0"}
+        request = PlanRequest(context=context, selected=tuple(graph.steps), raw=raw, ingested={})
+        planned = plan._make_plan(session, graph, {}, request)
+        for name in ("model", "private_model"):
+            step: Any = graph.steps[name]
+            ref = StepRef(context=context, step=name, versions=planned.versions)
+            train._fit(work, session, step, ref, catalog.versions(session, context.pipeline, raw), {})
+        fitted = catalog.versions(session, context.pipeline, planned.versions)["model"]
+        Path("model.pickle").write_bytes(pickle.dumps(models.load(fitted)))
+    Path("versions.json").write_text(json.dumps(planned.versions))
+
+
+def _tenants() -> Any:
+    from worker import settings
+
+    return settings.load("tenants.toml", ".").connect()
+
+
+def _context() -> Any:
+    from activities.messages import Context
+
+    return Context(tenant="bench", pipeline="scoring", run="benchmark")
+
+
+def entrepot(step: str) -> None:
+    """What the activity `transform` does."""
+    from activities.messages import Batch
+    from activities.transform import Computation
+    from activities.work import Work
+
+    tenants, context = _tenants(), _context()
+    versions = json.loads(Path("versions.json").read_text())
+    work = Work(tenants.get(context.tenant), context.run, step)
+    with work.session() as session:
+        batch = Batch(context=context, steps=(step,), versions=versions)
+        print(Computation(tenants, work, session, batch).run(step).note)
+
+
+def orbital() -> None:
+    """What orbital's documentation shows: a fitted pipeline as SQL, in which the table is made."""
+    import orbital as library
+    from orbital import types
+
+    parsed = library.parse_pipeline(_estimator(), features={name: types.DoubleColumnType() for name in FEATURES})
+    scores = library.export_sql(
+        "source", parsed, dialect="duckdb", projection=library.ResultsProjection(["id"]), optimize=False
+    )
+    with _connection() as connection:
+        connection.execute(
+            f"CREATE TABLE {_RESULT} AS WITH source AS (FROM {_SOURCE}) "
+            f'SELECT id, output_label AS prediction, "output_probability.yes" AS probability_yes FROM ({scores})'
+        )
+
+
+def loop() -> None:
+    """Batches out of one cursor, through the estimator, into another."""
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+
+    estimator = _estimator()
+    labels = pa.array(estimator.classes_.astype(str))
+    position = list(estimator.classes_).index("yes")
+    schema = pa.schema({"id": pa.int64(), "prediction": pa.string(), "probability_yes": pa.float64()})
+
+    def scored(batches: Any) -> Iterator[Any]:
+        for batch in batches:
+            columns = {name: batch.column(name).to_numpy(zero_copy_only=False) for name in FEATURES}
+            chances = estimator.predict_proba(pd.DataFrame(columns, copy=False))
+            predicted = labels.take(pa.array(chances.argmax(axis=1)))
+            yield pa.record_batch(
+                [batch.column("id"), predicted, pa.array(np.ascontiguousarray(chances[:, position]))], schema=schema
+            )
+
+    with _connection() as connection:
+        batches = connection.cursor().sql(f"FROM {_SOURCE}").to_arrow_reader(BATCH_ROWS)
+        connection.register("scores", pa.RecordBatchReader.from_batches(schema, scored(batches)))
+        connection.execute(f"CREATE TABLE {_RESULT} AS FROM scores")
+
+
+def pandas() -> None:
+    """Everything into one data frame, predicted, and written back."""
+    import pandas as pd
+
+    estimator = _estimator()
+    with _connection() as connection:
+        rows = connection.sql(f"FROM {_SOURCE}").df()
+        chances = estimator.predict_proba(rows[FEATURES])
+        predicted = estimator.classes_[chances.argmax(axis=1)]
+        yes = chances[:, list(estimator.classes_).index("yes")]
+        scores = pd.DataFrame({"id": rows["id"], "prediction": predicted, "probability_yes": yes})
+        connection.register("scores", scores)
+        connection.execute(f"CREATE TABLE {_RESULT} AS FROM scores")
+
+
+def _estimator() -> Any:
+    return pickle.loads(Path("model.pickle").read_bytes())
+
+
+def _connection() -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect("warehouse.duckdb", config={"memory_limit": MEMORY_LIMIT})
+    connection.execute("SET preserve_insertion_order = false")
+    return connection
+
+
+CONTENDERS: dict[str, Callable[[], None]] = {
+    SQL: lambda: entrepot("by_sql"),
+    ORBITAL: orbital,
+    STREAMED: lambda: entrepot("streamed"),
+    LOOP: loop,
+    PANDAS: pandas,
+}
+
+
+def reset(folder: Path) -> None:
+    """Takes away what a contender has made, so that the next one finds the same file."""
+    with duckdb.connect(str(folder / "warehouse.duckdb")) as connection:
+        made = connection.execute("SELECT physical_table FROM entrepot.versions WHERE kind = 'transform'").fetchall()
+        for (name,) in made:
+            connection.execute(f"DROP TABLE scoring__v.{name}")
+        connection.execute(f"DELETE FROM entrepot.versions WHERE kind = 'transform'; DROP TABLE IF EXISTS {_RESULT}")
+
+
+def found(folder: Path) -> tuple[float, ...]:
+    """Rows, rows that are `yes`, and the sum of the probabilities, of what a contender has made."""
+    with duckdb.connect(str(folder / "warehouse.duckdb"), read_only=True) as connection:
+        made = connection.execute("SELECT physical_table FROM entrepot.versions WHERE kind = 'transform'").fetchone()
+        name = f"scoring__v.{made[0]}" if made else _RESULT
+        query = f"SELECT count(*), count(*) FILTER (prediction = 'yes'), sum(probability_yes) FROM {name}"
+        return tuple(map(float, connection.execute(query).fetchone() or ()))
+
+
+def measure(rows: int, rounds: int, contenders: list[str]) -> tuple[dict[str, list[float]], dict[str, int]]:
+    """Seconds and peak bytes by contender, each a process of its own, in turn."""
+    folder = Path(tempfile.mkdtemp(prefix="entrepot-scoring-"))
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    peaks: dict[str, int] = dict.fromkeys(contenders, 0)
+    expected: tuple[float, ...] = ()
+    try:
+        timed([*_PYTHON, "--prepare", str(rows)], folder, _ENVIRONMENT)
+        for number in range(rounds):
+            for name in contenders:
+                run = timed([*_PYTHON, "--contender", name], folder, _ENVIRONMENT)
+                check(name, run.output)
+                scores = found(folder)
+                expected = expected or scores
+                if not all(math.isclose(a, b, rel_tol=1e-9) for a, b in zip(scores, expected, strict=True)):
+                    raise RuntimeError(f"the contenders do not agree: {name} has {scores}, the first {expected}")
+                reset(folder)
+                seconds[name].append(run.seconds)
+                peaks[name] = max(peaks[name], run.peak_bytes)
+                print(f"{rows:,} rows, round {number + 1}, {name}: {run.seconds:.2f} s, {run.peak_bytes / 1e6:.0f} MB", flush=True)
+    finally:
+        shutil.rmtree(folder)
+    return seconds, peaks
+
+
+def check(name: str, said: str) -> None:
+    """Raises RuntimeError if one of ours did not score as it is called."""
+    expected = {SQL: "scored in the warehouse as SQL", STREAMED: "scored streamed through the estimator"}
+    if name in expected and expected[name] not in said:
+        raise RuntimeError(f"{name} was not measured, since it said: {said}")
+
+
+_PYTHON = (sys.executable, "-m", "benchmarks.scoring")
+_ENVIRONMENT = {"PYTHONPATH": str(Path(__file__).parent.parent)}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Prints a table of seconds, and one of memory."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scoring", description=__doc__)
+    parser.add_argument("--rows", type=int, default=ROWS)
+    parser.add_argument("--more-rows", type=int, default=MORE_ROWS, help="for the peak memory; 0: leave that out")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--prepare", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--contender", choices=list(CONTENDERS), help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.prepare:
+        prepare(options.prepare)
+        return
+    if options.contender:
+        CONTENDERS[options.contender]()
+        return
+    seconds, peaks = measure(options.rows, options.rounds, list(CONTENDERS))
+    title = f"{options.rows:,} rows x {len(FEATURES)} features, StandardScaler + LogisticRegression, whole processes"
+    table(title, rows_of(seconds))
+    if options.more_rows:
+        _, more = measure(options.more_rows, 1, list(CONTENDERS))
+        memory(peaks, more, options.rows, options.more_rows)
+
+
+def rows_of(seconds: dict[str, list[float]]) -> list[Row]:
+    """Ours, and beside each of ours what it is held against."""
+    rows = []
+    for ours in (SQL, STREAMED):
+        mine = Row(ours, ours, seconds[ours], None)
+        rows.append(mine)
+        rows += [Row(other, ours, seconds[other], mine.median, limit) for (who, other), limit in WANTED.items() if who == ours]
+    return rows
+
+
+def memory(some: dict[str, int], more: dict[str, int], rows: int, more_rows: int) -> None:
+    """Prints the peak memory of each contender at two sizes."""
+    shown = Table(title=f"peak memory of the process, DuckDB limited to {MEMORY_LIMIT}", title_justify="left")
+    shown.add_column("contender")
+    for head in (f"{rows:,} rows", f"{more_rows:,} rows", "times"):
+        shown.add_column(head, justify="right")
+    for name, peak in some.items():
+        shown.add_row(name, f"{peak / 1e6:,.0f} MB", f"{more[name] / 1e6:,.0f} MB", f"{more[name] / peak:.2f}")
+    Console(width=120).print(shown)
+
+
+if __name__ == "__main__":
+    main()
