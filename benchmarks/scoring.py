@@ -157,19 +157,18 @@ def entrepot(step: str) -> None:
 
 
 def orbital() -> None:
-    """What orbital's documentation shows: a fitted pipeline as SQL, in which the table is made."""
+    """The fitted pipeline as an ibis expression by orbital, compiled as orbital compiles for DuckDB."""
+    import ibis
     import orbital as library
-    from orbital import types
+    from orbital import sql, types
 
     parsed = library.parse_pipeline(_estimator(), features={name: types.DoubleColumnType() for name in FEATURES})
-    scores = library.export_sql(
-        "source", parsed, dialect="duckdb", projection=library.ResultsProjection(["id"]), optimize=False
-    )
+    schema, name = _SOURCE.split(".")
+    source = ibis.table({"id": "int64", **dict.fromkeys(FEATURES, "float64")}, name=name, database=schema)
+    scores = library.translate(source, parsed, projection=library.ResultsProjection(["id"]))
+    chosen = scores.select("id", prediction="output_label", probability_yes="output_probability.yes")
     with _connection() as connection:
-        connection.execute(
-            f"CREATE TABLE {_RESULT} AS WITH source AS (FROM {_SOURCE}) "
-            f'SELECT id, output_label AS prediction, "output_probability.yes" AS probability_yes FROM ({scores})'
-        )
+        connection.execute(f"CREATE TABLE {_RESULT} AS {sql._OrbitalDuckDBCompiler().to_sqlglot(chosen).sql('duckdb')}")
 
 
 def loop() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -34,8 +34,16 @@ class Graph:
     parameters: Mapping[str, Any]
 
     @staticmethod
-    def build(name: str, steps: Iterable[Step], parameters: Mapping[str, Any]) -> Graph:
+    def build(
+        name: str,
+        steps: Iterable[Step],
+        parameters: Mapping[str, Any],
+        further: Callable[[Graph], Iterable[Problem]] = lambda graph: (),
+    ) -> Graph:
         """Validates the steps and puts them in order.
+
+        Args:
+            further: Finds what else is wrong, given the graph of those steps that are sound so far.
 
         Raises:
             PipelineError: with every problem, not only the first.
@@ -58,7 +66,7 @@ class Graph:
         wrong = {problem.at for problem in problems}
         sound = {n: by_name[n] for n in order if by_name[n].at not in wrong}
         graph = Graph(name, sound, producers, upstream, dict(parameters))
-        problems += _expression_problems(graph)
+        problems += further(graph)
         if problems:
             raise PipelineError(name, sorted(problems, key=_place))
         return graph
@@ -205,20 +213,6 @@ def _kind_problem(step: Step, name: str, producer: Step | None) -> Iterable[Prob
         yield Problem(f"{step.kind} {step.name!r} takes {name!r} as a Model, but it is a table", step.at)
     elif is_model and isinstance(step, TrainStep) and step.features == name:
         yield Problem(f"train {step.name!r}: its features {name!r} are a model, not a table", step.at)
-
-
-def _expression_problems(graph: Graph) -> Iterable[Problem]:
-    """What is wrong with the expressions. Before the first ingest it shows only if every raw schema is declared."""
-    ingests = [step for step in graph.steps.values() if isinstance(step, IngestStep)]
-    if not ingests or any(schema is None for step in ingests for schema in step.tables.values()):
-        return ()
-    from entrepot.resolve import resolve  # brings ibis, which importing a graph must not
-
-    try:
-        resolve(graph, {}, graph.parameters)
-    except PipelineError as error:
-        return error.problems
-    return ()
 
 
 def _place(problem: Problem) -> tuple[str, int]:

@@ -11,13 +11,27 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeVar, overload
 
-from entrepot.errors import BadInput, Location
+from entrepot.errors import BadInput, Location, PipelineError, Problem
 from entrepot.graph import Graph
 from entrepot.split import Share, Split
 from entrepot.step import CheckStep, Engine, IngestStep, PublishStep, Severity, Step, TrainStep, TransformStep
 
 S = TypeVar("S", bound=Step)
 Function = Callable[..., Any]
+
+
+def _expression_problems(graph: Graph) -> Iterable[Problem]:
+    """What is wrong with the expressions. Before the first ingest it shows only if every raw schema is declared."""
+    ingests = [step for step in graph.steps.values() if isinstance(step, IngestStep)]
+    if not ingests or any(schema is None for step in ingests for schema in step.tables.values()):
+        return ()
+    from entrepot.resolve import resolve  # brings ibis, which importing a pipeline's module need not
+
+    try:
+        resolve(graph, {}, graph.parameters)
+    except PipelineError as error:
+        return error.problems
+    return ()
 
 
 class Pipeline:
@@ -55,7 +69,7 @@ class Pipeline:
         Raises:
             PipelineError: with every problem found, and the file and line of each.
         """
-        return Graph.build(self.name, self.steps, self.parameters)
+        return Graph.build(self.name, self.steps, self.parameters, _expression_problems)
 
     @overload
     def ingest(self, function: Function, /) -> IngestStep: ...
