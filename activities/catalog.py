@@ -86,6 +86,8 @@ _TABLES = {
     },
 }
 
+_KEYS = {"versions": ("pipeline", "name", "version"), "publishes": ("pipeline", "environment", "sequence")}
+
 
 @dataclass(frozen=True)
 class Version:
@@ -120,7 +122,7 @@ def ensure(session: Session) -> None:
     if not session.tables(SCHEMA) >= set(_TABLES):
         session.create_schema(SCHEMA)
         for table, columns in _TABLES.items():
-            session.create_table(Name(SCHEMA, table), ibis.schema(columns))
+            session.create_table(Name(SCHEMA, table), ibis.schema(columns), _KEYS.get(table, ()))
 
 
 def now() -> datetime.datetime:

@@ -24,10 +24,10 @@ from activities import catalog, dlt_extract, files, lake, names
 from activities.dlt_extract import Extracted
 from activities.messages import Context, Load, LoadRequest, StepRef, StepResult, TableLoad
 from activities.tenant import Tenants
-from activities.work import Work, do
+from activities.work import Work, do, patiently, told_of
 from backends import Name
 from entrepot.code import digest
-from entrepot.errors import EntrepotError, StepFailed, listed
+from entrepot.errors import EntrepotError, StepFailed, Unavailable, listed
 from entrepot.expression import schema_from, schema_to
 from entrepot.sources import Files
 from entrepot.step import IngestStep
@@ -44,22 +44,21 @@ class IngestActivities:
     async def extract(self, ref: StepRef) -> Load:
         """Asks the source, and puts what is new into the lake. The warehouse is only read."""
         tenant = self._tenants.get(ref.context.tenant)
-        step, parameters = self._step(ref.context, ref.step)
 
         def ask(work: Work) -> Load:
+            context = ref.context
+            _, step, parameters = self._tenants.step(
+                context.tenant, context.pipeline, ref.step, IngestStep, context.parameters
+            )
             with work.session() as session:
-                last = catalog.last_load(session, ref.context.pipeline, step.name)
+                last = catalog.last_load(session, context.pipeline, step.name)
             try:
-                return _extract(work, ref.context, step, parameters, last)
-            except EntrepotError as error:
-                raise type(error)(f"ingest {step.name!r} ({step.at}): {error}") from error
-            except (OSError, InterruptedError):
-                raise
-            except Exception as error:
-                # Not StepFailed: a source may answer the next time.
-                raise RuntimeError(
-                    f"ingest {step.name!r} ({step.at}) raised {type(error).__name__}: {error}"
-                ) from error
+                with told_of(step):
+                    return _extract(work, context, step, parameters, last)
+            except StepFailed as error:
+                if isinstance(error.__cause__, EntrepotError):
+                    raise
+                raise Unavailable(str(error)) from error  # a source that raised may answer the next time
 
         return await do(ask, tenant, ref.context, ref.step)
 
@@ -69,16 +68,9 @@ class IngestActivities:
         tenant = self._tenants.get(request.context.tenant)
 
         def bring(work: Work) -> StepResult:
-            return _load(work, request.context, request.load)
+            return patiently(work, lambda: _load(work, request.context, request.load))
 
         return await do(bring, tenant, request.context, request.load.step)
-
-    def _step(self, context: Context, name: str) -> tuple[IngestStep, dict[str, Any]]:
-        pipeline = self._tenants.pipeline(context.tenant, context.pipeline)
-        step = pipeline.graph.steps.get(name)
-        if not isinstance(step, IngestStep):
-            raise StepFailed(f"{name!r} is no ingest step of the code that this worker has; start the run again")
-        return step, self._tenants.parameters(context.tenant, pipeline, context.parameters)
 
 
 def _extract(

@@ -16,9 +16,9 @@ from activities.catalog import Version
 from activities.dashboard import render
 from activities.messages import Commit, Committed, Context, RollbackInput, RunFailed, StepRef, StepResult
 from activities.tenant import Tenants
-from activities.work import Work, do
+from activities.work import Work, do, patiently, told_of
 from backends import Name, Session
-from entrepot.errors import BadInput, EntrepotError, StepFailed, listed
+from entrepot.errors import BadInput, StepFailed, listed
 from entrepot.outputs import Copy, Dashboard, Export
 from entrepot.resolve import publish_identity
 from entrepot.step import PublishStep
@@ -35,32 +35,26 @@ class PublishActivities:
     async def publish(self, ref: StepRef) -> StepResult:
         """Makes what one publish step returns, as a version that nobody sees yet."""
         tenant = self._tenants.get(ref.context.tenant)
-        pipeline = self._tenants.pipeline(ref.context.tenant, ref.context.pipeline)
-        parameters = self._tenants.parameters(ref.context.tenant, pipeline, ref.context.parameters)
-        step = pipeline.graph.steps.get(ref.step)
 
         def make(work: Work) -> StepResult:
-            if not isinstance(step, PublishStep):
-                raise StepFailed(
-                    f"{ref.step!r} is no publish step of the code that this worker has; start the run again"
-                )
-            with work.session() as session:
-                versions = catalog.versions(session, pipeline.name, ref.versions)
-                if step.name in versions:
-                    return StepResult(name=step.name, note="made by another run meanwhile")
-                inputs = {name: ref.versions[name] for name in pipeline.graph.table_inputs(step)}
-                identity = publish_identity(step, parameters)
-                if version_of(step.kind, identity, inputs) != ref.versions[step.name]:
-                    raise StepFailed("its code changed after the run was planned; start the run again")
-                given = {n: _given(session, versions[n]) if n in versions else parameters[n] for n in step.inputs}
-                try:
+            context = ref.context
+            pipeline, step, parameters = self._tenants.step(
+                context.tenant, context.pipeline, ref.step, PublishStep, context.parameters
+            )
+            with work.session() as session, told_of(step):
+
+                def attempt() -> StepResult:
+                    versions = catalog.versions(session, pipeline.name, ref.versions)
+                    if step.name in versions:
+                        return StepResult(name=step.name, note="made by another run meanwhile")
+                    inputs = {name: ref.versions[name] for name in pipeline.graph.table_inputs(step)}
+                    identity = publish_identity(step, parameters)
+                    if version_of(step.kind, identity, inputs) != ref.versions[step.name]:
+                        raise StepFailed("its code changed after the run was planned; start the run again")
+                    given = {n: _given(session, versions[n]) if n in versions else parameters[n] for n in step.inputs}
                     return _make(work, session, step, ref, given, identity, inputs)
-                except EntrepotError as error:
-                    raise StepFailed(f"publish {step.name!r} ({step.at}): {error}") from error
-                except (OSError, InterruptedError):
-                    raise
-                except Exception as error:
-                    raise StepFailed(f"publish {step.name!r} ({step.at}): {type(error).__name__}: {error}") from error
+
+                return patiently(work, attempt)
 
         return await do(make, tenant, ref.context, ref.step)
 
@@ -71,7 +65,7 @@ class PublishActivities:
 
         def move(work: Work) -> Committed:
             with work.session() as session:
-                return _commit(work, session, request)
+                return patiently(work, lambda: _commit(work, session, request))
 
         return await do(move, tenant, request.context, names.COMMIT)
 
@@ -86,7 +80,7 @@ class PublishActivities:
         def move(work: Work) -> Committed:
             with work.session() as session:
                 catalog.ensure(session)
-                return _rollback(work, session, context, asked.to)
+                return patiently(work, lambda: _rollback(work, session, context, asked.to))
 
         return await do(move, tenant, context, names.ROLLBACK)
 

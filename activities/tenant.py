@@ -7,12 +7,15 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import backends
-from entrepot.errors import BadInput, unknown
+from entrepot.errors import BadInput, StepFailed, unknown
 from entrepot.loading import Registry
 from entrepot.pipeline import Pipeline
+from entrepot.step import Step
+
+S = TypeVar("S", bound=Step)
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,20 @@ class Tenants:
         pipeline = self.registry.load(name)
         _ = pipeline.graph
         return pipeline
+
+    def step(
+        self, tenant: str, pipeline: str, name: str, kind: type[S], given: Mapping[str, Any]
+    ) -> tuple[Pipeline, S, dict[str, Any]]:
+        """A step that a plan named, its pipeline, and the values of the pipeline's parameters.
+
+        Raises:
+            StepFailed: if the code has no such step any more.
+        """
+        loaded = self.pipeline(tenant, pipeline)
+        step = loaded.graph.steps.get(name)
+        if not isinstance(step, kind):
+            raise StepFailed(f"{name!r} is no {kind.kind} step of the code that this worker has; start the run again")
+        return loaded, step, self.parameters(tenant, loaded, given)
 
     def parameters(self, tenant: str, pipeline: Pipeline, given: Mapping[str, Any]) -> dict[str, Any]:
         """The values of a pipeline's parameters: its defaults, then the tenant's, then the run's.

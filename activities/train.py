@@ -13,10 +13,10 @@ from activities import catalog, models, names
 from activities.catalog import Version
 from activities.messages import StepRef, StepResult
 from activities.tenant import Tenants
-from activities.work import Work, do
+from activities.work import Work, do, patiently, told_of
 from backends import Session
 from backends.base import physical
-from entrepot.errors import EntrepotError, StepFailed
+from entrepot.errors import StepFailed
 from entrepot.expression import schema_from
 from entrepot.resolve import arguments, feature_columns, resolve_step
 from entrepot.scoring import frame
@@ -40,23 +40,21 @@ class TrainActivities:
     async def train(self, ref: StepRef) -> StepResult:
         """Fits, scores and keeps one model, unless its version is there already."""
         tenant = self._tenants.get(ref.context.tenant)
-        pipeline = self._tenants.pipeline(ref.context.tenant, ref.context.pipeline)
-        parameters = self._tenants.parameters(ref.context.tenant, pipeline, ref.context.parameters)
-        step = pipeline.graph.steps.get(ref.step)
 
         def fit(work: Work) -> StepResult:
-            if not isinstance(step, TrainStep):
-                raise StepFailed(f"{ref.step!r} is no train step of the code that this worker has; start the run again")
-            with work.session() as session:
-                versions = catalog.versions(session, pipeline.name, ref.versions)
-                if step.name in versions:
-                    return StepResult(name=step.name, note="made by another run meanwhile")
-                try:
+            context = ref.context
+            pipeline, step, parameters = self._tenants.step(
+                context.tenant, context.pipeline, ref.step, TrainStep, context.parameters
+            )
+            with work.session() as session, told_of(step):
+
+                def attempt() -> StepResult:
+                    versions = catalog.versions(session, pipeline.name, ref.versions)
+                    if step.name in versions:
+                        return StepResult(name=step.name, note="made by another run meanwhile")
                     return _fit(work, session, step, ref, versions, parameters)
-                except EntrepotError as error:
-                    raise StepFailed(f"train {step.name!r} ({step.at}): {error}") from error
-                except (ValueError, TypeError, KeyError) as error:
-                    raise StepFailed(f"train {step.name!r} ({step.at}): {type(error).__name__}: {error}") from error
+
+                return patiently(work, attempt)
 
         return await do(fit, tenant, ref.context, ref.step)
 

@@ -18,10 +18,10 @@ from activities.messages import Batch, Context, StepResult
 from activities.models import model_of
 from activities.score import Scorer
 from activities.tenant import Tenants
-from activities.work import Work, do, own_errors
+from activities.work import Work, do, own_errors, patiently, told_of
 from backends import Name, Session
 from backends.base import physical
-from entrepot.errors import BadInput, EntrepotError, StepFailed
+from entrepot.errors import StepFailed
 from entrepot.expression import bind, schema_from, schema_to
 from entrepot.graph import Graph
 from entrepot.resolve import arguments, expression, resolve_step
@@ -90,24 +90,17 @@ class Computation:
         step = self._graph.steps.get(name)
         if not isinstance(step, TransformStep | CheckStep):
             raise StepFailed(f"{name!r} is no transform or check of the code that this worker has; start the run again")
-        try:
+        with told_of(step):
             if isinstance(step, CheckStep):
                 return self._check(step, started)
-            if name in self._versions:
-                done = self._versions[name]
-                return StepResult(name=name, rows=done.rows, note="made by another run meanwhile")
-            return self._transform(step, started)
-        except EntrepotError as error:
-            if isinstance(error, StepFailed | BadInput):
-                raise StepFailed(f"{step.kind} {name!r} ({step.at}): {error}") from error
-            raise
-        except InterruptedError:
-            raise
-        except Exception as error:
-            raise StepFailed(f"{step.kind} {name!r} ({step.at}): {type(error).__name__}: {error}") from error
+            return patiently(self._work, lambda: self._transform(step, started))
 
     def _transform(self, step: TransformStep, started: float) -> StepResult:
-        target = Name(self._schema, version_table(step.name, self._batch.versions[step.name]))
+        version = self._batch.versions[step.name]
+        if found := catalog.versions(self._session, self._context.pipeline, {step.name: version}):
+            self._versions |= found
+            return StepResult(name=step.name, rows=found[step.name].rows, note="made by another run meanwhile")
+        target = Name(self._schema, version_table(step.name, version))
         identity, _ = self._verified(step)
         details: dict[str, Any] = {}
         with self._session.transaction():
@@ -123,7 +116,7 @@ class Computation:
             seconds = time.monotonic() - started
             made_version = catalog.Version(
                 name=step.name,
-                version=self._batch.versions[step.name],
+                version=version,
                 kind=step.kind,
                 identity=identity,
                 table=target,

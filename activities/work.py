@@ -8,6 +8,7 @@ import errno
 import functools
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,7 +20,8 @@ from temporalio.exceptions import ApplicationError
 from activities.messages import Context
 from activities.tenant import Tenant
 from backends import Label, Session
-from entrepot.errors import EntrepotError, Unavailable
+from entrepot.errors import BadInput, Contended, EntrepotError, StepFailed, Unavailable
+from entrepot.step import Step
 
 HEARTBEAT_SECONDS = 5.0
 _THREADS = ThreadPoolExecutor(max_workers=64, thread_name_prefix="entrepot")
@@ -63,6 +65,33 @@ class Work:
     def _opened(self, session: Session) -> None:
         with self._lock:
             self._sessions.append(session)
+
+
+def patiently(work: Work, attempt: Callable[[], T]) -> T:
+    """Does what another run may be doing at the same time; if so, waits for that one and looks again.
+
+    `attempt` begins by looking whether there is anything left to do.
+    """
+    while True:
+        try:
+            return attempt()
+        except Contended:
+            work.check()
+            time.sleep(0.5)
+
+
+@contextmanager
+def told_of(step: Step) -> Iterator[None]:
+    """Failures of a step's code name the step and where it stands. What a retry may cure stays as it is."""
+    where = f"{step.kind} {step.name!r} ({step.at})"
+    try:
+        yield
+    except (StepFailed, BadInput) as error:
+        raise StepFailed(f"{where}: {error}") from error
+    except (EntrepotError, InterruptedError, OSError):
+        raise
+    except Exception as error:
+        raise StepFailed(f"{where}: {type(error).__name__}: {error}") from error
 
 
 @contextmanager

@@ -51,7 +51,10 @@ class Capabilities:
 
 
 class Session(abc.ABC):
-    """One connection, for one piece of work, in one thread. `interrupt` alone may be called from another."""
+    """One connection, for one piece of work, in one thread. `interrupt` alone may be called from another.
+
+    What writes raises `Contended` if another session writes the same at that moment.
+    """
 
     @abc.abstractmethod
     def execute(self, sql: str) -> None:
@@ -74,8 +77,8 @@ class Session(abc.ABC):
         """Makes the schema unless it exists."""
 
     @abc.abstractmethod
-    def create_table(self, name: Name, schema: sch.Schema) -> None:
-        """Makes an empty table unless it exists."""
+    def create_table(self, name: Name, schema: sch.Schema, key: Sequence[str] = ()) -> None:
+        """Makes an empty table unless it exists. `key`: what tells its rows apart, held where the warehouse can."""
 
     @abc.abstractmethod
     def create_as(self, name: Name, expression: ibis.Table) -> int:

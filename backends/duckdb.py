@@ -28,7 +28,7 @@ from ibis.backends.sql.compilers import DuckDBCompiler
 from ibis.backends.sql.datatypes import DuckDBType
 
 from backends.base import Backend, Capabilities, Label, Name, Session
-from entrepot.errors import BadInput, Unavailable, unknown
+from entrepot.errors import BadInput, Contended, Unavailable, unknown
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -87,8 +87,9 @@ class DuckDBSession(Session):
     def create_schema(self, schema: str) -> None:
         self.execute(f"CREATE SCHEMA IF NOT EXISTS {_identifier(schema)}")
 
-    def create_table(self, name: Name, schema: sch.Schema) -> None:
+    def create_table(self, name: Name, schema: sch.Schema, key: Sequence[str] = ()) -> None:
         columns = ", ".join(f"{_identifier(n)} {_type(t)}" for n, t in schema.items())
+        columns += f", PRIMARY KEY ({', '.join(map(_identifier, key))})" if key else ""
         self.execute(f"CREATE TABLE IF NOT EXISTS {_quoted(name)} ({columns})")
 
     def create_as(self, name: Name, expression: ibis.Table) -> int:
@@ -287,6 +288,9 @@ def _translated(path: str) -> Iterator[None]:
             raise Unavailable(f"the disk that holds the DuckDB file {path} is full") from error
         if "Read-only file system" in text or "Permission denied" in text or "read-only" in text:
             raise Unavailable(f"the DuckDB file {path} cannot be written: its disk or file is read-only") from error
+        is_taken = isinstance(error, duckdb.CatalogException) and "already exists" in text
+        if is_taken or isinstance(error, duckdb.TransactionException | duckdb.ConstraintException):
+            raise Contended(f"another run writes the same to {path}: {text.splitlines()[0]}") from error
         if isinstance(error, duckdb.IOException):
             raise Unavailable(f"the DuckDB file {path} cannot be used: {text.splitlines()[0]}") from error
         raise

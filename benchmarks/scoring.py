@@ -268,7 +268,10 @@ def measure(rows: int, rounds: int, contenders: list[str]) -> tuple[dict[str, li
                 reset(folder)
                 seconds[name].append(run.seconds)
                 peaks[name] = max(peaks[name], run.peak_bytes)
-                print(f"{rows:,} rows, round {number + 1}, {name}: {run.seconds:.2f} s, {run.peak_bytes / 1e6:.0f} MB", flush=True)
+                print(
+                    f"{rows:,} rows, round {number + 1}, {name}: {run.seconds:.2f} s, {run.peak_bytes / 1e6:.0f} MB",
+                    flush=True,
+                )
     finally:
         shutil.rmtree(folder)
     return seconds, peaks
@@ -314,7 +317,11 @@ def rows_of(seconds: dict[str, list[float]]) -> list[Row]:
     for ours in (SQL, STREAMED):
         mine = Row(ours, ours, seconds[ours], None)
         rows.append(mine)
-        rows += [Row(other, ours, seconds[other], mine.median, limit) for (who, other), limit in WANTED.items() if who == ours]
+        rows += [
+            Row(other, ours, seconds[other], mine.median, limit)
+            for (who, other), limit in WANTED.items()
+            if who == ours
+        ]
     return rows
 
 

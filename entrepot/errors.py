@@ -31,6 +31,10 @@ class Unavailable(EntrepotError):
     """Something that a run needs cannot be used now: a warehouse, a file, a disk, a source. Trying again may help."""
 
 
+class Contended(Unavailable):
+    """Another run writes the same at this moment. When it is through, it is there, or the way is free."""
+
+
 @dataclass(frozen=True)
 class Location:
     """Where in a user's code something stands."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 from pathlib import Path
 
@@ -78,6 +79,14 @@ async def test_an_environment_costs_no_storage(shop: House) -> None:
     assert (run.outcome, run.steps) == ("published", [])
     assert shop.query("SELECT count(*) FROM entrepot.versions") == before
     assert shop.query("SELECT count(*) FROM shop__dev.orders") == [(600,)]
+
+
+async def test_two_runs_that_need_the_same_version_compute_it_once(shop: House) -> None:
+    runs = await asyncio.gather(*(shop.run(environment=environment) for environment in ("prod", "dev", "pr_1")))
+    assert [run.outcome for run in runs] == ["published"] * 3
+    [(rows, distinct)] = shop.query("SELECT count(*), count(DISTINCT name) FROM entrepot.versions")
+    assert rows == distinct
+    assert shop.query("SELECT count(*) FROM shop__pr_1.return_risk") == [(600,)]
 
 
 async def test_environments_do_not_see_each_others_changes(shop: House) -> None:
