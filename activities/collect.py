@@ -120,7 +120,7 @@ def _remove_files(work: Work, pipeline: str, row: dict[str, Any]) -> None:
     if row["kind"] == "ingest":
         lake.remove(work.tenant.lake_path("raw", pipeline, row["name"], row["version"]))
     elif row["kind"] == "train":
-        lake.remove(work.tenant.lake_path("models", pipeline, row["name"], f"{row['version']}.skops"))
+        lake.remove(work.tenant.lake_path("models", pipeline, row["name"], row["version"]))
     elif row["kind"] == "publish":
         lake.remove(work.tenant.lake_path("artifacts", pipeline, row["name"], row["version"]))
 

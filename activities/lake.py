@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,7 +15,7 @@ def put(local: str, target: str) -> None:
     """Copies a local file to its place in the lake: whole, or not at all."""
     filesystem, path = fsspec.core.url_to_fs(target)
     filesystem.makedirs(os.path.dirname(path), exist_ok=True)
-    part = f"{path}.part-{os.getpid()}-{hashlib.sha256(local.encode()).hexdigest()[:8]}"
+    part = f"{path}.part-{uuid.uuid4().hex}"
     filesystem.put_file(local, part)
     filesystem.mv(part, path)
 
@@ -23,7 +24,7 @@ def write(data: bytes, target: str) -> None:
     """Writes a small file: whole, or not at all."""
     filesystem, path = fsspec.core.url_to_fs(target)
     filesystem.makedirs(os.path.dirname(path), exist_ok=True)
-    part = f"{path}.part-{os.getpid()}-{hashlib.sha256(data).hexdigest()[:8]}"
+    part = f"{path}.part-{uuid.uuid4().hex}"
     with filesystem.open(part, "wb") as file:
         file.write(data)
     filesystem.mv(part, path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from functools import lru_cache
 from typing import Any
 
@@ -21,15 +20,18 @@ def model_of(version: Version) -> Model:
     return Model(version.name, tuple(details["features"]), dt.dtype(details["dtype"]), details["classifier"])
 
 
-def save(estimator: Any, target: str) -> dict[str, Any]:
-    """Writes a fitted estimator; returns where it is, its size and its SHA-256."""
+def save(estimator: Any, folder: str) -> dict[str, Any]:
+    """Writes a fitted estimator to a folder; returns where it is, its size and its SHA-256.
+
+    The file is named by its hash: skops writes other bytes each time, and two runs may fit the same version at once.
+    """
     import skops.io
 
-    with tempfile.NamedTemporaryFile(suffix=".skops") as file:
-        skops.io.dump(estimator, file.name)
-        data = file.read()
-        lake.put(file.name, target)
-    return {"path": target, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    data = skops.io.dumps(estimator)
+    sha256 = hashlib.sha256(data).hexdigest()
+    path = f"{folder}/{sha256[:16]}.skops"
+    lake.write(data, path)
+    return {"path": path, "bytes": len(data), "sha256": sha256}
 
 
 def load(version: Version) -> Any:

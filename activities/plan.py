@@ -7,7 +7,7 @@ from temporalio import activity
 from activities import catalog, names
 from activities.messages import Context, PlanRequest, Prepared, RunInput
 from activities.tenant import Tenants
-from activities.work import Work, as_failure, do
+from activities.work import Work, as_failure, do, patiently
 from backends import Session
 from entrepot.errors import BadInput
 from entrepot.expression import schema_from
@@ -17,7 +17,6 @@ from entrepot.resolve import resolve
 from entrepot.select import select
 from entrepot.step import IngestStep
 from entrepot.version import version_schema
-
 
 LARGEST_PLAN = 1_500_000
 """Bytes of JSON. Temporal refuses payloads of 2 MB, and a run would try again for ever; this is about 8,000 steps."""
@@ -57,7 +56,7 @@ class PlanActivities:
                 catalog.ensure(session)
                 session.create_schema(schema)
 
-        await do(create, tenant, context, names.PREPARE)
+        await do(lambda work: patiently(work, lambda: create(work)), tenant, context, names.PREPARE)
         return prepared
 
     @activity.defn(name=names.PLAN)

@@ -115,7 +115,8 @@ def _make(
     started = time.monotonic()
     version, pipeline = ref.versions[step.name], ref.context.pipeline
     output = step.function(**given)
-    folder = work.tenant.lake_path("artifacts", pipeline, step.name, version)
+    # A folder for each run: two may make the same version at once, and a page tells which run made it.
+    folder = work.tenant.lake_path("artifacts", pipeline, step.name, version, ref.context.run)
     rows: int | None = None
     target: Name | None = None
     with session.transaction():

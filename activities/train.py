@@ -86,10 +86,10 @@ def _fit(
     scores, baseline = _scores(
         step, estimator, learn[list(columns)], target[~held_out], test[list(columns)], target[held_out]
     )
-    path = work.tenant.lake_path("models", ref.context.pipeline, step.name, f"{ref.versions[step.name]}.skops")
+    folder = work.tenant.lake_path("models", ref.context.pipeline, step.name, ref.versions[step.name])
     seconds = time.monotonic() - started
     details = {
-        **models.save(estimator, path),
+        **models.save(estimator, folder),
         "features": list(columns),
         "types": {name: features.columns[name] for name in columns},
         "target": step.target,

@@ -237,7 +237,6 @@ def _shared(path: str, options: Mapping[str, Any]) -> Iterator[duckdb.DuckDBPyCo
             shared.users -= 1
             if shared.users == 0:
                 shared.closing = threading.Timer(_IDLE_SECONDS, _close, (path, shared))
-                shared.closing.daemon = True
                 shared.closing.start()
 
 
