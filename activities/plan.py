@@ -9,7 +9,7 @@ from activities.messages import Context, PlanRequest, Prepared, RunInput
 from activities.tenant import Tenants
 from activities.work import Work, as_failure, do, patiently
 from backends import Session
-from entrepot.errors import BadInput
+from entrepot.errors import BadInput, EntrepotError
 from entrepot.expression import schema_from
 from entrepot.graph import Graph
 from entrepot.plan import Plan, address, decide
@@ -30,34 +30,32 @@ class PlanActivities:
 
     @activity.defn(name=names.PREPARE)
     async def prepare(self, asked: RunInput) -> Prepared:
-        """Checks every name in a run's input, and makes the schemas and the catalog where they are missing."""
+        """Checks every name in a run's input, and makes the schema and the catalog where they are missing."""
         try:
             tenant = self._tenants.get(asked.tenant)
+            tenant.settings(asked.pipeline)
             tenant.check_environment(asked.environment)
+        except EntrepotError as error:
+            raise as_failure(error, f"cannot run {asked.pipeline!r}") from error
+        context = Context(tenant=asked.tenant, pipeline=asked.pipeline, environment=asked.environment, run="")
+
+        def check(work: Work) -> Prepared:
             pipeline = self._tenants.pipeline(asked.tenant, asked.pipeline)
             self._tenants.parameters(asked.tenant, pipeline, asked.parameters)
-            graph = pipeline.graph
-            selected = select(graph, asked.select) if asked.select else frozenset(graph.steps)
-            prepared = Prepared(
+            steps = pipeline.graph.steps
+            chosen = select(pipeline.graph, asked.select) if asked.select else frozenset(steps)
+            selected = {name: step for name, step in steps.items() if name in chosen}
+            patiently(work, lambda: _make_room(work, asked.pipeline))
+            return Prepared(
                 backend=tenant.backend.name,
                 parallel=tenant.parallel,
                 weight=tenant.weight,
-                selected=tuple(n for n in graph.steps if n in selected),
-                ingests=tuple(n for n, s in graph.steps.items() if n in selected and isinstance(s, IngestStep)),
-                kinds={n: s.kind for n, s in graph.steps.items() if n in selected},
+                selected=tuple(selected),
+                kinds={name: step.kind for name, step in selected.items()},
+                ingests=tuple(name for name, step in selected.items() if isinstance(step, IngestStep)),
             )
-        except Exception as error:
-            raise as_failure(error, f"cannot run {asked.pipeline!r} for tenant {asked.tenant!r}") from error
-        context = Context(tenant=asked.tenant, pipeline=asked.pipeline, environment=asked.environment, run="")
-        schema = version_schema(tenant.settings(asked.pipeline).schema)
 
-        def create(work: Work) -> None:
-            with work.session() as session:
-                catalog.ensure(session)
-                session.create_schema(schema)
-
-        await do(lambda work: patiently(work, lambda: create(work)), tenant, context, names.PREPARE)
-        return prepared
+        return await do(check, tenant, context, names.PREPARE)
 
     @activity.defn(name=names.PLAN)
     async def plan(self, request: PlanRequest) -> Plan:
@@ -78,6 +76,12 @@ class PlanActivities:
             return plan
 
         return await do(make, tenant, context, names.PLAN)
+
+
+def _make_room(work: Work, pipeline: str) -> None:
+    with work.session() as session:
+        catalog.ensure(session)
+        session.create_schema(version_schema(work.tenant.settings(pipeline).schema))
 
 
 def _make_plan(session: Session, graph: Graph, parameters: dict[str, object], request: PlanRequest) -> Plan:

@@ -48,7 +48,9 @@ PipelineArgument = Annotated[str, typer.Argument(help="The pipeline's name.")]
 def demo(state: StateOption = None) -> None:
     """Run the flights pipeline end to end on a Temporal server of its own.
 
-    Example: entrepot demo --state /tmp/entrepot
+    \b
+    Example:
+      entrepot demo --state /tmp/entrepot
     """
     commands.demo(state)
 
@@ -62,7 +64,9 @@ def dev(
 ) -> None:
     """Temporal server, Web UI and worker in one, until Ctrl-C. Pipelines are reloaded when they change.
 
-    Example: entrepot dev, and in another terminal: entrepot run flights
+    \b
+    Example:
+      entrepot dev, and in another terminal: entrepot run flights
     """
     commands.dev(tenants, state, port, ui_port)
 
@@ -75,7 +79,9 @@ def worker(
 ) -> None:
     """Serve every tenant of the tenant file, until SIGTERM. Connects as the temporal CLI does (TEMPORAL_ADDRESS ...).
 
-    Example: TEMPORAL_ADDRESS=temporal:7233 entrepot worker --tenants tenants.toml
+    \b
+    Example:
+      TEMPORAL_ADDRESS=temporal:7233 entrepot worker --tenants tenants.toml
     """
     commands.worker(tenants, state, slots)
 
@@ -92,10 +98,16 @@ def run(
 ) -> None:
     """Start a run, watch it, and end with its summary. Ctrl-C stops watching, not the run.
 
-    Examples: entrepot run flights · entrepot run flights -s departures+ -e dev · entrepot run flights -p late_after=30
+    \b
+    Examples:
+      entrepot run flights
+      entrepot run flights --select departures+ --environment dev
+      entrepot run flights -p late_after=30 --json
 
-    The same with plain Temporal: temporal workflow start --type Pipeline --task-queue entrepot
-    --workflow-id acme/flights --input '{"tenant": "acme", "pipeline": "flights"}'
+    \b
+    The same with plain Temporal:
+      temporal workflow start --type Pipeline --task-queue entrepot \\
+        --workflow-id acme/flights --input '{"tenant": "acme", "pipeline": "flights"}'
     """
     commands.run(pipeline, tenant, tenants, environment, select, parameter or [], json)
 
@@ -112,7 +124,9 @@ def plan(
 ) -> None:
     """Show which steps would run, and why each. Nothing is read from sources or written.
 
-    Example: entrepot plan flights --select +delay_risk
+    \b
+    Example:
+      entrepot plan flights --select +delay_risk
     """
     commands.plan(pipeline, tenant, tenants, environment, select, parameter or [], json)
 
@@ -132,7 +146,9 @@ def sql(
 
     The raw tables' columns come from the lake's last ingest, or from what the ingest step declares.
 
-    Example: entrepot sql departures --backend snowflake
+    \b
+    Example:
+      entrepot sql departures --backend snowflake
     """
     commands.sql(step, backend, tenant, parameter or [], tenants, state)
 
@@ -147,7 +163,9 @@ def graph(
 ) -> None:
     """Show a pipeline's steps, in the order in which they can run, and what each reads.
 
-    Example: entrepot graph flights --mermaid
+    \b
+    Example:
+      entrepot graph flights --mermaid
     """
     commands.graph(pipeline, select, mermaid, json, tenants)
 
@@ -158,7 +176,9 @@ def versions(
 ) -> None:
     """List every version of a pipeline's tables, models and pages, and which environments show it.
 
-    Example: entrepot versions flights --json
+    \b
+    Example:
+      entrepot versions flights --json
     """
     commands.versions(pipeline, tenant, tenants, json)
 
@@ -174,7 +194,9 @@ def rollback(
 ) -> None:
     """Point an environment at what it showed after an earlier publish. No data is computed or copied.
 
-    Example: entrepot rollback flights --to 01a1ff1b
+    \b
+    Example:
+      entrepot rollback flights --to 01a1ff1b
     """
     commands.rollback(pipeline, tenant, tenants, environment, to, json)
 
@@ -193,7 +215,9 @@ def gc(
 ) -> None:
     """Remove versions that nothing points at and nobody made lately.
 
-    Example: entrepot gc flights --keep-days 30 --dry-run
+    \b
+    Example:
+      entrepot gc flights --keep-days 30 --dry-run
     """
     commands.gc(pipeline, tenant, tenants, keep_days, keep_publishes, dry_run, json)
 
@@ -202,7 +226,9 @@ def gc(
 def doctor(tenants: TenantsOption = None, state: StateOption = None) -> None:
     """Check everything that a run needs: tenant file, pipelines, Temporal, workers, warehouses, lakes, disk.
 
-    Example: entrepot doctor --tenants tenants.toml
+    \b
+    Example:
+      entrepot doctor --tenants tenants.toml
     """
     commands.doctor(tenants, state)
 
@@ -211,7 +237,9 @@ def doctor(tenants: TenantsOption = None, state: StateOption = None) -> None:
 def schedules_plan(tenants: TenantsOption = None) -> None:
     """Show what `apply` would create, change or delete. Exit code 1 if there is anything.
 
-    Example: entrepot schedules plan --tenants tenants.toml
+    \b
+    Example:
+      entrepot schedules plan --tenants tenants.toml
     """
     commands.schedules(tenants, apply=False)
 
@@ -220,7 +248,9 @@ def schedules_plan(tenants: TenantsOption = None) -> None:
 def schedules_apply(tenants: TenantsOption = None) -> None:
     """Make Temporal's schedules what the tenant file says. Doing it twice changes nothing the second time.
 
-    Example: entrepot schedules apply --tenants tenants.toml
+    \b
+    Example:
+      entrepot schedules apply --tenants tenants.toml
     """
     commands.schedules(tenants, apply=True)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import os
+import sys
 from pathlib import Path
 
 from entrepot.errors import BadInput
@@ -68,18 +70,21 @@ def _tell(state: Path, first: RunSummary, again: RunSummary) -> None:
     show.out.print("\n[bold]Look at it[/]")
     for name, path in again.links.items():
         show.out.print(f"  {name}: {path}", soft_wrap=True)
-    show.out.print(
-        f"""
-[bold]Go on[/] (`entrepot` is in the environment's bin folder)
-  entrepot dev --state {state}      server, Web UI and worker; then, in another terminal:
-  entrepot run {PIPELINE}                      nothing to do
-  entrepot plan {PIPELINE} -p late_after=30    what a change of one number would recompute, and why
-  entrepot run {PIPELINE} -p late_after=30     ... and recompute just that
-  entrepot rollback {PIPELINE}                 back to the version before, without computing anything
-  entrepot versions {PIPELINE}                 everything that was made
-  entrepot sql departures -b snowflake    the same transform for another warehouse""",
-        soft_wrap=True,
-    )
+    show.out.print("\n[bold]Go on[/]")
+    for command, what in (
+        (f'export PATH="{os.path.dirname(sys.executable)}:$PATH"', ""),
+        (f"entrepot dev --state {state}", "server, Web UI and worker; the rest in another terminal"),
+        (f"entrepot run {PIPELINE}", "nothing to do"),
+        (f"entrepot plan {PIPELINE} -p late_after=30", "what another number would recompute, and why"),
+        (f"entrepot run {PIPELINE} -p late_after=30", "... and recompute just that"),
+        (f"entrepot rollback {PIPELINE}", "back to the version before, without computing anything"),
+        (f"entrepot versions {PIPELINE}", "everything that was made"),
+        ("entrepot sql departures -b snowflake", "a transform as another warehouse would run it"),
+    ):
+        show.out.print(f"  {command:<45} [dim]{what}[/]".rstrip(), soft_wrap=True)
+    source = importlib.util.find_spec("examples.flights.pipeline")
+    if source is not None and source.origin:
+        show.out.print(f"  Or change a line of {source.origin}, and run again.", soft_wrap=True)
 
 
 def _stage(kind: str, steps: list[StepProgress]) -> tuple[str, str, str, str]:
