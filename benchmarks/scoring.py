@@ -3,7 +3,8 @@
 Every contender is a Python process that opens the same DuckDB file, scores every row and writes a table of id, prediction
 and probability. Ours does what the activity `transform` does, without Temporal: tenant file, catalog, model from the lake,
 verification on a sample, table and catalog row in one transaction. It is held against what a user would write by hand:
-orbital's SQL, a loop over Arrow batches, and pandas. All have the same memory limit and keep no order of rows.
+orbital's SQL, a loop over Arrow batches, and pandas (which calls `predict` and `predict_proba`; "one pass" takes the labels
+from the probabilities instead, as ours does). All open the same model file, have the same memory limit and keep no order.
 
 For the path that streams, ours has the same model with a private subclass of StandardScaler, for which orbital has no SQL.
 """
@@ -13,11 +14,13 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import pickle
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +42,17 @@ _SOURCE = "scoring__v.rows__0"
 _RESULT = "bench.scored"
 
 SQL, STREAMED = "entrepot, SQL", "entrepot, streamed"
-ORBITAL, LOOP, PANDAS = "bare orbital", "bare Arrow loop", "pandas"
-WANTED = {(SQL, ORBITAL): 1.15, (STREAMED, LOOP): 1.15, (SQL, PANDAS): 0.67, (STREAMED, PANDAS): 0.67}
+ORBITAL, LOOP, PANDAS, PANDAS_ONCE = "bare orbital", "bare Arrow loop", "pandas", "pandas, one pass"
+WANTED: dict[tuple[str, str], float | None] = {
+    (SQL, ORBITAL): 1.15,
+    (SQL, PANDAS): 0.67,
+    (SQL, PANDAS_ONCE): None,
+    (STREAMED, LOOP): 1.15,
+    (STREAMED, PANDAS): 0.67,
+    (STREAMED, PANDAS_ONCE): None,
+}
 """At most 1.15 of the bare path, and at least 1.5 times as fast as pandas."""
+_SECONDS = "seconds after imports: "
 
 _PIPELINE = '''
 from sklearn.linear_model import LogisticRegression
@@ -95,7 +106,7 @@ backend = {{ type = "duckdb", path = "warehouse.duckdb", memory_limit = "{MEMORY
 
 def prepare(rows: int) -> None:
     """In the current folder: a tenant whose catalog knows the table to score and two fitted models, and a pickle of one."""
-    from activities import catalog, models, plan, train
+    from activities import catalog, plan, train
     from activities.messages import PlanRequest, StepRef
     from activities.work import Work
     from backends import Name
@@ -126,7 +137,7 @@ def prepare(rows: int) -> None:
             ref = StepRef(context=context, step=name, versions=planned.versions)
             train._fit(work, session, step, ref, catalog.versions(session, context.pipeline, raw), {})
         fitted = catalog.versions(session, context.pipeline, planned.versions)["model"]
-        Path("model.pickle").write_bytes(pickle.dumps(models.load(fitted)))
+        Path("model.path").write_text(fitted.details["path"])
     Path("versions.json").write_text(json.dumps(planned.versions))
 
 
@@ -142,78 +153,103 @@ def _context() -> Any:
     return Context(tenant="bench", pipeline="scoring", run="benchmark")
 
 
-def entrepot(step: str) -> None:
-    """What the activity `transform` does."""
+def entrepot(step: str) -> str:
+    """What the activity `transform` does. Returns how it says that it scored."""
+    import orbital  # noqa: F401 - as in a worker, which imports it before it serves
+    import skops.io  # noqa: F401
+
     from activities.messages import Batch
     from activities.transform import Computation
     from activities.work import Work
 
-    tenants, context = _tenants(), _context()
-    versions = json.loads(Path("versions.json").read_text())
-    work = Work(tenants.get(context.tenant), context.run, step)
-    with work.session() as session:
-        batch = Batch(context=context, steps=(step,), versions=versions)
-        print(Computation(tenants, work, session, batch).run(step).note)
+    with _clock():
+        tenants, context = _tenants(), _context()
+        versions = json.loads(Path("versions.json").read_text())
+        work = Work(tenants.get(context.tenant), context.run, step)
+        with work.session() as session:
+            batch = Batch(context=context, steps=(step,), versions=versions)
+            return Computation(tenants, work, session, batch).run(step).note
 
 
-def orbital() -> None:
+def orbital() -> str:
     """The fitted pipeline as an ibis expression by orbital, compiled as orbital compiles for DuckDB."""
     import ibis
     import orbital as library
+    import skops.io  # noqa: F401
     from orbital import sql, types
 
-    parsed = library.parse_pipeline(_estimator(), features={name: types.DoubleColumnType() for name in FEATURES})
-    schema, name = _SOURCE.split(".")
-    source = ibis.table({"id": "int64", **dict.fromkeys(FEATURES, "float64")}, name=name, database=schema)
-    scores = library.translate(source, parsed, projection=library.ResultsProjection(["id"]))
-    chosen = scores.select("id", prediction="output_label", probability_yes="output_probability.yes")
-    with _connection() as connection:
-        connection.execute(f"CREATE TABLE {_RESULT} AS {sql._OrbitalDuckDBCompiler().to_sqlglot(chosen).sql('duckdb')}")
+    with _clock():
+        estimator = _estimator()
+        parsed = library.parse_pipeline(estimator, features={name: types.DoubleColumnType() for name in FEATURES})
+        schema, name = _SOURCE.split(".")
+        source = ibis.table({"id": "int64", **dict.fromkeys(FEATURES, "float64")}, name=name, database=schema)
+        scores = library.translate(source, parsed, projection=library.ResultsProjection(["id"]))
+        chosen = scores.select("id", prediction="output_label", probability_yes="output_probability.yes")
+        query = sql._OrbitalDuckDBCompiler().to_sqlglot(chosen).sql("duckdb")
+        with _connection() as connection:
+            connection.execute(f"CREATE TABLE {_RESULT} AS {query}")
+    return ""
 
 
-def loop() -> None:
+def loop() -> str:
     """Batches out of one cursor, through the estimator, into another."""
     import numpy as np
     import pandas as pd
     import pyarrow as pa
-
-    estimator = _estimator()
-    labels = pa.array(estimator.classes_.astype(str))
-    position = list(estimator.classes_).index("yes")
-    schema = pa.schema({"id": pa.int64(), "prediction": pa.string(), "probability_yes": pa.float64()})
+    import skops.io  # noqa: F401
 
     def scored(batches: Any) -> Iterator[Any]:
         for batch in batches:
             columns = {name: batch.column(name).to_numpy(zero_copy_only=False) for name in FEATURES}
             chances = estimator.predict_proba(pd.DataFrame(columns, copy=False))
             predicted = labels.take(pa.array(chances.argmax(axis=1)))
-            yield pa.record_batch(
-                [batch.column("id"), predicted, pa.array(np.ascontiguousarray(chances[:, position]))], schema=schema
-            )
+            yes = pa.array(np.ascontiguousarray(chances[:, position]))
+            yield pa.record_batch([batch.column("id"), predicted, yes], schema=schema)
 
-    with _connection() as connection:
-        batches = connection.cursor().sql(f"FROM {_SOURCE}").to_arrow_reader(BATCH_ROWS)
-        connection.register("scores", pa.RecordBatchReader.from_batches(schema, scored(batches)))
-        connection.execute(f"CREATE TABLE {_RESULT} AS FROM scores")
+    with _clock():
+        estimator = _estimator()
+        labels = pa.array(estimator.classes_.astype(str))
+        position = list(estimator.classes_).index("yes")
+        schema = pa.schema({"id": pa.int64(), "prediction": pa.string(), "probability_yes": pa.float64()})
+        with _connection() as connection:
+            batches = connection.cursor().sql(f"FROM {_SOURCE}").to_arrow_reader(BATCH_ROWS)
+            connection.register("scores", pa.RecordBatchReader.from_batches(schema, scored(batches)))
+            connection.execute(f"CREATE TABLE {_RESULT} AS FROM scores")
+    return ""
 
 
-def pandas() -> None:
+def pandas(*, one_pass: bool = False) -> str:
     """Everything into one data frame, predicted, and written back."""
     import pandas as pd
+    import skops.io  # noqa: F401
 
-    estimator = _estimator()
-    with _connection() as connection:
-        rows = connection.sql(f"FROM {_SOURCE}").df()
-        chances = estimator.predict_proba(rows[FEATURES])
-        predicted = estimator.classes_[chances.argmax(axis=1)]
-        yes = chances[:, list(estimator.classes_).index("yes")]
-        scores = pd.DataFrame({"id": rows["id"], "prediction": predicted, "probability_yes": yes})
-        connection.register("scores", scores)
-        connection.execute(f"CREATE TABLE {_RESULT} AS FROM scores")
+    with _clock():
+        estimator = _estimator()
+        with _connection() as connection:
+            rows = connection.sql(f"FROM {_SOURCE}").df()
+            chances = estimator.predict_proba(rows[FEATURES])
+            labels = estimator.classes_[chances.argmax(axis=1)] if one_pass else estimator.predict(rows[FEATURES])
+            yes = chances[:, list(estimator.classes_).index("yes")]
+            scores = pd.DataFrame({"id": rows["id"], "prediction": labels, "probability_yes": yes})
+            connection.register("scores", scores)
+            connection.execute(f"CREATE TABLE {_RESULT} AS FROM scores")
+    return ""
+
+
+@contextmanager
+def _clock() -> Iterator[None]:
+    """Says how long a contender took after its imports."""
+    before = time.perf_counter()
+    yield
+    print(f"{_SECONDS}{time.perf_counter() - before}")
 
 
 def _estimator() -> Any:
-    return pickle.loads(Path("model.pickle").read_bytes())
+    """The model file that training wrote to the lake, for everybody."""
+    import skops.io
+
+    path = Path("model.path").read_text()
+    return skops.io.load(path, trusted=skops.io.get_untrusted_types(file=path))
 
 
 def _connection() -> duckdb.DuckDBPyConnection:
@@ -222,12 +258,13 @@ def _connection() -> duckdb.DuckDBPyConnection:
     return connection
 
 
-CONTENDERS: dict[str, Callable[[], None]] = {
+CONTENDERS: dict[str, Callable[[], str]] = {
     SQL: lambda: entrepot("by_sql"),
     ORBITAL: orbital,
     STREAMED: lambda: entrepot("streamed"),
     LOOP: loop,
     PANDAS: pandas,
+    PANDAS_ONCE: lambda: pandas(one_pass=True),
 }
 
 
@@ -249,39 +286,55 @@ def found(folder: Path) -> tuple[float, ...]:
         return tuple(map(float, connection.execute(query).fetchone() or ()))
 
 
-def measure(rows: int, rounds: int, contenders: list[str]) -> tuple[dict[str, list[float]], dict[str, int]]:
-    """Seconds and peak bytes by contender, each a process of its own, in turn."""
+@dataclass
+class Measured:
+    """One contender's rounds."""
+
+    whole: list[float] = field(default_factory=list)
+    """Seconds of the process, from outside."""
+    scoring: list[float] = field(default_factory=list)
+    """Seconds after its imports, which a worker has done before."""
+    peak: int = 0
+
+
+def measure(rows: int, rounds: int) -> dict[str, Measured]:
+    """Every contender as a process of its own, in turn, so many times."""
     folder = Path(tempfile.mkdtemp(prefix="entrepot-scoring-"))
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    peaks: dict[str, int] = dict.fromkeys(contenders, 0)
+    measured = {name: Measured() for name in CONTENDERS}
     expected: tuple[float, ...] = ()
     try:
         timed([*_PYTHON, "--prepare", str(rows)], folder, _ENVIRONMENT)
         for number in range(rounds):
-            for name in contenders:
+            for name, each in measured.items():
                 run = timed([*_PYTHON, "--contender", name], folder, _ENVIRONMENT)
-                check(name, run.output)
                 scores = found(folder)
                 expected = expected or scores
                 if not all(math.isclose(a, b, rel_tol=1e-9) for a, b in zip(scores, expected, strict=True)):
                     raise RuntimeError(f"the contenders do not agree: {name} has {scores}, the first {expected}")
                 reset(folder)
-                seconds[name].append(run.seconds)
-                peaks[name] = max(peaks[name], run.peak_bytes)
+                each.whole.append(run.seconds)
+                each.scoring.append(scoring_seconds(name, run.output))
+                each.peak = max(each.peak, run.peak_bytes)
                 print(
-                    f"{rows:,} rows, round {number + 1}, {name}: {run.seconds:.2f} s, {run.peak_bytes / 1e6:.0f} MB",
+                    f"{rows:,} rows, round {number + 1}, {name}: {each.whole[-1]:.2f} s, of which after imports "
+                    f"{each.scoring[-1]:.2f} s, {run.peak_bytes / 1e6:.0f} MB",
                     flush=True,
                 )
     finally:
         shutil.rmtree(folder)
-    return seconds, peaks
+    return measured
 
 
-def check(name: str, said: str) -> None:
-    """Raises RuntimeError if one of ours did not score as it is called."""
-    expected = {SQL: "scored in the warehouse as SQL", STREAMED: "scored streamed through the estimator"}
-    if name in expected and expected[name] not in said:
+def scoring_seconds(name: str, said: str) -> float:
+    """The seconds after imports, as a contender said them.
+
+    Raises:
+        RuntimeError: if it is ours and did not score the way that its name says.
+    """
+    way = {SQL: "scored in the warehouse as SQL", STREAMED: "scored streamed through the estimator"}.get(name, "")
+    if way not in said:
         raise RuntimeError(f"{name} was not measured, since it said: {said}")
+    return next(float(line.removeprefix(_SECONDS)) for line in said.splitlines() if line.startswith(_SECONDS))
 
 
 _PYTHON = (sys.executable, "-m", "benchmarks.scoring")
@@ -301,14 +354,20 @@ def main(arguments: list[str] | None = None) -> None:
         prepare(options.prepare)
         return
     if options.contender:
-        CONTENDERS[options.contender]()
+        print(CONTENDERS[options.contender]())
         return
-    seconds, peaks = measure(options.rows, options.rounds, list(CONTENDERS))
-    title = f"{options.rows:,} rows x {len(FEATURES)} features, StandardScaler + LogisticRegression, whole processes"
-    table(title, rows_of(seconds))
+    measured = measure(options.rows, options.rounds)
+    what = f"{options.rows:,} rows x {len(FEATURES)} features, StandardScaler + LogisticRegression"
+    table(f"{what}: whole processes", rows_of({name: each.whole for name, each in measured.items()}))
+    table(f"{what}: after imports", rows_of({name: each.scoring for name, each in measured.items()}))
     if options.more_rows:
-        _, more = measure(options.more_rows, 1, list(CONTENDERS))
-        memory(peaks, more, options.rows, options.more_rows)
+        more = measure(options.more_rows, 1)
+        memory(
+            {n: e.peak for n, e in measured.items()},
+            {n: e.peak for n, e in more.items()},
+            options.rows,
+            options.more_rows,
+        )
 
 
 def rows_of(seconds: dict[str, list[float]]) -> list[Row]:
@@ -316,12 +375,8 @@ def rows_of(seconds: dict[str, list[float]]) -> list[Row]:
     rows = []
     for ours in (SQL, STREAMED):
         mine = Row(ours, ours, seconds[ours], None)
-        rows.append(mine)
-        rows += [
-            Row(other, ours, seconds[other], mine.median, limit)
-            for (who, other), limit in WANTED.items()
-            if who == ours
-        ]
+        against = [(other, limit) for (who, other), limit in WANTED.items() if who == ours]
+        rows += [mine, *(Row(other, ours, seconds[other], mine.median, limit) for other, limit in against)]
     return rows
 
 

@@ -3,31 +3,64 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
+from temporalio.runtime import Runtime
 from temporalio.service import RPCError
 
-from entrepot.errors import Unavailable
+from entrepot.errors import BadInput, Unavailable
 
 TASK_QUEUE = "entrepot"
 CONNECT_SECONDS = 5.0
+DEFAULT_ADDRESS = "localhost:7233"
 
 
-async def connect(**overrides: Any) -> Client:
+async def connect(runtime: Runtime | None = None) -> Client:
     """A client for the server that `TEMPORAL_ADDRESS`, `TEMPORAL_PROFILE` or temporal.toml name.
 
     Raises:
+        BadInput: if these cannot be understood.
         Unavailable: if it does not answer, with its address.
     """
-    config = {**ClientConfig.load_client_connect_config(), **overrides}
-    address = config.setdefault("target_host", "localhost:7233")
     try:
-        connecting = Client.connect(data_converter=pydantic_data_converter, **config)
-        return await asyncio.wait_for(connecting, CONNECT_SECONDS)
+        config: dict[str, Any] = {**ClientConfig.load_client_connect_config()}
+    except RuntimeError as error:
+        raise BadInput(f"Temporal's connection settings (TEMPORAL_..., temporal.toml) are wrong: {error}") from None
+    address = config.pop("target_host", DEFAULT_ADDRESS)
+    return await reach(address, runtime=runtime, **config)
+
+
+async def reach(target_host: str, **config: Any) -> Client:
+    """A client for a server at an address, whatever the environment says.
+
+    Raises:
+        Unavailable: if it does not answer.
+    """
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):  # `wait_for` would now and then swallow Ctrl-C
+            return await Client.connect(target_host, data_converter=pydantic_data_converter, **config)
     except (RuntimeError, RPCError, TimeoutError) as error:
         raise Unavailable(
-            f"no Temporal server answers at {address}. Start one with `entrepot dev`, or set TEMPORAL_ADDRESS"
+            f"no Temporal server answers at {target_host}. Start one with `entrepot dev`, or set TEMPORAL_ADDRESS"
         ) from error
+
+
+@asynccontextmanager
+async def connected() -> AsyncIterator[Client]:
+    """A client for one command.
+
+    Raises:
+        BadInput: as `connect`.
+        Unavailable: if the server does not answer, or refuses what it is asked.
+    """
+    client = await connect()
+    try:
+        yield client
+    except RPCError as error:
+        where = f"{client.service_client.config.target_host}, namespace {client.namespace!r}"
+        raise Unavailable(f"Temporal at {where}: {error.message}") from error

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
-from entrepot.errors import BadInput, unknown
+from entrepot.errors import BadInput, Unavailable, unknown
 
 T = TypeVar("T")
 
@@ -24,29 +24,29 @@ def run(
 ) -> None:
     """`entrepot run`."""
     from worker import follow, show
-    from worker.client import connect
+    from worker.client import connected
     from workflows.progress import RunSummary
 
     name = _tenant(tenant, tenants)
     value = _input(name, pipeline, environment, select, parameters)
     id = follow.workflow_id(name, pipeline, environment)
+    started = False
 
     async def go() -> RunSummary:
-        client = await connect()
-        handle = await follow.start(client, "Pipeline", value, id, f"{pipeline} for {name} in {environment}")
-        started.append(handle.result_run_id or "")
-        ended = await (follow.result(handle) if json else follow.watch(client, handle, show.out))
-        return RunSummary.model_validate(ended)
+        nonlocal started
+        async with connected() as client:
+            handle = await follow.start(client, "Pipeline", value, id, f"{pipeline} for {name} in {environment}")
+            started = True
+            watched = (
+                follow.patiently(client, follow.result(handle)) if json else follow.watch(client, handle, show.out)
+            )
+            return RunSummary.model_validate(await watched)
 
-    started: list[str] = []
     try:
         ended = asyncio.run(go())
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Unavailable):
         if started:
-            show.err.print(
-                f"\nThe run goes on. Watch it: temporal workflow show --follow --workflow-id {id}\n"
-                f"Stop it: temporal workflow cancel --workflow-id {id}"
-            )
+            show.err.print(f"The run goes on. {follow.how_to_follow(id)}", soft_wrap=True)
         raise
     show.json(ended) if json else show.summary(ended)
 
@@ -229,13 +229,13 @@ def schedules(tenants: str | None, *, apply: bool) -> None:
     """`entrepot schedules plan|apply`."""
     from worker import schedules as reconciler
     from worker import settings, show
-    from worker.client import connect
+    from worker.client import connected
 
     loaded = settings.load(tenants)
 
     async def reconcile() -> list[Any]:
-        client = await connect()
-        return list(await (reconciler.apply if apply else reconciler.plan)(client, loaded))
+        async with connected() as client:
+            return list(await (reconciler.apply if apply else reconciler.plan)(client, loaded))
 
     changes = asyncio.run(reconcile())
     for change in changes:
@@ -249,12 +249,12 @@ def schedules(tenants: str | None, *, apply: bool) -> None:
 def _wait_for(workflow: str, value: dict[str, Any], id: str, summary: str) -> Any:
     """Starts a short workflow and waits for its result."""
     from worker import follow
-    from worker.client import connect
+    from worker.client import connected
 
     async def go() -> Any:
-        client = await connect()
-        handle = await follow.start(client, workflow, value, id, summary)
-        return await follow.result(handle)
+        async with connected() as client:
+            handle = await follow.start(client, workflow, value, id, summary)
+            return await follow.patiently(client, follow.result(handle))
 
     return asyncio.run(go())
 
@@ -267,12 +267,11 @@ async def _versions(tenant: str, pipeline: str) -> Any:
     from temporalio.exceptions import ApplicationError
 
     from activities import names
-    from worker.client import TASK_QUEUE, connect
-    from worker.follow import RunFailed
+    from worker.client import TASK_QUEUE, connected
+    from worker.follow import RunFailed, patiently
 
-    client = await connect()
-    try:
-        return await client.execute_activity(
+    async with connected() as client:
+        listing = client.execute_activity(
             names.VERSIONS,
             {"tenant": tenant, "pipeline": pipeline},
             id=f"{tenant}/{pipeline}:versions:{uuid.uuid4().hex[:8]}",
@@ -282,11 +281,13 @@ async def _versions(tenant: str, pipeline: str) -> Any:
             schedule_to_close_timeout=timedelta(minutes=10),
             retry_policy=RetryPolicy(maximum_attempts=3),
         )
-    except ActivityFailureError as error:
-        cause = error.cause
-        if isinstance(cause, ApplicationError):
-            raise (BadInput if cause.type == "BadInput" else RunFailed)(cause.message) from None
-        raise RunFailed(str(cause or error)) from None
+        try:
+            return await patiently(client, listing)
+        except ActivityFailureError as error:
+            cause = error.cause
+            if isinstance(cause, ApplicationError):
+                raise (BadInput if cause.type == "BadInput" else RunFailed)(cause.message) from None
+            raise RunFailed(str(cause or error)) from None
 
 
 def _input(

@@ -23,7 +23,7 @@ from activities.tenant import Tenants
 from entrepot.errors import BadInput, Unavailable
 from worker import logs, show
 from worker import worker as process
-from worker.client import connect
+from worker.client import reach
 from worker.settings import Settings
 from workflows.run import SEARCH_ATTRIBUTES
 
@@ -48,7 +48,11 @@ async def serve(settings: Settings, port: int, ui_port: int) -> None:
             await asyncio.wait({asyncio.create_task(stop.wait()), running.ended}, return_when=asyncio.FIRST_COMPLETED)
             show.out.print("Stopping ...")
         if running.ended.done() and not stop.is_set():
-            raise Unavailable(f"the Temporal server ended: {_last_words(settings.state)}. Start `entrepot dev` again")
+            code = running.ended.result()
+            raise Unavailable(
+                f"the Temporal server ended (exit code {code}); its log is {settings.state / 'temporal.log'}. "
+                "Start `entrepot dev` again: what was running goes on"
+            )
 
 
 @asynccontextmanager
@@ -82,11 +86,10 @@ async def server(state: Path, port: int, ui_port: int) -> AsyncIterator[Server]:
         signal.signal(each, lambda *_: signal.raise_signal(signal.SIGINT))
     binary = temporal_binary()
     with locked(state) as lock:
-        for port_, option in ((port, "--port"), (ui_port, "--ui-port")):
-            if not is_free(port_):
-                raise BadInput(
-                    f"port {port_} is taken, perhaps by another `entrepot dev`; choose another with {option}"
-                )
+        for wanted, option in ((port, "--port"), (ui_port, "--ui-port")):
+            if not is_free(wanted):
+                problem = f"port {wanted} is taken, perhaps by another `entrepot dev`"
+                raise BadInput(f"{problem}; choose another with {option}")
         with (state / "temporal.log").open("ab") as log:
             child = await asyncio.create_subprocess_exec(
                 binary,
@@ -144,10 +147,9 @@ def locked(state: Path) -> Iterator[IO[str]]:
                     f"the state folder {state} is in use by another `entrepot dev` (process {holder or '?'}); "
                     "stop that one, or choose another folder with --state"
                 )
+            # The lock is held and its holder is dead, so this is its server.
             with contextlib.suppress(ProcessLookupError):
-                os.kill(
-                    int(its_server), signal.SIGTERM
-                )  # the lock is held and its holder is dead, so this is its server
+                os.kill(int(its_server), signal.SIGTERM)
             time.sleep(0.1)
         _write(file, os.getpid())
         yield file
@@ -171,10 +173,8 @@ def _write(lock: IO[str], *pids: int) -> None:
 def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
+    except OSError as error:
+        return isinstance(error, PermissionError)
     return True
 
 
@@ -209,15 +209,10 @@ async def _connected(child: asyncio.subprocess.Process, port: int, state: Path) 
     while loop.time() < deadline and child.returncode is None:
         if not is_free(port):
             with contextlib.suppress(Unavailable):
-                return await connect(target_host=f"{HOST}:{port}", namespace="default", runtime=logs.runtime())
+                return await reach(f"{HOST}:{port}", runtime=logs.runtime())
         await asyncio.sleep(0.05)
-    raise Unavailable(f"the Temporal server did not start: {_last_words(state)}")
-
-
-def _last_words(state: Path) -> str:
-    log = state / "temporal.log"
-    last = log.read_text(errors="replace").strip().splitlines()[-1:]
-    return f"{last[0]} ({log})" if last else "it said nothing"
+    last = (state / "temporal.log").read_text(errors="replace").strip().splitlines()[-1:]
+    raise Unavailable(f"the Temporal server did not start: {''.join(last) or 'it said nothing'}")
 
 
 def is_free(port: int) -> bool:

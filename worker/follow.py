@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Awaitable
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.live import Live
@@ -25,6 +27,9 @@ from workflows.progress import Progress, RunSummary
 POLL_SECONDS = 0.4
 _PATIENCE_SECONDS = 4.0
 """How long a run may stand still before somebody looks whether there is a worker at all."""
+_NO_WORKER = f"No worker serves the task queue {TASK_QUEUE!r}; the run waits for one. Start one: entrepot worker"
+
+T = TypeVar("T")
 
 
 class RunFailed(EntrepotError):
@@ -55,11 +60,13 @@ async def start(
             id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
         )
     except WorkflowAlreadyStartedError as error:
-        raise BadInput(
-            f"{id} is running already (run {error.run_id}). "
-            f"Watch it: temporal workflow show --follow --workflow-id {id}. "
-            f"Stop it: temporal workflow cancel --workflow-id {id}"
-        ) from None
+        raise BadInput(f"{id} is running already (run {error.run_id}). {how_to_follow(id)}") from None
+
+
+def how_to_follow(id: str) -> str:
+    """What to type to see a run that goes on, or to end it."""
+    watch, stop = f"temporal workflow show --follow --workflow-id {id}", f"temporal workflow cancel --workflow-id {id}"
+    return f"Watch it: {watch}. Stop it: {stop}"
 
 
 async def result(handle: WorkflowHandle[Any, Any]) -> Any:
@@ -90,7 +97,7 @@ async def watch(client: Client, handle: WorkflowHandle[Any, Any], console: Conso
     """
     ending = asyncio.create_task(result(handle))
     seen: set[tuple[str, str]] = set()
-    still = 0.0
+    ask_at: float | None = time.monotonic() + _PATIENCE_SECONDS
     with Live(console=console, auto_refresh=False, transient=True) as live:
         pause = POLL_SECONDS
         while not (await asyncio.wait({ending}, timeout=pause))[0]:
@@ -98,12 +105,10 @@ async def watch(client: Client, handle: WorkflowHandle[Any, Any], console: Conso
             # Every answer carries every step, so a large pipeline is asked less often.
             pause = POLL_SECONDS * max(1.0, len(progress.steps) / 100 if progress else 1.0)
             if progress is None or not progress.steps:
-                still += POLL_SECONDS
-                if still >= _PATIENCE_SECONDS and not await has_worker(client):
-                    console.print(
-                        f"No worker serves the task queue {TASK_QUEUE!r}; the run waits for one.", style="yellow"
-                    )
-                    still = -60.0
+                if ask_at is not None and time.monotonic() >= ask_at:
+                    ask_at = None
+                    if not await has_worker(client):
+                        console.print(_NO_WORKER, style="yellow")
                 continue
             if console.is_terminal:
                 live.update(show.progress(progress), refresh=True)
@@ -113,6 +118,14 @@ async def watch(client: Client, handle: WorkflowHandle[Any, Any], console: Conso
     if not console.is_terminal:
         show.new_states(RunSummary.model_validate(ended).steps, seen, console)
     return ended
+
+
+async def patiently(client: Client, ending: Awaitable[T]) -> T:
+    """Waits for what a worker does, and says on standard error if there is none."""
+    task = asyncio.ensure_future(ending)
+    if not (await asyncio.wait({task}, timeout=_PATIENCE_SECONDS))[0] and not await has_worker(client):
+        show.err.print(_NO_WORKER, style="yellow")
+    return await task
 
 
 async def has_worker(client: Client) -> bool:
