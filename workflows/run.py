@@ -254,12 +254,10 @@ class _Run:
             ref = StepRef(context=self._context, step=batch[0], versions=versions)
             activity = names.TRAIN if kind == "train" else names.PUBLISH
             return [await self._call(activity, ref, StepResult, summary=summary)]
-        except ActivityError as error:
-            # Only the batch is known to have failed; a batch of one is the step itself.
-            for name in batch:
-                self._progress.set(name, "failed" if len(batch) == 1 else "waiting")
-            self._show()
-            raise error
+        except ActivityError:
+            for name in batch if len(batch) > 1 else ():  # which of them failed, the error says
+                self._progress.set(name, "waiting")
+            raise
 
     async def _commit(self, plan: Plan) -> RunSummary:
         self._stage("publish")
@@ -302,6 +300,9 @@ class _Run:
 
     async def _failed(self, status: Literal["failed", "cancelled"], error: str) -> None:
         self._progress.error = error
+        for step in self._progress.steps:
+            if step.state == "running":
+                step.state = "failed"
         self._stage(status)
         try:
             failed = RunFailed(context=self._context, status=status, error=error)

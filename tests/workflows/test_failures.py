@@ -151,6 +151,7 @@ async def test_a_missing_file_is_named(temporal: WorkflowEnvironment, tmp_path: 
     async with user_code(temporal, tmp_path, code, "no_file") as house:
         failure = await house.fail(tenant="acme", pipeline="no_file")
     assert "ingest 'numbers'" in failure.message
+    assert failure.type == "StepFailed"
     assert f"there is no file '{tmp_path / 'gone.csv'}'" in failure.message
 
 
