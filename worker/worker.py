@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import signal
 from collections.abc import AsyncIterator
@@ -39,10 +40,6 @@ def create(client: Client, tenants: Tenants, *, task_queue: str = TASK_QUEUE, sl
     """A worker over connected tenants. `slots` is how many activities it runs at the same time."""
     plan, bring, transform = PlanActivities(tenants), IngestActivities(tenants), TransformActivities(tenants)
     train, publish, collect = TrainActivities(tenants), PublishActivities(tenants), CollectActivities(tenants)
-    # Our workflow modules are deterministic and light; re-importing them for each run would only cost time.
-    restrictions = SandboxRestrictions.default.with_passthrough_modules(
-        "pydantic", "pydantic_core", "entrepot", "activities.messages", "activities.names", "workflows"
-    )
     return Worker(
         client,
         task_queue=task_queue,
@@ -63,7 +60,7 @@ def create(client: Client, tenants: Tenants, *, task_queue: str = TASK_QUEUE, sl
             collect.collect,
             collect.versions,
         ],
-        workflow_runner=SandboxedWorkflowRunner(restrictions=restrictions),
+        workflow_runner=sandbox(),
         workflow_failure_exception_types=[pydantic.ValidationError],
         max_concurrent_activities=slots,
         max_concurrent_workflow_tasks=8,
@@ -73,6 +70,14 @@ def create(client: Client, tenants: Tenants, *, task_queue: str = TASK_QUEUE, sl
         max_heartbeat_throttle_interval=timedelta(seconds=2),
         default_heartbeat_throttle_interval=timedelta(seconds=2),
     )
+
+
+def sandbox() -> SandboxedWorkflowRunner:
+    """How workflow code is run. Ours is deterministic and light: importing it anew for each run would only cost time."""
+    restrictions = SandboxRestrictions.default.with_passthrough_modules(
+        "pydantic", "pydantic_core", "entrepot", "activities.messages", "activities.names", "workflows"
+    )
+    return SandboxedWorkflowRunner(restrictions=restrictions)
 
 
 async def register_search_attributes(client: Client) -> None:
@@ -110,6 +115,10 @@ def warm_up() -> None:
         importlib.import_module(name)
     dlt_extract.install()
     ingest.warm_up()
+    # What is loaded by now stays: the garbage collector need not walk through it again, as it else would many times
+    # while a plan builds thousands of expressions.
+    gc.collect()
+    gc.freeze()
 
 
 _HEAVY = (

@@ -1,0 +1,100 @@
+"""Records the histories that `test_replay.py` replays: `python -m tests.replay.record`.
+
+Run it when a change of workflow code cannot replay the old ones; that change is then one that running workflows notice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import contextlib
+import json
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from temporalio.client import WorkflowFailureError, WorkflowHandle
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.testing import WorkflowEnvironment
+
+from tests.conftest import House, serving, settings
+from worker import worker
+from worker.dev import temporal_binary
+
+ROOT = Path(__file__).parents[2]
+HISTORIES = Path(__file__).parent / "histories"
+STATE = Path("/tmp/entrepot-history")  # a neutral place: paths in the lake are part of the histories
+PIPELINES = {name: f"tests.pipelines.{name}:{name}" for name in ("shop", "slow", "many")}
+
+
+async def main() -> None:
+    """Runs one workflow of each kind, and keeps its history."""
+    shutil.rmtree(STATE, ignore_errors=True)
+    shutil.rmtree(HISTORIES, ignore_errors=True)
+    HISTORIES.mkdir()
+    async with _house() as house:
+        shop = {"tenant": "acme", "pipeline": "shop"}
+        await _keep("dry_run", await house.start("Pipeline", {**shop, "dry_run": True}))
+        await _keep("first_run", await house.start("Pipeline", shop))
+        await _keep("nothing_to_do", await house.start("Pipeline", shop))
+        await _keep("one_changed", await house.start("Pipeline", {**shop, "parameters": {"limit": 60.0}}))
+        await _keep("selection", await house.start("Pipeline", {**shop, "select": "by_country+", "environment": "dev"}))
+        await _keep("transform_alone", await house.start("Transform", {**shop, "environment": "dev"}))
+        await _keep("rollback", await house.start("Rollback", shop))
+        await _keep("collect", await house.start("Collect", {**shop, "keep_days": 0, "keep_publishes": 1}))
+        await _keep("bad_input", await house.start("Pipeline", {"tenant": "acme", "pipelin": "shop"}))
+        await _keep("unknown_pipeline", await house.start("Pipeline", {"tenant": "acme", "pipeline": "shpo"}))
+        slow = {"tenant": "acme", "pipeline": "slow"}
+        await _keep("check_blocks", await house.start("Pipeline", {**slow, "parameters": {"most": 10}}))
+        cancelled = await house.start("Pipeline", {**slow, "parameters": {"seconds": 60.0}})
+        await asyncio.sleep(2)
+        await cancelled.cancel()
+        await _keep("cancelled", cancelled)
+        await _keep("in_batches", await house.start("Pipeline", {"tenant": "acme", "pipeline": "many"}))
+    shutil.rmtree(STATE)
+
+
+@asynccontextmanager
+async def _house() -> AsyncIterator[House]:
+    environment = await WorkflowEnvironment.start_local(
+        dev_server_existing_path=temporal_binary(), data_converter=pydantic_data_converter
+    )
+    async with environment:
+        await worker.register_search_attributes(environment.client)
+        async with serving(environment.client, settings(STATE, PIPELINES)) as house:
+            yield house
+
+
+async def _keep(name: str, handle: WorkflowHandle[Any, Any]) -> None:
+    with contextlib.suppress(WorkflowFailureError):
+        await handle.result()
+    history = _without_machine(json.loads((await handle.fetch_history()).to_json()))
+    (HISTORIES / f"{name}.json").write_text(json.dumps(history, separators=(",", ":")) + "\n")
+    print(name, len(history["events"]), "events")
+
+
+def _without_machine(value: Any) -> Any:
+    """A history without what only tells where it was recorded: names of processes, paths of the checkout."""
+    if isinstance(value, dict):
+        return {k: "worker" if k == "identity" else _without_machine(v) for k, v in value.items() if k != "stackTrace"}
+    if isinstance(value, list):
+        return [_without_machine(each) for each in value]
+    if isinstance(value, str) and str(ROOT) in value:
+        return value.replace(str(ROOT), "/entrepot")
+    return _text_replaced(value) if isinstance(value, str) else value
+
+
+def _text_replaced(value: str) -> str:
+    """Payloads are base64: the paths in them are replaced, too."""
+    try:
+        text = base64.b64decode(value, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return value
+    return base64.b64encode(text.replace(str(ROOT), "/entrepot").encode()).decode() if str(ROOT) in text else value
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,54 @@
+"""Workflows that were started with older code go on with today's: recorded histories are replayed."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from temporalio import workflow
+from temporalio.client import WorkflowHistory
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.worker import Replayer
+
+from worker import worker
+
+HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
+
+
+def replayer(*workflows: type) -> Replayer:
+    return Replayer(
+        workflows=list(workflows or worker.WORKFLOWS),
+        data_converter=pydantic_data_converter,
+        workflow_runner=worker.sandbox(),
+    )
+
+
+def test_there_are_histories_of_every_kind() -> None:
+    assert {path.stem for path in HISTORIES} >= {
+        "first_run",
+        "nothing_to_do",
+        "cancelled",
+        "check_blocks",
+        "in_batches",
+    }
+
+
+@pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
+async def test_a_recorded_history_replays(path: Path) -> None:
+    await replayer().replay_workflow(WorkflowHistory.from_json(path.stem, path.read_text()))
+
+
+@workflow.defn(name="Pipeline", sandboxed=False)
+class Other:
+    """A workflow that does something else than what was recorded."""
+
+    @workflow.run
+    async def run(self, input: object = None) -> None:
+        await asyncio.sleep(1)
+
+
+async def test_a_workflow_that_decides_otherwise_is_caught() -> None:
+    path = next(path for path in HISTORIES if path.stem == "first_run")
+    with pytest.raises(workflow.NondeterminismError):
+        await replayer(Other).replay_workflow(WorkflowHistory.from_json(path.stem, path.read_text()))
