@@ -12,7 +12,7 @@ from temporalio import activity
 from activities import catalog, lake, names
 from activities.messages import CollectInput, Context, Target
 from activities.tenant import Tenants
-from activities.work import Work, do
+from activities.work import Work, do, whose
 from backends import Name, Session
 
 
@@ -50,8 +50,7 @@ class CollectActivities:
     @activity.defn(name=names.COLLECT)
     async def collect(self, asked: CollectInput) -> Collected:
         """Removes versions that nothing points at and nobody made lately."""
-        tenant = self._tenants.get(asked.tenant)
-        tenant.settings(asked.pipeline)
+        tenant = whose(self._tenants, asked.tenant, asked.pipeline)
 
         def remove(work: Work) -> Collected:
             with work.session() as session:
@@ -63,8 +62,7 @@ class CollectActivities:
     @activity.defn(name=names.VERSIONS)
     async def versions(self, asked: Target) -> list[VersionRow]:
         """Every version of a pipeline, the newest first, and which environments point at it."""
-        tenant = self._tenants.get(asked.tenant)
-        tenant.settings(asked.pipeline)
+        tenant = whose(self._tenants, asked.tenant, asked.pipeline)
 
         def read(work: Work) -> list[VersionRow]:
             with work.session() as session:

@@ -16,7 +16,7 @@ from activities.catalog import Version
 from activities.dashboard import render
 from activities.messages import Commit, Committed, Context, RollbackInput, RunFailed, StepRef, StepResult
 from activities.tenant import Tenants
-from activities.work import Work, do, patiently, told_of
+from activities.work import Work, do, patiently, told_of, whose
 from backends import Name, Session
 from entrepot.errors import BadInput, StepFailed, listed
 from entrepot.outputs import Copy, Dashboard, Export
@@ -72,8 +72,7 @@ class PublishActivities:
     @activity.defn(name=names.ROLLBACK)
     async def rollback(self, asked: RollbackInput) -> Committed:
         """Points an environment at what it showed after an earlier publish."""
-        tenant = self._tenants.get(asked.tenant)
-        tenant.settings(asked.pipeline)
+        tenant = whose(self._tenants, asked.tenant, asked.pipeline)
         run = activity.info().workflow_run_id or activity.info().activity_id
         context = Context(tenant=asked.tenant, pipeline=asked.pipeline, environment=asked.environment, run=run)
 

@@ -10,6 +10,7 @@ from operator import or_
 from typing import Any
 
 import ibis
+import ibis.expr.operations as ops
 
 from activities import models
 from activities.catalog import Version
@@ -17,7 +18,7 @@ from activities.work import Work, own_errors
 from backends import Name, Session
 from backends.base import count, physical
 from entrepot.errors import StepFailed
-from entrepot.model import Predict
+from entrepot.model import PREDICTION, Predict, probability_column
 from entrepot.scoring import (
     TOLERANCE,
     Agreement,
@@ -31,7 +32,10 @@ from entrepot.scoring import (
 )
 
 SAMPLE_ROWS = 2_000
-"""Rows on which SQL is held against the estimator: at random, and as many again of those with a NULL feature."""
+"""Rows on which SQL is held against the estimator: at random, and some of those with a NULL feature."""
+LARGE_TABLE = 1_000_000
+BLOCK_ROWS = 100_000
+"""Rows of the blocks that the sample of a large table comes from: about fifty blocks of DuckDB's."""
 
 
 class Scorer:
@@ -115,21 +119,32 @@ class Scorer:
         )
 
     def _verify(self, estimator: Any, parent: ibis.Table, features: Sequence[str], node: Predict) -> Agreement:
-        """Scores a sample both ways. The sample is read once, and its SQL runs on those very rows."""
-        columns = parent.select(*features)
-        total = count(self._session, columns)
-        share = min(1.0, 2 * SAMPLE_ROWS / total) if total else 1.0
-        some = columns if share == 1.0 else columns.filter(ibis.random() < share)
-        with_nulls = columns.filter(reduce(or_, (columns[name].isnull() for name in features))).limit(SAMPLE_ROWS // 4)
-        rows = self._session.fetch(some.limit(SAMPLE_ROWS).union(with_nulls))
+        """Scores a sample both ways. One query gives its features and its scores by SQL."""
         labels = labels_of(estimator)
-        held = ibis.memtable(rows.append_column("entrepot_row", [list(range(rows.num_rows))]))
-        made = translate(estimator, held, features, ["entrepot_row"], labels, node.dtype)
-        by_sql = self._session.fetch(made).sort_by("entrepot_row")
+        if clash := {PREDICTION, *map(probability_column, labels)} & set(features):
+            raise NotTranslatable(f"its feature {min(clash)!r} is called as a column of the scores")
+        columns = parent.select(*features)
+        some = self._at_random(parent, count(self._session, columns)).select(*features).limit(SAMPLE_ROWS)
+        with_nulls = columns.filter(reduce(or_, (columns[name].isnull() for name in features))).limit(SAMPLE_ROWS // 4)
+        by_sql = self._session.fetch(
+            translate(estimator, some.union(with_nulls), features, features, labels, node.dtype)
+        )
         try:
-            return compare(by_sql, estimator, frame(rows, list(features)), labels)
+            return compare(by_sql, estimator, frame(by_sql, list(features)), labels)
         except Exception as error:
             raise self._refusal(node, error) from error
+
+    def _at_random(self, table: ibis.Table, total: int) -> ibis.Table:
+        """More rows than the sample needs, of so many in total."""
+        share = 2 * SAMPLE_ROWS / max(total, 1)
+        if share >= 1:
+            return table
+        # To read all of a large table would take as long as to score it: its blocks are chosen at random first.
+        is_table = isinstance(table.op(), ops.UnboundTable)
+        if total >= LARGE_TABLE and is_table and self._work.tenant.backend.capabilities.block_sample:
+            blocks = BLOCK_ROWS / total
+            table, share = table.sample(blocks, method="block"), share / blocks
+        return table.filter(ibis.random() < share)
 
     def _stream(self, node: Predict, target: Name) -> int:
         version = self._versions[node.model]

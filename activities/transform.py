@@ -73,6 +73,7 @@ class Computation:
         self._parameters = tenants.parameters(batch.context.tenant, pipeline, batch.context.parameters)
         self._schema = version_schema(work.tenant.settings(pipeline.name).schema)
         self._versions = catalog.versions(session, pipeline.name, batch.versions)
+        self._tried: set[str] = set()
 
     def rows_read(self, name: str) -> int:
         """The rows of all tables that a step reads."""
@@ -97,9 +98,11 @@ class Computation:
 
     def _transform(self, step: TransformStep, started: float) -> StepResult:
         version = self._batch.versions[step.name]
-        if found := catalog.versions(self._session, self._context.pipeline, {step.name: version}):
-            self._versions |= found
-            return StepResult(name=step.name, rows=found[step.name].rows, note="made by another run meanwhile")
+        if step.name in self._tried:  # another run was making it, too, and may be done by now
+            self._versions |= catalog.versions(self._session, self._context.pipeline, {step.name: version})
+        self._tried.add(step.name)
+        if step.name in self._versions:
+            return StepResult(name=step.name, rows=self._versions[step.name].rows, note="made by another run meanwhile")
         target = Name(self._schema, version_table(step.name, version))
         identity, _ = self._verified(step)
         details: dict[str, Any] = {}

@@ -18,7 +18,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities.messages import Context
-from activities.tenant import Tenant
+from activities.tenant import Tenant, Tenants
 from backends import Label, Session
 from entrepot.errors import BadInput, Contended, EntrepotError, StepFailed, Unavailable
 from entrepot.step import Step
@@ -135,6 +135,20 @@ async def do(work: Callable[[Work], T], tenant: Tenant, context: Context, step: 
         raise
     except Exception as error:
         raise as_failure(error, f"tenant {tenant.name!r}, pipeline {context.pipeline!r}") from error
+
+
+def whose(tenants: Tenants, tenant: str, pipeline: str) -> Tenant:
+    """The tenant that somebody asks for by name.
+
+    Raises:
+        ApplicationError: not retryable, if there is none, or it does not run the pipeline.
+    """
+    try:
+        found = tenants.get(tenant)
+        found.settings(pipeline)
+    except BadInput as error:
+        raise ApplicationError(str(error), type="BadInput", non_retryable=True) from error
+    return found
 
 
 def as_failure(error: Exception, where: str) -> ApplicationError:

@@ -48,6 +48,8 @@ class Capabilities:
     """CREATE TABLE AS, the catalog's rows and views change together, or not at all."""
     longest_name: int
     """Characters in a table's name."""
+    block_sample: bool = False
+    """ibis's `sample(..., method="block")` of a table reads that share of its blocks alone, chosen at random."""
 
 
 class Session(abc.ABC):

@@ -170,7 +170,7 @@ class DuckDB(Backend):
     """A DuckDB file. Settings: `path`, and optionally `threads` and `memory_limit` as DuckDB takes them."""
 
     name: ClassVar[str] = "duckdb"
-    capabilities: ClassVar[Capabilities] = Capabilities(transactional_ddl=True, longest_name=1000)
+    capabilities: ClassVar[Capabilities] = Capabilities(transactional_ddl=True, longest_name=1000, block_sample=True)
 
     def __init__(self, path: str, options: Mapping[str, Any]) -> None:
         self.path = path

@@ -28,6 +28,8 @@ from benchmarks.peers import install, projects
 from benchmarks.timing import Row, table, timed
 from worker.dev import free_port
 
+VENVS = Path(tempfile.gettempdir()) / "entrepot-peers"
+"""Where the peers are installed, unless somebody has them elsewhere."""
 TASKS = ("first run", "nothing new", "one changed")
 OURS = "entrepot"
 PEERS = {
@@ -166,14 +168,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--width", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=list(PEERS))
-    parser.add_argument("--venvs", type=Path, default=Path(tempfile.gettempdir()) / "entrepot-peers")
+    parser.add_argument("--venvs", type=Path, default=VENVS)
     options = parser.parse_args(arguments)
     layers, width = options.layers, options.width
-    venvs = {peer: options.venvs / peer for peer in options.peers}
-    for peer, venv in venvs.items():
-        if not venv.exists():
-            print(f"installing {peer} ...", flush=True)
-            install.install(peer, options.venvs)
+    venvs = {peer: install.ready(peer, options.venvs) for peer in options.peers}
     seconds: dict[tuple[str, str], list[float]] = {}
     for number in range(options.rounds):
         sums = {}

@@ -1,12 +1,13 @@
-"""Scoring a table with a fitted StandardScaler + LogisticRegression in DuckDB: seconds and peak memory of whole processes.
+"""Scoring a table in DuckDB with a fitted StandardScaler + LogisticRegression: seconds and peak memory of processes.
 
-Every contender is a Python process that opens the same DuckDB file, scores every row and writes a table of id, prediction
-and probability. Ours does what the activity `transform` does, without Temporal: tenant file, catalog, model from the lake,
-verification on a sample, table and catalog row in one transaction. It is held against what a user would write by hand:
-orbital's SQL, a loop over Arrow batches, and pandas (which calls `predict` and `predict_proba`; "one pass" takes the labels
-from the probabilities instead, as ours does). All open the same model file, have the same memory limit and keep no order.
+Every contender is a Python process that opens the same DuckDB file and the same model file, scores every row and writes
+a table of id, prediction and probability. Ours does what the activity `transform` does, without Temporal: tenant,
+catalog, model from the lake, verification on a sample, table and catalog row in one transaction. It is held against
+what a user would write by hand: orbital's SQL, a loop over Arrow batches, and pandas with `predict` and `predict_proba`
+(where it says "one pass", pandas takes the labels from the probabilities, as ours does). All have the same memory limit
+and keep no order of rows.
 
-For the path that streams, ours has the same model with a private subclass of StandardScaler, for which orbital has no SQL.
+For the path that streams, ours has a model with a private subclass of StandardScaler, for which orbital has no SQL.
 """
 
 from __future__ import annotations
@@ -28,10 +29,9 @@ import duckdb
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.timing import Row, table, timed
+from benchmarks.timing import Row, finish, table, timed
 
-ROWS = 5_000_000
-MORE_ROWS = 20_000_000
+ROWS = (5_000_000, 20_000_000)
 FEATURES = [f"f{number}" for number in range(10)]
 MEMORY_LIMIT = "1GB"
 BATCH_ROWS = 50_000
@@ -93,19 +93,9 @@ def streamed(rows: Table, private_model: Model) -> Table:
     return private_model.predict(rows, keep=["id"], classes=["yes"])
 '''
 
-_TENANTS = f"""
-[pipelines]
-scoring = "scored_pipeline:scoring"
-
-[tenants.bench]
-backend = {{ type = "duckdb", path = "warehouse.duckdb", memory_limit = "{MEMORY_LIMIT}" }}
-
-[tenants.bench.pipelines.scoring]
-"""
-
 
 def prepare(rows: int) -> None:
-    """In the current folder: a tenant whose catalog knows the table to score and two fitted models, and a pickle of one."""
+    """In the current folder: a tenant's warehouse and lake, with the table to score and two fitted models."""
     from activities import catalog, plan, train
     from activities.messages import PlanRequest, StepRef
     from activities.work import Work
@@ -113,7 +103,6 @@ def prepare(rows: int) -> None:
     from entrepot.expression import schema_to
 
     Path("scored_pipeline.py").write_text(_PIPELINE)
-    Path("tenants.toml").write_text(_TENANTS)
     tenants, context = _tenants(), _context()
     graph = tenants.pipeline(context.tenant, context.pipeline).graph
     work = Work(tenants.get(context.tenant), context.run, "prepare")
@@ -142,9 +131,12 @@ def prepare(rows: int) -> None:
 
 
 def _tenants() -> Any:
-    from worker import settings
+    from activities.tenant import PipelineSettings, Tenant, Tenants
+    from entrepot.loading import Registry
 
-    return settings.load("tenants.toml", ".").connect()
+    settings = {"type": "duckdb", "path": "warehouse.duckdb", "memory_limit": MEMORY_LIMIT}
+    tenant = Tenant("bench", settings, "lake", {"scoring": PipelineSettings("scoring")})
+    return Tenants({tenant.name: tenant}, Registry({"scoring": "scored_pipeline:scoring"}))
 
 
 def _context() -> Any:
@@ -161,6 +153,7 @@ def entrepot(step: str) -> str:
     from activities.messages import Batch
     from activities.transform import Computation
     from activities.work import Work
+    from backends import duckdb as driver
 
     with _clock():
         tenants, context = _tenants(), _context()
@@ -168,7 +161,10 @@ def entrepot(step: str) -> str:
         work = Work(tenants.get(context.tenant), context.run, step)
         with work.session() as session:
             batch = Batch(context=context, steps=(step,), versions=versions)
-            return Computation(tenants, work, session, batch).run(step).note
+            said = Computation(tenants, work, session, batch).run(step).note
+        for path, shared in list(driver._open.items()):  # a worker closes the file a moment later
+            driver._close(path, shared)
+    return said
 
 
 def orbital() -> str:
@@ -344,9 +340,8 @@ _ENVIRONMENT = {"PYTHONPATH": str(Path(__file__).parent.parent)}
 def main(arguments: list[str] | None = None) -> None:
     """Prints a table of seconds, and one of memory."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scoring", description=__doc__)
-    parser.add_argument("--rows", type=int, default=ROWS)
-    parser.add_argument("--more-rows", type=int, default=MORE_ROWS, help="for the peak memory; 0: leave that out")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rows", type=int, nargs="+", default=list(ROWS), help="the sizes to measure")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--prepare", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--contender", choices=list(CONTENDERS), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -354,20 +349,14 @@ def main(arguments: list[str] | None = None) -> None:
         prepare(options.prepare)
         return
     if options.contender:
-        print(CONTENDERS[options.contender]())
-        return
-    measured = measure(options.rows, options.rounds)
-    what = f"{options.rows:,} rows x {len(FEATURES)} features, StandardScaler + LogisticRegression"
-    table(f"{what}: whole processes", rows_of({name: each.whole for name, each in measured.items()}))
-    table(f"{what}: after imports", rows_of({name: each.scoring for name, each in measured.items()}))
-    if options.more_rows:
-        more = measure(options.more_rows, 1)
-        memory(
-            {n: e.peak for n, e in measured.items()},
-            {n: e.peak for n, e in more.items()},
-            options.rows,
-            options.more_rows,
-        )
+        finish(CONTENDERS[options.contender]())
+    measured = {}
+    for rows in options.rows:
+        measured[rows] = measure(rows, options.rounds)
+        what = f"{rows:,} rows x {len(FEATURES)} features, StandardScaler + LogisticRegression"
+        table(f"{what}: whole processes", rows_of({name: each.whole for name, each in measured[rows].items()}))
+        table(f"{what}: after imports", rows_of({name: each.scoring for name, each in measured[rows].items()}))
+    memory({rows: {name: each.peak for name, each in found.items()} for rows, found in measured.items()})
 
 
 def rows_of(seconds: dict[str, list[float]]) -> list[Row]:
@@ -380,14 +369,14 @@ def rows_of(seconds: dict[str, list[float]]) -> list[Row]:
     return rows
 
 
-def memory(some: dict[str, int], more: dict[str, int], rows: int, more_rows: int) -> None:
-    """Prints the peak memory of each contender at two sizes."""
+def memory(peaks: dict[int, dict[str, int]]) -> None:
+    """Prints the peak memory of each contender at every size."""
     shown = Table(title=f"peak memory of the process, DuckDB limited to {MEMORY_LIMIT}", title_justify="left")
     shown.add_column("contender")
-    for head in (f"{rows:,} rows", f"{more_rows:,} rows", "times"):
-        shown.add_column(head, justify="right")
-    for name, peak in some.items():
-        shown.add_row(name, f"{peak / 1e6:,.0f} MB", f"{more[name] / 1e6:,.0f} MB", f"{more[name] / peak:.2f}")
+    for rows in peaks:
+        shown.add_column(f"{rows:,} rows", justify="right")
+    for name in CONTENDERS:
+        shown.add_row(name, *(f"{found[name] / 1e6:,.0f} MB" for found in peaks.values()))
     Console(width=120).print(shown)
 
 

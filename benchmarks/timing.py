@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from rich.console import Console
 from rich.table import Table
@@ -46,6 +47,12 @@ def timed(arguments: Sequence[str], folder: Path, environment: dict[str, str] | 
     if process.returncode != 0:
         raise RuntimeError(f"{' '.join(arguments)} failed with {process.returncode}:\n{output[-4000:]}")
     return Timed(seconds, usage.ru_maxrss * 1024, output)
+
+
+def finish(said: str) -> NoReturn:
+    """Ends a contender's process as `entrepot` ends: at once, without unloading native libraries one by one."""
+    print(said, flush=True)
+    os._exit(0)
 
 
 @dataclass(frozen=True)

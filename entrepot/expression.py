@@ -65,12 +65,14 @@ def identity(expression: ibis.Table) -> str:
     a reordered import or a comment leave no trace. Inputs count by name only: their versions are part of the step's
     version, and the types that a warehouse gives their columns are not part of what is computed.
     """
-    root = _canonical(expression.op())
+    nodes = expression.op().find(ops.Node, ordered=True)
+    if any(isinstance(node, _OVER_ARRAYS) for node in nodes):
+        nodes = _canonical(expression.op()).find(ops.Node, ordered=True)
     hashes: dict[ops.Node, str] = {}
     aliases: dict[ops.Node, int] = {}
-    for node in root.find(ops.Node, ordered=True):
+    for node in nodes:
         hashes[node] = digest(_describe_node(node, hashes, aliases))
-    return hashes[root]
+    return hashes[nodes[-1]]
 
 
 def foreign(expression: ibis.Table) -> list[str]:
@@ -95,7 +97,7 @@ def _canonical(root: ops.Node) -> ops.Node:
         body = made.body.replace({p: new[what] for what, p in old.items() if p is not None})
         return made.copy(body=body, **new)
 
-    return root.map(rename)[root] if root.find(_OVER_ARRAYS) else root
+    return root.map(rename)[root]
 
 
 def _describe_node(node: ops.Node, hashes: Mapping[ops.Node, str], aliases: dict[ops.Node, int]) -> Any:

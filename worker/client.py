@@ -10,7 +10,7 @@ from typing import Any
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
-from temporalio.runtime import Runtime
+from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.service import RPCError
 
 from entrepot.errors import BadInput, Unavailable
@@ -58,7 +58,8 @@ async def connected() -> AsyncIterator[Client]:
         BadInput: as `connect`.
         Unavailable: if the server does not answer, or refuses what it is asked.
     """
-    client = await connect()
+    # The SDK's core would write of every attempt to reach a server that is away.
+    client = await connect(Runtime(telemetry=TelemetryConfig(logging=None)))
     try:
         yield client
     except RPCError as error:

@@ -8,6 +8,8 @@ import os
 import sys
 from pathlib import Path
 
+from rich.text import Text
+
 from entrepot.errors import BadInput
 from entrepot.step import KINDS
 from worker import dev, follow, logs, settings, show
@@ -53,11 +55,11 @@ async def _demo(loaded: settings.Settings) -> None:
 def _tell(state: Path, first: RunSummary, again: RunSummary) -> None:
     if first.steps:
         show.summary(first)
-        show.out.print("\n[bold]Time by stage[/] (seconds of work; steps run side by side)")
+        show.heading("Time by stage", " (seconds of work; steps run side by side)")
         show.rows(
             ("stage", "steps", "seconds", "rows"), [_stage(k, [s for s in first.steps if s.kind == k]) for k in KINDS]
         )
-        show.out.print("\n[bold]Scores[/] on the flights that the model never saw")
+        show.heading("Scores", " on the flights that the model never saw")
         for step in first.steps:
             if step.kind == "train":
                 show.out.print(f"  {step.name}: {step.note}", soft_wrap=True)
@@ -66,11 +68,11 @@ def _tell(state: Path, first: RunSummary, again: RunSummary) -> None:
                 show.out.print(f"  {step.name}: {step.note}", soft_wrap=True)
     else:
         show.out.print(f"Everything was there already. To see it made again, delete {state} first.", soft_wrap=True)
-    show.out.print(f"\n[bold]A second run[/] had nothing to do, and took {again.seconds:.2f} s.")
-    show.out.print("\n[bold]Look at it[/]")
+    show.heading("A second run", f" had nothing to do, and took {again.seconds:.2f} s.")
+    show.heading("Look at it")
     for name, path in again.links.items():
         show.out.print(f"  {name}: {path}", soft_wrap=True)
-    show.out.print("\n[bold]Go on[/]")
+    show.heading("Go on")
     for command, what in (
         (f'export PATH="{os.path.dirname(sys.executable)}:$PATH"', ""),
         (f"entrepot dev --state {state}", "server, Web UI and worker; the rest in another terminal"),
@@ -81,7 +83,7 @@ def _tell(state: Path, first: RunSummary, again: RunSummary) -> None:
         (f"entrepot versions {PIPELINE}", "everything that was made"),
         ("entrepot sql departures -b snowflake", "a transform as another warehouse would run it"),
     ):
-        show.out.print(f"  {command:<45} [dim]{what}[/]".rstrip(), soft_wrap=True)
+        show.out.print(Text.assemble(f"  {command:<45} " if what else f"  {command}", (what, "dim")), soft_wrap=True)
     source = importlib.util.find_spec("examples.flights.pipeline")
     if source is not None and source.origin:
         show.out.print(f"  Or change a line of {source.origin}, and run again.", soft_wrap=True)

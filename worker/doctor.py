@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+from rich.text import Text
 from temporalio.api.workflowservice.v1 import GetSystemInfoRequest
 
 from activities import lake
@@ -16,7 +17,7 @@ from activities.tenant import Tenant, Tenants
 from backends import Label
 from entrepot.errors import EntrepotError
 from worker import settings, show
-from worker.client import TASK_QUEUE, connect
+from worker.client import TASK_QUEUE, connected
 from worker.follow import has_worker
 
 _LEAST_FREE_BYTES = 2 << 30
@@ -30,11 +31,12 @@ class _Report:
 
     def look(self, what: str, check: Callable[[], str]) -> None:
         try:
-            show.out.print(f"[green]✓[/] {what}: {check()}", soft_wrap=True)
+            found = check()
+            show.out.print(Text.assemble(("✓ ", "green"), f"{what}: {found}"), soft_wrap=True)
         except Exception as error:
             self.failed = True
             text = str(error) if isinstance(error, EntrepotError) else f"{type(error).__name__}: {error}"
-            show.out.print("[bold red]✗[/]", f"{what}: {text}", soft_wrap=True, markup=True)
+            show.out.print(Text.assemble(("✗ ", "bold red"), f"{what}: {text}"), soft_wrap=True)
 
 
 def main(tenants_file: str | None, state: str | None) -> None:
@@ -62,15 +64,13 @@ def main(tenants_file: str | None, state: str | None) -> None:
 
 
 async def _temporal() -> str:
-    client = await connect()
-    reply = await client.workflow_service.get_system_info(
-        GetSystemInfoRequest(),
-        timeout=timedelta(seconds=5),
-    )
-    found = f"{client.service_client.config.target_host}, namespace {client.namespace}, server {reply.server_version}"
-    if not await has_worker(client):
-        return f"{found}; no worker serves the task queue {TASK_QUEUE!r} (start one: entrepot worker)"
-    return f"{found}; the task queue {TASK_QUEUE!r} is served"
+    async with connected() as client:
+        reply = await client.workflow_service.get_system_info(GetSystemInfoRequest(), timeout=timedelta(seconds=5))
+        address = client.service_client.config.target_host
+        found = f"{address}, namespace {client.namespace}, server {reply.server_version}"
+        if not await has_worker(client):
+            return f"{found}; no worker serves the task queue {TASK_QUEUE!r} (start one: entrepot worker)"
+        return f"{found}; the task queue {TASK_QUEUE!r} is served"
 
 
 def _pipeline(tenants: Tenants, name: str) -> str:

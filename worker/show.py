@@ -21,13 +21,19 @@ _LONGEST_NOTE = 160
 _WIDE = 200
 """Columns where there is no terminal that would tell."""
 
-out = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
-err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else _WIDE)
+# Without markup: what users and warehouses say may have brackets.
+out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else _WIDE)
+err = Console(stderr=True, highlight=False, markup=False, width=None if sys.stderr.isatty() else _WIDE)
 
 
 def failure(text: str) -> None:
     """One problem, on standard error."""
     err.print(Text("✗ ", style="bold red") + Text(text), soft_wrap=True)
+
+
+def heading(text: str, rest: str = "") -> None:
+    """A heading, after an empty line."""
+    out.print(Text.assemble("\n", (text, "bold"), rest))
 
 
 def progress(state: Progress) -> Group:

@@ -41,6 +41,14 @@ def install(peer: str, directory: Path) -> Path:
     return environment
 
 
+def ready(peer: str, directory: Path) -> Path:
+    """Return the virtual environment of a peer, made now if it is not there."""
+    if not (directory / peer).exists():
+        print(f"installing {peer} ...", flush=True)
+        install(peer, directory)
+    return directory / peer
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Install the peers named, or all of them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers.install", description=__doc__)

@@ -1,0 +1,175 @@
+"""The real `entrepot` and `temporal` commands, as processes of their own, in a folder of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from worker.dev import HOST, free_port, temporal_binary
+
+ROOT = Path(__file__).parents[2]
+ENTREPOT = os.path.join(os.path.dirname(sys.executable), "entrepot")
+
+TENANTS = """
+[pipelines]
+shop = "tests.pipelines.shop:shop"
+slow = "tests.pipelines.slow:slow"
+
+[tenants.acme]
+backend = { type = "duckdb", path = "acme.duckdb" }
+
+[[tenants.acme.schedules]]
+pipeline = "shop"
+every = "12h"
+"""
+
+
+@dataclass
+class Place:
+    """A folder with a tenant file and a state folder, and ports for a server."""
+
+    folder: Path
+    port: int = field(default_factory=free_port)
+    ui_port: int = field(default_factory=free_port)
+
+    def __post_init__(self) -> None:
+        (self.folder / "tenants.toml").write_text(TENANTS)
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state"
+
+    @property
+    def address(self) -> str:
+        return f"{HOST}:{self.port}"
+
+    def environment(self, **more: str) -> dict[str, str]:
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("TEMPORAL_", "ENTREPOT_"))}
+        own = {"TEMPORAL_ADDRESS": self.address, "ENTREPOT_STATE": str(self.state), "PYTHONPATH": str(ROOT)}
+        return {**inherited, **own, **more}
+
+    def entrepot(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        """Runs a command to its end."""
+        return self.command(ENTREPOT, *arguments, **more)
+
+    def temporal(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs the plain Temporal CLI to its end."""
+        return self.command(temporal_binary(), *arguments)
+
+    def command(self, *command: str, **more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environment(**more),
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+
+    @contextmanager
+    def spawned(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """A command that goes on while the block runs."""
+        with subprocess.Popen(
+            [ENTREPOT, *arguments],
+            cwd=self.folder,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    @contextmanager
+    def server_alone(self) -> Iterator[None]:
+        """A Temporal server without a worker."""
+        arguments = [
+            "server",
+            "start-dev",
+            "--ip",
+            HOST,
+            "--port",
+            str(self.port),
+            "--headless",
+            "--log-level",
+            "never",
+        ]
+        with subprocess.Popen([temporal_binary(), *arguments], stdout=subprocess.DEVNULL) as process:
+            try:
+                while self.temporal("operator", "cluster", "health").returncode:
+                    time.sleep(0.1)
+                yield
+            finally:
+                process.terminate()
+
+    @contextmanager
+    def dev(self) -> Iterator[subprocess.Popen[str]]:
+        """`entrepot dev`, ready. It is ended with the block, and so is its server."""
+        with (
+            (self.folder / "dev.log").open("a") as log,
+            subprocess.Popen(
+                [ENTREPOT, "dev", "--port", str(self.port), "--ui-port", str(self.ui_port)],
+                cwd=self.folder,
+                env=self.environment(),
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            ) as process,
+        ):
+            try:
+                assert process.stdout is not None
+                lines = []
+                while not (lines and lines[-1].startswith("Ready")):
+                    lines.append(process.stdout.readline())
+                    assert lines[-1], f"{lines}\n{self.log}"
+                yield process
+            finally:
+                process.send_signal(signal.SIGINT)
+                try:
+                    process.wait(40)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    with suppress(ProcessLookupError):
+                        os.kill(self.server, signal.SIGKILL)
+
+    @property
+    def log(self) -> str:
+        """What `dev` wrote to standard error."""
+        return (self.folder / "dev.log").read_text()
+
+    @property
+    def server(self) -> int:
+        """The process of the server of `dev`."""
+        return int((self.state / "lock").read_text().split()[1])
+
+    def until_running(self, workflow_id: str, step: str) -> None:
+        """Waits until a step of a run has started."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            asked = self.temporal("workflow", "query", "--type", "progress", "-w", workflow_id, "-o", "json")
+            if asked.returncode == 0:
+                [progress] = json.loads(asked.stdout)["queryResult"]
+                if any(each["name"] == step and each["state"] == "running" for each in progress["steps"] or ()):
+                    return
+            time.sleep(0.1)
+        raise AssertionError(f"{step} did not start: {asked.stdout} {asked.stderr}")
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process is there, and not just waiting to be buried."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"

@@ -1,0 +1,353 @@
+"""The `entrepot` command as people type it, and the plain `temporal` command doing the same."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.worker.processes import ENTREPOT, Place
+
+pytestmark = pytest.mark.xdist_group("dev")
+
+COMMANDS = [
+    *("demo", "dev", "worker", "run", "plan", "sql", "graph", "versions", "rollback", "gc", "doctor"),
+    *("schedules plan", "schedules apply"),
+]
+HEAVY = ["ibis", "duckdb", "dlt", "sklearn", "pandas", "pyarrow"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A folder with `entrepot dev` running, in which the shop has run once."""
+    place = Place(tmp_path_factory.mktemp("cli"))
+    with place.dev():
+        ran = place.entrepot("run", "shop")
+        assert ran.returncode == 0, ran.stderr
+        yield place
+
+
+@pytest.fixture
+def nowhere(tmp_path: Any) -> Place:
+    """A folder with no server."""
+    return Place(tmp_path)
+
+
+def said(done: subprocess.CompletedProcess[str], code: int) -> str:
+    """What a command said, after it ended with an exit code: on standard output if well, else on standard error."""
+    assert done.returncode == code, (done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr
+    assert not (code == 0 and done.stderr), done.stderr
+    return done.stderr if code else done.stdout
+
+
+# Running ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_tells_its_steps_and_ends_with_a_summary(place: Place) -> None:
+    out = said(place.entrepot("run", "shop", "-e", "pr_run", "-p", "limit=61"), 0)
+    assert re.search(r"^✓ transform orders · 600 rows · [\d.]+ s$", out, re.M)
+    assert re.search(r"^✓ published 10 names to pr_run, 1 step unchanged · [\d.]+ s · run [0-9a-f-]{36}$", out, re.M)
+    assert "⚠ warned: known_country" in out
+    assert re.search(r"^  board: .*board\.html$", out, re.M)
+    again = said(place.entrepot("run", "shop", "-e", "pr_run", "-p", "limit=61"), 0)
+    assert re.fullmatch(r"✓ nothing to do: pr_run is up to date, 12 steps unchanged · .*\n", again)
+
+
+def test_json_is_all_there_is_on_standard_output(place: Place) -> None:
+    run = json.loads(said(place.entrepot("run", "shop", "--json"), 0))
+    assert (run["outcome"], run["skipped"]) == ("nothing to do", 12)
+
+
+def test_a_selection_and_parameters(place: Place) -> None:
+    said(place.entrepot("run", "shop", "-e", "pr_select"), 0)
+    out = said(place.entrepot("run", "shop", "-e", "pr_select", "-s", "tag:hourly", "-p", "limit=62.5"), 0)
+    assert "✓ published 2 names to pr_select, 7 not selected · " in out
+
+
+def test_a_plan_says_what_would_run_and_why(place: Place) -> None:
+    out = said(place.entrepot("plan", "shop", "-p", "limit=63"), 0)
+    assert re.search(r"^orders +transform +run +its code or a parameter changed", out, re.M)
+    assert "12 steps of 12 would run, 8 names would be published." in out
+    plan = json.loads(said(place.entrepot("plan", "shop", "-p", "limit=63", "--json"), 0))
+    assert {step["name"]: step["why"] for step in plan["steps"]}["by_country"] == "orders changed"
+    assert said(place.entrepot("plan", "shop", "-p", "limit=63"), 0) == out  # it changed nothing
+
+
+def test_a_failing_run_ends_with_the_sentence_of_its_check(place: Place) -> None:
+    err = said(place.entrepot("run", "slow", "-e", "pr_fail", "-p", "most=97"), 1)
+    assert re.search(r"✗ .*'small'.* 2 violating rows", err), err
+    assert said(place.entrepot("run", "slow", "-e", "pr_fail", "-p", "most=97", "--json"), 1).startswith("✗ ")
+
+
+def test_ctrl_c_stops_watching_and_not_the_run(place: Place) -> None:
+    with place.spawned("run", "slow", "-e", "pr_ctrl_c", "-p", "seconds=6") as watching:
+        place.until_running("acme/slow/pr_ctrl_c", "slept")
+        second = said(place.entrepot("run", "slow", "-e", "pr_ctrl_c"), 2)
+        assert second.startswith("✗ acme/slow/pr_ctrl_c is running already (run ")
+        assert "Watch it: temporal workflow show --follow --workflow-id acme/slow/pr_ctrl_c" in second
+        watching.send_signal(signal.SIGINT)
+        _, err = watching.communicate(timeout=20)
+    assert watching.returncode == 130
+    assert "The run goes on. Watch it: temporal workflow show --follow --workflow-id acme/slow/pr_ctrl_c." in err
+    assert "Stop it: temporal workflow cancel --workflow-id acme/slow/pr_ctrl_c" in err
+    followed = place.temporal("workflow", "show", "--follow", "--workflow-id", "acme/slow/pr_ctrl_c")
+    assert "WorkflowExecutionCompleted" in followed.stdout
+
+
+def test_a_cancelled_run_says_so(place: Place) -> None:
+    with place.spawned("run", "slow", "-e", "pr_cancel", "-p", "seconds=4") as watching:
+        place.until_running("acme/slow/pr_cancel", "slept")
+        cancelled = place.temporal("workflow", "cancel", "--workflow-id", "acme/slow/pr_cancel")
+        assert cancelled.returncode == 0
+        _, err = watching.communicate(timeout=40)
+    assert (watching.returncode, err) == (1, "✗ the run was cancelled; nothing of it was published\n")
+
+
+# Looking and going back ----------------------------------------------------------------------------------------------
+
+
+def test_versions_are_listed_with_who_shows_them(place: Place) -> None:
+    place.entrepot("run", "shop", "-e", "pr_versions")
+    out = said(place.entrepot("versions", "shop"), 0)
+    assert re.search(r"^orders +transform +[0-9a-f]{16} +600 .* pr_versions", out, re.M), out
+    rows = json.loads(said(place.entrepot("versions", "shop", "--json"), 0))
+    assert {row["name"] for row in rows} >= {"orders", "return_model", "board"}
+    assert all(row["rows"] == 600 for row in rows if row["name"] == "orders")
+    assert "unknown pipeline 'shpo'; did you mean 'shop'?" in said(place.entrepot("versions", "shpo"), 2)
+
+
+def test_a_rollback_goes_back_one_publish_or_to_a_run(place: Place) -> None:
+    there = ["shop", "-e", "pr_back"]
+    first = json.loads(said(place.entrepot("run", *there, "--json"), 0))["run"]
+    said(place.entrepot("run", *there, "-p", "limit=64"), 0)
+    assert said(place.entrepot("rollback", *there), 0).startswith("✓ pr_back moved back: ")
+    assert said(place.entrepot("rollback", *there, "--to", first), 0).startswith("✓ nothing to do: pr_back")
+    said(place.entrepot("run", *there, "-p", "limit=64"), 0)
+    moved = json.loads(said(place.entrepot("rollback", *there, "--to", first[:18], "--json"), 0))["moved"]
+    assert "orders" in moved
+    unknown = said(place.entrepot("rollback", *there, "--to", "beef"), 2)
+    assert "no publish of run 'beef'. Runs that published there: " in unknown
+    assert first in unknown
+
+
+def test_a_collection_can_be_looked_at_first(place: Place) -> None:
+    before = json.loads(said(place.entrepot("versions", "shop", "--json"), 0))
+    out = said(place.entrepot("gc", "shop", "--keep-days", "0", "--dry-run"), 0)
+    assert re.search(r"^✓ \d+ versions? would be removed \([\d,]+ rows\), \d+ stay$", out, re.M)
+    planned = json.loads(said(place.entrepot("gc", "shop", "--keep-days", "0", "--dry-run", "--json"), 0))
+    assert planned["dry_run"] is True
+    assert json.loads(said(place.entrepot("versions", "shop", "--json"), 0)) == before
+
+
+def test_the_doctor_finds_everything_well(place: Place) -> None:
+    out = said(place.entrepot("doctor"), 0)
+    assert "✗" not in out
+    for found in (
+        f"✓ Temporal: {place.address}, namespace default, ",
+        "the task queue 'entrepot' is served",
+        "✓ pipeline shop: tests.pipelines.shop:shop, 12 steps",
+        "✓ tenant acme, warehouse: duckdb answers",
+        f"✓ state folder: {place.state}",
+    ):
+        assert found in out
+
+
+def test_schedules_are_planned_applied_and_then_as_they_should_be(place: Place) -> None:
+    planned = place.entrepot("schedules", "plan")
+    assert (planned.returncode, planned.stdout) == (1, "+ acme/shop: create, every 12h\n")
+    assert said(place.entrepot("schedules", "apply"), 0) == "+ acme/shop: create, every 12h\n"
+    assert said(place.entrepot("schedules", "plan"), 0) == "= acme/shop: unchanged, every 12h\n"
+    assert said(place.entrepot("schedules", "apply"), 0) == "= acme/shop: unchanged, every 12h\n"
+
+
+# The same with plain Temporal ----------------------------------------------------------------------------------------
+
+SHOP = '{"tenant": "acme", "pipeline": "shop", "environment": "pr_plain"}'
+
+
+@pytest.mark.parametrize("workflow", ["Pipeline", "Ingest", "Transform", "Train", "Publish", "Rollback", "Collect"])
+def test_plain_temporal_starts_every_workflow_with_json(place: Place, workflow: str) -> None:
+    value: dict[str, Any] = json.loads(SHOP)
+    if workflow == "Rollback":
+        place.entrepot("run", "shop", "-e", "pr_plain")
+        place.entrepot("run", "shop", "-e", "pr_plain", "-p", "limit=65")
+    elif workflow == "Collect":
+        value = {"tenant": "acme", "pipeline": "shop", "dry_run": True}
+    elif workflow != "Pipeline":
+        place.entrepot("run", "shop", "-e", "pr_plain")
+    arguments = [
+        "--type",
+        workflow,
+        "--task-queue",
+        "entrepot",
+        "-w",
+        f"plain-{workflow}",
+        "--input",
+        json.dumps(value),
+    ]
+    done = place.temporal("workflow", "execute", *arguments, "-o", "json")
+    ended = json.loads(done.stdout)
+    assert ended["status"] == "COMPLETED", ended
+    keys = {"Rollback": {"moved", "sequence"}, "Collect": {"removed", "kept"}}.get(workflow, {"outcome", "run"})
+    assert keys <= set(ended["result"])
+
+
+def test_plain_temporal_asks_for_the_plan_and_the_progress(place: Place) -> None:
+    place.entrepot("run", "shop", "-e", "pr_query")
+    for query, key in (("plan", "versions"), ("progress", "stage")):
+        asked = place.temporal("workflow", "query", "--type", query, "-w", "acme/shop/pr_query", "-o", "json")
+        assert key in json.loads(asked.stdout)["queryResult"][0]
+
+
+def test_plain_temporal_lists_versions_with_one_activity(place: Place) -> None:
+    arguments = ["--type", "versions", "--task-queue", "entrepot", "--start-to-close-timeout", "60s", "-o", "json"]
+    value = '{"tenant": "acme", "pipeline": "shop"}'
+    done = place.temporal("activity", "execute", *arguments, "-a", "plain-versions", "--input", value)
+    assert {row["name"] for row in json.loads(done.stdout)["result"]} >= {"orders", "board"}
+    bad = place.temporal("activity", "execute", *arguments, "-a", "plain-bad", "--input", value.replace("acme", "acne"))
+    assert "unknown tenant 'acne'; did you mean 'acme'?" in bad.stdout + bad.stderr
+
+
+def test_plain_temporal_refuses_bad_input_in_a_sentence(place: Place) -> None:
+    arguments = ["--type", "Pipeline", "--task-queue", "entrepot", "-w", "plain-bad", "--input", '{"tenant": "acme"}']
+    done = place.temporal("workflow", "execute", *arguments)
+    assert "the field 'pipeline' is missing" in done.stdout + done.stderr
+
+
+# Without a server ----------------------------------------------------------------------------------------------------
+
+
+def test_a_graph_needs_no_server(nowhere: Place) -> None:
+    out = said(nowhere.entrepot("graph", "shop"), 0)
+    assert re.search(r"^orders +transform +orders_raw, countries +Orders with their country's name\.", out, re.M)
+    steps = json.loads(said(nowhere.entrepot("graph", "shop", "--json"), 0))
+    assert {s["name"]: s["inputs"] for s in steps}["by_country"] == ["orders"]
+    drawn = said(nowhere.entrepot("graph", "shop", "--mermaid"), 0)
+    assert drawn.startswith("flowchart LR\n")
+    assert "\n  orders --> by_country\n" in drawn
+    assert '\n  orders["orders<br/><i>transform</i>"]\n' in drawn
+    chosen = json.loads(said(nowhere.entrepot("graph", "shop", "--json", "-s", "by_country+"), 0))
+    assert {s["name"] for s in chosen} == {"by_country", "board", "shared"}
+
+
+@pytest.mark.parametrize("backend", ["duckdb", "snowflake", "bigquery", "databricks"])
+def test_sql_needs_no_server_and_no_warehouse(nowhere: Place, backend: str) -> None:
+    out = said(nowhere.entrepot("sql", "slow.doubled", "-b", backend, TEMPORAL_ADDRESS="127.0.0.1:1"), 0)
+    assert out.startswith("SELECT")
+    assert re.search(r"numbers", out)
+    assert "twice" in out
+
+
+def test_sql_of_a_run_pipeline_knows_its_columns_from_the_lake(place: Place) -> None:
+    assert "GROUP BY" in said(place.entrepot("sql", "by_country"), 0)
+    assert "'is_large'" not in said(place.entrepot("sql", "orders", "-p", "limit=12.5"), 0)
+    assert "12.5" in said(place.entrepot("sql", "orders", "-p", "limit=12.5"), 0)
+    assert "-- return_model_scores: " in said(place.entrepot("sql", "return_risk", "-b", "bigquery"), 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("run shop -p limit", "cannot read the parameter 'limit'; write NAME=VALUE"),
+        ("run shop -t acne --tenants tenants.toml", "unknown tenant 'acne'; did you mean 'acme'?"),
+        ("run shop --tenants gone.toml", "there is no tenant file 'gone.toml'"),
+        ("sql shop.ordres", "unknown step 'ordres'; did you mean 'orders'"),
+        ("sql orders -b oracle", "unknown backend 'oracle'. Known: "),
+        ("sql orders", "the columns of 'countries', 'orders_raw' are not known yet: run 'shop' once, or declare them"),
+        ("sql return_model", "'return_model' is a train step; only transforms and checks are SQL"),
+        ("sql labels", "'labels' runs in Python; it has no SQL"),
+        ("graph shpo", "unknown pipeline 'shpo'; did you mean 'shop'?"),
+        ("graph shop -s ordes", "unknown step 'ordes'; did you mean 'orders'"),
+        ("gc shop --keep-publishes 0", "keep-publishes"),
+        ("run", "Missing argument"),
+        ("rnu shop", "No such command 'rnu'"),
+    ],
+)
+def test_bad_input_is_told_before_anything_is_asked(nowhere: Place, arguments: str, sentence: str) -> None:
+    assert sentence in said(nowhere.entrepot(*arguments.split()), 2)
+
+
+@pytest.mark.parametrize("arguments", ["run shp", "plan shp", "rollback shp", "gc shp", "versions shp"])
+def test_the_worker_knows_which_pipelines_there_are(place: Place, arguments: str) -> None:
+    assert "unknown pipeline 'shp'; did you mean 'shop'?" in said(place.entrepot(*arguments.split()), 2)
+
+
+@pytest.mark.parametrize(
+    "arguments", ["run shop", "plan shop", "versions shop", "rollback shop", "gc shop", "schedules apply"]
+)
+def test_a_server_that_is_away_is_named(nowhere: Place, arguments: str) -> None:
+    err = said(nowhere.entrepot(*arguments.split()), 3)
+    assert err.startswith(f"✗ no Temporal server answers at {nowhere.address}. Start one with `entrepot dev`")
+
+
+def test_an_unknown_namespace_or_profile_is_named(place: Place) -> None:
+    err = said(place.entrepot("run", "shop", TEMPORAL_NAMESPACE="nope"), 3)
+    assert err == f"✗ Temporal at {place.address}, namespace 'nope': Namespace nope is not found.\n"
+    err = said(place.entrepot("run", "shop", TEMPORAL_PROFILE="nope"), 2)
+    assert "Temporal's connection settings" in err
+    assert "Profile 'nope' not found" in err
+
+
+def test_the_doctor_tells_what_is_wrong_and_goes_on(nowhere: Place) -> None:
+    with (nowhere.folder / "tenants.toml").open("a") as file:
+        file.write('\n[tenants.gone]\nbackend = { type = "duckdb", path = "/proc/nowhere/x.duckdb" }\n')
+    done = nowhere.entrepot("doctor")
+    assert done.returncode == 1
+    assert f"✗ Temporal: no Temporal server answers at {nowhere.address}" in done.stdout
+    assert "✗ tenant gone, warehouse: " in done.stdout
+    assert "✓ tenant acme, warehouse: duckdb answers" in done.stdout
+
+
+# Starting fast -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_says_what_it_is_for_with_an_example(nowhere: Place, command: str) -> None:
+    out = said(nowhere.entrepot(*command.split(), "--help"), 0)
+    assert re.search(r"Examples?:\s+(TEMPORAL_ADDRESS=\S+ )?entrepot " + command, out), out
+
+
+def test_help_lists_every_command(nowhere: Place) -> None:
+    out = said(nowhere.entrepot("--help"), 0)
+    assert set(re.findall(r"^  ([a-z]+) ", out, re.M)) == {each.split()[0] for each in COMMANDS}
+
+
+def imported(place: Place, *arguments: str) -> set[str]:
+    """The packages that a command imports."""
+    code = f"import sys; sys.argv = {['entrepot', *arguments]!r}; from worker.cli import main; main()"
+    done = place.command(sys.executable, "-X", "importtime", "-c", code)
+    return {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+
+
+def test_help_imports_nothing_heavy(nowhere: Place) -> None:
+    assert imported(nowhere, "--help").isdisjoint([*HEAVY, "temporalio", "pydantic", "numpy"])
+
+
+def test_a_client_imports_no_warehouse_and_no_library_of_steps(place: Place) -> None:
+    for command in ("run", "plan", "versions"):
+        assert imported(place, command, "shop").isdisjoint(HEAVY), command
+
+
+def test_output_into_a_closed_pipe_is_no_error(nowhere: Place) -> None:
+    line = f"'{ENTREPOT}' graph shop --json | head -1; exit ${{PIPESTATUS[0]}}"
+    done = nowhere.command("bash", "-c", line)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[\n", "")
+
+
+def test_notes_with_brackets_are_printed_as_they_are() -> None:
+    from worker import show
+    from workflows.progress import StepProgress
+
+    with show.out.capture() as captured:
+        noted = StepProgress(name="x", kind="check", state="done", note='1 violating row: {"code": "[/b] [red]"}')
+        show.new_states([noted], set(), show.out)
+        show.rows(("a",), [("[bold]b[/nothing]",)])
+    assert '{"code": "[/b] [red]"}' in captured.get()
+    assert "[bold]b[/nothing]" in captured.get()

@@ -1,0 +1,277 @@
+"""What a run does over hours and days, with the time skipped: retries, long waits, series.
+
+Here alone activities are stand-ins: it is the orchestration that is tested.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from temporalio import activity
+from temporalio.client import WorkflowFailureError, WorkflowHandle
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Worker
+
+from activities import names
+from activities.messages import (
+    Batch,
+    Commit,
+    Committed,
+    Load,
+    LoadRequest,
+    PlanRequest,
+    Prepared,
+    RunFailed,
+    RunInput,
+    StepRef,
+    StepResult,
+    TableLoad,
+)
+from activities.work import as_failure
+from entrepot.errors import BadInput, Unavailable
+from entrepot.plan import Plan, PlannedStep
+from worker.worker import WORKFLOWS, sandbox
+from workflows.progress import RunSummary
+from workflows.run import HEARTBEAT, RETRIES
+
+PLAN = Plan(
+    steps=(
+        PlannedStep(name="source", kind="ingest", action="skip", why="loaded"),
+        PlannedStep(name="orders", kind="transform", action="run", why="new", inputs=("raw",)),
+        PlannedStep(name="other", kind="transform", action="run", why="new", inputs=("raw",)),
+        PlannedStep(name="totals", kind="transform", action="run", why="new", inputs=("orders",)),
+    ),
+    versions={"raw": "r1", "orders": "o1", "other": "x1", "totals": "t1"},
+    moves={"raw": "r1", "orders": "o1", "other": "x1", "totals": "t1"},
+    removed=(),
+    sequence=0,
+)
+
+
+@pytest_asyncio.fixture(scope="module")
+async def skipping() -> AsyncIterator[WorkflowEnvironment]:
+    """A Temporal server whose time passes at once when nobody works."""
+    places = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
+    environment = await WorkflowEnvironment.start_time_skipping(
+        test_server_existing_path=shutil.which("temporal-test-server", path=places),
+        data_converter=pydantic_data_converter,
+    )
+    async with environment:
+        yield environment
+
+
+@dataclass
+class Stage:
+    """Activities under their real names that note when they were called, and fail or wait as a test tells them."""
+
+    environment: WorkflowEnvironment
+    task_queue: str = field(default_factory=lambda: uuid.uuid4().hex)
+    calls: list[tuple[str, float]] = field(default_factory=list)
+    act: dict[str, Callable[[int], Any]] = field(default_factory=dict)
+    """What a call of an activity or step does, given its attempt."""
+    recorded: list[RunFailed] = field(default_factory=list)
+
+    async def _called(self, name: str) -> None:
+        self.calls.append((name, (await self.environment.get_current_time()).timestamp()))
+        if name in self.act:
+            made = self.act[name](activity.info().attempt)
+            if made is not None:
+                await made
+
+    def activities(self) -> list[Callable[..., Any]]:
+        @activity.defn(name=names.PREPARE)
+        async def prepare(asked: RunInput) -> Prepared:
+            await self._called("prepare")
+            steps = {step.name: step.kind for step in PLAN.steps}
+            return Prepared(
+                backend="duckdb", parallel=2, weight=1.0, selected=tuple(steps), kinds=steps, ingests=("source",)
+            )
+
+        @activity.defn(name=names.EXTRACT)
+        async def extract(ref: StepRef) -> Load:
+            await self._called("extract")
+            return Load(step=ref.step, tables={"raw": TableLoad(version="r1", rows=1, bytes=1, files=("f",))})
+
+        @activity.defn(name=names.LOAD)
+        async def load(request: LoadRequest) -> StepResult:
+            await self._called("load")
+            return StepResult(name=request.load.step, rows=1)
+
+        @activity.defn(name=names.PLAN)
+        async def plan(request: PlanRequest) -> Plan:
+            await self._called("plan")
+            return PLAN
+
+        @activity.defn(name=names.TRANSFORM)
+        async def transform(batch: Batch) -> list[StepResult]:
+            await self._called(batch.steps[0])
+            return [StepResult(name=name, rows=1) for name in batch.steps]
+
+        @activity.defn(name=names.COMMIT)
+        async def commit(request: Commit) -> Committed:
+            await self._called("commit")
+            return Committed(moved=tuple(request.moves), sequence=request.sequence + 1)
+
+        @activity.defn(name=names.RECORD_FAILURE)
+        async def record_failure(failed: RunFailed) -> None:
+            await self._called("record_failure")
+            self.recorded.append(failed)
+
+        return [prepare, extract, load, plan, transform, commit, record_failure]
+
+    async def start(self, **more: Any) -> WorkflowHandle[Any, Any]:
+        asked = {"tenant": "acme", "pipeline": "shop"}
+        return await self.environment.client.start_workflow(
+            "Pipeline", asked, id=uuid.uuid4().hex, task_queue=self.task_queue, **more
+        )
+
+    async def run(self) -> RunSummary:
+        return RunSummary.model_validate(await (await self.start()).result())
+
+    async def fail(self) -> ApplicationError:
+        handle = await self.start()
+        with pytest.raises(WorkflowFailureError) as caught:
+            await handle.result()
+        assert isinstance(caught.value.cause, ApplicationError)
+        return caught.value.cause
+
+    def waits(self, name: str) -> list[float]:
+        """The seconds between the calls of an activity."""
+        times = [at for called, at in self.calls if called == name]
+        return [round(after - before) for before, after in itertools.pairwise(times)]
+
+    def count(self, name: str) -> int:
+        return sum(called == name for called, _ in self.calls)
+
+
+@asynccontextmanager
+async def serving(stage: Stage) -> AsyncIterator[Stage]:
+    async with Worker(
+        stage.environment.client,
+        task_queue=stage.task_queue,
+        workflows=list(WORKFLOWS),
+        activities=stage.activities(),
+        workflow_runner=sandbox(),
+    ):
+        yield stage
+
+
+@pytest_asyncio.fixture
+async def stage(skipping: WorkflowEnvironment) -> AsyncIterator[Stage]:
+    async with serving(Stage(skipping)) as stage:
+        yield stage
+
+
+def away(until_attempt: int | None = None) -> Callable[[int], None]:
+    """A warehouse that cannot be reached, for good or until an attempt."""
+
+    def act(attempt: int) -> None:
+        if until_attempt is None or attempt < until_attempt:
+            raise as_failure(Unavailable("the warehouse does not answer"), "tenant 'acme', pipeline 'shop'")
+
+    return act
+
+
+async def test_a_warehouse_that_comes_back_costs_only_time(stage: Stage) -> None:
+    stage.act["orders"] = away(until_attempt=4)
+    run = await stage.run()
+    assert (run.outcome, len(run.moved)) == ("published", 4)
+    assert stage.waits("orders") == [1, 2, 4]
+    assert run.seconds >= 7
+    assert stage.count("other") == 1
+
+
+async def test_a_warehouse_that_stays_away_fails_the_run_with_its_sentence(stage: Stage) -> None:
+    stage.act["orders"] = away()
+    failure = await stage.fail()
+    assert failure.message == "tenant 'acme', pipeline 'shop': the warehouse does not answer"
+    assert (failure.type, failure.non_retryable) == ("Unavailable", True)
+    assert stage.count("orders") == RETRIES.maximum_attempts
+    assert stage.waits("orders") == [1, 2, 4, 8][: RETRIES.maximum_attempts - 1]
+    assert stage.count("totals") == stage.count("commit") == 0
+    assert [(failed.status, failed.error) for failed in stage.recorded] == [("failed", failure.message)]
+
+
+async def test_what_will_not_help_is_not_tried_again(stage: Stage) -> None:
+    def refuse(attempt: int) -> None:
+        raise as_failure(BadInput("there is no column 'x'"), "transform 'orders'")
+
+    stage.act["orders"] = refuse
+    failure = await stage.fail()
+    assert (failure.type, failure.message) == ("BadInput", "transform 'orders': there is no column 'x'")
+    assert stage.count("orders") == 1
+
+
+async def test_a_failure_that_cannot_be_recorded_is_told_nevertheless(stage: Stage) -> None:
+    stage.act["orders"] = away()
+    stage.act["record_failure"] = away()
+    assert (await stage.fail()).message == "tenant 'acme', pipeline 'shop': the warehouse does not answer"
+    assert stage.count("record_failure") == RETRIES.maximum_attempts
+
+
+async def test_a_failed_step_lets_its_neighbours_end_and_starts_nothing_new(stage: Stage) -> None:
+    def refuse(attempt: int) -> None:
+        raise as_failure(BadInput("no"), "transform 'other'")
+
+    async def slowly() -> None:
+        for _ in range(5):
+            activity.heartbeat()
+            await asyncio.sleep(0.1)
+
+    stage.act |= {"other": refuse, "orders": lambda attempt: slowly()}
+    await stage.fail()
+    assert (stage.count("orders"), stage.count("totals"), stage.count("commit")) == (1, 0, 0)
+
+
+async def test_a_source_that_answers_after_hours_is_waited_for(stage: Stage) -> None:
+    async def hours() -> None:
+        for _ in range(6 * 3600 // 20):
+            activity.heartbeat()
+            await stage.environment.sleep(20)
+
+    stage.act["extract"] = lambda attempt: hours()
+    run = await stage.run()
+    assert run.outcome == "published"
+    assert run.seconds >= 6 * 3600
+    assert stage.count("extract") == 1
+
+
+async def test_a_step_that_falls_silent_is_started_again(stage: Stage) -> None:
+    async def silent() -> None:
+        await stage.environment.sleep(HEARTBEAT.total_seconds() + 10)
+        await asyncio.sleep(60)  # until the server's word reaches it that it is too late
+
+    stage.act["orders"] = lambda attempt: silent() if attempt == 1 else None
+    run = await stage.run()
+    assert run.outcome == "published"
+    assert stage.count("orders") == 2
+    assert stage.waits("orders")[0] >= HEARTBEAT.total_seconds()
+
+
+async def test_a_series_of_runs_goes_on_after_one_that_failed(stage: Stage) -> None:
+    """As a schedule would start them, once a day."""
+    outcomes = []
+    for day in range(30):
+        stage.act = {"commit": away()} if day == 12 else {}
+        handle = await stage.start()
+        try:
+            outcomes.append((await handle.result())["outcome"])
+        except WorkflowFailureError:
+            outcomes.append("failed")
+        await stage.environment.sleep(timedelta(days=1))
+    assert outcomes == ["published"] * 12 + ["failed"] + ["published"] * 17
+    assert sum(1 for failed in stage.recorded if failed.status == "failed") == 1
