@@ -179,7 +179,8 @@ def _classified(
     )
     chances: list[Any] = [staged[f"entrepot_p{number}"] for number in range(len(labels))]
     has_trees = any("Forest" in n or "Tree" in n or "Boosting" in n for n in map(_class_name, _parts(estimator)))
-    highest: Any = ibis.greatest(*chances) - (_TIE if has_trees else 0.0)
+    highest: Any = chances[1] if len(chances) == 2 else ibis.greatest(*chances)
+    highest = highest - _TIE if has_trees else highest
     nothing: Any = chances[0].isnull()
     for chance in chances[1:]:
         nothing = nothing | chance.isnull()

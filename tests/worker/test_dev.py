@@ -13,8 +13,6 @@ import pytest
 from tests.worker.processes import Place, is_alive
 from worker.dev import HOST, free_port
 
-pytestmark = pytest.mark.xdist_group("dev")
-
 RUN = ["--type", "Pipeline", "--task-queue", "entrepot", "-w", "acme/slow", "--input"]
 SLOW = '{"tenant": "acme", "pipeline": "slow", "parameters": {"seconds": %s}}'
 
@@ -51,21 +49,19 @@ def start(place: Place, seconds: float) -> None:
     place.until_running("acme/slow", "slept")
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_it_ends_well_and_leaves_no_process_and_its_state_stays(place: Place, how: signal.Signals) -> None:
-    with place.dev() as dev:
-        server = place.server
-        run = place.entrepot("run", "slow")
-        assert run.returncode == 0, run.stderr
-        dev.send_signal(how)
-        assert dev.wait(40) == 0
-        assert dev.stdout is not None
-        assert dev.stdout.read() == "Stopping ...\n"
-    assert not is_alive(server)
-    assert place.log == ""
-    with place.dev():
-        assert "nothing to do" in place.entrepot("run", "slow").stdout
-        assert len(json.loads(place.temporal("workflow", "list", "-o", "json").stdout)) == 2
+def test_it_ends_well_and_leaves_no_process_and_its_state_stays(place: Place) -> None:
+    for how, runs, outcome in ((signal.SIGINT, 1, "published"), (signal.SIGTERM, 2, "nothing to do")):
+        with place.dev() as dev:
+            server = place.server
+            run = place.entrepot("run", "slow")
+            assert (run.returncode, outcome in run.stdout) == (0, True), run
+            assert len(json.loads(place.temporal("workflow", "list", "-o", "json").stdout)) == runs
+            dev.send_signal(how)
+            assert dev.wait(40) == 0
+            assert dev.stdout is not None
+            assert dev.stdout.read() == "Stopping ...\n"
+        assert not is_alive(server)
+        assert place.log == ""
 
 
 def test_it_tells_where_everything_is(place: Place) -> None:
