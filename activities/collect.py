@@ -10,10 +10,11 @@ from pydantic import BaseModel
 from temporalio import activity
 
 from activities import catalog, lake, names
-from activities.messages import CollectInput, Context, Target
+from activities.messages import CollectInput, Context, Target, parse
 from activities.tenant import Tenants
-from activities.work import Work, do, whose
+from activities.work import Work, as_failure, do, whose
 from backends import Name, Session
+from entrepot.errors import BadInput
 
 
 class Collected(BaseModel):
@@ -60,8 +61,15 @@ class CollectActivities:
         return await do(remove, tenant, _context(asked.tenant, asked.pipeline), names.COLLECT)
 
     @activity.defn(name=names.VERSIONS)
-    async def versions(self, asked: Target) -> list[VersionRow]:
-        """Every version of a pipeline, the newest first, and which environments point at it."""
+    async def versions(self, value: Any = None) -> list[VersionRow]:
+        """Every version of a pipeline, the newest first, and which environments point at it.
+
+        People start it by itself, with JSON: what does not fit a `Target` is refused in a sentence.
+        """
+        try:
+            asked = parse(Target, value, names.VERSIONS)
+        except BadInput as error:
+            raise as_failure(error, "no versions") from error
         tenant = whose(self._tenants, asked.tenant, asked.pipeline)
 
         def read(work: Work) -> list[VersionRow]:

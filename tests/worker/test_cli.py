@@ -213,6 +213,8 @@ def test_plain_temporal_lists_versions_with_one_activity(place: Place) -> None:
     assert {row["name"] for row in json.loads(done.stdout)["result"]} >= {"orders", "board"}
     bad = place.temporal("activity", "execute", *arguments, "-a", "plain-bad", "--input", value.replace("acme", "acne"))
     assert "unknown tenant 'acne'; did you mean 'acme'?" in bad.stdout + bad.stderr
+    wrong = place.temporal("activity", "execute", *arguments, "-a", "plain-wrong", "--input", '{"tenant": "acme"}')
+    assert "the field 'pipeline' is missing" in wrong.stdout + wrong.stderr
 
 
 def test_plain_temporal_refuses_bad_input_in_a_sentence(place: Place) -> None:
