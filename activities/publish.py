@@ -16,13 +16,13 @@ from activities.catalog import Version
 from activities.dashboard import render
 from activities.messages import Commit, Committed, Context, RollbackInput, RunFailed, StepRef, StepResult
 from activities.tenant import Tenants
-from activities.work import Work, do, patiently, told_of, whose
+from activities.work import Work, check_planned, do, make_once, patiently, whose
 from backends import Name, Session
 from entrepot.errors import BadInput, StepFailed, listed
 from entrepot.outputs import Copy, Dashboard, Export
 from entrepot.resolve import publish_identity
 from entrepot.step import PublishStep
-from entrepot.version import environment_schema, version_of, version_schema, version_table
+from entrepot.version import environment_schema, version_schema, version_table
 
 
 class PublishActivities:
@@ -34,29 +34,7 @@ class PublishActivities:
     @activity.defn(name=names.PUBLISH)
     async def publish(self, ref: StepRef) -> StepResult:
         """Makes what one publish step returns, as a version that nobody sees yet."""
-        tenant = self._tenants.get(ref.context.tenant)
-
-        def make(work: Work) -> StepResult:
-            context = ref.context
-            pipeline, step, parameters = self._tenants.step(
-                context.tenant, context.pipeline, ref.step, PublishStep, context.parameters
-            )
-            with work.session() as session, told_of(step):
-
-                def attempt() -> StepResult:
-                    versions = catalog.versions(session, pipeline.name, ref.versions)
-                    if step.name in versions:
-                        return StepResult(name=step.name, note="made by another run meanwhile")
-                    inputs = {name: ref.versions[name] for name in pipeline.graph.table_inputs(step)}
-                    identity = publish_identity(step, parameters)
-                    if version_of(step.kind, identity, inputs) != ref.versions[step.name]:
-                        raise StepFailed("its code changed after the run was planned; start the run again")
-                    given = {n: _given(session, versions[n]) if n in versions else parameters[n] for n in step.inputs}
-                    return _make(work, session, step, ref, given, identity, inputs)
-
-                return patiently(work, attempt)
-
-        return await do(make, tenant, ref.context, ref.step)
+        return await make_once(self._tenants, ref, PublishStep, _make)
 
     @activity.defn(name=names.COMMIT)
     async def commit(self, request: Commit) -> Committed:
@@ -107,12 +85,15 @@ def _make(
     session: Session,
     step: PublishStep,
     ref: StepRef,
-    given: dict[str, Any],
-    identity: str,
-    inputs: dict[str, str],
+    versions: dict[str, Version],
+    parameters: dict[str, Any],
 ) -> StepResult:
     started = time.monotonic()
     version, pipeline = ref.versions[step.name], ref.context.pipeline
+    inputs = {name: ref.versions[name] for name in step.inputs if name not in parameters}
+    identity = publish_identity(step, parameters)
+    check_planned(step, identity, inputs, version)
+    given = {n: parameters[n] if n in parameters else _given(session, versions[n]) for n in step.inputs}
     output = step.function(**given)
     # A folder for each run: two may make the same version at once, and a page tells which run made it.
     folder = work.tenant.lake_path("artifacts", pipeline, step.name, version, ref.context.run)

@@ -59,8 +59,7 @@ class Scorer:
             rows = self._stream(node, target) if by_sql is None else self._session.create_as(target, by_sql)
         else:
             rows = self._session.create_as(target, self.replaced(expression))
-            for name in self._temporary:
-                self._session.drop_table(name)
+            self.drop_temporary()
         said = "; ".join(e["said"] for e in self._evidence)
         return rows, {"scoring": {"said": said, "models": self._evidence}} if said else {}
 
@@ -77,6 +76,11 @@ class Scorer:
                 made = physical(name, node.schema)
             expression = expression.op().replace({node: made.op()}).to_expr()
         return expression
+
+    def drop_temporary(self) -> None:
+        """Removes the tables of scores that `replaced` needed, when its expression has been computed."""
+        while self._temporary:
+            self._session.drop_table(self._temporary.pop())
 
     def _by_sql(self, node: Predict) -> ibis.Table | None:
         version = self._versions[node.model]

@@ -13,7 +13,7 @@ from activities import catalog, models, names
 from activities.catalog import Version
 from activities.messages import StepRef, StepResult
 from activities.tenant import Tenants
-from activities.work import Work, do, patiently, told_of
+from activities.work import Work, check_planned, make_once
 from backends import Session
 from backends.base import physical
 from entrepot.errors import StepFailed
@@ -22,7 +22,6 @@ from entrepot.resolve import arguments, feature_columns, resolve_step
 from entrepot.scoring import frame
 from entrepot.split import TEST_COLUMN, Where
 from entrepot.step import TrainStep
-from entrepot.version import version_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,24 +38,7 @@ class TrainActivities:
     @activity.defn(name=names.TRAIN)
     async def train(self, ref: StepRef) -> StepResult:
         """Fits, scores and keeps one model, unless its version is there already."""
-        tenant = self._tenants.get(ref.context.tenant)
-
-        def fit(work: Work) -> StepResult:
-            context = ref.context
-            pipeline, step, parameters = self._tenants.step(
-                context.tenant, context.pipeline, ref.step, TrainStep, context.parameters
-            )
-            with work.session() as session, told_of(step):
-
-                def attempt() -> StepResult:
-                    versions = catalog.versions(session, pipeline.name, ref.versions)
-                    if step.name in versions:
-                        return StepResult(name=step.name, note="made by another run meanwhile")
-                    return _fit(work, session, step, ref, versions, parameters)
-
-                return patiently(work, attempt)
-
-        return await do(fit, tenant, ref.context, ref.step)
+        return await make_once(self._tenants, ref, TrainStep, _fit)
 
 
 def _fit(
@@ -71,8 +53,7 @@ def _fit(
     features = versions[step.features]
     identity, model = resolve_step(step, arguments(step, {step.features: schema_from(features.inferred)}, parameters))
     inputs = {step.features: ref.versions[step.features]}
-    if version_of(step.kind, identity, inputs) != ref.versions[step.name]:
-        raise StepFailed("its code changed after the run was planned; start the run again")
+    check_planned(step, identity, inputs, ref.versions[step.name])
     columns = feature_columns(step, schema_from(features.inferred))
     rows, target = _rows(session, step, features, columns)
     held_out = step.split.mask(rows)

@@ -18,7 +18,7 @@ from activities.messages import Batch, Context, StepResult
 from activities.models import model_of
 from activities.score import Scorer
 from activities.tenant import Tenants
-from activities.work import Work, do, own_errors, patiently, told_of
+from activities.work import MADE_MEANWHILE, Work, check_planned, do, own_errors, patiently, told_of
 from backends import Name, Session
 from backends.base import physical
 from entrepot.errors import StepFailed
@@ -26,7 +26,7 @@ from entrepot.expression import bind, schema_from, schema_to
 from entrepot.graph import Graph
 from entrepot.resolve import arguments, expression, resolve_step
 from entrepot.step import CheckStep, TransformStep
-from entrepot.version import version_of, version_schema, version_table
+from entrepot.version import version_schema, version_table
 
 BATCH_SECONDS = 0.5
 BATCH_ROWS = 200_000
@@ -102,7 +102,7 @@ class Computation:
             self._versions |= catalog.versions(self._session, self._context.pipeline, {step.name: version})
         self._tried.add(step.name)
         if step.name in self._versions:
-            return StepResult(name=step.name, rows=self._versions[step.name].rows, note="made by another run meanwhile")
+            return StepResult(name=step.name, rows=self._versions[step.name].rows, note=MADE_MEANWHILE)
         target = Name(self._schema, version_table(step.name, version))
         identity, _ = self._verified(step)
         details: dict[str, Any] = {}
@@ -140,8 +140,11 @@ class Computation:
             assert guarded is not None
             found = check_contract(self._session, step.contract, guarded)
         else:
-            made = self._scorer().replaced(self._bound(step))
-            found = check_rows(self._session, made)
+            scorer = self._scorer()
+            try:
+                found = check_rows(self._session, scorer.replaced(self._bound(step)))
+            finally:
+                scorer.drop_temporary()
         catalog.add(
             self._session,
             "checks",
@@ -180,9 +183,7 @@ class Computation:
     def _verified(self, step: TransformStep | CheckStep) -> tuple[str, Any]:
         """The identity of what the code now computes, which must be what was planned."""
         identity, made = resolve_step(step, self._arguments(step, actual=False))
-        planned = self._batch.versions[step.name]
-        if version_of(step.kind, identity, self._inputs(step)) != planned:
-            raise StepFailed("its code changed after the run was planned; start the run again")
+        check_planned(step, identity, self._inputs(step), self._batch.versions[step.name])
         return identity, made
 
     def _bound(self, step: TransformStep | CheckStep) -> ibis.Table:

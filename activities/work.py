@@ -9,24 +9,29 @@ import functools
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from activities.messages import Context
+from activities import catalog
+from activities.messages import Context, StepRef, StepResult
 from activities.tenant import Tenant, Tenants
 from backends import Label, Session
 from entrepot.errors import BadInput, Contended, EntrepotError, StepFailed, Unavailable
 from entrepot.step import Step
+from entrepot.version import version_of
 
 HEARTBEAT_SECONDS = 5.0
 _THREADS = ThreadPoolExecutor(max_workers=64, thread_name_prefix="entrepot")
 
 T = TypeVar("T")
+S = TypeVar("S", bound=Step)
+
+MADE_MEANWHILE = "made by another run meanwhile"
 
 
 class Work:
@@ -78,6 +83,36 @@ def patiently(work: Work, attempt: Callable[[], T]) -> T:
         except Contended:
             work.check()
             time.sleep(0.5)
+
+
+Make = Callable[[Work, Session, S, StepRef, dict[str, catalog.Version], dict[str, Any]], StepResult]
+"""Makes a step's version, given the versions of what it reads and the values of the pipeline's parameters."""
+
+
+async def make_once(tenants: Tenants, ref: StepRef, kind: type[S], make: Make[S]) -> StepResult:
+    """Runs what makes one step's version, unless it is there already, or is when another run is through with it."""
+    context = ref.context
+    tenant = tenants.get(context.tenant)
+
+    def work_on(work: Work) -> StepResult:
+        pipeline, step, parameters = tenants.step(context.tenant, context.pipeline, ref.step, kind, context.parameters)
+        with work.session() as session, told_of(step):
+
+            def attempt() -> StepResult:
+                versions = catalog.versions(session, pipeline.name, ref.versions)
+                if step.name in versions:
+                    return StepResult(name=step.name, note=MADE_MEANWHILE)
+                return make(work, session, step, ref, versions, parameters)
+
+            return patiently(work, attempt)
+
+    return await do(work_on, tenant, context, ref.step)
+
+
+def check_planned(step: Step, identity: str, inputs: Mapping[str, str], planned: str) -> None:
+    """Raises StepFailed if what the code now computes is not the version that the run's plan named."""
+    if version_of(step.kind, identity, inputs) != planned:
+        raise StepFailed("its code changed after the run was planned; start the run again")
 
 
 @contextmanager

@@ -139,8 +139,7 @@ def _code(step: Step, inputs: tuple[tuple[str, Any], ...]) -> str:
 
 def publish_identity(step: PublishStep, parameters: Mapping[str, Any]) -> str:
     """The hash of what a publish step makes: its code, and the parameters that it reads."""
-    values = [[name, _Value(parameters[name]).key] for name in step.inputs if name in parameters]
-    return digest([_function_code(step), values])
+    return _code(step, tuple((name, _Value(parameters[name])) for name in step.inputs if name in parameters))
 
 
 @lru_cache(maxsize=20_000)

@@ -58,3 +58,8 @@ def by_both(known: Table, points: Table, neighbours: Model, line: Model) -> Tabl
 @scores.check("by_neighbours")
 def is_probability(by_neighbours: Table) -> Table:
     return by_neighbours.filter((_.probability_high < 0) | (_.probability_high > 1))
+
+
+@scores.check("known", severity="warn")
+def surprising(known: Table, neighbours: Model) -> Table:
+    return neighbours.predict(known, keep=["id", "kind"]).filter(_.prediction != _.kind)
