@@ -97,6 +97,8 @@ def test_ctrl_c_stops_watching_and_not_the_run(place: Place) -> None:
     assert watching.returncode == 130
     assert "The run goes on. Watch it: temporal workflow show --follow --workflow-id acme/slow/pr_ctrl_c." in err
     assert "Stop it: temporal workflow cancel --workflow-id acme/slow/pr_ctrl_c" in err
+    ended = place.temporal("workflow", "result", "--workflow-id", "acme/slow/pr_ctrl_c")
+    assert ended.returncode == 0, ended.stderr
     followed = place.temporal("workflow", "show", "--follow", "--workflow-id", "acme/slow/pr_ctrl_c")
     assert "WorkflowExecutionCompleted" in followed.stdout
 

@@ -257,7 +257,7 @@ def held_by_another_process(path: Path) -> Iterator[int]:
 async def test_a_locked_duckdb_file_is_waited_for(
     temporal: WorkflowEnvironment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backends.duckdb.LOCK_SECONDS", 0.5)
+    monkeypatch.setattr("backends.duckdb.LOCK_SECONDS", 3.0)  # an attempt; all of them last half a minute
     async with serving(temporal.client, settings(tmp_path, {"shop": "tests.pipelines.shop:shop"})) as house:
         with held_by_another_process(tmp_path / "acme.duckdb") as holder:
             handle = await house.start("Pipeline", SHOP)
