@@ -8,10 +8,12 @@ from typing import Any
 
 import ibis
 
+from activities.catalog import Version
 from activities.messages import StepResult
-from backends import Name, Session
+from backends import Session
 from backends.base import count
 from entrepot.errors import CheckFailed
+from entrepot.expression import schema_from
 from entrepot.step import CheckStep
 
 SAMPLE_ROWS = 10
@@ -62,11 +64,12 @@ def check_rows(session: Session, violating: ibis.Table) -> Found:
     return Found(violations, [{k: _plain(v) for k, v in row.items()} for row in sample])
 
 
-def check_contract(session: Session, contract: Any, guarded: Name) -> Found:
+def check_contract(session: Session, contract: Any, guarded: Version) -> Found:
     """Holds a pandera contract against a table, every rule at once."""
     from pandera.errors import SchemaErrors
 
-    table = session.ibis_backend().table(guarded.table, database=guarded.schema)
+    assert guarded.table is not None
+    table = session.table(guarded.table, schema_from(guarded.columns))
     try:
         contract.validate(table, lazy=True)
     except SchemaErrors as errors:

@@ -217,8 +217,7 @@ def _load(work: Work, context: Context, load: Load) -> StepResult:
             columns = schema_from(json.loads(lake.read(f"{folder}/columns.json")))
             with tempfile.TemporaryDirectory(prefix="entrepot-") as copies, ExitStack() as stack:
                 paths = [stack.enter_context(lake.local_copy(file, copies)) for file in brought.files]
-                session.load(target, paths, columns)
-            found = schema_to(session.describe(target))
+                found = schema_to(session.load(target, paths, columns).columns)
             made = catalog.Version(
                 name=table,
                 version=brought.version,

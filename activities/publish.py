@@ -19,6 +19,7 @@ from activities.tenant import Tenants
 from activities.work import Work, check_planned, do, make_once, patiently, whose
 from backends import Name, Session
 from entrepot.errors import BadInput, StepFailed, listed
+from entrepot.expression import schema_from
 from entrepot.outputs import Copy, Dashboard, Export
 from entrepot.resolve import publish_identity
 from entrepot.step import PublishStep
@@ -77,7 +78,7 @@ def _given(session: Session, version: Version) -> Any:
     """What a publish function gets: a real ibis table, or the fitted estimator."""
     if version.table is None:
         return models.load(version)
-    return session.ibis_backend().table(version.table.table, database=version.table.schema)
+    return session.table(version.table, schema_from(version.columns))
 
 
 def _make(
@@ -114,7 +115,7 @@ def _make(
             name = output.name or step.name
             target = Name(version_schema(output.schema), version_table(step.name, version))
             session.create_schema(target.schema)
-            rows = session.create_as(target, output.table)
+            rows = session.create_as(target, output.table).rows
             details = {"output": "copy", "schema": output.schema, "name": name}
         else:
             raise StepFailed(f"it must return a Dashboard, an Export or a Copy, and returned a {type(output).__name__}")

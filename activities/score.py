@@ -15,7 +15,7 @@ import ibis.expr.operations as ops
 from activities import models
 from activities.catalog import Version
 from activities.work import Work, own_errors
-from backends import Name, Session
+from backends import Made, Name, Session
 from backends.base import count, physical
 from entrepot.errors import StepFailed
 from entrepot.model import PREDICTION, Predict, probability_column
@@ -48,20 +48,20 @@ class Scorer:
         self._evidence: list[dict[str, Any]] = []
         self._temporary: list[Name] = []
 
-    def create(self, target: Name, expression: ibis.Table) -> tuple[int, dict[str, Any]]:
-        """Makes a table of an expression. Returns its rows, and for the catalog how they were scored."""
+    def create(self, target: Name, expression: ibis.Table) -> tuple[Made, dict[str, Any]]:
+        """Makes a table of an expression. For the catalog: how its rows were scored."""
         if not any(version.kind == "train" for version in self._versions.values()):
             return self._session.create_as(target, expression), {}
         node = expression.op()
         if isinstance(node, Predict) and not node.parent.find(Predict):
             by_sql = self._by_sql(node)
             # Streamed, the rows go straight into the table, without a copy.
-            rows = self._stream(node, target) if by_sql is None else self._session.create_as(target, by_sql)
+            made = self._stream(node, target) if by_sql is None else self._session.create_as(target, by_sql)
         else:
-            rows = self._session.create_as(target, self.replaced(expression))
+            made = self._session.create_as(target, self.replaced(expression))
             self.drop_temporary()
         said = "; ".join(e["said"] for e in self._evidence)
-        return rows, {"scoring": {"said": said, "models": self._evidence}} if said else {}
+        return made, {"scoring": {"said": said, "models": self._evidence}} if said else {}
 
     def replaced(self, expression: ibis.Table) -> ibis.Table:
         """The expression with each `predict` as SQL, or as a table that was scored by the estimator itself."""
@@ -150,7 +150,7 @@ class Scorer:
             table, share = table.sample(blocks, method="block"), share / blocks
         return table.filter(ibis.random() < share)
 
-    def _stream(self, node: Predict, target: Name) -> int:
+    def _stream(self, node: Predict, target: Name) -> Made:
         version = self._versions[node.model]
         estimator = models.load(version)
         features = [str(name) for name in version.details["features"]]

@@ -110,12 +110,11 @@ class Computation:
             if step.engine == "python":
                 inferred = schema_from(step.schema or {})
                 with own_errors(self._python_batches(step, inferred)) as batches:
-                    rows = self._session.write(target, inferred, batches)
+                    table = self._session.write(target, inferred, batches)
             else:
                 made = self._bound(step)
                 inferred = made.schema()
-                rows, details = self._scorer().create(target, made)
-            columns = schema_to(self._session.describe(target))
+                table, details = self._scorer().create(target, made)
             seconds = time.monotonic() - started
             made_version = catalog.Version(
                 name=step.name,
@@ -123,22 +122,22 @@ class Computation:
                 kind=step.kind,
                 identity=identity,
                 table=target,
-                columns=columns,
+                columns=schema_to(table.columns),
                 inferred=schema_to(inferred),
-                rows=rows,
+                rows=table.rows,
                 details=details,
                 run=self._context.run,
             )
             catalog.add_version(self._session, self._context.pipeline, made_version, self._inputs(step), seconds)
         self._versions[step.name] = made_version
-        return StepResult(name=step.name, rows=rows, seconds=seconds, note=details.get("scoring", {}).get("said", ""))
+        return StepResult(
+            name=step.name, rows=table.rows, seconds=seconds, note=details.get("scoring", {}).get("said", "")
+        )
 
     def _check(self, step: CheckStep, started: float) -> StepResult:
         identity, _ = self._verified(step)
         if step.contract is not None:
-            guarded = self._versions[step.guards[0]].table
-            assert guarded is not None
-            found = check_contract(self._session, step.contract, guarded)
+            found = check_contract(self._session, step.contract, self._versions[step.guards[0]])
         else:
             scorer = self._scorer()
             try:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
-from backends.base import Backend, Capabilities, Label, Name, Session
+from backends.base import Backend, Capabilities, Label, Made, Name, Session
 from entrepot.errors import BadInput, unknown
 
-__all__ = ["Backend", "Capabilities", "Label", "Name", "Session", "create", "known"]
+__all__ = ["Backend", "Capabilities", "Label", "Made", "Name", "Session", "create", "known"]
 
 GROUP = "entrepot.backends"
 

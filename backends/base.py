@@ -6,7 +6,7 @@ import abc
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:
     import ibis
@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import sqlglot.expressions as sge
 
+    from backends.dialect import Dialect
+
 
 @dataclass(frozen=True)
 class Name:
-    """A table or view in the tenant's warehouse."""
+    """A table or view in the tenant's warehouse, as users write it; how it is stored, the dialect knows."""
 
     schema: str
     table: str
@@ -45,65 +47,105 @@ class Capabilities:
     """What a warehouse can do, as data. Each has a comment that says what it means."""
 
     transactional_ddl: bool
-    """CREATE TABLE AS, the catalog's rows and views change together, or not at all."""
-    longest_name: int
-    """Characters in a table's name."""
+    """CREATE TABLE AS, the catalog's rows and views change together, or not at all. Where not, each statement stands
+    alone, and whoever writes orders them so that it may end after any of them."""
     block_sample: bool = False
     """ibis's `sample(..., method="block")` of a table reads that share of its blocks alone, chosen at random."""
+    clone: bool = False
+    """A table can be copied without copying what it holds."""
+    dry_run: bool = False
+    """It tells how many bytes a statement would read, before it reads them."""
+    reports_bytes: bool = False
+    """It tells how many bytes a statement has read."""
+    time_travel: bool = False
+    """It can show a table as it was."""
+    label: Literal["comment", "query tag", "job labels"] = "comment"
+    """Where a statement carries its tenant, run and step."""
+    largest_decimal: tuple[int, int] = (38, 38)
+    """Precision and scale of its largest decimal type."""
+    unsigned: bool = False
+    """It has unsigned integers; without them, those up to 32 bits become signed ones, 64 bits a decimal."""
+    zones: bool = True
+    """It tells timestamps with and without a time zone apart."""
+    json: bool = True
+    """It has a type for values without a schema: JSON, VARIANT."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A table that was just made: its rows, and its columns as the warehouse has them, under their users' names."""
+
+    rows: int
+    columns: sch.Schema
+
+
+@dataclass(frozen=True)
+class Used:
+    """What a session has cost so far, as far as the warehouse says it."""
+
+    statements: int = 0
+    bytes: int | None = None
+    """Read by its statements; None where the warehouse does not say it."""
 
 
 class Session(abc.ABC):
     """One connection, for one piece of work, in one thread. `interrupt` alone may be called from another.
 
-    What writes raises `Contended` if another session writes the same at that moment.
+    What writes raises `Contended` if another session writes the same at that moment. Version tables are written once
+    and never changed: without transactional DDL, `create_as`, `load` and `write` take a table that is there already as
+    it is, since it is whole, and its maker died before it was recorded, or is just about to.
     """
+
+    used: Used
 
     @abc.abstractmethod
     def execute(self, sql: str) -> None:
-        """Runs one statement."""
+        """Runs one statement in the warehouse's own words."""
 
     @abc.abstractmethod
-    def query(self, query: sge.Expression) -> list[dict[str, Any]]:
-        """The rows of a small query, given as sqlglot's tree so that each dialect writes it its own way."""
+    def query(self, query: sge.Expression | str) -> list[dict[str, Any]]:
+        """The rows of a small query, given as sqlglot's tree, so that each dialect writes it its own way."""
+
+    @abc.abstractmethod
+    def change(self, statement: sge.Expression) -> int:
+        """Runs an UPDATE, DELETE or INSERT. Returns how many rows it changed."""
 
     @abc.abstractmethod
     def insert(self, name: Name, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Adds a few rows to a table."""
+        """Adds a few rows to a table, in one statement."""
 
     @abc.abstractmethod
     def transaction(self) -> AbstractContextManager[None]:
-        """Everything within it happens together, where the warehouse can."""
+        """Everything within it happens together, where the warehouse can: see `Capabilities.transactional_ddl`."""
 
     @abc.abstractmethod
     def create_schema(self, schema: str) -> None:
         """Makes the schema unless it exists."""
 
     @abc.abstractmethod
+    def drop_schema(self, schema: str) -> None:
+        """Removes the schema and everything in it, if it is there."""
+
+    @abc.abstractmethod
     def create_table(self, name: Name, schema: sch.Schema, key: Sequence[str] = ()) -> None:
         """Makes an empty table unless it exists. `key`: what tells its rows apart, held where the warehouse can."""
 
     @abc.abstractmethod
-    def create_as(self, name: Name, expression: ibis.Table) -> int:
-        """Makes a table from an expression bound to real tables, inside the warehouse. Returns its number of rows.
+    def create_as(self, name: Name, expression: ibis.Table) -> Made:
+        """Makes a table from an expression bound to real tables, inside the warehouse.
 
         The warehouse's types decide, but for whole numbers: there ibis's type does, and a value beyond it fails.
         """
 
     @abc.abstractmethod
-    def load(self, name: Name, files: Sequence[str], schema: sch.Schema) -> int:
-        """Makes a table from Parquet files of the lake by the warehouse's bulk path, with these columns.
-
-        Returns its number of rows.
-        """
+    def load(self, name: Name, files: Sequence[str], schema: sch.Schema) -> Made:
+        """Makes a table from local Parquet files by the warehouse's bulk path, with these columns."""
 
     @abc.abstractmethod
     def write(
         self, name: Name, schema: sch.Schema, batches: Iterable[pa.RecordBatch], arrow: pa.Schema | None = None
-    ) -> int:
-        """Makes a table with these columns from Arrow batches, in bounded memory. `arrow`: their schema, if it differs.
-
-        Returns its number of rows.
-        """
+    ) -> Made:
+        """Makes a table with these columns from Arrow batches, in bounded memory. `arrow`: their schema, if another."""
 
     @abc.abstractmethod
     def fetch(self, expression: ibis.Table) -> pa.Table:
@@ -114,8 +156,12 @@ class Session(abc.ABC):
         """The rows of an expression as Arrow batches, in bounded memory, from what is committed."""
 
     @abc.abstractmethod
-    def describe(self, name: Name) -> sch.Schema:
-        """A table's columns, as the warehouse has them."""
+    def estimate(self, expression: ibis.Table) -> int | None:
+        """The bytes that computing an expression would read; None where the warehouse cannot tell before."""
+
+    @abc.abstractmethod
+    def describe(self, name: Name, columns: Iterable[str] = ()) -> sch.Schema:
+        """A table's columns, as the warehouse has them, under the names in `columns` where those are the same to it."""
 
     @abc.abstractmethod
     def tables(self, schema: str) -> set[str]:
@@ -134,8 +180,12 @@ class Session(abc.ABC):
         """Removes the table, if it is there."""
 
     @abc.abstractmethod
-    def ibis_backend(self) -> Any:
-        """The ibis backend of this connection, for user code that wants real tables."""
+    def table(self, name: Name, schema: sch.Schema) -> ibis.Table:
+        """A real table of these columns for user code, which may execute what it makes of it."""
+
+    @abc.abstractmethod
+    def engine(self) -> str:
+        """The warehouse's product and version, such as `duckdb 2.0.0`."""
 
     @abc.abstractmethod
     def interrupt(self) -> None:
@@ -147,6 +197,7 @@ class Backend(abc.ABC):
 
     name: ClassVar[str]
     capabilities: ClassVar[Capabilities]
+    dialect: ClassVar[Dialect]
 
     @classmethod
     @abc.abstractmethod
@@ -162,7 +213,8 @@ class Backend(abc.ABC):
         """A session. `opened` gets it before it is used, so that somebody else can interrupt it.
 
         Raises:
-            Unavailable: if there is no connection to be had.
+            Unavailable: if there is no connection to be had now.
+            BadInput: if there will never be one: a wrong password, a missing grant or database.
         """
 
 

@@ -15,20 +15,21 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from functools import lru_cache
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import duckdb
 import ibis
-import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 import ibis.expr.schema as sch
 import sqlglot.expressions as sge
 from ibis.backends.sql.compilers import DuckDBCompiler
-from ibis.backends.sql.datatypes import DuckDBType
 
-from backends.base import Backend, Capabilities, Label, Name, Session
-from entrepot.errors import BadInput, Contended, Unavailable, unknown
+from backends.base import Backend, Capabilities, Label, Made, Name, Session
+from backends.dialect import Dialect, Identifiers
+from backends.settings import checked
+from backends.sql import Answer, Exists, SqlSession
+from entrepot.errors import Contended, Unavailable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,124 +44,121 @@ _IDLE_SECONDS = 0.5
 _STREAM = "entrepot_stream"
 
 
-class DuckDBSession(Session):
+class _Compiler(DuckDBCompiler):  # type: ignore[misc]
+    """ibis writes the float64 0.1 as `0.1`, which DuckDB reads as DECIMAL(2, 1); with an exponent it is a DOUBLE."""
+
+    def visit_NonNullLiteral(self, op: Any, *, value: Any, dtype: Any) -> Any:
+        if dtype.is_floating() and math.isfinite(value):
+            text = repr(abs(float(value)))
+            literal = sge.Literal.number(text if "e" in text else f"{text}e0")
+            return sge.Neg(this=literal) if value < 0 else literal
+        return super().visit_NonNullLiteral(op, value=value, dtype=dtype)
+
+
+DIALECT = Dialect(
+    name="duckdb",
+    compiler="backends.duckdb:_Compiler",
+    types="DuckDBType",
+    identifiers=Identifiers(longest_table=1000, longest_column=1000),
+)
+
+CAPABILITIES = Capabilities(transactional_ddl=True, block_sample=True, unsigned=True)
+
+
+class DuckDBSession(SqlSession):
     """One cursor of the shared database."""
 
+    dialect = DIALECT
+    capabilities = CAPABILITIES
+
     def __init__(self, connection: duckdb.DuckDBPyConnection, label: Label, path: str) -> None:
+        super().__init__()
         self._connection = connection
         self._label = label.comment()
         self._path = path
         self._ibis: Any = None
 
-    def execute(self, sql: str) -> None:
+    def _run(self, sql: str) -> Answer:
         with _translated(self._path):
-            self._connection.execute(self._label + sql)
+            cursor = self._connection.execute(self._label + sql)
+            self.used = replace(self.used, statements=self.used.statements + 1)
+            columns = [column[0] for column in cursor.description or []]
+            rows = cursor.fetchall() if columns else []
+        # What changes rows answers with their number.
+        return Answer(columns, rows, rows[0][0] if columns == ["Count"] and rows else 0)
 
-    def query(self, query: sge.Expression) -> list[dict[str, Any]]:
+    def _arrow(self, sql: str) -> pa.RecordBatchReader:
+        # A cursor of its own: rows are still read from it while this session writes.
+        cursor = self._connection.cursor()
         with _translated(self._path):
-            cursor = self._connection.execute(self._label + query.sql("duckdb"))
-            names = [column[0] for column in cursor.description or []]
-            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+            return cursor.sql(self._label + sql).to_arrow_reader(BATCH_ROWS)
 
-    def insert(self, name: Name, rows: Sequence[Mapping[str, Any]]) -> None:
-        if not rows:
-            return
-        columns = list(rows[0])
-        marks = "(" + ", ".join("?" * len(columns)) + ")"
-        sql = f"INSERT INTO {_quoted(name)} ({', '.join(map(_identifier, columns))}) VALUES "
-        with _translated(self._path):
-            self._connection.execute(
-                self._label + sql + ", ".join([marks] * len(rows)), [row[c] for row in rows for c in columns]
-            )
+    def _columns(self, name: Name) -> list[tuple[str, str]]:
+        return [(row[0], row[1]) for row in self._run(f"DESCRIBE {self.dialect.table(name)}").rows]
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        self.execute("BEGIN TRANSACTION")
-        try:
-            yield
-        except BaseException:
-            with contextlib.suppress(duckdb.Error, Unavailable):  # a failed statement may have ended it
-                self.execute("ROLLBACK")
-            raise
-        self.execute("COMMIT")
-
-    def create_schema(self, schema: str) -> None:
-        self.execute(f"CREATE SCHEMA IF NOT EXISTS {_identifier(schema)}")
+    def _rollback(self) -> None:
+        with contextlib.suppress(duckdb.Error, Unavailable):  # a failed statement may have ended it
+            super()._rollback()
 
     def create_table(self, name: Name, schema: sch.Schema, key: Sequence[str] = ()) -> None:
-        columns = ", ".join(f"{_identifier(n)} {_type(t)}" for n, t in schema.items())
-        columns += f", PRIMARY KEY ({', '.join(map(_identifier, key))})" if key else ""
-        self.execute(f"CREATE TABLE IF NOT EXISTS {_quoted(name)} ({columns})")
+        columns = ", ".join(f"{self.dialect.identifier(n)} {self.dialect.type(t)}" for n, t in schema.items())
+        columns += f", PRIMARY KEY ({', '.join(map(self.dialect.identifier, key))})" if key else ""
+        self._run(f"CREATE TABLE IF NOT EXISTS {self.dialect.table(name)} ({columns})")
 
-    def create_as(self, name: Name, expression: ibis.Table) -> int:
-        self._register(expression)
-        return self._create(name, _whole_numbers(_compile(expression), expression.schema()))
+    def _select(self, expression: ibis.Table) -> str:
+        """BIGINTs add up to HUGEINT here, which few other tools read; ibis says BIGINT. The cast fails on overflow."""
+        sql = self.dialect.compile(expression)
+        casts = self.dialect.casts(sch.Schema({n: t for n, t in expression.schema().items() if t.is_integer()}))
+        return f"SELECT * REPLACE ({casts}) FROM ({sql})" if casts else sql
 
-    def load(self, name: Name, files: Sequence[str], schema: sch.Schema) -> int:
-        paths = ", ".join(sge.Literal.string(path).sql("duckdb") for path in files)
-        return self._create(name, f"SELECT {_casts(schema)} FROM read_parquet([{paths}])")
+    def _rows(self, name: Name, answer: Answer) -> int:
+        return answer.changed
+
+    def load(self, name: Name, files: Sequence[str], schema: sch.Schema) -> Made:
+        paths = ", ".join(map(self.dialect.literal, files))
+        return self._made(name, f"SELECT {self.dialect.casts(schema)} FROM read_parquet([{paths}])", schema)
+
+    def _bring(self, name: Name, files: Sequence[str], schema: sch.Schema) -> None:
+        self.load(name, files, schema)
 
     def write(
         self, name: Name, schema: sch.Schema, batches: Iterable[pa.RecordBatch], arrow: pa.Schema | None = None
-    ) -> int:
+    ) -> Made:
         import pyarrow as pa
 
         reader = pa.RecordBatchReader.from_batches(arrow or schema.to_pyarrow(), batches)
         self._connection.register(_STREAM, reader)
         try:
-            return self._create(name, f"SELECT {_casts(schema)} FROM {_STREAM}")
+            return self._made(name, f"SELECT {self.dialect.casts(schema)} FROM {_STREAM}", schema)
         finally:
             with contextlib.suppress(duckdb.Error):
                 self._connection.unregister(_STREAM)
 
     def fetch(self, expression: ibis.Table) -> pa.Table:
-        self._register(expression)
-        with _translated(self._path):
-            return self._connection.sql(self._label + _compile(expression)).to_arrow_table()
+        with self._with_rows(expression) as bound, _translated(self._path):
+            return self._connection.sql(self._label + self.dialect.compile(bound)).to_arrow_table()
 
     def read(self, expression: ibis.Table) -> pa.RecordBatchReader:
-        self._register(expression)
-        # A cursor of its own: rows are still read from it while this session writes.
-        cursor = self._connection.cursor()
-        with _translated(self._path):
-            return cursor.sql(self._label + _compile(expression)).to_arrow_reader(BATCH_ROWS)
+        with self._with_rows(expression) as bound:
+            return self._arrow(self.dialect.compile(bound))
 
-    def describe(self, name: Name) -> sch.Schema:
-        with _translated(self._path):
-            rows = self._connection.execute(f"{self._label}DESCRIBE {_quoted(name)}").fetchall()
-        return sch.Schema({row[0]: _dtype(row[1]) for row in rows})
+    def table(self, name: Name, schema: sch.Schema) -> ibis.Table:
+        return self._backend().table(name.table, database=name.schema)
 
-    def tables(self, schema: str) -> set[str]:
-        query = (
-            sge.select("table_name")
-            .from_("information_schema.tables")
-            .where(sge.column("table_schema").eq(sge.Literal.string(schema)))
-        )
-        return {row["table_name"] for row in self.query(query)}
+    def engine(self) -> str:
+        return f"duckdb {duckdb.__version__}"
 
-    def point(self, view: Name, table: Name) -> None:
-        self.execute(f"CREATE OR REPLACE VIEW {_quoted(view)} AS SELECT * FROM {_quoted(table)}")
+    @contextmanager
+    def _with_rows(self, expression: ibis.Table) -> Iterator[ibis.Table]:
+        """Makes rows and functions that live in Python known to this connection: no copy is needed."""
+        if expression.op().find((ops.InMemoryTable, ops.ScalarUDF, ops.AggUDF)):
+            self._backend()._run_pre_execute_hooks(expression)
+        yield expression
 
-    def drop_view(self, view: Name) -> None:
-        self.execute(f"DROP VIEW IF EXISTS {_quoted(view)}")
-
-    def drop_table(self, name: Name) -> None:
-        self.execute(f"DROP TABLE IF EXISTS {_quoted(name)}")
-
-    def ibis_backend(self) -> Any:
+    def _backend(self) -> Any:
         if self._ibis is None:
             self._ibis = ibis.duckdb.from_connection(self._connection)
         return self._ibis
-
-    def _create(self, name: Name, select: str) -> int:
-        with _translated(self._path):
-            row = self._connection.execute(f"{self._label}CREATE TABLE {_quoted(name)} AS {select}").fetchone()
-        return int(row[0]) if row else 0
-
-    def _register(self, expression: ibis.Table) -> None:
-        """Makes rows and functions that live in Python known to this connection."""
-        if expression.op().find((ops.InMemoryTable, ops.ScalarUDF, ops.AggUDF)):
-            self.ibis_backend()._run_pre_execute_hooks(expression)
 
     def interrupt(self) -> None:
         self._connection.interrupt()
@@ -170,7 +168,8 @@ class DuckDB(Backend):
     """A DuckDB file. Settings: `path`, and optionally `threads` and `memory_limit` as DuckDB takes them."""
 
     name: ClassVar[str] = "duckdb"
-    capabilities: ClassVar[Capabilities] = Capabilities(transactional_ddl=True, longest_name=1000, block_sample=True)
+    capabilities: ClassVar[Capabilities] = CAPABILITIES
+    dialect: ClassVar[Dialect] = DIALECT
 
     def __init__(self, path: str, options: Mapping[str, Any]) -> None:
         self.path = path
@@ -179,14 +178,8 @@ class DuckDB(Backend):
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any], where: str) -> DuckDB:
         known = {"path": str, "threads": int, "memory_limit": str}
-        for key, value in settings.items():
-            if key not in known:
-                raise BadInput(f"{where}: {unknown('setting of a duckdb backend', key, known)}")
-            if type(value) is not known[key]:
-                raise BadInput(f"{where}: `{key}` must be of type {known[key].__name__}, not {value!r}")
-        if "path" not in settings:
-            raise BadInput(f"{where}: a duckdb backend needs `path`, the file that holds the tenant's tables")
-        return cls(os.path.abspath(settings["path"]), {k: v for k, v in settings.items() if k != "path"})
+        given = checked(settings, known, ["path"], cls.name, where)
+        return cls(os.path.abspath(given.pop("path")), given)
 
     def session(self, label: Label, opened: Callable[[Session], None] | None = None) -> AbstractContextManager[Session]:
         return self._session(label, opened)
@@ -289,51 +282,8 @@ def _translated(path: str) -> Iterator[None]:
             raise Unavailable(f"the DuckDB file {path} cannot be written: its disk or file is read-only") from error
         is_taken = isinstance(error, duckdb.CatalogException) and "already exists" in text
         if is_taken or isinstance(error, duckdb.TransactionException | duckdb.ConstraintException):
-            raise Contended(f"another run writes the same to {path}: {text.splitlines()[0]}") from error
+            kind = Exists if is_taken else Contended
+            raise kind(f"another run writes the same to {path}: {text.splitlines()[0]}") from error
         if isinstance(error, duckdb.IOException):
             raise Unavailable(f"the DuckDB file {path} cannot be used: {text.splitlines()[0]}") from error
         raise
-
-
-class _Compiler(DuckDBCompiler):  # type: ignore[misc]
-    """ibis writes the float64 0.1 as `0.1`, which DuckDB reads as DECIMAL(2, 1); with an exponent it is a DOUBLE."""
-
-    def visit_NonNullLiteral(self, op: Any, *, value: Any, dtype: Any) -> Any:
-        if dtype.is_floating() and math.isfinite(value):
-            text = repr(abs(float(value)))
-            literal = sge.Literal.number(text if "e" in text else f"{text}e0")
-            return sge.Neg(this=literal) if value < 0 else literal
-        return super().visit_NonNullLiteral(op, value=value, dtype=dtype)
-
-
-def _compile(expression: ibis.Table) -> str:
-    return _Compiler().to_sqlglot(expression).sql("duckdb")  # type: ignore[no-any-return]
-
-
-def _whole_numbers(sql: str, schema: sch.Schema) -> str:
-    """DuckDB adds up BIGINTs into HUGEINT, which few other tools read; ibis says BIGINT. The cast fails on overflow."""
-    casts = _casts(sch.Schema({n: t for n, t in schema.items() if t.is_integer()}))
-    return f"SELECT * REPLACE ({casts}) FROM ({sql})" if casts else sql
-
-
-def _casts(schema: sch.Schema) -> str:
-    return ", ".join(f"CAST({_identifier(n)} AS {_type(t)}) AS {_identifier(n)}" for n, t in schema.items())
-
-
-@lru_cache(maxsize=1024)
-def _type(dtype: dt.DataType) -> str:
-    return str(DuckDBType.to_string(dtype))
-
-
-@lru_cache(maxsize=1024)
-def _dtype(text: str) -> dt.DataType:
-    return DuckDBType.from_string(text)
-
-
-@lru_cache(maxsize=16_384)
-def _identifier(name: str) -> str:
-    return sge.to_identifier(name, quoted=True).sql("duckdb")
-
-
-def _quoted(name: Name) -> str:
-    return f"{_identifier(name.schema)}.{_identifier(name.table)}"

@@ -1,0 +1,157 @@
+"""How a warehouse writes things: its SQL, its types, and the one place for what names mean to it.
+
+A name means the same everywhere. It is always quoted, so no word is reserved. Where a warehouse turns unquoted names
+into capitals (Snowflake), names in small letters are stored in capitals, so that people need no quotes there either.
+Two names that differ only in case are one name, which may not stand twice in a table or a schema.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any
+
+import sqlglot.expressions as sge
+
+from backends.base import Name
+from entrepot.errors import BadInput
+
+if TYPE_CHECKING:
+    import ibis
+    import ibis.expr.datatypes as dt
+    import ibis.expr.schema as sch
+
+_PLAIN = re.compile(r"[a-z_][a-z0-9_$]*")
+_CAPITALS = re.compile(r"[A-Z_][A-Z0-9_$]*")
+
+
+@dataclass(frozen=True)
+class Identifiers:
+    """What a warehouse says about names."""
+
+    longest_table: int
+    """Characters."""
+    longest_column: int
+    capitals: bool = False
+    """Unquoted names become capitals."""
+    forbidden: str = ""
+    """Characters that a column's name may not have."""
+    reserved_prefixes: tuple[str, ...] = ()
+    """Beginnings of names, in any case, that the warehouse keeps for itself."""
+
+    def stored(self, name: str) -> str:
+        """A name as it stands in the warehouse."""
+        return name.upper() if self.capitals and _PLAIN.fullmatch(name) else name
+
+    def shown(self, name: str) -> str:
+        """A name that stands in the warehouse, as a user would have written it."""
+        return name.lower() if self.capitals and _CAPITALS.fullmatch(name) else name
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """A warehouse's SQL. Needs no client and no connection."""
+
+    name: str
+    """Of the sqlglot dialect."""
+    compiler: str
+    """Of the class in `ibis.backends.sql.compilers`, or `module:class` of one of our own."""
+    types: str
+    """Of the class in `ibis.backends.sql.datatypes`."""
+    identifiers: Identifiers
+
+    @cached_property
+    def _compiler(self) -> Any:
+        module, _, name = self.compiler.rpartition(":")
+        return getattr(importlib.import_module(module or "ibis.backends.sql.compilers"), name)
+
+    @cached_property
+    def _types(self) -> Any:
+        return getattr(importlib.import_module("ibis.backends.sql.datatypes"), self.types)
+
+    def compile(self, expression: ibis.Table, *, pretty: bool = False) -> str:
+        """The SELECT that computes an expression.
+
+        Raises:
+            ibis.common.exceptions.IbisError: if the warehouse lacks an operation or a type.
+        """
+        return self.write(self._compiler().to_sqlglot(expression), pretty=pretty)
+
+    def write(self, tree: sge.Expression, *, pretty: bool = False) -> str:
+        """A statement, given as sqlglot's tree with names as users write them."""
+        if self.identifiers.capitals:
+            tree = tree.transform(self._stored)
+        return tree.sql(self.name, pretty=pretty)
+
+    def _stored(self, node: sge.Expression) -> sge.Expression:
+        if isinstance(node, sge.Identifier):
+            return sge.to_identifier(self.identifiers.stored(node.name), quoted=True)
+        return node
+
+    def identifier(self, name: str) -> str:
+        """A name, quoted."""
+        return _identifier(self, name)
+
+    def table(self, name: Name) -> str:
+        """A table's or view's name, quoted."""
+        return f"{self.identifier(name.schema)}.{self.identifier(name.table)}"
+
+    def literal(self, text: str) -> str:
+        """A text in quotes."""
+        return sge.Literal.string(text).sql(self.name)
+
+    def type(self, dtype: dt.DataType) -> str:
+        """The warehouse's name of an ibis type."""
+        return _type(self, dtype.copy(nullable=True))
+
+    def dtype(self, text: str) -> dt.DataType:
+        """The ibis type of a warehouse's type."""
+        return _dtype(self, text)
+
+    def casts(self, schema: sch.Schema) -> str:
+        """Columns of these names, cast to these types: what stands between SELECT and FROM."""
+        return ", ".join(
+            f"CAST({self.identifier(n)} AS {self.type(t)}) AS {self.identifier(n)}" for n, t in schema.items()
+        )
+
+    def check_table(self, name: str) -> None:
+        """Raises BadInput for a table's name that the warehouse cannot have."""
+        self._check(name, "table", self.identifiers.longest_table)
+
+    def check_columns(self, names: Iterable[str]) -> None:
+        """Raises BadInput for names of columns that one table cannot have in this warehouse."""
+        seen: dict[str, str] = {}
+        for name in names:
+            self._check(name, "column", self.identifiers.longest_column)
+            for char in self.identifiers.forbidden:
+                if char in name:
+                    raise BadInput(f"a column of {self.name} cannot be called {name!r}: {char!r} may not be in a name")
+            if (other := seen.setdefault(name.lower(), name)) != name:
+                raise BadInput(f"the columns {other!r} and {name!r} differ only in case, and are one to a warehouse")
+
+    def _check(self, name: str, what: str, longest: int) -> None:
+        if len(name) > longest:
+            raise BadInput(
+                f"a {what} of {self.name} cannot be called {name!r}: it has {len(name)} characters of {longest}"
+            )
+        for prefix in self.identifiers.reserved_prefixes:
+            if name.upper().startswith(prefix):
+                raise BadInput(f"a {what} of {self.name} cannot be called {name!r}: {prefix!r} is reserved")
+
+
+@lru_cache(maxsize=16_384)
+def _identifier(dialect: Dialect, name: str) -> str:
+    return sge.to_identifier(dialect.identifiers.stored(name), quoted=True).sql(dialect.name)
+
+
+@lru_cache(maxsize=4096)
+def _type(dialect: Dialect, dtype: dt.DataType) -> str:
+    return str(dialect._types.to_string(dtype))
+
+
+@lru_cache(maxsize=4096)
+def _dtype(dialect: Dialect, text: str) -> dt.DataType:
+    return dialect._types.from_string(text)

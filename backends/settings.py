@@ -1,0 +1,64 @@
+"""What a tenant's settings may say about a warehouse, and secrets: by reference only, never by value."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from entrepot.errors import BadInput, listed, unknown
+
+
+@dataclass(frozen=True)
+class Secret:
+    """Where a secret stands: `env:NAME` or `file:PATH`. Read each time it is used, so that it can be rotated."""
+
+    reference: str
+    where: str
+
+    def read(self) -> str:
+        """The secret itself, for a client and nobody else.
+
+        Raises:
+            BadInput: if it is not there.
+        """
+        kind, _, place = self.reference.partition(":")
+        if kind == "env":
+            if place not in os.environ:
+                raise BadInput(f"{self.where}: the environment variable {place} is not set for this worker")
+            return os.environ[place]
+        try:
+            return Path(place).expanduser().read_text().strip()
+        except OSError as error:
+            raise BadInput(f"{self.where}: the file {place} cannot be read: {error.strerror}") from error
+
+
+def checked(
+    settings: Mapping[str, Any], known: Mapping[str, type], required: Sequence[str], kind: str, where: str
+) -> dict[str, Any]:
+    """A backend's settings, of which nothing is unknown, missing or of the wrong type, and secrets as `Secret`.
+
+    Raises:
+        BadInput: for the first that is; `where` says whose settings they are.
+    """
+    made: dict[str, Any] = {}
+    for key, value in settings.items():
+        if key not in known:
+            raise BadInput(f"{where}: {unknown(f'setting of a {kind} backend', key, known)}")
+        made[key] = _secret(key, value, where) if known[key] is Secret else value
+        if type(made[key]) is not known[key]:
+            raise BadInput(f"{where}: `{key}` must be of type {known[key].__name__}, not {value!r}")
+    if missing := [key for key in required if key not in settings]:
+        raise BadInput(f"{where}: a {kind} backend needs {listed(missing)}")
+    return made
+
+
+def _secret(key: str, value: Any, where: str) -> Secret:
+    if not isinstance(value, str) or not value.startswith(("env:", "file:")):
+        # The value is not repeated: it may be the secret.
+        raise BadInput(
+            f"{where}: `{key}` must be a reference such as 'env:NAME' or 'file:PATH', never the secret itself"
+        )
+    return Secret(value, f"{where}: `{key}`")

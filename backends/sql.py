@@ -1,0 +1,276 @@
+"""What sessions of all warehouses have in common: everything that their dialect alone decides."""
+
+from __future__ import annotations
+
+import abc
+import datetime
+import decimal
+import tempfile
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import ibis
+import ibis.expr.operations as ops
+import ibis.expr.schema as sch
+import sqlglot.expressions as sge
+
+from backends.base import Capabilities, Made, Name, Session, Used, physical
+from backends.dialect import Dialect
+from entrepot.errors import Contended
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FILE_BYTES = 128 * 2**20
+"""Of one Parquet file on its way into a warehouse, before compression: large enough for a bulk path, small enough for
+many to be read at once."""
+
+SCRATCH = "entrepot"
+"""The schema of the catalog, where rows that an expression brings along stand for a moment."""
+
+
+class Exists(Contended):
+    """What is to be made is there already."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a statement gave."""
+
+    columns: Sequence[str] = ()
+    rows: Sequence[Sequence[Any]] = ()
+    changed: int = 0
+    """Rows that it inserted, updated or deleted."""
+
+
+class SqlSession(Session):
+    """A session whose warehouse is spoken to in SQL. A driver adds the methods that its client decides."""
+
+    dialect: ClassVar[Dialect]
+    capabilities: ClassVar[Capabilities]
+
+    def __init__(self) -> None:
+        self.used = Used()
+
+    @abc.abstractmethod
+    def _run(self, sql: str) -> Answer:
+        """Runs one statement to its end, labelled, and counts it in `used`. The client's errors become Entrepot's."""
+
+    @abc.abstractmethod
+    def _arrow(self, sql: str) -> pa.RecordBatchReader:
+        """The rows of a SELECT as Arrow batches, in bounded memory."""
+
+    @abc.abstractmethod
+    def _columns(self, name: Name) -> list[tuple[str, str]]:
+        """A table's columns, each with its type, as they stand in the warehouse."""
+
+    @abc.abstractmethod
+    def _bring(self, name: Name, files: Sequence[str], schema: sch.Schema) -> None:
+        """Makes a table from Parquet files at once: it is there with all its rows, or not at all.
+
+        Raises:
+            Exists: if it is there already.
+        """
+
+    def execute(self, sql: str) -> None:
+        self._run(sql)
+
+    def query(self, query: sge.Expression | str) -> list[dict[str, Any]]:
+        answer = self._run(query if isinstance(query, str) else self.dialect.write(query))
+        names = [self.dialect.identifiers.shown(column) for column in answer.columns]
+        return [dict(zip(names, row, strict=True)) for row in answer.rows]
+
+    def change(self, statement: sge.Expression) -> int:
+        return self._run(self.dialect.write(statement)).changed
+
+    def insert(self, name: Name, rows: Sequence[Mapping[str, Any]]) -> None:
+        if not rows:
+            return
+        columns = ", ".join(map(self.dialect.identifier, rows[0]))
+        values = ", ".join("(" + ", ".join(map(self._value, row.values())) + ")" for row in rows)
+        self._run(f"INSERT INTO {self.dialect.table(name)} ({columns}) VALUES {values}")
+
+    def _value(self, value: Any) -> str:
+        if value is None:
+            return "NULL"
+        if isinstance(value, bool | int | float | decimal.Decimal):
+            return sge.convert(value).sql(self.dialect.name)
+        if isinstance(value, datetime.datetime):
+            return f"CAST({self.dialect.literal(str(value))} AS {self.dialect.type(ibis.dtype('timestamp'))})"
+        return self.dialect.literal(str(value))
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        if not self.capabilities.transactional_ddl:
+            yield
+            return
+        self.execute("BEGIN TRANSACTION")
+        try:
+            yield
+        except BaseException:
+            self._rollback()
+            raise
+        self.execute("COMMIT")
+
+    def _rollback(self) -> None:
+        self.execute("ROLLBACK")
+
+    def create_schema(self, schema: str) -> None:
+        self._run(f"CREATE SCHEMA IF NOT EXISTS {self.dialect.identifier(schema)}")
+
+    def drop_schema(self, schema: str) -> None:
+        self._run(f"DROP SCHEMA IF EXISTS {self.dialect.identifier(schema)} CASCADE")
+
+    def create_table(self, name: Name, schema: sch.Schema, key: Sequence[str] = ()) -> None:
+        columns = ", ".join(f"{self.dialect.identifier(n)} {self.dialect.type(t)}" for n, t in schema.items())
+        self._run(f"CREATE TABLE IF NOT EXISTS {self.dialect.table(name)} ({columns})")
+
+    def create_as(self, name: Name, expression: ibis.Table) -> Made:
+        with self._with_rows(expression) as bound:
+            return self._made(name, self._select(bound), bound.schema())
+
+    def _select(self, expression: ibis.Table) -> str:
+        """The SELECT of a table that is made of an expression."""
+        return self.dialect.compile(expression)
+
+    def _made(self, name: Name, select: str, columns: Iterable[str]) -> Made:
+        """Makes a table of a SELECT, or takes the one that is there: see `Session`."""
+        names = list(columns)
+        self.dialect.check_table(name.table)
+        self.dialect.check_columns(names)
+        answer = Answer()
+        try:
+            answer = self._run(f"CREATE TABLE {self.dialect.table(name)} AS {select}")
+        except Exists:
+            if self.capabilities.transactional_ddl:
+                raise
+        return Made(self._rows(name, answer), self.describe(name, names))
+
+    def _rows(self, name: Name, answer: Answer) -> int:
+        """The rows of a table that was made by a statement with this answer."""
+        return int(self._run(f"SELECT count(*) FROM {self.dialect.table(name)}").rows[0][0])
+
+    def load(self, name: Name, files: Sequence[str], schema: sch.Schema) -> Made:
+        self.dialect.check_table(name.table)
+        self.dialect.check_columns(schema)
+        try:
+            self._bring(name, files, schema)
+        except Exists:
+            if self.capabilities.transactional_ddl:
+                raise
+        return Made(self._rows(name, Answer()), self.describe(name, schema))
+
+    def write(
+        self, name: Name, schema: sch.Schema, batches: Iterable[pa.RecordBatch], arrow: pa.Schema | None = None
+    ) -> Made:
+        if name.table in self.tables(name.schema):
+            return Made(self._rows(name, Answer()), self.describe(name, schema))
+        with tempfile.TemporaryDirectory(prefix="entrepot-") as folder:
+            return self.load(name, parquet_files(batches, arrow or schema.to_pyarrow(), folder), schema)
+
+    def fetch(self, expression: ibis.Table) -> pa.Table:
+        with self._with_rows(expression) as bound:
+            return conformed(self._arrow(self.dialect.compile(bound)), bound.schema()).read_all()
+
+    def read(self, expression: ibis.Table) -> pa.RecordBatchReader:
+        with self._with_rows(expression) as bound:
+            return conformed(self._arrow(self.dialect.compile(bound)), bound.schema())
+
+    def estimate(self, expression: ibis.Table) -> int | None:
+        return None
+
+    def describe(self, name: Name, columns: Iterable[str] = ()) -> sch.Schema:
+        wanted = {self.dialect.identifiers.stored(column).lower(): column for column in columns}
+        return sch.Schema(
+            {
+                wanted.get(stored.lower()) or self.dialect.identifiers.shown(stored): self.dialect.dtype(kind)
+                for stored, kind in self._columns(name)
+            }
+        )
+
+    def tables(self, schema: str) -> set[str]:
+        stored = sge.Literal.string(self.dialect.identifiers.stored(schema))
+        query = (
+            sge.select(sge.column("table_name").as_("table_name"))
+            .from_("information_schema.tables")
+            .where(sge.column("table_schema").eq(stored))
+        )
+        return {self.dialect.identifiers.shown(row["table_name"]) for row in self.query(query)}
+
+    def point(self, view: Name, table: Name) -> None:
+        self._run(f"CREATE OR REPLACE VIEW {self.dialect.table(view)} AS SELECT * FROM {self.dialect.table(table)}")
+
+    def drop_view(self, view: Name) -> None:
+        self._run(f"DROP VIEW IF EXISTS {self.dialect.table(view)}")
+
+    def drop_table(self, name: Name) -> None:
+        self._run(f"DROP TABLE IF EXISTS {self.dialect.table(name)}")
+
+    @contextmanager
+    def _with_rows(self, expression: ibis.Table) -> Iterator[ibis.Table]:
+        """The expression with the rows that it brings along (`ibis.memtable`) as tables, while the block runs."""
+        brought: list[Name] = []
+        node = expression.op()
+        try:
+            for rows in node.find(ops.InMemoryTable):
+                name = Name(SCRATCH, f"rows__{uuid.uuid4().hex}")
+                brought.append(name)
+                made = self.write(name, rows.schema, rows.data.to_pyarrow(rows.schema).to_batches())
+                node = node.replace({rows: physical(name, made.columns).op()})
+            yield node.to_expr()
+        finally:
+            for name in brought:
+                self.drop_table(name)
+
+
+def parquet_files(batches: Iterable[pa.RecordBatch], schema: pa.Schema, folder: str) -> list[str]:
+    """Writes Arrow batches into Parquet files of about `FILE_BYTES`; at least one, so that no rows are a table, too."""
+    import pyarrow.parquet
+
+    paths: list[str] = []
+    writer: Any = None
+    size = 0
+    try:
+        for batch in batches:
+            if writer is None or size > FILE_BYTES:
+                if writer is not None:
+                    writer.close()
+                paths.append(str(Path(folder, f"{len(paths):05d}.parquet")))
+                writer, size = pyarrow.parquet.ParquetWriter(paths[-1], schema, compression="zstd"), 0
+            writer.write_batch(batch)
+            size += batch.nbytes
+        if writer is None:
+            paths.append(str(Path(folder, "00000.parquet")))
+            writer = pyarrow.parquet.ParquetWriter(paths[-1], schema)
+    finally:
+        if writer is not None:
+            writer.close()
+    return paths
+
+
+def conformed(reader: pa.RecordBatchReader, schema: sch.Schema) -> pa.RecordBatchReader:
+    """Batches under an expression's own names and types; decimals keep the warehouse's scale: nothing may be lost."""
+    import pyarrow as pa
+
+    fields = [
+        pa.field(name, found.type if _is_exact(found.type, dtype) else dtype.to_pyarrow())
+        for (name, dtype), found in zip(schema.items(), reader.schema, strict=True)
+    ]
+    target = pa.schema(fields)
+
+    def cast() -> Iterator[pa.RecordBatch]:
+        for batch in reader:
+            columns = [c if c.type == f.type else c.cast(f.type) for c, f in zip(batch.columns, fields, strict=True)]
+            yield pa.RecordBatch.from_arrays(columns, schema=target)
+
+    return pa.RecordBatchReader.from_batches(target, cast())
+
+
+def _is_exact(found: pa.DataType, wanted: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_decimal(found) and wanted.is_decimal())
