@@ -1,7 +1,10 @@
 """The catalog: which versions exist, what each environment points at, what was loaded, checked and run.
 
-Its tables stand in the tenant's own warehouse, in the schema `entrepot`, and are only ever added to (and collected).
-What an environment points at is the newest row of `publishes`: a publish, a rollback and a promotion are one row each.
+Its tables stand in the tenant's own warehouse, in the schema `entrepot`, and are only ever added to (and collected),
+but for `heads`: one row for each environment with what it points at. To publish, to roll back and to promote is to
+change that row by one UPDATE that says which publish it expects to follow: of two at the same time one wins, on every
+warehouse, with or without transactions. `publishes` has the history. Views follow the row; how far they have followed,
+it says itself, so that whoever comes after a crash can finish.
 """
 
 from __future__ import annotations
@@ -21,7 +24,18 @@ from entrepot.plan import Known
 
 SCHEMA = "entrepot"
 
-_TABLES = {
+_PUBLISH = {
+    "pipeline": "string",
+    "environment": "string",
+    "sequence": "int64",
+    "action": "string",  # publish, rollback, undo
+    "run": "string",
+    "published_at": "timestamp",
+    "pointers": "string",  # JSON: every name → version, after it
+    "moved": "string",  # JSON: the names that it moved
+}
+
+_TABLES: dict[str, dict[str, str]] = {
     "versions": {
         "pipeline": "string",
         "name": "string",
@@ -50,16 +64,8 @@ _TABLES = {
         "tables": "string",  # JSON: table → version
         "state": "string",  # the file in the lake with what the source remembers
     },
-    "publishes": {
-        "pipeline": "string",
-        "environment": "string",
-        "sequence": "int64",
-        "action": "string",  # publish, rollback
-        "run": "string",
-        "published_at": "timestamp",
-        "pointers": "string",  # JSON: every name → version, after it
-        "moved": "string",  # JSON: the names that it moved
-    },
+    "heads": {**_PUBLISH, "shown": "int64"},  # the sequence up to which the views show what was published
+    "publishes": _PUBLISH,  # the history of the heads
     "checks": {
         "pipeline": "string",
         "name": "string",
@@ -86,7 +92,11 @@ _TABLES = {
     },
 }
 
-_KEYS = {"versions": ("pipeline", "name", "version"), "publishes": ("pipeline", "environment", "sequence")}
+_KEYS = {
+    "versions": ("pipeline", "name", "version"),
+    "heads": ("pipeline", "environment"),
+    "publishes": ("pipeline", "environment", "sequence"),
+}
 
 
 @dataclass(frozen=True)
@@ -115,6 +125,11 @@ class Published:
     sequence: int
     pointers: dict[str, str]
     run: str = ""
+    action: str = ""
+    moved: tuple[str, ...] = ()
+    shown: int = 0
+    """The sequence up to which its views are brought."""
+    published_at: datetime.datetime | None = None
 
 
 def ensure(session: Session) -> None:
@@ -135,7 +150,7 @@ def add(session: Session, table: str, **values: Any) -> None:
     row = {c: _encode(values.pop(c, None)) for c in _TABLES[table]}
     if values:
         raise TypeError(f"catalog table {table!r} has no column {sorted(values)}")
-    session.insert(Name(SCHEMA, table), [row])
+    session.insert(_name(table), [row])
 
 
 def add_version(session: Session, pipeline: str, made: Version, inputs: Mapping[str, str], seconds: float) -> None:
@@ -175,7 +190,7 @@ def known(session: Session, pipeline: str, wanted: Iterable[str]) -> dict[tuple[
     columns = ("name", "version", "identity", "inputs", "run")
     rows = _select(session, "versions", pipeline, condition, columns=columns)
     # A check that blocked is no reason to skip it: it must block again.
-    passed = sge.or_(_equals("severity", "warn"), sge.column("violations").eq(0))
+    passed = sge.or_(_equals("severity", "warn"), _column("violations").eq(0))
     rows += _select(session, "checks", pipeline, condition, passed, columns=columns)
     return {
         (r["name"], r["version"]): Known(identity=r["identity"] or "", inputs=json.loads(r["inputs"]), run=r["run"])
@@ -183,21 +198,29 @@ def known(session: Session, pipeline: str, wanted: Iterable[str]) -> dict[tuple[
     }
 
 
+def open_head(session: Session, pipeline: str, environment: str) -> None:
+    """Makes the row of an environment that has none yet: it points at nothing."""
+    if not _select(session, "heads", pipeline, _equals("environment", environment), columns=["sequence"]):
+        nothing = {"sequence": 0, "action": "", "run": "", "pointers": {}, "moved": [], "shown": 0}
+        add(session, "heads", pipeline=pipeline, environment=environment, published_at=now(), **nothing)
+
+
 def published(session: Session, pipeline: str, environment: str) -> Published:
     """What an environment points at; nothing, before its first publish."""
-    rows = _select(session, "publishes", pipeline, _equals("environment", environment), newest="sequence")
-    if not rows:
-        return Published(0, {})
-    return Published(rows[0]["sequence"], json.loads(rows[0]["pointers"]), rows[0]["run"])
+    # Without keys, two first runs at the same time may both have made the row; an UPDATE then changes both.
+    rows = _select(session, "heads", pipeline, _equals("environment", environment), newest="sequence")
+    return _published(rows[0]) if rows else Published(0, {})
 
 
-def publishes(session: Session, pipeline: str, environment: str | None = None) -> list[dict[str, Any]]:
-    """Every publish, newest first, with `pointers` and `moved` decoded."""
+def publishes(session: Session, pipeline: str, environment: str | None = None) -> dict[str, list[Published]]:
+    """Every publish of each environment, newest first."""
     conditions = [_equals("environment", environment)] if environment else []
-    rows = _select(session, "publishes", pipeline, *conditions)
-    for row in rows:
-        row["pointers"], row["moved"] = json.loads(row["pointers"]), json.loads(row["moved"])
-    return sorted(rows, key=lambda row: (row["environment"], -row["sequence"]))
+    found: dict[str, dict[int, Published]] = {}
+    for table in ("heads", "publishes"):
+        for row in _select(session, table, pipeline, *conditions):
+            if row["sequence"]:
+                found.setdefault(row["environment"], {}).setdefault(row["sequence"], _published(row))
+    return {name: [its[n] for n in sorted(its, reverse=True)] for name, its in found.items()}
 
 
 def move(
@@ -210,31 +233,69 @@ def move(
     moved: Iterable[str],
     *,
     expected: int,
-) -> int:
-    """Adds a publish, if the newest is the one expected. Call it within a transaction, with the views.
+) -> Published:
+    """Points an environment elsewhere, if what it points at is what the publish of this sequence made of it.
 
     Raises:
         Conflict: if somebody else published in between.
     """
-    current = published(session, pipeline, environment)
-    if current.sequence != expected:
-        raise Conflict(
-            f"pipeline {pipeline!r}, environment {environment!r}: run {current.run} published while this run was "
-            "going, so nothing of it was published; start it again"
-        )
-    add(
-        session,
-        "publishes",
-        pipeline=pipeline,
-        environment=environment,
-        sequence=expected + 1,
-        action=action,
-        run=run,
-        published_at=now(),
-        pointers=dict(pointers),
-        moved=sorted(moved),
+    before = published(session, pipeline, environment)
+    if before.sequence == expected:
+        _archive(session, pipeline, environment, before)
+        values = {
+            "sequence": expected + 1,
+            "action": action,
+            "run": run,
+            "published_at": now(),
+            "pointers": json.dumps(dict(pointers)),
+            "moved": json.dumps(sorted(moved)),
+        }
+        its = (_equals("pipeline", pipeline), _equals("environment", environment), _column("sequence").eq(expected))
+        if session.update(_name("heads"), values, sge.and_(*its)):
+            made = published(session, pipeline, environment)
+            _archive(session, pipeline, environment, made)
+            return made
+        before = published(session, pipeline, environment)
+    raise Conflict(
+        f"pipeline {pipeline!r}, environment {environment!r}: run {before.run} published while this run was "
+        "going, so nothing of it was published; start it again"
     )
-    return expected + 1
+
+
+def shown(session: Session, pipeline: str, environment: str, sequence: int) -> None:
+    """Notes that the views show what was published up to this sequence."""
+    its = (_equals("pipeline", pipeline), _equals("environment", environment), _column("sequence").eq(sequence))
+    session.update(_name("heads"), {"shown": sequence}, sge.and_(*its))
+
+
+def _archive(session: Session, pipeline: str, environment: str, head: Published) -> None:
+    """Adds a publish to the history, unless it is there: also for somebody who died before he could."""
+    same = (_equals("environment", environment), _column("sequence").eq(head.sequence))
+    if head.sequence and not _select(session, "publishes", pipeline, *same, columns=["sequence"]):
+        add(
+            session,
+            "publishes",
+            pipeline=pipeline,
+            environment=environment,
+            sequence=head.sequence,
+            action=head.action,
+            run=head.run,
+            published_at=head.published_at,
+            pointers=head.pointers,
+            moved=list(head.moved),
+        )
+
+
+def _published(row: Mapping[str, Any]) -> Published:
+    return Published(
+        sequence=row["sequence"],
+        pointers=json.loads(row["pointers"]),
+        run=row["run"],
+        action=row["action"],
+        moved=tuple(json.loads(row["moved"])),
+        shown=row.get("shown", row["sequence"]),
+        published_at=row["published_at"],
+    )
 
 
 def last_load(session: Session, pipeline: str, step: str) -> dict[str, Any] | None:
@@ -252,7 +313,7 @@ def delete(session: Session, table: str, pipeline: str, versions: Iterable[tuple
     """Forgets versions (name and version) in one of the catalog's tables."""
     for name, version in versions:
         where = sge.and_(_equals("pipeline", pipeline), _equals("name", name), _equals("version", version))
-        session.query(sge.delete(sge.table_(table, db=SCHEMA), where=where))
+        session.delete(_name(table), where)
 
 
 def _select(
@@ -260,22 +321,32 @@ def _select(
     table: str,
     pipeline: str,
     *conditions: sge.Condition,
-    columns: Iterable[str] = ("*",),
+    columns: Iterable[str] = (),
     newest: str | None = None,
 ) -> list[dict[str, Any]]:
-    query = sge.select(*columns).from_(sge.table_(table, db=SCHEMA)).where(_equals("pipeline", pipeline), *conditions)
+    query = sge.select(*(_column(name) for name in columns or _TABLES[table]))
+    query = query.from_(sge.table_(table, db=SCHEMA, quoted=True)).where(_equals("pipeline", pipeline), *conditions)
     if newest:
-        query = query.order_by(sge.column(newest).desc()).limit(1)
+        query = query.order_by(sge.Ordered(this=_column(newest), desc=True)).limit(1)
     return session.query(query)
 
 
+def _name(table: str) -> Name:
+    return Name(SCHEMA, table)
+
+
+def _column(name: str) -> sge.Column:
+    """Quoted: some of their names are words of some warehouse."""
+    return sge.column(name, quoted=True)
+
+
 def _equals(column: str, value: str) -> sge.Condition:
-    return sge.column(column).eq(sge.Literal.string(value))
+    return _column(column).eq(sge.Literal.string(value))
 
 
 def _any_of(column: str, values: Iterable[str]) -> sge.Condition:
     literals = [sge.Literal.string(v) for v in sorted(values)]
-    return sge.In(this=sge.column(column), expressions=literals or [sge.Literal.string("")])
+    return sge.In(this=_column(column), expressions=literals or [sge.Literal.string("")])
 
 
 def _encode(value: Any) -> Any:

@@ -105,11 +105,9 @@ def _collect(work: Work, session: Session, asked: CollectInput) -> Collected:
 def _reachable(session: Session, asked: CollectInput, every: list[dict[str, Any]]) -> set[tuple[str, str]]:
     """What environments point at or could be rolled back to, the newest loads, and what kept models were made of."""
     kept: set[tuple[str, str]] = set()
-    seen: dict[str, int] = {}
-    for publish in catalog.publishes(session, asked.pipeline):  # newest first within each environment
-        seen[publish["environment"]] = seen.get(publish["environment"], 0) + 1
-        if seen[publish["environment"]] <= asked.keep_publishes:
-            kept |= set(publish["pointers"].items())
+    for history in catalog.publishes(session, asked.pipeline).values():
+        for publish in history[: asked.keep_publishes]:
+            kept |= set(publish.pointers.items())
     newest: dict[str, dict[str, Any]] = {}
     for load in catalog.rows(session, "loads", asked.pipeline):
         if load["step"] not in newest or load["loaded_at"] > newest[load["step"]]["loaded_at"]:
@@ -132,9 +130,7 @@ def _remove_files(work: Work, pipeline: str, row: dict[str, Any]) -> None:
 
 
 def _versions(session: Session, pipeline: str) -> list[VersionRow]:
-    pointers: dict[str, dict[str, str]] = {}
-    for publish in catalog.publishes(session, pipeline):
-        pointers.setdefault(publish["environment"], publish["pointers"])
+    pointers = {name: history[0].pointers for name, history in catalog.publishes(session, pipeline).items()}
     rows = sorted(catalog.rows(session, "versions", pipeline), key=lambda r: r["made_at"], reverse=True)
     return [
         VersionRow(

@@ -45,7 +45,7 @@ class PlanActivities:
             steps = pipeline.graph.steps
             chosen = select(pipeline.graph, asked.select) if asked.select else frozenset(steps)
             selected = {name: step for name, step in steps.items() if name in chosen}
-            patiently(work, lambda: _make_room(work, asked.pipeline))
+            patiently(work, lambda: _make_room(work, asked))
             return Prepared(
                 backend=tenant.backend.name,
                 parallel=tenant.parallel,
@@ -78,10 +78,11 @@ class PlanActivities:
         return await do(make, tenant, context, names.PLAN)
 
 
-def _make_room(work: Work, pipeline: str) -> None:
+def _make_room(work: Work, asked: RunInput) -> None:
     with work.session() as session:
         catalog.ensure(session)
-        session.create_schema(version_schema(work.tenant.settings(pipeline).schema))
+        catalog.open_head(session, asked.pipeline, asked.environment)
+        session.create_schema(version_schema(work.tenant.settings(asked.pipeline).schema))
 
 
 def _make_plan(session: Session, graph: Graph, parameters: dict[str, object], request: PlanRequest) -> Plan:

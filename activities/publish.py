@@ -159,53 +159,54 @@ def _export(work: Work, session: Session, output: Export, path: str) -> int:
 def _commit(work: Work, session: Session, request: Commit) -> Committed:
     context = request.context
     current = catalog.published(session, context.pipeline, context.environment)
-    sequence = request.sequence
     removed = [name for name in request.removes if name in current.pointers]
     if current.run != context.run and (request.moves or removed):
         pointers = {n: v for n, v in {**current.pointers, **request.moves}.items() if n not in removed}
-        sequence = _move(work, session, context, "publish", current, pointers, expected=request.sequence)
+        current = _move(work, session, context, "publish", current, pointers, expected=request.sequence)
+    elif current.shown < current.sequence:  # whoever published it died before its views were moved
+        with session.transaction():
+            _show(work, session, context)
     links = _show_artifacts(work, session, context)
     with session.transaction():
         _record_run(session, context, "completed", request.results, None)
-    return Committed(moved=tuple(request.moves), sequence=sequence, links=links)
+    return Committed(moved=tuple(request.moves), sequence=current.sequence, links=links)
 
 
 def _rollback(work: Work, session: Session, context: Context, to: str | None) -> Committed:
     where = f"pipeline {context.pipeline!r}, environment {context.environment!r}"
-    history = catalog.publishes(session, context.pipeline, context.environment)
+    history = catalog.publishes(session, context.pipeline, context.environment).get(context.environment, [])
     if not history:
-        every = {row["environment"] for row in catalog.publishes(session, context.pipeline)}
+        every = catalog.publishes(session, context.pipeline)
         raise BadInput(f"{where}: nothing was published there yet. Environments that have a publish: {listed(every)}")
-    current = catalog.Published(history[0]["sequence"], history[0]["pointers"], history[0]["run"])
+    current = history[0]
     if current.run == context.run:  # done by an attempt whose answer was lost
-        return Committed(moved=tuple(history[0]["moved"]), sequence=current.sequence)
+        if current.shown < current.sequence:
+            _show(work, session, context)
+        return Committed(moved=current.moved, sequence=current.sequence)
     if to is not None:
-        earlier = [row for row in history if row["run"].startswith(to)]
-        if len({row["run"] for row in earlier}) > 1:
-            raise BadInput(
-                f"{where}: {to!r} is the beginning of several runs: {listed({row['run'] for row in earlier})}"
-            )
+        earlier = [publish for publish in history if publish.run.startswith(to)]
+        if len(runs := {publish.run for publish in earlier}) > 1:
+            raise BadInput(f"{where}: {to!r} is the beginning of several runs: {listed(runs)}")
     else:
         earlier = _before(history, current.pointers)
     if not earlier:
-        known = listed(dict.fromkeys(row["run"] for row in history))
+        known = listed(dict.fromkeys(publish.run for publish in history))
         what = f"no publish of run {to!r}" if to else "no earlier publish to go back to"
         raise BadInput(f"{where}: {what}. Runs that published there: {known}")
-    pointers = earlier[0]["pointers"]
+    pointers = earlier[0].pointers
     there = catalog.versions(session, context.pipeline, pointers)
     if gone := [name for name in pointers if name not in there]:
-        raise BadInput(f"{where}: cannot go back to run {earlier[0]['run']}: {listed(gone)} was collected since")
-    sequence = _move(work, session, context, "rollback", current, pointers, expected=current.sequence)
+        raise BadInput(f"{where}: cannot go back to run {earlier[0].run}: {listed(gone)} was collected since")
+    moved = _move(work, session, context, "rollback", current, pointers, expected=current.sequence)
     links = _show_artifacts(work, session, context)
-    moved = [n for n in {**current.pointers, **pointers} if current.pointers.get(n) != pointers.get(n)]
-    return Committed(moved=tuple(sorted(moved)), sequence=sequence, links=links)
+    return Committed(moved=moved.moved, sequence=moved.sequence, links=links)
 
 
-def _before(history: list[dict[str, Any]], pointers: dict[str, str]) -> list[dict[str, Any]]:
+def _before(history: list[catalog.Published], pointers: dict[str, str]) -> list[catalog.Published]:
     """The publishes before the one whose state is shown, newest first; so a second rollback goes further back."""
-    runs = [row for row in history if row["action"] == "publish"]
-    shown = next((i for i, row in enumerate(runs) if row["pointers"] == pointers), -1)
-    return [row for row in runs[shown + 1 :] if row["pointers"] != pointers]
+    runs = [publish for publish in history if publish.action == "publish"]
+    shown = next((i for i, publish in enumerate(runs) if publish.pointers == pointers), -1)
+    return [publish for publish in runs[shown + 1 :] if publish.pointers != pointers]
 
 
 def _move(
@@ -217,35 +218,45 @@ def _move(
     pointers: dict[str, str],
     *,
     expected: int,
-) -> int:
-    """Moves views and pointers, in one transaction."""
-    changed = {name: version for name, version in pointers.items() if current.pointers.get(name) != version}
-    gone = {name: version for name, version in current.pointers.items() if name not in pointers}
-    targets = catalog.versions(session, context.pipeline, changed)
-    before = catalog.versions(session, context.pipeline, gone)
-    if missing := [name for name in changed if name not in targets]:
+) -> catalog.Published:
+    """Moves all pointers at once, and the views after them: in one transaction, where the warehouse has them.
+
+    Where it has none, a view that cannot be moved takes everything back; a crash is made good by whoever comes next.
+    """
+    names = {n for n in {**current.pointers, **pointers} if current.pointers.get(n) != pointers.get(n)}
+    there = catalog.versions(session, context.pipeline, {n: v for n, v in pointers.items() if n in names})
+    if missing := [name for name in names if name in pointers and name not in there]:
         raise StepFailed(f"cannot publish {listed(missing)}: the versions are not in the catalog")
+    place = (context.pipeline, context.environment, context.run)
     with session.transaction():
-        for schema in {view.schema for v in targets.values() if (view := _view(work, context, v))}:
-            session.create_schema(schema)
-        for version in targets.values():
-            view = _view(work, context, version)
-            if view is not None and version.table is not None:
-                session.point(view, version.table)
-        for version in before.values():
-            view = _view(work, context, version)
-            if view is not None:
-                session.drop_view(view)
-        return catalog.move(
-            session,
-            context.pipeline,
-            context.environment,
-            context.run,
-            action,
-            pointers,
-            [*changed, *gone],
-            expected=expected,
-        )
+        moved = catalog.move(session, *place, action, pointers, names, expected=expected)
+        try:
+            _show(work, session, context)
+        except (BadInput, StepFailed):
+            if not work.tenant.backend.capabilities.transactional_ddl:
+                catalog.move(session, *place, "undo", current.pointers, names, expected=moved.sequence)
+                _show(work, session, context)
+            raise
+    return moved
+
+
+def _show(work: Work, session: Session, context: Context) -> None:
+    """Makes views show what is published, for every name that moved since they last did."""
+    history = catalog.publishes(session, context.pipeline, context.environment)[context.environment]
+    head = history[0]
+    names = {name for publish in history if publish.sequence > head.shown for name in publish.moved}
+    targets = catalog.versions(session, context.pipeline, {n: v for n, v in head.pointers.items() if n in names})
+    for schema in {view.schema for v in targets.values() if (view := _view(work, context, v))}:
+        session.create_schema(schema)
+    for version in targets.values():
+        view = _view(work, context, version)
+        if view is not None and version.table is not None:
+            session.point(view, version.table)
+    last = {n: p.pointers[n] for p in reversed(history) for n in names - set(head.pointers) if n in p.pointers}
+    for version in catalog.versions(session, context.pipeline, last).values():
+        if view := _view(work, context, version):
+            session.drop_view(view)
+    catalog.shown(session, context.pipeline, context.environment, head.sequence)
 
 
 def _view(work: Work, context: Context, version: Version) -> Name | None:

@@ -107,12 +107,16 @@ class Session(abc.ABC):
         """The rows of a small query, given as sqlglot's tree, so that each dialect writes it its own way."""
 
     @abc.abstractmethod
-    def change(self, statement: sge.Expression) -> int:
-        """Runs an UPDATE, DELETE or INSERT. Returns how many rows it changed."""
-
-    @abc.abstractmethod
     def insert(self, name: Name, rows: Sequence[Mapping[str, Any]]) -> None:
         """Adds a few rows to a table, in one statement."""
+
+    @abc.abstractmethod
+    def update(self, name: Name, values: Mapping[str, Any], where: sge.Condition) -> int:
+        """Changes rows of a table, in one statement. Returns how many there were."""
+
+    @abc.abstractmethod
+    def delete(self, name: Name, where: sge.Condition) -> int:
+        """Removes rows of a table, in one statement. Returns how many there were."""
 
     @abc.abstractmethod
     def transaction(self) -> AbstractContextManager[None]:

@@ -80,13 +80,13 @@ class Dialect:
         """
         return self.write(self._compiler().to_sqlglot(expression), pretty=pretty)
 
-    def write(self, tree: sge.Expression, *, pretty: bool = False) -> str:
+    def write(self, tree: sge.Expr, *, pretty: bool = False) -> str:
         """A statement, given as sqlglot's tree with names as users write them."""
         if self.identifiers.capitals:
             tree = tree.transform(self._stored)
         return tree.sql(self.name, pretty=pretty)
 
-    def _stored(self, node: sge.Expression) -> sge.Expression:
+    def _stored(self, node: sge.Expr) -> sge.Expr:
         if isinstance(node, sge.Identifier):
             return sge.to_identifier(self.identifiers.stored(node.name), quoted=True)
         return node

@@ -84,15 +84,19 @@ class SqlSession(Session):
         names = [self.dialect.identifiers.shown(column) for column in answer.columns]
         return [dict(zip(names, row, strict=True)) for row in answer.rows]
 
-    def change(self, statement: sge.Expression) -> int:
-        return self._run(self.dialect.write(statement)).changed
-
     def insert(self, name: Name, rows: Sequence[Mapping[str, Any]]) -> None:
         if not rows:
             return
         columns = ", ".join(map(self.dialect.identifier, rows[0]))
         values = ", ".join("(" + ", ".join(map(self._value, row.values())) + ")" for row in rows)
         self._run(f"INSERT INTO {self.dialect.table(name)} ({columns}) VALUES {values}")
+
+    def update(self, name: Name, values: Mapping[str, Any], where: sge.Condition) -> int:
+        new = ", ".join(f"{self.dialect.identifier(n)} = {self._value(v)}" for n, v in values.items())
+        return self._run(f"UPDATE {self.dialect.table(name)} SET {new} WHERE {self.dialect.write(where)}").changed
+
+    def delete(self, name: Name, where: sge.Condition) -> int:
+        return self._run(f"DELETE FROM {self.dialect.table(name)} WHERE {self.dialect.write(where)}").changed
 
     def _value(self, value: Any) -> str:
         if value is None:
