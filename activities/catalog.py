@@ -50,6 +50,7 @@ _TABLES: dict[str, dict[str, str]] = {
         "physical_table": "string",
         "row_count": "int64",
         "byte_count": "int64",
+        "scanned": "int64",  # bytes read in the warehouse to make it, where the warehouse says so
         "seconds": "float64",
         "run": "string",
         "made_at": "timestamp",
@@ -116,6 +117,7 @@ class Version:
     step: str = ""
     """The step that made it, where that is not its name: an ingest step's."""
     bytes: int | None = None
+    scanned: int | None = None
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,7 @@ def add_version(session: Session, pipeline: str, made: Version, inputs: Mapping[
         physical_table=made.table.table if made.table else None,
         row_count=made.rows,
         byte_count=made.bytes,
+        scanned=made.scanned,
         seconds=seconds,
         run=made.run,
         made_at=now(),

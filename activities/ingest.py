@@ -43,7 +43,7 @@ class IngestActivities:
     @activity.defn(name=names.EXTRACT)
     async def extract(self, ref: StepRef) -> Load:
         """Asks the source, and puts what is new into the lake. The warehouse is only read."""
-        tenant = self._tenants.get(ref.context.tenant)
+        tenant = self._tenants.get(ref.context.tenant, ref.context.backend)
 
         def ask(work: Work) -> Load:
             context = ref.context
@@ -65,7 +65,7 @@ class IngestActivities:
     @activity.defn(name=names.LOAD)
     async def load(self, request: LoadRequest) -> StepResult:
         """Brings a load from the lake into the warehouse, and remembers it, in one transaction."""
-        tenant = self._tenants.get(request.context.tenant)
+        tenant = self._tenants.get(request.context.tenant, request.context.backend)
 
         def bring(work: Work) -> StepResult:
             return patiently(work, lambda: _load(work, request.context, request.load))

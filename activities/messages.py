@@ -66,6 +66,8 @@ class Context(Target):
     started_at: str = ""
     """UTC, without zone."""
     parameters: dict[str, Any] = {}
+    backend: str = ""
+    """Which of the tenant's warehouses; empty: the one where its pipelines run."""
 
 
 class Prepared(Message):
@@ -74,6 +76,8 @@ class Prepared(Message):
     backend: str
     parallel: int
     weight: float
+    parity: str | None = None
+    """The warehouse with which tables must agree before they are published."""
     selected: tuple[str, ...]
     kinds: dict[str, Kind]
     ingests: tuple[str, ...]
@@ -85,6 +89,8 @@ class StepRef(Message):
     context: Context
     step: str
     versions: dict[str, str] = {}
+    spent: int = 0
+    """Bytes that the steps before it have read in the warehouse."""
 
 
 class TableLoad(Message):
@@ -133,6 +139,8 @@ class Batch(Message):
     steps: tuple[str, ...]
     versions: dict[str, str]
     """The versions of these steps and of everything that they read."""
+    spent: int = 0
+    """Bytes that the run's steps before them have read in the warehouse."""
 
 
 class StepResult(Message):
@@ -141,6 +149,8 @@ class StepResult(Message):
     name: str
     rows: int | None = None
     bytes: int | None = None
+    scanned: int | None = None
+    """Bytes that it read in the warehouse, where the warehouse says so."""
     seconds: float = 0.0
     note: str = ""
     """A sentence for people: scores, violations, how rows were scored, where a page is."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from temporalio import activity
 
 from activities import catalog, names
+from activities.compiled import check
 from activities.messages import Context, PlanRequest, Prepared, RunInput
 from activities.tenant import Tenants
 from activities.work import Work, as_failure, do, patiently
 from backends import Session
+from backends.dialect import Dialect
 from entrepot.errors import BadInput, EntrepotError
 from entrepot.expression import schema_from
 from entrepot.graph import Graph
@@ -50,6 +52,7 @@ class PlanActivities:
                 backend=tenant.backend.name,
                 parallel=tenant.parallel,
                 weight=tenant.weight,
+                parity=tenant.parity,
                 selected=tuple(selected),
                 kinds={name: step.kind for name, step in selected.items()},
                 ingests=tuple(name for name, step in selected.items() if isinstance(step, IngestStep)),
@@ -61,13 +64,13 @@ class PlanActivities:
     async def plan(self, request: PlanRequest) -> Plan:
         """The plan of a run, from the code as it is and one read of the catalog. Changes nothing."""
         context = request.context
-        tenant = self._tenants.get(context.tenant)
+        tenant = self._tenants.get(context.tenant, context.backend)
 
         def make(work: Work) -> Plan:
             pipeline = self._tenants.pipeline(context.tenant, context.pipeline)
             parameters = self._tenants.parameters(context.tenant, pipeline, context.parameters)
             with work.session() as session:
-                plan = _make_plan(session, pipeline.graph, parameters, request)
+                plan = _make_plan(session, tenant.backend.dialect, pipeline.graph, parameters, request)
             if (size := len(plan.model_dump_json())) > LARGEST_PLAN:
                 raise BadInput(
                     f"its plan of {len(plan.steps):,} steps has {size / 1e6:.1f} MB, and Temporal takes 2 MB; "
@@ -85,7 +88,9 @@ def _make_room(work: Work, asked: RunInput) -> None:
         session.create_schema(version_schema(work.tenant.settings(asked.pipeline).schema))
 
 
-def _make_plan(session: Session, graph: Graph, parameters: dict[str, object], request: PlanRequest) -> Plan:
+def _make_plan(
+    session: Session, dialect: Dialect, graph: Graph, parameters: dict[str, object], request: PlanRequest
+) -> Plan:
     name, environment = request.context.pipeline, request.context.environment
     selected = frozenset(request.selected)
     published = catalog.published(session, name, environment)
@@ -95,7 +100,7 @@ def _make_plan(session: Session, graph: Graph, parameters: dict[str, object], re
     resolved = resolve(graph, schemas, parameters)
     versions = address(graph, resolved.identities, raw, selected, published.pointers)
     known = catalog.known(session, name, {*versions.values(), *published.pointers.values()})
-    return decide(
+    plan = decide(
         graph,
         resolved.identities,
         versions,
@@ -106,6 +111,8 @@ def _make_plan(session: Session, graph: Graph, parameters: dict[str, object], re
         sequence=published.sequence,
         ingested=request.ingested,
     )
+    check(graph, resolved, parameters, (step.name for step in plan.to_run()), dialect)
+    return plan
 
 
 def _raw_versions(session: Session, graph: Graph, request: PlanRequest, published: catalog.Published) -> dict[str, str]:

@@ -51,17 +51,21 @@ class Scorer:
     def create(self, target: Name, expression: ibis.Table) -> tuple[Made, dict[str, Any]]:
         """Makes a table of an expression. For the catalog: how its rows were scored."""
         if not any(version.kind == "train" for version in self._versions.values()):
-            return self._session.create_as(target, expression), {}
+            return self._create_as(target, expression), {}
         node = expression.op()
         if isinstance(node, Predict) and not node.parent.find(Predict):
             by_sql = self._by_sql(node)
             # Streamed, the rows go straight into the table, without a copy.
-            made = self._stream(node, target) if by_sql is None else self._session.create_as(target, by_sql)
+            made = self._stream(node, target) if by_sql is None else self._create_as(target, by_sql)
         else:
-            made = self._session.create_as(target, self.replaced(expression))
+            made = self._create_as(target, self.replaced(expression))
             self.drop_temporary()
         said = "; ".join(e["said"] for e in self._evidence)
         return made, {"scoring": {"said": said, "models": self._evidence}} if said else {}
+
+    def _create_as(self, target: Name, expression: ibis.Table) -> Made:
+        self._work.allow(self._session, expression)
+        return self._session.create_as(target, expression)
 
     def replaced(self, expression: ibis.Table) -> ibis.Table:
         """The expression with each `predict` as SQL, or as a table that was scored by the estimator itself."""
@@ -155,7 +159,9 @@ class Scorer:
         estimator = models.load(version)
         features = [str(name) for name in version.details["features"]]
         needed = list(dict.fromkeys((*features, *node.keep)))
-        reader = self._session.read(node.parent.to_expr().select(*needed))
+        rows = node.parent.to_expr().select(*needed)
+        self._work.allow(self._session, rows)
+        reader = self._session.read(rows)
         schema = node.schema.to_pyarrow()
         kept = {name: reader.schema.field(name).type for name in node.keep}
         for name, kind in kept.items():

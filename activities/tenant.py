@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -27,6 +27,14 @@ class PipelineSettings:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """How much a tenant's warehouse may read, where the warehouse can tell before."""
+
+    bytes_per_step: int | None = None
+    bytes_per_run: int | None = None
+
+
+@dataclass(frozen=True)
 class Tenant:
     """A customer or a domain team."""
 
@@ -40,11 +48,41 @@ class Tenant:
     """Steps of one run that are computed at the same time."""
     weight: float = 1.0
     """Its share of the workers when they are all busy."""
+    others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Settings of its further warehouses, by name: to compare with, and to publish to."""
+    limits: Limits = Limits()
+    parity: str | None = None
+    """The further warehouse with which every table must agree before it is published."""
 
     @cached_property
     def backend(self) -> backends.Backend:
         """The driver of its warehouse."""
         return backends.create(self.backend_settings, f"tenant {self.name!r}, backend")
+
+    @cached_property
+    def _elsewhere(self) -> dict[str, Tenant]:
+        made = {}
+        for name, settings in self.others.items():
+            made[name] = replace(self, backend_settings=settings, others={}, parity=None)
+            made[name].__dict__["backend"] = backends.create(settings, f"tenant {self.name!r}, backends.{name}")
+        return made
+
+    @property
+    def warehouses(self) -> tuple[str, ...]:
+        """The names of its warehouses. The first is where its pipelines run; it is called as its driver is."""
+        return (str(self.backend_settings.get("type")), *self.others)
+
+    def at(self, warehouse: str) -> Tenant:
+        """The tenant with one of its warehouses in the place of the first; an empty name means the first.
+
+        Raises:
+            BadInput: if it has no such warehouse.
+        """
+        if warehouse in self.others:
+            return self._elsewhere[warehouse]
+        if warehouse not in ("", self.warehouses[0]):
+            raise BadInput(f"tenant {self.name!r}: {unknown('backend', warehouse, self.warehouses)}")
+        return self
 
     def settings(self, pipeline: str) -> PipelineSettings:
         """How the tenant runs a pipeline.
@@ -73,15 +111,15 @@ class Tenants:
     tenants: Mapping[str, Tenant]
     registry: Registry
 
-    def get(self, name: str) -> Tenant:
-        """The tenant of a name.
+    def get(self, name: str, warehouse: str = "") -> Tenant:
+        """The tenant of a name, at one of its warehouses.
 
         Raises:
             BadInput: for an unknown one.
         """
         if name not in self.tenants:
             raise BadInput(unknown("tenant", name, self.tenants))
-        return self.tenants[name]
+        return self.tenants[name].at(warehouse)
 
     def pipeline(self, tenant: str, name: str) -> Pipeline:
         """A tenant's pipeline, loaded and validated.

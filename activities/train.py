@@ -55,7 +55,7 @@ def _fit(
     inputs = {step.features: ref.versions[step.features]}
     check_planned(step, identity, inputs, ref.versions[step.name])
     columns = feature_columns(step, schema_from(features.inferred))
-    rows, target = _rows(session, step, features, columns)
+    rows, target = _rows(work, session, step, features, columns)
     held_out = step.split.mask(rows)
     learn, test = rows[~held_out], rows[held_out]
     for part, what in ((learn, "learn from"), (test, "score on")):
@@ -96,6 +96,7 @@ def _fit(
         details=details,
         run=ref.context.run,
         bytes=details["bytes"],
+        scanned=session.used.bytes,
     )
     catalog.add_version(session, ref.context.pipeline, made, inputs, seconds)
     said = ", ".join(f"{name} {scores[name]:.3f} (baseline {baseline[name]:.3f})" for name in scores)
@@ -110,7 +111,7 @@ def _fit(
 
 
 def _rows(
-    session: Session, step: TrainStep, features: Version, columns: tuple[str, ...]
+    work: Work, session: Session, step: TrainStep, features: Version, columns: tuple[str, ...]
 ) -> tuple[pd.DataFrame, np.ndarray[Any, Any]]:
     """Feature and split columns, and the target, of the rows that have one; in an order given by the values alone."""
     import pandas as pd
@@ -122,7 +123,9 @@ def _rows(
     chosen = {name: table[name] for name in dict.fromkeys(needed)}
     if isinstance(step.split, Where):
         chosen[TEST_COLUMN] = step.split.test(table)
-    arrow = session.read(table.select(**chosen)).read_all()
+    needed_rows = table.select(**chosen)
+    work.allow(session, needed_rows)
+    arrow = session.read(needed_rows).read_all()
     if arrow.num_rows == 0:
         raise StepFailed(f"{step.features!r} has no row with a {step.target!r} to learn from")
     rows = frame(arrow, list(chosen))

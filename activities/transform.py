@@ -43,11 +43,12 @@ class TransformActivities:
     @activity.defn(name=names.TRANSFORM)
     async def transform(self, batch: Batch) -> list[StepResult]:
         """Computes the first of the steps, and as many more as are small and fit into `BATCH_SECONDS`."""
-        tenant = self._tenants.get(batch.context.tenant)
+        tenant = self._tenants.get(batch.context.tenant, batch.context.backend)
 
         def compute(work: Work) -> list[StepResult]:
             started = time.monotonic()
             results: list[StepResult] = []
+            work.spent = batch.spent
             with work.session(",".join(batch.steps[:3])) as session:
                 computation = Computation(self._tenants, work, session, batch)
                 for name in batch.steps:
@@ -74,6 +75,7 @@ class Computation:
         self._schema = version_schema(work.tenant.settings(pipeline.name).schema)
         self._versions = catalog.versions(session, pipeline.name, batch.versions)
         self._tried: set[str] = set()
+        self._scanned_before = 0
 
     def rows_read(self, name: str) -> int:
         """The rows of all tables that a step reads."""
@@ -87,14 +89,21 @@ class Computation:
             StepFailed: if the user's code or the warehouse refused.
             CheckFailed: if a blocking check found violating rows.
         """
-        started = time.monotonic()
+        started, self._scanned_before = time.monotonic(), self._session.used.bytes or 0
         step = self._graph.steps.get(name)
         if not isinstance(step, TransformStep | CheckStep):
             raise StepFailed(f"{name!r} is no transform or check of the code that this worker has; start the run again")
         with told_of(step):
             if isinstance(step, CheckStep):
-                return self._check(step, started)
-            return patiently(self._work, lambda: self._transform(step, started))
+                made = self._check(step, started)
+            else:
+                made = patiently(self._work, lambda: self._transform(step, started))
+        return made.model_copy(update={"scanned": self._scanned()})
+
+    def _scanned(self) -> int | None:
+        """Bytes that the step has read so far."""
+        total = self._session.used.bytes
+        return None if total is None else total - self._scanned_before
 
     def _transform(self, step: TransformStep, started: float) -> StepResult:
         version = self._batch.versions[step.name]
@@ -127,6 +136,7 @@ class Computation:
                 rows=table.rows,
                 details=details,
                 run=self._context.run,
+                scanned=self._scanned(),
             )
             catalog.add_version(self._session, self._context.pipeline, made_version, self._inputs(step), seconds)
         self._versions[step.name] = made_version

@@ -12,18 +12,21 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities import catalog
 from activities.messages import Context, StepRef, StepResult
-from activities.tenant import Tenant, Tenants
+from activities.tenant import Limits, Tenant, Tenants
 from backends import Label, Session
-from entrepot.errors import BadInput, Contended, EntrepotError, StepFailed, Unavailable
+from entrepot.errors import BadInput, Contended, EntrepotError, LimitExceeded, StepFailed, Unavailable
 from entrepot.step import Step
 from entrepot.version import version_of
+
+if TYPE_CHECKING:
+    import ibis
 
 HEARTBEAT_SECONDS = 5.0
 _THREADS = ThreadPoolExecutor(max_workers=64, thread_name_prefix="entrepot")
@@ -40,6 +43,8 @@ class Work:
     def __init__(self, tenant: Tenant, run: str, step: str) -> None:
         self.tenant = tenant
         self.label = Label(tenant.name, run, step)
+        self.spent = 0
+        """Bytes that the run's steps before have read in the warehouse."""
         self._sessions: list[Session] = []
         self._lock = threading.Lock()
         self._stopped = False
@@ -62,6 +67,27 @@ class Work:
             for session in self._sessions:
                 session.interrupt()
 
+    def allow(self, session: Session, expression: ibis.Table) -> None:
+        """Holds what computing an expression would read against the tenant's limits.
+
+        Raises:
+            LimitExceeded: if it is more.
+        """
+        limits = self.tenant.limits
+        if limits == Limits() or (wanted := session.estimate(expression)) is None:
+            return
+        if limits.bytes_per_step is not None and wanted > limits.bytes_per_step:
+            raise LimitExceeded(
+                f"it would read {readable(wanted)}, and the limit of tenant {self.tenant.name!r} for a step is "
+                f"{readable(limits.bytes_per_step)}; it was not started"
+            )
+        so_far = self.spent + (session.used.bytes or 0)
+        if limits.bytes_per_run is not None and so_far + wanted > limits.bytes_per_run:
+            raise LimitExceeded(
+                f"it would read {readable(wanted)} after the {readable(so_far)} that this run has read, and the limit "
+                f"of tenant {self.tenant.name!r} for a run is {readable(limits.bytes_per_run)}; it was not started"
+            )
+
     def check(self) -> None:
         """Raises if the work was told to stop: for loops in Python, which nobody can interrupt."""
         if self._stopped:
@@ -70,6 +96,15 @@ class Work:
     def _opened(self, session: Session) -> None:
         with self._lock:
             self._sessions.append(session)
+
+
+def readable(size: int) -> str:
+    """Bytes for people, in powers of ten, as warehouses count them."""
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:,.4g} {unit}"
+        size /= 1000  # type: ignore[assignment]
+    return f"{size:,.4g} TB"
 
 
 def patiently(work: Work, attempt: Callable[[], T]) -> T:
@@ -92,9 +127,10 @@ Make = Callable[[Work, Session, S, StepRef, dict[str, catalog.Version], dict[str
 async def make_once(tenants: Tenants, ref: StepRef, kind: type[S], make: Make[S]) -> StepResult:
     """Runs what makes one step's version, unless it is there already, or is when another run is through with it."""
     context = ref.context
-    tenant = tenants.get(context.tenant)
+    tenant = tenants.get(context.tenant, context.backend)
 
     def work_on(work: Work) -> StepResult:
+        work.spent = ref.spent
         pipeline, step, parameters = tenants.step(context.tenant, context.pipeline, ref.step, kind, context.parameters)
         with work.session() as session, told_of(step):
 
@@ -104,7 +140,8 @@ async def make_once(tenants: Tenants, ref: StepRef, kind: type[S], make: Make[S]
                     return StepResult(name=step.name, note=MADE_MEANWHILE)
                 return make(work, session, step, ref, versions, parameters)
 
-            return patiently(work, attempt)
+            made = patiently(work, attempt)
+            return made.model_copy(update={"scanned": session.used.bytes})
 
     return await do(work_on, tenant, context, ref.step)
 
@@ -122,7 +159,8 @@ def told_of(step: Step) -> Iterator[None]:
     try:
         yield
     except (StepFailed, BadInput) as error:
-        raise StepFailed(f"{where}: {error}") from error
+        kind = type(error) if isinstance(error, StepFailed) else StepFailed
+        raise kind(f"{where}: {error}") from error
     except (EntrepotError, InterruptedError, OSError):
         raise
     except Exception as error:

@@ -7,9 +7,10 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from backends.base import Backend, Capabilities, Label, Made, Name, Session
+from backends.dialect import Dialect
 from entrepot.errors import BadInput, unknown
 
-__all__ = ["Backend", "Capabilities", "Label", "Made", "Name", "Session", "create", "known"]
+__all__ = ["Backend", "Capabilities", "Label", "Made", "Name", "Session", "capabilities", "create", "dialect", "known"]
 
 GROUP = "entrepot.backends"
 
@@ -19,6 +20,31 @@ def known() -> list[str]:
     return sorted(entry.name for entry in entry_points(group=GROUP))
 
 
+def dialect(name: str) -> Dialect:
+    """A warehouse's SQL, without a connection and without its client.
+
+    Raises:
+        BadInput: for an unknown backend.
+    """
+    return _driver(name).dialect
+
+
+def capabilities(name: str) -> Capabilities:
+    """What a warehouse can do.
+
+    Raises:
+        BadInput: for an unknown backend.
+    """
+    return _driver(name).capabilities
+
+
+def _driver(name: str) -> type[Backend]:
+    for entry in entry_points(group=GROUP, name=name):
+        cls: type[Backend] = entry.load()
+        return cls
+    raise BadInput(unknown("backend", name, known()))
+
+
 def create(settings: Mapping[str, Any], where: str) -> Backend:
     """The backend that a tenant's settings describe; `type` names it.
 
@@ -26,7 +52,6 @@ def create(settings: Mapping[str, Any], where: str) -> Backend:
         BadInput: for an unknown type or settings that it does not take; `where` says whose they are.
     """
     kind = settings.get("type")
-    for entry in entry_points(group=GROUP, name=str(kind)):
-        cls: type[Backend] = entry.load()
-        return cls.from_settings({k: v for k, v in settings.items() if k != "type"}, where)
-    raise BadInput(f"{where}: {unknown('backend type', kind, known())}")
+    if kind not in known():
+        raise BadInput(f"{where}: {unknown('backend type', kind, known())}")
+    return _driver(str(kind)).from_settings({k: v for k, v in settings.items() if k != "type"}, where)

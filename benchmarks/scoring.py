@@ -96,6 +96,7 @@ def streamed(rows: Table, private_model: Model) -> Table:
 
 def prepare(rows: int) -> None:
     """In the current folder: a tenant's warehouse and lake, with the table to score and two fitted models."""
+    import backends
     from activities import catalog, plan, train
     from activities.messages import PlanRequest, StepRef
     from activities.work import Work
@@ -120,7 +121,7 @@ def prepare(rows: int) -> None:
             catalog.add_version(session, context.pipeline, made, {}, 0.0)
         raw = {"rows": "0", "labelled": "0"}
         request = PlanRequest(context=context, selected=tuple(graph.steps), raw=raw, ingested={})
-        planned = plan._make_plan(session, graph, {}, request)
+        planned = plan._make_plan(session, backends.dialect("duckdb"), graph, {}, request)
         for name in ("model", "private_model"):
             step: Any = graph.steps[name]
             ref = StepRef(context=context, step=name, versions=planned.versions)

@@ -23,6 +23,10 @@ class CheckFailed(EntrepotError):
     """A blocking check or a contract found violating rows; nothing was published."""
 
 
+class LimitExceeded(StepFailed):
+    """A step would read more than the tenant's limit allows."""
+
+
 class Conflict(EntrepotError):
     """Somebody else moved the same pointers first."""
 

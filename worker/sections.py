@@ -38,6 +38,23 @@ def seconds(text: str) -> int:
     return found
 
 
+def size(text: str) -> int:
+    """A size such as `500MB` or `2TB`, in bytes; units are powers of ten.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    match = re.fullmatch(r"([0-9]{1,9})\s?(B|KB|MB|GB|TB)", text)
+    if not match:
+        raise ValueError(f"{text!r} is no size: write a number and B, KB, MB, GB or TB, such as '500GB'")
+    return int(match[1]) * int(1000 ** ("B", "KB", "MB", "GB", "TB").index(match[2]))
+
+
+def _size(value: str) -> str:
+    size(value)
+    return value
+
+
 def _duration(value: str) -> str:
     seconds(value)
     return value
@@ -157,10 +174,22 @@ class PipelineSection(Section):
     parameters: Parameters = {}
 
 
+class LimitsSection(Section):
+    """How much may be read in the tenant's warehouse, where that can be told before (BigQuery)."""
+
+    bytes_per_step: Annotated[str, AfterValidator(_size)] | None = None
+    bytes_per_run: Annotated[str, AfterValidator(_size)] | None = None
+
+
 class TenantSection(Section):
     """A tenant."""
 
     backend: dict[str, Any]
+    backends: dict[Name, dict[str, Any]] = {}
+    """Further warehouses: to compare with, and to publish to."""
+    limits: LimitsSection = LimitsSection()
+    parity: str | None = None
+    """The name of a further warehouse with which every table must agree before it is published."""
     lake: str | None = Field(default=None, min_length=1)
     environments: list[Annotated[str, AfterValidator(_pattern)]] = Field(default=["prod", "dev", "pr_*"], min_length=1)
     parallel: int = Field(default=4, ge=1, le=64)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import ValidationError
 
 from entrepot.errors import BadInput, EntrepotError, listed, unknown
-from worker.sections import File, PipelineSection, ScheduleSection, Section, TenantSection
+from worker.sections import File, LimitsSection, PipelineSection, ScheduleSection, Section, TenantSection, size
 
 if TYPE_CHECKING:
     from activities.tenant import Tenants
@@ -44,7 +44,7 @@ class Settings:
 
     def connect(self, *, reload: bool = False) -> Tenants:
         """The tenants as activities know them."""
-        from activities.tenant import PipelineSettings, Tenant, Tenants
+        from activities.tenant import Limits, PipelineSettings, Tenant, Tenants
         from entrepot.loading import Registry
 
         registry = Registry(self.references, reload=reload)
@@ -53,18 +53,21 @@ class Settings:
             sections = section.pipelines or {n: PipelineSection() for n in registry.references}
             tenants[name] = Tenant(
                 name=name,
-                backend_settings=self.backend(section),
+                backend_settings=self.backend(section.backend),
                 lake=self.lake(name, section),
                 pipelines={n: PipelineSettings(p.schema_ or n, p.parameters) for n, p in sections.items()},
                 environments=tuple(section.environments),
                 parallel=section.parallel,
                 weight=section.weight,
+                others={n: self.backend(other) for n, other in section.backends.items()},
+                limits=Limits(**{n: size(v) for n, v in section.limits.model_dump().items() if v is not None}),
+                parity=section.parity,
             )
         return Tenants(tenants, registry)
 
-    def backend(self, section: TenantSection) -> dict[str, Any]:
-        """A tenant's backend settings, with the place of its file."""
-        return {k: self._place(v) if k == "path" and isinstance(v, str) else v for k, v in section.backend.items()}
+    def backend(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings of one of a tenant's warehouses, with the place of its file."""
+        return {k: self._place(v) if k == "path" and isinstance(v, str) else v for k, v in given.items()}
 
     def lake(self, name: str, section: TenantSection) -> str:
         """Where a tenant's lake is: a folder or a URL."""
@@ -240,13 +243,30 @@ def _schedule_problems(where: str, tenant: TenantSection, runs: Mapping[str, Any
 def _backend_problems(settings: Settings, where: str, tenant: TenantSection) -> Iterator[str]:
     import backends
 
-    if "type" not in tenant.backend:
-        yield f"{where}.backend: `type` is missing. Known: {listed(backends.known())}"
-        return
-    try:
-        backends.create(settings.backend(tenant), f"{where}.backend")
-    except EntrepotError as error:
-        yield str(error)
+    for place, given in _warehouses(where, tenant):
+        if "type" not in given:
+            yield f"{place}: `type` is missing. Known: {listed(backends.known())}"
+            continue
+        try:
+            backends.create(settings.backend(given), place)
+        except EntrepotError as error:
+            yield str(error)
+    if tenant.limits != LimitsSection() and not _can_estimate(str(tenant.backend.get("type"))):
+        yield f"{where}.limits: a {tenant.backend.get('type')} backend cannot tell what a step will read before it does"
+    if tenant.parity is not None and tenant.parity not in tenant.backends:
+        yield f"{where}.parity: {unknown('backend', tenant.parity, tenant.backends)}"
+    if tenant.backend.get("type") in tenant.backends:
+        yield f"{where}.backends: {tenant.backend['type']!r} is what its first warehouse is called; choose another name"
+
+
+def _can_estimate(kind: str) -> bool:
+    import backends
+
+    return kind not in backends.known() or backends.capabilities(kind).dry_run
+
+
+def _warehouses(where: str, tenant: TenantSection) -> list[tuple[str, dict[str, Any]]]:
+    return [(f"{where}.backend", tenant.backend), *((f"{where}.backends.{n}", b) for n, b in tenant.backends.items())]
 
 
 def _shared_places(settings: Settings) -> Iterator[str]:
@@ -254,8 +274,9 @@ def _shared_places(settings: Settings) -> Iterator[str]:
     places: list[tuple[str, str, str]] = []
     for name, tenant in settings.tenants.items():
         mine = [("lake", settings.lake(name, tenant).rstrip("/"))]
-        if isinstance(tenant.backend.get("path"), str):
-            mine.append(("file", settings.backend(tenant)["path"]))
+        for _, given in _warehouses(name, tenant):
+            if isinstance(given.get("path"), str):
+                mine.append(("file", settings.backend(given)["path"]))
         for kind, place in mine:
             real = place if "://" in place else os.path.realpath(place)
             for other, other_kind, taken in places:

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Mapping
 from typing import Any
 
-import ibis
 import ibis.expr.schema as sch
 
+import backends
 from activities import lake
+from activities.compiled import is_sql, select
 from activities.tenant import Tenant, Tenants
 from entrepot.errors import BadInput, listed, unknown
-from entrepot.expression import bind, schema_from
+from entrepot.expression import schema_from
 from entrepot.graph import Graph
-from entrepot.model import Model, Predict
-from entrepot.resolve import arguments, expression, resolve
+from entrepot.resolve import arguments, resolve
 from entrepot.step import CheckStep, IngestStep, TransformStep
-
-# Compilers stand apart from connections in ibis, so that no warehouse's client is needed.
-COMPILERS = {
-    "bigquery": "BigQueryCompiler",
-    "databricks": "DatabricksCompiler",
-    "duckdb": "DuckDBCompiler",
-    "snowflake": "SnowflakeCompiler",
-}
 
 
 def compiled(tenants: Tenants, tenant_name: str, step: str, backend: str, parameters: Mapping[str, Any]) -> str:
@@ -34,17 +25,17 @@ def compiled(tenants: Tenants, tenant_name: str, step: str, backend: str, parame
     Raises:
         BadInput: for an unknown step or backend, or raw tables whose columns nobody knows yet.
     """
-    if backend not in COMPILERS:
-        raise BadInput(unknown("backend", backend, COMPILERS))
+    if backend not in backends.known():
+        raise BadInput(unknown("backend", backend, backends.known()))
     tenant = tenants.get(tenant_name)
     pipeline_name, step_name = _found(tenants, tenant, step)
     pipeline = tenants.pipeline(tenant_name, pipeline_name)
     graph = pipeline.graph
     chosen = graph.steps[step_name]
-    if not isinstance(chosen, TransformStep | CheckStep) or (isinstance(chosen, CheckStep) and chosen.contract):
-        raise BadInput(f"{step_name!r} is a {chosen.kind} step; only transforms and checks are SQL")
     if isinstance(chosen, TransformStep) and chosen.engine == "python":
         raise BadInput(f"{step_name!r} runs in Python; it has no SQL")
+    if not isinstance(chosen, TransformStep | CheckStep) or not is_sql(chosen):
+        raise BadInput(f"{step_name!r} is a {chosen.kind} step; only transforms and checks are SQL")
     raw = _raw_schemas(tenant, graph)
     values = tenants.parameters(tenant_name, pipeline, parameters)
     resolved = resolve(graph, raw, values)
@@ -57,27 +48,7 @@ def compiled(tenants: Tenants, tenant_name: str, step: str, backend: str, parame
             f"the columns of {missing} are not known yet: run {pipeline_name!r} once, or declare them in "
             "`ingest(tables={...})`"
         )
-    made, _ = expression(chosen, arguments(chosen, known, values))
-    tables = {n: ibis.table(s, name=n).op() for n, s in known.items() if isinstance(s, sch.Schema)}
-    notes, bound = _without_models(bind(made, tables), known)
-    compiler = getattr(importlib.import_module("ibis.backends.sql.compilers"), COMPILERS[backend])()
-    try:
-        text = compiler.to_sqlglot(bound).sql(dialect=backend, pretty=True)
-    except ibis.common.exceptions.IbisError as error:
-        raise BadInput(f"{backend} cannot compute {step_name!r}: {error}") from None
-    return "\n".join([*notes, text])
-
-
-def _without_models(made: ibis.Table, known: Mapping[str, Any]) -> tuple[list[str], ibis.Table]:
-    """Each `predict` as a table of its scores: what it is as SQL is known once the model is fitted and verified."""
-    notes = []
-    while predicts := made.op().find(Predict, ordered=True):
-        node = predicts[0]
-        assert isinstance(known[node.model], Model)
-        name = f"{node.model}_scores"
-        notes.append(f"-- {name}: the rows that {node.model}.predict(...) scores, as SQL if that agrees with the model")
-        made = made.op().replace({node: ibis.table(node.schema, name=name).op()}).to_expr()
-    return notes, made
+    return select(backends.dialect(backend), chosen, arguments(chosen, known, values), pretty=True)
 
 
 def _found(tenants: Tenants, tenant: Tenant, step: str) -> tuple[str, str]:

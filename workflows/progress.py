@@ -24,6 +24,8 @@ class StepProgress(BaseModel):
     why: str = ""
     rows: int | None = None
     bytes: int | None = None
+    scanned: int | None = None
+    """Bytes that it read in the warehouse, where the warehouse says so."""
     seconds: float | None = None
     note: str = ""
     warned: bool = False
@@ -64,6 +66,7 @@ class Progress(BaseModel):
         """A step ended well."""
         step = self.set(result.name, "done")
         step.rows, step.bytes, step.seconds = result.rows, result.bytes, round(result.seconds, 3)
+        step.scanned = result.scanned
         step.note, step.warned = result.note, result.warned
 
     def planned(self, plan: Plan) -> None:

@@ -125,6 +125,7 @@ class _Run:
         self._planned = planned
         self._started = workflow.now()
         self._shown = self._started - timedelta(days=1)
+        self._spent = 0
         self._priority = Priority(fairness_key=asked.tenant)
         self._context = Context(
             tenant=asked.tenant,
@@ -244,14 +245,14 @@ class _Run:
         summary = batch[0] if len(batch) == 1 else f"{batch[0]} and {len(batch) - 1} more"
         try:
             if kind in ("transform", "check"):
-                request = Batch(context=self._context, steps=tuple(batch), versions=versions)
+                request = Batch(context=self._context, steps=tuple(batch), versions=versions, spent=self._spent)
                 results: list[StepResult] = await self._call(
                     names.TRANSFORM, request, list[StepResult], summary=summary
                 )
                 for name in batch[len(results) :]:
                     self._progress.set(name, "waiting")
                 return results
-            ref = StepRef(context=self._context, step=batch[0], versions=versions)
+            ref = StepRef(context=self._context, step=batch[0], versions=versions, spent=self._spent)
             activity = names.TRAIN if kind == "train" else names.PUBLISH
             return [await self._call(activity, ref, StepResult, summary=summary)]
         except ActivityError:
@@ -271,6 +272,7 @@ class _Run:
                 step.name: {
                     "rows": step.rows,
                     "seconds": step.seconds,
+                    "scanned": step.scanned,
                     "note": step.note,
                     "version": plan.versions.get(step.name),
                 }
@@ -311,6 +313,7 @@ class _Run:
             workflow.logger.warning("the failure of the run could not be recorded in the catalog")
 
     def _finished(self, result: StepResult) -> None:
+        self._spent += result.scanned or 0
         self._progress.finished(result)
         self._show()
 

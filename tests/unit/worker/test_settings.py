@@ -162,7 +162,7 @@ def test_bad_toml_says_the_line(files: Files) -> None:
         (tenant("pipelines.flights = { parameters = { x = nan } }"), "parameter 'x' must be text, a number"),
         ('[tenants.acme]\nbackend = { path = "a" }', "tenants.acme.backend: `type` is missing. Known: 'duckdb'"),
         ('[tenants.acme]\nbackend = { type = "duck" }', "tenants.acme.backend: unknown backend type 'duck'"),
-        ('[tenants.acme]\nbackend = { type = "duckdb" }', "tenants.acme.backend: a duckdb backend needs `path`"),
+        ('[tenants.acme]\nbackend = { type = "duckdb" }', "tenants.acme.backend: a duckdb backend needs 'path'"),
         (
             '[tenants.acme]\nbackend = { type = "duckdb", path = "a", thread = 1 }',
             "tenants.acme.backend: unknown setting of a duckdb backend 'thread'; did you mean 'threads'?",

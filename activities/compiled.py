@@ -1,0 +1,82 @@
+"""Steps as SQL, before anything runs: what a warehouse cannot compute is found when a run is planned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any
+
+import ibis
+import ibis.expr.schema as sch
+
+from backends.dialect import Dialect
+from entrepot.errors import BadInput, PipelineError, Problem
+from entrepot.expression import bind
+from entrepot.graph import Graph
+from entrepot.model import Model, Predict
+from entrepot.resolve import Resolved, arguments, expression
+from entrepot.step import CheckStep, IngestStep, TransformStep
+
+
+def check(
+    graph: Graph, resolved: Resolved, parameters: Mapping[str, Any], steps: Iterable[str], dialect: Dialect
+) -> None:
+    """Compiles what the warehouse will compute.
+
+    Raises:
+        PipelineError: with each step that it cannot compute, or whose columns it cannot have, and why.
+    """
+    problems = []
+    for name in steps:
+        step = graph.steps[name]
+        try:
+            for table in graph.outputs(step) if isinstance(step, IngestStep | TransformStep) else ():
+                columns = resolved.known.get(table, ())
+                dialect.check_columns(columns if isinstance(columns, sch.Schema) else ())
+            if is_sql(step) and name in resolved.identities:  # else what it reads is not known yet
+                select(dialect, step, arguments(step, resolved.known, parameters))
+        except BadInput as error:
+            problems.append(Problem(f"{step.kind} {name!r}: {error}", step.at))
+    if problems:
+        raise PipelineError(graph.name, problems)
+
+
+def is_sql(step: Any) -> bool:
+    """Whether the warehouse computes the step from an expression."""
+    if isinstance(step, TransformStep):
+        return step.engine != "python"
+    return isinstance(step, CheckStep) and step.contract is None
+
+
+@lru_cache(maxsize=20_000)
+def select(
+    dialect: Dialect, step: TransformStep | CheckStep, inputs: tuple[tuple[str, Any], ...], *, pretty: bool = False
+) -> str:
+    """The SELECT that makes a transform's table, or finds a check's violating rows, over tables called as its inputs.
+
+    Raises:
+        BadInput: if the warehouse lacks an operation or a type that it needs.
+    """
+    known = dict(inputs)
+    made, _ = expression(step, inputs)
+    tables = {
+        name: ibis.table(schema, name=name).op() for name, schema in known.items() if isinstance(schema, sch.Schema)
+    }
+    notes, bound = _without_models(bind(made, tables), known)
+    try:
+        return "\n".join([*notes, dialect.compile(bound, pretty=pretty)])
+    except ibis.common.exceptions.IbisError as error:
+        what = " ".join(str(error).split()) or type(error).__name__
+        raise BadInput(f"{dialect.name} cannot compute it: {what}") from None
+
+
+def _without_models(made: ibis.Table, known: Mapping[str, Any]) -> tuple[list[str], ibis.Table]:
+    """Each `predict` as a table of its scores: what it is as SQL is known once the model is fitted and verified."""
+    notes = []
+    while predicts := made.op().find(Predict, ordered=True):
+        node = predicts[0]
+        assert isinstance(known[node.model], Model)
+        name = f"{node.model}_scores"
+        notes.append(f"-- {name}: the rows that {node.model}.predict(...) scores, as SQL if that agrees with the model")
+        made = made.op().replace({node: ibis.table(node.schema, name=name).op()}).to_expr()
+    return notes, made
