@@ -80,6 +80,18 @@ _TABLES: dict[str, dict[str, str]] = {
         "run": "string",
         "checked_at": "timestamp",
     },
+    "certificates": {  # that two warehouses have the same rows for a version: content and engines hold it for ever
+        "pipeline": "string",
+        "name": "string",
+        "version": "string",
+        "identity": "string",  # the hash of what computed it
+        "warehouses": "string",  # JSON: the two, each with its engine
+        "verdict": "string",
+        "row_count": "int64",
+        "digest": "string",
+        "run": "string",
+        "made_at": "timestamp",
+    },
     "runs": {
         "pipeline": "string",
         "environment": "string",
@@ -183,8 +195,13 @@ def add_version(session: Session, pipeline: str, made: Version, inputs: Mapping[
 
 def versions(session: Session, pipeline: str, wanted: Mapping[str, str]) -> dict[str, Version]:
     """Those of the wanted versions (by name) that exist."""
+    return {row["name"]: _version(row) for row in version_rows(session, pipeline, wanted)}
+
+
+def version_rows(session: Session, pipeline: str, wanted: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The wanted versions' rows as they stand."""
     rows = _select(session, "versions", pipeline, _any_of("version", set(wanted.values())))
-    return {r["name"]: _version(r) for r in rows if wanted.get(r["name"]) == r["version"]}
+    return [row for row in rows if wanted.get(row["name"]) == row["version"]]
 
 
 def known(session: Session, pipeline: str, wanted: Iterable[str]) -> dict[tuple[str, str], Known]:
@@ -305,6 +322,12 @@ def last_load(session: Session, pipeline: str, step: str) -> dict[str, Any] | No
     """The newest load of an ingest step, with `tables` decoded."""
     rows = _select(session, "loads", pipeline, _equals("step", step), newest="loaded_at")
     return {**rows[0], "tables": json.loads(rows[0]["tables"])} if rows else None
+
+
+def certificates(session: Session, pipeline: str, name: str, version: str) -> list[dict[str, Any]]:
+    """What is known of a version on other warehouses, with `warehouses` decoded."""
+    rows = _select(session, "certificates", pipeline, _equals("name", name), _equals("version", version))
+    return [{**row, "warehouses": json.loads(row["warehouses"])} for row in rows]
 
 
 def rows(session: Session, table: str, pipeline: str) -> list[dict[str, Any]]:

@@ -95,7 +95,7 @@ def _collect(work: Work, session: Session, asked: CollectInput) -> Collected:
             with session.transaction():
                 catalog.delete(session, "versions", asked.pipeline, [(row["name"], row["version"])])
                 if row["physical_table"]:
-                    session.drop_table(Name(row["physical_schema"], row["physical_table"]))
+                    _drop(work, session, row)
             _remove_files(work, asked.pipeline, row)
     removed = [f"{row['name']}@{row['version']}" for row in unneeded]
     rows = sum(row["row_count"] or 0 for row in unneeded)
@@ -118,6 +118,15 @@ def _reachable(session: Session, asked: CollectInput, every: list[dict[str, Any]
         if row["kind"] == "train" and (row["name"], row["version"]) in kept:
             kept |= set(json.loads(row["inputs"]).items())
     return kept
+
+
+def _drop(work: Work, session: Session, row: dict[str, Any]) -> None:
+    name = Name(row["physical_schema"], row["physical_table"])
+    if elsewhere := json.loads(row["details"] or "{}").get("to"):
+        with work.session(warehouse=elsewhere) as there:
+            there.drop_table(name)
+    else:
+        session.drop_table(name)
 
 
 def _remove_files(work: Work, pipeline: str, row: dict[str, Any]) -> None:

@@ -225,7 +225,7 @@ def _load(work: Work, context: Context, load: Load) -> StepResult:
                 identity="",
                 table=target,
                 columns=found,
-                inferred=found,
+                inferred=schema_to(columns),  # the same on every warehouse, and so is what is made of it
                 rows=brought.rows,
                 details={"files": list(brought.files)},
                 run=context.run,
@@ -233,6 +233,10 @@ def _load(work: Work, context: Context, load: Load) -> StepResult:
                 bytes=brought.bytes,
             )
             catalog.add_version(session, context.pipeline, made, {}, time.monotonic() - started)
+        last = catalog.last_load(session, context.pipeline, load.step)
+        tables = {table: brought.version for table, brought in load.tables.items()}
+        if last and (last["tables"], last["state"]) == (tables, load.state):  # recorded by an attempt before
+            return StepResult(name=load.step, seconds=time.monotonic() - started, note="it was there")
         catalog.add(
             session,
             "loads",
@@ -241,7 +245,7 @@ def _load(work: Work, context: Context, load: Load) -> StepResult:
             run=context.run,
             loaded_at=catalog.now(),
             fingerprint=load.fingerprint,
-            tables={table: brought.version for table, brought in load.tables.items()},
+            tables=tables,
             state=load.state,
         )
     rows = sum(brought.rows for brought in load.tables.values())

@@ -59,6 +59,19 @@ class CollectInput(Message):
     dry_run: bool = False
 
 
+class ParityInput(Target):
+    """The input of `Parity`."""
+
+    on: tuple[str, ...] = Field(default=(), strict=False)
+    """The tenant's warehouses that are compared; the first is what the others are held against. Default: all."""
+    select: str | None = None
+    """Which tables; see `entrepot.select`. Default: all."""
+    raw: dict[str, str] = {}
+    """Versions of raw tables to compute from. Default: those of the newest loads."""
+    parameters: dict[str, Any] = {}
+    """Values of the pipeline's parameters."""
+
+
 class Context(Target):
     """What every activity of a run is told."""
 
@@ -130,6 +143,10 @@ class PlanRequest(Message):
     selected: tuple[str, ...]
     raw: dict[str, str] = {}
     ingested: dict[str, str] | None = None
+    given: dict[str, str] = {}
+    """Versions to take for steps that are not selected, instead of those that the environment shows."""
+    compiled: bool = True
+    """Whether what the warehouse cannot compute makes the plan fail; else the step does."""
 
 
 class Batch(Message):
@@ -182,6 +199,113 @@ class RunFailed(Message):
     context: Context
     status: Literal["failed", "cancelled"]
     error: str
+
+
+class PreparedParity(Message):
+    """What is compared, after the input was held against what the worker knows."""
+
+    on: tuple[str, ...]
+    ingests: tuple[str, ...]
+    computed: tuple[str, ...]
+    """Transforms and train steps that are made on the first warehouse; on the others, the transforms of them."""
+    kinds: dict[str, Kind]
+    tables: tuple[str, ...]
+    """What is compared: raw tables and transforms, each after what it reads."""
+    inputs: dict[str, tuple[str, ...]]
+    """Table to the tables that it reads."""
+    parallel: int
+    weight: float
+
+
+class Adoption(Message):
+    """What `adopt` is told: fitted models that another of the tenant's warehouses knows, to be known here, too."""
+
+    context: Context
+    versions: dict[str, str]
+    whence: str
+
+
+class Comparison(Message):
+    """What `compare` is told: one table, and the warehouses that have it."""
+
+    context: Context
+    name: str
+    version: str
+    on: tuple[str, ...]
+
+
+class Cell(Message):
+    """One value that differs."""
+
+    key: dict[str, str]
+    """What tells its row from the others."""
+    column: str
+    left: str | None
+    right: str | None
+
+
+Verdict = Literal["agrees", "agrees within tolerance", "differs", "not computed"]
+
+
+class Side(Message):
+    """How a table on one warehouse compares to the same on the first."""
+
+    backend: str
+    verdict: Verdict
+    engine: str = ""
+    rows: int | None = None
+    digest: str = ""
+    why: str = ""
+    cells: tuple[Cell, ...] = ()
+    """Some of the values that differ: left on the first warehouse, right on this one."""
+    only_left: tuple[dict[str, str | None], ...] = ()
+    """Some of the rows that this one lacks."""
+    only_right: tuple[dict[str, str | None], ...] = ()
+    """Some of the rows that only this one has."""
+    certified: bool = False
+    """Told by a certificate of an earlier comparison of the same version on the same engines."""
+    sql: str = ""
+
+    @property
+    def agrees(self) -> bool:
+        """Whether it has the same rows."""
+        return self.verdict.startswith("agrees")
+
+
+class TableParity(Message):
+    """One table, compared."""
+
+    name: str
+    kind: Kind
+    version: str
+    engine: str = ""
+    rows: int | None = None
+    digest: str = ""
+    expression: str = ""
+    """As ibis shows it, where warehouses differ."""
+    sql: str = ""
+    sides: tuple[Side, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def agrees(self) -> bool:
+        """Whether all warehouses have the same rows."""
+        return all(side.agrees for side in self.sides)
+
+
+class ParityReport(Message):
+    """What `Parity` found: its result."""
+
+    run: str
+    tenant: str
+    pipeline: str
+    environment: str
+    on: tuple[str, ...]
+    agrees: bool
+    tables: tuple[TableParity, ...]
+    link: str = ""
+    """The report as a page in the lake."""
+    seconds: float = 0.0
 
 
 M = TypeVar("M", bound=BaseModel)

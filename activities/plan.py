@@ -96,9 +96,10 @@ def _make_plan(
     published = catalog.published(session, name, environment)
     raw = _raw_versions(session, graph, request, published)
     loaded = catalog.versions(session, name, raw)
-    schemas = {table: schema_from(version.columns) for table, version in loaded.items()}
+    schemas = {table: schema_from(version.inferred) for table, version in loaded.items()}
     resolved = resolve(graph, schemas, parameters)
-    versions = address(graph, resolved.identities, raw, selected, published.pointers)
+    shown = {**published.pointers, **request.given}
+    versions = address(graph, resolved.identities, raw, selected, shown)
     known = catalog.known(session, name, {*versions.values(), *published.pointers.values()})
     plan = decide(
         graph,
@@ -111,7 +112,8 @@ def _make_plan(
         sequence=published.sequence,
         ingested=request.ingested,
     )
-    check(graph, resolved, parameters, (step.name for step in plan.to_run()), dialect)
+    if request.compiled:
+        check(graph, resolved, parameters, (step.name for step in plan.to_run()), dialect)
     return plan
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from contextlib import ExitStack
 from typing import Any
 
 import pyarrow.csv
@@ -15,6 +16,7 @@ from activities import catalog, lake, models, names
 from activities.catalog import Version
 from activities.dashboard import render
 from activities.messages import Commit, Committed, Context, RollbackInput, RunFailed, StepRef, StepResult
+from activities.serve import serve_from
 from activities.tenant import Tenants
 from activities.work import Work, check_planned, do, make_once, patiently, whose
 from backends import Name, Session
@@ -114,9 +116,13 @@ def _make(
         elif isinstance(output, Copy):
             name = output.name or step.name
             target = Name(version_schema(output.schema), version_table(step.name, version))
-            session.create_schema(target.schema)
-            rows = session.create_as(target, output.table).rows
             details = {"output": "copy", "schema": output.schema, "name": name}
+            if output.to and work.tenant.at(output.to) is not work.tenant:
+                rows, digest = serve_from(work, session, output.table, target, output.to)
+                details |= {"to": output.to, "digest": digest}
+            else:
+                session.create_schema(target.schema)
+                rows = session.create_as(target, output.table).rows
         else:
             raise StepFailed(f"it must return a Dashboard, an Export or a Copy, and returned a {type(output).__name__}")
         seconds = time.monotonic() - started
@@ -246,17 +252,30 @@ def _show(work: Work, session: Session, context: Context) -> None:
     head = history[0]
     names = {name for publish in history if publish.sequence > head.shown for name in publish.moved}
     targets = catalog.versions(session, context.pipeline, {n: v for n, v in head.pointers.items() if n in names})
-    for schema in {view.schema for v in targets.values() if (view := _view(work, context, v))}:
-        session.create_schema(schema)
-    for version in targets.values():
-        view = _view(work, context, version)
-        if view is not None and version.table is not None:
-            session.point(view, version.table)
     last = {n: p.pointers[n] for p in reversed(history) for n in names - set(head.pointers) if n in p.pointers}
-    for version in catalog.versions(session, context.pipeline, last).values():
-        if view := _view(work, context, version):
-            session.drop_view(view)
+    before = catalog.versions(session, context.pipeline, last)
+    for warehouse in sorted({_warehouse(v) for v in (*targets.values(), *before.values())}):
+        with ExitStack() as stack:
+            there = stack.enter_context(work.session(warehouse=warehouse)) if warehouse else session
+            _point(work, context, there, [v for v in targets.values() if _warehouse(v) == warehouse])
+            for version in before.values():
+                if _warehouse(version) == warehouse and (view := _view(work, context, version)):
+                    there.drop_view(view)
     catalog.shown(session, context.pipeline, context.environment, head.sequence)
+
+
+def _point(work: Work, context: Context, session: Session, targets: list[Version]) -> None:
+    """Points the views of versions that stand in one warehouse."""
+    views = {view: v.table for v in targets if (view := _view(work, context, v)) and v.table is not None}
+    for schema in {view.schema for view in views}:
+        session.create_schema(schema)
+    for view, table in views.items():
+        session.point(view, table)
+
+
+def _warehouse(version: Version) -> str:
+    """Where a version's table stands; empty: where the pipeline runs."""
+    return str(version.details.get("to", ""))
 
 
 def _view(work: Work, context: Context, version: Version) -> Name | None:

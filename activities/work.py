@@ -50,10 +50,10 @@ class Work:
         self._stopped = False
 
     @contextmanager
-    def session(self, step: str | None = None) -> Iterator[Session]:
-        """A session of the tenant's warehouse that is interrupted when the activity is cancelled."""
+    def session(self, step: str | None = None, warehouse: str = "") -> Iterator[Session]:
+        """A session of one of the tenant's warehouses that is interrupted when the activity is cancelled."""
         label = Label(self.label.tenant, self.label.run, step or self.label.step)
-        with self.tenant.backend.session(label, self._opened) as session:
+        with self.tenant.at(warehouse).backend.session(label, self._opened) as session:
             try:
                 yield session
             finally:

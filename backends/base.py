@@ -96,6 +96,7 @@ class Session(abc.ABC):
     it is, since it is whole, and its maker died before it was recorded, or is just about to.
     """
 
+    dialect: ClassVar[Dialect]
     used: Used
 
     @abc.abstractmethod

@@ -53,11 +53,16 @@ class Export:
 
 @dataclass(frozen=True)
 class Copy:
-    """A table under another name, in another schema of the same warehouse, as a table of its own."""
+    """A table under another name, in another schema, as a table of its own.
+
+    `to` names another warehouse of the tenant, to serve the table from there: it is streamed over, and published only
+    if its digest there is that of the rows here.
+    """
 
     table: Table
     schema: str
     name: str | None = None
+    to: str = ""
 
 
 Output = Dashboard | Export | Copy

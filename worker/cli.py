@@ -61,14 +61,18 @@ def dev(
     state: StateOption = None,
     port: Annotated[int, typer.Option(help="Of the Temporal server.")] = 7233,
     ui_port: Annotated[int, typer.Option(help="Of the Web UI.")] = 8233,
+    standins: Annotated[
+        str | None, typer.Option(help="Local stand-ins beside the tenants' warehouses: snowflake,bigquery,databricks.")
+    ] = None,
 ) -> None:
     """Temporal server, Web UI and worker in one, until Ctrl-C. Pipelines are reloaded when they change.
 
     \b
-    Example:
+    Examples:
       entrepot dev, and in another terminal: entrepot run flights
+      entrepot dev --standins snowflake,bigquery, and then: entrepot parity flights
     """
-    commands.dev(tenants, state, port, ui_port)
+    commands.dev(tenants, state, port, ui_port, standins)
 
 
 @app.command()
@@ -129,6 +133,29 @@ def plan(
       entrepot plan flights --select +delay_risk
     """
     commands.plan(pipeline, tenant, tenants, environment, select, parameter or [], json)
+
+
+@app.command()
+def parity(
+    pipeline: PipelineArgument,
+    on: Annotated[
+        str | None,
+        typer.Option(help="Warehouses, with commas between; the others are held against the first. Default: all."),
+    ] = None,
+    tenant: TenantOption = None,
+    environment: EnvironmentOption = "prod",
+    select: SelectOption = None,
+    parameter: ParameterOption = None,
+    json: JsonOption = False,
+    tenants: TenantsOption = None,
+) -> None:
+    """Compute every table on several warehouses from the same load, and compare. Exit code 1: they do not agree.
+
+    \b
+    Example:
+      entrepot parity flights --on duckdb,snowflake
+    """
+    commands.parity(pipeline, on, tenant, tenants, environment, select, parameter or [], json)
 
 
 @app.command()

@@ -73,6 +73,30 @@ def plan(
     show.json(ended.plan) if json else show.plan(ended.plan)
 
 
+def parity(
+    pipeline: str,
+    on: str | None,
+    tenant: str | None,
+    tenants: str | None,
+    environment: str,
+    select: str | None,
+    parameters: Iterable[str],
+    json: bool,
+) -> None:
+    """`entrepot parity`."""
+    from activities.messages import ParityReport
+    from worker import follow, show
+
+    name = _tenant(tenant, tenants)
+    value = _input(name, pipeline, environment, select, parameters)
+    value["on"] = _names(on)
+    id = f"{follow.workflow_id(name, pipeline, environment)}:parity"
+    report = ParityReport.model_validate(_wait_for("Parity", value, id, f"Parity of {pipeline} for {name}"))
+    show.json(report) if json else show.parity(report)
+    if not report.agrees:
+        raise SystemExit(1)
+
+
 def rollback(
     pipeline: str, tenant: str | None, tenants: str | None, environment: str, to: str | None, json: bool
 ) -> None:
@@ -203,12 +227,14 @@ def worker(tenants: str | None, state: str | None, slots: int) -> None:
     asyncio.run(serve())
 
 
-def dev(tenants: str | None, state: str | None, port: int, ui_port: int) -> None:
+def dev(tenants: str | None, state: str | None, port: int, ui_port: int, standins: str | None) -> None:
     """`entrepot dev`."""
     from worker import dev as development
     from worker import settings
+    from worker.standins import beside
 
-    asyncio.run(development.serve(settings.load(tenants, state), port, ui_port))
+    with beside(settings.load(tenants, state), _names(standins)) as loaded:
+        asyncio.run(development.serve(loaded, port, ui_port))
 
 
 def demo(state: str | None) -> None:
@@ -300,6 +326,11 @@ def _input(
     if given := _parameters(parameters):
         value["parameters"] = given
     return value
+
+
+def _names(given: str | None) -> list[str]:
+    """Names with commas between."""
+    return [each.strip() for each in (given or "").split(",") if each.strip()]
 
 
 def _parameters(given: Iterable[str]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from activities.messages import ParityReport, Side
 from entrepot.plan import Plan, short
 from workflows.progress import Progress, RunSummary, StepProgress
 
@@ -164,3 +165,28 @@ def _table(*heads: str) -> Table:
             head, justify="right" if head in ("rows", "seconds") else "left", no_wrap=head is not heads[-1]
         )
     return table
+
+
+def parity(report: ParityReport) -> None:
+    """What a comparison found, and where its report is."""
+    first, *others = report.on
+    lines = []
+    for table in report.tables:
+        counted = f"{table.rows:,}" if table.rows is not None else ""
+        lines.append((table.name, counted, table.digest[:12], *(_mark(side) for side in table.sides)))
+    rows(("table", "rows", first, *others), lines)
+    for table in report.tables:
+        for side in table.sides:
+            if not side.agrees:
+                out.print(f"{table.name} on {side.backend}: {side.why or side.verdict}", style="red", soft_wrap=True)
+            for cell in side.cells[:3]:
+                key = ", ".join(f"{name} = {value}" for name, value in cell.key.items())
+                out.print(f"  {cell.column} where {key}: {cell.left} on {first}, {cell.right} on {side.backend}")
+    agree = sum(table.agrees for table in report.tables)
+    mark = "✓" if report.agrees else "✗"
+    said = f"{mark} {agree} of {count(len(report.tables), 'table')} agree ({report.seconds:.1f} s)"
+    out.print(f"{said}: {report.link}", soft_wrap=True)
+
+
+def _mark(side: Side) -> str:
+    return f"{'✓' if side.agrees else '✗'} {side.verdict}"

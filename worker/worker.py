@@ -21,6 +21,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from activities import dlt_extract, ingest
 from activities.collect import CollectActivities
 from activities.ingest import IngestActivities
+from activities.parity import ParityActivities
 from activities.plan import PlanActivities
 from activities.publish import PublishActivities
 from activities.tenant import Tenants
@@ -28,10 +29,11 @@ from activities.train import TrainActivities
 from activities.transform import TransformActivities
 from worker.client import TASK_QUEUE
 from workflows.care import Collect, Rollback
+from workflows.parity import Parity
 from workflows.pipeline import Ingest, Pipeline, Publish, Train, Transform
 from workflows.run import SEARCH_ATTRIBUTES
 
-WORKFLOWS = (Pipeline, Ingest, Transform, Train, Publish, Rollback, Collect)
+WORKFLOWS = (Pipeline, Ingest, Transform, Train, Publish, Rollback, Collect, Parity)
 GRACE = timedelta(seconds=20)
 """How long activities go on after the worker was told to stop; then they are cancelled and begin again elsewhere."""
 
@@ -40,6 +42,7 @@ def create(client: Client, tenants: Tenants, *, task_queue: str = TASK_QUEUE, sl
     """A worker over connected tenants. `slots` is how many activities it runs at the same time."""
     plan, bring, transform = PlanActivities(tenants), IngestActivities(tenants), TransformActivities(tenants)
     train, publish, collect = TrainActivities(tenants), PublishActivities(tenants), CollectActivities(tenants)
+    parity = ParityActivities(tenants)
     return Worker(
         client,
         task_queue=task_queue,
@@ -59,6 +62,11 @@ def create(client: Client, tenants: Tenants, *, task_queue: str = TASK_QUEUE, sl
             publish.record_failure,
             collect.collect,
             collect.versions,
+            parity.prepare,
+            parity.last_load,
+            parity.adopt,
+            parity.compare,
+            parity.report,
         ],
         workflow_runner=sandbox(),
         workflow_failure_exception_types=[pydantic.ValidationError],

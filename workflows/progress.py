@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import BaseModel, PrivateAttr
 
-from activities.messages import StepResult
+from activities.messages import ParityInput, PreparedParity, StepResult, TableParity
 from entrepot.plan import Plan
 
 State = Literal["waiting", "running", "done", "skipped", "held", "failed"]
@@ -118,3 +119,28 @@ class RunSummary(BaseModel):
     links: dict[str, str] = {}
     seconds: float = 0.0
     plan: Plan | None = None
+
+
+def parity_markdown(asked: ParityInput, prepared: PreparedParity, stage: str, found: Mapping[str, TableParity]) -> str:
+    """A comparison as a table for the Web UI."""
+    first, *others = prepared.on
+    counts = f"{len(found)} of {len(prepared.tables)} tables compared"
+    differing = [table.name for table in found.values() if not table.agrees]
+    verdict = f", **{len(differing)} do not agree**" if differing else ", all agree" if found else ""
+    heading = f"**{asked.pipeline}** for **{asked.tenant}**: {', '.join(others)} against **{first}**"
+    lines = [f"{heading} · {stage} · {counts}{verdict}", ""]
+    lines += ["| table | rows | digest | " + " | ".join(others) + " |", "|---|---:|---|" + "---|" * len(others)]
+    shown = [name for name in prepared.tables if name in found]
+    if len(shown) > _SHOWN:
+        shown = [name for name in shown if not found[name].agrees][:_SHOWN]
+    for name in shown:
+        table = found[name]
+        rows = f"{table.rows:,}" if table.rows is not None else ""
+        sides = " | ".join(f"{side.verdict}{': ' + _cell(side.why) if side.why else ''}" for side in table.sides)
+        lines.append(f"| {name}\u2003 | {rows} | \u2003`{table.digest[:12]}`\u2003 | {sides} |")
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    text = text.replace("|", "\\|").replace("\n", " ")
+    return text if len(text) <= 200 else text[:200] + "…"

@@ -14,7 +14,13 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel
 from temporalio import workflow
 from temporalio.common import Priority, RetryPolicy, SearchAttributeKey
-from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, is_cancelled_exception
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    CancelledError,
+    ChildWorkflowError,
+    is_cancelled_exception,
+)
 from temporalio.workflow import ActivityCancellationType
 
 from activities import names
@@ -25,6 +31,8 @@ from activities.messages import (
     Context,
     Load,
     LoadRequest,
+    ParityInput,
+    ParityReport,
     PlanRequest,
     Prepared,
     RunFailed,
@@ -71,7 +79,7 @@ async def call(
 
 def failure_of(error: BaseException) -> ApplicationError:
     """A workflow's failure: the sentence of the activity that caused it."""
-    cause = error.cause if isinstance(error, ActivityError) and error.cause else error
+    cause = error.cause if isinstance(error, ActivityError | ChildWorkflowError) and error.cause else error
     if isinstance(cause, ApplicationError):
         return ApplicationError(cause.message, type=cause.type, non_retryable=True)
     return ApplicationError(str(cause) or type(cause).__name__, type=type(cause).__name__, non_retryable=True)
@@ -156,7 +164,9 @@ class _Run:
         try:
             return await self._stages(prepared)
         except BaseException as error:
-            if isinstance(error, ActivityError | ApplicationError) and not is_cancelled_exception(error):
+            if isinstance(error, ActivityError | ApplicationError | ChildWorkflowError) and not is_cancelled_exception(
+                error
+            ):
                 await self._failed("failed", failure_of(error).message)
                 raise failure_of(error) from error
             if is_cancelled_exception(error):
@@ -191,7 +201,46 @@ class _Run:
                 f"the selection {self._asked.select!r} cannot be computed: {said_of}", type="BadInput"
             )
         await run_steps(plan.to_run(), prepared.parallel, lambda batch: self._compute(plan, batch), self._finished)
+        if prepared.parity is not None:
+            await self._hold_to(prepared, plan)
         return await self._commit(plan)
+
+    async def _hold_to(self, prepared: Prepared, plan: Plan) -> None:
+        """Compares what the run is about to publish with the tenant's other warehouse.
+
+        Raises:
+            ApplicationError: if they do not agree.
+        """
+        tables = sorted(s.name for s in plan.steps if s.kind == "transform" and s.name in plan.moves)
+        if not tables:
+            return
+        self._stage("parity")
+        asked = ParityInput(
+            tenant=self._asked.tenant,
+            pipeline=self._asked.pipeline,
+            environment=self._asked.environment,
+            on=(prepared.backend, prepared.parity or ""),
+            select=" ".join(tables),
+            raw=plan.versions,
+            parameters=self._asked.parameters,
+        )
+        report = ParityReport.model_validate(
+            await workflow.execute_child_workflow(
+                "Parity",
+                asked.model_dump(mode="json"),
+                id=f"{workflow.info().workflow_id}:parity:{self._context.run[:13]}",
+                static_summary=f"do {prepared.backend} and {prepared.parity} agree?",
+            )
+        )
+        if not report.agrees:
+            differing = [table.name for table in report.tables if not table.agrees]
+            why = next((side.why for t in report.tables for side in t.sides if not side.agrees), "")
+            raise ApplicationError(
+                f"{', '.join(differing)} on {prepared.backend} and {prepared.parity} do not agree ({why}), so nothing "
+                f"was published; see {report.link}",
+                type="ParityFailed",
+                non_retryable=True,
+            )
 
     def _of_stage(self, prepared: Prepared) -> tuple[str, ...]:
         selected = tuple(n for n in prepared.selected if prepared.kinds[n] in self._kinds)

@@ -1,0 +1,221 @@
+"""From two digests that differ to the rows that do: by buckets of the key, finer and finer, then cell by cell."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from activities.digests import Source
+from activities.messages import Cell
+from backends.digest import query, rows
+from entrepot.digest import Kind
+
+BUCKETS = 1024
+FINER = 64
+FINEST = 2**24
+MOST_REFINED = 16
+"""Of the buckets that are too large to be looked at, so many of the largest are taken apart."""
+_NO_ROWS = (0, 0, 0)
+ROWS_AT_ONCE = 5_000
+ROWS_LOOKED_AT = 100_000
+"""So many rows on each side are compared one by one at most."""
+SHOWN = 20
+RELATIVE = 1e-9
+ABSOLUTE = 1e-12
+"""Floats are the same within RELATIVE of the larger, or ABSOLUTE of the largest in their column: sums are added up in
+another order on every warehouse."""
+_KEYS = ("integer", "string", "date", "timestamp", "decimal")
+_MOST_CANDIDATES = 12
+_WIDEST_KEY = 3
+
+Row = dict[str, Any]
+
+
+@dataclass
+class Found:
+    """What differs between two tables."""
+
+    cells: list[Cell] = field(default_factory=list)
+    only_left: list[Row] = field(default_factory=list)
+    only_right: list[Row] = field(default_factory=list)
+    differing: int = 0
+    """Rows that differ, of those that were looked at."""
+    looked_at: int = 0
+    complete: bool = True
+    """Whether every row was looked at that can differ."""
+    key: tuple[str, ...] = ()
+
+    @property
+    def within_tolerance(self) -> bool:
+        """Whether nothing differs but the last digits of floats."""
+        return self.complete and not self.differing
+
+
+def compare_rows(left: Source, right: Source, kinds: Mapping[str, Kind]) -> Found:
+    """Finds the rows in which two tables differ."""
+    key = key_of(left, kinds)
+    found = Found(key=key)
+    if not key:
+        found.complete = False
+        return found
+    chunks, found.complete = _differing(left, right, kinds, key)
+    largest: dict[str, float] = defaultdict(float)
+    for buckets, only in chunks:
+        if found.looked_at >= ROWS_LOOKED_AT or len(found.cells) >= SHOWN:
+            found.complete = False
+            break
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            ours, theirs = pool.map(lambda source: _rows(source, kinds, key, buckets, only), (left, right))  # noqa: B023
+        found.looked_at += len(ours)
+        _compare(ours, theirs, kinds, key, largest, found)
+    return found
+
+
+def key_of(source: Source, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
+    """A column whose values are all different, else some columns that do not hold floats."""
+    candidates = [name for name, kind in kinds.items() if kind.name in _KEYS][:_MOST_CANDIDATES]
+    if not candidates:
+        return ()
+    table = source.expression
+    counts = {f"c{n}": table[name].nunique() for n, name in enumerate(candidates)}
+    row = source.session.fetch(table.aggregate(total=table.count(), **counts)).to_pylist()[0]
+    for n, name in enumerate(candidates):
+        if row[f"c{n}"] == row["total"]:
+            return (name,)
+    # The more values a column has, the better it tells rows apart.
+    by_values = sorted(range(len(candidates)), key=lambda n: -row[f"c{n}"])[:_WIDEST_KEY]
+    return tuple(candidates[n] for n in sorted(by_values))
+
+
+def _differing(
+    left: Source, right: Source, kinds: Mapping[str, Kind], key: tuple[str, ...]
+) -> tuple[list[tuple[int, list[int]]], bool]:
+    """The buckets that differ, in chunks of few rows, each with the number of buckets there are; and whether all."""
+    buckets, only, complete = BUCKETS, list[int](), True
+    while True:
+        ours, theirs = (_buckets(source, kinds, key, buckets, only) for source in (left, right))
+        sizes = {b: max(ours.get(b, _NO_ROWS)[0], theirs.get(b, _NO_ROWS)[0]) for b in sorted({*ours, *theirs})}
+        sizes = {b: size for b, size in sizes.items() if ours.get(b) != theirs.get(b)}
+        if max(sizes.values(), default=0) <= ROWS_AT_ONCE or buckets * FINER > FINEST:
+            return _cut(sizes, buckets), complete
+        largest = sorted(sizes, key=lambda b: -sizes[b])[:MOST_REFINED]
+        complete = complete and len(largest) == len(sizes)
+        only = [b + n * buckets for b in largest for n in range(FINER)]
+        buckets *= FINER
+
+
+def _cut(sizes: Mapping[int, int], buckets: int) -> list[tuple[int, list[int]]]:
+    chunks: list[tuple[int, list[int]]] = []
+    room = 0
+    for name, size in sizes.items():
+        if room < size or not chunks:
+            chunks.append((buckets, []))
+            room = ROWS_AT_ONCE
+        chunks[-1][1].append(name)
+        room -= size
+    return chunks
+
+
+def _buckets(
+    source: Source, kinds: Mapping[str, Kind], key: tuple[str, ...], buckets: int, only: Sequence[int]
+) -> dict[int, tuple[int, int, int]]:
+    sql = query(
+        source.session.dialect.formulas, source.sql, source.columns(kinds), keys=key, buckets=buckets, only=only
+    )
+    rows = source.session.query(sql)
+    return {int(r["bucket"]): (int(r["row_count"]), int(r["sum_a"]), int(r["sum_b"])) for r in rows}
+
+
+def _rows(
+    source: Source, kinds: Mapping[str, Kind], key: tuple[str, ...], buckets: int, only: Sequence[int]
+) -> list[Row]:
+    sql = rows(source.session.dialect.formulas, source.sql, source.columns(kinds), key, buckets, only)
+    names = list(kinds)
+    return [
+        {name: canonical(value, kinds[name]) for name, value in zip(names, row.values(), strict=False)}
+        for row in source.session.query(sql)
+    ]
+
+
+def canonical(value: Any, kind: Kind) -> Any:
+    """A value as a client gives it, as the kind that it is compared as."""
+    if value is None:
+        return None
+    if kind.name == "integer":
+        return int(value)
+    if kind.name == "decimal":
+        return Decimal(str(value)).quantize(Decimal(1).scaleb(-kind.scale))
+    if kind.name == "float":
+        return float(value)
+    if kind.name == "timestamp":
+        if not isinstance(value, datetime.datetime):
+            return datetime.datetime.combine(value, datetime.time())
+        return value.astimezone(datetime.UTC).replace(tzinfo=None) if value.tzinfo else value
+    if kind.name == "binary":
+        return bytes(value)
+    if kind.name == "nested":
+        decoded = json.loads(value) if isinstance(value, str) else value
+        return json.dumps(decoded, sort_keys=True, default=str, ensure_ascii=False)
+    return value if kind.name in ("date", "time") else str(value)
+
+
+def _compare(
+    ours: list[Row],
+    theirs: list[Row],
+    kinds: Mapping[str, Kind],
+    key: tuple[str, ...],
+    largest: dict[str, float],
+    found: Found,
+) -> None:
+    """Pairs rows by their key; rows with the same key in the order of their values."""
+    floats = [name for name, kind in kinds.items() if kind.name == "float"]
+    for row in (*ours, *theirs):
+        for name in floats:
+            if row[name] is not None and math.isfinite(row[name]):
+                largest[name] = max(largest[name], abs(row[name]))
+    pairs: dict[tuple[Any, ...], tuple[list[Row], list[Row]]] = defaultdict(lambda: ([], []))
+    for side, side_rows in enumerate((ours, theirs)):
+        for row in side_rows:
+            pairs[tuple(row[name] for name in key)][side].append(row)
+    for mine, other in pairs.values():
+        if len(mine) > 1 or len(other) > 1:
+            mine.sort(key=repr)
+            other.sort(key=repr)
+        for left, right in zip(mine, other, strict=False):
+            cells = [
+                n for n in kinds if not _same(left[n], right[n], is_float=n in floats, absolute=ABSOLUTE * largest[n])
+            ]
+            found.differing += bool(cells)
+            named = {name: _text(left[name]) or "NULL" for name in key}
+            found.cells += [Cell(key=named, column=n, left=_text(left[n]), right=_text(right[n])) for n in cells]
+        found.only_left += mine[len(other) :]
+        found.only_right += other[len(mine) :]
+        found.differing += abs(len(mine) - len(other))
+    del found.cells[SHOWN:]
+
+
+def _same(left: Any, right: Any, *, is_float: bool, absolute: float) -> bool:
+    if left is None or right is None or not is_float:
+        return bool(left == right)
+    if math.isnan(left) or math.isnan(right):
+        return math.isnan(left) and math.isnan(right)
+    return bool(left == right or abs(left - right) <= max(RELATIVE * max(abs(left), abs(right)), absolute))
+
+
+def _text(value: Any) -> str | None:
+    if value is None:
+        return None
+    text = value.hex() if isinstance(value, bytes) else repr(value) if isinstance(value, float) else str(value)
+    return text if len(text) <= 200 else text[:200] + "…"
+
+
+def texts(row: Row) -> dict[str, str | None]:
+    """A row for people."""
+    return {name: _text(value) for name, value in row.items()}

@@ -1,0 +1,54 @@
+"""`entrepot dev --standins`: local stand-ins for cloud warehouses, beside each tenant's own, to try them all."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any
+
+import backends
+from entrepot.errors import BadInput, Unavailable, unknown
+from worker import show
+from worker.settings import Settings
+
+
+@contextmanager
+def beside(settings: Settings, names: Sequence[str]) -> Iterator[Settings]:
+    """The settings, with the stand-ins as further warehouses of every tenant, while they run.
+
+    Raises:
+        BadInput: for an unknown one, or where there are none: an installed package does not have them.
+        Unavailable: if one cannot be set up, with what it needs.
+    """
+    if not names:
+        yield settings
+        return
+    standins = _standins()
+    for name in names:
+        if name not in standins.STANDINS:
+            raise BadInput(unknown("stand-in", name, standins.STANDINS))
+    with ExitStack() as stack:
+        further: dict[str, dict[str, Any]] = {}
+        for name in names:
+            show.out.print(f"stand-in     {name} (the first time it is installed, which takes a minute or more)")
+            folder = settings.state / "standins" / name
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                further[name] = stack.enter_context(standins.running(name, standins.default_home(), folder))
+            except standins.NotAvailable as error:
+                raise Unavailable(f"the stand-in for {name} cannot be set up: {error}") from None
+            backends.create(further[name], f"stand-in {name}")
+        tenants = {
+            tenant: section.model_copy(update={"backends": {**further, **section.backends}})
+            for tenant, section in settings.tenants.items()
+        }
+        yield replace(settings, tenants=tenants)
+
+
+def _standins() -> Any:
+    if importlib.util.find_spec("tests") is None or importlib.util.find_spec("tests.standins") is None:
+        raise BadInput("the stand-ins come with Entrepot's source code, in tests/standins; start from a checkout of it")
+    return importlib.import_module("tests.standins")
