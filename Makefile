@@ -33,10 +33,10 @@ format: $(VENV)/.dev ## Write the code in the house style
 
 lock: $(VENV)/.uv ## Pin every dependency anew, with hashes
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-	  --custom-compile-command "make lock" --extra server --extra examples pyproject.toml -o requirements/demo.txt
+	  --custom-compile-command "make lock" --all-extras --group dev pyproject.toml -o requirements/dev.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-	  --custom-compile-command "make lock" --extra server --extra examples --group dev -c requirements/demo.txt \
-	  pyproject.toml -o requirements/dev.txt
+	  --custom-compile-command "make lock" --extra server --extra examples -c requirements/dev.txt \
+	  pyproject.toml -o requirements/demo.txt
 
 benchmark: $(VENV)/.dev ## Print every table of ratios against peers (installs the peers; takes a while)
 	$(BIN)/python -m benchmarks

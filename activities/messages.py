@@ -62,7 +62,7 @@ class CollectInput(Message):
 class ParityInput(Target):
     """The input of `Parity`."""
 
-    on: tuple[str, ...] = Field(default=(), strict=False)
+    on: list[str] = []
     """The tenant's warehouses that are compared; the first is what the others are held against. Default: all."""
     select: str | None = None
     """Which tables; see `entrepot.select`. Default: all."""

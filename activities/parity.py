@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +15,7 @@ from temporalio import activity
 from activities import catalog, lake, names
 from activities.bisect import SHOWN, Found, compare_rows, texts
 from activities.compiled import is_sql, select
-from activities.digests import Source, common_kinds, digests_of
+from activities.digests import Source, common_kinds, digest_of
 from activities.messages import (
     Adoption,
     Comparison,
@@ -34,7 +35,7 @@ from activities.tenant import Tenants
 from activities.work import Work, as_failure, do, patiently
 from backends import Session
 from entrepot.digest import Digest, Kind
-from entrepot.errors import BadInput, EntrepotError, listed, unknown
+from entrepot.errors import BadInput, EntrepotError, Unavailable, listed, unknown
 from entrepot.expression import schema_from
 from entrepot.resolve import arguments, expression
 from entrepot.select import select as selected_by
@@ -76,7 +77,7 @@ class ParityActivities:
             self._tenants.parameters(asked.tenant, pipeline, asked.parameters)
             graph = pipeline.graph
             chosen = selected_by(graph, asked.select) if asked.select else frozenset(graph.steps)
-            needed = chosen | {up for name in graph.steps for up in [name] if chosen & graph.downstream[name]}
+            needed = chosen | graph.reach(chosen, graph.upstream)
             steps = [step for step in graph.steps.values() if step.name in needed]
             computed = [s for s in steps if isinstance(s, TransformStep | TrainStep)]
             made = [s for s in steps if isinstance(s, IngestStep | TransformStep)]
@@ -248,11 +249,27 @@ class _Comparing:
         sources = {name: self._source(name) for name in (self._first, *names_of_sides)}
         kinds = common_kinds([source.schema for source in sources.values()])
         usable = {name: kind for name, kind in kinds.items() if kind is not None}
-        found = dict(zip(sources, digests_of(list(sources.values()), usable), strict=True))
-        return {
-            name: self._told(name, sources, usable, found, [c for c in kinds if c not in usable])
-            for name in names_of_sides
-        }
+        digests: dict[str, Digest] = {}
+        failed: dict[str, Exception] = {}
+        with ThreadPoolExecutor(max_workers=len(sources)) as pool:
+            tasks = {name: pool.submit(digest_of, source, usable) for name, source in sources.items()}
+        for name, task in tasks.items():
+            error = task.exception()
+            if name == self._first or error is None or isinstance(error, Unavailable | InterruptedError):
+                digests[name] = task.result()
+            else:  # what is wrong with one warehouse must not hide what the others say
+                assert isinstance(error, Exception)
+                failed[name] = error
+        ours = digests[self._first]
+        told = {}
+        for name in names_of_sides:
+            if name in failed:
+                why = f"it could not be read: {failed[name]}"
+                told[name] = _Told(Side(backend=name, verdict="not computed", why=why), ours.hex)
+            else:
+                lost = [column for column in kinds if column not in usable]
+                told[name] = self._told(name, sources, usable, digests, lost)
+        return told
 
     def _source(self, name: str) -> Source:
         version = self._versions[name]

@@ -21,6 +21,7 @@ from activities import catalog
 from activities.messages import Context, StepRef, StepResult
 from activities.tenant import Limits, Tenant, Tenants
 from backends import Label, Session
+from backends.sql import Exists
 from entrepot.errors import BadInput, Contended, EntrepotError, LimitExceeded, StepFailed, Unavailable
 from entrepot.step import Step
 from entrepot.version import version_of
@@ -111,11 +112,18 @@ def patiently(work: Work, attempt: Callable[[], T]) -> T:
     """Does what another run may be doing at the same time; if so, waits for that one and looks again.
 
     `attempt` begins by looking whether there is anything left to do.
+
+    Raises:
+        StepFailed: if a table stands in the way that no run has made: the catalog does not know it.
     """
+    in_the_way = 0
     while True:
         try:
             return attempt()
-        except Contended:
+        except Contended as error:
+            in_the_way = in_the_way + 1 if isinstance(error, Exists) else 0
+            if in_the_way > 2:
+                raise StepFailed(f"what is to be made is there, and the catalog does not know it: {error}") from error
             work.check()
             time.sleep(0.5)
 

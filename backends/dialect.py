@@ -60,8 +60,16 @@ class Dialect:
     compiler: str
     """Of the class in `ibis.backends.sql.compilers`, or `module:class` of one of our own."""
     types: str
-    """Of the class in `ibis.backends.sql.datatypes`."""
+    """Of the class in `ibis.backends.sql.datatypes`, or `module:class` of one of our own."""
     identifiers: Identifiers
+    digests: str
+    """Of how it writes digests, as `module:name`: a `backends.digest.Dialect`."""
+
+    @cached_property
+    def formulas(self) -> Any:
+        """How it writes digests."""
+        module, _, name = self.digests.rpartition(":")
+        return getattr(importlib.import_module(module), name)
 
     @cached_property
     def _compiler(self) -> Any:
@@ -70,7 +78,8 @@ class Dialect:
 
     @cached_property
     def _types(self) -> Any:
-        return getattr(importlib.import_module("ibis.backends.sql.datatypes"), self.types)
+        module, _, name = self.types.rpartition(":")
+        return getattr(importlib.import_module(module or "ibis.backends.sql.datatypes"), name)
 
     def compile(self, expression: ibis.Table, *, pretty: bool = False) -> str:
         """The SELECT that computes an expression.
@@ -83,7 +92,7 @@ class Dialect:
     def write(self, tree: sge.Expr, *, pretty: bool = False) -> str:
         """A statement, given as sqlglot's tree with names as users write them."""
         if self.identifiers.capitals:
-            tree = tree.transform(self._stored)
+            tree = _walkable(tree).transform(self._stored)
         return tree.sql(self.name, pretty=pretty)
 
     def _stored(self, node: sge.Expr) -> sge.Expr:
@@ -140,6 +149,22 @@ class Dialect:
         for prefix in self.identifiers.reserved_prefixes:
             if name.upper().startswith(prefix):
                 raise BadInput(f"a {what} of {self.name} cannot be called {name!r}: {prefix!r} is reserved")
+
+
+def _named(reference: str, module: str) -> Any:
+    """The class `module:class`; without a module, of the one that is given."""
+    own, _, name = reference.rpartition(":")
+    return getattr(importlib.import_module(own or module), name)
+
+
+def _walkable(tree: Any) -> Any:
+    """The same tree, with lists for the tuples that ibis gives to windows and ORDER BY: sqlglot walks past those."""
+    for key, value in list(tree.args.items()):
+        if isinstance(value, tuple):
+            tree.set(key, list(value))
+    for child in tree.iter_expressions():
+        _walkable(child)
+    return tree
 
 
 @lru_cache(maxsize=16_384)

@@ -59,6 +59,7 @@ DIALECT = Dialect(
     name="duckdb",
     compiler="backends.duckdb:_Compiler",
     types="DuckDBType",
+    digests="backends.digest:DUCKDB",
     identifiers=Identifiers(longest_table=1000, longest_column=1000),
 )
 

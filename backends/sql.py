@@ -141,18 +141,17 @@ class SqlSession(Session):
         """The SELECT of a table that is made of an expression."""
         return self.dialect.compile(expression)
 
-    def _made(self, name: Name, select: str, columns: Iterable[str]) -> Made:
+    def _made(self, name: Name, select: str, schema: sch.Schema) -> Made:
         """Makes a table of a SELECT, or takes the one that is there: see `Session`."""
-        names = list(columns)
         self.dialect.check_table(name.table)
-        self.dialect.check_columns(names)
+        self.dialect.check_columns(schema)
         answer = Answer()
         try:
             answer = self._run(f"CREATE TABLE {self.dialect.table(name)} AS {select}")
         except Exists:
             if self.capabilities.transactional_ddl:
                 raise
-        return Made(self._rows(name, answer), self.describe(name, names))
+        return Made(self._rows(name, answer), self.describe(name, schema))
 
     def _rows(self, name: Name, answer: Answer) -> int:
         """The rows of a table that was made by a statement with this answer."""

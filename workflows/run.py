@@ -219,7 +219,7 @@ class _Run:
             tenant=self._asked.tenant,
             pipeline=self._asked.pipeline,
             environment=self._asked.environment,
-            on=(prepared.backend, prepared.parity or ""),
+            on=[prepared.backend, prepared.parity or ""],
             select=" ".join(tables),
             raw=plan.versions,
             parameters=self._asked.parameters,

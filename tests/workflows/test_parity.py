@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
-import pytest
 import pytest_asyncio
 from temporalio.testing import WorkflowEnvironment
 
-from activities.messages import ParityReport
+from activities.messages import ParityReport, TableParity
+from backends import Label
 from tests.conftest import House, serving, settings
 from worker.sections import TenantSection
+
+TWO = TenantSection(
+    backend={"type": "duckdb", "path": "acme.duckdb"}, backends={"other": {"type": "duckdb", "path": "other.duckdb"}}
+)
 
 
 @pytest_asyncio.fixture
@@ -36,7 +42,140 @@ async def test_two_warehouses_agree(two: House) -> None:
     report = await parity(two)
     assert report.agrees
     assert report.on == ("duckdb", "other")
-    print([t.name for t in report.tables], report.seconds, report.link)
     assert {side.verdict for table in report.tables for side in table.sides} == {"agrees"}
     again = await parity(two)
     assert all(side.certified for table in again.tables for side in table.sides)
+
+
+def elsewhere(house: House, *statements: str) -> list[tuple[object, ...]]:
+    """Runs statements on the other warehouse, as somebody with a shell would; the rows of the last."""
+    backend: Any = house.tenants.get("acme", "other").backend
+    with backend.session(Label("acme", "test", "test")) as session:
+        for statement in statements:
+            rows = session._connection.execute(statement).fetchall()
+        return rows  # type: ignore[no-any-return]
+
+
+def forget(house: House) -> None:
+    """Without certificates, everything is compared anew."""
+    house.query("DELETE FROM entrepot.certificates")
+
+
+def table_of(report: ParityReport, name: str) -> TableParity:
+    (found,) = [table for table in report.tables if table.name == name]
+    return found
+
+
+async def test_a_value_that_differs_is_shown_with_its_row_on_both_sides(two: House) -> None:
+    orders = table_of(await parity(two), "orders")
+    forget(two)
+    elsewhere(two, f"UPDATE shop__v.orders__{orders.version} SET country = 'XX' WHERE id = 7")
+    report = await parity(two)
+    assert not report.agrees
+    orders = table_of(report, "orders")
+    (side,) = orders.sides
+    assert (side.verdict, side.why) == ("differs", "1 rows differ, in 'country'")
+    (cell,) = side.cells
+    assert (cell.key, cell.column, cell.right) == ({"id": "7"}, "country", "XX")
+    assert cell.left in ("DE", "FR", "IT")
+    assert "LEFT" in side.sql
+    assert "orders_raw" in orders.expression
+    page = Path(report.link).read_text()
+    assert "tables do not agree" in page
+    assert "XX" in page
+
+
+async def test_rows_that_are_missing_or_too_many_are_shown(two: House) -> None:
+    orders = table_of(await parity(two, select="orders"), "orders")
+    forget(two)
+    table = f"shop__v.orders__{orders.version}"
+    elsewhere(two, f"DELETE FROM {table} WHERE id = 3", f"INSERT INTO {table} SELECT * FROM {table} WHERE id = 4")
+    (side,) = table_of(await parity(two, select="orders"), "orders").sides
+    assert side.verdict == "differs"
+    assert [row["id"] for row in side.only_left] == ["3"]
+    assert [row["id"] for row in side.only_right] == ["4"]
+    assert "2 rows differ" in side.why
+
+
+async def test_the_last_digits_of_floats_are_no_difference(two: House) -> None:
+    version = table_of(await parity(two, select="by_country"), "by_country").version
+    forget(two)
+    elsewhere(two, f"UPDATE shop__v.by_country__{version} SET mean = mean * (1 + 1e-13)")
+    (side,) = table_of(await parity(two, select="by_country"), "by_country").sides
+    assert side.agrees
+    forget(two)
+    elsewhere(two, f"UPDATE shop__v.by_country__{version} SET mean = mean * (1 + 1e-6)")
+    (side,) = table_of(await parity(two, select="by_country"), "by_country").sides
+    assert (side.verdict, len(side.cells)) == ("differs", 3)
+
+
+async def test_a_difference_is_traced_to_the_table_that_it_comes_from(two: House) -> None:
+    first = await parity(two)
+    forget(two)
+    for name in ("orders", "by_country"):
+        column = "country" if name == "orders" else "orders"
+        value = "'XX'" if name == "orders" else "0"
+        elsewhere(two, f"UPDATE shop__v.{name}__{table_of(first, name).version} SET {column} = {value}")
+    (side,) = table_of(await parity(two), "by_country").sides
+    assert side.why.endswith("it reads 'orders', which differs already")
+
+
+async def test_what_fails_on_one_warehouse_does_not_stop_the_others(two: House) -> None:
+    report = await parity(two, select="+orders")
+    orders, countries = table_of(report, "orders"), table_of(report, "countries")
+    forget(two)
+    elsewhere(
+        two, "DELETE FROM entrepot.versions WHERE name = 'orders'", f"DROP TABLE shop__v.orders__{orders.version}"
+    )
+    elsewhere(two, f"ALTER TABLE shop__v.countries__{countries.version} RENAME COLUMN name TO nom")
+    report = await parity(two)
+    verdicts = {table.name: table.sides[0].verdict for table in report.tables}
+    assert verdicts["orders_raw"] == "agrees"
+    assert verdicts["countries"] == "not computed"
+    assert verdicts["orders"] == verdicts["by_country"] == "not computed"
+    assert "'orders', which was not computed" in table_of(report, "by_country").sides[0].why
+
+
+async def test_bad_input_is_refused_in_a_sentence(two: House) -> None:
+    failure = await two.fail("Parity", tenant="acme", pipeline="shop", on=["duckdb", "snowflake"])
+    assert failure.type == "BadInput"
+    assert "unknown backend 'snowflake'. Known: 'duckdb', 'other'" in failure.message
+    failure = await two.fail("Parity", tenant="acme", pipeline="shop", on=["duckdb"])
+    assert "parity needs two warehouses" in failure.message
+    failure = await two.fail("Parity", tenant="acme", pipeline="shop", select="return_model")
+    assert "has no table to compare" in failure.message
+
+
+async def test_a_tenant_may_publish_only_what_agrees(temporal: WorkflowEnvironment, tmp_path: Path) -> None:
+    section = TenantSection(
+        backend={"type": "duckdb", "path": "acme.duckdb"},
+        backends={"other": {"type": "duckdb", "path": "other.duckdb"}},
+        parity="other",
+    )
+    pipelines = {"shop": "tests.pipelines.shop:shop"}
+    async with serving(temporal.client, settings(tmp_path, pipelines, acme=section)) as house:
+        version = table_of(await parity(house, select="orders"), "orders").version
+        forget(house)
+        elsewhere(house, f"UPDATE shop__v.orders__{version} SET returned = NOT returned WHERE id = 7")
+        failure = await house.fail(tenant="acme", pipeline="shop")
+        assert failure.type == "ParityFailed"
+        assert "do not agree (1 rows differ, in 'returned'" in failure.message
+        assert "nothing was published" in failure.message
+        assert house.query("SELECT count(*) FROM entrepot.publishes") == [(0,)]
+        elsewhere(house, "DELETE FROM entrepot.versions WHERE name = 'orders'", f"DROP TABLE shop__v.orders__{version}")
+        summary = await house.run()
+        assert summary.outcome == "published"
+        assert "orders" in summary.moved
+
+
+async def test_a_table_can_be_served_from_another_warehouse(temporal: WorkflowEnvironment, tmp_path: Path) -> None:
+    pipelines = {"served": "tests.pipelines.served:served"}
+    async with serving(temporal.client, settings(tmp_path, pipelines, acme=TWO)) as house:
+        assert "shown_there" in (await house.run("served")).moved
+        assert elsewhere(house, "SELECT count(*), sum(number) FROM shop_window.numbers") == [(100, 4950)]
+        (version,) = house.query("SELECT details FROM entrepot.versions WHERE name = 'shown_there'")
+        assert json.loads(version[0])["to"] == "other"
+        assert (await house.run("served", parameters={"rows": 7})).outcome == "published"
+        assert elsewhere(house, "SELECT count(*) FROM shop_window.numbers") == [(7,)]
+        await (await house.start("Rollback", {"tenant": "acme", "pipeline": "served"})).result()
+        assert elsewhere(house, "SELECT count(*) FROM shop_window.numbers") == [(100,)]

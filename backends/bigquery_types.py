@@ -1,0 +1,218 @@
+"""What BigQuery makes of types, and Parquet files as its load jobs read them. Needs no client to be imported."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import ibis.common.exceptions as com
+import ibis.expr.datatypes as dt
+import ibis.expr.schema as sch
+import sqlglot.expressions as sge
+from ibis.backends.sql.datatypes import BigQueryType
+
+from entrepot.errors import BadInput, StepFailed
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from google.cloud.bigquery import SchemaField
+
+_TYPE = sge.DataType.Type
+_BATCH_ROWS = 50_000
+
+
+class Types(BigQueryType):  # type: ignore[misc]
+    """ibis's types of BigQuery, with what it leaves out or gets wrong for tables that must keep every value.
+
+    Decimals keep their precision and scale, and are BIGNUMERIC where NUMERIC lacks the digits before the point;
+    unsigned 64-bit integers are decimals; a time zone other than UTC is a TIMESTAMP too, which is a point in time.
+    """
+
+    default_interval_precision = "us"
+
+    @classmethod
+    def _from_ibis_Decimal(cls, dtype: dt.Decimal) -> sge.DataType:
+        if dtype.precision is None:
+            return sge.DataType(this=_TYPE.DECIMAL)
+        precision, scale = dtype.precision, dtype.scale or 0
+        if (precision, scale) == (cls.default_decimal_precision, cls.default_decimal_scale):
+            return sge.DataType(this=_TYPE.DECIMAL)
+        if scale <= 9 and precision - scale <= 29:
+            kind = _TYPE.DECIMAL
+        elif scale <= 38 and precision - scale <= 38:
+            kind = _TYPE.BIGDECIMAL
+        else:
+            raise com.UnsupportedBackendType(
+                f"decimal({precision}, {scale}) has more than BIGNUMERIC's 38 digits on one side of the point"
+            )
+        if (precision, scale) == (76, 38):
+            return sge.DataType(this=kind)
+        return sge.DataType(this=kind, expressions=[sge.DataTypeParam(this=sge.convert(n)) for n in (precision, scale)])
+
+    @classmethod
+    def _from_sqlglot_BIGDECIMAL(
+        cls, precision: Any = None, scale: Any = None, nullable: bool | None = None
+    ) -> dt.Decimal:
+        if precision is None:
+            return dt.Decimal(76, 38, nullable=nullable)
+        return dt.Decimal(int(precision.this.this), int(scale.this.this) if scale else 0, nullable=nullable)
+
+    @classmethod
+    def _from_ibis_UInt64(cls, dtype: dt.UInt64) -> sge.DataType:
+        return cls._from_ibis_Decimal(dt.Decimal(20, 0))
+
+    @classmethod
+    def _from_ibis_Timestamp(cls, dtype: dt.Timestamp) -> sge.DataType:
+        return sge.DataType(this=_TYPE.DATETIME if dtype.timezone is None else _TYPE.TIMESTAMPTZ)
+
+    @classmethod
+    def _from_ibis_Interval(cls, dtype: dt.Interval) -> sge.DataType:
+        return sge.DataType(this=_TYPE.INTERVAL)
+
+    @classmethod
+    def _from_ibis_String(cls, dtype: dt.DataType) -> sge.DataType:
+        return sge.DataType(this=_TYPE.TEXT)
+
+    _from_ibis_UUID = _from_ibis_INET = _from_ibis_MACADDR = _from_ibis_String
+
+    @classmethod
+    def _from_ibis_Null(cls, dtype: dt.Null) -> sge.DataType:
+        # What a query's column of nothing but NULL becomes in a table.
+        return sge.DataType(this=_TYPE.BIGINT)
+
+    @classmethod
+    def _from_ibis_Array(cls, dtype: dt.Array) -> sge.DataType:
+        if dtype.value_type.is_array():
+            raise com.UnsupportedBackendType("an array of arrays, which it holds only with a struct between them")
+        return sge.DataType(this=_TYPE.ARRAY, expressions=[cls.from_ibis(dtype.value_type)], nested=True)
+
+    @classmethod
+    def _from_ibis_Unknown(cls, dtype: dt.Unknown) -> NoReturn:
+        raise com.UnsupportedBackendType(f"{dtype}")
+
+
+class CastTypes(Types):
+    """Types in a CAST, where BigQuery allows no precision and scale."""
+
+    @classmethod
+    def _from_ibis_Decimal(cls, dtype: dt.Decimal) -> sge.DataType:
+        return sge.DataType(this=super()._from_ibis_Decimal(dtype).this)
+
+
+def checked_types(schema: sch.Schema) -> None:
+    """Raises BadInput, naming the column, for a type that BigQuery cannot hold."""
+    for name, dtype in schema.items():
+        try:
+            Types.to_string(dtype)
+        except com.UnsupportedBackendType as error:
+            raise BadInput(f"BigQuery cannot hold column {name!r} of type {dtype}: {error}") from error
+
+
+def fields(schema: Mapping[str, dt.DataType], *, json_as_text: bool = False) -> list[SchemaField]:
+    """A table's columns as the client takes them."""
+    return [_field(name, dtype, json_as_text) for name, dtype in schema.items()]
+
+
+def _field(name: str, dtype: dt.DataType, json_as_text: bool) -> SchemaField:
+    from google.cloud.bigquery import SchemaField
+
+    mode = "REPEATED" if dtype.is_array() else "NULLABLE"
+    inner = dtype.value_type if dtype.is_array() else dtype
+    if inner.is_struct():
+        return SchemaField(name, "RECORD", mode, fields=fields(inner.fields, json_as_text=json_as_text))
+    if inner.is_json() and json_as_text:
+        return SchemaField(name, "STRING", mode)
+    kind = Types.from_ibis(inner)
+    digits = dict(zip(("precision", "scale"), (int(p.this.this) for p in kind.expressions), strict=False))
+    return SchemaField(name, sge.DataType(this=kind.this).sql(Types.dialect), mode, **digits)
+
+
+def type_text(field: SchemaField) -> str:
+    """The type of a table's column, as a statement would say it."""
+    if field.field_type in ("RECORD", "STRUCT"):
+        text = "STRUCT<" + ", ".join(f"`{f.name}` {type_text(f)}" for f in field.fields) + ">"
+    elif field.precision is not None:
+        text = f"{field.field_type}({field.precision}, {field.scale or 0})"
+    else:
+        text = _LEGACY.get(field.field_type, field.field_type)
+    return f"ARRAY<{text}>" if field.mode == "REPEATED" else text
+
+
+_LEGACY = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
+"""What the API calls types that have other names in statements."""
+
+
+def fitted(files: Sequence[str], schema: sch.Schema, folder: str) -> list[str]:
+    """The files as BigQuery's load jobs read them: as they are, or copies with other Arrow types in the folder.
+
+    A load job reads nanoseconds and unsigned 64-bit integers as something else, and has no UUIDs.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    target = pa.schema([pa.field(name, _arrow(name, dtype)) for name, dtype in schema.items()])
+    made: list[str] = []
+    for number, path in enumerate(files):
+        with pyarrow.parquet.ParquetFile(path) as file:
+            if file.schema_arrow.equals(target, check_metadata=False):
+                made.append(path)
+                continue
+            made.append(str(Path(folder, f"fitted-{number:05d}.parquet")))
+            with pyarrow.parquet.ParquetWriter(made[-1], target, compression="zstd") as writer:
+                for batch in file.iter_batches(_BATCH_ROWS):
+                    columns = [_cast(f.name, batch.column(f.name), f.type) for f in target]
+                    writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=target))
+    return made
+
+
+def _arrow(column: str, dtype: dt.DataType) -> pa.DataType:
+    """The Arrow type whose Parquet a load job reads as a column of this type."""
+    import pyarrow as pa
+
+    if dtype.is_nested() and any(inner.is_json() for inner in _within(dtype)):
+        raise BadInput(
+            f"BigQuery cannot load column {column!r} of type {dtype}: Parquet has no JSON within other types"
+        )
+    if dtype.is_array():
+        return pa.list_(_arrow(column, dtype.value_type))
+    if dtype.is_struct():
+        return pa.struct([(name, _arrow(column, inner)) for name, inner in dtype.items()])
+    if dtype.is_interval():
+        raise BadInput(f"BigQuery cannot load column {column!r}: Parquet has no {dtype}")
+    if dtype.is_integer() or dtype.is_null():
+        return pa.decimal128(20, 0) if dtype.is_uint64() else pa.int64()
+    if dtype.is_floating():
+        return pa.float64()
+    if dtype.is_timestamp():
+        return pa.timestamp("us", "UTC" if dtype.timezone else None)
+    if dtype.is_time():
+        return pa.time64("us")
+    if dtype.is_decimal() and dtype.precision is None:
+        return pa.decimal128(38, 9)
+    if dtype.is_boolean() or dtype.is_date() or dtype.is_binary() or dtype.is_decimal():
+        return dtype.to_pyarrow()
+    return pa.string()
+
+
+def _within(dtype: dt.DataType) -> Sequence[dt.DataType]:
+    return [dtype.value_type] if dtype.is_array() else list(dtype.types)
+
+
+def _cast(name: str, column: pa.Array, target: pa.DataType) -> pa.Array:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if isinstance(column, pa.ExtensionArray):
+        column = column.storage
+    if pa.types.is_fixed_size_binary(column.type) and pa.types.is_string(target):
+        return pa.array([None if v is None else str(uuid.UUID(bytes=v)) for v in column.to_pylist()], target)
+    try:
+        if pa.types.is_integer(column.type) and pa.types.is_decimal(target):
+            # Arrow wants room for every integer first, also where those that are there fit.
+            column = column.cast(pa.decimal256(20 + target.scale, target.scale))
+        # BigQuery has no nanoseconds: they are cut off.
+        return pc.cast(column, options=pc.CastOptions(target, allow_time_truncate=True))
+    except pa.ArrowInvalid as error:
+        raise StepFailed(f"column {name!r} cannot be loaded as {target}: {error}") from error

@@ -1,0 +1,125 @@
+"""Rows of Snowflake in Arrow and Parquet: what its client and its COPY do not do by themselves."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import ibis.expr.datatypes as dt
+    import ibis.expr.schema as sch
+    import pyarrow as pa
+
+
+def schema_of(description: Sequence[Any]) -> pa.Schema:
+    """The Arrow schema of a result, whether or not it has rows, from its cursor's description."""
+    import pyarrow as pa
+    from snowflake.connector.constants import FIELD_ID_TO_NAME  # type: ignore[attr-defined]
+
+    types = {
+        "REAL": pa.float64(),
+        "DATE": pa.date32(),
+        "TIMESTAMP_NTZ": pa.timestamp("us"),
+        "TIMESTAMP_LTZ": pa.timestamp("us", "UTC"),
+        "TIMESTAMP_TZ": pa.timestamp("us", "UTC"),
+        "TIME": pa.time64("us"),
+        "BINARY": pa.binary(),
+        "BOOLEAN": pa.bool_(),
+    }
+
+    def type_of(column: Any) -> pa.DataType:
+        kind = FIELD_ID_TO_NAME[column.type_code]
+        if kind != "FIXED":
+            return types.get(kind, pa.string())  # VARIANT, OBJECT and ARRAY come as JSON
+        return pa.decimal128(column.precision, column.scale) if column.scale or column.precision > 18 else pa.int64()
+
+    return pa.schema([pa.field(column.name, type_of(column)) for column in description])
+
+
+def parsed(reader: pa.RecordBatchReader, schema: sch.Schema) -> pa.RecordBatchReader:
+    """Batches with arrays, structs and maps where the schema has them, and not the JSON that Snowflake sends."""
+    import pyarrow as pa
+
+    nested = {i: t for i, t in enumerate(schema.values()) if t.is_nested()}
+    if not nested:
+        return reader
+    fields = [
+        field.with_type(nested[i].to_pyarrow()) if i in nested else field for i, field in enumerate(reader.schema)
+    ]
+    target = pa.schema(fields)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for batch in reader:
+            columns = list(batch.columns)
+            for i, dtype in nested.items():
+                values = (_value(json.loads(text), dtype) if text else None for text in columns[i].to_pylist())
+                columns[i] = pa.array(values, dtype.to_pyarrow())
+            yield pa.RecordBatch.from_arrays(columns, schema=target)
+
+    return pa.RecordBatchReader.from_batches(target, batches())
+
+
+def _value(value: Any, dtype: dt.DataType) -> Any:
+    """A value of JSON as what Arrow takes for a type."""
+    if dtype.is_json():
+        return json.dumps(value)
+    if value is None:
+        return None
+    if dtype.is_array():
+        return [_value(one, dtype.value_type) for one in value]
+    if dtype.is_map():
+        return [(key, _value(one, dtype.value_type)) for key, one in value.items()]
+    if dtype.is_struct():
+        return {name: _value(value.get(name), of) for name, of in dtype.fields.items()}
+    if dtype.is_decimal():
+        return decimal.Decimal(str(value))
+    if dtype.is_floating():
+        return float(value)  # NaN and the infinities are texts
+    if dtype.is_binary():
+        return bytes.fromhex(value)
+    if dtype.is_temporal() and not dtype.is_interval():
+        kind = datetime.date if dtype.is_date() else datetime.time if dtype.is_time() else datetime.datetime
+        return kind.fromisoformat(value)
+    return value
+
+
+def uploadable(path: str, folder: str) -> str:
+    """A Parquet file that COPY reads as it is meant: the given one, or a copy of it in the folder.
+
+    Snowflake reads unsigned 64 bits as signed ones, and maps as arrays of pairs: they go as decimals, and as JSON.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        found = file.schema_arrow
+        types = [_replaced(field.type) for field in found]
+        if types == found.types:
+            return path
+        target = pa.schema([field.with_type(kind) for field, kind in zip(found, types, strict=True)])
+        copy = str(Path(folder, "copy.parquet"))
+        with pq.ParquetWriter(copy, target, compression="zstd") as writer:
+            for batch in file.iter_batches():
+                columns = [_as(c, kind) for c, kind in zip(batch.columns, types, strict=True)]
+                writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=target))
+    return copy
+
+
+def _replaced(kind: pa.DataType) -> pa.DataType:
+    import pyarrow as pa
+
+    if pa.types.is_uint64(kind):
+        return pa.decimal128(20, 0)
+    return pa.string() if pa.types.is_map(kind) else kind
+
+
+def _as(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    import pyarrow as pa
+
+    if pa.types.is_map(column.type):
+        return pa.array([None if v is None else json.dumps(dict(v), default=str) for v in column.to_pylist()], kind)
+    return column.cast(kind)
