@@ -122,6 +122,7 @@ def matched(of_file: list[str], of_table: list[str], mode: Any) -> dict[str, str
 # Functions
 
 NUMBER = "DECIMAL(38, 0)"
+HEXADECIMAL = re.compile("X+")
 FORMAT_OF_TIME = re.compile("yy|mm|mon|dd|hh|mi|ss|ff", re.I)
 
 
@@ -161,10 +162,23 @@ def function(node: exp.Expression) -> exp.Expression:
         return shift(node)
     if isinstance(node, exp.ToChar):
         return text_of(node)
+    if isinstance(node, exp.ToNumber) and HEXADECIMAL.fullmatch(node.text("format")):
+        digits = exp.Concat(expressions=[exp.Literal.string("0x"), node.this.copy()])
+        return exp.cast(exp.cast(digits, exp.DataType.Type.UBIGINT), NUMBER)
+    if isinstance(node, exp.Uniform):
+        return uniform(node)
     if isinstance(node, exp.Div | exp.Mod):
         # DuckDB gives infinity or NULL for a division by zero.
         node.set("expression", exp.Anonymous(this="_standin_not_zero", expressions=[node.expression.copy()]))
     return node
+
+
+def uniform(node: exp.Uniform) -> exp.Expression:
+    """A random number between two: fakesnow makes RANDOM() a whole one, as it is alone, here too."""
+    low, high = node.this.copy(), node.expression.copy()
+    width = exp.paren(exp.Sub(this=high, expression=low), copy=False)
+    random = exp.Anonymous(this="RANDOM", expressions=[])
+    return exp.paren(exp.Add(this=low.copy(), expression=exp.Mul(this=width, expression=random)), copy=False)
 
 
 def text_of(node: exp.ToChar) -> exp.Expression:

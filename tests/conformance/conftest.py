@@ -1,0 +1,69 @@
+"""What every test of the suite gets: a backend, and what is expected of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+import backends.sql
+from activities import catalog
+from backends import Session
+from tests.conformance import gaps
+from tests.conformance.target import Target, chosen, is_live, opened
+from tests.standins import NotAvailable
+
+AREA = "area(title): the row of docs/backends.md that a test belongs to"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", AREA)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "target" in metafunc.fixturenames:
+        # One server serves all tests of a backend, so one process runs them.
+        names = [pytest.param(n, marks=pytest.mark.xdist_group(f"conformance-{n}")) for n in chosen()]
+        metafunc.parametrize("target", names, indirect=True, scope="session", ids=chosen())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    known, live = gaps.every(), is_live()
+    for item in items:
+        if not isinstance(item, pytest.Function) or "target" not in item.fixturenames:
+            continue
+        gap = gaps.gap_of(known, str(item.callspec.params["target"]), gaps.id_of(item), live=live)
+        if gap is not None:
+            reason = f"{gap.kind}: {gap.reason}"
+            item.add_marker(pytest.mark.xfail(strict=True, reason=reason, raises=gap.raises))
+
+
+@pytest.fixture(scope="session")
+def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    """A backend, and schemas of this session's own within."""
+    try:
+        with (
+            opened(request.param, tmp_path_factory.mktemp(request.param)) as made,
+            pytest.MonkeyPatch.context() as patch,
+        ):
+            # What elsewhere is one schema for a tenant, stands here among those that are dropped at the end.
+            patch.setattr(catalog, "SCHEMA", made.schema)
+            patch.setattr(backends.sql, "SCRATCH", made.schema)
+            yield made
+    except NotAvailable as error:
+        pytest.skip(f"the stand-in for {request.param} cannot be set up: {error}")
+
+
+@pytest.fixture
+def session(target: Target) -> Iterator[Session]:
+    """A session of the test's own."""
+    with target.session() as opened_session:
+        yield opened_session
+
+
+@pytest.fixture
+def schema(target: Target) -> Iterator[str]:
+    """A schema of the test's own."""
+    made = target.new_schema()
+    yield made
+    target.drop(made)

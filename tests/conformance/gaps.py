@@ -1,0 +1,375 @@
+"""What a backend does not do, and why. Each gap is a strict expectation: what works although it is a gap, fails."""
+
+from __future__ import annotations
+
+import fnmatch
+import importlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ibis.common.exceptions import IbisError
+
+from entrepot.errors import BadInput
+
+Kind = Literal["notimpl", "notyet", "never", "standin", "live"]
+
+KINDS: dict[Kind, str] = {
+    "notimpl": "not implemented (ours)",
+    "notyet": "not yet (engine)",
+    "never": "never",
+    "standin": "works on the real one, not on the stand-in",
+    "live": "works on the stand-in, not on the real one",
+}
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Cases that fail on one backend for one reason."""
+
+    backend: str
+    kind: Kind
+    """`notimpl`: ours to do. `notyet`: the engine or ibis cannot, and might some day. `never`: it makes no sense there.
+    `standin`: the real warehouse does it according to its documentation, and the stand-in does not. `live`: the other
+    way round, where a driver should refuse what the warehouse will."""
+    reason: str
+    cases: tuple[str, ...]
+    """Their ids, `area/case`; `*` stands for any text."""
+    raises: type[Exception] | tuple[type[Exception], ...] = Exception
+    """What the case must fail with, where that is part of the promise."""
+
+    def covers(self, case: str) -> bool:
+        """Whether a case is one of these."""
+        return any(fnmatch.fnmatchcase(case, pattern) for pattern in self.cases)
+
+
+def _of(backend: str) -> Callable[..., Gap]:
+    def gap(kind: Kind, reason: str, *cases: str, raises: Any = Exception) -> Gap:
+        return Gap(backend, kind, reason, cases, raises)
+
+    return gap
+
+
+_duckdb = _of("duckdb")
+_snowflake = _of("snowflake")
+_bigquery = _of("bigquery")
+_databricks = _of("databricks")
+
+GAPS: tuple[Gap, ...] = (
+    _duckdb(
+        "notimpl",
+        "a date that is truncated, or to which days are added, comes out as a TIMESTAMP, where ibis says date",
+        "operations/time-truncate_date_*",
+        "operations/time-add_days",
+        "operations/time-subtract_days",
+        "operations/time-add_a_*",
+        "operations/time-group_by_month",
+        raises=AssertionError,
+    ),
+    _duckdb(
+        "notimpl",
+        "ibis writes functions over arrays with an arrow, which DuckDB 2 takes only with lambda_syntax set",
+        "operations/nested-array_map",
+        "operations/nested-array_filter",
+    ),
+    _duckdb(
+        "notimpl",
+        "our float literals are DOUBLE, and approx_quantile wants a FLOAT",
+        "operations/aggregate-approx_quantile",
+    ),
+    _duckdb("notimpl", "a label with `/*` in it opens a comment within the comment", "lifecycle/label"),
+    _duckdb("notimpl", "what is fetched does not count as a statement", "lifecycle/used", raises=AssertionError),
+    _duckdb(
+        "notyet",
+        "where a pattern has no match, re_extract gives an empty text, and NULL elsewhere: ibis leaves it open",
+        "operations/string-re_extract_without_match_is_null",
+        raises=AssertionError,
+    ),
+    # Snowflake
+    _snowflake("never", "its decimals have 37 places at most", "types/decimal_38_38-*", raises=BadInput),
+    _snowflake("never", "it has one type for whole numbers of any size", "operations/cast-narrow_fails"),
+    _snowflake(
+        "never",
+        "names in capitals and in small letters are one name, and are listed in small letters",
+        "names/capitals-table",
+        raises=AssertionError,
+    ),
+    _snowflake(
+        "notyet", "a division by zero fails, and gives infinity elsewhere", "operations/number-divide_float_by_zero_*"
+    ),
+    _snowflake(
+        "standin",
+        "quotes and dots within the names of schemas and tables",
+        "names/quotes-table",
+        "names/quotes-schema",
+        "names/dots-schema",
+    ),
+    _snowflake("standin", "ASOF JOIN", "operations/join-asof"),
+    _snowflake("standin", "UNIFORM overflows", "operations/order-random_filter"),
+    _snowflake(
+        "standin",
+        "FLATTEN, lambda functions, and functions over arrays",
+        "operations/reshape-pivot_longer",
+        "operations/nested-array_contains",
+        "operations/nested-array_unnest*",
+        "operations/nested-array_sort",
+        "operations/nested-array_join",
+        "operations/nested-array_map",
+        "operations/nested-array_filter",
+        "operations/aggregate-first_last",
+    ),
+    _snowflake(
+        "standin",
+        "a VARIANT that is cast to VARCHAR keeps the quotes of its JSON",
+        "operations/string-split",
+        "operations/nested-struct_field",
+        raises=AssertionError,
+    ),
+    _snowflake(
+        "standin",
+        "IS_OBJECT, AS_VARCHAR, AS_INTEGER, AS_DOUBLE, AS_BOOLEAN",
+        "operations/nested-map_length",
+        "operations/nested-map_contains",
+        "operations/nested-json_*",
+    ),
+    _snowflake(
+        "standin",
+        "LTRIM and RTRIM of given characters trim both sides",
+        "operations/string-lstrip",
+        "operations/string-rstrip",
+        raises=AssertionError,
+    ),
+    _snowflake(
+        "standin",
+        "DATE_TRUNC and TIMESTAMPADD of a DATE give a TIMESTAMP, and not a DATE",
+        "operations/time-truncate_date_*",
+        "operations/time-add_days",
+        "operations/time-subtract_days",
+        "operations/time-add_a_*",
+        "operations/time-group_by_month",
+        raises=AssertionError,
+    ),
+    # BigQuery
+    _bigquery("never", "maps", "operations/nested-map_*", "types/map-*", raises=BadInput),
+    _bigquery("never", "an array cannot hold NULL", "types/array_with_null-*"),
+    _bigquery("never", "an array that is NULL is kept as an empty one", "types/array_or_null-*", raises=AssertionError),
+    _bigquery(
+        "never",
+        "these signs cannot be in a column's name",
+        "names/dollar-column",
+        "names/quotes-column",
+        "names/backticks-column",
+        "names/dots-column",
+        "names/signs-column",
+        raises=BadInput,
+    ),
+    _bigquery(
+        "never",
+        "names of tables have letters, digits, spaces, dashes and `_` only",
+        "names/emoji-table",
+        "names/dollar-table",
+        "names/quotes-table",
+        "names/backticks-table",
+        "names/dots-table",
+        "names/signs-table",
+    ),
+    _bigquery(
+        "never",
+        "names of datasets have letters without accents, digits and `_` only",
+        "names/spaces-schema",
+        "names/spaces_around-schema",
+        "names/unicode-schema",
+        "names/emoji-schema",
+        "names/dollar-schema",
+        "names/quotes-schema",
+        "names/backticks-schema",
+        "names/dots-schema",
+        "names/signs-schema",
+        raises=BadInput,
+    ),
+    _bigquery("never", "it has one type for whole numbers of any size", "operations/cast-narrow_fails"),
+    _bigquery(
+        "never",
+        "a decimal becomes a text without zeros at its end",
+        "operations/cast-decimal_to_string",
+        raises=AssertionError,
+    ),
+    _bigquery(
+        "notimpl",
+        "ibis refuses a long name of a column before our sentence about it",
+        "names/too_long_a_column-create_as",
+        raises=IbisError,
+    ),
+    _bigquery(
+        "notyet",
+        "in a window, ibis leaves out that NULL comes last, and it comes first in ascending order",
+        "operations/order-nulls_last_ascending",
+        raises=AssertionError,
+    ),
+    _bigquery(
+        "notyet",
+        "ibis has no exact median, quantile and mode: use approx_median and approx_quantile",
+        "operations/aggregate-median*",
+        "operations/aggregate-quantile",
+        "operations/aggregate-mode",
+        raises=IbisError,
+    ),
+    _bigquery("standin", "spaces around a column's name", "names/spaces_around-column"),
+    _bigquery("standin", "TABLESAMPLE", "lifecycle/block_sample"),
+    _bigquery("standin", "ORDER BY ... NULLS LAST", "operations/order-limit_keeps_nulls_last", raises=AssertionError),
+    _bigquery("standin", "UNNEST of an array of STRUCTs beside a table", "operations/reshape-pivot_longer"),
+    _bigquery(
+        "standin",
+        "INSTR of NULL is 0",
+        "operations/string-contains*",
+        "operations/string-find",
+        raises=AssertionError,
+    ),
+    _bigquery("standin", "LPAD and RPAD", "operations/string-lpad", "operations/string-rpad"),
+    _bigquery("standin", "SUM of INT64 does not overflow", "operations/number-overflow_of_a_sum_fails"),
+    _bigquery(
+        "standin",
+        "EXTRACT of milliseconds and microseconds has the seconds, too",
+        "operations/time-millisecond",
+        "operations/time-microsecond",
+        raises=AssertionError,
+    ),
+    _bigquery(
+        "standin",
+        "BIGNUMERIC has 38 digits, 18 of them places",
+        "types/decimal_38_0-*",
+        "types/decimal_38_37-*",
+        "types/decimal_38_38-*",
+    ),
+    _bigquery(
+        "standin",
+        "CAST of a STRING to BYTES with a FORMAT, which labels that are texts pass through",
+        "scoring/logistic_text",
+    ),
+    _bigquery(
+        "never",
+        "without 32-bit floats a tree may compare otherwise than scikit-learn; such a model is streamed instead",
+        "scoring/forest",
+        raises=AssertionError,
+    ),
+    _bigquery(
+        "standin",
+        "half of a surrogate pair, written as JSON writes it, in a text",
+        "catalog/versions",
+        "catalog/forgotten",
+        "catalog/checks_and_loads",
+    ),
+    # Databricks
+    _databricks("never", "times of day", "types/time-*", "operations/time-time_of_a_timestamp"),
+    _databricks(
+        "never",
+        "names of tables are kept in small letters",
+        "names/mixed_case-table",
+        "names/capitals-table",
+        "names/unicode-table",
+        raises=AssertionError,
+    ),
+    _databricks(
+        "notimpl",
+        "an interval within a window is refused as if it were a column",
+        "operations/window-rolling_range_of_time",
+    ),
+    _databricks("notyet", "ibis has no asof join there", "operations/join-asof", raises=IbisError),
+    _databricks(
+        "notyet",
+        "ibis leaves out the frame of nth",
+        "operations/window-nth",
+        raises=AssertionError,
+    ),
+    _databricks(
+        "notyet",
+        "COUNT(DISTINCT a, b) leaves out rows with a NULL",
+        "operations/aggregate-count_distinct_rows",
+        raises=AssertionError,
+    ),
+    _databricks(
+        "notyet",
+        "ibis has no aggregates that depend on an order there",
+        "operations/aggregate-first_last",
+        "operations/aggregate-group_concat",
+        "operations/aggregate-collect",
+        raises=IbisError,
+    ),
+    _databricks(
+        "notyet",
+        "where a pattern has no match, re_extract gives an empty text, and NULL elsewhere: ibis leaves it open",
+        "operations/string-re_extract_without_match_is_null",
+        raises=AssertionError,
+    ),
+    _databricks(
+        "notyet",
+        "a division by zero gives NULL, and infinity elsewhere",
+        "operations/number-divide_float_by_zero_*",
+        raises=AssertionError,
+    ),
+    _databricks(
+        "notyet", "ibis makes no timestamp of its parts", "operations/time-timestamp_from_parts", raises=IbisError
+    ),
+    _databricks("standin", "VARIANT and parse_json: Spark 3.5 has neither", "types/json-*", "operations/nested-json_*"),
+    _databricks(
+        "never",
+        "names of schemas have no spaces, dots and slashes",
+        "names/spaces-schema",
+        "names/spaces_around-schema",
+        "names/dots-schema",
+    ),
+    _databricks(
+        "live",
+        "names of tables have no spaces, dots and slashes",
+        "names/spaces-table",
+        "names/spaces_around-table",
+        "names/dots-table",
+        "names/signs-table",
+    ),
+    _databricks(
+        "standin",
+        "what is in a schema of such a name is not listed",
+        "names/unicode-schema",
+        "names/emoji-schema",
+        "names/dollar-schema",
+        "names/quotes-schema",
+        "names/backticks-schema",
+        "names/signs-schema",
+        raises=AssertionError,
+    ),
+)
+
+
+def every() -> Sequence[Gap]:
+    """The gaps that are known here, and those that `ENTREPOT_GAPS` names."""
+    given = os.environ.get("ENTREPOT_GAPS")
+    if not given:
+        return GAPS
+    module, _, name = given.partition(":")
+    return (*GAPS, *getattr(importlib.import_module(module), name))
+
+
+def gap_of(gaps: Iterable[Gap], backend: str, case: str, *, live: bool | None) -> Gap | None:
+    """The gap that a case falls into on a backend, if any. `live`: on a real account, on a stand-in, or on either."""
+    other = {True: "standin", False: "live", None: None}[live]
+    for gap in gaps:
+        if gap.backend == backend and gap.covers(case) and gap.kind != other:
+            return gap
+    return None
+
+
+def id_of(item: Any) -> str:
+    """The id of a test's case: its module, then its parameter and what is done with it, or the function's name."""
+    parameters = item.callspec.params
+    what = item.originalname.removeprefix("test_")
+    if "case" in parameters:
+        case = parameters["case"].id
+        return f"{area_of(item.path)}/{case}" + (f"-{what}" if item.cls is not None else "")
+    return "-".join([f"{area_of(item.path)}/{what}", *(str(v) for k, v in parameters.items() if k != "target")])
+
+
+def area_of(path: Path) -> str:
+    """The first part of a case's id."""
+    return path.stem.removeprefix("test_")
