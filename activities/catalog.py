@@ -85,7 +85,7 @@ _TABLES: dict[str, dict[str, str]] = {
         "name": "string",
         "version": "string",
         "identity": "string",  # the hash of what computed it
-        "warehouses": "string",  # JSON: the two, each with its engine
+        "warehouses": "string",  # JSON: the two, each with its engine, and how they were digested
         "verdict": "string",
         "row_count": "int64",
         "digest": "string",

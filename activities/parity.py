@@ -34,7 +34,7 @@ from activities.parity_report import page
 from activities.tenant import Tenants
 from activities.work import Work, as_failure, do, patiently
 from backends import Session
-from entrepot.digest import Digest, Kind
+from entrepot.digest import SPECIFICATION, Digest, Kind
 from entrepot.errors import BadInput, EntrepotError, Unavailable, listed, unknown
 from entrepot.expression import schema_from
 from entrepot.resolve import arguments, expression
@@ -243,7 +243,8 @@ class _Comparing:
         return found
 
     def _pair(self, name: str) -> dict[str, str]:
-        return {each: self._engines[each] for each in (self._first, name)}
+        engines = {each: self._engines[each] for each in (self._first, name)}
+        return {**engines, "digest": SPECIFICATION}
 
     def _compared(self, names_of_sides: list[str]) -> dict[str, _Told]:
         sources = {name: self._source(name) for name in (self._first, *names_of_sides)}

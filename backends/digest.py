@@ -6,13 +6,21 @@ differs is how a value becomes a whole number, and how literals and types are wr
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
 
+from backends.digest_dialects import BIGQUERY, DATABRICKS, DUCKDB, SNOWFLAKE, Dialect
 from entrepot import digest
 from entrepot.digest import BASE, FLOAT_RANGE, FLOAT_UNITS, HALF, Kind
+
+__all__ = [
+    "BIGQUERY", "DATABRICKS", "DUCKDB", "SNOWFLAKE", "Column", "Dialect", "narrowed", "query", "rows", "statistics",
+]  # fmt: skip
 
 if TYPE_CHECKING:
     import ibis.expr.datatypes as dt
@@ -29,154 +37,39 @@ class Column:
     sql: str
     dtype: dt.DataType
     kind: Kind
+    most: float | Decimal | None = None
+    """What is known not to be exceeded by any value's magnitude (as a number of its kind); NaN exceeds everything."""
+    nullable: bool = True
+    """Whether there may be a NULL."""
 
 
-@dataclass(frozen=True)
-class Dialect:
-    """How a warehouse writes what is not the same in all. `{x}` is the value."""
-
-    literal: str
-    """A 64-bit float from Python's `repr` with an exponent."""
-    double: str
-    """The value as a 64-bit float."""
-    recent: str
-    """Whether a timestamp is surely within 2^51 microseconds of 1970, where statistics can tell."""
-    integer: str
-    """A whole number or boolean as an exact whole number, large enough for what the column holds."""
-    date: str
-    """Days since 1970-01-01."""
-    time: str
-    """Microseconds since midnight."""
-    timestamp: str
-    """Microseconds since 1970-01-01 in UTC, of a timestamp with a zone."""
-    naive_timestamp: str
-    """The same of a timestamp without one."""
-    date_as_timestamp: str
-    """The same of a date."""
-    decimal: str
-    """`value * 10^{s}` exactly, as a whole number."""
-    wide_decimal: str
-    """The same where the product could have more than 38 digits."""
-    narrow_decimal: str
-    """The same where it has no more than 15 digits, as a 64-bit float."""
-    remainder: str
-    """Of a whole number and `{m}`, with the sign of the number."""
-    quotient: str
-    """Of a whole number and `{m}`, towards zero."""
-    hashed: tuple[str, ...]
-    """The four limbs of the MD5 of text, as whole numbers."""
-    hashed_bytes: tuple[str, ...]
-    """The same of bytes."""
-    text: str
-    """What has text as its canonical form, as text."""
-    nan: str
-    """Whether a float is NaN."""
-    whole: str
-    """A float that is a whole number below 2^53 as one."""
-    total: str
-    """The exact sum of a column of floats that are whole numbers below 2^53."""
+def statistics(table: str, columns: Mapping[str, Column]) -> str:
+    """The query of what `narrowed` takes. For warehouses that answer it from their metadata, such as DuckDB."""
+    asked = ["COUNT(*)"]
+    for column in columns.values():
+        numeric = column.dtype.is_numeric() and not column.dtype.is_boolean()
+        naive = column.dtype.is_timestamp() and column.dtype.timezone is None
+        ranged = (numeric or naive) and column.kind.name not in ("string", "binary", "nested")
+        bound = [f"MIN({column.sql})", f"MAX({column.sql})"] if ranged else ["NULL", "NULL"]
+        asked += [f"COUNT({column.sql})", *bound]
+    return f"SELECT {', '.join(asked)} FROM {table}"
 
 
-def _hex(template: str) -> tuple[str, ...]:
-    return tuple(template.replace("{start}", str(start + 1)) for start in digest.HASH_STARTS)
+def narrowed(columns: Mapping[str, Column], found: Sequence[Any]) -> dict[str, Column]:
+    """The columns with what the row of `statistics` says of them, so that the query leaves out what would be 0.
 
-
-DUCKDB = Dialect(
-    literal="{x}",
-    double="CAST({x} AS DOUBLE)",
-    recent="{x} BETWEEN TIMESTAMP '{year}-01-01 00:00:00' AND TIMESTAMP '2040-01-01 00:00:00'",
-    integer="CAST({x} AS {integer})",
-    date="({x} - DATE '1970-01-01')",
-    time="epoch_us({x})",
-    timestamp="epoch_us({x})",
-    naive_timestamp="epoch_us({x})",
-    date_as_timestamp="epoch_us({x})",
-    decimal="CAST({x} * CAST(1{zeros} AS DECIMAL({s1}, 0)) AS HUGEINT)",
-    wide_decimal="CAST(replace(CAST(CAST({x} AS DECIMAL(38, {s})) AS VARCHAR), '.', '') AS HUGEINT)",
-    narrow_decimal="round(CAST({x} AS DOUBLE) * {power})",
-    remainder="({x} % {m})",
-    quotient="({x} // {m})",
-    hashed=_hex("CAST('0x' || substr(md5({x}), {start}, 6) AS INTEGER)"),
-    hashed_bytes=_hex("CAST('0x' || substr(md5({x}), {start}, 6) AS INTEGER)"),
-    text="CAST({x} AS VARCHAR)",
-    nan="isnan({x})",
-    whole="CAST({x} AS BIGINT)",
-    total="SUM(CAST({x} AS BIGINT))",
-)  # fmt: skip
-
-SNOWFLAKE = Dialect(
-    literal="CAST('{x}' AS FLOAT)",
-    double="CAST({x} AS FLOAT)",
-    recent="",
-    integer="CAST({x} AS NUMBER(38, 0))",
-    date="DATEDIFF('day', DATE '1970-01-01', {x})",
-    time="DATEDIFF('microsecond', TIME '00:00:00', {x})",
-    timestamp="DATE_PART(EPOCH_MICROSECOND, {x})",
-    naive_timestamp="DATE_PART(EPOCH_MICROSECOND, {x})",
-    date_as_timestamp="DATE_PART(EPOCH_MICROSECOND, CAST({x} AS TIMESTAMP_NTZ))",
-    decimal="CAST({x} * 1{zeros} AS NUMBER(38, 0))",
-    wide_decimal=(
-        "(CAST(TRUNC({x}) AS NUMBER(38, 0)) * 1{zeros} + CAST(({x} - TRUNC({x})) * 1{zeros} AS NUMBER(38, 0)))"
-    ),
-    narrow_decimal="CAST(CAST({x} * 1{zeros} AS NUMBER(38, 0)) AS FLOAT)",
-    remainder="MOD({x}, {m})",
-    quotient="(({x} - MOD({x}, {m})) / {m})",
-    hashed=_hex("TO_NUMBER(SUBSTR(MD5({x}), {start}, 6), 'XXXXXX')"),
-    hashed_bytes=_hex("TO_NUMBER(SUBSTR(MD5({x}), {start}, 6), 'XXXXXX')"),
-    text="CAST({x} AS VARCHAR)",
-    nan="{x} = CAST('NaN' AS FLOAT)",
-    whole="CAST({x} AS NUMBER(38, 0))",
-    total="SUM(CAST({x} AS NUMBER(38, 0)))",
-)
-
-BIGQUERY = Dialect(
-    literal="{x}",
-    double="CAST({x} AS FLOAT64)",
-    recent="",
-    integer="CAST({x} AS INT64)",
-    date="UNIX_DATE({x})",
-    time="TIME_DIFF({x}, TIME '00:00:00', MICROSECOND)",
-    timestamp="UNIX_MICROS({x})",
-    naive_timestamp="UNIX_MICROS(TIMESTAMP({x}, 'UTC'))",
-    date_as_timestamp="UNIX_MICROS(TIMESTAMP({x}, 'UTC'))",
-    decimal="(CAST({x} AS BIGNUMERIC) * BIGNUMERIC '1{zeros}')",
-    wide_decimal="(CAST({x} AS BIGNUMERIC) * BIGNUMERIC '1{zeros}')",
-    narrow_decimal="CAST(CAST({x} AS BIGNUMERIC) * BIGNUMERIC '1{zeros}' AS FLOAT64)",
-    remainder="MOD({x}, {m})",
-    quotient="DIV({x}, {m})",
-    hashed=_hex("CAST(CONCAT('0x', SUBSTR(TO_HEX(MD5({x})), {start}, 6)) AS INT64)"),
-    hashed_bytes=_hex("CAST(CONCAT('0x', SUBSTR(TO_HEX(MD5({x})), {start}, 6)) AS INT64)"),
-    text="CAST({x} AS STRING)",
-    nan="IS_NAN({x})",
-    whole="CAST({x} AS INT64)",
-    total="SUM(CAST(CAST({x} AS INT64) AS NUMERIC))",
-)
-
-DATABRICKS = Dialect(
-    literal="{x}D",
-    double="CAST({x} AS DOUBLE)",
-    recent="",
-    integer="CAST({x} AS {integer})",
-    date="datediff({x}, DATE '1970-01-01')",
-    time="{x}",
-    timestamp="unix_micros({x})",
-    naive_timestamp="unix_micros(to_utc_timestamp(CAST({x} AS TIMESTAMP), current_timezone()))",
-    date_as_timestamp="(CAST(datediff({x}, DATE '1970-01-01') AS BIGINT) * 86400000000)",
-    decimal="CAST({x} * CAST('1{zeros}' AS DECIMAL({s1}, 0)) AS DECIMAL(38, 0))",
-    wide_decimal=(
-        "(CAST({x} - {x} % 1 AS DECIMAL(38, 0)) * CAST('1{zeros}' AS DECIMAL(38, 0))"
-        " + CAST(({x} % 1) * CAST('1{zeros}' AS DECIMAL({s1}, 0)) AS DECIMAL(38, 0)))"
-    ),
-    narrow_decimal="CAST(CAST({x} * CAST('1{zeros}' AS DECIMAL({s1}, 0)) AS DECIMAL(38, 0)) AS DOUBLE)",
-    remainder="({x} % {m})",
-    quotient="(({x} - {x} % {m}) / {m})",
-    hashed=_hex("CAST(conv(substr(md5({x}), {start}, 6), 16, 10) AS BIGINT)"),
-    hashed_bytes=_hex("CAST(conv(substr(md5({x}), {start}, 6), 16, 10) AS BIGINT)"),
-    text="CAST({x} AS STRING)",
-    nan="isnan({x})",
-    whole="CAST({x} AS BIGINT)",
-    total="SUM(CAST({x} AS DECIMAL(38, 0)))",
-)
+    The digest is the same. Only for a table that does not change between the two queries.
+    """
+    narrow = {}
+    for place, (name, column) in enumerate(columns.items()):
+        count, low, high = found[3 * place + 1 : 3 * place + 4]
+        if isinstance(low, datetime):
+            low, high = ((each - datetime(1970, 1, 1)) / timedelta(microseconds=1) for each in (low, high))
+        most = None
+        if low is not None and math.isfinite(low) and math.isfinite(high):
+            most = max(abs(low), abs(high)) * 10**column.kind.scale
+        narrow[name] = replace(column, nullable=count != found[0], most=most)
+    return narrow
 
 
 def query(
@@ -316,28 +209,33 @@ class _Query:
 
     def _cell(self, x: str, column: Column) -> list[tuple[str, str, float]]:
         """Adds the stages that make the limbs of a column; gives their SQL, names and units."""
-        one, zero = _number(self.dialect, 1), _number(self.dialect, 0)
-        self.stages[0][f"{x}_null"] = f"CASE WHEN {column.sql} IS NULL THEN {one} ELSE {zero} END"
-        null = (f"{x}_null", "null", 1.0)
-        if column.kind.name == "float":
-            return [*self._float(x, column), null]
-        if column.kind.name in ("string", "binary"):
-            return [*self._hashed(x, column), null]
         if column.kind.name == "nested":
             raise ValueError("nested values have no digest in SQL: read them, and use entrepot.digest.of_batches")
-        return [*self._exact(x, column), null]
+        if column.kind.name == "float":
+            limbs = self._float(x, column)
+        elif column.kind.name in ("string", "binary"):
+            limbs = self._hashed(x, column)
+        else:
+            limbs = self._exact(x, column)
+        if not column.nullable:
+            return limbs
+        one, zero = _number(self.dialect, 1), _number(self.dialect, 0)
+        self.stages[0][f"{x}_null"] = f"CASE WHEN {column.sql} IS NULL THEN {one} ELSE {zero} END"
+        return [*limbs, (f"{x}_null", "null", 1.0)]
+
+    def _or_zero(self, column: Column, sql: str) -> str:
+        return f"COALESCE({sql}, {_number(self.dialect, 0)})" if column.nullable else sql
 
     def _float(self, x: str, column: Column) -> list[tuple[str, str, float]]:
         value = column.sql if column.dtype.is_float64() else self.dialect.double.format(x=column.sql)
         self.stages[0][f"{x}_r"] = _float_code(self.dialect, value)
-        for place, unit in enumerate(FLOAT_UNITS):
-            if place == len(FLOAT_UNITS) - 1:
-                break
-            rounder = _number(self.dialect, 1.5 * 2.0**52 * unit)
+        first = 1 if column.most is not None and column.most < FLOAT_UNITS[0] / 2 else 0
+        for place in range(first, len(FLOAT_UNITS) - 1):
+            rounder = _number(self.dialect, 1.5 * 2.0**52 * FLOAT_UNITS[place])
             self.stages[2 * place + 1] |= {f"{x}_f{place}": f"({x}_r + {rounder}) - {rounder}"}
             self.stages[2 * place + 2] |= {f"{x}_r": f"{x}_r - {x}_f{place}"}
         limbs = (f"{x}_f0", f"{x}_f1", f"{x}_r")
-        return [(sql, f"f{place}", 1 / FLOAT_UNITS[place]) for place, sql in enumerate(limbs)]
+        return [(limbs[place], f"f{place}", 1 / FLOAT_UNITS[place]) for place in range(first, len(FLOAT_UNITS))]
 
     def _hashed(self, x: str, column: Column) -> list[tuple[str, str, float]]:
         templates = self.dialect.hashed_bytes if column.kind.name == "binary" else self.dialect.hashed
@@ -345,15 +243,14 @@ class _Query:
         value = column.sql if plain else self.dialect.text.format(x=column.sql)
         for place, template in enumerate(templates):
             whole = template.format(x=value)
-            zero = f"COALESCE({self.dialect.double.format(x=whole)}, {_number(self.dialect, 0)})"
-            self.stages[0][f"{x}_s{place}"] = zero
+            self.stages[0][f"{x}_s{place}"] = self._or_zero(column, self.dialect.double.format(x=whole))
         return [(f"{x}_s{place}", f"s{place}", 1.0) for place in range(4)]
 
     def _exact(self, x: str, column: Column) -> list[tuple[str, str, float]]:
         digits, limbs = _digits(self.dialect, column), []
         for place, sql in enumerate(digits):
             digit = f"{x}_{place}n"
-            self.stages[0][digit] = f"COALESCE({sql}, {_number(self.dialect, 0)})"
+            self.stages[0][digit] = self._or_zero(column, sql)
             if _one_limb(column, place):
                 limbs.append((digit, f"{place}l", 1.0))
                 continue
@@ -368,8 +265,14 @@ def _one_limb(column: Column, place: int) -> bool:
     """Whether the type holds only numbers of which this digit has a high limb of 0."""
     dtype, name = column.dtype, column.kind.name
     if place == 0:
+        if column.most is not None and column.most <= HALF // 2:
+            return True
         return name == "date" or (name == "integer" and (dtype.is_boolean() or dtype.is_int8() or dtype.is_int16()))
     return place == 2 or name in ("integer", "timestamp") or (dtype.is_decimal() and _length(column) <= 18)
+
+
+def _single(column: Column) -> bool:
+    return column.most is not None and column.most < BASE
 
 
 def _length(column: Column) -> int:
@@ -385,8 +288,8 @@ def _digits(dialect: Dialect, column: Column) -> list[str]:
     if kind.name == "decimal":
         return _decimal_digits(dialect, column)
     if kind.name == "integer":
-        integer = dialect.integer.format(x=x, integer="DECIMAL(20, 0)" if dtype.is_uint64() else "BIGINT")
-        fits = dtype.is_boolean() or (dtype.is_integer() and dtype.nbytes <= 4)
+        integer = (dialect.unsigned if dtype.is_uint64() else dialect.integer).format(x=x)
+        fits = _single(column) or dtype.is_boolean() or (dtype.is_integer() and dtype.nbytes <= 4)
         near = dialect.double.format(x=integer)
         return [near] if fits else _divided(dialect, integer, near, f"{x} BETWEEN {{low}} AND {{high}}", 2)
     if kind.name == "timestamp":
@@ -395,6 +298,8 @@ def _digits(dialect: Dialect, column: Column) -> list[str]:
         else:
             zoned = dtype.is_timestamp() and dtype.timezone is not None
             whole = (dialect.timestamp if zoned else dialect.naive_timestamp).format(x=x)
+        if _single(column):
+            return [dialect.double.format(x=whole)]
         recent = dialect.recent.replace("{x}", x) or f"{whole} BETWEEN {{low}} AND {{high}}"
         return _divided(dialect, whole, dialect.double.format(x=whole), recent, 2)
     whole = (dialect.date if kind.name == "date" else dialect.time).format(x=x)
@@ -404,9 +309,10 @@ def _digits(dialect: Dialect, column: Column) -> list[str]:
 def _decimal_digits(dialect: Dialect, column: Column) -> list[str]:
     s, x, length = column.kind.scale, column.sql, _length(column)
     precision = (column.dtype.precision or 38) if column.dtype.is_decimal() else 20
-    words = {"x": x, "s": s, "s1": s + 1, "zeros": "0" * s, "power": _number(dialect, 10.0**s)}
+    own = (column.dtype.scale or 0) if column.dtype.is_decimal() else 0
+    words = {"x": x, "own": own, "s": s, "s1": s + 1, "zeros": "0" * s, "power": _number(dialect, 10.0**s)}
     near = dialect.narrow_decimal.format(**words)
-    if length <= NARROW:
+    if length <= NARROW or (column.most is not None and column.most < 10**NARROW):
         return [near]
     whole = (dialect.decimal if precision + s < 38 else dialect.wide_decimal).format(**words)
     if s < NARROW:
@@ -446,7 +352,7 @@ def _float_code(dialect: Dialect, x: str) -> str:
     power = f"FLOOR(LN({size}) * {number(1.4426950408889634)} + {number(2.0**-34)})"
     shift = f"CASE WHEN ABS({x}) < 1 THEN {number(700)} ELSE {number(1360)} END"
     mantissa = f"{size} * POWER({number(2)}, {number(31)} - {power})"
-    code = f"(({power} + {shift}) * {number(2.0**34)} + {number(2)} * {mantissa} + {number(1)}) * {number(2.0**-30)}"
+    code = f"(({power} + {shift}) * {number(2.0**34)} + {number(2)} * {mantissa} + {number(1)}) * {number(2.0**-49)}"
     return (
         f"CASE WHEN ABS({x}) BETWEEN {number(FLOAT_RANGE[0])} AND {number(FLOAT_RANGE[1])} THEN {rounded(x)}"
         f" WHEN {x} IS NULL OR {x} = 0 THEN {number(0)} WHEN {dialect.nan.format(x=x)} THEN {number(2.0**-41)}"

@@ -26,11 +26,11 @@ BASE = 2**51
 """Exact numbers are taken apart into digits of this base, each with the sign of the number."""
 HALF = 2**26
 """A digit is taken apart at this power, the state of a row too."""
-KEY = 2**20
+KEY = 3 * 2**18
 """Keys are whole numbers strictly between minus this and this, without 0."""
 OFFSET = 2**48
 """The number that a lane starts with is strictly between minus this and this."""
-LIMIT = 24 * 2**25
+LIMIT = 32 * 2**25
 """What the limbs of one block may sum up to, so that the state of a row stays below 2^53."""
 FLOAT_UNITS = (2.0**3, 2.0**-23, 2.0**-49)
 """A float's three limbs count these."""
@@ -202,13 +202,13 @@ def mixed(a: Floats, b: Floats) -> tuple[Floats, Floats]:
     import numpy as np
 
     def turn(x: Floats) -> Floats:
-        high = np.floor(x / HALF)
+        high: Floats = np.floor(x / HALF)
         return high * (x - high * HALF)
 
-    a = a + turn(b)
-    b = b + turn(a)
-    a = a + turn(b)
-    return a, b + turn(a)
+    for _ in range(2):
+        a = a + turn(b)
+        b = b + turn(a)
+    return a, b
 
 
 def _total(values: Floats) -> int:
@@ -248,7 +248,7 @@ def limbs(column: pa.Array, kind: Kind) -> dict[str, Floats]:
 def _exact_limbs(numbers: npt.NDArray[Any]) -> dict[str, Floats]:
     import numpy as np
 
-    found = {}
+    found: dict[str, Floats] = {}
     for place in range(3):
         if not numbers.any():
             break
@@ -262,7 +262,6 @@ def _exact_limbs(numbers: npt.NDArray[Any]) -> dict[str, Floats]:
 
 def _whole(column: pa.Array, kind: Kind) -> npt.NDArray[Any]:
     """The cells as whole numbers: NULL is 0; Python's where 64 bits do not hold them."""
-    import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -275,8 +274,8 @@ def _whole(column: pa.Array, kind: Kind) -> npt.NDArray[Any]:
     if types.is_timestamp(column.type):
         column = column.cast(pa.timestamp(column.type.unit))  # what is stored is UTC already
         if column.type.unit == "ns":  # to the microsecond before it
-            ns = column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
-            return np.floor_divide(ns, 1000)
+            ns: npt.NDArray[Any] = column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+            return ns // 1000
     whole = column.cast(to)
     if kind.name == "date":
         whole = whole.cast(pa.int32())
@@ -305,7 +304,7 @@ def _float_limbs(column: pa.Array) -> dict[str, Floats]:
         column = column.cast(pa.float64())
     numbers = column.cast(pa.float64(), safe=False).fill_null(0.0).to_numpy(zero_copy_only=False)
     rest = float_codes(numbers)
-    found = {}
+    found: dict[str, Floats] = {}
     for place, unit in enumerate(FLOAT_UNITS):
         found[f"f{place}"] = np.rint(rest / unit)
         rest = rest - found[f"f{place}"] * unit
@@ -331,7 +330,7 @@ def float_codes(numbers: Floats) -> Floats:
         mantissa, exponent = np.frexp(scaled)
         power = exponent - 1 + np.where(small, -600, 60)
         code = (power + 1300) * 2.0**34 + 2 * (mantissa * 2.0**32) + 1
-        found[rare] = np.sign(numbers[rare]) * code * 2.0**-30
+        found[rare] = np.sign(numbers[rare]) * code * 2.0**-49
     return found
 
 

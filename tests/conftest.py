@@ -96,10 +96,16 @@ def settings(state: Path, pipelines: Mapping[str, str], **tenants: TenantSection
 @asynccontextmanager
 async def serving(client: Client, loaded: Settings, **options: Any) -> AsyncIterator[House]:
     """A worker over settings while the block runs."""
-    tenants = loaded.connect(**options)
+    async with working(client, loaded.connect(**options), loaded.state) as house:
+        yield house
+
+
+@asynccontextmanager
+async def working(client: Client, tenants: Tenants, state: Path) -> AsyncIterator[House]:
+    """A worker over tenants while the block runs."""
     task_queue = f"test-{uuid.uuid4().hex}"
     async with worker.create(client, tenants, task_queue=task_queue):
-        yield House(client, tenants, task_queue, loaded.state)
+        yield House(client, tenants, task_queue, state)
 
 
 @pytest_asyncio.fixture
@@ -109,4 +115,4 @@ async def shop(temporal: WorkflowEnvironment, tmp_path: Path) -> AsyncIterator[H
         yield house
 
 
-__all__ = ["House", "serving", "settings"]
+__all__ = ["House", "serving", "settings", "working"]

@@ -231,10 +231,8 @@ def dev(tenants: str | None, state: str | None, port: int, ui_port: int, standin
     """`entrepot dev`."""
     from worker import dev as development
     from worker import settings
-    from worker.standins import beside
 
-    with beside(settings.load(tenants, state), _names(standins)) as loaded:
-        asyncio.run(development.serve(loaded, port, ui_port))
+    asyncio.run(development.serve(settings.load(tenants, state), port, ui_port, _names(standins)))
 
 
 def demo(state: str | None) -> None:

@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from temporalio.client import Client
 
 from activities.tenant import Tenants
 from entrepot.errors import BadInput, Unavailable
-from worker import logs, show
+from worker import logs, show, standins
 from worker import worker as process
 from worker.client import reach
 from worker.settings import Settings
@@ -32,27 +32,33 @@ _START_SECONDS = 30.0
 _STOP_SECONDS = 10.0
 
 
-async def serve(settings: Settings, port: int, ui_port: int) -> None:
+async def serve(settings: Settings, port: int, ui_port: int, names_of_standins: Sequence[str] = ()) -> None:
     """`entrepot dev`: until Ctrl-C."""
     logs.configure()
-    tenants = settings.connect(reload=True)
+    settings.connect()  # what is wrong with it is said before anything starts
     async with server(settings.state, port, ui_port) as running:
-        show.out.print(f"Temporal     {HOST}:{port}")
-        show.out.print(f"Web UI       http://{HOST}:{ui_port}")
-        show.out.print(f"state        {settings.state}", soft_wrap=True)
-        show.out.print(f"tenants      {', '.join(tenants.tenants)}")
-        show.out.print(f"pipelines    {', '.join(tenants.registry.references) or 'none: name them in tenants.toml'}")
-        process.warm_up()
-        async with process.serving(running.client, tenants) as stop:
-            show.out.print("Ready. Ctrl-C ends it; what runs goes on at the next start.")
-            await asyncio.wait({asyncio.create_task(stop.wait()), running.ended}, return_when=asyncio.FIRST_COMPLETED)
-            show.out.print("Stopping ...")
-        if running.ended.done() and not stop.is_set():
-            code = running.ended.result()
-            raise Unavailable(
-                f"the Temporal server ended (exit code {code}); its log is {settings.state / 'temporal.log'}. "
-                "Start `entrepot dev` again: what was running goes on"
-            )
+        with standins.beside(settings, names_of_standins) as served:
+            await _serve(served, running, port, ui_port)
+
+
+async def _serve(settings: Settings, running: Server, port: int, ui_port: int) -> None:
+    tenants = settings.connect(reload=True)
+    show.out.print(f"Temporal     {HOST}:{port}")
+    show.out.print(f"Web UI       http://{HOST}:{ui_port}")
+    show.out.print(f"state        {settings.state}", soft_wrap=True)
+    show.out.print(f"tenants      {', '.join(tenants.tenants)}")
+    show.out.print(f"pipelines    {', '.join(tenants.registry.references) or 'none: name them in tenants.toml'}")
+    process.warm_up()
+    async with process.serving(running.client, tenants) as stop:
+        show.out.print("Ready. Ctrl-C ends it; what runs goes on at the next start.")
+        await asyncio.wait({asyncio.create_task(stop.wait()), running.ended}, return_when=asyncio.FIRST_COMPLETED)
+        show.out.print("Stopping ...")
+    if running.ended.done() and not stop.is_set():
+        code = running.ended.result()
+        raise Unavailable(
+            f"the Temporal server ended (exit code {code}); its log is {settings.state / 'temporal.log'}. "
+            "Start `entrepot dev` again: what was running goes on"
+        )
 
 
 @asynccontextmanager

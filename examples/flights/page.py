@@ -88,12 +88,10 @@ def rush_hours(hourly_delays: Table) -> Panel:
 
 def weather(weather_delays: Table) -> Panel:
     """Late and cancelled flights by the weather at departure."""
-    shares = (
-        weather_delays.filter(_.sky != "not reported")
-        .mutate(order=_.late)
-        .rename({"arrived late": "late", "were cancelled": "cancelled"})
-        .pivot_longer(["arrived late", "were cancelled"], names_to="what", values_to="share")
-    )
+    reported = weather_delays.filter(_.sky != "not reported").mutate(order=_.late)
+    late = reported.select("sky", "flights", "order", what=ibis.literal("arrived late"), share=_.late)
+    cancelled = reported.select("sky", "flights", "order", what=ibis.literal("were cancelled"), share=_.cancelled)
+    shares = late.union(cancelled)
     chart = (
         alt.Chart(shares)
         .mark_bar(cornerRadiusEnd=3)

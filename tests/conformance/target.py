@@ -69,8 +69,9 @@ def settings(backend: str, folder: Path) -> Iterator[dict[str, Any]]:
 class Target:
     """A backend under test. Makes schemas that nobody else has, and drops them all at the end."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, settings: Mapping[str, Any]) -> None:
         self.backend = backend
+        self.settings = settings
         self._prefix = f"entrepot_test_{uuid.uuid4().hex[:8]}"
         self._numbers = itertools.count()
         self._schemas: list[str] = []
@@ -91,6 +92,10 @@ class Target:
             self._schemas.append(schema)
             session.create_schema(schema)
         return schema
+
+    def adopt(self, schema: str) -> None:
+        """Takes a schema that somebody else makes among those that are dropped at the end."""
+        self._schemas.append(schema)
 
     def new_name(self) -> Name:
         """A table's name that nothing else has."""
@@ -152,7 +157,7 @@ def parquet(table: pa.Table) -> Iterator[str]:
 def opened(backend: str, folder: Path) -> Iterator[Target]:
     """A backend under test while the block runs; at its end, nothing of it is left."""
     with settings(backend, folder) as found:
-        target = Target(backends.create(found, f"conformance, backend {backend!r}"))
+        target = Target(backends.create(found, f"conformance, backend {backend!r}"), found)
         try:
             yield target
         finally:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends.digest import BIGQUERY, DATABRICKS, DUCKDB, SNOWFLAKE, Column, query, rows
+from backends.digest import BIGQUERY, DATABRICKS, DUCKDB, SNOWFLAKE, Column, narrowed, query, rows, statistics
 from entrepot.digest import DATE, FLOAT, INTEGER, NESTED, STRING, TIMESTAMP, Digest, Kind, kind, of_batches
 
 FLOATS = st.floats() | st.sampled_from(
@@ -61,8 +61,10 @@ def connection() -> duckdb.DuckDBPyConnection:
     return duckdb.connect(config={"threads": 1})
 
 
-def sql_digest(connection: duckdb.DuckDBPyConnection, columns: dict[str, Column], table: str = "t") -> Digest:
-    count, *sums = connection.execute(query(DUCKDB, table, columns)).fetchall()[0]
+def sql_digest(connection: duckdb.DuckDBPyConnection, columns: dict[str, Column]) -> Digest:
+    count, *sums = connection.execute(query(DUCKDB, "t", columns)).fetchall()[0]
+    known = narrowed(columns, connection.execute(statistics("t", columns)).fetchall()[0])
+    assert connection.execute(query(DUCKDB, "t", known)).fetchall()[0] == (count, *sums)
     return Digest(count, tuple(sums), {name: column.kind for name, column in columns.items()})
 
 
@@ -76,7 +78,7 @@ def filled(connection: duckdb.DuckDBPyConnection, types: dict[str, str], cells: 
         connection.executemany(f"insert into t values ({', '.join('?' for _ in types)})", cells)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_all_types_at_once(connection: duckdb.DuckDBPyConnection, data: st.DataObject) -> None:
     names = {f"c{number}": type_ for number, type_ in enumerate(TYPES)}
@@ -92,7 +94,14 @@ def test_all_types_at_once(connection: duckdb.DuckDBPyConnection, data: st.DataO
     assert sql_digest(connection, columns) == arrow_digest(connection, columns)
 
 
-@given(st.lists(FLOATS, min_size=1, max_size=20))
+@given(st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(-(2**26), 2**26) | st.integers(-(2**52), 2**52)))
+def test_whole_numbers_of_every_size(connection: duckdb.DuckDBPyConnection, values: list[int]) -> None:
+    filled(connection, {"x": "BIGINT"}, [(value,) for value in values])
+    columns = {"x": Column("x", dt.int64, INTEGER)}
+    assert sql_digest(connection, columns) == arrow_digest(connection, columns)
+
+
+@given(st.lists(FLOATS | st.floats(-4, 4), min_size=1, max_size=20))
 def test_floats(connection: duckdb.DuckDBPyConnection, values: list[float]) -> None:
     filled(connection, {"x": "DOUBLE"}, [(value,) for value in values])
     columns = {"x": Column("x", dt.float64, FLOAT)}
@@ -185,4 +194,5 @@ def test_every_dialect_fills_its_templates(dialect: object) -> None:
     assert isinstance(dialect, type(DUCKDB))
     written = query(dialect, "t", columns, keys=["c0"], buckets=8)
     assert "{" not in written
+    assert "MIN" in statistics("t", columns)
     assert written.count("(") == written.count(")")

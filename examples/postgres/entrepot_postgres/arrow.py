@@ -1,0 +1,81 @@
+"""Rows on their way: Arrow to what COPY reads, and what a cursor gives to Arrow."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from decimal import Context, Decimal
+from typing import Any
+
+import ibis.expr.datatypes as dt
+import ibis.expr.schema as sch
+import psycopg
+import pyarrow as pa
+import pyarrow.csv
+from psycopg.types.string import TextLoader
+
+_DIGITS = Context(prec=100)
+_PRECISION, _SCALE = 38, 9
+"""Of a NUMERIC without limits, such as a sum or a mean: what ibis takes a decimal for, and BigQuery too."""
+
+
+def as_csv(batch: pa.RecordBatch, schema: sch.Schema) -> bytes:
+    """The rows as CSV, in which texts are quoted and NULL is not."""
+    columns = [_written(column) for column in batch.columns]
+    made = pa.RecordBatch.from_arrays(columns, names=[str(number) for number in range(len(columns))])
+    sink = io.BytesIO()
+    pyarrow.csv.write_csv(made, sink, pyarrow.csv.WriteOptions(include_header=False))
+    return sink.getvalue()
+
+
+def _written(column: pa.Array) -> pa.Array:
+    """A column as Arrow writes it to CSV so that PostgreSQL reads it."""
+    if isinstance(column.type, pa.ExtensionType):
+        column = column.storage
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    kind = column.type
+    if pa.types.is_timestamp(kind):
+        return column.cast(pa.timestamp("us", kind.tz and "UTC"), safe=False)
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        return pa.array([None if v is None else f"\\x{v.hex()}" for v in column.to_pylist()], pa.string())
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return pa.array([None if v is None else _array(v) for v in column.to_pylist()], pa.string())
+    return column
+
+
+def _array(values: Sequence[Any]) -> str:
+    """An array as PostgreSQL writes it."""
+    return "{" + ",".join(map(_element, values)) + "}"
+
+
+def _element(value: Any) -> str:
+    if value is None:
+        return "NULL"
+    text = f"\\x{value.hex()}" if isinstance(value, bytes) else str(value)
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def plain_types(cursor: psycopg.Cursor[Any] | psycopg.ServerCursor[Any]) -> None:
+    """Lets a cursor give JSON and UUIDs as text."""
+    for name in ("json", "jsonb", "uuid"):
+        cursor.adapters.register_loader(name, TextLoader)
+
+
+def limited(kind: str, dtype: dt.DataType) -> dt.DataType | None:
+    """The limits of a column that PostgreSQL says is NUMERIC, without any; None for other columns."""
+    scale = dtype.scale or 0 if dtype.is_decimal() else 0
+    return dt.Decimal(_PRECISION, max(scale, _SCALE)) if kind == "numeric" else None
+
+
+def as_arrow(rows: Sequence[Sequence[Any]], schema: pa.Schema) -> pa.RecordBatch:
+    """A batch of rows that a cursor gave."""
+    columns = [
+        pa.array((_rounded(v, field.type.scale) for v in values) if pa.types.is_decimal(field.type) else values, field.type)
+        for field, values in zip(schema, zip(*rows, strict=True), strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _rounded(value: Decimal | None, scale: int) -> Decimal | None:
+    return None if value is None else value.quantize(Decimal(1).scaleb(-scale), context=_DIGITS)

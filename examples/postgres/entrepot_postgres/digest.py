@@ -1,0 +1,34 @@
+"""How PostgreSQL writes a table's digest. Its floats raise an error where others overflow, which no formula does."""
+
+from __future__ import annotations
+
+from backends.digest import Dialect
+from entrepot.digest import HASH_STARTS
+
+_HASHED = tuple(f"CAST(CAST('x' || SUBSTR(MD5({{x}}), {start + 1}, 6) AS BIT(24)) AS INTEGER)" for start in HASH_STARTS)
+_MICROSECONDS = "CAST(EXTRACT(EPOCH FROM {x}) * 1000000 AS BIGINT)"
+
+POSTGRES = Dialect(
+    literal="CAST('{x}' AS DOUBLE PRECISION)",
+    double="CAST({x} AS DOUBLE PRECISION)",
+    recent="",
+    # A boolean becomes no bigint, and the template does not know what it gets: so it goes by way of its text.
+    integer="CAST(REPLACE(REPLACE(CAST({x} AS TEXT), 'true', '1'), 'false', '0') AS BIGINT)",
+    unsigned="CAST({x} AS NUMERIC)",
+    date="({x} - DATE '1970-01-01')",
+    time=_MICROSECONDS,
+    timestamp=_MICROSECONDS,
+    naive_timestamp=_MICROSECONDS,
+    date_as_timestamp=_MICROSECONDS,
+    decimal="ROUND({x} * 1{zeros})",
+    wide_decimal="ROUND({x} * 1{zeros})",
+    narrow_decimal="CAST(ROUND({x} * 1{zeros}) AS DOUBLE PRECISION)",
+    remainder="MOD({x}, {m})",
+    quotient="DIV({x}, {m})",
+    hashed=_HASHED,
+    hashed_bytes=_HASHED,
+    text="CAST({x} AS TEXT)",
+    nan="{x} = CAST('NaN' AS DOUBLE PRECISION)",
+    whole="CAST({x} AS BIGINT)",
+    total="SUM(CAST({x} AS BIGINT))",
+)

@@ -1,0 +1,46 @@
+"""What PostgreSQL does not do, or not as the other warehouses do it: for `ENTREPOT_GAPS=gaps:POSTGRES`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ibis.common.exceptions import IbisError
+
+from entrepot.errors import BadInput
+from tests.conformance.gaps import Gap, Kind
+
+
+def _gap(kind: Kind, reason: str, *cases: str, raises: Any = Exception) -> Gap:
+    return Gap("postgres", kind, reason, cases, raises)
+
+
+POSTGRES: tuple[Gap, ...] = (
+    _gap(
+        "never",
+        "structs and maps: it has types of rows by name only, and JSON",
+        "types/struct*",
+        "types/array_of_structs-*",
+        "types/map-*",
+        "operations/nested-struct_*",
+        "operations/nested-map_*",
+        raises=BadInput,
+    ),
+    _gap("never", "its smallest whole number has 16 bits", "operations/cast-narrow_fails", raises=AssertionError),
+    _gap("notyet", "a division by zero fails, and gives infinity elsewhere", "operations/number-divide_float_by_zero_*"),
+    _gap("notyet", "ibis takes try_cast for a cast, and that fails", "operations/cast-try_cast_*"),
+    _gap(
+        "notyet",
+        "ibis counts whole days and hours between timestamps, and elsewhere those that begin between them",
+        "operations/time-days_between_timestamps",
+        "operations/time-hours_between",
+        raises=AssertionError,
+    ),
+    _gap("notyet", "ibis makes no timestamp of seconds", "operations/time-from_epoch", raises=IbisError),
+    _gap("notyet", "levenshtein is an extension (fuzzystrmatch)", "operations/string-levenshtein"),
+    _gap(
+        "notyet",
+        "ibis unnests by way of JSON, and texts keep its quotes",
+        "operations/reshape-pivot_longer",
+        raises=AssertionError,
+    ),
+)
