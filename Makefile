@@ -7,7 +7,7 @@ STATE ?= $(HOME_OF_STATE)/.entrepot
 BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE := $(if $(filter .,$(HOME_OF_STATE)),,1)
 
-.PHONY: help demo dev test test-slow check format lock benchmark clean
+.PHONY: help demo dev test test-live check format lock benchmark clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -20,6 +20,10 @@ dev: $(VENV)/.demo ## Temporal server, Web UI and worker in one, until Ctrl-C
 
 test: check $(VENV)/.dev ## Everything: style, types, layers, and all tests
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
+
+test-live: $(VENV)/.dev ## The conformance suite against a real account: make test-live BACKEND=snowflake
+	@test -n "$(BACKEND)" || { echo "name a backend: make test-live BACKEND=snowflake"; exit 2; }
+	ENTREPOT_LIVE=1 ENTREPOT_BACKEND=$(BACKEND) $(BIN)/python -m pytest tests/conformance
 
 check: $(VENV)/.dev ## Style, strict types, one-way imports
 	$(BIN)/ruff check .

@@ -52,7 +52,7 @@ def statistics(table: str, columns: Mapping[str, Column]) -> str:
         ranged = (numeric or naive) and column.kind.name not in ("string", "binary", "nested")
         bound = [f"MIN({column.sql})", f"MAX({column.sql})"] if ranged else ["NULL", "NULL"]
         asked += [f"COUNT({column.sql})", *bound]
-    return f"SELECT {', '.join(asked)} FROM {table}"
+    return f"SELECT {', '.join(f'{sql} AS s{n}' for n, sql in enumerate(asked))} FROM {table}"
 
 
 def narrowed(columns: Mapping[str, Column], found: Sequence[Any]) -> dict[str, Column]:
