@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 import ibis
+import ibis.expr.operations as ops
 import ibis.expr.schema as sch
 
 from backends.dialect import Dialect
@@ -63,11 +64,19 @@ def select(
         name: ibis.table(schema, name=name).op() for name, schema in known.items() if isinstance(schema, sch.Schema)
     }
     notes, bound = _without_models(bind(made, tables), known)
+    if not dialect.python_functions and (named := _in_python(bound)):
+        raise BadInput(f'{dialect.name} cannot compute it: {named!r} is a function in Python; use engine="python"')
     try:
         return "\n".join([*notes, dialect.compile(bound, pretty=pretty)])
     except ibis.common.exceptions.IbisError as error:
         what = " ".join(str(error).split()) or type(error).__name__
         raise BadInput(f"{dialect.name} cannot compute it: {what}") from None
+
+
+def _in_python(made: ibis.Table) -> str | None:
+    """The name of a function that the expression calls and that is written in Python."""
+    called = made.op().find((ops.ScalarUDF, ops.AggUDF))
+    return next((str(node.__func_name__) for node in called if node.__input_type__.name != "BUILTIN"), None)
 
 
 def _without_models(made: ibis.Table, known: Mapping[str, Any]) -> tuple[list[str], ibis.Table]:

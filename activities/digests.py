@@ -70,7 +70,8 @@ def digests_of(sources: Sequence[Source], kinds: Mapping[str, Kind]) -> list[Dig
 def digest_of(source: Source, kinds: Mapping[str, Kind]) -> Digest:
     """The digest of a table whose columns are taken as these kinds: inside the warehouse, in one scan.
 
-    It must not change meanwhile: versions do not. Values without a schema have no form that all warehouses could write: a table with such a column is streamed.
+    The table must not change meanwhile: versions do not. Values without a schema have no form that all warehouses could
+    write: a table with such a column is streamed.
     """
     if NESTED in kinds.values():
         return of_batches(source.session.read(source.expression.select(*kinds)), kinds)

@@ -213,10 +213,12 @@ class Computation:
     def _python_batches(self, step: TransformStep, schema: sch.Schema) -> Iterator[pa.RecordBatch]:
         readers: dict[str, Any] = {}
         for name, value in self._arguments(step, actual=True):
-            is_table = isinstance(value, sch.Schema)
-            readers[name] = (
-                self._session.read(self._relation(name).to_expr()) if is_table else getattr(value, "value", value)
-            )
+            if isinstance(value, sch.Schema):
+                table = self._relation(name).to_expr()
+                self._work.allow(self._session, table)
+                readers[name] = self._session.read(table)
+            else:
+                readers[name] = getattr(value, "value", value)
         target = schema.to_pyarrow()
         for number, made in enumerate(step.function(**readers)):
             self._work.check()

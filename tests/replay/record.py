@@ -23,10 +23,17 @@ from temporalio.testing import WorkflowEnvironment
 from tests.conftest import House, serving, settings
 from worker import worker
 from worker.dev import temporal_binary
+from worker.sections import TenantSection
 
 ROOT = Path(__file__).parents[2]
 HISTORIES = Path(__file__).parent / "histories"
 STATE = Path("/tmp/entrepot-history")  # a neutral place: paths in the lake are part of the histories
+ONE = TenantSection(backend={"type": "duckdb", "path": "acme.duckdb"})
+TWO = TenantSection(
+    backend={"type": "duckdb", "path": "globex.duckdb"},
+    backends={"other": {"type": "duckdb", "path": "other.duckdb"}},
+    parity="other",
+)
 PIPELINES = {name: f"tests.pipelines.{name}:{name}" for name in ("shop", "slow", "many")}
 
 
@@ -54,6 +61,10 @@ async def main() -> None:
         await cancelled.cancel()
         await _keep("cancelled", cancelled)
         await _keep("in_batches", await house.start("Pipeline", {"tenant": "acme", "pipeline": "many"}))
+        twice = {"tenant": "globex", "pipeline": "shop"}
+        await _keep("parity", await house.start("Parity", twice))
+        await _keep("parity_again", await house.start("Parity", {**twice, "select": "orders"}))
+        await _keep("gated", await house.start("Pipeline", twice))
     shutil.rmtree(STATE)
 
 
@@ -64,7 +75,7 @@ async def _house() -> AsyncIterator[House]:
     )
     async with environment:
         await worker.register_search_attributes(environment.client)
-        async with serving(environment.client, settings(STATE, PIPELINES)) as house:
+        async with serving(environment.client, settings(STATE, PIPELINES, acme=ONE, globex=TWO)) as house:
             yield house
 
 
