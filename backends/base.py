@@ -37,8 +37,8 @@ class Label:
     step: str
 
     def comment(self) -> str:
-        """The label as an SQL comment."""
-        text = f"entrepot tenant={self.tenant} run={self.run} step={self.step}".replace("*/", "")
+        """The label as an SQL comment, which nothing in it ends or, where comments nest, begins again."""
+        text = f"entrepot tenant={self.tenant} run={self.run} step={self.step}".replace("*", "")
         return f"/* {text} */ "
 
 
@@ -51,6 +51,8 @@ class Capabilities:
     alone, and whoever writes orders them so that it may end after any of them."""
     block_sample: bool = False
     """ibis's `sample(..., method="block")` of a table reads that share of its blocks alone, chosen at random."""
+    statistics: bool = False
+    """The least, the greatest and the number of a column's values come from its metadata, without a scan."""
     clone: bool = False
     """A table can be copied without copying what it holds."""
     dry_run: bool = False
@@ -81,15 +83,20 @@ class Made:
 
 @dataclass(frozen=True)
 class Used:
-    """What a session has cost so far, as far as the warehouse says it."""
+    """What a session has cost so far, as far as the warehouse says it.
+
+    What users execute on a real table (`Session.table`) is not in it, nor what `estimate` asks.
+    """
 
     statements: int = 0
+    """Those that have run to their end, whatever they were for."""
     bytes: int | None = None
-    """Read by its statements; None where the warehouse does not say it."""
+    """Read by them; None where the warehouse does not say it."""
 
 
 class Session(abc.ABC):
-    """One connection, for one piece of work, in one thread. `interrupt` alone may be called from another.
+    """One connection, for one piece of work, in one thread. `interrupt` alone may be called from another; what it
+    stops raises `InterruptedError`.
 
     What writes raises `Contended` if another session writes the same at that moment. Version tables are written once
     and never changed: without transactional DDL, `create_as`, `load` and `write` take a table that is there already as
@@ -97,6 +104,7 @@ class Session(abc.ABC):
     """
 
     dialect: ClassVar[Dialect]
+    capabilities: ClassVar[Capabilities]
     used: Used
 
     @abc.abstractmethod
@@ -170,7 +178,11 @@ class Session(abc.ABC):
 
     @abc.abstractmethod
     def tables(self, schema: str) -> set[str]:
-        """The names of the tables and views in a schema; none if there is no such schema."""
+        """The names of the tables and views in a schema, as the warehouse tells them; none if it has no such schema.
+
+        Where large and small letters are one to it, so is what it tells: what was made as `LIKE_THIS` is told as
+        `like_this` by Snowflake, and everything in small letters by Databricks.
+        """
 
     @abc.abstractmethod
     def point(self, view: Name, table: Name) -> None:
@@ -221,6 +233,10 @@ class Backend(abc.ABC):
             Unavailable: if there is no connection to be had now.
             BadInput: if there will never be one: a wrong password, a missing grant or database.
         """
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Closes the connections that its sessions share, which have to have ended."""
 
 
 def physical(name: Name, schema: sch.Schema) -> ibis.Table:

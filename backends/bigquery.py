@@ -13,6 +13,7 @@ import os
 import re
 import tempfile
 import threading
+import unicodedata
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -20,7 +21,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import ibis
 import ibis.expr.schema as sch
-from ibis.backends.sql.compilers import BigQueryCompiler
 
 from backends import bigquery_types
 from backends.base import Backend, Capabilities, Label, Name, Session, Used
@@ -46,35 +46,22 @@ STREAMS = 4
 STAGING_HOURS = 24
 """A table that is being loaded is removed by BigQuery itself after this time, if its worker died."""
 
-_DATASET = re.compile(r"[A-Za-z0-9_]{1,1024}")
+_IN_TABLES = {"Pc", "Pd", "Zs"}
+"""Categories of Unicode, besides letters, marks and numbers, of the characters that a table's name may have."""
 _NOT_IN_LABELS = re.compile(r"[^\w-]")
-
-
-class _Compiler(BigQueryCompiler):  # type: ignore[misc]
-    """ibis casts `decimal(15, 2)` to NUMERIC, which keeps nine places, where other warehouses round to two."""
-
-    type_mapper = bigquery_types.CastTypes
-
-    def visit_Cast(self, op: Any, *, arg: Any, to: Any) -> Any:
-        return self._rounded(super().visit_Cast(op, arg=arg, to=to), to)
-
-    def visit_TryCast(self, op: Any, *, arg: Any, to: Any) -> Any:
-        return self._rounded(super().visit_TryCast(op, arg=arg, to=to), to)
-
-    def _rounded(self, cast: Any, to: Any) -> Any:
-        places = to.scale if to.is_decimal() else None
-        return cast if places in (None, 9, 38) else self.f.round(cast, places)
 
 
 DIALECT = Dialect(
     name="bigquery",
-    compiler="backends.bigquery:_Compiler",
+    compiler="backends.bigquery_compiler:Compiler",
     types="backends.bigquery_types:Types",
     digests="backends.digest:BIGQUERY",
     identifiers=Identifiers(
         longest_table=1024,
         longest_column=300,
-        forbidden='!"$()*,./;?@[\\]^`{}~\n',
+        in_column=lambda char: char not in '!"$()*,./;?@[\\]^`{}~\n',
+        in_table=lambda char: unicodedata.category(char) in _IN_TABLES or unicodedata.category(char)[0] in "LMN",
+        in_schema=lambda char: char == "_" or (char.isascii() and char.isalnum()),
         reserved_prefixes=(
             "_TABLE_",
             "_FILE_",
@@ -240,8 +227,7 @@ class BigQuerySession(SqlSession):
                 return set()
 
     def create_schema(self, schema: str) -> None:
-        if not _DATASET.fullmatch(schema):
-            raise BadInput(f"a dataset of BigQuery cannot be called {schema!r}: it may have letters, digits and `_`")
+        self.dialect.check_schema(schema)
         options = f" OPTIONS (location = {self.dialect.literal(self._to.location)})" if self._to.location else ""
         self._run(f"CREATE SCHEMA IF NOT EXISTS {self.dialect.identifier(schema)}{options}")
 
@@ -389,6 +375,12 @@ class BigQuery(Backend):
             yield session
         finally:
             session.close()
+
+    def close(self) -> None:
+        with self._lock:
+            clients, self._clients = self._clients, None
+        if clients is not None:
+            clients.close()
 
     def _shared(self) -> Clients:
         """The clients that all sessions use; new ones if the secret was changed meanwhile."""

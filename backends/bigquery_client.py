@@ -53,6 +53,11 @@ class Clients:
     client: Client
     storage: BigQueryReadClient
 
+    def close(self) -> None:
+        """Closes their connections."""
+        self.client.close()
+        self.storage.transport.close()
+
 
 def connect(project: str, location: str | None, key: Secret | None, emulator: tuple[str, str] | None) -> Clients:
     """Clients of a project. `emulator`: the addresses of its API and of its Storage Read API, if it is one.

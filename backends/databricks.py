@@ -117,23 +117,18 @@ class DatabricksSession(SqlSession):
         # Unity Catalog has the names of schemas and tables in small letters, whatever they were created as.
         return super().tables(schema.lower())
 
-    def create_as(self, name: Name, expression: ibis.Table) -> Made:
-        with self._with_rows(expression) as bound:
-            schema = bound.schema()
-            columns = ", ".join(
-                self.dialect.casts(sch.Schema({n: t})) if t.is_integer() else self.dialect.identifier(n)
-                for n, t in schema.items()
-            )
-            return self._made(name, f"SELECT {columns} FROM ({self.dialect.compile(bound)})", schema)
+    def _select(self, expression: ibis.Table) -> str:
+        columns = ", ".join(
+            self.dialect.casts(sch.Schema({n: t})) if t.is_integer() else self.dialect.identifier(n)
+            for n, t in expression.schema().items()
+        )
+        return f"SELECT {columns} FROM ({self.dialect.compile(expression)})"
 
-    def load(self, name: Name, files: Sequence[str], schema: sch.Schema) -> Made:
+    def _check(self, name: Name, schema: sch.Schema) -> None:
+        super()._check(name, schema)
         check_types(schema)
-        return super().load(name, files, schema)
 
     def _made(self, name: Name, select: str, schema: sch.Schema) -> Made:
-        self.dialect.check_table(name.table)
-        self.dialect.check_columns(schema)
-        check_types(schema)
         with contextlib.suppress(Exists):
             self._create(name, select, schema)
         return Made(self._rows(name, Answer()), self.describe(name, schema))
@@ -246,6 +241,9 @@ class Databricks(Backend):
             if opened is not None:
                 opened(session)
             yield session
+
+    def close(self) -> None:
+        self._pool.close()
 
 
 class _Labelled:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import ibis.common.exceptions as exc
 import ibis.expr.datatypes as dt
+import ibis.expr.operations as ops
 import ibis.expr.schema as sch
 import sqlglot.expressions as sge
 from ibis.backends.sql.compilers import DatabricksCompiler
+from ibis.backends.sql.compilers.base import SQLGlotCompiler
 from ibis.backends.sql.datatypes import DatabricksType
 
 from backends.base import Capabilities
+from backends.compiling import divided, double, without
 from backends.dialect import Dialect, Identifiers
 from entrepot.errors import BadInput
 
@@ -25,7 +29,7 @@ _MAPPED = frozenset(" ,;{}()\n\t=")
 """Characters that Parquet, and so Delta, has in a column's name only if the table maps names to others."""
 
 
-class Types(DatabricksType):  # type: ignore[misc]
+class CastTypes(DatabricksType):  # type: ignore[misc]
     """ibis writes every timestamp as TIMESTAMP, which has a time zone here, and unsigned types that do not exist."""
 
     default_decimal_precision = 38
@@ -43,26 +47,50 @@ class Types(DatabricksType):  # type: ignore[misc]
         elif dtype.is_null():
             dtype = dt.string  # a table has no column of type VOID
         is_large = dtype.is_decimal() and (dtype.precision or 0) > CAPABILITIES.largest_decimal[0]
-        if is_large or dtype.is_time() or dtype.is_interval() or dtype.is_geospatial() or dtype.is_unknown():
+        if is_large or dtype.is_time() or dtype.is_geospatial() or dtype.is_unknown():
             raise exc.UnsupportedBackendType(f"a column of Databricks cannot be of type {dtype}")
         made: sge.DataType = super().from_ibis(dtype)
         return made
+
+
+class Types(CastTypes):
+    """Those that a column can have: intervals stand within expressions only."""
+
+    @classmethod
+    def from_ibis(cls, dtype: dt.DataType) -> sge.DataType:
+        if dtype.is_interval():
+            raise exc.UnsupportedBackendType(f"a column of Databricks cannot be of type {dtype}")
+        return super().from_ibis(dtype)
 
 
 class Compiler(DatabricksCompiler):  # type: ignore[misc]
     """ibis's own, where it means something else than on other warehouses, or raises where they give NULL."""
 
     __slots__ = ()
-    type_mapper = Types
+    type_mapper = CastTypes
+    SIMPLE_OPS = without(DatabricksCompiler.SIMPLE_OPS, ops.Divide)
 
     def visit_NonNullLiteral(self, op: Any, *, value: Any, dtype: Any) -> Any:
         # `0.1` is a DECIMAL(1, 1) here; with an exponent it is a DOUBLE.
         if dtype.is_floating() and math.isfinite(value):
-            text = repr(abs(float(value)))
-            literal: Any = sge.Literal.number(text if "e" in text else f"{text}e0")
-            literal = sge.Neg(this=literal) if value < 0 else literal
+            literal = double(float(value))
             return self.cast(literal, dtype) if dtype.is_float32() else literal
         return super().visit_NonNullLiteral(op, value=value, dtype=dtype)
+
+    def visit_Divide(self, op: Any, *, left: Any, right: Any) -> Any:
+        # What is divided by 0 is NULL; decimals would be divided as such, to a few places.
+        left = self.cast(left, dt.float64) if op.left.dtype.is_decimal() else left
+        return divided(self, op, super().visit_Divide(op, left=left, right=right), left, right)
+
+    def visit_CountDistinctStar(self, op: Any, *, arg: Any, where: Any) -> Any:
+        # COUNT(DISTINCT a, b) leaves out rows that have a NULL.
+        row = self.f.struct(*(sge.column(self._gen_valid_name(n), quoted=True) for n in op.arg.schema.names))
+        return self.f.count(sge.Distinct(expressions=[row if where is None else self.if_(where, row, sge.null())]))
+
+    def visit_WindowFunction(self, op: Any, **kwargs: Any) -> Any:
+        if isinstance(op.func, ops.NthValue):  # ibis leaves out the frame, as of functions that have none
+            return SQLGlotCompiler.visit_WindowFunction(self, op, **kwargs)
+        return super().visit_WindowFunction(op, **kwargs)
 
     def visit_IsNull(self, op: Any, *, arg: Any) -> Any:
         return arg.is_(sge.null())  # NaN is a value, not NULL
@@ -132,12 +160,17 @@ def _unsupported(what: str) -> NoReturn:
     raise exc.UnsupportedOperationError(f"Databricks has no {what}")
 
 
+def _may_be(char: str) -> bool:
+    """Whether Unity Catalog has a character in the names of schemas and tables."""
+    return char not in " ./" and unicodedata.category(char) != "Cc"
+
+
 DIALECT = Dialect(
     name="databricks",
     compiler="backends.databricks_dialect:Compiler",
     types="backends.databricks_dialect:Types",
     digests="backends.digest:DATABRICKS",
-    identifiers=Identifiers(longest_table=255, longest_column=255),
+    identifiers=Identifiers(longest_table=255, longest_column=255, in_table=_may_be, in_schema=_may_be),
 )
 
 CAPABILITIES = Capabilities(transactional_ddl=False, clone=True, time_travel=True, label="query tag")

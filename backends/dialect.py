@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
@@ -33,14 +33,20 @@ class Identifiers:
     """What a warehouse says about names."""
 
     longest_table: int
-    """Characters."""
+    """Characters, or bytes."""
     longest_column: int
+    in_bytes: bool = False
+    """How long a name is counts in bytes of UTF-8."""
     capitals: bool = False
     """Unquoted names become capitals."""
-    forbidden: str = ""
-    """Characters that a column's name may not have."""
     reserved_prefixes: tuple[str, ...] = ()
     """Beginnings of names, in any case, that the warehouse keeps for itself."""
+    in_column: Callable[[str], bool] = lambda _: True
+    """Whether a column's name may have a character."""
+    in_table: Callable[[str], bool] = lambda _: True
+    """Whether a table's name may have a character."""
+    in_schema: Callable[[str], bool] = lambda _: True
+    """Whether a schema's name may have a character."""
 
     def stored(self, name: str) -> str:
         """A name as it stands in the warehouse."""
@@ -64,6 +70,8 @@ class Dialect:
     identifiers: Identifiers
     digests: str
     """Of how it writes digests, as `module:name`: a `backends.digest.Dialect`."""
+    python_functions: bool = False
+    """An expression may call functions written in Python (`ibis.udf.scalar.python`)."""
 
     @cached_property
     def formulas(self) -> Any:
@@ -126,26 +134,30 @@ class Dialect:
             f"CAST({self.identifier(n)} AS {self.type(t)}) AS {self.identifier(n)}" for n, t in schema.items()
         )
 
+    def check_schema(self, name: str) -> None:
+        """Raises BadInput for a schema's name that the warehouse cannot have."""
+        self._check(name, "schema", self.identifiers.longest_table, self.identifiers.in_schema)
+
     def check_table(self, name: str) -> None:
         """Raises BadInput for a table's name that the warehouse cannot have."""
-        self._check(name, "table", self.identifiers.longest_table)
+        self._check(name, "table", self.identifiers.longest_table, self.identifiers.in_table)
 
     def check_columns(self, names: Iterable[str]) -> None:
         """Raises BadInput for names of columns that one table cannot have in this warehouse."""
         seen: dict[str, str] = {}
         for name in names:
-            self._check(name, "column", self.identifiers.longest_column)
-            for char in self.identifiers.forbidden:
-                if char in name:
-                    raise BadInput(f"a column of {self.name} cannot be called {name!r}: {char!r} may not be in a name")
+            self._check(name, "column", self.identifiers.longest_column, self.identifiers.in_column)
             if (other := seen.setdefault(name.lower(), name)) != name:
                 raise BadInput(f"the columns {other!r} and {name!r} differ only in case, and are one to a warehouse")
 
-    def _check(self, name: str, what: str, longest: int) -> None:
-        if len(name) > longest:
-            raise BadInput(
-                f"a {what} of {self.name} cannot be called {name!r}: it has {len(name)} characters of {longest}"
-            )
+    def _check(self, name: str, what: str, longest: int, may_have: Callable[[str], bool]) -> None:
+        is_bytes = self.identifiers.in_bytes
+        size, unit = (len(name.encode()), "bytes") if is_bytes else (len(name), "characters")
+        if size > longest:
+            raise BadInput(f"a {what} of {self.name} cannot be called {name!r}: it has {size} {unit} of {longest}")
+        for char in name:
+            if not may_have(char):
+                raise BadInput(f"a {what} of {self.name} cannot be called {name!r}: {char!r} may not be in a name")
         for prefix in self.identifiers.reserved_prefixes:
             if name.upper().startswith(prefix):
                 raise BadInput(f"a {what} of {self.name} cannot be called {name!r}: {prefix!r} is reserved")

@@ -150,7 +150,7 @@ class _Query:
         found = table
         for number, here in enumerate(reversed(carried)):
             listed = ", ".join(name if name == said else f"{said} AS {name}" for name, said in here.items())
-            found = f"(SELECT {listed} FROM {found}) s{number}"
+            found = f"(SELECT {listed} FROM {found}{self.dialect.fence}) s{number}"
         return found
 
     def digest(self) -> None:

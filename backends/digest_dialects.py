@@ -53,6 +53,8 @@ class Dialect:
     """A float that is a whole number below 2^53 as one."""
     total: str
     """The exact sum of a column of floats that are whole numbers below 2^53."""
+    fence: str = ""
+    """What ends each stage, so that a planner does not put one into the next, where its names occur several times."""
 
 
 def _hex(template: str) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import os
 import re
 import threading
 import time
+import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -20,12 +21,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import duckdb
 import ibis
+import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 import ibis.expr.schema as sch
 import sqlglot.expressions as sge
 from ibis.backends.sql.compilers import DuckDBCompiler
 
 from backends.base import Backend, Capabilities, Label, Made, Name, Session
+from backends.compiling import double
 from backends.dialect import Dialect, Identifiers
 from backends.settings import checked
 from backends.sql import Answer, Exists, SqlSession
@@ -45,14 +48,27 @@ _STREAM = "entrepot_stream"
 
 
 class _Compiler(DuckDBCompiler):  # type: ignore[misc]
-    """ibis writes the float64 0.1 as `0.1`, which DuckDB reads as DECIMAL(2, 1); with an exponent it is a DOUBLE."""
+    """ibis's own, where what DuckDB makes of it is of another type than ibis says."""
 
     def visit_NonNullLiteral(self, op: Any, *, value: Any, dtype: Any) -> Any:
         if dtype.is_floating() and math.isfinite(value):
-            text = repr(abs(float(value)))
-            literal = sge.Literal.number(text if "e" in text else f"{text}e0")
-            return sge.Neg(this=literal) if value < 0 else literal
+            return double(float(value))  # `0.1` is a DECIMAL(2, 1)
         return super().visit_NonNullLiteral(op, value=value, dtype=dtype)
+
+    def visit_ApproxQuantile(self, op: Any, *, arg: Any, quantile: Any, where: Any) -> Any:
+        quantile = self.cast(quantile, dt.Array(dt.float32) if op.quantile.dtype.is_array() else dt.float32)
+        return super().visit_ApproxQuantile(op, arg=arg, quantile=quantile, where=where)
+
+    visit_ApproxMultiQuantile = visit_ApproxQuantile
+
+    def visit_DateTruncate(self, op: Any, *, arg: Any, unit: Any) -> Any:
+        return self.cast(super().visit_DateTruncate(op, arg=arg, unit=unit), dt.date)  # else a TIMESTAMP
+
+    def visit_DateAdd(self, op: Any, *, left: Any, right: Any) -> Any:
+        return self.cast(self.binop(sge.Add, left, right), dt.date)
+
+    def visit_DateSub(self, op: Any, *, left: Any, right: Any) -> Any:
+        return self.cast(self.binop(sge.Sub, left, right), dt.date)
 
 
 DIALECT = Dialect(
@@ -60,10 +76,11 @@ DIALECT = Dialect(
     compiler="backends.duckdb:_Compiler",
     types="DuckDBType",
     digests="backends.digest:DUCKDB",
+    python_functions=True,
     identifiers=Identifiers(longest_table=1000, longest_column=1000),
 )
 
-CAPABILITIES = Capabilities(transactional_ddl=True, block_sample=True, unsigned=True)
+CAPABILITIES = Capabilities(transactional_ddl=True, block_sample=True, statistics=True, unsigned=True)
 
 
 class DuckDBSession(SqlSession):
@@ -77,22 +94,45 @@ class DuckDBSession(SqlSession):
         self._connection = connection
         self._label = label.comment()
         self._path = path
+        self._readers: weakref.WeakKeyDictionary[duckdb.DuckDBPyConnection, bool] = weakref.WeakKeyDictionary()
+        """What rows may still be read from, and whether each was interrupted."""
         self._ibis: Any = None
 
     def _run(self, sql: str) -> Answer:
         with _translated(self._path):
             cursor = self._connection.execute(self._label + sql)
-            self.used = replace(self.used, statements=self.used.statements + 1)
             columns = [column[0] for column in cursor.description or []]
             rows = cursor.fetchall() if columns else []
+        self._count()
         # What changes rows answers with their number.
         return Answer(columns, rows, rows[0][0] if columns == ["Count"] and rows else 0)
 
     def _arrow(self, sql: str) -> pa.RecordBatchReader:
+        import pyarrow as pa
+
         # A cursor of its own: rows are still read from it while this session writes.
         cursor = self._connection.cursor()
+        self._readers[cursor] = False
         with _translated(self._path):
-            return cursor.sql(self._label + sql).to_arrow_reader(BATCH_ROWS)
+            found = cursor.sql(self._label + sql).to_arrow_reader(BATCH_ROWS)
+        self._count()
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            try:
+                with _translated(self._path):
+                    for batch in found:
+                        if self._readers[cursor]:  # between two batches DuckDB does not take notice
+                            raise InterruptedError("cancelled")
+                        yield batch
+            except Unavailable as error:
+                if self._readers[cursor]:
+                    raise InterruptedError("cancelled") from error
+                raise
+
+        return pa.RecordBatchReader.from_batches(found.schema, batches())
+
+    def _count(self) -> None:
+        self.used = replace(self.used, statements=self.used.statements + 1)
 
     def _columns(self, name: Name) -> list[tuple[str, str]]:
         return [(row[0], row[1]) for row in self._run(f"DESCRIBE {self.dialect.table(name)}").rows]
@@ -116,6 +156,7 @@ class DuckDBSession(SqlSession):
         return answer.changed
 
     def load(self, name: Name, files: Sequence[str], schema: sch.Schema) -> Made:
+        self._check(name, schema)
         paths = ", ".join(map(self.dialect.literal, files))
         return self._made(name, f"SELECT {self.dialect.casts(schema)} FROM read_parquet([{paths}])", schema)
 
@@ -127,6 +168,7 @@ class DuckDBSession(SqlSession):
     ) -> Made:
         import pyarrow as pa
 
+        self._check(name, schema)
         reader = pa.RecordBatchReader.from_batches(arrow or schema.to_pyarrow(), batches)
         self._connection.register(_STREAM, reader)
         try:
@@ -137,7 +179,9 @@ class DuckDBSession(SqlSession):
 
     def fetch(self, expression: ibis.Table) -> pa.Table:
         with self._with_rows(expression) as bound, _translated(self._path):
-            return self._connection.sql(self._label + self.dialect.compile(bound)).to_arrow_table()
+            table = self._connection.sql(self._label + self.dialect.compile(bound)).to_arrow_table()
+        self._count()
+        return table
 
     def read(self, expression: ibis.Table) -> pa.RecordBatchReader:
         with self._with_rows(expression) as bound:
@@ -163,6 +207,9 @@ class DuckDBSession(SqlSession):
 
     def interrupt(self) -> None:
         self._connection.interrupt()
+        for cursor in list(self._readers):
+            self._readers[cursor] = True
+            cursor.interrupt()
 
 
 class DuckDB(Backend):
@@ -196,6 +243,14 @@ class DuckDB(Backend):
                 yield session
             finally:
                 cursor.close()
+
+    def close(self) -> None:
+        with _guards[self.path]:
+            shared = _open.get(self.path)
+            if shared is not None and shared.closing is not None:
+                shared.closing.cancel()
+        if shared is not None:
+            _close(self.path, shared)
 
 
 class _Shared:
@@ -250,7 +305,12 @@ def _connect(path: str, options: Mapping[str, Any]) -> duckdb.DuckDBPyConnection
                 os.makedirs(os.path.dirname(path), exist_ok=True)
                 connection = duckdb.connect(path, config={str(k): str(v) for k, v in options.items()})
                 # Rows have no order in a warehouse; not keeping one lets DuckDB stream instead of buffering.
-                connection.execute("SET preserve_insertion_order = false; SET TimeZone = 'UTC'")
+                # ibis writes functions over arrays with an arrow, which DuckDB would rather have otherwise.
+                # Without GLOBAL, the cursors of the sessions would not have it.
+                connection.execute(
+                    "SET preserve_insertion_order = false; SET GLOBAL TimeZone = 'UTC'; "
+                    "SET GLOBAL lambda_syntax = 'ENABLE_SINGLE_ARROW'"
+                )
                 return connection
         except _Locked:
             if time.monotonic() > deadline:
@@ -267,6 +327,10 @@ def _translated(path: str) -> Iterator[None]:
     """Says what a failure of file, lock or disk means, as errors that a retry may cure."""
     try:
         yield
+    except InterruptedError:
+        raise
+    except duckdb.InterruptException as error:
+        raise InterruptedError("cancelled") from error
     except OSError as error:
         raise Unavailable(f"the DuckDB file {path} cannot be used: {error.strerror or error}") from error
     except duckdb.Error as error:

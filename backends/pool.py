@@ -22,10 +22,12 @@ class Pool(Generic[C]):
         self._close = close
         self._free: list[tuple[float, C]] = []
         self._lock = threading.Lock()
+        self._is_closed = False
 
     @contextmanager
     def taken(self) -> Iterator[C]:
-        """A connection that nobody else uses. After an error it is closed: nobody knows what state it is in."""
+        """A connection that nobody else uses. After an error it is closed: nobody knows what state it is in. So it is
+        after `close`."""
         connection = self._reused() or self._open_one()
         try:
             yield connection
@@ -33,7 +35,10 @@ class Pool(Generic[C]):
             self._discard(connection)
             raise
         with self._lock:
-            self._free.append((time.monotonic(), connection))
+            if not self._is_closed:
+                self._free.append((time.monotonic(), connection))
+                return
+        self._discard(connection)
 
     def _reused(self) -> C | None:
         with self._lock:
@@ -50,8 +55,9 @@ class Pool(Generic[C]):
             self._close(connection)
 
     def close(self) -> None:
-        """Closes what is free."""
+        """Closes what is free, and from now on what becomes free."""
         with self._lock:
+            self._is_closed = True
             free, self._free = self._free, []
         for _, connection in free:
             self._discard(connection)

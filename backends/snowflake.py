@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
-import socket
 import tempfile
 import threading
 import uuid
@@ -29,30 +27,16 @@ from backends.dialect import Dialect
 from backends.pool import Pool
 from backends.settings import Secret, checked
 from backends.snowflake_arrow import parsed, schema_of, uploadable
+from backends.snowflake_client import connect, translated
 from backends.snowflake_sql import CAPABILITIES, DIALECT
-from backends.sql import Answer, Exists, SqlSession, conformed
-from entrepot.errors import BadInput, Contended, EntrepotError, StepFailed, Unavailable
+from backends.sql import Answer, SqlSession, conformed
+from entrepot.errors import BadInput, EntrepotError
 
 if TYPE_CHECKING:
     import ibis
     import pyarrow as pa
 
 logger = logging.getLogger(__name__)
-
-LOGIN_SECONDS = 20
-"""How long the client tries to log in. Then the activity fails, and is tried again."""
-
-_PARAMETERS = {
-    "TIMEZONE": "UTC",
-    # What an account may have set otherwise, and what SQL means by it.
-    "AUTOCOMMIT": True,
-    "QUOTED_IDENTIFIERS_IGNORE_CASE": False,
-    "TIMESTAMP_TYPE_MAPPING": "TIMESTAMP_NTZ",
-    "WEEK_START": 0,
-    "WEEK_OF_YEAR_POLICY": 0,
-    "JSON_INDENT": 0,
-    "STRICT_JSON_OUTPUT": True,
-}
 
 # NULL_IF: the text \N would be NULL. Without the others, times are numbers, and bytes have to be UTF-8.
 _FORMAT = r"TYPE = PARQUET USE_LOGICAL_TYPE = TRUE BINARY_AS_TEXT = FALSE NULL_IF = ()"
@@ -253,11 +237,8 @@ class Snowflake(Backend):
     dialect: ClassVar[Dialect] = DIALECT
 
     def __init__(self, settings: Mapping[str, Any], where: str) -> None:
-        self._settings = settings
-        self._where = where
-        self._host: str = settings.get("host") or f"{settings['account']}.snowflakecomputing.com"
         self._place = f"{where}: Snowflake account {settings['account']!r}"
-        self._pool = Pool(self._connect, lambda connection: connection.close())
+        self._pool: Pool[Any] = Pool(lambda: connect(settings, where, self._place), lambda c: c.close())
         weakref.finalize(self, self._pool.close)
 
     @classmethod
@@ -284,6 +265,9 @@ class Snowflake(Backend):
                 opened(session)
             yield session
 
+    def close(self) -> None:
+        self._pool.close()
+
     def _cancel(self, session: SnowflakeSession) -> None:
         """Stops what runs in a session, from another one. Again, while it has not reached the server yet."""
         try:
@@ -293,113 +277,3 @@ class Snowflake(Backend):
                     cursor.execute(f"SELECT SYSTEM$CANCEL_ALL_QUERIES({session.number})")
         except EntrepotError as error:
             logger.warning("a statement could not be cancelled: %s", error)
-
-    def _connect(self) -> Any:
-        import snowflake.connector
-
-        known = ("account", "user", "database", "warehouse", "role", "host", "port", "protocol")
-        try:
-            with translated(self._place):
-                return snowflake.connector.connect(
-                    **{key: self._settings[key] for key in known if key in self._settings},
-                    **self._credentials(),
-                    application="entrepot",
-                    session_parameters=_PARAMETERS,
-                    # Or else a database or warehouse that is not there would be missed by the first statement only.
-                    validate_default_parameters=True,
-                    login_timeout=LOGIN_SECONDS,
-                    # A session outlives the four hours that its token is valid.
-                    client_session_keep_alive=True,
-                    # Or else decimals come as floats.
-                    arrow_number_to_decimal=True,
-                    # The pool closes them, and nothing runs in them then.
-                    auto_cleanup=False,
-                    enable_server_session_keep_alive_auto_detection=False,
-                )
-        except Unavailable as error:
-            raise self._unreachable(error) from error
-
-    def _unreachable(self, error: Unavailable) -> EntrepotError:
-        """What a failed login means, by what becomes of the host's name."""
-        try:
-            socket.getaddrinfo(self._host, None)
-        except socket.gaierror as problem:
-            if problem.errno == socket.EAI_NONAME:
-                return BadInput(f"{self._place}: there is no host {self._host!r}; is the account's name right?")
-        if re.search(r"\b40[34]\b", str(error)):
-            return BadInput(f"{error}; does {self._host!r} have this account?")
-        return Unavailable(f"{error} (host {self._host!r})")
-
-    def _credentials(self) -> dict[str, Any]:
-        if "password" in self._settings:
-            return {"password": self._settings["password"].read()}
-        from cryptography.hazmat.primitives import serialization
-
-        passphrase = self._settings.get("private_key_passphrase")
-        try:
-            key = serialization.load_pem_private_key(
-                self._settings["private_key"].read().encode(), passphrase.read().encode() if passphrase else None
-            )
-        except (TypeError, ValueError) as error:
-            raise BadInput(
-                f"{self._where}: `private_key` is not a PEM private key that "
-                + ("`private_key_passphrase` opens" if passphrase else "opens without `private_key_passphrase`")
-            ) from error
-        der = key.private_bytes(
-            serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        return {"authenticator": "SNOWFLAKE_JWT", "private_key": der}
-
-
-# By Snowflake's error numbers.
-_KINDS: Mapping[int, type[EntrepotError]] = {
-    603: Unavailable,  # an internal error
-    604: Unavailable,  # cancelled by somebody
-    606: Unavailable,  # the warehouse is suspended and does not resume by itself
-    625: Contended,  # another transaction holds the lock for too long
-    630: Unavailable,  # longer than the statement timeout of the account
-    2002: Exists,
-    2003: BadInput,  # there is no such database, schema or table, or no grant
-    2043: BadInput,
-    3001: BadInput,  # a grant is missing
-    90073: Unavailable,  # the quota of the warehouse's resource monitor is used up
-    90105: BadInput,  # no current database
-    90106: BadInput,
-}
-# Tokens that expired: a new login gets new ones.
-_EXPIRED = {390104, *range(390110, 390116), 390195, 390318}
-
-
-@contextmanager
-def translated(place: str) -> Iterator[None]:
-    """Turns the client's errors into Entrepot's; `place` says where."""
-    from snowflake.connector import errors
-
-    try:
-        yield
-    except errors.Error as error:
-        number = error.errno if isinstance(error.errno, int) else -1
-        raise _kind(error, number)(f"{place}: {_sentence(error, number)}") from error
-
-
-def _kind(error: Exception, number: int) -> type[EntrepotError]:
-    from snowflake.connector import errors
-
-    if number in _KINDS:
-        return _KINDS[number]
-    if number in _EXPIRED or 300_000 <= number < 301_000:
-        return Unavailable
-    if 390_000 <= number < 400_000:  # of the login
-        return BadInput
-    refused = (errors.ProgrammingError, errors.DataError, errors.IntegrityError, errors.NotSupportedError)
-    # The client's own numbers, from 250000 on, are of the network and of files.
-    if isinstance(error, refused) and 0 < number < 250_000:
-        return StepFailed
-    return Unavailable
-
-
-def _sentence(error: Any, number: int) -> str:
-    text = " ".join((error.raw_msg or str(error)).split())
-    text = text.removeprefix("Failed to login: ").removeprefix("Login error: ")
-    text = re.sub(rf"^{number:06} \(\w+\): |,? code: {number}$", "", text)
-    return f"{text} ({number:06})" if number > 0 else text

@@ -14,6 +14,7 @@ from ibis.backends.sql.compilers import SnowflakeCompiler
 from ibis.backends.sql.datatypes import SnowflakeType
 
 from backends.base import Capabilities
+from backends.compiling import divided, matched, to_24_bits, without
 from backends.dialect import Dialect, Identifiers
 
 LARGEST_DECIMAL = (38, 37)
@@ -79,6 +80,7 @@ class Compiler(SnowflakeCompiler):  # type: ignore[misc]
 
     __slots__ = ()
     type_mapper = Types
+    SIMPLE_OPS = without(SnowflakeCompiler.SIMPLE_OPS, ops.Median, ops.ArrayIndex)
 
     # These call functions in a database `ibis_udfs`, which ibis makes, in other people's accounts too, when it
     # connects. Entrepot makes nothing outside of its schemas.
@@ -101,8 +103,16 @@ class Compiler(SnowflakeCompiler):  # type: ignore[misc]
         return super().visit_NonNullLiteral(op, value=value, dtype=dtype)
 
     def visit_Divide(self, op: Any, *, left: Any, right: Any) -> Any:
-        """Whole numbers divide to six digits after the point."""
-        return self.binop(sge.Div, self._float(op, op.left, left), self._float(op, op.right, right))
+        """Whole numbers and decimals divide to six digits after the point, and by 0 not at all."""
+        left = left if op.left.dtype.is_floating() else self.cast(left, dt.float64)
+        right = right if op.right.dtype.is_floating() else self.cast(right, dt.float64)
+        return divided(self, op, self.binop(sge.Div, left, self._not_zero(op.right, right)), left, right)
+
+    def _not_zero(self, node: Any, value: Any) -> Any:
+        return value if isinstance(node, ops.Literal) and node.value else self.f.nullif(value, 0)
+
+    def visit_RegexExtract(self, op: Any, *, arg: Any, pattern: Any, index: Any) -> Any:
+        return matched(self, super().visit_RegexExtract(op, arg=arg, pattern=pattern, index=index), arg)
 
     def visit_Mean(self, op: Any, *, arg: Any, where: Any) -> Any:
         if op.arg.dtype.is_boolean():
@@ -140,14 +150,9 @@ class Compiler(SnowflakeCompiler):  # type: ignore[misc]
         if to.is_json() and op.arg.dtype.is_string():
             return self.f.parse_json(arg)
         made = super().visit_Cast(op, arg=arg, to=to)
-        return self._to_24_bits(made) if to.is_float32() and not op.arg.dtype.is_float32() else made
-
-    def _to_24_bits(self, value: Any) -> Any:
-        """A DOUBLE as near as a float32 comes to it (Veltkamp): a tree of scikit-learn compares such numbers."""
-        large = self.binop(sge.Mul, value, self.cast(sge.convert(str(2.0**29 + 1)), dt.float64))
-        rounded = self.binop(sge.Sub, large, self.binop(sge.Sub, large, value))
-        fits = self.f.abs(value) < self.cast(sge.convert("3.4e38"), dt.float64)
-        return self.if_(fits, rounded, value)  # infinities and NaN stay what they are
+        if to.is_float32() and not op.arg.dtype.is_float32():
+            return to_24_bits(self, made, lambda number: self.cast(sge.convert(str(number)), dt.float64))
+        return made
 
     def visit_Arbitrary(self, op: Any, **kwargs: Any) -> Any:
         """An element of an array is a VARIANT, and would be one in the table that is made of it."""

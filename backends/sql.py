@@ -124,6 +124,7 @@ class SqlSession(Session):
         self.execute("ROLLBACK")
 
     def create_schema(self, schema: str) -> None:
+        self.dialect.check_schema(schema)
         self._run(f"CREATE SCHEMA IF NOT EXISTS {self.dialect.identifier(schema)}")
 
     def drop_schema(self, schema: str) -> None:
@@ -134,6 +135,7 @@ class SqlSession(Session):
         self._run(f"CREATE TABLE IF NOT EXISTS {self.dialect.table(name)} ({columns})")
 
     def create_as(self, name: Name, expression: ibis.Table) -> Made:
+        self._check(name, expression.schema())
         with self._with_rows(expression) as bound:
             return self._made(name, self._select(bound), bound.schema())
 
@@ -141,10 +143,13 @@ class SqlSession(Session):
         """The SELECT of a table that is made of an expression."""
         return self.dialect.compile(expression)
 
-    def _made(self, name: Name, select: str, schema: sch.Schema) -> Made:
-        """Makes a table of a SELECT, or takes the one that is there: see `Session`."""
+    def _check(self, name: Name, schema: sch.Schema) -> None:
+        """Raises BadInput for a table that there cannot be."""
         self.dialect.check_table(name.table)
         self.dialect.check_columns(schema)
+
+    def _made(self, name: Name, select: str, schema: sch.Schema) -> Made:
+        """Makes a table of a SELECT, or takes the one that is there: see `Session`."""
         answer = Answer()
         try:
             answer = self._run(f"CREATE TABLE {self.dialect.table(name)} AS {select}")
@@ -158,8 +163,7 @@ class SqlSession(Session):
         return int(self._run(f"SELECT count(*) FROM {self.dialect.table(name)}").rows[0][0])
 
     def load(self, name: Name, files: Sequence[str], schema: sch.Schema) -> Made:
-        self.dialect.check_table(name.table)
-        self.dialect.check_columns(schema)
+        self._check(name, schema)
         try:
             self._bring(name, files, schema)
         except Exists:
@@ -170,7 +174,7 @@ class SqlSession(Session):
     def write(
         self, name: Name, schema: sch.Schema, batches: Iterable[pa.RecordBatch], arrow: pa.Schema | None = None
     ) -> Made:
-        if name.table in self.tables(name.schema):
+        if not self.capabilities.transactional_ddl and name.table in self.tables(name.schema):
             return Made(self._rows(name, Answer()), self.describe(name, schema))
         with tempfile.TemporaryDirectory(prefix="entrepot-") as folder:
             return self.load(name, parquet_files(batches, arrow or schema.to_pyarrow(), folder), schema)
@@ -205,6 +209,7 @@ class SqlSession(Session):
         return {self.dialect.identifiers.shown(row["table_name"]) for row in self.query(query)}
 
     def point(self, view: Name, table: Name) -> None:
+        self.dialect.check_table(view.table)
         self._run(f"CREATE OR REPLACE VIEW {self.dialect.table(view)} AS SELECT * FROM {self.dialect.table(table)}")
 
     def drop_view(self, view: Name) -> None:

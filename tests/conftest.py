@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import pytest_asyncio
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
@@ -23,6 +24,10 @@ from worker import worker
 from worker.dev import temporal_binary
 from worker.settings import Settings, TenantSection
 from workflows.progress import RunSummary
+
+# How long an example takes says something of the machine, and of what else it does.
+hypothesis.settings.register_profile("entrepot", deadline=None)
+hypothesis.settings.load_profile("entrepot")
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -42,8 +42,10 @@ def settings(standin: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def backend(settings: dict[str, Any]) -> Backend:
-    return backends.create(settings, "test")
+def backend(settings: dict[str, Any]) -> Iterator[Backend]:
+    made = backends.create(settings, "test")
+    yield made
+    made.close()
 
 
 @pytest.fixture
@@ -466,8 +468,16 @@ class TestNames:
             DIALECT.check_columns([name])
 
     def test_datasets(self, session: Session) -> None:
-        with pytest.raises(BadInput, match="dataset of BigQuery cannot be called 'a-b'"):
+        with pytest.raises(BadInput, match="a schema of bigquery cannot be called 'a-b'"):
             session.create_schema("a-b")
+
+    @pytest.mark.parametrize("name", ["a.b", "a$b", "it's", "50%", "a/b", "\N{GRINNING FACE}"])
+    def test_tables(self, name: str) -> None:
+        with pytest.raises(BadInput, match="a table of bigquery cannot be called"):
+            DIALECT.check_table(name)
+
+    def test_tables_with_marks(self) -> None:
+        DIALECT.check_table("two words-1_\N{DEVANAGARI LETTER KA}\N{DEVANAGARI VOWEL SIGN AA}")
 
     def test_odd_columns(self, session: Session, schema: str) -> None:
         odd = pa.table({"two words": [1], "ünï": [2], "select": [3], "a:b": [4]})

@@ -31,7 +31,8 @@ from snowflake.connector import errors
 import backends
 from backends import Label, Name, Session
 from backends.base import physical
-from backends.snowflake import Snowflake, SnowflakeSession, translated
+from backends.snowflake import Snowflake, SnowflakeSession
+from backends.snowflake_client import translated
 from backends.snowflake_sql import DIALECT
 from backends.sql import Exists
 from entrepot.errors import BadInput, Contended, StepFailed, Unavailable
@@ -46,10 +47,11 @@ def settings(standin: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def backend(settings: dict[str, Any]) -> Snowflake:
+def backend(settings: dict[str, Any]) -> Iterator[Snowflake]:
     made = backends.create(settings, "tenant 'acme'")
     assert isinstance(made, Snowflake)
-    return made
+    yield made
+    made.close()
 
 
 @pytest.fixture

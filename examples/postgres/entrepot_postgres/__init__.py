@@ -14,17 +14,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import ibis
 import ibis.expr.schema as sch
 import psycopg
-from psycopg.pq import TransactionStatus
-
 from backends.base import Backend, Capabilities, Label, Name, Session
 from backends.dialect import Dialect
 from backends.pool import Pool
 from backends.settings import Secret, checked
-from backends.sql import Answer, SqlSession
+from backends.sql import Answer, SqlSession, conformed
 from entrepot.errors import EntrepotError, StepFailed
+from psycopg.pq import TransactionStatus
 
 from .arrow import as_arrow, as_csv, limited, plain_types
-from .dialect import CAPABILITIES, DIALECT
+from .dialect import CAPABILITIES, DIALECT, Compiler
 from .errors import refused, translated
 
 if TYPE_CHECKING:
@@ -54,6 +53,7 @@ class PostgresSession(SqlSession):
         self._label = label.comment()
         self._place = place
         self._interrupted = False
+        self._ibis: Any = None
         self.ended = threading.Event()
 
     @contextmanager
@@ -163,7 +163,9 @@ class PostgresSession(SqlSession):
 
     def table(self, name: Name, schema: sch.Schema) -> ibis.Table:
         with self._translated():
-            return ibis.postgres.from_connection(self._connection).table(name.table, database=name.schema)
+            if self._ibis is None:
+                self._ibis = _ibis_over(self)
+            return self._ibis.table(name.table, database=name.schema)
 
     def engine(self) -> str:
         return f"postgresql {self._run('SHOW server_version').rows[0][0].split()[0]}"
@@ -238,3 +240,18 @@ class Postgres(Backend):
             )
             connection.execute(f"SET TimeZone = 'UTC'; SET lock_timeout = '{LOCK_SECONDS}s'")
             return connection
+
+
+def _ibis_over(session: PostgresSession) -> Any:
+    """ibis's own backend over the session's connection. Its own readers end with the first of them that is dropped."""
+    from ibis.backends.postgres import Backend as IbisBackend
+
+    class OverSession(IbisBackend):  # type: ignore[misc]
+        compiler = Compiler()
+
+        def to_pyarrow_batches(self, expr: Any, /, *, params: Any = None, limit: Any = None, **_: Any) -> Any:
+            self._run_pre_execute_hooks(expr)
+            sql = self.compile(expr, params=params, limit=limit)
+            return conformed(session._arrow(sql), expr.as_table().schema())
+
+    return OverSession.from_connection(session._connection)

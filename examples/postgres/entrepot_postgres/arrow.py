@@ -63,19 +63,23 @@ def plain_types(cursor: psycopg.Cursor[Any] | psycopg.ServerCursor[Any]) -> None
 
 
 def limited(kind: str, dtype: dt.DataType) -> dt.DataType | None:
-    """The limits of a column that PostgreSQL says is NUMERIC, without any; None for other columns."""
-    scale = dtype.scale or 0 if dtype.is_decimal() else 0
-    return dt.Decimal(_PRECISION, max(scale, _SCALE)) if kind == "numeric" else None
+    """What a column becomes that PostgreSQL says is NUMERIC, without limits; None for other columns.
+
+    A mean of whole numbers is one, too, of which ibis says that it is a float.
+    """
+    if kind != "numeric" or dtype.is_floating():
+        return dtype if kind == "numeric" else None
+    return dt.Decimal(_PRECISION, max((dtype.scale or 0) if dtype.is_decimal() else 0, _SCALE))
 
 
 def as_arrow(rows: Sequence[Sequence[Any]], schema: pa.Schema) -> pa.RecordBatch:
     """A batch of rows that a cursor gave."""
-    columns = [
-        pa.array((_rounded(v, field.type.scale) for v in values) if pa.types.is_decimal(field.type) else values, field.type)
-        for field, values in zip(schema, zip(*rows, strict=True), strict=True)
-    ]
+    columns = [_read(values, field.type) for field, values in zip(schema, zip(*rows, strict=True), strict=True)]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def _rounded(value: Decimal | None, scale: int) -> Decimal | None:
-    return None if value is None else value.quantize(Decimal(1).scaleb(-scale), context=_DIGITS)
+def _read(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    if pa.types.is_decimal(kind):
+        place = Decimal(1).scaleb(-kind.scale)
+        values = [None if value is None else value.quantize(place, context=_DIGITS) for value in values]
+    return pa.array(values, kind)

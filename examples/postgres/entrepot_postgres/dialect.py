@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import ibis.expr.datatypes as dt
+import ibis.expr.operations as ops
 import sqlglot as sg
 import sqlglot.expressions as sge
+from backends.base import Capabilities
+from backends.compiling import divided, matched
+from backends.dialect import Dialect, Identifiers
 from ibis.backends.sql.compilers import PostgresCompiler
 from ibis.backends.sql.compilers.base import SQLGlotCompiler
 from ibis.backends.sql.datatypes import PostgresType
 
-from backends.base import Capabilities
-from backends.dialect import Dialect, Identifiers
 
 class Types(PostgresType):  # type: ignore[misc]
     """No number is unsigned, and JSON is kept in the form that can be compared."""
@@ -36,6 +38,7 @@ class Compiler(PostgresCompiler):  # type: ignore[misc]
 
     __slots__ = ()
     type_mapper = Types
+    SIMPLE_OPS: ClassVar[Any] = {ops.Arbitrary: "any_value"}
 
     def to_sqlglot(self, expr: Any, *, limit: str | None = None, params: Any = None) -> Any:
         """JSON stays JSON. ibis makes text of it, since it does not make tables of what it compiles."""
@@ -67,20 +70,27 @@ class Compiler(PostgresCompiler):  # type: ignore[misc]
             arg = self.cast(arg, dt.int32)
         return self.agg.sum(arg, where=where)
 
+    def visit_Divide(self, op: Any, *, left: Any, right: Any) -> Any:
+        """What is divided by zero fails, of floats too."""
+        if not op.dtype.is_floating():
+            return super().visit_Divide(op, left=left, right=right)
+        quotient = super().visit_Divide(op, left=left, right=self.f.nullif(right, 0))
+        return divided(self, op, quotient, left, right)
+
     def visit_Round(self, op: Any, *, arg: Any, digits: Any) -> Any:
         """Halves go away from zero; of floats, PostgreSQL makes the even number."""
-        if digits is None and op.arg.dtype.is_floating():
+        if op.dtype.is_integer() and op.arg.dtype.is_floating():
             return self.cast(self.f.round(self.cast(arg, dt.Decimal())), op.dtype)
         return super().visit_Round(op, arg=arg, digits=digits)
+
+    def visit_RegexExtract(self, op: Any, *, arg: Any, pattern: Any, index: Any) -> Any:
+        return matched(self, super().visit_RegexExtract(op, arg=arg, pattern=pattern, index=index), arg)
 
     def visit_First(self, op: Any, *, arg: Any, where: Any, order_by: Any, include_null: bool) -> Any:
         return self._one_of(arg, where, order_by, include_null, last=False)
 
     def visit_Last(self, op: Any, *, arg: Any, where: Any, order_by: Any, include_null: bool) -> Any:
         return self._one_of(arg, where, order_by, include_null, last=True)
-
-    def visit_Arbitrary(self, op: Any, *, arg: Any, where: Any) -> Any:
-        return self._one_of(arg, where, (), False, last=False)
 
     def _one_of(self, arg: Any, where: Any, order_by: Any, include_null: bool, *, last: bool) -> Any:
         """PostgreSQL has no such aggregates; ibis calls functions that nobody has made."""

@@ -31,4 +31,6 @@ POSTGRES = Dialect(
     nan="{x} = CAST('NaN' AS DOUBLE PRECISION)",
     whole="CAST({x} AS BIGINT)",
     total="SUM(CAST({x} AS BIGINT))",
+    # Without it the planner puts all stages into one expression, which doubles with each, and eats all memory.
+    fence=" OFFSET 0",
 )

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 
 import ibis.expr.datatypes as dt
 import psycopg
-
 from backends.sql import Exists
 from entrepot.errors import BadInput, Contended, EntrepotError, StepFailed, Unavailable
 

@@ -51,6 +51,11 @@ class Server:
             **other,
         }
 
+    def conformance(self) -> dict[str, str]:
+        """The environment variables with which Entrepot's conformance suite finds the server, and our gaps."""
+        settings = {f"ENTREPOT_POSTGRES_{k.upper()}": str(v) for k, v in self.settings().items() if k != "type"}
+        return {"ENTREPOT_LIVE": "1", "ENTREPOT_BACKEND": "postgres", "ENTREPOT_GAPS": "gaps:POSTGRES", **settings}
+
     def connect(self, **options: Any) -> psycopg.Connection[Any]:
         """A connection as superuser, on which each statement commits."""
         known = {"host": "127.0.0.1", "port": self.port, "user": "postgres", "password": self.password}
@@ -125,7 +130,7 @@ def _start(binaries: Path, folder: Path, who: dict[str, Any]) -> tuple[subproces
         port = free.getsockname()[1]
     command = [str(binaries / "postgres"), "-D", str(folder / "data"), "-p", str(port), "-h", "127.0.0.1"]
     # Nothing here has to outlive a power cut.
-    for option in ("unix_socket_directories=", "fsync=off", "full_page_writes=off", "log_statement=all"):
+    for option in ("unix_socket_directories=", "fsync=off", "full_page_writes=off"):
         command += ["-c", option]
     with (folder / "server.log").open("ab") as log:
         process = subprocess.Popen(

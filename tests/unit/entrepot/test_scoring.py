@@ -210,15 +210,6 @@ def test_what_has_no_sql_form_says_why(estimator: Any, said: str) -> None:
     assert len(str(caught.value)) < 400
 
 
-def test_what_orbital_mistranslates_is_refused_or_caught() -> None:
-    fitted = _fitted(HistGradientBoostingClassifier(max_iter=5), _rows(), NUMBERS, "bool")
-    try:
-        agrees = _agreement(fitted, _rows(seed=1), NUMBERS, dt.boolean).agrees
-    except NotTranslatable:
-        agrees = False
-    assert not agrees
-
-
 def test_times_and_other_types_have_no_sql_form() -> None:
     fitted = LogisticRegression().fit(pd.DataFrame({"day": [1.0, 2.0]}), [0, 1])
     table = input_table("t", schema_from({"day": "date"}))

@@ -1,0 +1,71 @@
+"""What only DuckDB's driver has to see to."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import ibis
+import pytest
+
+import backends
+from backends import Backend, Label
+from backends.base import Session
+
+LABEL = Label("t", "r", "s")
+
+
+@pytest.fixture
+def backend(tmp_path: Path) -> Iterator[Backend]:
+    made = backends.create({"type": "duckdb", "path": str(tmp_path / "w.duckdb")}, "test")
+    yield made
+    made.close()
+
+
+def test_sessions_are_in_utc_wherever_they_run(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    with backend.session(LABEL) as session:
+        assert session.query("SELECT current_setting('TimeZone') AS zone") == [{"zone": "UTC"}]
+
+
+def endless() -> ibis.Table:
+    rows = numbers = ibis.range(3000).unnest().name("n").as_table()
+    for number in range(4):
+        rows = rows.cross_join(numbers.select(**{f"n{number}": numbers.n}))
+    return rows
+
+
+@pytest.mark.parametrize("way", ["fetch", "read"])
+def test_what_is_interrupted_says_so(backend: Backend, way: str) -> None:
+    def interrupt(session: Session, done: threading.Event) -> None:
+        while not done.wait(0.05):
+            session.interrupt()
+
+    with backend.session(LABEL) as session:
+        done = threading.Event()
+        thread = threading.Thread(target=interrupt, args=(session, done))
+        thread.start()
+        try:
+            with pytest.raises(InterruptedError, match="cancelled"):
+                list(session.fetch(endless()) if way == "fetch" else session.read(endless()))
+        finally:
+            done.set()
+            thread.join()
+
+
+def test_what_is_closed_is_free_at_once(backend: Backend, tmp_path: Path) -> None:
+    with backend.session(LABEL) as session:
+        session.create_schema("a")
+    backend.close()
+    backend.close()
+    duckdb.connect(str(tmp_path / "w.duckdb"), read_only=True).close()  # with other options: nobody else has it open
+    with backend.session(LABEL) as session:
+        assert session.tables("a") == set()
+
+
+@pytest.mark.parametrize("text", ["*/", "/*", "**//", "/*/", "//**"])
+def test_a_label_stays_a_comment(backend: Backend, text: str) -> None:
+    with backend.session(Label(text, text, text)) as session:
+        assert session.query("SELECT 1 AS n") == [{"n": 1}]
