@@ -49,6 +49,9 @@ def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             # What elsewhere is one schema for a tenant, stands here among those that are dropped at the end.
             patch.setattr(catalog, "SCHEMA", made.schema)
             patch.setattr(backends.sql, "SCRATCH", made.schema)
+            if request.param == "bigquery":
+                # After the last rows its client waits so long before it looks whether more come: at each read.
+                patch.setattr("google.cloud.bigquery._pandas_helpers._PROGRESS_INTERVAL", 0.01)
             yield made
     except NotAvailable as error:
         pytest.skip(f"the stand-in for {request.param} cannot be set up: {error}")

@@ -162,3 +162,4 @@ def opened(backend: str, folder: Path) -> Iterator[Target]:
             yield target
         finally:
             target.drop_all()
+            target.backend.close()

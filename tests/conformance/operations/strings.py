@@ -86,9 +86,9 @@ STRINGS = group(
         Case("re_replace", *_each(lambda s: s.re_replace(r"[aeiou]+", "_"), lambda s: re.sub(r"[aeiou]+", "_", s))),
         Case("re_extract", lambda t: t.texts.filter(_.id == 6).select(v=_.s.re_extract(r"(\d+)%", 1)), [("100",)]),
         Case(
-            "re_extract_without_match_is_null",
-            lambda t: t.texts.filter(_.id == 1).select(v=_.s.re_extract(r"(\d+)%", 1)),
-            [(None,)],
+            "re_extract_without_match_is_empty",
+            lambda t: t.texts.filter(_.id.isin([1, 2, 3])).select("id", v=_.s.re_extract(r"(\d+)%", 1)),
+            [(1, ""), (2, ""), (3, None)],
         ),
         Case(
             "re_extract_group",
