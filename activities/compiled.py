@@ -31,6 +31,8 @@ def check(
     for name in steps:
         step = graph.steps[name]
         try:
+            for table in graph.outputs(step):
+                dialect.check_table(table)
             for table in graph.outputs(step) if isinstance(step, IngestStep | TransformStep) else ():
                 columns = resolved.known.get(table, ())
                 dialect.check_columns(columns if isinstance(columns, sch.Schema) else ())

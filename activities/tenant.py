@@ -67,6 +67,12 @@ class Tenant:
             made[name].__dict__["backend"] = backends.create(settings, f"tenant {self.name!r}, backends.{name}")
         return made
 
+    def close(self) -> None:
+        """Closes the connections that its warehouses keep open."""
+        for tenant in (self, *self.__dict__.get("_elsewhere", {}).values()):
+            if (backend := tenant.__dict__.get("backend")) is not None:
+                backend.close()
+
     @property
     def warehouses(self) -> tuple[str, ...]:
         """The names of its warehouses. The first is where its pipelines run; it is called as its driver is."""

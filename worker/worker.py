@@ -109,8 +109,12 @@ async def serving(client: Client, tenants: Tenants, *, slots: int = 16) -> Async
     loop = asyncio.get_running_loop()
     for each in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(each, stop.set)
-    async with create(client, tenants, slots=slots):
-        yield stop
+    try:
+        async with create(client, tenants, slots=slots):
+            yield stop
+    finally:
+        for tenant in tenants.tenants.values():
+            tenant.close()
 
 
 def warm_up() -> None:

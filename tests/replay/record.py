@@ -64,7 +64,7 @@ async def main() -> None:
         twice = {"tenant": "globex", "pipeline": "shop"}
         await _keep("parity", await house.start("Parity", twice))
         await _keep("parity_again", await house.start("Parity", {**twice, "select": "orders"}))
-        await _keep("gated", await house.start("Pipeline", twice))
+        await _keep("gated", await house.start("Pipeline", twice, id="gated"))  # its child's id has it
     shutil.rmtree(STATE)
 
 

@@ -22,11 +22,15 @@ from faults import Faults
 from google.cloud.bigquery_storage_v1 import types as storage
 from local_bigquery import errors
 from local_bigquery.api import jobs as jobs_api
-from local_bigquery.catalog import names
+from local_bigquery.catalog import names, tables
+from local_bigquery.engine import database
 from local_bigquery.engine import types as engine_types
 from local_bigquery.engine.database import quote
 from local_bigquery.grpc import read
 from local_bigquery.jobs import load, query, runner
+from local_bigquery.sql import rules
+from local_bigquery.sql.rules import strings
+from local_bigquery.sql.rules.typing import kind
 from sqlglot import exp
 
 CANCEL_SECONDS = 10
@@ -43,6 +47,11 @@ def correct(faults: Faults) -> None:
     runner.submit = with_faults(runner.submit, faults)
     runner.cancel = cancel
     load._projection = with_bytes_columns(load._projection)
+    database.objects = objects
+    tables.columns = columns
+    query.execute = with_one_decoding(without_temporary_tables(query.execute))
+    rules.NODE_RULES.remove(strings.string_escapes)
+    rules.NODE_RULES += [whole_length, parts_of_a_second, sum_of_integers]
     # Each stream reads the table from its begin to find its place, so there should be few.
     read.STREAM_ROWS = 1_000_000
     read.read_rows = in_small_messages(read.read_rows)
@@ -109,6 +118,142 @@ def sources(tree: exp.Expression, context: Any) -> set[sizes.Reference]:
         if target not in {names.reference(table, context.project_id, context.dataset_id or "") for table in inner}:
             read.discard(target)
     return read
+
+
+# What there is
+#
+# DuckDB's own lists of tables and columns know no shortcut: they read everything of every database, and after each
+# change DuckLake's anew. With a few hundred tables that takes most of a second.
+
+
+def objects(project: str, dataset: str, table: str | None = None) -> list[tuple[str, str, int]]:
+    """Tables and views of a dataset, or one of them: name, kind, rows."""
+    if project == "emulator":  # results of queries, which are asked for one by one
+        try:
+            ((number,),) = database.fetch(f"SELECT count(*) FROM {quote(project, dataset, table or '')}")
+        except duckdb.CatalogException:
+            return []
+        return [(table or "", "TABLE", number)]
+    if project not in database._attached:
+        return []
+    lake = quote(f"__ducklake_metadata_{project}")
+    in_dataset = (
+        f"JOIN {lake}.ducklake_schema USING (schema_id) WHERE schema_name = $1 AND ducklake_schema.end_snapshot IS NULL"
+    )
+    return database.fetch(
+        f"SELECT table_name, 'TABLE', coalesce(record_count, 0) FROM {lake}.ducklake_table t "
+        f"LEFT JOIN {lake}.ducklake_table_stats USING (table_id) {in_dataset} "
+        "AND t.end_snapshot IS NULL AND table_name = coalesce($2, table_name) "
+        f"UNION ALL SELECT view_name, 'VIEW', 0 FROM {lake}.ducklake_view v {in_dataset} "
+        "AND v.end_snapshot IS NULL AND view_name = coalesce($2, view_name) ORDER BY 1",
+        [dataset, table],
+    )
+
+
+def columns(project: str, dataset: str, table: str) -> list[Any]:
+    """The columns of a table, as the API describes them."""
+    name = tables.name(project, dataset, table)
+    with database.cursor() as cursor:
+        try:
+            relation = cursor.sql(f"SELECT * FROM {name} LIMIT 0")
+            described = cursor.execute(f"DESCRIBE {name}").fetchall()
+        except duckdb.CatalogException:
+            raise errors.not_found("Table", names.label(project, dataset, table)) from None
+        required = {column[0] for column in described if column[2] == "NO"}
+        return [
+            engine_types.field(column, kind, column in required)
+            for column, kind in zip(relation.columns, relation.types, strict=True)
+            if column != tables.INGESTION_TIME or dataset == tables.RESULTS
+        ]
+
+
+class Fresh:
+    """A new connection to DuckDB. It has no temporary tables, so nobody needs to look for them."""
+
+    def __init__(self, cursor: Any) -> None:
+        self._cursor = cursor
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cursor, name)
+
+    def sql(self, text: str, **options: Any) -> Any:
+        if text == "SELECT table_name FROM duckdb_tables() WHERE temporary":
+            text = "SELECT '' AS table_name LIMIT 0"
+        return self._cursor.sql(text, **options)
+
+
+def without_temporary_tables(original: Any) -> Any:
+    """Looks for temporary tables in sessions alone."""
+
+    def execute(
+        cursor: Any, project: str, job: str | None, config: Any, dry_run: bool = False, session: Any = None
+    ) -> Any:
+        return original(cursor if session else Fresh(cursor), project, job, config, dry_run, session)
+
+    return execute
+
+
+# Words
+
+ESCAPE = re.compile(
+    r"(?<!\\)(?P<before>(?:\\\\)*)\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|[xX]([0-9a-fA-F]{2})|([0-7]{3}))"
+)
+AS_WRITTEN = {"\n": "\\n", "\r": "\\r", "'": "\\'", '"': '\\"', "`": "\\`", "\\": "\\\\"}
+
+
+def with_one_decoding(original: Any) -> Any:
+    """Decodes what a text has by its number before the text is parsed. local-bigquery does so afterwards, when a
+    backslash that was written as two looks as if it began such a number.
+    """
+
+    def decoded(match: re.Match[str]) -> str:
+        _, *sixteen, eight = match.groups()
+        number = int(eight, 8) if eight else int(next(filter(None, sixteen)), 16)
+        return match["before"] + AS_WRITTEN.get(chr(number), chr(number))
+
+    def execute(cursor: Any, project: str, job: str | None, config: Any, *options: Any, **more: Any) -> Any:
+        config = config.replace(query=ESCAPE.sub(decoded, config.query or ""))
+        return original(cursor, project, job, config, *options, **more)
+
+    return execute
+
+
+def whole_length(node: exp.Expression, context: Any) -> exp.Expression:
+    """LPAD and RPAD take an INT64, and in DuckDB an INTEGER alone."""
+    if isinstance(node, exp.Pad):
+        node.set("expression", exp.cast(node.expression, exp.DataType.Type.INT))
+    return node
+
+
+def parts_of_a_second(node: exp.Expression, context: Any) -> exp.Expression:
+    """Milliseconds and microseconds are what there is beside the seconds; in DuckDB, the seconds count too."""
+    limit = {"MILLISECOND": 1000, "MICROSECOND": 1_000_000}.get(node.name.upper())
+    if limit is None or not isinstance(node, exp.Extract):
+        return node
+    return exp.paren(exp.Mod(this=node, expression=exp.Literal.number(limit)), copy=False)
+
+
+def sum_of_integers(node: exp.Expression, context: Any) -> exp.Expression:
+    """A sum of INT64 is one, or fails; in DuckDB it is larger."""
+    if (
+        isinstance(node, exp.Sum)
+        and kind(node.this) in exp.DataType.INTEGER_TYPES
+        and isinstance(node.parent, exp.Select | exp.Alias)
+    ):
+        return exp.cast(node, exp.DataType.Type.BIGINT, copy=False)
+    return node
+
+
+# Functions that take the place of local-bigquery's own.
+MACROS = [
+    # INSTR of NULL is NULL.
+    """CREATE OR REPLACE MACRO bq.main.instr(s, t) AS if(s IS NULL OR t IS NULL, NULL, bq.main._instr(s, t, 1, 1)),
+        (s, t, p) AS if(s IS NULL OR t IS NULL OR p IS NULL, NULL, bq.main._instr(s, t, p, 1)),
+        (s, t, p, n) AS if(s IS NULL OR t IS NULL OR p IS NULL OR n IS NULL, NULL, bq.main._instr(s, t, p, n))""",
+]
+
+
+# Bytes
 
 
 def results_with_bytes(original: Any) -> Any:

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import duckdb
 import uvicorn
-from corrections import correct
+from corrections import MACROS, correct
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from faults import FAULTS, Faults
@@ -95,7 +95,8 @@ def main() -> None:
     from local_bigquery.grpc import server as grpc_server
 
     add_own_addresses(app, faults)
-    database.connection()
+    for macro in MACROS:
+        database.execute(macro)
     end_with_parent()
     grpc, _ = grpc_server.start("127.0.0.1", arguments.grpc_port)
     uvicorn.run(app, host="127.0.0.1", port=arguments.port, log_level="info")

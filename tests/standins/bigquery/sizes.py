@@ -12,8 +12,10 @@ from collections.abc import Iterable
 from typing import Any
 
 import duckdb
-from local_bigquery.catalog import tables
+from local_bigquery.catalog import metadata
+from local_bigquery.engine import database
 from local_bigquery.engine.database import quote
+from local_bigquery.models import Table
 from local_bigquery.sql.translate import parse
 from sqlglot import exp
 
@@ -77,10 +79,8 @@ def passed_on(view: exp.Expression) -> set[int]:
 
 def view(reference: Reference) -> str | None:
     """The query of a view; None for a table."""
-    if not tables.exists(*reference):
-        return None
-    resource = tables.load(*reference)
-    return resource.view.query if resource.view else None
+    resource = metadata.load(Table, *reference)
+    return resource.view.query if resource and resource.view else None
 
 
 def named(table: exp.Table, inside: Reference) -> Reference:
@@ -90,14 +90,11 @@ def named(table: exp.Table, inside: Reference) -> Reference:
 
 def table_bytes(cursor: duckdb.DuckDBPyConnection, reference: Reference, names: set[str] | None) -> int:
     """The bytes of those columns of a table; none for a view, or for what is no table."""
+    if not [kind for _, kind, _ in database.objects(*reference) if kind == "TABLE"]:
+        return 0
     with cursor.cursor() as own:
-        columns = own.execute(
-            "select column_name, data_type from duckdb_columns() "
-            "join duckdb_tables() using (database_name, schema_name, table_name) "
-            "where (database_name, schema_name, table_name) = (?, ?, ?)",
-            list(reference),
-        ).fetchall()
-        sizes = [size(name, kind) for name, kind in columns if names is None or name.lower() in names]
+        columns = own.execute(f"describe {quote(*reference)}").fetchall()
+        sizes = [size(name, kind) for name, kind, *_ in columns if names is None or name.lower() in names]
         if not sizes:
             return 0
         row: Any = own.execute(f"select {' + '.join(sizes)} from {quote(*reference)}").fetchone()

@@ -31,7 +31,10 @@ def rewrite(session: Session, sql: str) -> str:
 def _create(sql: str) -> str:
     """A table of Delta is one of Iceberg here. Clusters and keys are left out: they change no result."""
     clone = re.match(
-        rf"(?P<head>CREATE\s+.*?TABLE\s+.*?{NAME})\s+(?:SHALLOW|DEEP)\s+CLONE\s+(?P<source>.+)$", sql, FLAGS
+        rf"(?P<head>CREATE\s+(?:OR\s+REPLACE\s+)?TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?{NAME})"
+        r"\s+(?:SHALLOW|DEEP)\s+CLONE\s+(?P<source>.+)$",
+        sql,
+        FLAGS,
     )
     if clone:
         sql = f"{clone['head']} AS SELECT * FROM {clone['source']}"

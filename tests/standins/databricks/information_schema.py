@@ -12,6 +12,7 @@ from typing import Any
 from engine import CATALOG
 from names import PART, parts, quoted
 from pyspark.errors import AnalysisException
+from pyspark.sql import DataFrame
 from pyspark.sql import types as st
 from sessions import Session
 
@@ -25,7 +26,8 @@ SCHEMAS = {
     " numeric_precision int, numeric_scale int, comment string",
 }
 TABLE = re.compile(
-    rf"(?:(?P<catalog>{PART})\s*\.\s*)?`?information_schema`?\s*\.\s*`?(?P<table>{'|'.join(SCHEMAS)})`?(?![\w(])",
+    # Begins where a name begins, or a long word would be tried from each of its letters.
+    rf"(?<![\w$])(?:(?P<catalog>{PART})\s*\.\s*)?`?information_schema`?\s*\.\s*`?(?P<table>{'|'.join(SCHEMAS)})`?(?![\w(])",
     re.IGNORECASE,
 )
 # Spark's own names of types, where the information schema has others.
@@ -48,7 +50,7 @@ class Object:
 
 def schemas(session: Session) -> list[str]:
     """The schemas of the catalog."""
-    return [row[0].lower() for row in session.spark.sql(f"SHOW SCHEMAS IN {CATALOG}").collect()]
+    return [parts(row[0])[0].lower() for row in session.spark.sql(f"SHOW SCHEMAS IN {CATALOG}").collect()]
 
 
 def has_schema(session: Session, schema: str) -> bool:
@@ -58,14 +60,9 @@ def has_schema(session: Session, schema: str) -> bool:
 
 def objects(session: Session, schema: str) -> list[Object]:
     """The tables and views of a schema."""
-    where = quoted(CATALOG, schema)
-    try:
-        tables = session.spark.sql(f"SHOW TABLES IN {where}").collect()
-        views = session.spark.sql(f"SHOW VIEWS IN {where}").collect()
-    except AnalysisException:
-        return []  # dropped since it was listed
-    found = [Object(schema.lower(), row.tableName.lower(), "MANAGED") for row in tables if not row.isTemporary]
-    return found + [Object(schema.lower(), row.viewName.lower(), "VIEW") for row in views if not row.isTemporary]
+    kinds = {"TABLE": "MANAGED", "VIEW": "VIEW"}
+    found = session.engine.listed(schema)
+    return [Object(schema.lower(), name.lower(), kinds[kind]) for name, kind in found]
 
 
 @contextmanager
@@ -80,7 +77,7 @@ def views(session: Session, sql: str) -> Iterator[str]:
         kind = match["table"].lower()
         name = f"information_schema_{kind}_{uuid.uuid4().hex}"
         rows = _rows(session, kind, _asked(sql))
-        session.spark.createDataFrame(rows, SCHEMAS[kind]).createOrReplaceTempView(name)
+        _frame(session, rows, SCHEMAS[kind]).createOrReplaceTempView(name)
         made.append(name)
         return name
 
@@ -89,6 +86,21 @@ def views(session: Session, sql: str) -> Iterator[str]:
     finally:
         for name in made:
             session.spark.catalog.dropTempView(name)
+
+
+def _frame(session: Session, rows: list[tuple[Any, ...]], schema: str) -> DataFrame:
+    """Rows as a frame. Written as SQL, since Spark answers from such rows without a job."""
+    columns = [column.split() for column in schema.split(",")]
+    select = ", ".join(f"CAST(col{n} AS {kind}) AS {name}" for n, (name, kind) in enumerate(columns, 1))
+    values = ", ".join("(" + ", ".join(map(_literal, row)) + ")" for row in rows)
+    nothing = "(" + ", ".join(["NULL"] * len(columns)) + ")"
+    return session.spark.sql(f"SELECT {select} FROM VALUES {values or nothing} {'' if rows else 'LIMIT 0'}")
+
+
+def _literal(value: Any) -> str:
+    if value is None:
+        return "NULL"
+    return str(value) if isinstance(value, int) else "'" + re.sub(r"(['\\])", r"\\\1", value) + "'"
 
 
 def _asked(sql: str) -> set[str] | None:
