@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 
 from activities.tenant import Tenants
+from tests import standins
 from worker import worker
 from worker.dev import temporal_binary
 from worker.settings import Settings, TenantSection
@@ -38,6 +40,46 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     if report.skipped and os.environ.get("CI") and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"skipped in CI, where nothing may be skipped: {report.longrepr}"
+
+
+STANDINS = ("databricks", "bigquery", "snowflake")
+"""The slowest first, so that none is left over at the end."""
+WITH_STANDINS = ("tests/backends/", "tests/conformance/", "tests/standins/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All tests of one stand-in run in one process, so that it is started there alone."""
+    groups = {item.nodeid: _standin_of(item) for item in items}
+    items.sort(key=lambda item: (*STANDINS, "").index(groups[item.nodeid]))
+    for item in items:
+        if groups[item.nodeid]:
+            item.add_marker(pytest.mark.xdist_group(groups[item.nodeid]))
+
+
+def _standin_of(item: pytest.Item) -> str:
+    if not item.nodeid.startswith(WITH_STANDINS):
+        return ""
+    parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    told = [str(parameters["target"])] if "target" in parameters else [item.nodeid.partition("[")[0]]
+    return next((name for name in STANDINS if name in told[0]), "")
+
+
+@pytest.fixture(scope="session")
+def standin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], dict[str, Any]]]:
+    """Gives the settings that reach a warehouse's stand-in, which is started when it is first asked for."""
+    with ExitStack() as stack:
+
+        @functools.cache
+        def started(name: str) -> dict[str, Any]:
+            return stack.enter_context(standins.running(name, standins.default_home(), tmp_path_factory.mktemp(name)))
+
+        def settings(name: str) -> dict[str, Any]:
+            try:
+                return dict(started(name))
+            except standins.NotAvailable as error:
+                pytest.skip(f"the stand-in for {name} cannot be set up: {error}")
+
+        yield settings
 
 
 @pytest_asyncio.fixture(scope="session")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -10,8 +11,7 @@ import backends.sql
 from activities import catalog
 from backends import Session
 from tests.conformance import gaps
-from tests.conformance.target import Target, chosen, is_live, opened
-from tests.standins import NotAvailable
+from tests.conformance.target import Target, chosen, is_live, opened, settings
 
 AREA = "area(title): the row of docs/backends.md that a test belongs to"
 
@@ -22,9 +22,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "target" in metafunc.fixturenames:
-        # One server serves all tests of a backend, so one process runs them.
-        names = [pytest.param(n, marks=pytest.mark.xdist_group(f"conformance-{n}")) for n in chosen()]
-        metafunc.parametrize("target", names, indirect=True, scope="session", ids=chosen())
+        metafunc.parametrize("target", chosen(), indirect=True, scope="session")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -39,22 +37,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+def target(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    standin: Callable[[str], dict[str, Any]],
+) -> Iterator[Target]:
     """A backend, and schemas of this session's own within."""
-    try:
-        with (
-            opened(request.param, tmp_path_factory.mktemp(request.param)) as made,
-            pytest.MonkeyPatch.context() as patch,
-        ):
-            # What elsewhere is one schema for a tenant, stands here among those that are dropped at the end.
-            patch.setattr(catalog, "SCHEMA", made.schema)
-            patch.setattr(backends.sql, "SCRATCH", made.schema)
-            if request.param == "bigquery":
-                # After the last rows its client waits so long before it looks whether more come: at each read.
-                patch.setattr("google.cloud.bigquery._pandas_helpers._PROGRESS_INTERVAL", 0.01)
-            yield made
-    except NotAvailable as error:
-        pytest.skip(f"the stand-in for {request.param} cannot be set up: {error}")
+    found = settings(request.param, tmp_path_factory.mktemp(request.param), standin)
+    with opened(request.param, found) as made, pytest.MonkeyPatch.context() as patch:
+        # What elsewhere is one schema for a tenant, stands here among those that are dropped at the end.
+        patch.setattr(catalog, "SCHEMA", made.schema)
+        patch.setattr(backends.sql, "SCRATCH", made.schema)
+        if request.param == "bigquery" and not is_live():
+            # After the last rows its client waits so long before it looks whether more come: at each read.
+            patch.setattr("google.cloud.bigquery._pandas_helpers._PROGRESS_INTERVAL", 0.01)
+        yield made
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import os
 import re
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ import pyarrow.parquet
 import backends
 from backends import Backend, Label, Name, Session
 from backends.base import physical
-from tests import standins
 from tests.conformance.operations.tables import TABLES
 
 BACKENDS = ("duckdb", "snowflake", "bigquery", "databricks")
@@ -50,20 +49,13 @@ def _value(text: str) -> str | int:
     return int(text) if re.fullmatch(r"-?\d+", text) else text
 
 
-@contextmanager
-def settings(backend: str, folder: Path) -> Iterator[dict[str, Any]]:
-    """The settings of a backend, which can be reached while the block runs.
-
-    Raises:
-        standins.NotAvailable: if its stand-in cannot be set up on this machine.
-    """
+def settings(backend: str, folder: Path, standin: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+    """The settings of a backend: of a real account, of a file in the folder, or of its stand-in."""
     if is_live():
-        yield live_settings(backend, os.environ)
-    elif backend == "duckdb":
-        yield {"type": "duckdb", "path": str(folder / "conformance.duckdb")}
-    else:
-        with standins.running(backend, standins.default_home(), folder) as found:
-            yield found
+        return live_settings(backend, os.environ)
+    if backend == "duckdb":
+        return {"type": "duckdb", "path": str(folder / "conformance.duckdb")}
+    return standin(backend)
 
 
 class Target:
@@ -154,12 +146,11 @@ def parquet(table: pa.Table) -> Iterator[str]:
 
 
 @contextmanager
-def opened(backend: str, folder: Path) -> Iterator[Target]:
+def opened(backend: str, found: dict[str, Any]) -> Iterator[Target]:
     """A backend under test while the block runs; at its end, nothing of it is left."""
-    with settings(backend, folder) as found:
-        target = Target(backends.create(found, f"conformance, backend {backend!r}"), found)
-        try:
-            yield target
-        finally:
-            target.drop_all()
-            target.backend.close()
+    target = Target(backends.create(found, f"conformance, backend {backend!r}"), found)
+    try:
+        yield target
+    finally:
+        target.drop_all()
+        target.backend.close()

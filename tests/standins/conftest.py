@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests import standins
-
-
-def served(name: str, factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """The settings of a stand-in that runs; a skip with the reason where it cannot (in CI, a failure)."""
-    try:
-        with standins.running(name, standins.default_home(), factory.mktemp(name)) as settings:
-            yield settings
-    except standins.NotAvailable as error:
-        pytest.skip(str(error))
+Standin = Callable[[str], dict[str, Any]]
 
 
 @pytest.fixture(scope="session")
-def snowflake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    yield from served("snowflake", tmp_path_factory)
+def snowflake(standin: Standin) -> dict[str, Any]:
+    return standin("snowflake")
 
 
 @pytest.fixture(scope="session")
-def bigquery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    yield from served("bigquery", tmp_path_factory)
+def bigquery(standin: Standin) -> dict[str, Any]:
+    return standin("bigquery")

@@ -23,7 +23,6 @@ from google.cloud.bigquery_storage_v1 import BigQueryReadClient
 from google.cloud.bigquery_storage_v1.services.big_query_read.transports import BigQueryReadGrpcTransport
 
 pytestmark = [
-    pytest.mark.xdist_group("standin-bigquery"),
     pytest.mark.timeout(900),  # the first test may install it
 ]
 

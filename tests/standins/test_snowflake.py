@@ -23,7 +23,6 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from snowflake.connector.errors import DatabaseError, Error, ProgrammingError
 
 pytestmark = [
-    pytest.mark.xdist_group("standin-snowflake"),
     pytest.mark.timeout(900),  # the first test may install it
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]

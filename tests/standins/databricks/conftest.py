@@ -8,17 +8,11 @@ from typing import Any
 import pytest
 from databricks import sql
 
-from tests import standins
-
 
 @pytest.fixture(scope="session")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+def settings(standin: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
     """What reaches the stand-in, as a tenant's settings say it."""
-    try:
-        with standins.running("databricks", standins.default_home(), tmp_path_factory.mktemp("databricks")) as found:
-            yield found
-    except standins.NotAvailable as error:
-        pytest.skip(str(error))
+    return standin("databricks")
 
 
 @pytest.fixture

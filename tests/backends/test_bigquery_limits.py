@@ -16,7 +16,7 @@ from backends import Label
 from entrepot.loading import Registry
 from tests.conftest import working
 
-pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("standin-bigquery")]
+pytestmark = pytest.mark.timeout(900)
 
 
 async def test_a_tenant_limits_what_a_step_and_a_run_read(
