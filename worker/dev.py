@@ -35,7 +35,8 @@ _STOP_SECONDS = 10.0
 async def serve(settings: Settings, port: int, ui_port: int, names_of_standins: Sequence[str] = ()) -> None:
     """`entrepot dev`: until Ctrl-C."""
     logs.configure()
-    settings.connect()  # what is wrong with it is said before anything starts
+    settings.connect()  # what is wrong is said before anything starts
+    standins.check(names_of_standins)
     async with server(settings.state, port, ui_port) as running:
         with standins.beside(settings, names_of_standins) as served:
             await _serve(served, running, port, ui_port)

@@ -15,21 +15,24 @@ from worker import show
 from worker.settings import Settings
 
 
+def check(names: Sequence[str]) -> None:
+    """Raises BadInput for a stand-in that is not known, or where there are none: an installed package lacks them."""
+    for name in names:
+        if name not in (known := _standins().STANDINS):
+            raise BadInput(unknown("stand-in", name, known))
+
+
 @contextmanager
 def beside(settings: Settings, names: Sequence[str]) -> Iterator[Settings]:
     """The settings, with the stand-ins as further warehouses of every tenant, while they run.
 
     Raises:
-        BadInput: for an unknown one, or where there are none: an installed package does not have them.
         Unavailable: if one cannot be set up, with what it needs.
     """
     if not names:
         yield settings
         return
     standins = _standins()
-    for name in names:
-        if name not in standins.STANDINS:
-            raise BadInput(unknown("stand-in", name, standins.STANDINS))
     with ExitStack() as stack:
         further: dict[str, dict[str, Any]] = {}
         for name in names:

@@ -17,7 +17,7 @@ from tests.worker.processes import ENTREPOT, Place
 pytestmark = pytest.mark.xdist_group("dev")
 
 COMMANDS = [
-    *("demo", "dev", "worker", "run", "plan", "sql", "graph", "versions", "rollback", "gc", "doctor"),
+    *("demo", "dev", "worker", "run", "plan", "sql", "graph", "versions", "rollback", "gc", "doctor", "parity"),
     *("schedules plan", "schedules apply"),
 ]
 HEAVY = ["ibis", "duckdb", "dlt", "sklearn", "pandas", "pyarrow"]
@@ -289,6 +289,17 @@ def test_the_worker_knows_which_pipelines_there_are(place: Place, arguments: str
 def test_a_server_that_is_away_is_named(nowhere: Place, arguments: str) -> None:
     err = said(nowhere.entrepot(*arguments.split()), 3)
     assert err.startswith(f"✗ no Temporal server answers at {nowhere.address}. Start one with `entrepot dev`")
+
+
+def test_parity_needs_two_warehouses_and_names_those_there_are(place: Place) -> None:
+    text = said(place.entrepot("parity", "shop"), 2)
+    assert "parity needs two warehouses, and tenant 'acme' has 'duckdb'" in text
+    assert "unknown backend 'snow'" in said(place.entrepot("parity", "shop", "--on", "duckdb,snow"), 2)
+
+
+def test_an_unknown_stand_in_is_refused_before_anything_starts(nowhere: Place) -> None:
+    text = said(nowhere.entrepot("dev", "--standins", "snowflake,teradata"), 2)
+    assert "unknown stand-in 'teradata'" in text
 
 
 def test_an_unknown_namespace_or_profile_is_named(place: Place) -> None:
