@@ -44,14 +44,21 @@ def target(
 ) -> Iterator[Target]:
     """A backend, and schemas of this session's own within."""
     found = settings(request.param, tmp_path_factory.mktemp(request.param), standin)
-    with opened(request.param, found) as made, pytest.MonkeyPatch.context() as patch:
-        # What elsewhere is one schema for a tenant, stands here among those that are dropped at the end.
-        patch.setattr(catalog, "SCHEMA", made.schema)
-        patch.setattr(backends.sql, "SCRATCH", made.schema)
-        if request.param == "bigquery" and not is_live():
-            # After the last rows its client waits so long before it looks whether more come: at each read.
-            patch.setattr("google.cloud.bigquery._pandas_helpers._PROGRESS_INTERVAL", 0.01)
+    with opened(request.param, found) as made:
         yield made
+
+
+@pytest.fixture(autouse=True)
+def within(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What elsewhere is one schema for a tenant, stands here among those that are dropped at the end."""
+    if "target" not in request.fixturenames:
+        return
+    made: Target = request.getfixturevalue("target")
+    monkeypatch.setattr(catalog, "SCHEMA", made.schema)
+    monkeypatch.setattr(backends.sql, "SCRATCH", made.schema)
+    if made.backend.name == "bigquery" and not is_live():
+        # After the last rows its client waits so long before it looks whether more come: at each read.
+        monkeypatch.setattr("google.cloud.bigquery._pandas_helpers._PROGRESS_INTERVAL", 0.01)
 
 
 @pytest.fixture

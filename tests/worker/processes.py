@@ -137,7 +137,7 @@ class Place:
             finally:
                 process.send_signal(signal.SIGINT)
                 try:
-                    process.wait(40)
+                    process.wait(120)
                 except subprocess.TimeoutExpired:
                     process.kill()
                     with suppress(ProcessLookupError):

@@ -87,13 +87,13 @@ def test_a_failing_run_ends_with_the_sentence_of_its_check(place: Place) -> None
 
 
 def test_ctrl_c_stops_watching_and_not_the_run(place: Place) -> None:
-    with place.spawned("run", "slow", "-e", "pr_ctrl_c", "-p", "seconds=6") as watching:
+    with place.spawned("run", "slow", "-e", "pr_ctrl_c", "-p", "seconds=20") as watching:
         place.until_running("acme/slow/pr_ctrl_c", "slept")
         second = said(place.entrepot("run", "slow", "-e", "pr_ctrl_c"), 2)
         assert second.startswith("✗ acme/slow/pr_ctrl_c is running already (run ")
         assert "Watch it: temporal workflow show --follow --workflow-id acme/slow/pr_ctrl_c" in second
         watching.send_signal(signal.SIGINT)
-        _, err = watching.communicate(timeout=20)
+        _, err = watching.communicate(timeout=90)
     assert watching.returncode == 130
     assert "The run goes on. Watch it: temporal workflow show --follow --workflow-id acme/slow/pr_ctrl_c." in err
     assert "Stop it: temporal workflow cancel --workflow-id acme/slow/pr_ctrl_c" in err
@@ -108,7 +108,7 @@ def test_a_cancelled_run_says_so(place: Place) -> None:
         place.until_running("acme/slow/pr_cancel", "slept")
         cancelled = place.temporal("workflow", "cancel", "--workflow-id", "acme/slow/pr_cancel")
         assert cancelled.returncode == 0
-        _, err = watching.communicate(timeout=40)
+        _, err = watching.communicate(timeout=90)
     assert (watching.returncode, err) == (1, "✗ the run was cancelled; nothing of it was published\n")
 
 
@@ -245,8 +245,8 @@ def test_a_graph_needs_no_server(nowhere: Place) -> None:
 def test_sql_needs_no_server_and_no_warehouse(nowhere: Place, backend: str) -> None:
     out = said(nowhere.entrepot("sql", "slow.doubled", "-b", backend, TEMPORAL_ADDRESS="127.0.0.1:1"), 0)
     assert out.startswith("SELECT")
-    assert re.search(r"numbers", out)
-    assert "twice" in out
+    names = ("NUMBERS", "TWICE") if backend == "snowflake" else ("numbers", "twice")
+    assert all(name in out for name in names)
 
 
 def test_sql_of_a_run_pipeline_knows_its_columns_from_the_lake(place: Place) -> None:

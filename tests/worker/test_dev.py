@@ -57,7 +57,7 @@ def test_it_ends_well_and_leaves_no_process_and_its_state_stays(place: Place) ->
             assert (run.returncode, outcome in run.stdout) == (0, True), run
             assert len(json.loads(place.temporal("workflow", "list", "-o", "json").stdout)) == runs
             dev.send_signal(how)
-            assert dev.wait(40) == 0
+            assert dev.wait(120) == 0
             assert dev.stdout is not None
             assert dev.stdout.read() == "Stopping ...\n"
         assert not is_alive(server)
@@ -69,7 +69,7 @@ def test_it_tells_where_everything_is(place: Place) -> None:
         assert dev.stdout is not None
         told = dict(line.split(maxsplit=1) for line in (dev.stdout.readline() for _ in range(5)))
         dev.send_signal(signal.SIGINT)  # while it still loads
-        dev.wait(40)
+        dev.wait(120)
     assert told == {
         "Temporal": f"{place.address}\n",
         "Web": f"UI       http://{HOST}:{place.ui_port}\n",
@@ -124,12 +124,12 @@ def test_the_server_is_killed_in_the_middle_of_a_run(place: Place) -> None:
         with place.spawned("run", "slow", "-p", "seconds=3") as watching:
             place.until_running("acme/slow", "slept")
             os.kill(place.server, signal.SIGKILL)
-            _, err = watching.communicate(timeout=60)
+            _, err = watching.communicate(timeout=120)
             assert watching.returncode == 3
             assert "The run goes on. Watch it: temporal workflow show --follow --workflow-id acme/slow" in err
             assert f"✗ Temporal at {place.address}, namespace 'default': " in err
             assert " WARN " not in err  # the SDK's own log
-        assert dev.wait(60) == 3
+        assert dev.wait(120) == 3
     assert f"✗ the Temporal server ended (exit code -9); its log is {place.state / 'temporal.log'}." in place.log
     with place.dev():
         finish(place)
@@ -161,7 +161,7 @@ def test_a_killed_worker_is_replaced_by_the_next(place: Place) -> None:
         with place.spawned("worker") as second:
             finish(place)
             second.send_signal(signal.SIGTERM)
-            _, log = second.communicate(timeout=40)
+            _, log = second.communicate(timeout=90)
             assert second.returncode == 0
             assert f"serving acme from {place.address}" in log
     made_once(place)
@@ -175,6 +175,6 @@ def test_a_run_without_a_worker_waits_and_says_so(place: Place) -> None:
                 assert told is not None
                 assert told.readline().startswith("No worker serves the task queue 'entrepot'; the run waits for one.")
                 waiting.send_signal(signal.SIGINT)
-                assert waiting.wait(20) == 130
+                assert waiting.wait(90) == 130
         done = place.entrepot("doctor")
         assert (done.returncode, "no worker serves the task queue 'entrepot'" in done.stdout) == (0, True)
