@@ -98,7 +98,7 @@ def test_tables_and_views(cursor: Any) -> None:
     columns = (
         "select column_name from information_schema.columns where table_schema = current_schema() and table_name = 'U'"
     )
-    assert cursor.execute(columns).fetchall() == [("A",), ("B",)]
+    assert sorted(cursor.execute(columns).fetchall()) == [("A",), ("B",)]
     cursor.execute("drop view v")
     cursor.execute("drop table u")
     assert number_of(ProgrammingError, lambda: cursor.execute("select * from u")) == 2003

@@ -32,6 +32,11 @@ every = "12h"
 """
 
 
+def _hears_ctrl_c() -> None:
+    """A shell starts what goes on in the background deaf to Ctrl-C, and children inherit it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @dataclass
 class Place:
     """A folder with a tenant file and a state folder, and ports for a server."""
@@ -85,6 +90,7 @@ class Place:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=_hears_ctrl_c,  # noqa: PLW1509 - it takes no lock
         ) as process:
             try:
                 yield process

@@ -150,7 +150,8 @@ def test_what_there_is(cursor: Any) -> None:
     assert described["columns"][1]["type"] == {"name": "decimal", "precision": 10, "scale": 2}
     tables = "SELECT table_name, table_type FROM main.information_schema.tables WHERE table_schema = 'gate'"
     assert sorted(rows(cursor, tables)) == [("t", "MANAGED"), ("v", "VIEW")]
-    columns = "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = 't' ORDER BY 1"
+    its = "table_schema = 'gate' AND table_name = 't'"
+    columns = f"SELECT column_name, data_type FROM information_schema.columns WHERE {its} ORDER BY 1"
     assert rows(cursor, columns) == [("a", "ARRAY"), ("id", "LONG"), ("n", "DECIMAL")]
     assert ("gate",) in rows(cursor, "SHOW SCHEMAS")
     assert [row[2] for row in cursor.tables("main", "gate").fetchall()] == ["t", "v"]
