@@ -37,7 +37,7 @@ def check(
                 columns = resolved.known.get(table, ())
                 dialect.check_columns(columns if isinstance(columns, sch.Schema) else ())
             if is_sql(step) and name in resolved.identities:  # else what it reads is not known yet
-                select(dialect, step, arguments(step, resolved.known, parameters))
+                _checked(dialect, step, arguments(step, resolved.known, parameters))
         except BadInput as error:
             problems.append(Problem(f"{step.kind} {name!r}: {error}", step.at))
     if problems:
@@ -52,24 +52,27 @@ def is_sql(step: Any) -> bool:
 
 
 @lru_cache(maxsize=20_000)
-def select(
-    dialect: Dialect, step: TransformStep | CheckStep, inputs: tuple[tuple[str, Any], ...], *, pretty: bool = False
-) -> str:
+def _checked(dialect: Dialect, step: TransformStep | CheckStep, inputs: tuple[tuple[str, Any], ...]) -> None:
+    """Compiles a step as it stands; remembered, since a plan is often the same as the one before."""
+    _compiled(dialect, expression(step, inputs)[0], inputs, pretty=False)
+
+
+def select(dialect: Dialect, step: TransformStep | CheckStep, inputs: tuple[tuple[str, Any], ...]) -> str:
     """The SELECT that makes a transform's table, or finds a check's violating rows, over tables called as its inputs.
 
     Raises:
         BadInput: if the warehouse lacks an operation or a type that it needs.
     """
-    known = dict(inputs)
-    made, _ = expression(step, inputs)
-    tables = {
-        name: ibis.table(schema, name=name).op() for name, schema in known.items() if isinstance(schema, sch.Schema)
-    }
-    notes, bound = _without_models(bind(made, tables), known)
-    if not dialect.python_functions and (named := _in_python(bound)):
+    tables = {name: ibis.table(each, name=name).op() for name, each in inputs if isinstance(each, sch.Schema)}
+    return _compiled(dialect, bind(expression(step, inputs)[0], tables), inputs, pretty=True)
+
+
+def _compiled(dialect: Dialect, made: ibis.Table, inputs: tuple[tuple[str, Any], ...], *, pretty: bool) -> str:
+    notes, computed = _without_models(made, dict(inputs))
+    if not dialect.python_functions and (named := _in_python(computed)):
         raise BadInput(f'{dialect.name} cannot compute it: {named!r} is a function in Python; use engine="python"')
     try:
-        return "\n".join([*notes, dialect.compile(bound, pretty=pretty)])
+        return "\n".join([*notes, dialect.compile(computed, pretty=pretty)])
     except ibis.common.exceptions.IbisError as error:
         what = " ".join(str(error).split()) or type(error).__name__
         raise BadInput(f"{dialect.name} cannot compute it: {what}") from None

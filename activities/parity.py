@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from temporalio import activity
@@ -31,16 +32,15 @@ from activities.messages import (
 )
 from activities.models import model_of
 from activities.parity_report import page
-from activities.tenant import Tenants
-from activities.work import Work, as_failure, do, patiently
+from activities.tenant import Tenant, Tenants
+from activities.work import Work, asked_of, do, make_room, patiently
 from backends import Session
 from entrepot.digest import SPECIFICATION, Digest, Kind
-from entrepot.errors import BadInput, EntrepotError, Unavailable, listed, unknown
+from entrepot.errors import BadInput, Unavailable, listed, unknown
 from entrepot.expression import schema_from
 from entrepot.resolve import arguments, expression
 from entrepot.select import select as selected_by
 from entrepot.step import IngestStep, TrainStep, TransformStep
-from entrepot.version import version_schema
 
 LONGEST_TEXT = 20_000
 """Characters that a report shows of a statement or an expression."""
@@ -55,24 +55,11 @@ class ParityActivities:
     @activity.defn(name=names.PREPARE_PARITY)
     async def prepare(self, asked: ParityInput) -> PreparedParity:
         """Checks every name in the input, and makes room on each warehouse."""
-        try:
-            tenant = self._tenants.get(asked.tenant)
-            tenant.settings(asked.pipeline)
-            tenant.check_environment(asked.environment)
-            on = tuple(dict.fromkeys(asked.on or tenant.warehouses))
-            for name in on:
-                if name not in tenant.warehouses:
-                    raise BadInput(f"tenant {tenant.name!r}: {unknown('backend', name, tenant.warehouses)}")
-            if len(on) < 2:
-                raise BadInput(
-                    f"parity needs two warehouses, and tenant {tenant.name!r} has {listed(tenant.warehouses)}; name "
-                    f"further ones in the tenant file as [tenants.{tenant.name}.backends.NAME]"
-                )
-        except EntrepotError as error:
-            raise as_failure(error, f"cannot compare {asked.pipeline!r}") from error
+        tenant = asked_of(self._tenants, asked, "compare")
         context = Context(tenant=asked.tenant, pipeline=asked.pipeline, environment=asked.environment, run="")
 
         def check(work: Work) -> PreparedParity:
+            on = _warehouses(tenant, asked)
             pipeline = self._tenants.pipeline(asked.tenant, asked.pipeline)
             self._tenants.parameters(asked.tenant, pipeline, asked.parameters)
             graph = pipeline.graph
@@ -85,7 +72,7 @@ class ParityActivities:
             if not tables:
                 raise BadInput(f"the selection {asked.select!r} has no table to compare")
             for warehouse in on:
-                patiently(work, lambda name=warehouse: self._make_room(work, asked, name))  # type: ignore[misc]
+                patiently(work, partial(make_room, work, asked.pipeline, warehouse))
             return PreparedParity(
                 on=on,
                 ingests=tuple(s.name for s in steps if isinstance(s, IngestStep)),
@@ -101,11 +88,6 @@ class ParityActivities:
             )
 
         return await do(check, tenant, context, names.PREPARE_PARITY)
-
-    def _make_room(self, work: Work, asked: ParityInput, warehouse: str) -> None:
-        with work.session(warehouse=warehouse) as session:
-            catalog.ensure(session)
-            session.create_schema(version_schema(work.tenant.settings(asked.pipeline).schema))
 
     @activity.defn(name=names.LAST_LOAD)
     async def last_load(self, ref: StepRef) -> Load:
@@ -179,6 +161,20 @@ class ParityActivities:
             return path
 
         return await do(write, tenant, context, names.REPORT)
+
+
+def _warehouses(tenant: Tenant, asked: ParityInput) -> tuple[str, ...]:
+    """The warehouses that are compared."""
+    on = tuple(dict.fromkeys(asked.on or tenant.warehouses))
+    for name in on:
+        if name not in tenant.warehouses:
+            raise BadInput(unknown("backend", name, tenant.warehouses))
+    if len(on) < 2:
+        raise BadInput(
+            f"parity needs two warehouses, and tenant {tenant.name!r} has {listed(tenant.warehouses)}; name "
+            f"further ones in the tenant file as [tenants.{tenant.name}.backends.NAME]"
+        )
+    return on
 
 
 class _Comparing:
@@ -336,7 +332,7 @@ class _Comparing:
 
         def sql(warehouse: str) -> str:
             try:
-                return select(self._sessions[warehouse].dialect, step, given, pretty=True)[:LONGEST_TEXT]
+                return select(self._sessions[warehouse].dialect, step, given)[:LONGEST_TEXT]
             except BadInput as error:
                 return f"-- {error}"
 

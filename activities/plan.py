@@ -8,17 +8,16 @@ from activities import catalog, names
 from activities.compiled import check
 from activities.messages import Context, PlanRequest, Prepared, RunInput
 from activities.tenant import Tenants
-from activities.work import Work, as_failure, do, patiently
+from activities.work import Work, asked_of, do, make_room, patiently
 from backends import Session
 from backends.dialect import Dialect
-from entrepot.errors import BadInput, EntrepotError
+from entrepot.errors import BadInput
 from entrepot.expression import schema_from
 from entrepot.graph import Graph
 from entrepot.plan import Plan, address, decide
 from entrepot.resolve import resolve
 from entrepot.select import select
 from entrepot.step import IngestStep
-from entrepot.version import version_schema
 
 LARGEST_PLAN = 1_500_000
 """Bytes of JSON. Temporal refuses payloads of 2 MB, and a run would try again for ever; this is about 8,000 steps."""
@@ -33,12 +32,7 @@ class PlanActivities:
     @activity.defn(name=names.PREPARE)
     async def prepare(self, asked: RunInput) -> Prepared:
         """Checks every name in a run's input, and makes the schema and the catalog where they are missing."""
-        try:
-            tenant = self._tenants.get(asked.tenant)
-            tenant.settings(asked.pipeline)
-            tenant.check_environment(asked.environment)
-        except EntrepotError as error:
-            raise as_failure(error, f"cannot run {asked.pipeline!r}") from error
+        tenant = asked_of(self._tenants, asked, "run")
         context = Context(tenant=asked.tenant, pipeline=asked.pipeline, environment=asked.environment, run="")
 
         def check(work: Work) -> Prepared:
@@ -47,7 +41,7 @@ class PlanActivities:
             steps = pipeline.graph.steps
             chosen = select(pipeline.graph, asked.select) if asked.select else frozenset(steps)
             selected = {name: step for name, step in steps.items() if name in chosen}
-            patiently(work, lambda: _make_room(work, asked))
+            patiently(work, lambda: make_room(work, asked.pipeline, environment=asked.environment))
             return Prepared(
                 backend=tenant.backend.name,
                 parallel=tenant.parallel,
@@ -79,13 +73,6 @@ class PlanActivities:
             return plan
 
         return await do(make, tenant, context, names.PLAN)
-
-
-def _make_room(work: Work, asked: RunInput) -> None:
-    with work.session() as session:
-        catalog.ensure(session)
-        catalog.open_head(session, asked.pipeline, asked.environment)
-        session.create_schema(version_schema(work.tenant.settings(asked.pipeline).schema))
 
 
 def _make_plan(

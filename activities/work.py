@@ -18,13 +18,13 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities import catalog
-from activities.messages import Context, StepRef, StepResult
+from activities.messages import Context, StepRef, StepResult, Target
 from activities.tenant import Limits, Tenant, Tenants
 from backends import Label, Session
 from backends.sql import Exists
 from entrepot.errors import BadInput, Contended, EntrepotError, LimitExceeded, StepFailed, Unavailable
 from entrepot.step import Step
-from entrepot.version import version_of
+from entrepot.version import version_of, version_schema
 
 if TYPE_CHECKING:
     import ibis
@@ -230,6 +230,30 @@ def whose(tenants: Tenants, tenant: str, pipeline: str) -> Tenant:
     except BadInput as error:
         raise ApplicationError(str(error), type="BadInput", non_retryable=True) from error
     return found
+
+
+def asked_of(tenants: Tenants, asked: Target, what: str) -> Tenant:
+    """The tenant that is to `what` (such as "run") a pipeline in an environment.
+
+    Raises:
+        ApplicationError: not retryable, if there is none, or it has no such pipeline or environment.
+    """
+    try:
+        tenant = tenants.get(asked.tenant)
+        tenant.settings(asked.pipeline)
+        tenant.check_environment(asked.environment)
+    except EntrepotError as error:
+        raise as_failure(error, f"cannot {what} {asked.pipeline!r}") from error
+    return tenant
+
+
+def make_room(work: Work, pipeline: str, warehouse: str = "", environment: str | None = None) -> None:
+    """Makes the catalog and the schema of versions where they are missing, and an environment's row to publish to."""
+    with work.session(warehouse=warehouse) as session:
+        catalog.ensure(session)
+        if environment is not None:
+            catalog.open_head(session, pipeline, environment)
+        session.create_schema(version_schema(work.tenant.settings(pipeline).schema))
 
 
 def as_failure(error: Exception, where: str) -> ApplicationError:

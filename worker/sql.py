@@ -48,7 +48,7 @@ def compiled(tenants: Tenants, tenant_name: str, step: str, backend: str, parame
             f"the columns of {missing} are not known yet: run {pipeline_name!r} once, or declare them in "
             "`ingest(tables={...})`"
         )
-    return select(backends.dialect(backend), chosen, arguments(chosen, known, values), pretty=True)
+    return select(backends.dialect(backend), chosen, arguments(chosen, known, values))
 
 
 def _found(tenants: Tenants, tenant: Tenant, step: str) -> tuple[str, str]:
