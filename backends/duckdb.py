@@ -1,7 +1,7 @@
 """DuckDB: one file for a tenant.
 
-Within a process all sessions share one open database. It is closed a moment after the last of them ends, so that
-another worker, or somebody with a DuckDB shell, can have the file: DuckDB lets one process write at a time.
+Within a process all sessions share one open database. It is closed a moment after the last of them ends, or when
+another worker waits for it (`duckdb_file.py`): DuckDB lets one process write at a time.
 """
 
 from __future__ import annotations
@@ -9,11 +9,8 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import re
 import threading
-import time
 import weakref
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -30,9 +27,10 @@ from ibis.backends.sql.compilers import DuckDBCompiler
 from backends.base import Backend, Capabilities, Label, Made, Name, Session
 from backends.compiling import double
 from backends.dialect import Dialect, Identifiers
+from backends.duckdb_file import file_at, translated
 from backends.settings import checked
-from backends.sql import Answer, Exists, SqlSession
-from entrepot.errors import Contended, Unavailable
+from backends.sql import Answer, SqlSession
+from entrepot.errors import Unavailable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,9 +39,9 @@ BATCH_ROWS = 50_000
 """Rows of one Arrow batch when a table is read: large enough that Python's share is small, a few MB at most."""
 
 LOCK_SECONDS = 20.0
-"""How long a session waits for a file that another process has. Then the activity fails, and is tried again."""
+"""How long a session waits for a file that a process has which is no worker. Then the activity fails, and is tried
+again. For other workers it waits as long as they work."""
 
-_IDLE_SECONDS = 0.5
 _STREAM = "entrepot_stream"
 
 
@@ -89,17 +87,39 @@ class DuckDBSession(SqlSession):
     dialect = DIALECT
     capabilities = CAPABILITIES
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, label: Label, path: str) -> None:
+    _connection: duckdb.DuckDBPyConnection
+
+    def __init__(self, label: Label, path: str) -> None:
         super().__init__()
-        self._connection = connection
         self._label = label.comment()
         self._path = path
-        self._readers: weakref.WeakKeyDictionary[duckdb.DuckDBPyConnection, bool] = weakref.WeakKeyDictionary()
-        """What rows may still be read from, and whether each was interrupted."""
+        self._is_open = False
+        self._is_cancelled = False
+        self._readers: weakref.WeakSet[_Reader] = weakref.WeakSet()
+        """What rows may still be read from."""
         self._ibis: Any = None
 
+    def check(self) -> None:
+        """Raises if it was interrupted: while it waits for the file, there is no statement to interrupt."""
+        if self._is_cancelled:
+            raise InterruptedError("cancelled")
+
+    def open(self, database: duckdb.DuckDBPyConnection) -> None:
+        """Begins to work."""
+        self._connection = database.cursor()
+        self._is_open = True
+        self.check()
+
+    def close(self) -> None:
+        """Ends it, and what is still read from: a single open result would keep the file from other processes."""
+        if self._is_open:
+            self._is_open = False
+            for reader in list(self._readers):
+                reader.close()
+            self._connection.close()
+
     def _run(self, sql: str) -> Answer:
-        with _translated(self._path):
+        with translated(self._path):
             cursor = self._connection.execute(self._label + sql)
             columns = [column[0] for column in cursor.description or []]
             rows = cursor.fetchall() if columns else []
@@ -111,25 +131,11 @@ class DuckDBSession(SqlSession):
         import pyarrow as pa
 
         # A cursor of its own: rows are still read from it while this session writes.
-        cursor = self._connection.cursor()
-        self._readers[cursor] = False
-        with _translated(self._path):
-            found = cursor.sql(self._label + sql).to_arrow_reader(BATCH_ROWS)
+        reader = _Reader(self._connection.cursor(), self._path)
+        self._readers.add(reader)
+        schema = reader.start(self._label + sql)
         self._count()
-
-        def batches() -> Iterator[pa.RecordBatch]:
-            try:
-                with _translated(self._path):
-                    for batch in found:
-                        if self._readers[cursor]:  # between two batches DuckDB does not take notice
-                            raise InterruptedError("cancelled")
-                        yield batch
-            except Unavailable as error:
-                if self._readers[cursor]:
-                    raise InterruptedError("cancelled") from error
-                raise
-
-        return pa.RecordBatchReader.from_batches(found.schema, batches())
+        return pa.RecordBatchReader.from_batches(schema, reader.batches())
 
     def _count(self) -> None:
         self.used = replace(self.used, statements=self.used.statements + 1)
@@ -178,7 +184,7 @@ class DuckDBSession(SqlSession):
                 self._connection.unregister(_STREAM)
 
     def fetch(self, expression: ibis.Table) -> pa.Table:
-        with self._with_rows(expression) as bound, _translated(self._path):
+        with self._with_rows(expression) as bound, translated(self._path):
             table = self._connection.sql(self._label + self.dialect.compile(bound)).to_arrow_table()
         self._count()
         return table
@@ -206,10 +212,54 @@ class DuckDBSession(SqlSession):
         return self._ibis
 
     def interrupt(self) -> None:
-        self._connection.interrupt()
-        for cursor in list(self._readers):
-            self._readers[cursor] = True
-            cursor.interrupt()
+        self._is_cancelled = True
+        if self._is_open:
+            self._connection.interrupt()
+        for reader in list(self._readers):
+            reader.interrupt()
+
+
+class _Reader:
+    """The rows of a query, batch by batch."""
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, path: str) -> None:
+        self._cursor = cursor
+        self._path = path
+        self._found: pa.RecordBatchReader | None = None
+        self._is_interrupted = False
+        self._reading = threading.Lock()
+
+    def start(self, sql: str) -> pa.Schema:
+        with translated(self._path):
+            self._found = self._cursor.sql(sql).to_arrow_reader(BATCH_ROWS)
+        return self._found.schema
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        try:
+            with translated(self._path):
+                while True:
+                    if self._is_interrupted:  # between two batches DuckDB does not take notice
+                        raise InterruptedError("cancelled")
+                    with self._reading:
+                        batch = next(self._found, None) if self._found else None
+                    if batch is None:
+                        return
+                    yield batch
+        except Unavailable as error:
+            if self._is_interrupted:
+                raise InterruptedError("cancelled") from error
+            raise
+
+    def interrupt(self) -> None:
+        self._is_interrupted = True
+        self._cursor.interrupt()
+
+    def close(self) -> None:
+        self._cursor.interrupt()
+        with self._reading:
+            if self._found is not None:
+                self._found.close()
+        self._cursor.close()
 
 
 class DuckDB(Backend):
@@ -222,6 +272,7 @@ class DuckDB(Backend):
     def __init__(self, path: str, options: Mapping[str, Any]) -> None:
         self.path = path
         self.options = dict(options)
+        self._file = file_at(path)
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any], where: str) -> DuckDB:
@@ -234,121 +285,15 @@ class DuckDB(Backend):
 
     @contextmanager
     def _session(self, label: Label, opened: Callable[[Session], None] | None) -> Iterator[Session]:
-        with _shared(self.path, self.options) as database:
-            cursor = database.cursor()
+        session = DuckDBSession(label, self.path)
+        if opened is not None:
+            opened(session)
+        with self._file.used(label, self.options, LOCK_SECONDS, session.check) as database:
             try:
-                session = DuckDBSession(cursor, label, self.path)
-                if opened is not None:
-                    opened(session)
+                session.open(database)
                 yield session
             finally:
-                cursor.close()
+                session.close()
 
     def close(self) -> None:
-        with _guards[self.path]:
-            shared = _open.get(self.path)
-            if shared is not None and shared.closing is not None:
-                shared.closing.cancel()
-        if shared is not None:
-            _close(self.path, shared)
-
-
-class _Shared:
-    """An open database, and how many sessions use it."""
-
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        self.connection = connection
-        self.users = 0
-        self.closing: threading.Timer | None = None
-
-
-_open: dict[str, _Shared] = {}
-_guards: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
-
-
-@contextmanager
-def _shared(path: str, options: Mapping[str, Any]) -> Iterator[duckdb.DuckDBPyConnection]:
-    with _guards[path]:
-        shared = _open.get(path)
-        if shared is not None and not os.path.exists(path):  # deleted under us: what it holds is lost already
-            shared.connection.close()
-            shared = None
-        if shared is None:
-            shared = _open[path] = _Shared(_connect(path, options))
-        if shared.closing is not None:
-            shared.closing.cancel()
-            shared.closing = None
-        shared.users += 1
-    try:
-        yield shared.connection
-    finally:
-        with _guards[path]:
-            shared.users -= 1
-            if shared.users == 0:
-                shared.closing = threading.Timer(_IDLE_SECONDS, _close, (path, shared))
-                shared.closing.start()
-
-
-def _close(path: str, shared: _Shared) -> None:
-    with _guards[path]:
-        if shared.users == 0 and _open.get(path) is shared:
-            del _open[path]
-            shared.connection.close()
-
-
-def _connect(path: str, options: Mapping[str, Any]) -> duckdb.DuckDBPyConnection:
-    """Opens the file; while another process has it, waits its turn for up to `LOCK_SECONDS`."""
-    deadline = time.monotonic() + LOCK_SECONDS
-    while True:
-        try:
-            with _translated(path):
-                os.makedirs(os.path.dirname(path), exist_ok=True)
-                connection = duckdb.connect(path, config={str(k): str(v) for k, v in options.items()})
-                # Rows have no order in a warehouse; not keeping one lets DuckDB stream instead of buffering.
-                # ibis writes functions over arrays with an arrow, which DuckDB would rather have otherwise.
-                # Without GLOBAL, the cursors of the sessions would not have it.
-                connection.execute(
-                    "SET preserve_insertion_order = false; SET GLOBAL TimeZone = 'UTC'; "
-                    "SET GLOBAL lambda_syntax = 'ENABLE_SINGLE_ARROW'"
-                )
-                return connection
-        except _Locked:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
-
-
-class _Locked(Unavailable):
-    """Another process has the file."""
-
-
-@contextmanager
-def _translated(path: str) -> Iterator[None]:
-    """Says what a failure of file, lock or disk means, as errors that a retry may cure."""
-    try:
-        yield
-    except InterruptedError:
-        raise
-    except duckdb.InterruptException as error:
-        raise InterruptedError("cancelled") from error
-    except OSError as error:
-        raise Unavailable(f"the DuckDB file {path} cannot be used: {error.strerror or error}") from error
-    except duckdb.Error as error:
-        text = str(error)
-        if "Could not set lock" in text:
-            holder = re.search(r"held in (.*?) \(PID (\d+)\)", text)
-            who = f"process {holder[2]} ({os.path.basename(holder[1])})" if holder else "another process"
-            raise _Locked(
-                f"the DuckDB file {path} is locked by {who}; close it there, since one process at a time can write"
-            ) from error
-        if "No space left" in text or "out of disk" in text.lower():
-            raise Unavailable(f"the disk that holds the DuckDB file {path} is full") from error
-        if "Read-only file system" in text or "Permission denied" in text or "read-only" in text:
-            raise Unavailable(f"the DuckDB file {path} cannot be written: its disk or file is read-only") from error
-        is_taken = isinstance(error, duckdb.CatalogException) and "already exists" in text
-        if is_taken or isinstance(error, duckdb.TransactionException | duckdb.ConstraintException):
-            kind = Exists if is_taken else Contended
-            raise kind(f"another run writes the same to {path}: {text.splitlines()[0]}") from error
-        if isinstance(error, duckdb.IOException):
-            raise Unavailable(f"the DuckDB file {path} cannot be used: {text.splitlines()[0]}") from error
-        raise
+        self._file.close()

@@ -154,7 +154,6 @@ def entrepot(step: str) -> str:
     from activities.messages import Batch
     from activities.transform import Computation
     from activities.work import Work
-    from backends import duckdb as driver
 
     with _clock():
         tenants, context = _tenants(), _context()
@@ -163,8 +162,7 @@ def entrepot(step: str) -> str:
         with work.session() as session:
             batch = Batch(context=context, steps=(step,), versions=versions)
             said = Computation(tenants, work, session, batch).run(step).note
-        for path, shared in list(driver._open.items()):  # a worker closes the file a moment later
-            driver._close(path, shared)
+        work.tenant.backend.close()  # a worker closes the file a moment later
     return said
 
 

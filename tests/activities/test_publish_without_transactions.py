@@ -47,10 +47,14 @@ class PlainBackend(DuckDB):
     @contextmanager
     def _session(self, label: Label, opened: Callable[[Session], None] | None) -> Iterator[Session]:
         with super()._session(label, None) as session:
-            plain = Plain(session._connection, label, self.path)  # type: ignore[attr-defined]
+            plain = Plain(label, self.path)
+            plain.open(session._connection)  # type: ignore[attr-defined]
             if opened is not None:
                 opened(plain)
-            yield plain
+            try:
+                yield plain
+            finally:
+                plain.close()
 
 
 class Warehouse:
