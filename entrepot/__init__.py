@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from entrepot.model import Model
     from entrepot.outputs import Copy, Dashboard, Export, Figure, Panel
     from entrepot.pipeline import Pipeline
-    from entrepot.sources import Files
+    from entrepot.sources import Files, SqlTable
 
 __all__ = [
     "BadInput",
@@ -30,6 +30,7 @@ __all__ = [
     "Panel",
     "Pipeline",
     "PipelineError",
+    "SqlTable",
     "Table",
     "split",
 ]
@@ -46,6 +47,7 @@ _HOMES = {
     "Panel": "entrepot.outputs",
     "Pipeline": "entrepot.pipeline",
     "PipelineError": "entrepot.errors",
+    "SqlTable": "entrepot.sources",
     "Table": "ibis",
 }
 

@@ -1,4 +1,7 @@
-"""Files as a source whose content is recognised, so that unchanged files are never read twice."""
+"""Sources as data: files and database tables, read without a detour through Python objects.
+
+Anything else is a source, too: whatever dlt takes, or an iterable of dicts or Arrow tables.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,16 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Format = Literal["csv", "parquet", "json"]
-"""`json` is one JSON object a line."""
+"""`json` is one JSON object a line, or one array of objects."""
+
+Disposition = Literal["replace", "append", "merge", "scd2"]
+"""What becomes of the rows of before. `replace`: only what is brought now counts. `append`: it is added. `merge`: it
+takes the place of rows with the same key. `scd2`: rows that changed or are gone keep the time until which they held."""
 
 
 @dataclass(frozen=True)
 class Files:
-    """The files of one raw table: `Files("data/*.csv", nulls=["NA"])`.
+    """The files of one raw table: `Files("data/*.csv", nulls=["NA"])`. Changed files are recognised by their content.
 
     Attributes:
         path: A local path, a glob, or any fsspec URL. A `.zip` holds one file; `.gz`, `.bz2` and `.xz` are read as is.
@@ -20,6 +27,15 @@ class Files:
         nulls: The texts that stand for NULL in CSV.
         types: Columns to ibis types, where the inferred ones would be wrong: `{"year": "int32"}`.
         delimiter: What separates the fields of a CSV line.
+        encoding: Of CSV and JSON.
+        bad_rows: `fail` with file and line, or `reject`: set them aside in the table `<table>__rejected`.
+        short_rows: Whether CSV rows with fewer fields than the header are `bad`, or what they lack is NULL (`nulls`).
+        disposition: `replace` reads all files when one has changed. `append` reads those that are new or changed; a
+            changed file's rows take the place of its earlier ones, and a file that is gone keeps its rows; the column
+            `_file` says where a row is from. `merge` puts the rows of new and changed files in the place of rows with
+            the same key. `scd2` compares all rows with those of before by key.
+        key: The columns that tell a row from the others, for `merge` and `scd2`.
+        deleted: With `merge`, the column that says that a row is gone.
     """
 
     path: str
@@ -27,3 +43,42 @@ class Files:
     nulls: Sequence[str] = ("",)
     types: Mapping[str, str] = field(default_factory=dict)
     delimiter: str = ","
+    encoding: str = "utf-8"
+    bad_rows: Literal["fail", "reject"] = "fail"
+    short_rows: Literal["bad", "nulls"] = "bad"
+    disposition: Disposition = "replace"
+    key: Sequence[str] = ()
+    deleted: str | None = None
+
+
+@dataclass(frozen=True)
+class SqlTable:
+    """A table or view of a database, read as Arrow: `SqlTable("env:SHOP_DB", "orders", cursor="updated_at")`.
+
+    Attributes:
+        url: Where the database is: `postgresql://user@host/db`. With a password in it only by reference: `env:NAME` or
+            `file:PATH`.
+        table: Its name, with its schema where that is not the default one: `sales.orders`.
+        columns: The columns to bring; default: all.
+        types: Columns to ibis types, where the table's own would be wrong: `{"price": "decimal(38, 18)"}`. A NUMERIC
+            without limits is taken as `decimal(38, 9)`, and what does not fit is refused. What no warehouse has, such
+            as an interval or a range, is text.
+        cursor: The column by which new rows are told from those of before: a time or a number that only grows.
+        start: Where the cursor begins at the first load; default: at the first row.
+        lag: How far behind the greatest cursor value each load begins again, for rows that appear late: seconds for
+            times, a number for numbers.
+        disposition: Default: `merge` with a cursor and a key, `append` with a cursor alone, else `replace`.
+        key: The columns that tell a row from the others.
+        deleted: With `merge`, the column that says that a row is gone.
+    """
+
+    url: str
+    table: str
+    columns: Sequence[str] = ()
+    types: Mapping[str, str] = field(default_factory=dict)
+    cursor: str | None = None
+    start: str | int | None = None
+    lag: float | None = None
+    disposition: Disposition | None = None
+    key: Sequence[str] = ()
+    deleted: str | None = None

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
 from temporalio.testing import WorkflowEnvironment
@@ -18,6 +15,7 @@ import backends
 from activities.messages import ParityReport
 from backends import Label
 from tests.conftest import serving, settings
+from tests.servers.postgres import Server
 from worker.settings import TenantSection
 
 CHECKOUT = Path(__file__).parents[2]
@@ -36,14 +34,6 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-@pytest.fixture(scope="module")
-def server(installed: Path) -> Iterator[Any]:
-    """A PostgreSQL server of this module's own."""
-    module: ModuleType = importlib.import_module("server")
-    with module.running() as running:
-        yield running
-
-
 def test_it_is_known_like_the_others(installed: Path) -> None:
     assert "postgres" in backends.known()
     assert backends.dialect("postgres").name == "postgres"
@@ -51,10 +41,10 @@ def test_it_is_known_like_the_others(installed: Path) -> None:
 
 
 async def test_a_pipeline_runs_on_it_and_agrees_with_duckdb(
-    temporal: WorkflowEnvironment, tmp_path: Path, server: Any
+    temporal: WorkflowEnvironment, tmp_path: Path, installed: Path, postgres: Server
 ) -> None:
     section = TenantSection(
-        backend=server.settings(), backends={"duckdb": {"type": "duckdb", "path": "other.duckdb"}}, parity="duckdb"
+        backend=postgres.settings(), backends={"duckdb": {"type": "duckdb", "path": "other.duckdb"}}, parity="duckdb"
     )
     loaded = settings(tmp_path, {"shop": "tests.pipelines.shop:shop"}, acme=section)
     async with serving(temporal.client, loaded) as house:
@@ -73,7 +63,7 @@ async def test_a_pipeline_runs_on_it_and_agrees_with_duckdb(
         assert (row["n"], row["orders"]) == (3, 600)
 
 
-def test_the_conformance_suite_proves_it(server: Any) -> None:
+def test_the_conformance_suite_proves_it(installed: Path, postgres: Server) -> None:
     """Its quick parts; `examples/postgres/tests` runs all of it."""
     done = subprocess.run(
         [
@@ -88,7 +78,7 @@ def test_the_conformance_suite_proves_it(server: Any) -> None:
             "lifecycle or types",
         ],
         cwd=CHECKOUT,
-        env={**os.environ, **server.conformance(), "PYTHONPATH": os.pathsep.join(sys.path)},
+        env={**os.environ, **postgres.conformance(), "PYTHONPATH": os.pathsep.join(sys.path)},
         check=False,
         capture_output=True,
         text=True,

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from backends import Label, Name
 from entrepot.errors import BadInput, Contended, StepFailed, Unavailable
-from server import Server
+from postgres import Server
 
 from entrepot_postgres import PostgresSession
 

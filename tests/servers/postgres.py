@@ -1,4 +1,4 @@
-"""A PostgreSQL server of one's own on the loopback, out of a wheel. `python server.py` runs one until Ctrl-C."""
+"""A PostgreSQL server of one's own, out of a wheel: `python -m tests.servers.postgres` runs one until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -38,6 +38,11 @@ class Server:
     def password(self) -> str:
         """The superuser's password."""
         return (self.folder / "password").read_text()
+
+    @property
+    def url(self) -> str:
+        """Where its database is, with the password."""
+        return f"postgresql://postgres:{self.password}@127.0.0.1:{self.port}/postgres"
 
     def settings(self, **other: Any) -> dict[str, Any]:
         """The settings of a tenant of Entrepot that reach it."""
@@ -154,5 +159,5 @@ def _wait(server: Server) -> None:
 
 if __name__ == "__main__":
     with running() as made:
-        print(f"psql 'postgresql://postgres:{made.password}@127.0.0.1:{made.port}/postgres'", flush=True)
+        print(f"psql '{made.url}'", flush=True)
         signal.pause()

@@ -1,0 +1,305 @@
+"""Files as a source: which they are, what they hold by their content, and their rows piece by piece."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+import fsspec
+import pyarrow as pa
+
+from activities.sources import files_parquet as parquet
+from activities.sources import files_types as types
+from activities.sources.files_csv import CsvReader
+from activities.sources.files_json import JsonReader, sql_type
+from activities.sources.files_part import Columns, Part, Rejected, literal, name_of, named, quoted
+from activities.sources.files_text import PACKED, readable
+from activities.sources.stream import Hints, Json, Piece
+from entrepot.code import digest
+from entrepot.errors import BadInput, StepFailed, unknown
+from entrepot.sources import Files
+
+FILE_COLUMN = "_file"
+"""With `append`, says which file a row is from."""
+
+_FORMATS = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".parquet": "parquet", ".json": "json", ".jsonl": "json"}
+REJECTED = "__rejected"
+"""The suffix of the table with the rows of a table that were set aside."""
+
+REJECTED_COLUMNS = pa.schema(
+    [("file", pa.string()), ("line", pa.int64()), ("reason", pa.string()), ("content", pa.string())]
+)
+_THREADS = 4
+
+
+def found(files: Files) -> list[str]:
+    """The files that a source names, sorted.
+
+    Raises:
+        BadInput: if there is none.
+    """
+    filesystem, path = fsspec.core.url_to_fs(files.path)
+    with readable(files.path):
+        paths = sorted(filesystem.glob(path)) if glob.has_magic(path) else [path] if filesystem.exists(path) else []
+    if not paths:
+        raise BadInput(f"there is no file {files.path!r}")
+    return [filesystem.unstrip_protocol(p) for p in paths]
+
+
+def fingerprint(files: Files) -> str:
+    """The hash of the files' content and of how they are read. Dates do not count, nor names unless rows have them."""
+    hashes = _hashes(found(files))
+    content = sorted(hashes.items()) if files.disposition == "append" else sorted(hashes.values())
+    return digest(
+        [
+            content,
+            files.format,
+            list(files.nulls),
+            dict(files.types),
+            files.delimiter,
+            files.encoding,
+            files.bad_rows,
+            files.short_rows,
+            files.disposition,
+            list(files.key),
+            files.deleted,
+        ]
+    )
+
+
+def stream(table: str, files: Files, state: Json) -> FileStream:
+    """The files as a source of one table, and of `<table>__rejected` where rows are set aside.
+
+    Raises:
+        BadInput: for settings that do not go together.
+    """
+    _check(table, files)
+    return FileStream(table, files, state)
+
+
+class FileStream:
+    """Files that are being read; see activities/sources/stream.py.
+
+    CSV and JSON are read as a whole, into Parquet on the local disk, before the first piece is given: the last row
+    may decide the type of a column. Positions hold the types, so that an attempt that goes on need not look at it all
+    again.
+    """
+
+    def __init__(self, table: str, files: Files, state: Json) -> None:
+        self._table = table
+        self._files = files
+        self._known: dict[str, str] = state.get("files", {})
+        self._state: Json = {}
+        self._has_rejected = False
+        self._schema: pa.Schema | None = None
+
+    def pieces(self, after: Json | None) -> Iterator[Piece]:
+        """The rows of the files that are to be read, from behind a position."""
+        paths = found(self._files)
+        format = _format(paths, self._files)
+        if self._files.disposition in ("append", "merge"):
+            hashes = _hashes(paths)
+            paths = [path for path in paths if self._known.get(path) != hashes[path]]
+            kept = self._known if self._files.disposition == "append" else {}
+            self._state = {"files": {**kept, **hashes}}
+        mark = digest([[path, _size(path)] for path in paths])
+        if after and after["files"] != mark:
+            raise StepFailed(f"the files {self._files.path!r} have changed while they were read; run again")
+        if not paths:
+            return
+        with tempfile.TemporaryDirectory(prefix="entrepot-files-") as folder:
+            read = self._parquet if format == "parquet" else self._text
+            is_empty = after is None
+            start = after or {"file": 0, "row": 0, "rejected": False}
+            self._has_rejected = start["rejected"]
+            for piece in read(paths, Path(folder), start, format):
+                position = piece.position and {**piece.position, "files": mark, "rejected": self._has_rejected}
+                yield replace(piece, position=position)
+                is_empty = is_empty and piece.table != self._table
+            if is_empty and self._schema:  # no rows, but columns
+                yield Piece(self._table, pa.RecordBatch.from_pylist([], schema=self._schema))
+
+    def state(self) -> Json:
+        """The files that were read, by their content."""
+        return self._state
+
+    def hints(self) -> dict[str, Hints]:
+        """How the rows come to those of before."""
+        disposition = self._files.disposition
+        if disposition == "append":  # a changed file's rows take the place of its earlier ones
+            hints = Hints("merge", key=(FILE_COLUMN,), is_group=True)
+        else:
+            deleted = name_of(self._files.deleted) if self._files.deleted else None
+            hints = Hints(disposition, key=tuple(map(name_of, self._files.key)), deleted=deleted)
+        tables = {self._table: hints}
+        if self._has_rejected:
+            tables[rejected_table(self._table)] = Hints("replace" if disposition in ("replace", "scd2") else "append")
+        return tables
+
+    def _parquet(self, paths: list[str], folder: Path, after: Json, format: str) -> Iterator[Piece]:
+        sources = parquet.sources(paths, folder)
+        schema = parquet.common(sources, self._files)
+        self._schema = pa.schema([*schema, (FILE_COLUMN, pa.string())]) if self._has_file else schema
+        for number, source in enumerate(sources[after["file"] :], after["file"]):
+            row = after["row"] if number == after["file"] else 0
+            copied = None if row or self._has_file else parquet.copied(source, schema, folder)
+            if copied:
+                yield Piece(self._table, copied, {"file": number + 1, "row": 0})
+                continue
+            for batch in parquet.batches(source, schema, row, folder):
+                row += batch.num_rows
+                yield Piece(self._table, self._with_file(batch, source.path), {"file": number, "row": row})
+
+    @property
+    def _has_file(self) -> bool:
+        return self._files.disposition == "append"
+
+    def _with_file(self, batch: pa.RecordBatch, path: str) -> pa.RecordBatch:
+        if not self._has_file:
+            return batch
+        return batch.append_column(FILE_COLUMN, pa.repeat(pa.scalar(path), batch.num_rows))
+
+    def _text(self, paths: list[str], folder: Path, after: Json, format: str) -> Iterator[Piece]:
+        columns: Columns = dict(after.get("columns", {}))
+        with duckdb.connect() as connection:
+            connection.execute("SET TimeZone = 'UTC'; SET memory_limit = '768MB'")
+            # Else columns without NULLs become columns that may not have any, here and not there.
+            connection.execute("SET disabled_optimizers = 'statistics_propagation'")
+            connection.execute(f"SET temp_directory = {literal(str(folder / 'spill'))}")
+            kind = CsvReader if format == "csv" else JsonReader
+            reader = kind(self._files, connection, folder, columns)
+            parts: dict[int, list[Part]] = {}
+            if not columns:
+                for number, path in enumerate(paths):
+                    parts[number] = [
+                        self._checked(path, reader.part(path, chunk, folder / f"{number}-{at}.parquet"))
+                        for at, chunk in enumerate(reader.chunks(path))
+                    ]
+            for number, path in enumerate(paths[after["file"] :], after["file"]):
+                skip = after["row"] if number == after["file"] else 0
+                made = parts.get(number)
+                if made is None or not all(_is_kept(part.columns, columns) for part in made):
+                    made_again = folder / "again.parquet"
+                    chunks = enumerate(reader.chunks(path))
+                    again = (reader.part(path, chunk, made_again) for at, chunk in chunks if at >= skip)
+                    yield from self._given(connection, again, path, number, skip, columns)
+                else:
+                    yield from self._given(connection, iter(made[skip:]), path, number, skip, columns)
+            if columns:
+                nothing = ", ".join(f"NULL::{type} AS {quoted(name)}" for name, type in self._types(columns).items())
+                self._schema = connection.sql(f"SELECT {nothing} LIMIT 0").to_arrow_table().schema
+
+    def _checked(self, path: str, part: Part) -> Part:
+        """Fails for the first bad row, where that is wanted."""
+        if part.rejected and self._files.bad_rows == "fail":
+            bad = min(part.rejected)
+            raise StepFailed(f"{path}:{bad.line}: {bad.reason}: {bad.content[:200]!r}")
+        return part
+
+    def _given(
+        self, sql: duckdb.DuckDBPyConnection, parts: Iterator[Part], path: str, number: int, at: int, columns: Columns
+    ) -> Iterator[Piece]:
+        for part in parts:
+            at += 1
+            position = {"file": number, "row": at, "columns": columns}
+            if self._checked(path, part).rejected:
+                self._has_rejected = True
+                aside = _aside(path, part.rejected)
+                yield Piece(rejected_table(self._table), aside, None if part.rows else position)
+            if part.rows:
+                yield Piece(self._table, self._finished(sql, part, path, columns), position)
+
+    def _finished(self, sql: duckdb.DuckDBPyConnection, part: Part, path: str, columns: Columns) -> Path:
+        """A part with the columns that are known now; the file of its rows, if rows have that."""
+        if part.columns == columns and list(part.columns) == list(columns) and not self._has_file:
+            return part.path
+        there = {**{name: quoted(name) for name in part.columns}, FILE_COLUMN: literal(path)}
+        selected = [
+            f"CAST({there.get(name, 'NULL')} AS {type}) AS {quoted(name)}"
+            for name, type in self._types(columns).items()
+        ]
+        target = part.path.with_suffix(".finished.parquet")
+        query = f"SELECT {', '.join(selected)} FROM read_parquet({literal(str(part.path))})"
+        sql.execute(f"COPY ({query}) TO {literal(str(target))} (FORMAT parquet)")
+        part.path.unlink()
+        return target
+
+    def _types(self, columns: Columns) -> dict[str, str]:
+        """DuckDB's types of the columns of the pieces."""
+        declared = {name: types.Declared(name, text).type for name, text in named(self._files.types).items()}
+        wanted = {name: declared.get(name) or sql_type(kind) for name, kind in columns.items()}
+        return {**wanted, FILE_COLUMN: "VARCHAR"} if self._has_file else wanted
+
+
+def rejected_table(table: str) -> str:
+    """The table of the rows of a table that were set aside."""
+    return table + REJECTED
+
+
+def _check(table: str, files: Files) -> None:
+    wants_key = files.disposition in ("merge", "scd2")
+    if wants_key and not files.key:
+        raise BadInput(f"the files of {table!r} have the disposition {files.disposition!r}, which needs a `key`")
+    if files.key and not wants_key:
+        raise BadInput(
+            f"the files of {table!r} have a `key`, which means nothing with the disposition {files.disposition!r}; "
+            "it is for merge and scd2"
+        )
+    if files.deleted and files.disposition != "merge":
+        raise BadInput(f"the files of {table!r} have `deleted`, which is for the disposition 'merge' only")
+    for what, given, known in (
+        ("disposition", files.disposition, ("replace", "append", "merge", "scd2")),
+        ("bad_rows", files.bad_rows, ("fail", "reject")),
+        ("short_rows", files.short_rows, ("bad", "nulls")),
+        ("format", files.format or "csv", ("csv", "parquet", "json")),
+    ):
+        if given not in known:
+            raise BadInput(unknown(what, given, known))
+
+
+def _format(paths: list[str], files: Files) -> str:
+    """The one format of all files."""
+    formats = {}
+    for path in paths:
+        name, ending = os.path.splitext(path)
+        if ending in PACKED:
+            ending = os.path.splitext(name)[1]
+        format = files.format or _FORMATS.get(ending.lower())
+        if format is None:
+            raise BadInput(f"cannot tell the format of {path!r} by its name; give `format`: csv, parquet or json")
+        formats[format] = path
+    if len(formats) > 1:
+        one, other = list(formats.values())[:2]
+        raise BadInput(f"the files of one table have one format, and {one!r} and {other!r} have not")
+    return next(iter(formats))
+
+
+def _hashes(paths: list[str]) -> dict[str, str]:
+    def one(path: str) -> str:
+        with readable(path), fsspec.open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    with ThreadPoolExecutor(_THREADS) as threads:
+        return dict(zip(paths, threads.map(one, paths), strict=True))
+
+
+def _size(path: str) -> int:
+    filesystem, name = fsspec.core.url_to_fs(path)
+    return int(filesystem.size(name) or 0)
+
+
+def _is_kept(made: Columns, wanted: Columns) -> bool:
+    """Whether a part can be finished without reading its text again."""
+    return all(made[name] == wanted[name] or types.is_kept(made[name], wanted[name]) for name in made)
+
+
+def _aside(path: str, rejected: list[Rejected]) -> pa.RecordBatch:
+    rows = [{"file": path, **row._asdict()} for row in rejected]
+    return pa.RecordBatch.from_pylist(rows, schema=REJECTED_COLUMNS)

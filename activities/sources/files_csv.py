@@ -1,0 +1,208 @@
+"""CSV: chunks of text to Parquet by DuckDB, with rows set aside that cannot be taken."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+
+from activities.sources import files_types as types
+from activities.sources.files_part import Columns, Part, Rejected, literal, named, quoted
+from activities.sources.files_text import Chunk, Records, csv_chunks
+from entrepot.errors import StepFailed
+from entrepot.sources import Files
+
+SAMPLE_ROWS = 10_000
+"""From so many rows of a chunk the types of columns are guessed; then all rows are asked."""
+
+_MISFIT = "entrepot: a value of another type"
+_STRUCTURAL = {
+    "TOO MANY COLUMNS": "too many fields",
+    "MISSING COLUMNS": "too few fields",
+    "UNQUOTED VALUE": "a broken quote",
+    "INVALID ENCODING": "bytes that are not of the encoding",
+    "LINE SIZE OVER MAXIMUM": "the line is too long",
+}
+
+
+class CsvReader:
+    """Turns chunks of one table's files into Parquet; `columns` are those that it has met so far."""
+
+    def __init__(self, files: Files, connection: duckdb.DuckDBPyConnection, folder: Path, columns: Columns) -> None:
+        self._files = files
+        self._sql = connection
+        self._folder = folder
+        self._records = Records(files.delimiter)
+        self._declared = {name: types.Declared(name, text) for name, text in named(files.types).items()}
+        self.columns = columns
+
+    def chunks(self, path: str) -> Iterator[Chunk]:
+        """A file's chunks, each with the names of its columns.
+
+        Raises:
+            StepFailed: for a file without a header, or with two columns of one name.
+        """
+        header: tuple[str, ...] = ()
+        for chunk in csv_chunks(path, self._files.encoding, self._files.delimiter):
+            whole = chunk
+            if not header:
+                start, end = next(self._records.each(chunk.data), (0, 0))
+                if not end:
+                    continue
+                header = self._header(path, chunk.data[start:end])
+                end = end + len(chunk.data[end : end + 2]) - len(chunk.data[end : end + 2].lstrip(b"\r\n"))
+                skipped = chunk.data.count(b"\n", 0, end)
+                whole = replace(chunk, data=chunk.data[end:], line=chunk.line + skipped)
+            if whole.data:
+                yield replace(whole, header=header)
+        if not header:
+            raise StepFailed(f"the file {path!r} is empty; the first line of a CSV file names its columns")
+        for name in header:  # of a file without rows, too
+            self.columns.setdefault(name, "null")
+
+    def _header(self, path: str, line: bytes) -> tuple[str, ...]:
+        try:
+            fields = next(csv.reader([line.decode()], delimiter=self._files.delimiter, strict=True))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise StepFailed(f"{path}:1: the names of the columns cannot be read: {error}") from error
+        return tuple(named({field or f"column_{n}": "" for n, field in enumerate(fields, 1)}, path, len(fields)))
+
+    def part(self, path: str, chunk: Chunk, target: Path) -> Part:
+        """One chunk as Parquet, and the rows that were set aside."""
+        for name in chunk.header:
+            self.columns.setdefault(name, "null")
+        text = self._folder / "chunk.csv"
+        text.write_bytes(_one_line_end(chunk.data))
+        try:
+            return self._part(chunk, text, target)
+        except duckdb.Error as error:
+            first = str(error).splitlines()[0]
+            raise StepFailed(f"{path}:{chunk.line}: the lines from here on cannot be read as CSV: {first}") from error
+
+    def _part(self, chunk: Chunk, text: Path, target: Path) -> Part:
+        source = self._source(chunk, text)
+        unknown = {c: n for c, n in _named(chunk) if self.columns[n] == "null" and n not in self._declared}
+        if unknown:
+            self._widen(f"(FROM {source} LIMIT {SAMPLE_ROWS})", unknown)
+            self._forget()
+        try:
+            rows = self._copy(chunk, source, target)
+            return Part(rows, target, dict(self.columns), self._structural(chunk))
+        except duckdb.InvalidInputException as error:
+            if _MISFIT not in str(error):
+                raise
+        self._forget()
+        return self._second_look(chunk, source, target)
+
+    def _second_look(self, chunk: Chunk, source: str, target: Path) -> Part:
+        """For a chunk in which some value is not of its column's type."""
+        self._sql.execute(f"CREATE OR REPLACE TEMP TABLE chunk AS FROM {source}")
+        starts: list[int] = []
+        rejected = self._structural(chunk, starts)
+        bad: dict[int, str] = {}  # taken away first: what is set aside has no say in the types
+        for column, name in _named(chunk):
+            if declared := self._declared.get(name):
+                query = f"SELECT rowid, {column} FROM chunk WHERE {column} IS NOT NULL AND NOT {declared.fits(column)}"
+                for row, value in self._sql.execute(query).fetchall():
+                    bad.setdefault(row, f"{value[:100]!r} in the column {name!r} is no {declared.text}")
+        if bad:
+            rejected += self._located(chunk, starts, bad)
+            self._sql.executemany("DELETE FROM chunk WHERE rowid = ?", [[row] for row in bad])
+        open_columns = {c: n for c, n in _named(chunk) if n not in self._declared}
+        if open_columns:
+            tests = ", ".join(types.all_fit(self.columns[n], c) for c, n in open_columns.items())
+            (answers,) = self._sql.execute(f"SELECT {tests} FROM chunk").fetchall()
+            misfits = {c: n for (c, n), fits in zip(open_columns.items(), answers, strict=True) if fits is False}
+            if misfits:
+                self._widen("chunk", misfits)
+        rows = self._copy(chunk, "chunk", target)
+        self._sql.execute("DROP TABLE chunk")
+        return Part(rows, target, dict(self.columns), sorted(rejected))
+
+    def _located(self, chunk: Chunk, structural: list[int], bad: Mapping[int, str]) -> list[Rejected]:
+        """Bad rows by their number among the good ones, with their lines."""
+        data, gone = _one_line_end(chunk.data), set(structural)
+        good = (record for record in self._records.each(data) if record[0] not in gone)
+        found, line, seen = [], chunk.line, 0
+        for row, (start, end) in enumerate(good):
+            if row in bad:
+                line, seen = line + data.count(b"\n", seen, start), start
+                found.append(Rejected(line, bad[row], data[start:end].decode(errors="replace")))
+        return found
+
+    def _source(self, chunk: Chunk, text: Path) -> str:
+        columns = ", ".join(f"c{n}: 'VARCHAR'" for n in range(len(chunk.header)))
+        longest = max(2 << 20, len(chunk.data) + 1)
+        pads = self._files.short_rows == "nulls"
+        return (
+            f"read_csv({literal(str(text))}, auto_detect=false, header=false, columns={{{columns}}}, "
+            f"delim={literal(self._files.delimiter)}, quote='\"', escape='\"', "
+            f"nullstr=[{', '.join(map(literal, self._files.nulls))}], max_line_size={longest}, "
+            f"buffer_size={max(longest, 32 << 20)}, null_padding={pads}, parallel={not pads}, "
+            "store_rejects=true, rejects_table='rejects', rejects_scan='scans', rejects_limit=0)"
+        )
+
+    def _widen(self, table: str, columns: Mapping[str, str]) -> None:
+        asked = ", ".join(types.kinds_sql(column, types.KINDS) for column in columns)
+        (kinds,) = self._sql.execute(f"SELECT {asked} FROM {table}").fetchall()
+        for name, kind in zip(columns.values(), kinds, strict=True):
+            self.columns[name] = types.join(self.columns[name], kind)
+
+    def _copy(self, chunk: Chunk, source: str, target: Path) -> int:
+        there = {name: column for column, name in _named(chunk)}
+        selected, casts = [], ["*"]
+        for name, kind in self.columns.items():
+            column, declared = there.get(name), self._declared.get(name)
+            type = declared.type if declared else types.SQL_TYPES[kind]
+            if column is None:
+                expression = f"NULL::{type}"
+            elif type == "VARCHAR" and kind != "null":
+                expression = column
+            else:
+                cast = f"v{column}"  # once, below: for the question and for the answer
+                casts.append(f"{declared.value(column) if declared else types.value(kind, column)} AS {cast}")
+                fits = declared.fits(column, cast) if declared else types.fits(kind, column, cast)
+                misfit = f"error({literal(_MISFIT)})"
+                expression = f"CASE WHEN {column} IS NULL THEN NULL WHEN {fits} THEN {cast} ELSE {misfit} END"
+            selected.append(f"{expression} AS {quoted(name)}")
+        source = f"(SELECT {', '.join(casts)} FROM {source})"
+        query = f"COPY (SELECT {', '.join(selected)} FROM {source}) TO {literal(str(target))} (FORMAT parquet)"
+        return int(self._sql.execute(query).fetchall()[0][0])
+
+    def _structural(self, chunk: Chunk, starts: list[int] | None = None) -> list[Rejected]:
+        """The lines that the last reading has set aside."""
+        query = "SELECT line_byte_position, error_type, csv_line, error_message FROM rejects ORDER BY ALL"
+        found: dict[int, Rejected] = {}
+        data = b""
+        for position, kind, content, message in self._sql.execute(query).fetchall():
+            data = data or _one_line_end(chunk.data)
+            start = position - 1
+            start += len(data[start:]) - len(data[start:].lstrip(b"\r\n"))
+            reason = _STRUCTURAL.get(kind, message)
+            line = chunk.line + data.count(b"\n", 0, start)
+            found.setdefault(start, Rejected(line, reason, content.strip("\r\n")))
+        self._forget()
+        if starts is not None:
+            starts.extend(found)
+        return list(found.values())
+
+    def _forget(self) -> None:
+        """A reading adds to what the one before has set aside."""
+        self._sql.execute("DROP TABLE IF EXISTS rejects; DROP TABLE IF EXISTS scans")
+
+
+def _named(chunk: Chunk) -> list[tuple[str, str]]:
+    return [(f"c{n}", name) for n, name in enumerate(chunk.header)]
+
+
+def _one_line_end(data: bytes) -> bytes:
+    """DuckDB wants one kind of line ends in a file. Line breaks within values are kept where there is one."""
+    if b"\r" not in data:
+        return data
+    breaks = data.count(b"\r\n")
+    if data.count(b"\r") == breaks == data.count(b"\n"):
+        return data
+    return data.replace(b"\r\n", b"\n")

@@ -1,0 +1,333 @@
+"""The text of a file in pieces that end where a record ends: unpacked, in UTF-8, within limits."""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import gzip
+import json
+import lzma
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import IO, Any
+
+import fsspec
+import numpy as np
+
+from entrepot.errors import BadInput, StepFailed, Unavailable
+
+CHUNK = 32 << 20
+"""Bytes of text that are looked at together: some hundred thousand rows."""
+
+LONGEST = 256 << 20
+"""Bytes of the longest line, or of the longest value of a JSON array."""
+
+BOMB_RATIO = 1_000
+BOMB_FREE = 100 << 20
+"""A packed file that becomes more than `BOMB_RATIO` times as large, beyond its first `BOMB_FREE` bytes, is refused."""
+
+PACKED = (".gz", ".bz2", ".xz", ".zip")
+
+_BOM = codecs.BOM_UTF8
+_DECODER = json.JSONDecoder(strict=False)
+_RECORD_ENDS = (b"\n", b"\r\n", b"\r", b"")
+_EXPECTED = {"[": "the array", "v": "a value", ",": "a comma", ".": "nothing more"}
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some whole records of a file, and the line at which they begin."""
+
+    data: bytes
+    line: int
+    lines: tuple[int, ...] = ()
+    """The line of each record, where records were put on lines of their own."""
+    header: tuple[str, ...] = ()
+
+
+class _Counted:
+    """A raw file that knows how much was read of it."""
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        self._raw = raw
+        self.taken = 0
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._raw.read(size)
+        self.taken += len(data)
+        return data
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._raw, name)
+
+
+@contextmanager
+def readable(path: str) -> Iterator[None]:
+    """What can go wrong with a file, in a sentence.
+
+    Raises:
+        StepFailed: for a file that is not there any more, may not be read, or is not what its ending says.
+        Unavailable: if its store does not answer.
+    """
+    try:
+        yield
+    except (gzip.BadGzipFile, lzma.LZMAError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise StepFailed(f"the file {path!r} cannot be unpacked: {error}") from error
+    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+        raise StepFailed(f"the file {path!r} cannot be read: {error.strerror or error}") from error
+    except OSError as error:
+        if isinstance(error.errno, int) or not path.endswith(".bz2"):
+            raise Unavailable(f"the file {path!r} cannot be read now: {error}") from error
+        raise StepFailed(f"the file {path!r} cannot be unpacked: {error}") from error  # as bz2 says it
+
+
+def unpacked(path: str) -> Iterator[bytes]:
+    """A file's bytes, as they are inside of its packing.
+
+    Raises:
+        StepFailed: if it cannot be read or unpacked, or becomes too large.
+        BadInput: for an archive that does not hold exactly one file.
+    """
+    with readable(path), ExitStack() as stack:
+        raw = _Counted(stack.enter_context(fsspec.open(path, "rb")))
+        stream, done = _opened(path, raw, stack), 0
+        while block := stream.read(CHUNK):
+            done += len(block)
+            if path.endswith(PACKED) and done > BOMB_FREE and done > BOMB_RATIO * raw.taken:
+                raise StepFailed(
+                    f"the file {path!r} becomes more than {BOMB_RATIO:,} times as large when it is unpacked; it is "
+                    "taken for a bomb"
+                )
+            yield block
+
+
+def _opened(path: str, raw: Any, stack: ExitStack) -> Any:
+    if path.endswith(".gz"):
+        return stack.enter_context(gzip.GzipFile(fileobj=raw))
+    if path.endswith(".bz2"):
+        return stack.enter_context(bz2.BZ2File(raw))
+    if path.endswith(".xz"):
+        return stack.enter_context(lzma.LZMAFile(raw))
+    if path.endswith(".zip"):
+        archive = stack.enter_context(zipfile.ZipFile(raw))
+        members = [m for m in archive.namelist() if not m.endswith("/") and not m.startswith("__MACOSX/")]
+        if len(members) != 1:
+            raise BadInput(f"the archive {path!r} must hold one file, and holds {len(members)}: {members[:5]}")
+        return stack.enter_context(archive.open(members[0]))
+    return raw
+
+
+def text(path: str, encoding: str) -> Iterator[bytes]:
+    """A file's text in UTF-8. Bytes that are not of the encoding become bytes that are not UTF-8: the reader's affair.
+
+    Raises:
+        BadInput: for an encoding that is not known.
+    """
+    try:
+        decoder = codecs.getincrementaldecoder(encoding)("surrogateescape")
+    except LookupError as error:
+        raise BadInput(f"unknown encoding {encoding!r}, for {path!r}") from error
+    is_utf8 = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig", "ascii")
+    first, old_mac = True, False
+    for block in unpacked(path):
+        try:
+            data = block if is_utf8 else decoder.decode(block).encode("utf-8", "surrogatepass")
+        except UnicodeDecodeError as error:
+            raise StepFailed(f"the file {path!r} is not {encoding}: {error.reason}") from error
+        if first:
+            data = data.removeprefix(_BOM)
+            old_mac = b"\r" in data and b"\n" not in data
+            first = False
+        yield data.replace(b"\r", b"\n") if old_mac else data
+
+
+def line_chunks(path: str, encoding: str) -> Iterator[Chunk]:
+    """A file of JSON, one value a line."""
+    rest, line = b"", 1
+    for block in _with_line_ends(text(path, encoding), path):
+        data = rest + block
+        cut = data.rfind(b"\n") + 1
+        if cut:
+            yield Chunk(data[:cut], line)
+            line += data.count(b"\n", 0, cut)
+        rest = data[cut:]
+        _check_length(rest, path, line)
+    if rest:
+        yield Chunk(rest, line)
+
+
+def array_chunks(path: str, encoding: str) -> Iterator[Chunk]:
+    """A file that is one JSON array: each of its values is put on a line of its own.
+
+    Raises:
+        StepFailed: for invalid JSON, even where bad rows are rejected: what comes behind it cannot be told apart.
+    """
+    values, lines, size = [], [], 0
+    for value, line in _values(path, encoding):
+        values.append(value)
+        lines.append(line)
+        size += len(value)
+        if size >= CHUNK:
+            yield Chunk(b"\n".join(values), lines[0], tuple(lines))
+            values, lines, size = [], [], 0
+    if values:
+        yield Chunk(b"\n".join(values), lines[0], tuple(lines))
+
+
+def _values(path: str, encoding: str) -> Iterator[tuple[bytes, int]]:
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    blocks = text(path, encoding)
+    rest, at, line = "", 0, 1
+    expected, ended = "[", False  # one of: [ (the start), v (a value or the end), , (a comma or the end), . (nothing)
+    while True:
+        while at < len(rest):
+            char = rest[at]
+            if char in " \t\r\n":
+                line += char == "\n"
+                at += 1
+            elif expected == "v" and char != "]":
+                end = _value_end(rest, at, ended, path, line)
+                if end is None:
+                    break
+                value = rest[at:end]
+                yield value.replace("\n", " ").replace("\r", " ").encode(), line
+                line += value.count("\n")
+                at, expected = end, ","
+            elif char == "," and expected == ",":
+                at, expected = at + 1, "v"
+            elif char == "]" and expected in "v,":
+                at, expected = at + 1, "."
+            elif char == "[" and expected == "[":
+                at, expected = at + 1, "v"
+            else:
+                found = rest[at : at + 40]
+                raise StepFailed(f"{path}:{line}: invalid JSON: {found!r} where {_EXPECTED[expected]} was expected")
+        if ended:
+            break
+        block = next(blocks, None)
+        ended = block is None
+        rest, at = rest[at:] + decoder.decode(block or b"", ended), 0
+    if expected != ".":
+        raise StepFailed(f"{path}:{line}: invalid JSON: the array does not end")
+
+
+def _value_end(rest: str, at: int, ended: bool, path: str, line: int) -> int | None:
+    """Where the JSON value at `at` ends; None if more text is needed to know."""
+    try:
+        _, end = _DECODER.raw_decode(rest, at)
+    except json.JSONDecodeError as error:
+        if ended:
+            bad = line + rest.count("\n", at, error.pos)
+            raise StepFailed(f"{path}:{bad}: invalid JSON: {error.msg}") from error
+        if len(rest) - at > LONGEST:
+            raise StepFailed(_too_long(path, line)) from error
+        return None
+    return None if end == len(rest) and not ended else int(end)  # a number may go on in the next block
+
+
+def csv_chunks(path: str, encoding: str, delimiter: str) -> Iterator[Chunk]:
+    """A CSV file's records; the file's first line is not told from the others."""
+    records = Records(delimiter)
+    rest, line = b"", 1
+    for block in _with_line_ends(text(path, encoding), path):
+        data = rest + block
+        cut, _ = records.end(data)
+        if cut:
+            yield Chunk(data[:cut], line)
+            line += data.count(b"\n", 0, cut)
+        rest = data[cut:]
+        _check_length(rest, path, line)
+    while rest:
+        cut, is_open = records.end(rest)
+        if not is_open:
+            yield Chunk(rest, line)
+            break
+        if cut:
+            yield Chunk(rest[:cut], line)
+            line += rest.count(b"\n", 0, cut)
+        # A quote that is never closed makes one bad line, and not a bad rest of the file.
+        end = rest.find(b"\n", cut) + 1 or len(rest)
+        yield Chunk(rest[cut:end], line)
+        line += 1
+        rest = rest[end:]
+
+
+def _with_line_ends(blocks: Iterator[bytes], path: str) -> Iterator[bytes]:
+    """The text in blocks that each hold the end of a line, so that a long line is neither copied nor searched again."""
+    held: list[bytes] = []
+    size, line = 0, 1
+    for block in blocks:
+        held.append(block)
+        size += len(block)
+        if b"\n" in block:
+            yield b"".join(held)
+            line += sum(part.count(b"\n") for part in held)
+            held, size = [], 0
+        elif size > LONGEST:
+            raise StepFailed(_too_long(path, line))
+    if held:
+        yield b"".join(held)
+
+
+def _check_length(rest: bytes, path: str, line: int) -> None:
+    if len(rest) > LONGEST:
+        raise StepFailed(_too_long(path, line))
+
+
+def _too_long(path: str, line: int) -> str:
+    return f"{path}:{line}: the line is longer than {LONGEST:,} bytes, or a quote in it is never closed"
+
+
+class Records:
+    """Where CSV records begin and end: a line break within quotes ends none."""
+
+    def __init__(self, delimiter: str) -> None:
+        byte = delimiter.encode()
+        if len(byte) != 1 or delimiter in '"\r\n':
+            raise BadInput(f"the delimiter must be one ASCII character, and is {delimiter!r}")
+        self._around = np.zeros(256, dtype=bool)
+        self._around[list(byte + b'\r\n"')] = True
+        plain = b"[^" + re.escape(byte) + rb"\r\n]"
+        self._field = re.compile(
+            rb'(?:"[^"]*+(?:""[^"]*+)*+"' + plain + rb'*+|("[^"]*+(?:""[^"]*+)*+\Z)|' + plain + rb"*+)"
+            rb"(" + re.escape(byte) + rb"|\r\n|\n|\r|\Z)"
+        )
+
+    def end(self, data: bytes) -> tuple[int, bool]:
+        """Where the last whole record ends, and whether a quote is open behind it."""
+        array = np.frombuffer(data, np.uint8)
+        quotes = np.flatnonzero(array == ord('"'))
+        before, after = quotes[0::2] - 1, quotes[1::2] + 1
+        before, after = before[before >= 0], after[after < len(data)]
+        # Where each opening quote follows a delimiter, and each closing one is followed by one, quotes can be counted.
+        if not (self._around[array[before]].all() and self._around[array[after]].all()):
+            return self._end_read(data)
+        end = len(data)
+        while (end := data.rfind(b"\n", 0, end)) >= 0:
+            quotes_before = int(np.searchsorted(quotes, end))
+            if quotes_before % 2 == 0:
+                break
+            end = int(quotes[quotes_before - 1])
+        return end + 1, len(quotes) % 2 == 1
+
+    def _end_read(self, data: bytes) -> tuple[int, bool]:
+        end = 0
+        for field in self._field.finditer(data):
+            if field[2] in (b"\n", b"\r\n"):
+                end = field.end()
+            if field[1] is not None:
+                return end, True
+        return end, False
+
+    def each(self, data: bytes) -> Iterator[tuple[int, int]]:
+        """Where each record begins and ends, without lines that are empty."""
+        start = 0
+        for field in self._field.finditer(data):
+            if field[2] in _RECORD_ENDS:
+                if field.start(2) > start:
+                    yield start, field.start(2)
+                start = field.end()
