@@ -1,0 +1,266 @@
+"""A case of the matrix: one fault at one boundary of one run, and what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+
+from temporalio.client import WorkflowFailureError, WorkflowHandle
+from temporalio.exceptions import CancelledError
+from temporalio.service import RPCError
+
+from tests.crash import pipeline, state
+from tests.crash.boundaries import RECORD, Boundary, Control, recorded
+from tests.crash.faults import FIRED, GO
+from tests.crash.house import Nursery, Server
+from tests.crash.state import Difference, State
+from tests.crash.worker import TENANT
+
+AT_ONCE = 6
+LONGEST_SECONDS = 120
+MOST_WORKERS = 6
+"""That one case may use up: more die of something else."""
+
+
+@dataclass
+class Outcome:
+    """How a case ended."""
+
+    control: Control
+    problem: str = ""
+    difference: Difference = field(default_factory=Difference)
+    seconds: float | None = None
+    """From the fault to the end of the run; None if the fault did not happen."""
+
+    @property
+    def is_good(self) -> bool:
+        return not self.problem and not self.difference.said and self.seconds is not None
+
+    def __str__(self) -> str:
+        why = self.problem or "; ".join(self.difference.said) or "the boundary was not reached"
+        return f"{self.control.fault} {self.control.boundary}: {why}"
+
+
+class Round:
+    """Cases that wait for the server to be killed, once for all of them."""
+
+    def __init__(self, cases: int) -> None:
+        self._missing = cases
+        self.full = asyncio.Event()
+        self.over = asyncio.Event()
+
+    def arrive(self) -> None:
+        self._missing -= 1
+        if not self._missing:
+            self.full.set()
+
+
+@dataclass
+class House:
+    """Everything that cases share. `template` is the folder as the first run left it, with the second batch there."""
+
+    server: Server
+    nursery: Nursery
+    folder: Path
+    is_plain: bool = False
+    template: Path = field(init=False)
+    boundaries: list[Boundary] = field(init=False)
+    expected: State = field(init=False)
+    round: Round = field(init=False)
+
+    async def prepare(self) -> None:
+        """The first run, and the second one undisturbed."""
+        first = self.folder / "first"
+        first.mkdir(parents=True)
+        for batch in range(1, pipeline.BATCHES):
+            pipeline.bring(first, batch)
+            await self._undisturbed(first)
+        pipeline.bring(first, pipeline.BATCHES)
+        (first / RECORD).unlink()
+        self.template = first
+        second = self._copy()
+        await self._undisturbed(second)
+        self.boundaries = recorded(second)
+        self.expected = state.read(second)
+        assert not self.expected.missing
+
+    async def left_by_death(self, boundary: Boundary) -> State:
+        """What there is to see after a worker died at a boundary, and no other has come."""
+        folder = self._copy()
+        Control("kill", boundary, self.is_plain).write(folder)
+        case = _Case(self, folder)
+        await case.run_to_death()
+        return state.read(folder)
+
+    async def at_the_same_time(self, runs: int) -> tuple[list[str], Difference]:
+        """How each of some runs ended that were started together, with a worker for each; and what came of them."""
+        folder = self._copy()
+        Control(is_plain=self.is_plain).write(folder)
+        case = _Case(self, folder)
+        ends = await case.run_together(runs)
+        got = state.read(folder)
+        return ends, state.compare(self.expected, got, is_same_run=False, is_plain=self.is_plain)
+
+    async def _undisturbed(self, folder: Path) -> None:
+        Control(is_plain=self.is_plain).write(folder)
+        case = _Case(self, folder)
+        await case.run()
+        assert not case.problem, f"{case.problem}\n{(folder / 'worker.log').read_text()}"
+
+    def _copy(self) -> Path:
+        return Path(shutil.copytree(self.template, self.folder / uuid.uuid4().hex[:8]))
+
+    async def disturb(self, fault: str, boundaries: Sequence[Boundary]) -> list[Outcome]:
+        """Runs a case for each boundary, some at once."""
+        slots = asyncio.Semaphore(AT_ONCE)
+
+        async def one(boundary: Boundary) -> Outcome:
+            async with slots:
+                return await self._disturb(Control(fault, boundary, self.is_plain))
+
+        if fault != "server":
+            return await asyncio.gather(*map(one, boundaries))
+        outcomes: list[Outcome] = []
+        for start in range(0, len(boundaries), AT_ONCE):
+            group = boundaries[start : start + AT_ONCE]
+            self.round = Round(len(group))
+            running = [asyncio.create_task(one(each)) for each in group]
+            await self.round.full.wait()
+            self.server.kill()
+            self.round.over.set()
+            await self.server.start()
+            outcomes += await asyncio.gather(*running)
+        return outcomes
+
+    async def _disturb(self, control: Control) -> Outcome:
+        folder = self._copy()
+        control.write(folder)
+        case = _Case(self, folder, control)
+        await case.run()
+        outcome = Outcome(control, case.problem, seconds=case.seconds)
+        if not case.problem:
+            got = state.read(folder)
+            is_same_run = control.fault != "cancel"
+            outcome.difference = state.compare(self.expected, got, is_same_run=is_same_run, is_plain=self.is_plain)
+        if outcome.is_good:
+            shutil.rmtree(folder)
+        else:
+            outcome = replace(
+                outcome, problem=f"{outcome.problem or '; '.join(outcome.difference.said)} (see {folder})"
+            )
+        return outcome
+
+
+class _Case:
+    def __init__(self, house: House, folder: Path, control: Control | None = None) -> None:
+        self._house = house
+        self._folder = folder
+        self._control = control or Control()
+        self._queue = f"crash-{uuid.uuid4().hex}"
+        self._workers: list[asyncio.Future[int]] = []
+        self.problem = ""
+        self.seconds: float | None = None
+        self._has_arrived = False
+
+    async def run(self) -> None:
+        """The run, with a worker beside it at any time."""
+        serving = asyncio.create_task(self._serve())
+        try:
+            handle = await self._start()
+            disturbing = asyncio.create_task(self._disturb(handle))
+            try:
+                async with asyncio.timeout(LONGEST_SECONDS):
+                    if await _ended(handle) == "cancelled" and self._control.fault == "cancel":
+                        await _ended(await self._start())
+            except TimeoutError:
+                self.problem = f"the run did not end within {LONGEST_SECONDS} s"
+            except WorkflowFailureError as error:
+                self.problem = f"the run failed: {error.cause}"
+            disturbing.cancel()
+            if (fired := self._folder / FIRED).exists():
+                self.seconds = time.time() - fired.stat().st_mtime
+        finally:
+            serving.cancel()
+            if self._control.fault == "server" and not self._has_arrived:
+                self._house.round.arrive()
+            for pid in await asyncio.gather(*self._workers):
+                await self._house.nursery.kill(pid)
+
+    async def run_to_death(self) -> None:
+        """The run, until its only worker dies."""
+        pid = await self._house.nursery.start(self._folder, self._queue, self._house.server.address)
+        handle = await self._start()
+        await asyncio.wait_for(self._house.nursery.ended(pid), LONGEST_SECONDS)
+        await handle.terminate()
+
+    async def run_together(self, runs: int) -> list[str]:
+        """Some runs at once, with as many workers."""
+        start = self._house.nursery.start
+        pids = [await start(self._folder, self._queue, self._house.server.address) for _ in range(runs)]
+        try:
+            handles = await asyncio.gather(*(self._start() for _ in range(runs)))
+            ends = await asyncio.gather(*map(_ended, handles), return_exceptions=True)
+        finally:
+            for pid in pids:
+                await self._house.nursery.kill(pid)
+        return [str(end.cause) if isinstance(end, WorkflowFailureError) else str(end) for end in ends]
+
+    async def _start(self) -> WorkflowHandle[object, object]:
+        return await self._house.server.client.start_workflow(
+            "Pipeline",
+            {"tenant": TENANT, "pipeline": pipeline.crash.name},
+            id=f"crash-{uuid.uuid4().hex}",
+            task_queue=self._queue,
+            task_timeout=timedelta(seconds=2),
+        )
+
+    async def _serve(self) -> None:
+        """One worker after the other; and, when one is told to end, the next before it has."""
+        while len(self._workers) < MOST_WORKERS:
+            starting = self._house.nursery.start(self._folder, self._queue, self._house.server.address)
+            self._workers.append(asyncio.ensure_future(starting))
+            pid = await asyncio.shield(self._workers[-1])
+            ended = asyncio.ensure_future(self._house.nursery.ended(pid))
+            if self._control.fault == "term" and len(self._workers) == 1:
+                await asyncio.wait({ended, asyncio.ensure_future(self._fired())}, return_when=asyncio.FIRST_COMPLETED)
+            else:
+                await ended
+        self.problem = f"{MOST_WORKERS} workers died"
+
+    async def _fired(self) -> None:
+        while not (self._folder / FIRED).exists():
+            await asyncio.sleep(0.02)
+
+    async def _disturb(self, handle: WorkflowHandle[object, object]) -> None:
+        """The part of a fault that is not the worker's."""
+        if self._control.fault not in ("cancel", "server"):
+            return
+        await self._fired()
+        if self._control.fault == "cancel":
+            await self._house.server.cancel(handle.id)
+        else:
+            self._has_arrived = True
+            self._house.round.arrive()
+            await self._house.round.over.wait()
+        (self._folder / GO).touch()
+
+
+async def _ended(handle: WorkflowHandle[object, object]) -> str:
+    """Waits for the end of a run, also while the server is away."""
+    while True:
+        try:
+            await handle.result()
+        except RPCError:
+            await asyncio.sleep(0.1)
+        except WorkflowFailureError as error:
+            if isinstance(error.cause, CancelledError):
+                return "cancelled"
+            raise
+        else:
+            return "completed"

@@ -1,0 +1,69 @@
+"""Whatever dies when: the run ends as one that nothing disturbed, by every row, version, cursor and pointer.
+
+By itself this takes a fixed sample of the boundaries; in CI, with `-m crash`, or as `python -m tests.crash`, all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from tests.crash.boundaries import Boundary
+from tests.crash.cases import House
+from tests.crash.conftest import report, sample
+
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(900)]
+
+Record = Any
+
+
+def test_the_boundaries_are_found(house: House) -> None:
+    """The instruments see the code: each activity of a run, and what is written in it."""
+    found = {(boundary.name.partition("[")[0], boundary.kind) for boundary in house.boundaries}
+    activities = {"prepare", "extract", "load", "plan", "transform", "train", "publish", "commit"}
+    assert found >= {(activity, "activity") for activity in activities}
+    assert found >= {(activity, "session") for activity in activities - {"extract", "plan"}}
+    assert found >= {(activity, "lake") for activity in ("extract", "train", "publish", "commit")}
+
+
+async def test_the_worker_dies(house: House, every: int, record_property: Record) -> None:
+    outcomes = await house.disturb("kill", sample(_alone(house.boundaries), every))
+    report(record_property, "duckdb", house, outcomes)
+
+
+async def test_the_worker_dies_without_transactions(plain_house: House, every: int, record_property: Record) -> None:
+    chosen = [b for b in _alone(plain_house.boundaries) if b.kind != "point"]
+    outcomes = await plain_house.disturb("kill", sample(chosen, every))
+    report(record_property, "without transactions", plain_house, outcomes)
+
+
+async def test_the_worker_is_told_to_end(house: House, every: int, record_property: Record) -> None:
+    outcomes = await house.disturb("term", sample(_alone(house.boundaries), every))
+    report(record_property, "duckdb", house, outcomes)
+
+
+async def test_the_server_dies(house: House, every: int, record_property: Record) -> None:
+    outcomes = await house.disturb("server", sample(_alone(house.boundaries), every))
+    report(record_property, "duckdb", house, outcomes)
+
+
+async def test_the_connection_is_cut(house: House, every: int, record_property: Record) -> None:
+    of_sessions = [b for b in _alone(house.boundaries) if b.kind == "session"]
+    report(record_property, "duckdb", house, await house.disturb("cut", sample(of_sessions, every)))
+
+
+async def test_the_disk_is_full(house: House, every: int, record_property: Record) -> None:
+    writing = [b for b in house.boundaries if b.kind in ("session", "lake") and b.place == "before"]
+    report(record_property, "duckdb", house, await house.disturb("disk", sample(writing, every)))
+
+
+async def test_the_run_is_cancelled_and_run_again(house: House, every: int, record_property: Record) -> None:
+    outcomes = await house.disturb("cancel", sample(_alone(house.boundaries), every))
+    report(record_property, "duckdb", house, outcomes)
+
+
+def _alone(boundaries: Sequence[Boundary]) -> list[Boundary]:
+    """Without those right after something: they are right before the next thing. But a commit's answer may be lost."""
+    return [b for b in boundaries if b.place == "before" or b.kind == "activity" or "COMMIT" in b.name]

@@ -1,0 +1,227 @@
+"""Workers that are forked from a parent which has imported everything: a start takes a fraction of a second.
+
+The parent is told on its standard input which worker to start (`spawn`) or to kill, and says on its standard output
+which have started and ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import selectors
+import signal
+import traceback
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from temporalio import activity
+from temporalio.common import RetryPolicy
+from temporalio.plugin import SimplePlugin
+from temporalio.worker import (
+    ActivityInboundInterceptor,
+    ExecuteActivityInput,
+    Interceptor,
+    StartActivityInput,
+    WorkerConfig,
+    WorkflowInboundInterceptor,
+    WorkflowInterceptorClassInput,
+    WorkflowOutboundInterceptor,
+)
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
+from temporalio.workflow import ActivityHandle
+
+TENANT = "acme"
+HERE = "/proc/self/cwd"
+"""The folder of the case, by a name that is the same in all of them: paths stand in the catalog."""
+HEARTBEAT = {"server": timedelta(seconds=10)}
+"""Of activities, by fault, where it is another than the shortest: with the server away, nobody dies."""
+SHORTEST_HEARTBEAT = timedelta(seconds=2)
+
+_heartbeat = SHORTEST_HEARTBEAT
+
+
+def main() -> None:
+    """The parent, until its standard input ends."""
+    from worker import worker
+
+    os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
+    worker.warm_up()
+    _import_pipeline()
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    os.set_blocking(reading, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(writing)
+    children: set[int] = set()
+    selector = selectors.DefaultSelector()
+    selector.register(0, selectors.EVENT_READ)
+    selector.register(reading, selectors.EVENT_READ)
+    _say(ready=True)
+    rest = b""
+    while True:
+        for key, _ in selector.select():
+            if key.fd == reading:
+                os.read(reading, 1000)
+                _bury(children)
+                continue
+            given = os.read(0, 100_000)
+            if not given:
+                for pid in children:
+                    os.kill(pid, signal.SIGKILL)
+                os._exit(0)  # what would be cleaned up is the children's
+            *lines, rest = (rest + given).split(b"\n")
+            for line in lines:
+                _do(json.loads(line), children)
+
+
+def _do(asked: dict[str, Any], children: set[int]) -> None:
+    if "kill" in asked:
+        if asked["kill"] in children:
+            os.kill(asked["kill"], signal.SIGKILL)
+    elif pid := os.fork():
+        children.add(pid)
+        _say(started=pid, key=asked["key"])
+    else:
+        _child(asked)
+
+
+def _import_pipeline() -> None:
+    import tests.crash.pipeline  # noqa: F401 - so that no worker has to
+
+
+def _bury(children: set[int]) -> None:
+    while children:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if not pid:
+            return
+        children.discard(pid)
+        _say(ended=pid, status=os.waitstatus_to_exitcode(status))
+
+
+def _say(**what: Any) -> None:
+    print(json.dumps(what), flush=True)
+
+
+def _child(asked: dict[str, Any]) -> None:
+    status = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.chdir(asked["folder"])
+        log = os.open("worker.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        for number in (1, 2):
+            os.dup2(log, number)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        asyncio.run(_serve(asked["address"], asked["task_queue"]))
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+async def _serve(address: str, task_queue: str) -> None:
+    from activities import intake, transform, work
+    from backends.duckdb import DuckDB, DuckDBSession
+    from tests.crash.boundaries import Control, install
+    from tests.crash.faults import Fault
+    from worker import logs, worker
+    from worker.client import reach
+    from worker.sections import TenantSection
+    from worker.settings import Settings
+
+    global _heartbeat  # noqa: PLW0603 - the workflow's interceptor is made by the SDK
+    logs.configure()
+    control = Control.read(Path())
+    _heartbeat = HEARTBEAT.get(control.fault, SHORTEST_HEARTBEAT)
+    work.HEARTBEAT_SECONDS = 0.3
+    intake.SECONDS = 0
+    transform.BATCH_SECONDS = 3600  # so that batches are the same in each run
+    if control.is_plain:
+        from dataclasses import replace
+
+        from backends.sql import SqlSession
+
+        plain = replace(DuckDB.capabilities, transactional_ddl=False)
+        DuckDB.capabilities = DuckDBSession.capabilities = plain
+        setattr(DuckDBSession, "_rows", SqlSession._rows)  # noqa: B010 - of a table that was there, it has to ask
+    install(Fault(control))
+    section = TenantSection(
+        backend={"type": "duckdb", "path": f"{HERE}/acme.duckdb", "threads": 1}, lake=f"{HERE}/lake", parallel=1
+    )
+    tenants = Settings(None, Path.cwd(), {"crash": "tests.crash.pipeline:crash"}, {TENANT: section}).connect()
+    client = await reach(address, plugins=[_Quick()])
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    async with worker.create(client, tenants, task_queue=task_queue):
+        await stop.wait()
+    for tenant in tenants.tenants.values():
+        tenant.close()
+
+
+class _Quick(SimplePlugin):
+    """Makes a worker notice within a moment what takes it half a minute elsewhere, and puts the boundaries in."""
+
+    def __init__(self) -> None:
+        super().__init__("crash", interceptors=[_Boundaries()])
+
+    def configure_worker(self, config: WorkerConfig) -> WorkerConfig:
+        from tests.crash.faults import GRACE_SECONDS
+
+        config = super().configure_worker(config)
+        config["graceful_shutdown_timeout"] = timedelta(seconds=GRACE_SECONDS)
+        config["sticky_queue_schedule_to_start_timeout"] = timedelta(seconds=0.5)
+        config["max_heartbeat_throttle_interval"] = timedelta(seconds=0.1)
+        config["default_heartbeat_throttle_interval"] = timedelta(seconds=0.1)
+        runner = config["workflow_runner"]
+        assert isinstance(runner, SandboxedWorkflowRunner)
+        config["workflow_runner"] = SandboxedWorkflowRunner(runner.restrictions.with_passthrough_modules("tests"))
+        return config
+
+
+class _Boundaries(Interceptor):
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        return _Activity(next)
+
+    def workflow_interceptor_class(self, input: WorkflowInterceptorClassInput) -> type[WorkflowInboundInterceptor]:
+        return _Workflow
+
+
+class _Activity(ActivityInboundInterceptor):
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        from tests.crash.boundaries import attempt, mark
+
+        with attempt(f"{activity.info().activity_type}[{_about(input.args[0])}]"):
+            mark("before", "begin")
+            result = await super().execute_activity(input)
+            mark("after", "end")
+            return result
+
+
+def _about(message: Any) -> str:
+    """The step that an activity's message is about."""
+    for found in (message, getattr(message, "load", None)):
+        if step := getattr(found, "step", None) or next(iter(getattr(found, "steps", ())), None):
+            return str(step)
+    return ""
+
+
+class _Workflow(WorkflowInboundInterceptor):
+    def init(self, outbound: WorkflowOutboundInterceptor) -> None:
+        super().init(_Impatient(outbound))
+
+
+class _Impatient(WorkflowOutboundInterceptor):
+    def start_activity(self, input: StartActivityInput) -> ActivityHandle[Any]:
+        input.heartbeat_timeout = _heartbeat
+        most = input.retry_policy.maximum_attempts if input.retry_policy else 0
+        input.retry_policy = RetryPolicy(initial_interval=timedelta(seconds=0.1), maximum_attempts=most)
+        return super().start_activity(input)
+
+
+if __name__ == "__main__":
+    from tests.crash.worker import main as imported  # the module by its own name, which interceptors are found by
+
+    imported()
