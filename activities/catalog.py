@@ -1,10 +1,13 @@
 """The catalog: which versions exist, what each environment points at, what was loaded, checked and run.
 
 Its tables stand in the tenant's own warehouse, in the schema `entrepot`, and are only ever added to (and collected),
-but for `heads`: one row for each environment with what it points at. To publish, to roll back and to promote is to
-change that row by one UPDATE that says which publish it expects to follow: of two at the same time one wins, on every
-warehouse, with or without transactions. `publishes` has the history. Views follow the row; how far they have followed,
-it says itself, so that whoever comes after a crash can finish.
+but for two. `heads` has one row for each environment with what it points at. To publish, to roll back and to promote is
+to change that row by one UPDATE that says which publish it expects to follow: of two at the same time one wins, on
+every warehouse, with or without transactions. `publishes` has the history. Views follow the row; how far they have
+followed, it says itself, so that whoever comes after a crash can finish.
+
+`cursors` has one row for each environment and ingest step with the load it stands at, what that load made and what the
+source remembers; it is changed in the same way, and `loads` has its history.
 """
 
 from __future__ import annotations
@@ -35,6 +38,21 @@ _PUBLISH = {
     "moved": "string",  # JSON: the names that it moved
 }
 
+_LOAD = {
+    "pipeline": "string",
+    "step": "string",
+    "environment": "string",
+    "sequence": "int64",
+    "load": "string",  # what it was: the hash of what it came after and of what it brought
+    "action": "string",  # load, rollback
+    "run": "string",
+    "loaded_at": "timestamp",
+    "fingerprint": "string",  # of the source and of what reads it; NULL where a source has none
+    "tables": "string",  # JSON: table → version
+    "state": "string",  # the file in the lake with what the source remembers
+    "changes": "string",  # JSON: table → what changed in its columns
+}
+
 _TABLES: dict[str, dict[str, str]] = {
     "versions": {
         "pipeline": "string",
@@ -56,15 +74,8 @@ _TABLES: dict[str, dict[str, str]] = {
         "made_at": "timestamp",
         "details": "string",  # JSON: scores, how rows were scored, the artifact's path
     },
-    "loads": {
-        "pipeline": "string",
-        "step": "string",
-        "run": "string",
-        "loaded_at": "timestamp",
-        "fingerprint": "string",  # of the source and of what reads it; NULL where a source has none
-        "tables": "string",  # JSON: table → version
-        "state": "string",  # the file in the lake with what the source remembers
-    },
+    "cursors": _LOAD,
+    "loads": _LOAD,  # the history of the cursors
     "heads": {**_PUBLISH, "shown": "int64"},  # the sequence up to which the views show what was published
     "publishes": _PUBLISH,  # the history of the heads
     "checks": {
@@ -109,6 +120,8 @@ _KEYS = {
     "versions": ("pipeline", "name", "version"),
     "heads": ("pipeline", "environment"),
     "publishes": ("pipeline", "environment", "sequence"),
+    "cursors": ("pipeline", "step", "environment"),
+    "loads": ("pipeline", "step", "environment", "sequence"),
 }
 
 
@@ -164,7 +177,14 @@ def add(session: Session, table: str, **values: Any) -> None:
     row = {c: _encode(values.pop(c, None)) for c in _TABLES[table]}
     if values:
         raise TypeError(f"catalog table {table!r} has no column {sorted(values)}")
-    session.insert(_name(table), [row])
+    session.insert(table_name(table), [row])
+
+
+def add_once(session: Session, table: str, *same: str, **values: Any) -> None:
+    """Adds one row, unless there is one that has the same in these columns: added by an attempt that died then."""
+    conditions = [equals(name, values[name]) for name in same]
+    if not select(session, table, values["pipeline"], *conditions, columns=same):
+        add(session, table, **values)
 
 
 def add_version(session: Session, pipeline: str, made: Version, inputs: Mapping[str, str], seconds: float) -> None:
@@ -200,7 +220,7 @@ def versions(session: Session, pipeline: str, wanted: Mapping[str, str]) -> dict
 
 def version_rows(session: Session, pipeline: str, wanted: Mapping[str, str]) -> list[dict[str, Any]]:
     """The wanted versions' rows as they stand."""
-    rows = _select(session, "versions", pipeline, _any_of("version", set(wanted.values())))
+    rows = select(session, "versions", pipeline, _any_of("version", set(wanted.values())))
     return [row for row in rows if wanted.get(row["name"]) == row["version"]]
 
 
@@ -208,10 +228,10 @@ def known(session: Session, pipeline: str, wanted: Iterable[str]) -> dict[tuple[
     """What a plan needs of versions and passed checks, by name and version."""
     condition = _any_of("version", set(wanted))
     columns = ("name", "version", "identity", "inputs", "run")
-    rows = _select(session, "versions", pipeline, condition, columns=columns)
+    rows = select(session, "versions", pipeline, condition, columns=columns)
     # A check that blocked is no reason to skip it: it must block again.
-    passed = sge.or_(_equals("severity", "warn"), _column("violations").eq(0))
-    rows += _select(session, "checks", pipeline, condition, passed, columns=columns)
+    passed = sge.or_(equals("severity", "warn"), column("violations").eq(0))
+    rows += select(session, "checks", pipeline, condition, passed, columns=columns)
     return {
         (r["name"], r["version"]): Known(identity=r["identity"] or "", inputs=json.loads(r["inputs"]), run=r["run"])
         for r in rows
@@ -220,7 +240,7 @@ def known(session: Session, pipeline: str, wanted: Iterable[str]) -> dict[tuple[
 
 def open_head(session: Session, pipeline: str, environment: str) -> None:
     """Makes the row of an environment that has none yet: it points at nothing."""
-    if not _select(session, "heads", pipeline, _equals("environment", environment), columns=["sequence"]):
+    if not select(session, "heads", pipeline, equals("environment", environment), columns=["sequence"]):
         nothing = {"sequence": 0, "action": "", "run": "", "pointers": {}, "moved": [], "shown": 0}
         add(session, "heads", pipeline=pipeline, environment=environment, published_at=now(), **nothing)
 
@@ -228,16 +248,16 @@ def open_head(session: Session, pipeline: str, environment: str) -> None:
 def published(session: Session, pipeline: str, environment: str) -> Published:
     """What an environment points at; nothing, before its first publish."""
     # Without keys, two first runs at the same time may both have made the row; an UPDATE then changes both.
-    rows = _select(session, "heads", pipeline, _equals("environment", environment), newest="sequence")
+    rows = select(session, "heads", pipeline, equals("environment", environment), newest="sequence")
     return _published(rows[0]) if rows else Published(0, {})
 
 
 def publishes(session: Session, pipeline: str, environment: str | None = None) -> dict[str, list[Published]]:
     """Every publish of each environment, newest first."""
-    conditions = [_equals("environment", environment)] if environment else []
+    conditions = [equals("environment", environment)] if environment else []
     found: dict[str, dict[int, Published]] = {}
     for table in ("heads", "publishes"):
-        for row in _select(session, table, pipeline, *conditions):
+        for row in select(session, table, pipeline, *conditions):
             if row["sequence"]:
                 found.setdefault(row["environment"], {}).setdefault(row["sequence"], _published(row))
     return {name: [its[n] for n in sorted(its, reverse=True)] for name, its in found.items()}
@@ -270,8 +290,8 @@ def move(
             "pointers": json.dumps(dict(pointers)),
             "moved": json.dumps(sorted(moved)),
         }
-        its = (_equals("pipeline", pipeline), _equals("environment", environment), _column("sequence").eq(expected))
-        if session.update(_name("heads"), values, sge.and_(*its)):
+        its = (equals("pipeline", pipeline), equals("environment", environment), column("sequence").eq(expected))
+        if session.update(table_name("heads"), values, sge.and_(*its)):
             made = published(session, pipeline, environment)
             _archive(session, pipeline, environment, made)
             return made
@@ -284,14 +304,14 @@ def move(
 
 def shown(session: Session, pipeline: str, environment: str, sequence: int) -> None:
     """Notes that the views show what was published up to this sequence."""
-    its = (_equals("pipeline", pipeline), _equals("environment", environment), _column("sequence").eq(sequence))
-    session.update(_name("heads"), {"shown": sequence}, sge.and_(*its))
+    its = (equals("pipeline", pipeline), equals("environment", environment), column("sequence").eq(sequence))
+    session.update(table_name("heads"), {"shown": sequence}, sge.and_(*its))
 
 
 def _archive(session: Session, pipeline: str, environment: str, head: Published) -> None:
     """Adds a publish to the history, unless it is there: also for somebody who died before he could."""
-    same = (_equals("environment", environment), _column("sequence").eq(head.sequence))
-    if head.sequence and not _select(session, "publishes", pipeline, *same, columns=["sequence"]):
+    same = (equals("environment", environment), column("sequence").eq(head.sequence))
+    if head.sequence and not select(session, "publishes", pipeline, *same, columns=["sequence"]):
         add(
             session,
             "publishes",
@@ -318,31 +338,25 @@ def _published(row: Mapping[str, Any]) -> Published:
     )
 
 
-def last_load(session: Session, pipeline: str, step: str) -> dict[str, Any] | None:
-    """The newest load of an ingest step, with `tables` decoded."""
-    rows = _select(session, "loads", pipeline, _equals("step", step), newest="loaded_at")
-    return {**rows[0], "tables": json.loads(rows[0]["tables"])} if rows else None
-
-
 def certificates(session: Session, pipeline: str, name: str, version: str) -> list[dict[str, Any]]:
     """What is known of a version on other warehouses, with `warehouses` decoded."""
-    rows = _select(session, "certificates", pipeline, _equals("name", name), _equals("version", version))
+    rows = select(session, "certificates", pipeline, equals("name", name), equals("version", version))
     return [{**row, "warehouses": json.loads(row["warehouses"])} for row in rows]
 
 
 def rows(session: Session, table: str, pipeline: str) -> list[dict[str, Any]]:
     """Every row of a pipeline in one of the catalog's tables."""
-    return _select(session, table, pipeline)
+    return select(session, table, pipeline)
 
 
 def delete(session: Session, table: str, pipeline: str, versions: Iterable[tuple[str, str]]) -> None:
     """Forgets versions (name and version) in one of the catalog's tables."""
     for name, version in versions:
-        where = sge.and_(_equals("pipeline", pipeline), _equals("name", name), _equals("version", version))
-        session.delete(_name(table), where)
+        where = sge.and_(equals("pipeline", pipeline), equals("name", name), equals("version", version))
+        session.delete(table_name(table), where)
 
 
-def _select(
+def select(
     session: Session,
     table: str,
     pipeline: str,
@@ -350,29 +364,32 @@ def _select(
     columns: Iterable[str] = (),
     newest: str | None = None,
 ) -> list[dict[str, Any]]:
-    query = sge.select(*(_column(name) for name in columns or _TABLES[table]))
-    query = query.from_(sge.table_(table, db=SCHEMA, quoted=True)).where(_equals("pipeline", pipeline), *conditions)
+    """The rows of one of the catalog's tables for which all conditions hold; with `newest`, the greatest of them."""
+    query = sge.select(*(column(name) for name in columns or _TABLES[table]))
+    query = query.from_(sge.table_(table, db=SCHEMA, quoted=True)).where(equals("pipeline", pipeline), *conditions)
     if newest:
-        query = query.order_by(sge.Ordered(this=_column(newest), desc=True)).limit(1)
+        query = query.order_by(sge.Ordered(this=column(newest), desc=True)).limit(1)
     return session.query(query)
 
 
-def _name(table: str) -> Name:
+def table_name(table: str) -> Name:
+    """One of the catalog's tables."""
     return Name(SCHEMA, table)
 
 
-def _column(name: str) -> sge.Column:
+def column(name: str) -> sge.Column:
     """Quoted: some of their names are words of some warehouse."""
     return sge.column(name, quoted=True)
 
 
-def _equals(column: str, value: str) -> sge.Condition:
-    return _column(column).eq(sge.Literal.string(value))
+def equals(name: str, value: str) -> sge.Condition:
+    """The condition that a column has this value."""
+    return column(name).eq(sge.Literal.string(value))
 
 
-def _any_of(column: str, values: Iterable[str]) -> sge.Condition:
+def _any_of(name: str, values: Iterable[str]) -> sge.Condition:
     literals = [sge.Literal.string(v) for v in sorted(values)]
-    return sge.In(this=_column(column), expressions=literals or [sge.Literal.string("")])
+    return sge.In(this=column(name), expressions=literals or [sge.Literal.string("")])
 
 
 def _encode(value: Any) -> Any:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import datetime
 import json
+from contextlib import ExitStack
 from typing import Any
 
 from pydantic import BaseModel
 from temporalio import activity
 
-from activities import catalog, lake, names
+from activities import catalog, cursors, lake, manifest, names
 from activities.messages import CollectInput, Context, Target, parse
+from activities.segments import Segment
 from activities.tenant import Tenants
 from activities.work import Work, as_failure, do, whose
 from backends import Name, Session
@@ -90,13 +92,14 @@ def _collect(work: Work, session: Session, asked: CollectInput) -> Collected:
     border = catalog.now() - datetime.timedelta(days=asked.keep_days)
     unneeded = [r for r in every if (r["name"], r["version"]) not in kept and r["made_at"] < border]
     if not asked.dry_run:
+        needed = {table for row in every if row not in unneeded for table in _tables(row)}
         for row in unneeded:
             # The catalog forgets first: a version without a row is made anew, a row without a table would be trusted.
             with session.transaction():
                 catalog.delete(session, "versions", asked.pipeline, [(row["name"], row["version"])])
-                if row["physical_table"]:
-                    _drop(work, session, row)
+                _drop(work, session, row, needed)
             _remove_files(work, asked.pipeline, row)
+        _prune(work, session, asked.pipeline, kept | (_names(every) - _names(unneeded)), border)
     removed = [f"{row['name']}@{row['version']}" for row in unneeded]
     rows = sum(row["row_count"] or 0 for row in unneeded)
     return Collected(removed=removed, kept=len(every) - len(unneeded), rows=rows, dry_run=asked.dry_run)
@@ -108,34 +111,66 @@ def _reachable(session: Session, asked: CollectInput, every: list[dict[str, Any]
     for history in catalog.publishes(session, asked.pipeline).values():
         for publish in history[: asked.keep_publishes]:
             kept |= set(publish.pointers.items())
-    newest: dict[str, dict[str, Any]] = {}
-    for load in catalog.rows(session, "loads", asked.pipeline):
-        if load["step"] not in newest or load["loaded_at"] > newest[load["step"]]["loaded_at"]:
-            newest[load["step"]] = load
-    for load in newest.values():
-        kept |= set(json.loads(load["tables"]).items())
+    for step, loads in cursors.history(session, asked.pipeline).items():
+        for environment in {load.environment for load in loads}:
+            kept |= set(cursors.current(session, asked.pipeline, step, environment).tables.items())
     for row in every:
         if row["kind"] == "train" and (row["name"], row["version"]) in kept:
             kept |= set(json.loads(row["inputs"]).items())
     return kept
 
 
-def _drop(work: Work, session: Session, row: dict[str, Any]) -> None:
-    name = Name(row["physical_schema"], row["physical_table"])
-    if elsewhere := json.loads(row["details"] or "{}").get("to"):
-        with work.session(warehouse=elsewhere) as there:
-            there.drop_table(name)
-    else:
-        session.drop_table(name)
+def _names(rows: list[dict[str, Any]]) -> set[tuple[str, str]]:
+    return {(row["name"], row["version"]) for row in rows}
+
+
+def _tables(row: dict[str, Any]) -> list[Name]:
+    """The physical tables that a version's row needs: its own, and those that its view is made of."""
+    details = json.loads(row["details"] or "{}")
+    segments = [Segment.model_validate(each) for each in details.get("segments", [])]
+    own = [Name(row["physical_schema"], row["physical_table"])] if row["physical_table"] else []
+    taken = [Name(s.takes.schema_name, s.takes.table) for s in segments if s.takes and s.takes.table]
+    return [*own, *(segment.name for segment in segments), *taken]
+
+
+def _drop(work: Work, session: Session, row: dict[str, Any], needed: set[Name]) -> None:
+    """Drops a version's table or view, and the segments that no other version needs."""
+    details = json.loads(row["details"] or "{}")
+    with ExitStack() as stack:
+        elsewhere = details.get("to")
+        there = stack.enter_context(work.session(warehouse=elsewhere)) if elsewhere else session
+        for number, table in enumerate(_tables(row)):
+            if table in needed:
+                continue
+            if number == 0 and details.get("view"):
+                there.drop_view(table)
+            else:
+                there.drop_table(table)
 
 
 def _remove_files(work: Work, pipeline: str, row: dict[str, Any]) -> None:
-    if row["kind"] == "ingest":
-        lake.remove(work.tenant.lake_path("raw", pipeline, row["name"], row["version"]))
-    elif row["kind"] == "train":
+    if row["kind"] == "train":
         lake.remove(work.tenant.lake_path("models", pipeline, row["name"], row["version"]))
     elif row["kind"] == "publish":
         lake.remove(work.tenant.lake_path("artifacts", pipeline, row["name"], row["version"]))
+
+
+def _prune(work: Work, session: Session, pipeline: str, kept: set[tuple[str, str]], border: datetime.datetime) -> None:
+    """Removes from the lake what no version that is kept was loaded from, and what failed loads have left."""
+    needed: set[str] = set()
+    for table, wanted in sorted(kept):
+        version: str | None = wanted
+        while version is not None and (path := manifest.path_of(work.tenant, pipeline, table, version)) not in needed:
+            if not lake.exists(path):  # no raw table
+                break
+            found = manifest.read(work.tenant, pipeline, table, version)
+            needed |= {path, *(part.file for part in found.parts)}
+            version = found.adds_to
+    needed |= {c.state for loads in cursors.history(session, pipeline).values() for c in loads if c.state}
+    for folder in ("raw", "loads"):
+        for path, changed_at in lake.files(work.tenant.lake_path(folder, pipeline)).items():
+            if path not in needed and changed_at < border and not path.endswith("/columns.json"):
+                lake.remove(path)
 
 
 def _versions(session: Session, pipeline: str) -> list[VersionRow]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,11 +14,15 @@ import fsspec
 
 
 def put(local: str, target: str) -> None:
-    """Copies a local file to its place in the lake: whole, or not at all."""
+    """Moves a local file to its place in the lake: whole, or not at all."""
     filesystem, path = fsspec.core.url_to_fs(target)
     filesystem.makedirs(os.path.dirname(path), exist_ok=True)
     part = f"{path}.part-{uuid.uuid4().hex}"
-    filesystem.put_file(local, part)
+    if _is_local(filesystem):
+        shutil.move(local, part)  # on one disk, nothing is copied
+    else:
+        filesystem.put_file(local, part)
+        os.remove(local)
     filesystem.mv(part, path)
 
 
@@ -49,6 +55,13 @@ def size(target: str) -> int:
     return int(filesystem.size(path))
 
 
+def files(target: str) -> dict[str, datetime.datetime]:
+    """Every file in a folder and its folders, and when it was written: UTC, without zone."""
+    filesystem, path = fsspec.core.url_to_fs(target)
+    base = target[: -len(path)] if target.endswith(path) else ""
+    return {base + name: filesystem.modified(name).replace(tzinfo=None) for name in filesystem.find(path)}
+
+
 def remove(target: str) -> None:
     """Removes a file or folder, if it is there."""
     filesystem, path = fsspec.core.url_to_fs(target)
@@ -56,11 +69,16 @@ def remove(target: str) -> None:
         filesystem.rm(path, recursive=True)
 
 
+def _is_local(filesystem: fsspec.AbstractFileSystem) -> bool:
+    protocols = (filesystem.protocol,) if isinstance(filesystem.protocol, str) else filesystem.protocol
+    return "file" in protocols
+
+
 @contextmanager
 def local_copy(target: str, folder: str) -> Iterator[str]:
     """A local path of a file in the lake: itself where the lake is local, else a copy in `folder`."""
     filesystem, path = fsspec.core.url_to_fs(target)
-    if "file" in ((filesystem.protocol,) if isinstance(filesystem.protocol, str) else filesystem.protocol):
+    if _is_local(filesystem):
         yield path
     else:
         copy = os.path.join(folder, hashlib.sha256(target.encode()).hexdigest() + os.path.splitext(path)[1])

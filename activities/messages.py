@@ -29,6 +29,13 @@ class Target(Message):
     environment: str = DEFAULT_ENVIRONMENT
 
 
+class Backfill(Message):
+    """A range of a cursor: from `start` to just before `end`. Times are ISO texts."""
+
+    start: str | int | float
+    end: str | int | float
+
+
 class RunInput(Target):
     """The input of `Pipeline`, `Ingest`, `Transform`, `Train` and `Publish`."""
 
@@ -38,6 +45,12 @@ class RunInput(Target):
     """Values of the pipeline's parameters for this run."""
     dry_run: bool = False
     """Plan only: nothing is read from sources, written or moved."""
+    refresh: bool = False
+    """The selected ingest steps forget what they loaded before, and load everything anew."""
+    backfill: Backfill | None = None
+    """The selected ingest steps load this range of their cursor again; the cursor stays where it is."""
+    replay: str | None = None
+    """Sources are not asked: ingest steps take from the lake what this environment stands at."""
 
 
 class RollbackInput(Target):
@@ -45,6 +58,9 @@ class RollbackInput(Target):
 
     to: str | None = None
     """The run (or the first characters of its id) whose publish is to be restored. Default: the one before."""
+    cursor: bool = False
+    """Whether the cursors of ingest steps go back, too, so that the next run asks the sources again for what came
+    since. Else it goes on behind what was loaded last, and brings back what the rollback took from sight."""
 
 
 class CollectInput(Message):
@@ -106,26 +122,43 @@ class StepRef(Message):
     """Bytes that the steps before it have read in the warehouse."""
 
 
+class ExtractRequest(Message):
+    """What `extract` is told."""
+
+    context: Context
+    step: str
+    refresh: bool = False
+    backfill: Backfill | None = None
+    replay: str | None = None
+
+
 class TableLoad(Message):
-    """One raw table in the lake."""
+    """One table's part of a load; what belongs to it stands in the lake, in the manifest of its version."""
 
     version: str
     rows: int
     bytes: int
-    files: tuple[str, ...]
 
 
 class Load(Message):
-    """What an extract brought. Empty `tables` with `unchanged`: the source has what the last load had."""
+    """What an extract brought."""
 
     step: str
+    id: str = ""
+    """Its identity: the hash of the load that it came after, and of what it brought."""
+    after: int = 0
+    """How often the environment's cursor had moved when the source was asked."""
     tables: dict[str, TableLoad] = {}
+    """What is new. Those of before a nested one come before it."""
     known: dict[str, str] = {}
-    """The versions of tables that are in the warehouse already."""
+    """The versions of tables for which nothing came."""
     fingerprint: str | None = None
     state: str | None = None
-    """The lake's file with what the source remembers: dlt's state."""
+    """The lake's file with what the source remembers."""
+    changes: dict[str, list[str]] = {}
+    """What changed in the columns of which table."""
     unchanged: bool = False
+    """There is nothing to load, and nothing new to remember."""
     why: str = ""
 
 
@@ -134,6 +167,14 @@ class LoadRequest(Message):
 
     context: Context
     load: Load
+
+
+class BringRequest(Message):
+    """What `bring` is told: versions of a step's tables that the lake has, for the context's warehouse."""
+
+    context: Context
+    step: str
+    tables: dict[str, str]
 
 
 class PlanRequest(Message):
@@ -172,6 +213,10 @@ class StepResult(Message):
     note: str = ""
     """A sentence for people: scores, violations, how rows were scored, where a page is."""
     warned: bool = False
+    unchanged: bool = False
+    """It found nothing that was not there before."""
+    versions: dict[str, str] = {}
+    """Of an ingest step: the version of each of its tables."""
     details: dict[str, Any] = {}
 
 

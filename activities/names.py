@@ -3,6 +3,7 @@
 PREPARE = "prepare"
 EXTRACT = "extract"
 LOAD = "load"
+BRING = "bring"
 PLAN = "plan"
 TRANSFORM = "transform"
 TRAIN = "train"

@@ -13,7 +13,7 @@ from typing import Any
 
 from temporalio import activity
 
-from activities import catalog, lake, names
+from activities import catalog, cursors, lake, names
 from activities.bisect import SHOWN, Found, compare_rows, texts
 from activities.compiled import is_sql, select
 from activities.digests import Source, common_kinds, digest_of
@@ -21,13 +21,11 @@ from activities.messages import (
     Adoption,
     Comparison,
     Context,
-    Load,
     ParityInput,
     ParityReport,
     PreparedParity,
     Side,
     StepRef,
-    TableLoad,
     TableParity,
 )
 from activities.models import model_of
@@ -90,32 +88,18 @@ class ParityActivities:
         return await do(check, tenant, context, names.PREPARE_PARITY)
 
     @activity.defn(name=names.LAST_LOAD)
-    async def last_load(self, ref: StepRef) -> Load:
-        """The newest load of an ingest step, or the versions asked for, to be brought from the lake elsewhere."""
-        tenant = self._tenants.get(ref.context.tenant, ref.context.backend)
+    async def last_load(self, ref: StepRef) -> dict[str, str]:
+        """Where an environment stands with an ingest step: table to version, or the versions asked for. Empty, if the
+        step was never loaded."""
+        context = ref.context
+        tenant = self._tenants.get(context.tenant, context.backend)
 
-        def read(work: Work) -> Load:
-            pipeline, step, _ = self._tenants.step(
-                ref.context.tenant, ref.context.pipeline, ref.step, IngestStep, ref.context.parameters
-            )
+        def read(work: Work) -> dict[str, str]:
             with work.session() as session:
-                last = catalog.last_load(session, pipeline.name, step.name)
-                if last is None:
-                    return Load(step=step.name)
-                wanted = {table: ref.versions.get(table, version) for table, version in last["tables"].items()}
-                there = catalog.versions(session, pipeline.name, wanted)
-            tables = {
-                name: TableLoad(
-                    version=version.version,
-                    rows=version.rows or 0,
-                    bytes=version.bytes or 0,
-                    files=tuple(version.details["files"]),
-                )
-                for name, version in there.items()
-            }
-            return Load(step=ref.step, tables=tables, fingerprint=last["fingerprint"], state=last["state"])
+                last = cursors.current(session, context.pipeline, ref.step, context.environment)
+            return {table: ref.versions.get(table, version) for table, version in last.tables.items()}
 
-        return await do(read, tenant, ref.context, ref.step)
+        return await do(read, tenant, context, ref.step)
 
     @activity.defn(name=names.ADOPT)
     async def adopt(self, adoption: Adoption) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from temporalio import activity
 
-from activities import catalog, names
+from activities import catalog, cursors, names
 from activities.compiled import check
 from activities.messages import Context, PlanRequest, Prepared, RunInput
 from activities.tenant import Tenants
@@ -112,6 +112,5 @@ def _raw_versions(session: Session, graph: Graph, request: PlanRequest, publishe
             continue
         raw |= {table: published.pointers[table] for table in step.tables if table in published.pointers}
         if step.name in request.selected and request.ingested is None:
-            last = catalog.last_load(session, graph.name, step.name)
-            raw |= last["tables"] if last else {}
+            raw |= cursors.current(session, graph.name, step.name, request.context.environment).tables
     return raw | request.raw

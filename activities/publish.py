@@ -6,13 +6,14 @@ import os
 import tempfile
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import pyarrow.csv
 import pyarrow.parquet
 from temporalio import activity
 
-from activities import catalog, lake, models, names
+from activities import catalog, cursors, lake, models, names
 from activities.catalog import Version
 from activities.dashboard import render
 from activities.messages import Commit, Committed, Context, RollbackInput, RunFailed, StepRef, StepResult
@@ -60,7 +61,7 @@ class PublishActivities:
         def move(work: Work) -> Committed:
             with work.session() as session:
                 catalog.ensure(session)
-                return patiently(work, lambda: _rollback(work, session, context, asked.to))
+                return patiently(work, lambda: _rollback(work, session, context, asked))
 
         return await do(move, tenant, context, names.ROLLBACK)
 
@@ -168,7 +169,8 @@ def _commit(work: Work, session: Session, request: Commit) -> Committed:
     removed = [name for name in request.removes if name in current.pointers]
     if current.run != context.run and (request.moves or removed):
         pointers = {n: v for n, v in {**current.pointers, **request.moves}.items() if n not in removed}
-        current = _move(work, session, context, "publish", current, pointers, expected=request.sequence)
+        with session.transaction():
+            current = _move(work, session, context, "publish", current, pointers, expected=request.sequence)
     elif current.shown < current.sequence:  # whoever published it died before its views were moved
         with session.transaction():
             _show(work, session, context)
@@ -178,13 +180,13 @@ def _commit(work: Work, session: Session, request: Commit) -> Committed:
     return Committed(moved=tuple(request.moves), sequence=current.sequence, links=links)
 
 
-def _rollback(work: Work, session: Session, context: Context, to: str | None) -> Committed:
+def _rollback(work: Work, session: Session, context: Context, asked: RollbackInput) -> Committed:
     where = f"pipeline {context.pipeline!r}, environment {context.environment!r}"
     history = catalog.publishes(session, context.pipeline, context.environment).get(context.environment, [])
     if not history:
         every = catalog.publishes(session, context.pipeline)
         raise BadInput(f"{where}: nothing was published there yet. Environments that have a publish: {listed(every)}")
-    current = history[0]
+    current, to = history[0], asked.to
     if current.run == context.run:  # done by an attempt whose answer was lost
         if current.shown < current.sequence:
             _show(work, session, context)
@@ -203,9 +205,27 @@ def _rollback(work: Work, session: Session, context: Context, to: str | None) ->
     there = catalog.versions(session, context.pipeline, pointers)
     if gone := [name for name in pointers if name not in there]:
         raise BadInput(f"{where}: cannot go back to run {earlier[0].run}: {listed(gone)} was collected since")
-    moved = _move(work, session, context, "rollback", current, pointers, expected=current.sequence)
+    with session.transaction():
+        if asked.cursor:  # first: if we die in between, the next run asks a source again, and loses nothing
+            _move_cursors(session, context, pointers)
+        moved = _move(work, session, context, "rollback", current, pointers, expected=current.sequence)
     links = _show_artifacts(work, session, context)
     return Committed(moved=moved.moved, sequence=moved.sequence, links=links)
+
+
+def _move_cursors(session: Session, context: Context, pointers: dict[str, str]) -> None:
+    """Brings the cursors back to the loads that made what these pointers show."""
+    for step, loads in cursors.history(session, context.pipeline).items():
+        then = next((c for c in loads if c.tables and all(pointers.get(t) == v for t, v in c.tables.items())), None)
+        if then is None:
+            shown = any(table in pointers for load in loads for table in load.tables)
+            if shown:
+                raise BadInput(f"ingest {step!r}: no load made what that publish shows, so its cursor cannot go back")
+            continue
+        now = cursors.current(session, context.pipeline, step, context.environment)
+        if now.load != then.load or now.environment != context.environment:
+            back = replace(then, sequence=now.sequence, run=context.run, action="rollback")
+            cursors.advance(session, context.pipeline, step, context.environment, back)
 
 
 def _before(history: list[catalog.Published], pointers: dict[str, str]) -> list[catalog.Published]:
@@ -225,7 +245,7 @@ def _move(
     *,
     expected: int,
 ) -> catalog.Published:
-    """Moves all pointers at once, and the views after them: in one transaction, where the warehouse has them.
+    """Moves all pointers at once, and the views after them: in the caller's transaction, where the warehouse has them.
 
     Where it has none, a view that cannot be moved takes everything back; a crash is made good by whoever comes next.
     """
@@ -234,15 +254,14 @@ def _move(
     if missing := [name for name in names if name in pointers and name not in there]:
         raise StepFailed(f"cannot publish {listed(missing)}: the versions are not in the catalog")
     place = (context.pipeline, context.environment, context.run)
-    with session.transaction():
-        moved = catalog.move(session, *place, action, pointers, names, expected=expected)
-        try:
+    moved = catalog.move(session, *place, action, pointers, names, expected=expected)
+    try:
+        _show(work, session, context)
+    except (BadInput, StepFailed):
+        if not work.tenant.backend.capabilities.transactional_ddl:
+            catalog.move(session, *place, "undo", current.pointers, names, expected=moved.sequence)
             _show(work, session, context)
-        except (BadInput, StepFailed):
-            if not work.tenant.backend.capabilities.transactional_ddl:
-                catalog.move(session, *place, "undo", current.pointers, names, expected=moved.sequence)
-                _show(work, session, context)
-            raise
+        raise
     return moved
 
 
@@ -304,9 +323,10 @@ def _show_artifacts(work: Work, session: Session, context: Context) -> dict[str,
 
 def _record_run(session: Session, context: Context, status: str, results: dict[str, Any], error: str | None) -> None:
     info = activity.info()
-    catalog.add(
+    catalog.add_once(
         session,
         "runs",
+        *("environment", "run", "status"),
         pipeline=context.pipeline,
         environment=context.environment,
         run=context.run,

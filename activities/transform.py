@@ -154,9 +154,10 @@ class Computation:
                 found = check_rows(self._session, scorer.replaced(self._bound(step)))
             finally:
                 scorer.drop_temporary()
-        catalog.add(
+        catalog.add_once(
             self._session,
             "checks",
+            *("name", "version", "run"),
             pipeline=self._context.pipeline,
             name=step.name,
             version=self._batch.versions[step.name],

@@ -46,6 +46,8 @@ class Work:
         self.label = Label(tenant.name, run, step)
         self.spent = 0
         """Bytes that the run's steps before have read in the warehouse."""
+        self.progress: dict[str, int] = {}
+        """How far it has come, such as rows by table; the Web UI shows it while the work is going on."""
         self._sessions: list[Session] = []
         self._lock = threading.Lock()
         self._stopped = False
@@ -97,6 +99,7 @@ class Work:
     def _opened(self, session: Session) -> None:
         with self._lock:
             self._sessions.append(session)
+        self.check()  # what is opened after the stop would not be told of it, and may have to wait for long
 
 
 def readable(size: int) -> str:
@@ -207,7 +210,7 @@ async def do(work: Callable[[Work], T], tenant: Tenant, context: Context, step: 
     future = loop.run_in_executor(_THREADS, functools.partial(ctx.run, work, task))
     try:
         while not (await asyncio.wait({future}, timeout=HEARTBEAT_SECONDS))[0]:
-            activity.heartbeat()
+            activity.heartbeat(*([task.progress] if task.progress else []))
         return future.result()
     except asyncio.CancelledError:
         task.stop()
@@ -215,7 +218,9 @@ async def do(work: Callable[[Work], T], tenant: Tenant, context: Context, step: 
         future.exception()
         raise
     except Exception as error:
-        raise as_failure(error, f"tenant {tenant.name!r}, pipeline {context.pipeline!r}") from error
+        # Temporal shows nothing of a failure beyond 4 KB, so our own frames are left out: the user's are the cause.
+        cause = error.__cause__ if isinstance(error, EntrepotError) else error
+        raise as_failure(error, f"tenant {tenant.name!r}, pipeline {context.pipeline!r}") from cause
 
 
 def whose(tenants: Tenants, tenant: str, pipeline: str) -> Tenant:

@@ -151,6 +151,10 @@ class Session(abc.ABC):
         """
 
     @abc.abstractmethod
+    def create_view(self, name: Name, expression: ibis.Table) -> sch.Schema:
+        """Makes a view of an expression bound to real tables, or makes it anew. Returns its columns."""
+
+    @abc.abstractmethod
     def load(self, name: Name, files: Sequence[str], schema: sch.Schema) -> Made:
         """Makes a table from local Parquet files by the warehouse's bulk path, with these columns."""
 

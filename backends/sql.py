@@ -139,6 +139,11 @@ class SqlSession(Session):
         with self._with_rows(expression) as bound:
             return self._made(name, self._select(bound), bound.schema())
 
+    def create_view(self, name: Name, expression: ibis.Table) -> sch.Schema:
+        self._check(name, expression.schema())
+        self._run(f"CREATE OR REPLACE VIEW {self.dialect.table(name)} AS {self._select(expression)}")
+        return self.describe(name, expression.schema())
+
     def _select(self, expression: ibis.Table) -> str:
         """The SELECT of a table that is made of an expression."""
         return self.dialect.compile(expression)

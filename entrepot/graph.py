@@ -14,6 +14,9 @@ from entrepot.step import CheckStep, IngestStep, PublishStep, Step, TrainStep, T
 
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 LONGEST_NAME = 40
+NESTED = re.compile(rf"{NAME.pattern}(__{NAME.pattern})+")
+"""A table of what was nested in another, as dlt names it: `orders__items`."""
+LONGEST_NESTED = 80
 """Leaves room for a version's suffix within the 63 characters that the narrowest warehouses allow."""
 RESERVED = frozenset({"entrepot", "information_schema", "main", "public", "tenant", "environment", "run"})
 CONTRACT_SUFFIX = ".contract"
@@ -139,13 +142,20 @@ def _name_problems(name: str, steps: list[Step], parameters: Mapping[str, Any]) 
         for each in dict.fromkeys((*own, *_makes(step)) if own else ()):
             if each in RESERVED:
                 yield Problem(f"{each!r} is reserved; choose another name", step.at)
-            elif not NAME.fullmatch(each) or len(each) > LONGEST_NAME:
+            elif not _is_name(each, step):
                 yield Problem(f"{each!r} cannot name a step or table: {_NAME_RULE}", step.at)
             if each in first:
                 yield Problem(f"the name {each!r} is taken already, at {first[each].at}", step.at)
             elif each in parameters:
                 yield Problem(f"{each!r} is both a {step.kind} step and a parameter of the pipeline", step.at)
             first.setdefault(each, step)
+
+
+def _is_name(name: str, step: Step) -> bool:
+    if NAME.fullmatch(name):
+        return len(name) <= LONGEST_NAME
+    is_table = isinstance(step, IngestStep) and name in step.tables
+    return is_table and NESTED.fullmatch(name) is not None and len(name) <= LONGEST_NESTED
 
 
 _NAME_RULE = (

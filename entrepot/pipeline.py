@@ -9,12 +9,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, get_args, overload
 
-from entrepot.errors import BadInput, Location, PipelineError, Problem
+from entrepot.errors import BadInput, Location, PipelineError, Problem, unknown
 from entrepot.graph import Graph
 from entrepot.split import Share, Split
-from entrepot.step import CheckStep, Engine, IngestStep, PublishStep, Severity, Step, TrainStep, TransformStep
+from entrepot.step import CheckStep, Contract, Engine, IngestStep, PublishStep, Severity, Step, TrainStep, TransformStep
 
 S = TypeVar("S", bound=Step)
 Function = Callable[..., Any]
@@ -79,6 +79,7 @@ class Pipeline:
         /,
         *,
         tables: Sequence[str] | Mapping[str, Mapping[str, str] | None] | None = None,
+        schema_contract: Contract | Mapping[str, Contract] = "evolve",
         name: str | None = None,
         description: str | None = None,
         owner: str | None = None,
@@ -91,23 +92,31 @@ class Pipeline:
         /,
         *,
         tables: Sequence[str] | Mapping[str, Mapping[str, str] | None] | None = None,
+        schema_contract: Contract | Mapping[str, Contract] = "evolve",
         **options: Any,
     ) -> Any:
         """Brings raw tables in.
 
-        The function returns a dlt source or resource, a `Files`, an iterable of Arrow tables or of dicts, or a dict of
-        table names to any of these.
+        The function returns a dlt source or resource, a `Files`, a `SqlTable`, an iterable of Arrow tables or of dicts,
+        or a dict of table names to any of these.
 
         Args:
             tables: The tables that it brings; default: one, named like the function. A mapping declares their schemas
                 (column names to ibis types), so that everything downstream is validated before the first ingest.
+            schema_contract: What happens when the source's columns change: `evolve`, `freeze` or `discard`; for all
+                tables, or a mapping of tables to it.
         """
 
         def declare(f: Function) -> IngestStep:
             common = self._common(f, **options)
             given = [tables] if isinstance(tables, str) else tables if tables is not None else [common["name"]]
             schemas = dict(given) if isinstance(given, Mapping) else dict.fromkeys(given)
-            return self._add(IngestStep(**common, tables=schemas))
+            wrong = {schema_contract} if isinstance(schema_contract, str) else {*schema_contract.values()}
+            if wrong := wrong - set(get_args(Contract)):
+                raise BadInput(
+                    f"ingest {common['name']!r}: {unknown('schema_contract', wrong.pop(), get_args(Contract))}"
+                )
+            return self._add(IngestStep(**common, tables=schemas, schema_contract=schema_contract))
 
         return declare(function) if function is not None else declare
 

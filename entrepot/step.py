@@ -15,6 +15,10 @@ Kind = Literal["ingest", "transform", "check", "train", "publish"]
 Severity = Literal["block", "warn"]
 Engine = Literal["warehouse", "python"]
 
+Contract = Literal["evolve", "freeze", "discard"]
+"""`evolve`: the table takes the change. `freeze`: the ingest fails, with the difference. `discard`: the table stays as
+it is; columns that it does not have are left out, and values that do not fit are NULL, counted."""
+
 KINDS: tuple[Kind, ...] = ("ingest", "transform", "check", "train", "publish")
 
 
@@ -46,6 +50,13 @@ class IngestStep(Step):
 
     kind: ClassVar[Kind] = "ingest"
     tables: Mapping[str, Mapping[str, str] | None]
+    schema_contract: Contract | Mapping[str, Contract] = "evolve"
+    """What happens when the source's columns change; a mapping says it table by table."""
+
+    def contract_of(self, table: str) -> Contract:
+        """What happens when a table's columns change."""
+        contract = self.schema_contract
+        return contract if isinstance(contract, str) else contract.get(table, "evolve")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -97,6 +97,13 @@ def run(
     environment: EnvironmentOption = "prod",
     select: SelectOption = None,
     parameter: ParameterOption = None,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Load everything anew, as if nothing had been.")] = False,
+    backfill: Annotated[
+        str | None, typer.Option(help="Load a range of the cursor again: FROM..TO, without TO itself.")
+    ] = None,
+    replay: Annotated[
+        str | None, typer.Option(help="Ask no source: take what this environment has loaded, from the lake.")
+    ] = None,
     json: JsonOption = False,
     tenants: TenantsOption = None,
 ) -> None:
@@ -107,13 +114,16 @@ def run(
       entrepot run flights
       entrepot run flights --select departures+ --environment dev
       entrepot run flights -p late_after=30 --json
+      entrepot run shop --select orders+ --backfill 2026-01-01..2026-02-01
+      entrepot run shop --environment dev --replay prod
 
     \b
     The same with plain Temporal:
       temporal workflow start --type Pipeline --task-queue entrepot \\
         --workflow-id acme/flights --input '{"tenant": "acme", "pipeline": "flights"}'
     """
-    commands.run(pipeline, tenant, tenants, environment, select, parameter or [], json)
+    loading = {"refresh": refresh, "backfill": backfill, "replay": replay}
+    commands.run(pipeline, tenant, tenants, environment, select, parameter or [], loading, json)
 
 
 @app.command()
@@ -216,6 +226,10 @@ def rollback(
     tenant: TenantOption = None,
     environment: EnvironmentOption = "prod",
     to: Annotated[str | None, typer.Option(help="The run to go back to. Default: the publish before the last.")] = None,
+    cursor: Annotated[
+        bool,
+        typer.Option("--cursor", help="The cursors go back, too: the next run asks the sources for the gap again."),
+    ] = False,
     json: JsonOption = False,
     tenants: TenantsOption = None,
 ) -> None:
@@ -225,7 +239,7 @@ def rollback(
     Example:
       entrepot rollback flights --to 01a1ff1b
     """
-    commands.rollback(pipeline, tenant, tenants, environment, to, json)
+    commands.rollback(pipeline, tenant, tenants, environment, to, cursor, json)
 
 
 @app.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json as jsonlib
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from entrepot.errors import BadInput, Unavailable, unknown
@@ -20,15 +20,18 @@ def run(
     environment: str,
     select: str | None,
     parameters: Iterable[str],
+    loading: Mapping[str, Any],
     json: bool,
 ) -> None:
-    """`entrepot run`."""
+    """`entrepot run`. `loading` says how sources are asked, where not as usual."""
     from worker import follow, show
     from worker.client import connected
     from workflows.progress import RunSummary
 
     name = _tenant(tenant, tenants)
-    value = _input(name, pipeline, environment, select, parameters)
+    value = _input(name, pipeline, environment, select, parameters) | {n: v for n, v in loading.items() if v}
+    if "backfill" in value:
+        value["backfill"] = _range(value["backfill"])
     id = follow.workflow_id(name, pipeline, environment)
     started = False
 
@@ -98,13 +101,25 @@ def parity(
 
 
 def rollback(
-    pipeline: str, tenant: str | None, tenants: str | None, environment: str, to: str | None, json: bool
+    pipeline: str,
+    tenant: str | None,
+    tenants: str | None,
+    environment: str,
+    to: str | None,
+    cursor: bool,
+    json: bool,
 ) -> None:
     """`entrepot rollback`."""
     from worker import follow, show
 
     name = _tenant(tenant, tenants)
-    value = {"tenant": name, "pipeline": pipeline, "environment": environment, **({"to": to} if to else {})}
+    value: dict[str, Any] = {
+        "tenant": name,
+        "pipeline": pipeline,
+        "environment": environment,
+        **({"to": to} if to else {}),
+    }
+    value |= {"cursor": True} if cursor else {}
     id = f"{follow.workflow_id(name, pipeline, environment)}:rollback"
     ended = _wait_for("Rollback", value, id, f"Rollback of {pipeline} for {name}")
     if json:
@@ -324,6 +339,18 @@ def _input(
     if given := _parameters(parameters):
         value["parameters"] = given
     return value
+
+
+def _range(given: str) -> dict[str, Any]:
+    """`FROM..TO`: whole numbers, or texts."""
+    start, dots, end = given.partition("..")
+    if not (start and dots and end):
+        raise BadInput(f"--backfill takes a range FROM..TO, and got {given!r}")
+    return {"start": _bound(start), "end": _bound(end)}
+
+
+def _bound(text: str) -> int | str:
+    return int(text) if text.lstrip("-").isdigit() else text
 
 
 def _names(given: str | None) -> list[str]:

@@ -18,12 +18,13 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
-from activities import dlt_extract, ingest
+from activities import ingest
 from activities.collect import CollectActivities
 from activities.ingest import IngestActivities
 from activities.parity import ParityActivities
 from activities.plan import PlanActivities
 from activities.publish import PublishActivities
+from activities.sources import dlt_setup
 from activities.tenant import Tenants
 from activities.train import TrainActivities
 from activities.transform import TransformActivities
@@ -40,7 +41,7 @@ GRACE = timedelta(seconds=20)
 
 def create(client: Client, tenants: Tenants, *, task_queue: str = TASK_QUEUE, slots: int = 16) -> Worker:
     """A worker over connected tenants. `slots` is how many activities it runs at the same time."""
-    plan, bring, transform = PlanActivities(tenants), IngestActivities(tenants), TransformActivities(tenants)
+    plan, ingesting, transform = PlanActivities(tenants), IngestActivities(tenants), TransformActivities(tenants)
     train, publish, collect = TrainActivities(tenants), PublishActivities(tenants), CollectActivities(tenants)
     parity = ParityActivities(tenants)
     return Worker(
@@ -52,8 +53,9 @@ def create(client: Client, tenants: Tenants, *, task_queue: str = TASK_QUEUE, sl
         activities=[
             plan.prepare,
             plan.plan,
-            bring.extract,
-            bring.load,
+            ingesting.extract,
+            ingesting.load,
+            ingesting.bring,
             transform.transform,
             train.train,
             publish.publish,
@@ -125,7 +127,7 @@ def warm_up() -> None:
     """
     for name in _HEAVY:
         importlib.import_module(name)
-    dlt_extract.install()
+    dlt_setup.install()
     ingest.warm_up()
     # What is loaded by now stays: the garbage collector need not walk through it again, as it else would many times
     # while a plan builds thousands of expressions.

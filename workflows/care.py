@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError
 
 from activities import names
 from activities.messages import CollectInput, Committed, RollbackInput
-from workflows.run import ENVIRONMENT, PIPELINE, STAGE, TENANT, call, failure_of, understood
+from workflows.run import ENVIRONMENT, PIPELINE, STAGE, TENANT, call, in_a_sentence, understood
 
 
 @workflow.defn(name="Rollback")
@@ -20,10 +19,8 @@ class Rollback:
     async def run(self, input: Any = None) -> Committed:
         """Moves pointers only; no data is computed or copied."""
         asked = understood(RollbackInput, input)
-        try:
+        with in_a_sentence():
             moved: Committed = await call(names.ROLLBACK, asked, Committed)
-        except ActivityError as error:
-            raise failure_of(error) from error
         workflow.upsert_search_attributes(
             [
                 TENANT.value_set(asked.tenant),
@@ -43,9 +40,7 @@ class Collect:
     async def run(self, input: Any = None) -> dict[str, Any]:
         """The versions removed (or, with `dry_run`, those that would be), and how many stay."""
         asked = understood(CollectInput, input)
-        try:
+        with in_a_sentence():
             collected: dict[str, Any] = await call(names.COLLECT, asked, dict)
-        except ActivityError as error:
-            raise failure_of(error) from error
         workflow.upsert_search_attributes([TENANT.value_set(asked.tenant), PIPELINE.value_set(asked.pipeline)])
         return collected

@@ -8,14 +8,16 @@ from typing import Any
 
 from temporalio import workflow
 from temporalio.common import Priority
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from activities import names
 from activities.messages import (
     Adoption,
     Batch,
+    BringRequest,
     Comparison,
     Context,
+    ExtractRequest,
     Load,
     LoadRequest,
     ParityInput,
@@ -29,7 +31,7 @@ from activities.messages import (
 )
 from entrepot.plan import Plan, PlannedStep
 from workflows.progress import parity_markdown
-from workflows.run import BACKEND, ENVIRONMENT, PIPELINE, STAGE, TENANT, call, failure_of, understood
+from workflows.run import BACKEND, ENVIRONMENT, PIPELINE, STAGE, TENANT, call, failure_of, in_a_sentence, understood
 from workflows.steps import run_steps
 
 
@@ -50,10 +52,8 @@ class Parity:
     async def run(self, value: Any = None) -> ParityReport:
         """Starts with a `ParityInput`."""
         asked = understood(ParityInput, value)
-        try:
+        with in_a_sentence():
             return await _Parity(asked, self._compared, self._show).execute()
-        except ActivityError as error:
-            raise failure_of(error) from error
 
     def _compared(self, table: TableParity) -> None:
         self._tables[table.name] = table
@@ -92,7 +92,7 @@ class _Parity:
         )
         self._show(self._asked, prepared, "compute")
         loads = await self._loads(prepared, first)
-        raw = {table: brought.version for load in loads for table, brought in load.tables.items()}
+        raw = {table: version for tables in loads.values() for table, version in tables.items()}
         reference = await self._computed(prepared, first, raw, prepared.computed, {})
         models = {n: v for n, v in reference.versions.items() if prepared.kinds.get(n) == "train"}
         await asyncio.gather(*(self._elsewhere(prepared, other, loads, raw, models) for other in others))
@@ -112,41 +112,46 @@ class _Parity:
         self._show(self._asked, prepared, "done")
         return report.model_copy(update={"link": link})
 
-    async def _loads(self, prepared: PreparedParity, first: str) -> list[Load]:
-        """The newest load of each ingest step; one that was never loaded is, on the first warehouse."""
+    async def _loads(self, prepared: PreparedParity, first: str) -> dict[str, dict[str, str]]:
+        """Each ingest step's tables and versions; a step that was never loaded is, on the first warehouse."""
         context = self._context(first)
 
-        async def load_of(name: str) -> Load:
+        async def load_of(name: str) -> dict[str, str]:
             ref = StepRef(context=context, step=name, versions=self._asked.raw)
-            last: Load = await self._call(names.LAST_LOAD, ref, Load, summary=name)
-            if last.tables:
+            last: dict[str, str] = await self._call(names.LAST_LOAD, ref, dict[str, str], summary=name)
+            if last:
                 return last
-            load: Load = await self._call(names.EXTRACT, ref, Load, summary=name)
-            await self._call(names.LOAD, LoadRequest(context=context, load=load), StepResult, summary=name)
-            return load
+            asked = ExtractRequest(context=context, step=name)
+            load: Load = await self._call(names.EXTRACT, asked, Load, summary=name)
+            request = LoadRequest(context=context, load=load)
+            loaded: StepResult = await self._call(names.LOAD, request, StepResult, summary=name)
+            return loaded.versions
 
-        return list(await asyncio.gather(*map(load_of, prepared.ingests)))
+        found = await asyncio.gather(*map(load_of, prepared.ingests))
+        return dict(zip(prepared.ingests, found, strict=True))
 
     async def _elsewhere(
         self,
         prepared: PreparedParity,
         warehouse: str,
-        loads: list[Load],
+        loads: Mapping[str, Mapping[str, str]],
         raw: Mapping[str, str],
         models: Mapping[str, str],
     ) -> None:
         """The same loads and models, and all transforms, on another warehouse. What fails there is told."""
         context = self._context(warehouse)
         try:
-            for load in loads:
-                request = LoadRequest(context=context, load=load)
-                await self._call(names.LOAD, request, StepResult, summary=f"{load.step} on {warehouse}")
+            for step, tables in loads.items():
+                request = BringRequest(context=context, step=step, tables=dict(tables))
+                await self._call(names.BRING, request, StepResult, summary=f"{step} on {warehouse}")
             if models:
                 adoption = Adoption(context=context, versions=dict(models), whence=prepared.on[0])
                 await self._call(names.ADOPT, adoption, type(None), summary=f"models on {warehouse}")
             transforms = tuple(name for name in prepared.computed if prepared.kinds[name] == "transform")
             await self._computed(prepared, warehouse, raw, transforms, models)
         except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
             said = failure_of(error).message
             failed = self._failed.setdefault(warehouse, {})
             for name in prepared.tables:
@@ -182,7 +187,7 @@ class _Parity:
             try:
                 return await self._made(plan, steps, batch, warehouse)
             except ActivityError as error:
-                if is_first:
+                if is_first or is_cancelled_exception(error):
                     raise
                 if len(batch) > 1:  # whichever of them failed: one at a time, the others need not
                     return await make(batch[:1])

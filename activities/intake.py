@@ -1,0 +1,189 @@
+"""What a source gives, on its way into the lake: Parquet files, each digested, and a note of how far the reading came.
+
+The note (`checkpoint.json`) names the files that are in the lake and the position behind them. It is written after the
+files, in one step, so it is never ahead of them; whoever reads the source again after a crash goes on from there.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+import duckdb
+import ibis.expr.schema as sch
+import pyarrow as pa
+import pyarrow.parquet
+from ibis.backends.sql.datatypes import DuckDBType
+from pydantic import BaseModel, ConfigDict
+
+from activities import lake
+from activities.sources.stream import Hints, Json, Piece
+from activities.work import Work
+from entrepot.code import digest
+from entrepot.errors import StepFailed
+from entrepot.expression import schema_to
+
+PART_ROWS = 1_000_000
+PART_BYTES = 128 * 2**20
+"""Of one file in the lake, in memory."""
+SECONDS = 10.0
+"""Between two checkpoints, where the source can be read on from between its pieces."""
+
+_BOOKS = ("_dlt_id", "_dlt_load_id")
+"""Columns that follow from the others, or from nothing: they do not count when rows are compared."""
+
+
+def duckdb_name(text: str, quote: str = '"') -> str:
+    """A name, or with another quote a literal, as DuckDB reads it."""
+    return quote + text.replace(quote, quote * 2) + quote
+
+
+class Part(BaseModel):
+    """One file in the lake with rows of one table."""
+
+    model_config = ConfigDict(frozen=True)
+
+    file: str
+    rows: int
+    bytes: int
+    content: tuple[int, int]
+    """Two sums of hashes of its rows: the same whatever the order, duplicates counted."""
+    columns: dict[str, str]
+    """As ibis types."""
+
+
+def content_of(parts: list[Part]) -> str:
+    """A hash of the rows of all parts that does not depend on their order."""
+    rows, first, second = (sum(part.rows for part in parts), *(sum(part.content[i] for part in parts) for i in (0, 1)))
+    return digest([rows, str(first), str(second)])
+
+
+class Checkpoint(BaseModel):
+    """How far a source has been read."""
+
+    stream: int = 0
+    """Which of the step's streams is being read."""
+    position: Json | None = None
+    """Where to go on in it; None: at its beginning."""
+    parts: dict[str, list[Part]] = {}
+    states: dict[str, Json] = {}
+    """What the streams that were read to their end want to know at their next load, by their names."""
+    hints: dict[str, dict[str, Hints]] = {}
+    """And what they said of their tables."""
+    lost: dict[str, int] = {}
+    """Values that did not fit and are NULL, by table."""
+
+
+class Intake:
+    """Gathers pieces into files of the lake.
+
+    Args:
+        folder: Where in the lake the files of this load go.
+        declared: The columns that are taken of tables whose columns are declared.
+        kept: The columns of tables that stay as they are, whatever comes.
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        folder: str,
+        scratch: Path,
+        declared: Mapping[str, sch.Schema],
+        kept: Mapping[str, sch.Schema],
+    ) -> None:
+        self._work = work
+        self._folder = folder
+        self._scratch = scratch
+        self._declared = declared
+        self._kept = kept
+        self._buffers: dict[str, list[pa.RecordBatch]] = {}
+        self._flushed = time.monotonic()
+        self._duckdb = duckdb.connect()
+        note = f"{folder}/checkpoint.json"
+        self.reached = Checkpoint.model_validate_json(lake.read(note)) if lake.exists(note) else Checkpoint()
+
+    def add(self, stream: int, piece: Piece) -> None:
+        """Takes a piece; writes what has gathered, if that is much, or if it is time for a checkpoint."""
+        self._work.check()
+        if isinstance(piece.rows, Path):
+            self._into_lake(piece.table, piece.rows)
+        elif piece.rows.num_rows or piece.table not in self._buffers:
+            self._buffers.setdefault(piece.table, []).append(piece.rows)
+        gathered = [sum(batch.nbytes for batch in batches) for batches in self._buffers.values()]
+        is_late = time.monotonic() - self._flushed > SECONDS
+        for (table, batches), size in zip(list(self._buffers.items()), gathered, strict=True):
+            if size >= PART_BYTES or sum(batch.num_rows for batch in batches) >= PART_ROWS:
+                self._flush(table)
+        if is_late and piece.position is not None:
+            self._write_all()
+            self._note(stream, piece.position)
+
+    def finish(self, stream: int, name: str, state: Json, hints: dict[str, Hints]) -> None:
+        """A stream has ended: what it gave is in the lake."""
+        self._write_all()
+        self.reached.states[name] = state
+        self.reached.hints[name] = hints
+        self._note(stream + 1, None)
+
+    def _write_all(self) -> None:
+        for table in list(self._buffers):
+            self._flush(table)
+
+    def _note(self, stream: int, position: Json | None) -> None:
+        self.reached = self.reached.model_copy(update={"stream": stream, "position": position})
+        lake.write(self.reached.model_dump_json().encode(), f"{self._folder}/checkpoint.json")
+        self._flushed = time.monotonic()
+        self._work.progress = {table: sum(p.rows for p in parts) for table, parts in self.reached.parts.items()}
+
+    def _flush(self, table: str) -> None:
+        batches = self._buffers.pop(table)
+        local = self._scratch / f"{uuid.uuid4().hex}.parquet"
+        try:
+            schema = pa.unify_schemas([batch.schema for batch in batches], promote_options="permissive")
+        except pa.ArrowException as error:
+            raise StepFailed(
+                f"table {table!r}: rows of one load have columns of types that do not go together: {error}"
+            ) from error
+        tables = [pa.Table.from_batches([batch]) for batch in batches]
+        whole = pa.concat_tables(tables, promote_options="permissive").cast(schema)
+        pyarrow.parquet.write_table(whole, local, compression="zstd", compression_level=1)
+        self._into_lake(table, local)
+
+    def _into_lake(self, table: str, local: Path) -> None:
+        schema = sch.Schema.from_pyarrow(pyarrow.parquet.read_schema(local))
+        if table in self._kept:
+            local, schema = self._fitted(table, local, schema, self._kept[table])
+        wanted = self._declared.get(table, schema)
+        columns = sorted(name for name in schema if name in wanted and name not in _BOOKS)
+        # The hash of no column is that of the row's number alone.
+        row = ", ".join(map(duckdb_name, columns)) or "0"
+        query = f"SELECT count(*), sum(hash({row})::HUGEINT), sum(hash(1, {row})::HUGEINT) FROM read_parquet(?)"
+        rows, first, second = self._duckdb.execute(query, [str(local)]).fetchone() or (0, 0, 0)
+        target = f"{self._folder}/{table}-{uuid.uuid4().hex}.parquet"
+        size = local.stat().st_size
+        lake.put(str(local), target)
+        columns_of = schema_to(sch.Schema({name: dtype(nullable=True) for name, dtype in schema.items()}))
+        part = Part(file=target, rows=rows, bytes=size, content=(first or 0, second or 0), columns=columns_of)
+        self.reached.parts.setdefault(table, []).append(part)
+
+    def _fitted(self, table: str, local: Path, found: sch.Schema, kept: sch.Schema) -> tuple[Path, sch.Schema]:
+        """A file with the columns that a table has, of its types: what does not fit is NULL, and counted."""
+        columns = sch.Schema({name: kept.get(name, found[name]) for name in found if name in kept or name in _BOOKS})
+        if columns == found:
+            return local, found
+        source = duckdb_name(str(local), "'")
+        tried = {n: f"TRY_CAST({duckdb_name(n)} AS {DuckDBType.to_string(t)})" for n, t in columns.items()}
+        lost = " + ".join(f"count({duckdb_name(n)}) - count({cast})" for n, cast in tried.items()) or "0"
+        (count,) = self._duckdb.execute(f"SELECT {lost} FROM read_parquet({source})").fetchone() or (0,)
+        self.reached.lost[table] = self.reached.lost.get(table, 0) + count
+        chosen = ", ".join(f"{cast} AS {duckdb_name(n)}" for n, cast in tried.items())
+        fitted = local.with_suffix(".fitted.parquet")
+        target = duckdb_name(str(fitted), "'")
+        self._duckdb.execute(f"COPY (SELECT {chosen} FROM read_parquet({source})) TO {target} (FORMAT parquet)")
+        return fitted, columns
+
+    def close(self) -> None:
+        """Lets go of what it holds open."""
+        self._duckdb.close()
