@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import chain, digest, planning, scoring, startup
+from benchmarks import chain, digest, ingest, planning, scoring, startup
 
 BENCHMARKS = {
     "startup": lambda: startup.main([]),
     "planning": lambda: planning.main([]),
     "digest": lambda: digest.main([]),
     "scoring": lambda: scoring.main([]),
+    "ingest": lambda: ingest.main([]),
     "chain": lambda: chain.main([]),
     "chain-1000": lambda: chain.main(["--width", "100", "--rounds", "1", "--peers", "sqlmesh"]),
 }
