@@ -49,8 +49,12 @@ class Bringing:
         self._schema = version_schema(work.tenant.settings(pipeline).schema)
         self._there: dict[tuple[str, str], catalog.Version] = {}
 
-    def all(self, wanted: Mapping[str, str]) -> dict[str, str]:
-        """Brings these versions. Returns what stands for each: a load that changed nothing is the version of before."""
+    def all(self, wanted: Mapping[str, str], *, may_be_same: bool = False) -> dict[str, str]:
+        """Brings these versions. Returns what stands for each.
+
+        Args:
+            may_be_same: Whether for a load that changes nothing the version of before may stand.
+        """
         todo: list[dict[str, Manifest]] = []
         frontier = dict(wanted)
         while frontier := self._lacking(frontier):
@@ -58,8 +62,8 @@ class Bringing:
             todo.append(found)
             frontier = {t: its.adds_to for t, its in found.items() if its.adds_to is not None}
         made = dict(wanted)
-        for load in reversed(todo):
-            made |= self._load(load)
+        for number, load in enumerate(reversed(todo), 1):
+            made |= self._load(load, may_be_same=may_be_same and number == len(todo))
         return made
 
     def _lacking(self, wanted: Mapping[str, str]) -> dict[str, str]:
@@ -67,7 +71,7 @@ class Bringing:
         self._there |= {(name, version.version): version for name, version in found.items()}
         return {table: version for table, version in wanted.items() if table not in found}
 
-    def _load(self, load: Mapping[str, Manifest]) -> dict[str, str]:
+    def _load(self, load: Mapping[str, Manifest], *, may_be_same: bool) -> dict[str, str]:
         """Brings what one load brought: families of nested tables together."""
         made: dict[str, str] = {}
         for root in [its for its in load.values() if its.hints.root not in load]:
@@ -78,7 +82,7 @@ class Bringing:
                 self._work.check()
                 parts.append(self._segment(its, parts[0] if parts else None))
             is_whole = set(root.family) <= {its.table for its in family}
-            if is_whole and all(part.changes_nothing for part in parts):
+            if may_be_same and is_whole and all(part.changes_nothing for part in parts):
                 for part in parts:
                     self._drop(part.segment)
                 made |= {its.table: its.adds_to or its.version for its in family}
@@ -140,10 +144,13 @@ class Bringing:
             return self._session.write(target, columns, []).rows
         with tempfile.TemporaryDirectory(prefix="entrepot-") as folder, ExitStack() as stack:
             paths = []
-            for part in its.parts:
+            types = [{name: part.columns.get(name) for name in columns} for part in its.parts]
+            for part, found in zip(its.parts, types, strict=True):
                 self._work.check()
                 path = stack.enter_context(lake.local_copy(part.file, folder))
-                paths.append(path if set(part.columns) >= set(columns) else _completed(path, columns, folder))
+                # Types that the driver casts must be those of all files: a reader may take them from the first.
+                fits = all(each == found for each in types) and None not in found.values()
+                paths.append(path if fits else _completed(path, columns, folder))
             return self._session.load(target, paths, columns).rows
 
     def _newest(self, its: Manifest, target: Name, columns: sch.Schema) -> int:
@@ -292,7 +299,7 @@ class _Made:
 
 
 def _completed(path: str, columns: sch.Schema, folder: str) -> str:
-    """A copy of a Parquet file that has all of these columns: NULL where it had none."""
+    """A copy of a Parquet file that has all of these columns, of these types: NULL where it had none."""
     source = pyarrow.parquet.ParquetFile(path)
     target = Path(folder, f"completed-{Path(path).name}")
     schema = columns.to_pyarrow()
@@ -302,5 +309,5 @@ def _completed(path: str, columns: sch.Schema, folder: str) -> str:
             for name in columns:
                 if name not in table.column_names:
                     table = table.append_column(name, pa.nulls(len(table), schema.field(name).type))
-            writer.write_table(table.select(schema.names).cast(schema))
+            writer.write_table(table.select(schema.names).cast(schema, safe=False))
     return str(target)

@@ -94,9 +94,14 @@ def advance(session: Session, pipeline: str, step: str, environment: str, to: Cu
             _archive(session, pipeline, step, environment, _own(session, pipeline, step, environment))
             return
         before = _own(session, pipeline, step, environment)
-    raise Conflict(
-        f"ingest {step!r}: run {before.run} loaded for {environment!r} while this run was reading the source, so "
-        "nothing of what this one read was kept; start it again"
+    raise overtaken(step, environment, before.run)
+
+
+def overtaken(step: str, environment: str, run: str) -> Conflict:
+    """What befalls a load when another run has moved the cursor since it began."""
+    return Conflict(
+        f"ingest {step!r}: run {run} loaded for {environment!r} while this run was reading the source, so nothing of "
+        "what this one read was kept; start it again"
     )
 
 

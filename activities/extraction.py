@@ -47,7 +47,7 @@ def extract(work: Work, asked: ExtractRequest, step: IngestStep, parameters: Map
     if not inspect.isgeneratorfunction(step.function):
         data = step.function(**given)
     mark = _fingerprint(step, data)
-    if mark is not None and last.fingerprint == mark:
+    if mark is not None and last.fingerprint == mark and not asked.backfill:
         return Load(step=step.name, known=dict(last.tables), unchanged=True, why="the files are as they were")
     source = data if data is not None else (lambda: step.function(**given))
     if asked.backfill and not last.load:
@@ -173,7 +173,6 @@ class _Loading:
             if before and hints.disposition != "replace" and not follows_root:
                 self.known[table] = before.version
                 return
-            parts = []
         self.made[table] = self._manifest(table, parts, hints, before)
 
     def _manifest(self, table: str, parts: list[Part], hints: Hints, before: Manifest | None) -> Manifest:
@@ -208,7 +207,7 @@ class _Loading:
             table=table,
             version=version_of("ingest", content_of(parts), inputs),
             adds_to=before.version if before and grows else None,
-            parts=tuple(parts),
+            parts=tuple(part for part in parts if part.rows),
             columns=schema_to(columns),
             shape=schema_to(shape),
             hints=hints,

@@ -17,7 +17,7 @@ from activities.extraction import extract
 from activities.messages import BringRequest, Context, ExtractRequest, Load, LoadRequest, StepResult, TableLoad
 from activities.sources import dlt_extract
 from activities.tenant import Tenants
-from activities.work import Work, do, patiently, told_of
+from activities.work import NOT_WRITABLE, Work, do, patiently, told_of
 from backends import Session
 from entrepot.errors import BadInput, EntrepotError, StepFailed, Unavailable, listed
 from entrepot.step import IngestStep
@@ -50,6 +50,10 @@ class IngestActivities:
                 if isinstance(error.__cause__, EntrepotError):
                     raise
                 raise Unavailable(str(error)) from error  # a source that raised may answer the next time
+            except OSError as error:
+                if isinstance(error, InterruptedError) or error.errno in NOT_WRITABLE:
+                    raise
+                raise Unavailable(f"ingest {step.name!r} ({step.at}): {type(error).__name__}: {error}") from error
 
         return await do(ask, tenant, context, asked.step)
 
@@ -107,8 +111,11 @@ def _load(work: Work, context: Context, load: Load) -> StepResult:
         last = cursors.current(session, context.pipeline, load.step, context.environment)
         if last.sequence == load.after + 1 and last.run == context.run:  # an attempt before did it
             return _result(load, dict(last.tables), started, "it was there")
+        if last.sequence != load.after:  # before anything is brought for nothing
+            raise cursors.overtaken(load.step, context.environment, last.run)
         bringing = Bringing(work, session, context.pipeline, load.step, context.run)
-        made = bringing.all({table: its.version for table, its in load.tables.items()})
+        wanted = {table: its.version for table, its in load.tables.items()}
+        made = bringing.all(wanted, may_be_same=True)
         versions = {**load.known, **made}
         cursor = Cursor(
             sequence=load.after,

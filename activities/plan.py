@@ -41,6 +41,7 @@ class PlanActivities:
             steps = pipeline.graph.steps
             chosen = select(pipeline.graph, asked.select) if asked.select else frozenset(steps)
             selected = {name: step for name, step in steps.items() if name in chosen}
+            _check_loading(asked)
             patiently(work, lambda: make_room(work, asked.pipeline, environment=asked.environment))
             return Prepared(
                 backend=tenant.backend.name,
@@ -73,6 +74,13 @@ class PlanActivities:
             return plan
 
         return await do(make, tenant, context, names.PLAN)
+
+
+def _check_loading(asked: RunInput) -> None:
+    """Raises BadInput for ways of loading that do not go together."""
+    ways = {"refresh": asked.refresh, "backfill": asked.backfill, "replay": asked.replay}
+    if len(given := [name for name, value in ways.items() if value]) > 1:
+        raise BadInput(f"a run loads in one way: {' and '.join(map(repr, given))} do not go together")
 
 
 def _make_plan(

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     import ibis
 
 HEARTBEAT_SECONDS = 5.0
+NOT_WRITABLE = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT)
+"""What the machine says where a disk is full, or may not be written to."""
 _THREADS = ThreadPoolExecutor(max_workers=64, thread_name_prefix="entrepot")
 
 T = TypeVar("T")
@@ -263,7 +265,7 @@ def make_room(work: Work, pipeline: str, warehouse: str = "", environment: str |
 
 def as_failure(error: Exception, where: str) -> ApplicationError:
     """The failure that Temporal records: a sentence, a type, and whether to try again."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in NOT_WRITABLE:
         place = f" {error.filename}" if error.filename else ""
         error = Unavailable(f"cannot write{place}: {os.strerror(error.errno)}")
     retryable = not isinstance(error, EntrepotError) or isinstance(error, Unavailable)

@@ -6,7 +6,7 @@ import glob
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -146,6 +146,7 @@ class FileStream:
     def _parquet(self, paths: list[str], folder: Path, after: Json, format: str) -> Iterator[Piece]:
         sources = parquet.sources(paths, folder)
         schema = parquet.common(sources, self._files)
+        self._check_types(schema.names)
         self._schema = pa.schema([*schema, (FILE_COLUMN, pa.string())]) if self._has_file else schema
         for number, source in enumerate(sources[after["file"] :], after["file"]):
             row = after["row"] if number == after["file"] else 0
@@ -182,6 +183,8 @@ class FileStream:
                         self._checked(path, reader.part(path, chunk, folder / f"{number}-{at}.parquet"))
                         for at, chunk in enumerate(reader.chunks(path))
                     ]
+                if format == "csv":  # not every object of JSON has every key
+                    self._check_types(columns)
             for number, path in enumerate(paths[after["file"] :], after["file"]):
                 skip = after["row"] if number == after["file"] else 0
                 made = parts.get(number)
@@ -195,6 +198,12 @@ class FileStream:
             if columns:
                 nothing = ", ".join(f"NULL::{type} AS {quoted(name)}" for name, type in self._types(columns).items())
                 self._schema = connection.sql(f"SELECT {nothing} LIMIT 0").to_arrow_table().schema
+
+    def _check_types(self, columns: Iterable[str]) -> None:
+        """Raises BadInput for a type of a column that there is not. Files that come later may lack some."""
+        known = list(columns)
+        if not self._known and (strange := [name for name in named(self._files.types) if name not in known]):
+            raise BadInput(f"the files {self._files.path!r}, types: {unknown('column', strange[0], known)}")
 
     def _checked(self, path: str, part: Part) -> Part:
         """Fails for the first bad row, where that is wanted."""

@@ -6,10 +6,11 @@ import asyncio
 import shutil
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import CancelledError
@@ -43,8 +44,7 @@ class Outcome:
         return not self.problem and not self.difference.said and self.seconds is not None
 
     def __str__(self) -> str:
-        why = self.problem or "; ".join(self.difference.said) or "the boundary was not reached"
-        return f"{self.control.fault} {self.control.boundary}: {why}"
+        return f"{self.control.fault} {self.control.boundary}: {self.problem}"
 
 
 class Round:
@@ -61,33 +61,48 @@ class Round:
             self.full.set()
 
 
+@dataclass(frozen=True)
+class Scenario:
+    """What runs, and how often: the last run is the one that is disturbed."""
+
+    asked: Mapping[str, Any]
+    """A run's input, but for the tenant."""
+    bring: Callable[[Path, int], None]
+    """Puts into a folder what the source has at a run, counted from 1."""
+    runs: int
+
+
+WHOLE = Scenario({"pipeline": pipeline.crash.name}, pipeline.bring, runs=2)
+
+
 @dataclass
 class House:
-    """Everything that cases share. `template` is the folder as the first run left it, with the second batch there."""
+    """Everything that cases share. `template` is the folder as the runs before the last left it."""
 
     server: Server
     nursery: Nursery
     folder: Path
     is_plain: bool = False
+    scenario: Scenario = WHOLE
     template: Path = field(init=False)
+    undisturbed: Path = field(init=False)
     boundaries: list[Boundary] = field(init=False)
     expected: State = field(init=False)
     round: Round = field(init=False)
 
     async def prepare(self) -> None:
-        """The first run, and the second one undisturbed."""
-        first = self.folder / "first"
-        first.mkdir(parents=True)
-        for batch in range(1, pipeline.BATCHES):
-            pipeline.bring(first, batch)
-            await self._undisturbed(first)
-        pipeline.bring(first, pipeline.BATCHES)
-        (first / RECORD).unlink()
-        self.template = first
-        second = self._copy()
-        await self._undisturbed(second)
-        self.boundaries = recorded(second)
-        self.expected = state.read(second)
+        """The runs before, and the last one undisturbed."""
+        self.template = self.folder / "template"
+        self.template.mkdir(parents=True)
+        for number in range(1, self.scenario.runs):
+            self.scenario.bring(self.template, number)
+            await self._run(self.template)
+        self.scenario.bring(self.template, self.scenario.runs)
+        (self.template / RECORD).unlink(missing_ok=True)
+        self.undisturbed = self._copy()
+        await self._run(self.undisturbed)
+        self.boundaries = recorded(self.undisturbed)
+        self.expected = state.read(self.undisturbed)
         assert not self.expected.missing
 
     async def left_by_death(self, boundary: Boundary) -> State:
@@ -107,7 +122,7 @@ class House:
         got = state.read(folder)
         return ends, state.compare(self.expected, got, is_same_run=False, is_plain=self.is_plain)
 
-    async def _undisturbed(self, folder: Path) -> None:
+    async def _run(self, folder: Path) -> None:
         Control(is_plain=self.is_plain).write(folder)
         case = _Case(self, folder)
         await case.run()
@@ -139,6 +154,13 @@ class House:
         return outcomes
 
     async def _disturb(self, control: Control) -> Outcome:
+        outcome, folder = await self.disturbed(control)
+        if outcome.is_good:
+            shutil.rmtree(folder)
+        return outcome
+
+    async def disturbed(self, control: Control) -> tuple[Outcome, Path]:
+        """One case, and its folder."""
         folder = self._copy()
         control.write(folder)
         case = _Case(self, folder, control)
@@ -148,13 +170,10 @@ class House:
             got = state.read(folder)
             is_same_run = control.fault != "cancel"
             outcome.difference = state.compare(self.expected, got, is_same_run=is_same_run, is_plain=self.is_plain)
-        if outcome.is_good:
-            shutil.rmtree(folder)
-        else:
-            outcome = replace(
-                outcome, problem=f"{outcome.problem or '; '.join(outcome.difference.said)} (see {folder})"
-            )
-        return outcome
+        if not outcome.is_good:
+            why = outcome.problem or "; ".join(outcome.difference.said) or "the boundary was not reached"
+            outcome = replace(outcome, problem=f"{why} (see {folder})")
+        return outcome, folder
 
 
 class _Case:
@@ -214,7 +233,7 @@ class _Case:
     async def _start(self) -> WorkflowHandle[object, object]:
         return await self._house.server.client.start_workflow(
             "Pipeline",
-            {"tenant": TENANT, "pipeline": pipeline.crash.name},
+            {"tenant": TENANT, **self._house.scenario.asked},
             id=f"crash-{uuid.uuid4().hex}",
             task_queue=self._queue,
             task_timeout=timedelta(seconds=2),

@@ -34,8 +34,8 @@ async def parents(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tup
     if sys.platform != "linux":
         pytest.skip("cases have the folder of their worker by its name in /proc")
     server, nursery = Server(tmp_path_factory.mktemp("server")), Nursery()
-    await server.start()
     try:
+        await server.start()
         await nursery.open()
         try:
             yield server, nursery

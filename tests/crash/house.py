@@ -13,6 +13,7 @@ from typing import Any
 
 from temporalio.client import Client
 
+from entrepot.errors import Unavailable
 from tests.crash.boundaries import ROOT
 from worker.client import reach
 from worker.dev import HOST, _arguments, free_port, is_free, temporal_binary
@@ -35,11 +36,19 @@ class Server:
         with (self._folder / "temporal.log").open("ab") as log:
             arguments = [*_arguments(self._folder, *self._ports), "--headless"]
             self._process = subprocess.Popen([temporal_binary(), *arguments], stdout=log, stderr=log)
-        while is_free(self._ports[0]):
+        while not await self._answers():
             await asyncio.sleep(0.02)
             assert self._process.poll() is None, (self._folder / "temporal.log").read_text()
-        if not hasattr(self, "client"):
+
+    async def _answers(self) -> bool:
+        """Whether it takes requests, which is a little after its port is open."""
+        if is_free(self._ports[0]):
+            return False
+        try:
             self.client = await reach(self.address)
+        except Unavailable:
+            return False
+        return True
 
     def kill(self) -> None:
         self._process.kill()

@@ -1,0 +1,134 @@
+"""Sources of every kind: what each reads, a test has written, and how it reads it, a run's parameters say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dlt
+
+from entrepot import Files, Pipeline, SqlTable, Table
+from entrepot.step import Contract
+
+ingested = Pipeline("ingested", description="Every kind of source", parameters={"folder": "", "options": {}})
+
+FORMULA1 = (
+    "circuits constructor_results constructor_standings constructors driver_standings drivers fatal_accidents_drivers "
+    "fatal_accidents_marshalls lap_times pit_stops qualifying races red_flags results safety_cars seasons "
+    "sprint_results status"
+).split()
+
+
+def rows(folder: str, name: str) -> list[dict[str, Any]]:
+    """What a source has now."""
+    path = Path(folder, f"{name}.rows")
+    return json.loads(path.read_text()) if path.exists() else []
+
+
+def resource(folder: str, name: str, options: dict[str, Any]) -> Any:
+    """The rows as a resource of dlt, with whatever dlt is told of them."""
+    given = {"write_disposition": "append", **options}
+    return dlt.resource(lambda: iter([rows(folder, name)]), name=name, **given)
+
+
+@ingested.ingest
+def sql(options: dict[str, Any]) -> SqlTable:
+    """A table of the database."""
+    return SqlTable(**{"url": "env:SHOP", **options})
+
+
+@ingested.ingest
+def texts(folder: str, options: dict[str, Any]) -> Files:
+    """Files, of which bad rows fail."""
+    return Files(**{**options, "path": f"{folder}/{options['path']}"})
+
+
+@ingested.ingest(tables=["sorted", "sorted__rejected"])
+def sorting(folder: str, options: dict[str, Any]) -> dict[str, Files]:
+    """Files, of which bad rows are set aside."""
+    return {"sorted": Files(**{**options, "path": f"{folder}/{options['path']}"}, bad_rows="reject")}
+
+
+@ingested.ingest
+def plain(folder: str) -> list[dict[str, Any]]:
+    """Rows without dlt's words."""
+    return rows(folder, "plain")
+
+
+@ingested.ingest
+def keyed(folder: str, options: dict[str, Any]) -> Any:
+    """Whatever dlt is told."""
+    return resource(folder, "keyed", options)
+
+
+@ingested.ingest(tables={"declared": {"id": "int64", "name": "string"}})
+def declared(folder: str, options: dict[str, Any]) -> Any:
+    """With columns that are known before."""
+    return resource(folder, "declared", options)
+
+
+@ingested.ingest
+def counted(folder: str, options: dict[str, Any]) -> Any:
+    """Grows at its end, as its cursor `id` tells. Tells everybody how often it was asked; breaks while it is told to."""
+
+    @dlt.resource(name="counted", **{"write_disposition": "append", "primary_key": "id", **options})
+    def read(at: Any = dlt.sources.incremental("id", initial_value=0)) -> Iterator[Any]:  # noqa: B008
+        with Path(folder, "asked").open("a") as asked:
+            asked.write("x")
+        for row in rows(folder, "counted"):
+            if row["id"] is None or row["id"] >= at.last_value:
+                yield row
+        if Path(folder, "breaks").exists():
+            raise ConnectionError("the source hung up")
+
+    return read
+
+
+def with_contract(name: str, contract: Contract) -> None:
+    """Adds a step whose table has a contract."""
+
+    @ingested.ingest(name=name, schema_contract={name: contract})
+    def read(folder: str, options: dict[str, Any]) -> Any:
+        return resource(folder, name, options)
+
+
+with_contract("frozen", "freeze")
+with_contract("discarding", "discard")
+
+
+@ingested.transform
+def ids(counted: Table) -> Table:
+    return counted.group_by("id").agg(n=counted.count())
+
+
+formula1 = Pipeline("formula1", description="Ergast's files", parameters={"folder": ""})
+
+
+@formula1.ingest(tables=FORMULA1)
+def ergast(folder: str) -> dict[str, Files]:
+    """All of them, with `\\N` for NULL, and the ragged end of races.csv."""
+
+    def files(name: str) -> Files:
+        (path,) = Path(folder).glob(f"{name}.csv*")
+        return Files(str(path), nulls=["\\N", ""], short_rows="nulls" if name == "races" else "bad")
+
+    return {name: files(name) for name in FORMULA1}
+
+
+github = Pipeline("github", description="GitHub's events", parameters={"file": "", "most": 0})
+
+
+@github.ingest(tables=["events", "events__payload__commits", "events__payload__pull_request__labels"])
+def hour(file: str, most: int) -> Any:
+    """The events of an hour, with what is nested in them as tables of its own."""
+
+    @dlt.resource(name="events", write_disposition="merge", primary_key="id")
+    def events() -> Iterator[list[dict[str, Any]]]:
+        import gzip
+
+        with gzip.open(file, "rt") as lines:
+            yield [json.loads(line) for line, _ in zip(lines, range(most), strict=False)]
+
+    return events
