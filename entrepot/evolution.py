@@ -72,25 +72,40 @@ def common(one: dt.DataType, other: dt.DataType) -> dt.DataType | None:
         return one
     if one.is_null() or other.is_null():
         return other if one.is_null() else one
-    if one.is_boolean() or other.is_boolean():  # a truth is no number
-        return None
-    if one.is_decimal() and other.is_decimal():
-        return _decimal(one, other)
-    for narrow, wide in ((one, other), (other, one)):
-        if narrow.is_integer() and wide.is_floating():
-            return dt.float64
-        if narrow.is_date() and wide.is_timestamp():
-            return wide
-        if narrow.is_integer() and wide.is_decimal():
-            digits = 19 if narrow.nbytes == 8 else 10
-            return _decimal(dt.Decimal(digits, 0), wide)
-        if narrow.is_decimal() and wide.is_floating():
-            return dt.float64
-    if one.is_numeric() and other.is_numeric():
-        return dt.highest_precedence([one, other])
+    if one.is_struct() and other.is_struct():
+        return _struct(one, other)
+    if one.is_array() and other.is_array():
+        inner = common(one.value_type, other.value_type)
+        return inner and dt.Array(inner)
     if one.is_timestamp() and other.is_timestamp() and one.timezone == other.timezone:
         return dt.Timestamp(timezone=one.timezone, scale=max(one.scale or 6, other.scale or 6))
+    if one.is_decimal() and other.is_decimal():
+        return _decimal(one, other)
+    return _wider(one, other) or _wider(other, one)
+
+
+def _wider(narrow: dt.DataType, wide: dt.DataType) -> dt.DataType | None:
+    """The type for both, if the first is of a narrower kind than the second, or of the same. A truth is no number."""
+    if narrow.is_boolean() or wide.is_boolean():
+        return None
+    if narrow.is_date() and wide.is_timestamp():
+        return wide
+    if (narrow.is_integer() or narrow.is_decimal()) and wide.is_floating():
+        return dt.float64
+    if narrow.is_integer() and wide.is_decimal():
+        return _decimal(dt.Decimal(19 if narrow.nbytes == 8 else 10, 0), wide)
+    if (narrow.is_integer() and wide.is_integer()) or (narrow.is_floating() and wide.is_floating()):
+        return dt.highest_precedence([narrow, wide])
     return None
+
+
+def _struct(one: dt.DataType, other: dt.DataType) -> dt.DataType | None:
+    fields = dict(one.items())
+    for name, dtype in other.items():
+        if (both := common(fields.get(name, dtype), dtype)) is None:
+            return None
+        fields[name] = both
+    return dt.Struct(fields)
 
 
 def _decimal(one: dt.DataType, other: dt.DataType) -> dt.DataType | None:

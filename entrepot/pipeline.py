@@ -116,6 +116,9 @@ class Pipeline:
                 raise BadInput(
                     f"ingest {common['name']!r}: {unknown('schema_contract', wrong.pop(), get_args(Contract))}"
                 )
+            named = [] if isinstance(schema_contract, str) else schema_contract
+            if strange := [table for table in named if table not in schemas]:
+                raise BadInput(f"ingest {common['name']!r}, schema_contract: {unknown('table', strange[0], schemas)}")
             return self._add(IngestStep(**common, tables=schemas, schema_contract=schema_contract))
 
         return declare(function) if function is not None else declare

@@ -33,6 +33,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 from temporalio.workflow import ActivityHandle
 
 TENANT = "acme"
+PIPELINES = {"crash": "tests.crash.pipeline:crash", "long": "tests.crash.long:long"}
 HERE = "/proc/self/cwd"
 """The folder of the case, by a name that is the same in all of them: paths stand in the catalog."""
 HEARTBEAT = {"server": timedelta(seconds=10)}
@@ -88,6 +89,7 @@ def _do(asked: dict[str, Any], children: set[int]) -> None:
 
 
 def _import_pipeline() -> None:
+    import tests.crash.long
     import tests.crash.pipeline  # noqa: F401 - so that no worker has to
 
 
@@ -125,6 +127,7 @@ def _child(asked: dict[str, Any]) -> None:
 async def _serve(address: str, task_queue: str) -> None:
     from activities import intake, transform, work
     from backends.duckdb import DuckDB, DuckDBSession
+    from tests.crash import long
     from tests.crash.boundaries import Control, install
     from tests.crash.faults import Fault
     from worker import logs, worker
@@ -148,10 +151,11 @@ async def _serve(address: str, task_queue: str) -> None:
         DuckDB.capabilities = DuckDBSession.capabilities = plain
         setattr(DuckDBSession, "_rows", SqlSession._rows)  # noqa: B010 - of a table that was there, it has to ask
     install(Fault(control))
+    long.install()
     section = TenantSection(
         backend={"type": "duckdb", "path": f"{HERE}/acme.duckdb", "threads": 1}, lake=f"{HERE}/lake", parallel=1
     )
-    tenants = Settings(None, Path.cwd(), {"crash": "tests.crash.pipeline:crash"}, {TENANT: section}).connect()
+    tenants = Settings(None, Path.cwd(), PIPELINES, {TENANT: section}).connect()
     client = await reach(address, plugins=[_Quick()])
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 from typing import Any
@@ -46,30 +47,31 @@ async def test_a_database_that_refuses(
     assert ingesting.query("SELECT * FROM ingested.sql") == [(1, "a")]
 
 
-async def test_who_does_not_answer_is_asked_again(
+async def test_who_does_not_answer_is_asked_again_and_then_given_up(
     ingesting: Ingesting, postgres: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = Table(postgres, "id int")
     table.add("1")
     monkeypatch.setenv("SHOP", postgres.url)
     await ingesting.load("sql", {"table": table.name})
-    monkeypatch.setenv("SHOP", "postgresql://postgres@127.0.0.1:1/postgres")
-    away = await ingesting.refused("sql", {"table": table.name})
-    assert (away.kind, away.attempts) == ("Unavailable", 5)
-    assert "127.0.0.1:1/postgres" in away.message
-
-
-async def test_a_source_that_breaks_off_is_asked_again_and_then_given_up(ingesting: Ingesting) -> None:
     ingesting.give("counted", [{"id": 1}])
     await ingesting.load("counted+")
+
+    monkeypatch.setenv("SHOP", "postgresql://postgres@127.0.0.1:1/postgres")
     ingesting.give("counted", [{"id": 1}, {"id": 2}])
     ingesting.write("breaks", "")
     ingesting.write("asked", "")
-    broken = await ingesting.refused("counted+")
+    away, broken = await asyncio.gather(
+        ingesting.refused("sql", {"table": table.name}),  # nobody is there
+        ingesting.refused("counted+"),  # it brings some rows, and then raises
+    )
+    assert (away.kind, away.attempts) == ("Unavailable", 5)
+    assert "127.0.0.1:1/postgres" in away.message
     assert (broken.kind, broken.attempts) == ("Unavailable", 5)
     assert "ingest 'counted'" in broken.message
     assert "ConnectionError: the source hung up" in broken.message
     assert (ingesting.folder / "asked").read_text() == "x" * 5
+
     (ingesting.folder / "breaks").unlink()
     await ingesting.load("counted+")
     assert ingesting.query("SELECT id, n FROM ingested.ids ORDER BY 1") == [(1, 1), (2, 1)]
@@ -165,9 +167,15 @@ async def test_keys_that_are_none(ingesting: Ingesting, rows: Rows, said: str) -
 
 
 async def test_a_source_that_brings_nothing(ingesting: Ingesting, postgres: Server, shop_database: None) -> None:
-    nothing = await ingesting.refused("plain")
-    assert (nothing.kind, nothing.attempts) == ("StepFailed", 1)
-    assert "brought no rows and no columns for 'plain', and the step declares none" in nothing.message
+    for before in (False, True):
+        ingesting.give("plain", [])
+        nothing = await ingesting.refused("plain")
+        assert (nothing.kind, nothing.attempts) == ("StepFailed", 1)
+        assert "brought no rows and no columns for 'plain', and the step declares none" in nothing.message
+        if not before:
+            ingesting.give("plain", CUSTOMERS)
+            await ingesting.load("plain")
+    assert ingesting.query("SELECT count(*) FROM ingested.plain") == [(2,)]
     await ingesting.load("declared")
     assert ingesting.query("SELECT count(*) FROM ingested.declared") == [(0,)]
     columns = "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = '{}' "
