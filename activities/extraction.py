@@ -92,7 +92,8 @@ def _fingerprint(step: IngestStep, data: Any) -> str | None:
 def _streams(step: IngestStep, data: Any, state: Json, asked: ExtractRequest) -> dict[str, Stream]:
     """What a step's function returned, as streams. Each one's state has the stream's name."""
     window = Bounds(asked.backfill.start, asked.backfill.end) if asked.backfill else None
-    own = [table for table in step.tables if not table.endswith(files.REJECTED)]
+    # What is no part of another table: a bare resource, or rows without a name, are of the only one.
+    own = [t for t in step.tables if not any(t.startswith(f"{other}__") for other in step.tables)]
     name = own[0] if len(own) == 1 else step.name
     parts = dict(data) if isinstance(data, Mapping) else {name: data} if isinstance(data, Files | SqlTable) else {}
     rest = {table: value for table, value in parts.items() if not isinstance(value, Files | SqlTable)}
@@ -118,11 +119,12 @@ def _taken(
 ) -> Checkpoint:
     """Reads every stream, from where an attempt before this one has come."""
     declared = {table: schema_from(columns) for table, columns in step.tables.items() if columns is not None}
-    kept = {
-        table: _columns_of(its)
-        for table, its in before.items()
-        if step.contract_of(table) == "discard" and table not in declared
-    }
+
+    def kept(table: str) -> sch.Schema | None:
+        said = next((its[table].contract for its in (s.hints() for s in streams.values()) if table in its), None)
+        is_kept = table in before and table not in declared and (said or step.contract_of(table)) == "discard"
+        return _columns_of(before[table]) if is_kept else None
+
     with tempfile.TemporaryDirectory(prefix="entrepot-") as scratch:
         intake = Intake(work, folder, Path(scratch), declared, kept)
         try:
@@ -233,6 +235,8 @@ class _Loading:
                         f"table {table!r}: column {name!r} is {columns[name]} in some rows and {dtype} in others"
                     )
                 columns[name] = both
+        if table in self._taken.brought:  # what was left out, or made to fit, is told
+            columns = {**columns, **schema_from(self._taken.brought[table])}
         has_family = self._hints_of(table).root is not None or any(
             name.startswith(f"{table}__") and not name.endswith(files.REJECTED) for name in self._step.tables
         )

@@ -6,6 +6,7 @@ Light on purpose: workflows import it inside Temporal's sandbox.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -162,6 +163,11 @@ class Load(Message):
     why: str = ""
 
 
+def told(changes: Mapping[str, Sequence[str]]) -> str:
+    """What a load changed in the columns of tables, for people."""
+    return "; ".join(f"{table}: {', '.join(said)}" for table, said in changes.items())
+
+
 class LoadRequest(Message):
     """What `load` is told."""
 
@@ -236,6 +242,8 @@ class Committed(Message):
     moved: tuple[str, ...]
     sequence: int
     links: dict[str, str] = {}
+    ahead: tuple[str, ...] = ()
+    """After a rollback, the ingest steps whose cursor stands behind loads that are not shown any more."""
 
 
 class RunFailed(Message):

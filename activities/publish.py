@@ -210,7 +210,15 @@ def _rollback(work: Work, session: Session, context: Context, asked: RollbackInp
             _move_cursors(session, context, pointers)
         moved = _move(work, session, context, "rollback", current, pointers, expected=current.sequence)
     links = _show_artifacts(work, session, context)
-    return Committed(moved=moved.moved, sequence=moved.sequence, links=links)
+    ahead = [
+        step
+        for step in cursors.history(session, context.pipeline)
+        if any(
+            pointers.get(table, version) != version
+            for table, version in cursors.current(session, context.pipeline, step, context.environment).tables.items()
+        )
+    ]
+    return Committed(moved=moved.moved, sequence=moved.sequence, links=links, ahead=tuple(sorted(ahead)))
 
 
 def _move_cursors(session: Session, context: Context, pointers: dict[str, str]) -> None:

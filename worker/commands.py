@@ -126,6 +126,12 @@ def rollback(
         show.json(ended)
     elif ended["moved"]:
         show.out.print(f"✓ {environment} moved back: {', '.join(ended['moved'])}", soft_wrap=True)
+        if ahead := ended["ahead"]:
+            show.out.print(
+                f"  {', '.join(ahead)}: the next run goes on behind the newest load and shows again what was hidden; "
+                "with --cursor it would ask the source for the gap once more",
+                soft_wrap=True,
+            )
     else:
         show.out.print(f"✓ nothing to do: {environment} shows that already")
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as every
-from benchmarks import chain, planning, scoring, startup
+from benchmarks import chain, ingest, planning, scoring, startup
 from benchmarks.peers import projects
 from benchmarks.timing import Row, table, timed
+from entrepot.loading import Registry
 
 
 def test_a_process_is_timed_with_its_memory_and_output(tmp_path: Path) -> None:
@@ -52,6 +53,15 @@ def test_what_is_downstream_of_the_changed_transform() -> None:
 def test_planning_says_what_a_plan_takes() -> None:
     assert set(planning.ours(planning.OURS, 2, 3)) == {planning.FIRST, planning.AGAIN}
     assert set(planning.ours(planning.BARE, 2, 3)) == {planning.FIRST}
+
+
+@pytest.mark.parametrize("name", ingest.SOURCES)
+def test_every_ingest_is_a_valid_pipeline(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ingest.write_pipeline(tmp_path, ingest.Task(name, ("x.csv",), 1, {}, ("rows", "rows__nested")))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    graph = Registry({"bench": "bench:bench"}).load("bench").graph
+    assert set(graph.steps) == {"rows", "none_is_missing"}
+    sys.modules.pop("bench")
 
 
 def test_ours_comes_first_in_every_task() -> None:

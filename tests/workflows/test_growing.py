@@ -153,7 +153,8 @@ async def test_a_rollback_with_the_cursor_fetches_the_gap_again(growing: House, 
         give(source, events=EVENTS[:last])
         await load(growing, source, "events+")
     asked = {"tenant": "acme", "pipeline": "growing", "cursor": True}
-    await (await growing.start("Rollback", asked)).result()
+    back = await (await growing.start("Rollback", asked)).result()
+    assert back["ahead"] == []
     assert growing.query("SELECT count(*) FROM growing.events") == [(4,)]
     run = await load(growing, source, "events+")
     assert {step.name: step.rows for step in run.steps if step.name == "events"} == {"events": 3}
@@ -165,7 +166,8 @@ async def test_a_rollback_without_the_cursor_loses_nothing_either(growing: House
     for last in (4, 7):
         give(source, events=EVENTS[:last])
         await load(growing, source, "events+")
-    await (await growing.start("Rollback", {"tenant": "acme", "pipeline": "growing"})).result()
+    back = await (await growing.start("Rollback", {"tenant": "acme", "pipeline": "growing"})).result()
+    assert back["ahead"] == ["events"]
     give(source, events=EVENTS)
     await load(growing, source, "events+")
     assert growing.query("SELECT count(*), count(DISTINCT id) FROM growing.events") == [(10, 10)]
