@@ -21,6 +21,7 @@ import pyarrow.parquet
 from activities import catalog, lake, manifest, segments
 from activities.manifest import Manifest
 from activities.segments import GONE, VALID_FROM, VALID_TO, Segment, Takes
+from activities.sources.stream import Among
 from activities.work import Work
 from backends import Name, Session
 from backends.base import count, physical
@@ -32,6 +33,9 @@ from entrepot.version import version_schema, version_table
 LOAD, STAGE, TOGETHER = "__l", "__s", "__t"
 """What the names of segments have behind the table's: one load's, one that is there for a moment, several loads'.
 Short, since some warehouses' names are."""
+
+NUMBER = "_entrepot_number"
+"""A column that is there for a moment only."""
 
 SHOWN = 5
 """Keys that an error names."""
@@ -102,7 +106,12 @@ class Bringing:
         target = Name(self._schema, version_table(name, its.version))
         if hints.disposition == "scd2":
             return self._scd2(its, before, target)
-        rows = self._newest(its, target, columns) if hints.newest else self._files(its, target, columns)
+        if hints.newest:
+            rows = self._newest(its, target, columns)
+        elif root is not None and root.segment.deleted:
+            rows = self._of_living(its, target, columns, root.segment)
+        else:
+            rows = self._files(its, target, columns)
         segment = Segment(
             schema_name=target.schema, table=target.table, columns=its.columns, rows=rows, deleted=hints.deleted
         )
@@ -117,6 +126,8 @@ class Bringing:
             takes = Takes(schema_name=root.segment.schema_name, table=root.segment.table, columns=over)
         elif hints.disposition == "merge":
             takes = Takes(schema_name=target.schema, table=target.table, columns={k: k for k in hints.key})
+        elif isinstance(hints.replaces, Among):
+            takes = Takes(among=(hints.replaces.column, hints.replaces.values))
         elif hints.replaces is not None:
             takes = Takes(window=(hints.replaces.column, hints.replaces.start, hints.replaces.end))
         segment = segment.model_copy(update={"takes": takes})
@@ -149,7 +160,7 @@ class Bringing:
                 self._work.check()
                 path = stack.enter_context(lake.local_copy(part.file, folder))
                 # Types that the driver casts must be those of all files: a reader may take them from the first.
-                fits = all(each == found for each in types) and None not in found.values()
+                fits = all(each == found for each in types) and not {None, "null"} & set(found.values())
                 paths.append(path if fits else _completed(path, columns, folder))
             return self._session.load(target, paths, columns).rows
 
@@ -159,8 +170,18 @@ class Bringing:
         column, order = its.hints.newest
         with self._staged(its, columns) as rows:
             by = ibis.desc(column) if order == "desc" else ibis.asc(column)
-            numbered = rows.mutate(_number=ibis.row_number().over(group_by=list(its.hints.key), order_by=by))
-            return self._session.create_as(target, numbered.filter(numbered["_number"] == 0).select(*columns)).rows
+            over = ibis.row_number().over(group_by=list(its.hints.key), order_by=by)
+            numbered = rows.mutate(**{NUMBER: over})
+            return self._session.create_as(target, numbered.filter(numbered[NUMBER] == 0).select(*columns)).rows
+
+    def _of_living(self, its: Manifest, target: Name, columns: sch.Schema, root: Segment) -> int:
+        """Loads a load's files, but for the rows that hang from a row that is marked as gone."""
+        assert root.deleted is not None
+        with self._staged(its, columns) as rows:
+            roots = physical(root.name, schema_from(root.columns))
+            dead = roots.filter(segments.gone(roots, root.deleted))
+            living = rows.anti_join(dead, [rows["_dlt_root_id"] == dead["_dlt_id"]])
+            return self._session.create_as(target, living).rows
 
     @contextmanager
     def _staged(self, its: Manifest, columns: sch.Schema) -> Iterator[ibis.Table]:

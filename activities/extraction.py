@@ -18,16 +18,16 @@ from activities.cursors import Cursor
 from activities.intake import Checkpoint, Intake, Part, content_of
 from activities.manifest import Manifest
 from activities.messages import ExtractRequest, Load, TableLoad
-from activities.segments import VALID_FROM, VALID_TO
+from activities.segments import GONE, VALID_FROM, VALID_TO
 from activities.sources import databases, dlt_extract, files
-from activities.sources.stream import Bounds, Hints, Json, Stream
+from activities.sources.stream import Among, Bounds, Hints, Json, Stream
 from activities.work import Work
 from entrepot.code import digest
 from entrepot.errors import BadInput, StepFailed, listed, unknown
 from entrepot.evolution import common, evolved
 from entrepot.expression import schema_from, schema_to
 from entrepot.sources import Files, SqlTable
-from entrepot.step import IngestStep
+from entrepot.step import Contract, IngestStep
 from entrepot.version import version_of
 
 
@@ -121,8 +121,8 @@ def _taken(
     declared = {table: schema_from(columns) for table, columns in step.tables.items() if columns is not None}
 
     def kept(table: str) -> sch.Schema | None:
-        said = next((its[table].contract for its in (s.hints() for s in streams.values()) if table in its), None)
-        is_kept = table in before and table not in declared and (said or step.contract_of(table)) == "discard"
+        said = next((its[table] for its in (s.hints() for s in streams.values()) if table in its), None)
+        is_kept = table in before and _contract(step, table, said or Hints()) == "discard"
         return _columns_of(before[table]) if is_kept else None
 
     with tempfile.TemporaryDirectory(prefix="entrepot-") as scratch:
@@ -154,12 +154,24 @@ class _Loading:
         self.known: dict[str, str] = {}
         self.made: dict[str, Manifest] = {}
         self.changes: dict[str, list[str]] = {}
-        if strange := [table for table in taken.parts if table not in step.tables]:
-            raise StepFailed(
-                f"the source brings a table {strange[0]!r} that the step does not name; it names {listed(step.tables)}"
-            )
+        for table in taken.parts:
+            if table not in step.tables:
+                self._leave_out(table)
         for table in sorted(step.tables, key=lambda name: self._hints_of(name).root is not None):
             self._take(table)
+
+    def _leave_out(self, table: str) -> None:
+        """Notes that a table is left out, where it is a new part of one that stays as it is.
+
+        Raises:
+            StepFailed: for another that the step does not name.
+        """
+        root = self._hints_of(table).root
+        if root is None or root not in self._before or _contract(self._step, root, self._hints_of(root)) != "discard":
+            raise StepFailed(
+                f"the source brings a table {table!r} that the step does not name; it names {listed(self._step.tables)}"
+            )
+        self.changes.setdefault(root, []).append(f"the nested table {table!r} is new (discarded)")
 
     def _hints_of(self, table: str) -> Hints:
         if table in self._hints:
@@ -169,10 +181,11 @@ class _Loading:
     def _take(self, table: str) -> None:
         """Makes a table's manifest, or finds that nothing came for it."""
         parts, hints, before = self._taken.parts.get(table, []), self._hints_of(table), self._before.get(table)
-        is_emptied = bool(parts) and hints.replaces is not None
+        is_told = bool(parts) or self._asked.backfill is not None or isinstance(hints.replaces, Among)
+        is_emptied = hints.replaces is not None and is_told
         if not any(part.rows for part in parts) and not is_emptied:
             follows_root = hints.disposition == "merge" and hints.root in self.made
-            if before and hints.disposition != "replace" and not follows_root:
+            if before and hints.disposition in ("append", "merge") and not follows_root:
                 self.known[table] = before.version
                 return
         self.made[table] = self._manifest(table, parts, hints, before)
@@ -188,13 +201,15 @@ class _Loading:
             _check_same(table, before.hints, hints)
         shape, changes = found, tuple[str, ...]()
         if before:
-            contract = "evolve" if self._step.tables[table] else hints.contract or self._step.contract_of(table)
+            contract = _contract(self._step, table, hints)
             shape, changes = evolved(table, _columns_of(before), found, contract, grows=grows)
         if lost := self._taken.lost.get(table):
             changes += (f"{lost:,} values did not fit and are NULL",)
         if changes:
-            self.changes[table] = list(changes)
+            self.changes.setdefault(table, []).extend(changes)
         columns = sch.Schema({name: shape[name] for name in found if name in shape})
+        if not columns:
+            raise StepFailed(f"the source brought rows for {table!r} without any value in its columns: {listed(shape)}")
         _check_columns(table, hints, columns, self._hints_of(hints.root) if hints.root else None)
         if hints.disposition == "scd2":
             shape = sch.Schema({**shape, VALID_FROM: dt.Timestamp(scale=6), VALID_TO: dt.Timestamp(scale=6)})
@@ -224,7 +239,7 @@ class _Loading:
                 return schema_from(declared)
             if table.endswith(files.REJECTED):
                 return sch.Schema.from_pyarrow(files.REJECTED_COLUMNS)
-            if before is not None and before.hints.root is not None:
+            if before is not None and (before.hints.root or self._hints_of(table).replaces):
                 return _columns_of(before)
             raise StepFailed(f"the source brought no rows and no columns for {table!r}, and the step declares none")
         columns: dict[str, dt.DataType] = {}
@@ -237,6 +252,8 @@ class _Loading:
                 columns[name] = both
         if table in self._taken.brought:  # what was left out, or made to fit, is told
             columns = {**columns, **schema_from(self._taken.brought[table])}
+        known = _columns_of(before) if before else {}  # a column without values is what it was
+        columns = {name: known.get(name, dt.string) if t.is_null() else t for name, t in columns.items()}
         has_family = self._hints_of(table).root is not None or any(
             name.startswith(f"{table}__") and not name.endswith(files.REJECTED) for name in self._step.tables
         )
@@ -249,6 +266,11 @@ class _Loading:
                 f"step declares {listed(declared)}"
             )
         return schema_from(declared)
+
+
+def _contract(step: IngestStep, table: str, hints: Hints) -> Contract:
+    """What happens when a table's columns change. Where they are declared, nothing else is taken anyhow."""
+    return "evolve" if step.tables.get(table) else hints.contract or step.contract_of(table)
 
 
 def _columns_of(its: Manifest) -> sch.Schema:
@@ -275,6 +297,8 @@ def _check_columns(table: str, hints: Hints, columns: sch.Schema, root: Hints | 
     for name, what in needed.items():
         if name not in columns:
             raise StepFailed(f"table {table!r}, {what}: {unknown('column', name, columns)}")
+    if hints.disposition == "scd2" and (taken := [n for n in (VALID_FROM, VALID_TO, GONE) if n in columns]):
+        raise StepFailed(f"table {table!r} is loaded by 'scd2', which makes the column {taken[0]!r} itself; rename it")
     if root is None:
         if hints.disposition in ("merge", "scd2") and not hints.key:
             raise StepFailed(f"table {table!r} is loaded by {hints.disposition!r}, which needs a key")

@@ -14,7 +14,7 @@ from activities import cursors, lake, manifest, names
 from activities.bring import Bringing
 from activities.cursors import Cursor
 from activities.extraction import extract
-from activities.messages import BringRequest, Context, ExtractRequest, Load, LoadRequest, StepResult, TableLoad
+from activities.messages import BringRequest, Context, ExtractRequest, Load, LoadRequest, StepResult, TableLoad, told
 from activities.sources import dlt_extract
 from activities.tenant import Tenants
 from activities.work import NOT_WRITABLE, Work, do, patiently, told_of
@@ -109,7 +109,7 @@ def _load(work: Work, context: Context, load: Load) -> StepResult:
     started = time.monotonic()
     with work.session() as session, session.transaction():
         last = cursors.current(session, context.pipeline, load.step, context.environment)
-        if last.sequence == load.after + 1 and last.run == context.run:  # an attempt before did it
+        if last.sequence == load.after + 1 and last.load == load.id:  # done by an attempt before, or by another run
             return _result(load, dict(last.tables), started, "it was there")
         if last.sequence != load.after:  # before anything is brought for nothing
             raise cursors.overtaken(load.step, context.environment, last.run)
@@ -138,13 +138,13 @@ def _load(work: Work, context: Context, load: Load) -> StepResult:
 
 
 def _result(load: Load, versions: dict[str, str], started: float, note: str) -> StepResult:
-    said = [f"{table}: {', '.join(changes)}" for table, changes in load.changes.items()]
+    said = told(load.changes)
     return StepResult(
         name=load.step,
         rows=sum(its.rows for its in load.tables.values()),
         bytes=sum(its.bytes for its in load.tables.values()),
         seconds=time.monotonic() - started,
-        note="; ".join([note, *said] if note else said),
+        note="; ".join(text for text in (note, said) if text),
         versions=versions,
     )
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import ibis.expr.schema as sch
@@ -23,7 +24,8 @@ from activities.sources.stream import Hints, Json, Piece
 from activities.work import Work
 from entrepot.code import digest
 from entrepot.errors import StepFailed
-from entrepot.expression import schema_to
+from entrepot.evolution import common
+from entrepot.expression import schema_from, schema_to
 
 PART_ROWS = 1_000_000
 PART_BYTES = 128 * 2**20
@@ -74,6 +76,8 @@ class Checkpoint(BaseModel):
     """And what they said of their tables."""
     lost: dict[str, int] = {}
     """Values that did not fit and are NULL, by table."""
+    brought: dict[str, dict[str, str]] = {}
+    """The columns, as the source gave them, of tables that stay as they are."""
 
 
 class Intake:
@@ -82,7 +86,7 @@ class Intake:
     Args:
         folder: Where in the lake the files of this load go.
         declared: The columns that are taken of tables whose columns are declared.
-        kept: The columns of tables that stay as they are, whatever comes.
+        kept: The columns of a table that stays as it is, whatever comes; None for others.
     """
 
     def __init__(
@@ -91,7 +95,7 @@ class Intake:
         folder: str,
         scratch: Path,
         declared: Mapping[str, sch.Schema],
-        kept: Mapping[str, sch.Schema],
+        kept: Callable[[str], sch.Schema | None],
     ) -> None:
         self._work = work
         self._folder = folder
@@ -107,9 +111,18 @@ class Intake:
     def add(self, stream: int, piece: Piece) -> None:
         """Takes a piece; writes what has gathered, if that is much, or if it is time for a checkpoint."""
         self._work.check()
+        if piece.anew:
+            its: tuple[dict[str, Any], ...] = (
+                self._buffers,
+                self.reached.parts,
+                self.reached.lost,
+                self.reached.brought,
+            )
+            for of_tables in its:
+                of_tables.pop(piece.table, None)
         if isinstance(piece.rows, Path):
             self._into_lake(piece.table, piece.rows)
-        elif piece.rows.num_rows or piece.table not in self._buffers:
+        elif piece.rows is not None and (piece.rows.num_rows or piece.table not in self._buffers):
             self._buffers.setdefault(piece.table, []).append(piece.rows)
         gathered = [sum(batch.nbytes for batch in batches) for batches in self._buffers.values()]
         is_late = time.monotonic() - self._flushed > SECONDS
@@ -153,8 +166,8 @@ class Intake:
 
     def _into_lake(self, table: str, local: Path) -> None:
         schema = sch.Schema.from_pyarrow(pyarrow.parquet.read_schema(local))
-        if table in self._kept:
-            local, schema = self._fitted(table, local, schema, self._kept[table])
+        if (kept := self._kept(table)) is not None:
+            local, schema = self._fitted(table, local, schema, kept)
         wanted = self._declared.get(table, schema)
         columns = sorted(name for name in schema if name in wanted and name not in _BOOKS)
         # The hash of no column is that of the row's number alone.
@@ -173,6 +186,9 @@ class Intake:
         columns = sch.Schema({name: kept.get(name, found[name]) for name in found if name in kept or name in _BOOKS})
         if columns == found:
             return local, found
+        before = schema_from(self.reached.brought.get(table, {}))
+        both = {name: common(before.get(name, dtype), dtype) or dtype for name, dtype in found.items()}
+        self.reached.brought[table] = schema_to(sch.Schema({**before, **both}))
         source = duckdb_name(str(local), "'")
         tried = {n: f"TRY_CAST({duckdb_name(n)} AS {DuckDBType.to_string(t)})" for n, t in columns.items()}
         lost = " + ".join(f"count({duckdb_name(n)}) - count({cast})" for n, cast in tried.items()) or "0"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from temporalio import activity
 
 from activities import catalog, cursors, names
 from activities.compiled import check
-from activities.messages import Context, PlanRequest, Prepared, RunInput
+from activities.cursors import Cursor
+from activities.messages import Context, PlanRequest, Prepared, RunInput, told
 from activities.tenant import Tenants
 from activities.work import Work, asked_of, do, make_room, patiently
 from backends import Session
@@ -89,7 +92,8 @@ def _make_plan(
     name, environment = request.context.pipeline, request.context.environment
     selected = frozenset(request.selected)
     published = catalog.published(session, name, environment)
-    raw = _raw_versions(session, graph, request, published)
+    loads = _newest_loads(session, graph, request)
+    raw = _raw_versions(graph, request, published, loads)
     loaded = catalog.versions(session, name, raw)
     schemas = {table: schema_from(version.inferred) for table, version in loaded.items()}
     resolved = resolve(graph, schemas, parameters)
@@ -106,19 +110,29 @@ def _make_plan(
         environment=environment,
         sequence=published.sequence,
         ingested=request.ingested,
+        changes={step: told(load.changes) for step, load in loads.items() if load.changes},
     )
     if request.compiled:
         check(graph, resolved, parameters, (step.name for step in plan.to_run()), dialect)
     return plan
 
 
-def _raw_versions(session: Session, graph: Graph, request: PlanRequest, published: catalog.Published) -> dict[str, str]:
+def _newest_loads(session: Session, graph: Graph, request: PlanRequest) -> dict[str, Cursor]:
+    """Where the ingest steps stand that are still to come."""
+    name, environment = request.context.pipeline, request.context.environment
+    to_come = [step for step in graph.steps.values() if isinstance(step, IngestStep) and step.name in request.selected]
+    if request.ingested is not None:
+        return {}
+    return {step.name: cursors.current(session, name, step.name, environment) for step in to_come}
+
+
+def _raw_versions(
+    graph: Graph, request: PlanRequest, published: catalog.Published, loads: Mapping[str, Cursor]
+) -> dict[str, str]:
     """The raw tables' versions: those just loaded; before the ingest, those of the newest load; else as published."""
     raw: dict[str, str] = {}
     for step in graph.steps.values():
-        if not isinstance(step, IngestStep):
-            continue
-        raw |= {table: published.pointers[table] for table in step.tables if table in published.pointers}
-        if step.name in request.selected and request.ingested is None:
-            raw |= cursors.current(session, graph.name, step.name, request.context.environment).tables
+        if isinstance(step, IngestStep):
+            raw |= {table: published.pointers[table] for table in step.tables if table in published.pointers}
+            raw |= loads[step.name].tables if step.name in loads else {}
     return raw | request.raw

@@ -5,7 +5,7 @@ its load brought, older versions stay as they are, and going back to one of them
 many segments, its own are written together into one (`together`), as log-structured stores do.
 
 A segment says what it takes away from those before it: rows with the same key (`merge`), rows of a range (`window`),
-or nothing.
+rows with some values (`among`), or nothing.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ class Takes(BaseModel):
     """The key: columns of this table, each to the column of that table."""
     window: tuple[str, Bound, Bound] | None = None
     """Or a range of a column: its name, the least value, and the one that is just beyond."""
+    among: tuple[str, tuple[str, ...]] | None = None
+    """Or some values of a column."""
 
 
 class Segment(BaseModel):
@@ -102,6 +104,8 @@ def taken(before: Sequence[Segment], segment: Segment, shape: sch.Schema) -> ibi
     rows = relation(before, shape)
     if segment.takes.window is not None:
         return rows.filter(inside(rows, Range(*segment.takes.window)))
+    if segment.takes.among is not None:
+        return rows.filter(_among(rows, segment.takes.among))
     keys = _keys(rows, segment.takes)
     return rows.semi_join(keys, [rows[own] == keys[theirs] for own, theirs in segment.takes.columns.items()])
 
@@ -120,6 +124,8 @@ def _left_over(rows: ibis.Table, takers: Sequence[Takes]) -> ibis.Table:
     for takes in takers:
         if takes.window is not None:
             rows = rows.filter(~inside(rows, Range(*takes.window)))
+        elif takes.among is not None:
+            rows = rows.filter(~_among(rows, takes.among))
         else:
             by_key.setdefault(tuple(takes.columns.items()), []).append(takes)
     for pairs, their in by_key.items():
@@ -138,6 +144,12 @@ def inside(rows: ibis.Table, window: Range) -> ibis.ir.BooleanValue:
     if window.end is not None:
         bounds.append(column < ibis.literal(window.end).cast(column.type()))
     return reduce(lambda one, other: one & other, bounds)
+
+
+def _among(rows: ibis.Table, among: tuple[str, tuple[str, ...]]) -> ibis.ir.BooleanValue:
+    """Whether a row's value is one of some. NULL is none of them."""
+    column, values = among
+    return rows[column].notnull() & rows[column].isin(values)
 
 
 def shaped(rows: ibis.Table, shape: sch.Schema) -> ibis.Table:

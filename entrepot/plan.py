@@ -100,19 +100,21 @@ def decide(
     environment: str,
     sequence: int,
     ingested: Mapping[str, str] | None = None,
+    changes: Mapping[str, str] | None = None,
 ) -> Plan:
     """Says of every step whether it runs, and why.
 
     Args:
         known: What the catalog knows, by name and version: of the versions above, and of those that are published.
         ingested: What each ingest step did in this run; None: the ingest is still to come.
+        changes: What the newest load of an ingest step changed in the columns of its tables.
     """
     steps = []
     for step in graph.steps.values():
         if step.name not in selected:
             action, why = _hold(graph, step, published, environment)
         elif isinstance(step, IngestStep):
-            action, why = _ingest(step, ingested)
+            action, why = _ingest(step, ingested, changes or {})
         else:
             is_final = ingested is not None
             action, why = _compute(graph, step, identities, versions, published, known, environment, is_final=is_final)
@@ -142,9 +144,10 @@ def _hold(graph: Graph, step: Step, published: Mapping[str, str], environment: s
     return "hold", "not selected" if present else f"not selected, and not in {environment}"
 
 
-def _ingest(step: IngestStep, ingested: Mapping[str, str] | None) -> tuple[Action, str]:
+def _ingest(step: IngestStep, ingested: Mapping[str, str] | None, changes: Mapping[str, str]) -> tuple[Action, str]:
     if ingested is None:
-        return "run", "a source is asked at every run"
+        changed = f"; its newest load changed {changes[step.name]}" if step.name in changes else ""
+        return "run", f"a source is asked at every run{changed}"
     return "skip", ingested.get(step.name, "asked")
 
 

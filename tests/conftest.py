@@ -46,7 +46,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 STANDINS = ("databricks", "bigquery", "snowflake")
 """The slowest first, so that none is left over at the end."""
-WITH_STANDINS = ("tests/backends/", "tests/conformance/", "tests/standins/")
+WITH_STANDINS = ("tests/backends/", "tests/conformance/", "tests/standins/", "tests/crash/test_standins.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

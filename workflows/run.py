@@ -42,6 +42,7 @@ from activities.messages import (
     StepRef,
     StepResult,
     parse,
+    told,
 )
 from entrepot.errors import BadInput
 from entrepot.plan import Plan, PlannedStep
@@ -302,8 +303,7 @@ class _Run:
         raw |= result.versions
         if result.unchanged:
             said[name] = result.note
-        changes = [f"{table}: {', '.join(said_of)}" for table, said_of in load.changes.items()]
-        self._loaded[name] = "; ".join(["loaded", *changes])
+        self._loaded[name] = "; ".join(["loaded", told(load.changes)] if load.changes else ["loaded"])
         return [result.model_copy(update={"seconds": (workflow.now() - started).total_seconds()})]
 
     async def _compute(self, plan: Plan, batch: list[str]) -> list[StepResult]:

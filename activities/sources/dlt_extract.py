@@ -18,6 +18,8 @@ from typing import Any
 import dlt
 import pyarrow as pa
 import pyarrow.parquet
+from dlt.common.exceptions import TerminalException
+from dlt.common.schema.exceptions import SchemaException
 from dlt.common.schema.utils import get_columns_names_with_prop
 from dlt.common.versioned_state import json_decode_state, json_encode_state
 from dlt.extract import DltResource, DltSource
@@ -138,6 +140,8 @@ def _failures(pipeline: dlt.Pipeline) -> Iterator[None]:
         raise StepFailed(no_value(failed.pipe_name, failed.json_path, row)) from failed
     if isinstance(failed, pa.ArrowInvalid) and (column := _NULLS.search(str(failed))):
         raise StepFailed(f"column {column[1]!r} says that it has no NULL (a key has none), and rows have NULL in it")
+    if isinstance(failed, TerminalException | SchemaException):  # dlt says that trying again would not help
+        raise StepFailed(" ".join(str(failed).split())) from failed
     raise failed
 
 

@@ -6,7 +6,7 @@ import glob
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -19,15 +19,12 @@ from activities.sources import files_parquet as parquet
 from activities.sources import files_types as types
 from activities.sources.files_csv import CsvReader
 from activities.sources.files_json import JsonReader, sql_type
-from activities.sources.files_part import Columns, Part, Rejected, literal, name_of, named, quoted
-from activities.sources.files_text import PACKED, readable
-from activities.sources.stream import Hints, Json, Piece
+from activities.sources.files_part import FILE_COLUMN, Columns, Part, Rejected, literal, name_of, named, quoted
+from activities.sources.files_text import PACKED, Place, ahead, readable
+from activities.sources.stream import Among, Hints, Json, Piece
 from entrepot.code import digest
 from entrepot.errors import BadInput, StepFailed, unknown
 from entrepot.sources import Files
-
-FILE_COLUMN = "_file"
-"""With `append`, says which file a row is from."""
 
 _FORMATS = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".parquet": "parquet", ".json": "json", ".jsonl": "json"}
 REJECTED = "__rejected"
@@ -87,18 +84,24 @@ def stream(table: str, files: Files, state: Json) -> FileStream:
 class FileStream:
     """Files that are being read; see activities/sources/stream.py.
 
-    CSV and JSON are read as a whole, into Parquet on the local disk, before the first piece is given: the last row
-    may decide the type of a column. Positions hold the types, so that an attempt that goes on need not look at it all
-    again.
+    The last row of CSV and JSON may decide the type of a column. Rows are given at once all the same, with the types
+    that all rows so far have. Should a column need another type later, the rest is read for the types alone, and then
+    everything is given anew. A column that had no values yet has no type yet: that is no reason to begin anew.
     """
 
     def __init__(self, table: str, files: Files, state: Json) -> None:
         self._table = table
         self._files = files
+        self._declared = {name: types.Declared(name, text).type for name, text in named(files.types).items()}
         self._known: dict[str, str] = state.get("files", {})
         self._state: Json = {}
+        self._changed: tuple[str, ...] = ()
+        """Files that were read before, and are not as they were."""
+        self._given: list[str] | None = None
+        """The columns of the rows that were given; None: there were none."""
         self._has_rejected = False
-        self._schema: pa.Schema | None = None
+        self._rest: pa.Schema | None = None
+        """The columns, if some of them are in no piece."""
 
     def pieces(self, after: Json | None) -> Iterator[Piece]:
         """The rows of the files that are to be read, from behind a position."""
@@ -107,6 +110,7 @@ class FileStream:
         if self._files.disposition in ("append", "merge"):
             hashes = _hashes(paths)
             paths = [path for path in paths if self._known.get(path) != hashes[path]]
+            self._changed = tuple(path for path in paths if path in self._known)
             kept = self._known if self._files.disposition == "append" else {}
             self._state = {"files": {**kept, **hashes}}
         mark = digest([[path, _size(path)] for path in paths])
@@ -116,15 +120,16 @@ class FileStream:
             return
         with tempfile.TemporaryDirectory(prefix="entrepot-files-") as folder:
             read = self._parquet if format == "parquet" else self._text
-            is_empty = after is None
-            start = after or {"file": 0, "row": 0, "rejected": False}
-            self._has_rejected = start["rejected"]
+            start = after or {"file": 0, "row": 0, "place": Place(), "given": None, "rejected": False}
+            self._given, self._has_rejected = start["given"], start["rejected"]
             for piece in read(paths, Path(folder), start, format):
-                position = piece.position and {**piece.position, "files": mark, "rejected": self._has_rejected}
-                yield replace(piece, position=position)
-                is_empty = is_empty and piece.table != self._table
-            if is_empty and self._schema:  # no rows, but columns
-                yield Piece(self._table, pa.RecordBatch.from_pylist([], schema=self._schema))
+                position = piece.position
+                if piece.table == self._table and position is not None:
+                    self._given = list(position.get("columns", ())) if piece.rows is not None else None
+                about = {"files": mark, "given": self._given, "rejected": self._has_rejected}
+                yield replace(piece, position=position and {**position, **about})
+            if self._rest is not None:
+                yield Piece(self._table, pa.RecordBatch.from_pylist([], schema=self._rest))
 
     def state(self) -> Json:
         """The files that were read, by their content."""
@@ -134,20 +139,22 @@ class FileStream:
         """How the rows come to those of before."""
         disposition = self._files.disposition
         if disposition == "append":  # a changed file's rows take the place of its earlier ones
-            hints = Hints("merge", key=(FILE_COLUMN,), is_group=True)
+            hints = Hints("append", replaces=Among(FILE_COLUMN, self._changed) if self._changed else None)
         else:
             deleted = name_of(self._files.deleted) if self._files.deleted else None
             hints = Hints(disposition, key=tuple(map(name_of, self._files.key)), deleted=deleted)
         tables = {self._table: hints}
-        if self._has_rejected:
-            tables[rejected_table(self._table)] = Hints("replace" if disposition in ("replace", "scd2") else "append")
+        if self._files.bad_rows == "reject":
+            again = Among("file", self._changed) if self._changed else None
+            is_added = disposition in ("append", "merge")
+            aside = Hints("append", replaces=again) if is_added else Hints("replace")
+            tables[rejected_table(self._table)] = aside
         return tables
 
     def _parquet(self, paths: list[str], folder: Path, after: Json, format: str) -> Iterator[Piece]:
         sources = parquet.sources(paths, folder)
         schema = parquet.common(sources, self._files)
         self._check_types(schema.names)
-        self._schema = pa.schema([*schema, (FILE_COLUMN, pa.string())]) if self._has_file else schema
         for number, source in enumerate(sources[after["file"] :], after["file"]):
             row = after["row"] if number == after["file"] else 0
             copied = None if row or self._has_file else parquet.copied(source, schema, folder)
@@ -157,6 +164,8 @@ class FileStream:
             for batch in parquet.batches(source, schema, row, folder):
                 row += batch.num_rows
                 yield Piece(self._table, self._with_file(batch, source.path), {"file": number, "row": row})
+        if self._given is None:
+            self._rest = pa.schema([*schema, (FILE_COLUMN, pa.string())]) if self._has_file else schema
 
     @property
     def _has_file(self) -> bool:
@@ -176,75 +185,76 @@ class FileStream:
             connection.execute(f"SET temp_directory = {literal(str(folder / 'spill'))}")
             kind = CsvReader if format == "csv" else JsonReader
             reader = kind(self._files, connection, folder, columns)
-            parts: dict[int, list[Part]] = {}
-            if not columns:
-                for number, path in enumerate(paths):
-                    parts[number] = [
-                        self._checked(path, reader.part(path, chunk, folder / f"{number}-{at}.parquet"))
-                        for at, chunk in enumerate(reader.chunks(path))
-                    ]
-                if format == "csv":  # not every object of JSON has every key
-                    self._check_types(columns)
-            for number, path in enumerate(paths[after["file"] :], after["file"]):
-                skip = after["row"] if number == after["file"] else 0
-                made = parts.get(number)
-                if made is None or not all(_is_kept(part.columns, columns) for part in made):
-                    made_again = folder / "again.parquet"
-                    chunks = enumerate(reader.chunks(path))
-                    again = (reader.part(path, chunk, made_again) for at, chunk in chunks if at >= skip)
-                    yield from self._given(connection, again, path, number, skip, columns)
-                else:
-                    yield from self._given(connection, iter(made[skip:]), path, number, skip, columns)
-            if columns:
-                nothing = ", ".join(f"NULL::{type} AS {quoted(name)}" for name, type in self._types(columns).items())
-                self._schema = connection.sql(f"SELECT {nothing} LIMIT 0").to_arrow_table().schema
+            at = after if after.get("for_types") else (yield from self._rows(reader, paths, folder, after))
+            if at is not None:
+                yield from self._types_only(reader, paths, folder, at)
+                begin = {"file": 0, "place": Place(), "columns": dict(columns)}
+                if (yield from self._rows(reader, paths, folder, begin)) is not None:
+                    raise StepFailed(f"the files {self._files.path!r} have changed while they were read; run again")
+            if format == "csv":  # not every object of JSON has every key
+                self._check_types(columns)
+            if columns and self._given != list(columns):
+                types = {name: self._declared.get(name) or sql_type(kind) for name, kind in columns.items()}
+                types |= {FILE_COLUMN: "VARCHAR"} if self._has_file else {}
+                nothing = ", ".join(f"NULL::{type} AS {quoted(name)}" for name, type in types.items())
+                schema = connection.sql(f"SELECT {nothing} LIMIT 0").to_arrow_table().schema
+                is_open = {name: self._is_open(name, columns) for name in columns}
+                self._rest = pa.schema([f.with_type(pa.null()) if is_open.get(f.name) else f for f in schema])
 
     def _check_types(self, columns: Iterable[str]) -> None:
         """Raises BadInput for a type of a column that there is not. Files that come later may lack some."""
         known = list(columns)
-        if not self._known and (strange := [name for name in named(self._files.types) if name not in known]):
+        if not self._known and (strange := [name for name in self._declared if name not in known]):
             raise BadInput(f"the files {self._files.path!r}, types: {unknown('column', strange[0], known)}")
 
-    def _checked(self, path: str, part: Part) -> Part:
-        """Fails for the first bad row, where that is wanted."""
-        if part.rejected and self._files.bad_rows == "fail":
-            bad = min(part.rejected)
-            raise StepFailed(f"{path}:{bad.line}: {bad.reason}: {bad.content[:200]!r}")
-        return part
-
-    def _given(
-        self, sql: duckdb.DuckDBPyConnection, parts: Iterator[Part], path: str, number: int, at: int, columns: Columns
-    ) -> Iterator[Piece]:
-        for part in parts:
-            at += 1
-            position = {"file": number, "row": at, "columns": columns}
-            if self._checked(path, part).rejected:
+    def _rows(
+        self, reader: CsvReader | JsonReader, paths: list[str], folder: Path, after: Json
+    ) -> Generator[Piece, None, Json | None]:
+        """The rows from behind a position. Returns where a column gets another type than it had before, if one does."""
+        before = dict(reader.columns)
+        for path, part, position in self._parts(reader, paths, folder, after):
+            if self._is_other(before, reader.columns):
+                return position
+            before = position["columns"]
+            if part.rejected:
                 self._has_rejected = True
-                aside = _aside(path, part.rejected)
-                yield Piece(rejected_table(self._table), aside, None if part.rows else position)
+                yield Piece(rejected_table(self._table), _aside(path, part.rejected), None if part.rows else position)
             if part.rows:
-                yield Piece(self._table, self._finished(sql, part, path, columns), position)
+                yield Piece(self._table, part.path, position)
+        return None
 
-    def _finished(self, sql: duckdb.DuckDBPyConnection, part: Part, path: str, columns: Columns) -> Path:
-        """A part with the columns that are known now; the file of its rows, if rows have that."""
-        if part.columns == columns and list(part.columns) == list(columns) and not self._has_file:
-            return part.path
-        there = {**{name: quoted(name) for name in part.columns}, FILE_COLUMN: literal(path)}
-        selected = [
-            f"CAST({there.get(name, 'NULL')} AS {type}) AS {quoted(name)}"
-            for name, type in self._types(columns).items()
-        ]
-        target = part.path.with_suffix(".finished.parquet")
-        query = f"SELECT {', '.join(selected)} FROM read_parquet({literal(str(part.path))})"
-        sql.execute(f"COPY ({query}) TO {literal(str(target))} (FORMAT parquet)")
-        part.path.unlink()
-        return target
+    def _types_only(
+        self, reader: CsvReader | JsonReader, paths: list[str], folder: Path, after: Json
+    ) -> Iterator[Piece]:
+        """Takes all rows back, and reads the rest for the types."""
+        if self._has_rejected:
+            self._has_rejected = False
+            yield Piece(rejected_table(self._table), None, anew=True)
+        yield Piece(self._table, None, {**after, "for_types": True}, anew=True)
+        for _, _, position in self._parts(reader, paths, folder, after):
+            yield Piece(self._table, None, {**position, "for_types": True})
 
-    def _types(self, columns: Columns) -> dict[str, str]:
-        """DuckDB's types of the columns of the pieces."""
-        declared = {name: types.Declared(name, text).type for name, text in named(self._files.types).items()}
-        wanted = {name: declared.get(name) or sql_type(kind) for name, kind in columns.items()}
-        return {**wanted, FILE_COLUMN: "VARCHAR"} if self._has_file else wanted
+    def _parts(
+        self, reader: CsvReader | JsonReader, paths: list[str], folder: Path, after: Json
+    ) -> Iterator[tuple[str, Part, Json]]:
+        """Chunk after chunk from behind a position, and the position behind each."""
+        for number, path in enumerate(paths[after["file"] :], after["file"]):
+            offset, line, header = after["place"] if number == after["file"] else Place()
+            for chunk in ahead(reader.chunks(path, Place(offset, line, tuple(header)))):
+                part = reader.part(path, chunk, folder / "rows.parquet")
+                if part.rejected and self._files.bad_rows == "fail":
+                    bad = min(part.rejected)
+                    raise StepFailed(f"{path}:{bad.line}: {bad.reason}: {bad.content[:200]!r}")
+                yield path, part, {"file": number, "place": chunk.end, "columns": dict(reader.columns)}
+
+    def _is_other(self, before: Columns, now: Columns) -> bool:
+        """Whether rows that were given would have been given with other types."""
+        if not before:
+            return self._given is not None
+        return any(now[name] != kind for name, kind in before.items() if not self._is_open(name, before))
+
+    def _is_open(self, name: str, columns: Columns) -> bool:
+        return columns[name] == "null" and name not in self._declared
 
 
 def rejected_table(table: str) -> str:
@@ -302,11 +312,6 @@ def _hashes(paths: list[str]) -> dict[str, str]:
 def _size(path: str) -> int:
     filesystem, name = fsspec.core.url_to_fs(path)
     return int(filesystem.size(name) or 0)
-
-
-def _is_kept(made: Columns, wanted: Columns) -> bool:
-    """Whether a part can be finished without reading its text again."""
-    return all(made[name] == wanted[name] or types.is_kept(made[name], wanted[name]) for name in made)
 
 
 def _aside(path: str, rejected: list[Rejected]) -> pa.RecordBatch:

@@ -10,8 +10,8 @@ from pathlib import Path
 import duckdb
 
 from activities.sources import files_types as types
-from activities.sources.files_part import Columns, Part, Rejected, literal, named, quoted
-from activities.sources.files_text import Chunk, Records, csv_chunks
+from activities.sources.files_part import Columns, Part, Rejected, file_column, literal, named, quoted
+from activities.sources.files_text import Chunk, Place, Records, csv_chunks
 from entrepot.errors import StepFailed
 from entrepot.sources import Files
 
@@ -39,29 +39,26 @@ class CsvReader:
         self._declared = {name: types.Declared(name, text) for name, text in named(files.types).items()}
         self.columns = columns
 
-    def chunks(self, path: str) -> Iterator[Chunk]:
-        """A file's chunks, each with the names of its columns.
+    def chunks(self, path: str, start: Place) -> Iterator[Chunk]:
+        """A file's chunks from a place on; the places behind them have the names of its columns.
 
         Raises:
             StepFailed: for a file without a header, or with two columns of one name.
         """
-        header: tuple[str, ...] = ()
-        for chunk in csv_chunks(path, self._files.encoding, self._files.delimiter):
+        header = start.header
+        for chunk in csv_chunks(path, self._files.encoding, self._files.delimiter, start):
             whole = chunk
             if not header:
-                start, end = next(self._records.each(chunk.data), (0, 0))
+                begin, end = next(self._records.each(chunk.data), (0, 0))
                 if not end:
                     continue
-                header = self._header(path, chunk.data[start:end])
+                header = self._header(path, chunk.data[begin:end])
                 end = end + len(chunk.data[end : end + 2]) - len(chunk.data[end : end + 2].lstrip(b"\r\n"))
                 skipped = chunk.data.count(b"\n", 0, end)
                 whole = replace(chunk, data=chunk.data[end:], line=chunk.line + skipped)
-            if whole.data:
-                yield replace(whole, header=header)
+            yield replace(whole, end=chunk.end._replace(header=header))
         if not header:
             raise StepFailed(f"the file {path!r} is empty; the first line of a CSV file names its columns")
-        for name in header:  # of a file without rows, too
-            self.columns.setdefault(name, "null")
 
     def _header(self, path: str, line: bytes) -> tuple[str, ...]:
         try:
@@ -72,32 +69,39 @@ class CsvReader:
 
     def part(self, path: str, chunk: Chunk, target: Path) -> Part:
         """One chunk as Parquet, and the rows that were set aside."""
-        for name in chunk.header:
-            self.columns.setdefault(name, "null")
+        new = {column: name for column, name in _named(chunk) if name not in self.columns}
+        self.columns.update(dict.fromkeys(new.values(), "null"))
+        if not chunk.data:  # a file that has no rows has columns
+            return Part(0, target, [])
         text = self._folder / "chunk.csv"
         text.write_bytes(_one_line_end(chunk.data))
         try:
-            return self._part(chunk, text, target)
+            return self._part(path, chunk, text, target, new)
         except duckdb.Error as error:
             first = str(error).splitlines()[0]
             raise StepFailed(f"{path}:{chunk.line}: the lines from here on cannot be read as CSV: {first}") from error
 
-    def _part(self, chunk: Chunk, text: Path, target: Path) -> Part:
+    def _part(self, path: str, chunk: Chunk, text: Path, target: Path, new: Mapping[str, str]) -> Part:
         source = self._source(chunk, text)
-        unknown = {c: n for c, n in _named(chunk) if self.columns[n] == "null" and n not in self._declared}
+        unknown = {column: name for column, name in new.items() if name not in self._declared}
         if unknown:
-            self._widen(f"(FROM {source} LIMIT {SAMPLE_ROWS})", unknown)
+            # What will be set aside has no say. DuckDB finds bad bytes only in columns that are asked for.
+            good = [
+                f"({column} IS NULL OR {self._declared[name].fits(column)})"
+                for column, name in _named(chunk)
+                if name in self._declared
+            ]
+            self._widen(f"(FROM {source} LIMIT {SAMPLE_ROWS}) WHERE {' AND '.join(good) or 'true'}", unknown)
             self._forget()
         try:
-            rows = self._copy(chunk, source, target)
-            return Part(rows, target, dict(self.columns), self._structural(chunk))
+            return Part(self._copy(path, chunk, source, target), target, self._structural(chunk))
         except duckdb.InvalidInputException as error:
             if _MISFIT not in str(error):
                 raise
         self._forget()
-        return self._second_look(chunk, source, target)
+        return self._second_look(path, chunk, source, target)
 
-    def _second_look(self, chunk: Chunk, source: str, target: Path) -> Part:
+    def _second_look(self, path: str, chunk: Chunk, source: str, target: Path) -> Part:
         """For a chunk in which some value is not of its column's type."""
         self._sql.execute(f"CREATE OR REPLACE TEMP TABLE chunk AS FROM {source}")
         starts: list[int] = []
@@ -118,9 +122,9 @@ class CsvReader:
             misfits = {c: n for (c, n), fits in zip(open_columns.items(), answers, strict=True) if fits is False}
             if misfits:
                 self._widen("chunk", misfits)
-        rows = self._copy(chunk, "chunk", target)
+        rows = self._copy(path, chunk, "chunk", target)
         self._sql.execute("DROP TABLE chunk")
-        return Part(rows, target, dict(self.columns), sorted(rejected))
+        return Part(rows, target, sorted(rejected))
 
     def _located(self, chunk: Chunk, structural: list[int], bad: Mapping[int, str]) -> list[Rejected]:
         """Bad rows by their number among the good ones, with their lines."""
@@ -134,7 +138,7 @@ class CsvReader:
         return found
 
     def _source(self, chunk: Chunk, text: Path) -> str:
-        columns = ", ".join(f"c{n}: 'VARCHAR'" for n in range(len(chunk.header)))
+        columns = ", ".join(f"c{n}: 'VARCHAR'" for n in range(len(chunk.end.header)))
         longest = max(2 << 20, len(chunk.data) + 1)
         pads = self._files.short_rows == "nulls"
         return (
@@ -147,27 +151,30 @@ class CsvReader:
 
     def _widen(self, table: str, columns: Mapping[str, str]) -> None:
         asked = ", ".join(types.kinds_sql(column, types.KINDS) for column in columns)
-        (kinds,) = self._sql.execute(f"SELECT {asked} FROM {table}").fetchall()
-        for name, kind in zip(columns.values(), kinds, strict=True):
+        (kinds,) = self._sql.execute(f"SELECT {asked}, count(COLUMNS(*)) FROM {table}").fetchall()
+        for name, kind in zip(columns.values(), kinds, strict=False):
             self.columns[name] = types.join(self.columns[name], kind)
 
-    def _copy(self, chunk: Chunk, source: str, target: Path) -> int:
+    def _copy(self, path: str, chunk: Chunk, source: str, target: Path) -> int:
         there = {name: column for column, name in _named(chunk)}
         selected, casts = [], ["*"]
         for name, kind in self.columns.items():
             column, declared = there.get(name), self._declared.get(name)
-            type = declared.type if declared else types.SQL_TYPES[kind]
+            misfit = f"error({literal(_MISFIT)})"
             if column is None:
-                expression = f"NULL::{type}"
-            elif type == "VARCHAR" and kind != "null":
+                type = declared.type if declared else types.SQL_TYPES[kind]
+                expression = "NULL" if kind == "null" and not declared else f"NULL::{type}"
+            elif declared is None and kind == "null":
+                expression = f"CASE WHEN {column} IS NOT NULL THEN {misfit} END"
+            elif (declared.type if declared else types.SQL_TYPES[kind]) == "VARCHAR":
                 expression = column
             else:
                 cast = f"v{column}"  # once, below: for the question and for the answer
                 casts.append(f"{declared.value(column) if declared else types.value(kind, column)} AS {cast}")
                 fits = declared.fits(column, cast) if declared else types.fits(kind, column, cast)
-                misfit = f"error({literal(_MISFIT)})"
-                expression = f"CASE WHEN {column} IS NULL THEN NULL WHEN {fits} THEN {cast} ELSE {misfit} END"
+                expression = f"CASE WHEN {column} IS NULL OR {fits} THEN {cast} ELSE {misfit} END"
             selected.append(f"{expression} AS {quoted(name)}")
+        selected += file_column(self._files, path)
         source = f"(SELECT {', '.join(casts)} FROM {source})"
         query = f"COPY (SELECT {', '.join(selected)} FROM {source}) TO {literal(str(target))} (FORMAT parquet)"
         return int(self._sql.execute(query).fetchall()[0][0])
@@ -195,7 +202,7 @@ class CsvReader:
 
 
 def _named(chunk: Chunk) -> list[tuple[str, str]]:
-    return [(f"c{n}", name) for n, name in enumerate(chunk.header)]
+    return [(f"c{n}", name) for n, name in enumerate(chunk.end.header)]
 
 
 def _one_line_end(data: bytes) -> bytes:

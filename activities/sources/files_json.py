@@ -17,8 +17,8 @@ import duckdb
 import pyarrow as pa
 
 from activities.sources import files_types as types
-from activities.sources.files_part import Columns, Part, Rejected, literal, named, quoted
-from activities.sources.files_text import Chunk, array_chunks, line_chunks, text
+from activities.sources.files_part import Columns, Part, Rejected, file_column, literal, named, quoted
+from activities.sources.files_text import HEAD, Chunk, Place, array_chunks, line_chunks, text
 from entrepot.errors import StepFailed
 from entrepot.sources import Files
 
@@ -51,11 +51,12 @@ class JsonReader:
         self._declared = {name: types.Declared(name, text) for name, text in named(files.types).items()}
         self.columns = columns
 
-    def chunks(self, path: str) -> Iterator[Chunk]:
-        """A file's chunks, one value a line."""
-        first = next((block.lstrip() for block in text(path, self._files.encoding) if block.strip()), b"")
+    def chunks(self, path: str, start: Place) -> Iterator[Chunk]:
+        """A file's chunks from a place on, one value a line."""
+        blocks = text(path, self._files.encoding, size=HEAD)
+        first = next((block.lstrip() for block in blocks if block.strip()), b"")
         chunks = array_chunks if first.startswith(b"[") else line_chunks
-        return chunks(path, self._files.encoding)
+        return chunks(path, self._files.encoding, start)
 
     def part(self, path: str, chunk: Chunk, target: Path) -> Part:
         """One chunk as Parquet, and the values that were set aside."""
@@ -64,7 +65,7 @@ class JsonReader:
             self._sql.register("chunk", pa.table({"value": values}))
             found = self._found(path, chunk)
             self._learn(found)
-            return Part(self._copy(found, target), target, dict(self.columns), rejected)
+            return Part(self._copy(path, found, target), target, rejected)
         except duckdb.Error as error:
             first = str(error).splitlines()[0]
             raise StepFailed(f"{path}:{chunk.line}: the values from here on cannot be read: {first}") from error
@@ -139,11 +140,11 @@ class JsonReader:
             return self._one(f"SELECT {types.kinds_sql(content, _DATES)} FROM chunk")
         return _SCALARS[found.structure]
 
-    def _copy(self, found: dict[str, _Found], target: Path) -> int:
+    def _copy(self, path: str, found: dict[str, _Found], target: Path) -> int:
         asked = {here.key: self._asked(name) for name, here in found.items()}
         selected = [self._selected(name, found.get(name)) for name in self.columns]
         read = f"json_transform(value, {literal(json.dumps(asked))})" if asked else "NULL"
-        columns = ", ".join(selected) or "NULL::VARCHAR AS empty"
+        columns = ", ".join([*selected, *file_column(self._files, path)]) or "NULL::VARCHAR AS empty"
         query = f"COPY (SELECT {columns} FROM (SELECT {read} AS row FROM chunk)) TO {literal(str(target))}"
         return int(self._one(f"{query} (FORMAT parquet)"))
 
@@ -162,6 +163,8 @@ class JsonReader:
 
     def _selected(self, name: str, found: _Found | None) -> str:
         declared, kind = self._declared.get(name), self.columns[name]
+        if kind == "null" and not declared:
+            return f"NULL AS {quoted(name)}"
         if found is None:
             return f"NULL::{declared.type if declared else sql_type(kind)} AS {quoted(name)}"
         value = f"row.{quoted(found.key)}"

@@ -11,9 +11,13 @@ from typing import Any, NamedTuple
 from dlt.common.normalizers.naming.snake_case import NamingConvention
 
 from entrepot.errors import StepFailed, listed
+from entrepot.sources import Files
 
 Columns = dict[str, Any]
 """The columns met so far, in order, and the kind of each: see files_types.py and files_json.py."""
+
+FILE_COLUMN = "_file"
+"""With `append`, says which file a row is from."""
 
 _NAMING = NamingConvention()
 
@@ -28,11 +32,10 @@ class Rejected(NamedTuple):
 
 @dataclass(frozen=True)
 class Part:
-    """A chunk as Parquet, with the columns that were known then."""
+    """A chunk as Parquet. Columns of the kind `null` have no type there."""
 
     rows: int
     path: Path
-    columns: Columns
     rejected: list[Rejected]
 
 
@@ -53,6 +56,11 @@ def named(columns: Mapping[str, str], path: str = "", count: int | None = None) 
         where = f" of {path!r}" if path else ""
         raise StepFailed(f"two columns{where} have one name: {listed(twice or names)}")
     return {name: columns[column] for column, name in names.items()}
+
+
+def file_column(files: Files, path: str) -> list[str]:
+    """SQL for the column with the name of a row's file, where rows have that."""
+    return [f"{literal(path)} AS {FILE_COLUMN}"] if files.disposition == "append" else []
 
 
 def quoted(name: str) -> str:

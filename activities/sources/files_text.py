@@ -11,17 +11,19 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, NamedTuple, TypeVar
 
 import fsspec
 import numpy as np
 
 from entrepot.errors import BadInput, StepFailed, Unavailable
 
-CHUNK = 32 << 20
-"""Bytes of text that are looked at together: some hundred thousand rows."""
+CHUNK = 24 << 20
+"""Bytes of text that are looked at together: some hundred thousand rows. From 32 MB on, malloc would take each block
+from the system anew, which costs a seventh of all time."""
 
 LONGEST = 256 << 20
 """Bytes of the longest line, or of the longest value of a JSON array."""
@@ -32,21 +34,34 @@ BOMB_FREE = 100 << 20
 
 PACKED = (".gz", ".bz2", ".xz", ".zip")
 
+HEAD = 64 << 10
+"""Bytes by which a text is known: whether it has a byte order mark, and its line ends."""
+
 _BOM = codecs.BOM_UTF8
 _DECODER = json.JSONDecoder(strict=False)
 _RECORD_ENDS = (b"\n", b"\r\n", b"\r", b"")
 _EXPECTED = {"[": "the array", "v": "a value", ",": "a comma", ".": "nothing more"}
 
+T = TypeVar("T")
+
+
+class Place(NamedTuple):
+    """Where a record begins: the bytes of text before it, and its line; and the columns that the file named above."""
+
+    offset: int = 0
+    line: int = 1
+    header: tuple[str, ...] = ()
+
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some whole records of a file, and the line at which they begin."""
+    """Some whole records of a file, the line at which they begin, and where the next ones do."""
 
     data: bytes
     line: int
+    end: Place
     lines: tuple[int, ...] = ()
     """The line of each record, where records were put on lines of their own."""
-    header: tuple[str, ...] = ()
 
 
 class _Counted:
@@ -85,8 +100,11 @@ def readable(path: str) -> Iterator[None]:
         raise StepFailed(f"the file {path!r} cannot be unpacked: {error}") from error  # as bz2 says it
 
 
-def unpacked(path: str) -> Iterator[bytes]:
-    """A file's bytes, as they are inside of its packing.
+def unpacked(path: str, size: int | None = None, start: int = 0) -> Iterator[bytes]:
+    """A file's bytes, as they are inside of its packing, in blocks of a size.
+
+    Args:
+        start: From which byte on; for a file that is not packed.
 
     Raises:
         StepFailed: if it cannot be read or unpacked, or becomes too large.
@@ -95,7 +113,9 @@ def unpacked(path: str) -> Iterator[bytes]:
     with readable(path), ExitStack() as stack:
         raw = _Counted(stack.enter_context(fsspec.open(path, "rb")))
         stream, done = _opened(path, raw, stack), 0
-        while block := stream.read(CHUNK):
+        if start:
+            stream.seek(start)
+        while block := stream.read(size or CHUNK):
             done += len(block)
             if path.endswith(PACKED) and done > BOMB_FREE and done > BOMB_RATIO * raw.taken:
                 raise StepFailed(
@@ -121,8 +141,20 @@ def _opened(path: str, raw: Any, stack: ExitStack) -> Any:
     return raw
 
 
-def text(path: str, encoding: str) -> Iterator[bytes]:
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same items, of which the next is made in a thread while one is looked at."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, items, None)
+            yield item
+
+
+def text(path: str, encoding: str, start: int = 0, size: int | None = None) -> Iterator[bytes]:
     """A file's text in UTF-8. Bytes that are not of the encoding become bytes that are not UTF-8: the reader's affair.
+
+    Args:
+        start: From which byte of the text on. The blocks end where they do without it.
 
     Raises:
         BadInput: for an encoding that is not known.
@@ -132,57 +164,77 @@ def text(path: str, encoding: str) -> Iterator[bytes]:
     except LookupError as error:
         raise BadInput(f"unknown encoding {encoding!r}, for {path!r}") from error
     is_utf8 = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig", "ascii")
-    first, old_mac = True, False
-    for block in unpacked(path):
+    at = block_start = 0
+    head = b""
+    if start and is_utf8 and not path.endswith(PACKED):  # else what is before has to be read as well
+        head = next(unpacked(path, HEAD), b"")
+        mark = len(_BOM) if head.startswith(_BOM) else 0
+        block_start = (start + mark) // CHUNK * CHUNK
+        at = max(0, block_start - mark)
+    for block in unpacked(path, size, block_start):
         try:
             data = block if is_utf8 else decoder.decode(block).encode("utf-8", "surrogatepass")
         except UnicodeDecodeError as error:
             raise StepFailed(f"the file {path!r} is not {encoding}: {error.reason}") from error
-        if first:
+        head = head or data[:HEAD]
+        if at == 0:
             data = data.removeprefix(_BOM)
-            old_mac = b"\r" in data and b"\n" not in data
-            first = False
-        yield data.replace(b"\r", b"\n") if old_mac else data
+        wanted = data[max(0, start - at) :]
+        at += len(data)
+        if wanted:
+            yield wanted.replace(b"\r", b"\n") if _is_old_mac(head) else wanted
 
 
-def line_chunks(path: str, encoding: str) -> Iterator[Chunk]:
+def _is_old_mac(head: bytes) -> bool:
+    return b"\n" not in head and b"\r" in head[: HEAD - 1]  # the last one may be half of a line end
+
+
+def line_chunks(path: str, encoding: str, start: Place) -> Iterator[Chunk]:
     """A file of JSON, one value a line."""
-    rest, line = b"", 1
-    for block in _with_line_ends(text(path, encoding), path):
+    rest, here = b"", start
+    for block in _with_line_ends(text(path, encoding, start.offset)):
+        _check_has_end(block, path, here, rest)
         data = rest + block
         cut = data.rfind(b"\n") + 1
         if cut:
-            yield Chunk(data[:cut], line)
-            line += data.count(b"\n", 0, cut)
+            yield (chunk := _chunk(data[:cut], here))
+            here = chunk.end
         rest = data[cut:]
-        _check_length(rest, path, line)
+        _check_length(rest, path, here)
     if rest:
-        yield Chunk(rest, line)
+        yield _chunk(rest, here)
 
 
-def array_chunks(path: str, encoding: str) -> Iterator[Chunk]:
+def _chunk(data: bytes, start: Place) -> Chunk:
+    return Chunk(data, start.line, Place(start.offset + len(data), start.line + data.count(b"\n")))
+
+
+def array_chunks(path: str, encoding: str, start: Place) -> Iterator[Chunk]:
     """A file that is one JSON array: each of its values is put on a line of its own.
 
     Raises:
         StepFailed: for invalid JSON, even where bad rows are rejected: what comes behind it cannot be told apart.
     """
-    values, lines, size = [], [], 0
-    for value, line in _values(path, encoding):
+    values, lines, size, end = [], [], 0, start
+    for value, line, end in _values(path, encoding, start):
         values.append(value)
         lines.append(line)
         size += len(value)
         if size >= CHUNK:
-            yield Chunk(b"\n".join(values), lines[0], tuple(lines))
+            yield Chunk(b"\n".join(values), lines[0], end, tuple(lines))
             values, lines, size = [], [], 0
     if values:
-        yield Chunk(b"\n".join(values), lines[0], tuple(lines))
+        yield Chunk(b"\n".join(values), lines[0], end, tuple(lines))
 
 
-def _values(path: str, encoding: str) -> Iterator[tuple[bytes, int]]:
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    blocks = text(path, encoding)
-    rest, at, line = "", 0, 1
-    expected, ended = "[", False  # one of: [ (the start), v (a value or the end), , (a comma or the end), . (nothing)
+def _values(path: str, encoding: str, start: Place) -> Iterator[tuple[bytes, int, Place]]:
+    """Each value, its line, and where it ends."""
+    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+    blocks = text(path, encoding, start.offset)
+    rest, at, line = "", 0, start.line
+    offset, behind = start.offset, 0  # the bytes of the text before the character `behind` of the rest
+    # One of: [ (the start), v (a value or the end), , (a comma or the end), . (nothing)
+    expected, ended = "," if start.offset else "[", False
     while True:
         while at < len(rest):
             char = rest[at]
@@ -193,9 +245,10 @@ def _values(path: str, encoding: str) -> Iterator[tuple[bytes, int]]:
                 end = _value_end(rest, at, ended, path, line)
                 if end is None:
                     break
-                value = rest[at:end]
-                yield value.replace("\n", " ").replace("\r", " ").encode(), line
-                line += value.count("\n")
+                value = rest[at:end].encode("utf-8", "surrogateescape")
+                offset, behind = offset + at - behind + len(value), end  # between values, all is ASCII
+                first, line = line, line + value.count(b"\n")
+                yield value.replace(b"\n", b" ").replace(b"\r", b" "), first, Place(offset, line)
                 at, expected = end, ","
             elif char == "," and expected == ",":
                 at, expected = at + 1, "v"
@@ -210,7 +263,8 @@ def _values(path: str, encoding: str) -> Iterator[tuple[bytes, int]]:
             break
         block = next(blocks, None)
         ended = block is None
-        rest, at = rest[at:] + decoder.decode(block or b"", ended), 0
+        offset += at - behind
+        rest, at, behind = rest[at:] + decoder.decode(block or b"", ended), 0, 0
     if expected != ".":
         raise StepFailed(f"{path}:{line}: invalid JSON: the array does not end")
 
@@ -229,53 +283,56 @@ def _value_end(rest: str, at: int, ended: bool, path: str, line: int) -> int | N
     return None if end == len(rest) and not ended else int(end)  # a number may go on in the next block
 
 
-def csv_chunks(path: str, encoding: str, delimiter: str) -> Iterator[Chunk]:
+def csv_chunks(path: str, encoding: str, delimiter: str, start: Place) -> Iterator[Chunk]:
     """A CSV file's records; the file's first line is not told from the others."""
     records = Records(delimiter)
-    rest, line = b"", 1
-    for block in _with_line_ends(text(path, encoding), path):
+    rest, here = b"", start
+    for block in _with_line_ends(text(path, encoding, start.offset)):
+        _check_has_end(block, path, here, rest)
         data = rest + block
         cut, _ = records.end(data)
         if cut:
-            yield Chunk(data[:cut], line)
-            line += data.count(b"\n", 0, cut)
+            yield (chunk := _chunk(data[:cut], here))
+            here = chunk.end
         rest = data[cut:]
-        _check_length(rest, path, line)
+        _check_length(rest, path, here)
     while rest:
         cut, is_open = records.end(rest)
         if not is_open:
-            yield Chunk(rest, line)
+            yield _chunk(rest, here)
             break
-        if cut:
-            yield Chunk(rest[:cut], line)
-            line += rest.count(b"\n", 0, cut)
         # A quote that is never closed makes one bad line, and not a bad rest of the file.
         end = rest.find(b"\n", cut) + 1 or len(rest)
-        yield Chunk(rest[cut:end], line)
-        line += 1
+        for data in (rest[:cut], rest[cut:end]):
+            if data:
+                yield (chunk := _chunk(data, here))
+                here = chunk.end
         rest = rest[end:]
 
 
-def _with_line_ends(blocks: Iterator[bytes], path: str) -> Iterator[bytes]:
-    """The text in blocks that each hold the end of a line, so that a long line is neither copied nor searched again."""
+def _with_line_ends(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """The text in blocks that each hold the end of a line, so that a long line is neither copied nor searched again.
+
+    A block without one is the last, or longer than a line may be.
+    """
     held: list[bytes] = []
-    size, line = 0, 1
     for block in blocks:
         held.append(block)
-        size += len(block)
-        if b"\n" in block:
+        if b"\n" in block or sum(map(len, held)) > LONGEST:
             yield b"".join(held)
-            line += sum(part.count(b"\n") for part in held)
-            held, size = [], 0
-        elif size > LONGEST:
-            raise StepFailed(_too_long(path, line))
+            held = []
     if held:
         yield b"".join(held)
 
 
-def _check_length(rest: bytes, path: str, line: int) -> None:
+def _check_has_end(block: bytes, path: str, here: Place, rest: bytes) -> None:
+    if len(block) > LONGEST and b"\n" not in block:
+        raise StepFailed(_too_long(path, here.line + rest.count(b"\n")))
+
+
+def _check_length(rest: bytes, path: str, here: Place) -> None:
     if len(rest) > LONGEST:
-        raise StepFailed(_too_long(path, line))
+        raise StepFailed(_too_long(path, here.line))
 
 
 def _too_long(path: str, line: int) -> str:

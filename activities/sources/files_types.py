@@ -43,8 +43,6 @@ KINDS = tuple(_FITS)
 SQL_TYPES = {kind: kind.upper() for kind in _FITS} | {"null": "VARCHAR"}
 
 _WIDER = {("bigint", "double"), ("date", "timestamp")}
-_KEPT = (("bigint", "double"), ("bigint", "varchar"), ("date", "timestamp"), ("date", "varchar"))
-"""Pairs of kinds of which the second can be made of the first, without the text that it was."""
 
 
 def fits(kind: str, text: str, cast: str | None = None) -> str:
@@ -64,11 +62,6 @@ def join(one: str, other: str) -> str:
     if one == "null" or (one, other) in _WIDER:
         return other
     return one if (other, one) in _WIDER else "varchar"
-
-
-def is_kept(made: str, wanted: str) -> bool:
-    """Whether values of one kind can be made from what they were written as, in another."""
-    return made in (wanted, "null") or (made, wanted) in _KEPT
 
 
 def value(kind: str, text: str) -> str:

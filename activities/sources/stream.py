@@ -36,6 +36,14 @@ class Range:
 
 
 @dataclass(frozen=True)
+class Among:
+    """Rows whose `column` is one of some values."""
+
+    column: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Hints:
     """What a load has to know of a table, beside its columns."""
 
@@ -48,7 +56,7 @@ class Hints:
     """The column that says that a row is gone: true, or not NULL where it is no boolean."""
     newest: tuple[str, Literal["asc", "desc"]] | None = None
     """By which column, and in which order, one of several rows with the same key is chosen: the first so ordered."""
-    replaces: Range | None = None
+    replaces: Range | Among | None = None
     """With `append`: the rows of before that what is brought takes the place of."""
     root: str | None = None
     """For a nested table, the table that it hangs from: `_dlt_root_id` is the root's `_dlt_id`."""
@@ -63,10 +71,12 @@ class Piece:
     """Some rows of one table, in the order in which the source gave them."""
 
     table: str
-    rows: pa.RecordBatch | Path
-    """Arrow, or a local Parquet file, which may be moved away."""
+    rows: pa.RecordBatch | Path | None
+    """Arrow, or a local Parquet file, which may be moved away. None: only the position, or that it begins anew."""
     position: Json | None = None
     """What `Stream.pieces` takes to go on after this piece; None where it cannot go on from here."""
+    anew: bool = False
+    """Whether the rows of the table that were given before, in this load, count no more: they are given again."""
 
 
 class Stream(Protocol):
@@ -85,4 +95,5 @@ class Stream(Protocol):
         """After the last piece: what the source wants to know at its next load."""
 
     def hints(self) -> dict[str, Hints]:
-        """After the last piece: each table's hints. Tables that had no rows may be among them."""
+        """Each table's hints, from its first piece on. After the last piece tables that had no rows may be among them,
+        too."""

@@ -68,15 +68,22 @@ class Boundary:
         what, _, number = self.name.rpartition("#")
         return what, int(number)
 
+    @property
+    def operation(self) -> str:
+        """What is done there, without what it is done to: insert, lake.put."""
+        return self.name.rpartition("#")[0].rpartition(":")[2].partition(" ")[0]
+
 
 @dataclass(frozen=True)
 class Control:
-    """What a worker is told: which fault at which boundary, or none; and as which warehouse DuckDB is to act."""
+    """What a worker is told: which fault at which boundary, or none; and the warehouse."""
 
     fault: str = ""
     boundary: Boundary | None = None
     is_plain: bool = False
-    """As if it had no transactions."""
+    """DuckDB, as if it had no transactions."""
+    backend: dict[str, Any] | None = None
+    """The settings of another than DuckDB."""
 
     def write(self, folder: Path) -> None:
         (folder / CONTROL).write_text(json.dumps(asdict(self)))

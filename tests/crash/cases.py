@@ -6,8 +6,9 @@ import asyncio
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,10 @@ AT_ONCE = 6
 LONGEST_SECONDS = 120
 MOST_WORKERS = 6
 """That one case may use up: more die of something else."""
+STANDSTILL_SECONDS = 4
+"""After which one run is taken to wait for the other."""
+SHOWN = 5
+"""Of the differences that a case has."""
 
 
 @dataclass
@@ -34,6 +39,7 @@ class Outcome:
     """How a case ended."""
 
     control: Control
+    folder: Path
     problem: str = ""
     difference: Difference = field(default_factory=Difference)
     seconds: float | None = None
@@ -44,7 +50,10 @@ class Outcome:
         return not self.problem and not self.difference.said and self.seconds is not None
 
     def __str__(self) -> str:
-        return f"{self.control.fault} {self.control.boundary}: {self.problem}"
+        said = self.difference.said
+        more = f" (and {len(said) - SHOWN} more)" if len(said) > SHOWN else ""
+        why = self.problem or "; ".join(said[:SHOWN]) + more or "the boundary was not reached"
+        return f"{self.control.fault} {self.control.boundary}: {why} (see {self.folder})"
 
 
 class Round:
@@ -84,6 +93,8 @@ class House:
     folder: Path
     is_plain: bool = False
     scenario: Scenario = WHOLE
+    backend: dict[str, Any] | None = None
+    """The settings of a warehouse whose content is not in the folder."""
     template: Path = field(init=False)
     undisturbed: Path = field(init=False)
     boundaries: list[Boundary] = field(init=False)
@@ -99,15 +110,25 @@ class House:
             await self._run(self.template)
         self.scenario.bring(self.template, self.scenario.runs)
         (self.template / RECORD).unlink(missing_ok=True)
-        self.undisturbed = self._copy()
+        self.undisturbed = self.copy()
         await self._run(self.undisturbed)
         self.boundaries = recorded(self.undisturbed)
         self.expected = state.read(self.undisturbed)
         assert not self.expected.missing
 
+    async def run_in(self, folder: Path, fault: str = "", boundary: Boundary | None = None) -> Outcome:
+        """One more run in a folder, with its source as it is there now."""
+        (folder / RECORD).unlink(missing_ok=True)
+        (folder / FIRED).unlink(missing_ok=True)
+        control = Control(fault, boundary, self.is_plain, self.backend)
+        control.write(folder)
+        case = _Case(self, folder, control)
+        await case.run()
+        return Outcome(control, folder, case.problem, seconds=case.seconds)
+
     async def left_by_death(self, boundary: Boundary) -> State:
         """What there is to see after a worker died at a boundary, and no other has come."""
-        folder = self._copy()
+        folder = self.copy()
         Control("kill", boundary, self.is_plain).write(folder)
         case = _Case(self, folder)
         await case.run_to_death()
@@ -115,12 +136,17 @@ class House:
 
     async def at_the_same_time(self, runs: int) -> tuple[list[str], Difference]:
         """How each of some runs ended that were started together, with a worker for each; and what came of them."""
-        folder = self._copy()
+        folder = self.copy()
         Control(is_plain=self.is_plain).write(folder)
         case = _Case(self, folder)
         ends = await case.run_together(runs)
         got = state.read(folder)
         return ends, state.compare(self.expected, got, is_same_run=False, is_plain=self.is_plain)
+
+    async def two_runs(self, folder: Path, boundary: Boundary, meanwhile: Callable[[], None]) -> list[str]:
+        """How each of two runs ended: one that waits at a boundary, and one that starts then, after something else."""
+        Control("wait", boundary, self.is_plain).write(folder)
+        return await _Case(self, folder).run_beside(meanwhile)
 
     async def _run(self, folder: Path) -> None:
         Control(is_plain=self.is_plain).write(folder)
@@ -128,7 +154,8 @@ class House:
         await case.run()
         assert not case.problem, f"{case.problem}\n{(folder / 'worker.log').read_text()}"
 
-    def _copy(self) -> Path:
+    def copy(self) -> Path:
+        """A folder for one more case."""
         return Path(shutil.copytree(self.template, self.folder / uuid.uuid4().hex[:8]))
 
     async def disturb(self, fault: str, boundaries: Sequence[Boundary]) -> list[Outcome]:
@@ -154,26 +181,23 @@ class House:
         return outcomes
 
     async def _disturb(self, control: Control) -> Outcome:
-        outcome, folder = await self.disturbed(control)
+        outcome = await self.disturbed(control)
         if outcome.is_good:
-            shutil.rmtree(folder)
+            shutil.rmtree(outcome.folder)
         return outcome
 
-    async def disturbed(self, control: Control) -> tuple[Outcome, Path]:
-        """One case, and its folder."""
-        folder = self._copy()
+    async def disturbed(self, control: Control) -> Outcome:
+        """One case, whose folder is left."""
+        folder = self.copy()
         control.write(folder)
         case = _Case(self, folder, control)
         await case.run()
-        outcome = Outcome(control, case.problem, seconds=case.seconds)
+        outcome = Outcome(control, folder, case.problem, seconds=case.seconds)
         if not case.problem:
             got = state.read(folder)
             is_same_run = control.fault != "cancel"
             outcome.difference = state.compare(self.expected, got, is_same_run=is_same_run, is_plain=self.is_plain)
-        if not outcome.is_good:
-            why = outcome.problem or "; ".join(outcome.difference.said) or "the boundary was not reached"
-            outcome = replace(outcome, problem=f"{why} (see {folder})")
-        return outcome, folder
+        return outcome
 
 
 class _Case:
@@ -220,15 +244,30 @@ class _Case:
 
     async def run_together(self, runs: int) -> list[str]:
         """Some runs at once, with as many workers."""
+        async with self._workers_at_once(runs):
+            return await _ends(await asyncio.gather(*(self._start() for _ in range(runs))))
+
+    async def run_beside(self, meanwhile: Callable[[], None]) -> list[str]:
+        """Two runs, with a worker for each. The first waits for the second to end, or to wait for the first."""
+        async with self._workers_at_once(2):
+            first = await self._start()
+            async with asyncio.timeout(LONGEST_SECONDS):
+                await self._fired()
+            meanwhile()
+            second = await self._start()
+            await asyncio.wait({asyncio.ensure_future(_ends([second]))}, timeout=STANDSTILL_SECONDS)
+            (self._folder / GO).touch()
+            return await _ends([first, second])
+
+    @asynccontextmanager
+    async def _workers_at_once(self, workers: int) -> AsyncIterator[None]:
         start = self._house.nursery.start
-        pids = [await start(self._folder, self._queue, self._house.server.address) for _ in range(runs)]
+        pids = [await start(self._folder, self._queue, self._house.server.address) for _ in range(workers)]
         try:
-            handles = await asyncio.gather(*(self._start() for _ in range(runs)))
-            ends = await asyncio.gather(*map(_ended, handles), return_exceptions=True)
+            yield
         finally:
             for pid in pids:
                 await self._house.nursery.kill(pid)
-        return [str(end.cause) if isinstance(end, WorkflowFailureError) else str(end) for end in ends]
 
     async def _start(self) -> WorkflowHandle[object, object]:
         return await self._house.server.client.start_workflow(
@@ -268,6 +307,12 @@ class _Case:
             self._house.round.arrive()
             await self._house.round.over.wait()
         (self._folder / GO).touch()
+
+
+async def _ends(handles: Sequence[WorkflowHandle[object, object]]) -> list[str]:
+    """How runs ended: completed, or why not."""
+    ends = await asyncio.gather(*map(_ended, handles), return_exceptions=True)
+    return [str(end.cause) if isinstance(end, WorkflowFailureError) else str(end) for end in ends]
 
 
 async def _ended(handle: WorkflowHandle[object, object]) -> str:

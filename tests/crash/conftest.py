@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
@@ -24,7 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All in one process, so that they share what is prepared for them."""
     for item in items:
-        if item.get_closest_marker("crash"):
+        if item.get_closest_marker("crash") and "test_standins" not in item.nodeid:
             item.add_marker(pytest.mark.xdist_group("crash"))
 
 
@@ -61,11 +62,20 @@ async def plain_house(parents: tuple[Server, Nursery], tmp_path_factory: pytest.
     return made
 
 
+def _is_asked_for(config: pytest.Config) -> bool:
+    return "crash" in config.getoption("markexpr")
+
+
 @pytest.fixture(scope="session")
 def every(request: pytest.FixtureRequest) -> int:
     """One of how many boundaries is taken."""
-    is_asked_for = "crash" in request.config.getoption("markexpr") or bool(os.environ.get("CI"))
-    return 1 if is_asked_for else 16
+    return 1 if _is_asked_for(request.config) or os.environ.get("CI") else 16
+
+
+@pytest.fixture(scope="session")
+def every_other(request: pytest.FixtureRequest, every: int) -> int:
+    """The same for the faults after which a worker goes on as it does after another: fewer, in CI."""
+    return every if every > 1 or _is_asked_for(request.config) else 3
 
 
 def sample(boundaries: Sequence[Boundary], every: int) -> list[Boundary]:
@@ -73,15 +83,28 @@ def sample(boundaries: Sequence[Boundary], every: int) -> list[Boundary]:
     return list(boundaries[min(every, len(boundaries)) // 2 :: every])
 
 
+def of_each_kind(boundaries: Sequence[Boundary], every: int) -> list[Boundary]:
+    """The same ones each time: of each kind of operation in each activity the first, and then one of so many."""
+    if every > 3:
+        return sample(boundaries, every)
+    seen: Counter[tuple[str, ...]] = Counter()
+    chosen = []
+    for boundary in boundaries:
+        kind = (boundary.name.partition("[")[0], boundary.place, boundary.kind, boundary.operation)
+        if seen[kind] % every == 0:
+            chosen.append(boundary)
+        seen[kind] += 1
+    return chosen
+
+
 def report(record: Any, warehouse: str, house: House, outcomes: list[Outcome]) -> None:
     """Keeps a line of the table, and fails the test if a run did not end as the undisturbed one."""
     seconds = sorted(o.seconds for o in outcomes if o.seconds is not None) or [0.0]
     lost, doubled = (sum(getattr(o.difference, what) for o in outcomes) for what in ("lost", "doubled"))
-    told_twice = sum(bool(o.difference.repeated) for o in outcomes)
     bad = [str(o) for o in outcomes if not o.is_good]
     middle = seconds[len(seconds) // 2]
     fault = outcomes[0].control.fault
-    line = (warehouse, fault, len(house.boundaries), len(outcomes), len(bad), lost, doubled, told_twice)
+    line = (warehouse, fault, len(house.boundaries), len(outcomes), len(bad), lost, doubled)
     record(REPORT, (*line, f"{middle:.1f} s", f"{seconds[-1]:.1f} s"))
     assert not bad, f"{len(bad)} of {len(outcomes)}:\n" + "\n".join(bad)
 
@@ -90,7 +113,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     lines = list(_lines(terminalreporter.stats))
     if lines:
         terminalreporter.section(REPORT)
-        head = ("warehouse", "fault", "boundaries", "runs", "failed", "rows lost", "rows doubled", "logged twice")
+        head = ("warehouse", "fault", "boundaries", "runs", "failed", "rows lost", "rows doubled")
         for line in [(*head, "recovery: median", "longest"), *lines]:
             warehouse, fault, *figures = line
             told = [

@@ -27,6 +27,7 @@ FAULTS = {
     "cut": "the connection to the warehouse is cut",
     "disk": "the disk is full (as an error of the operation)",
     "cancel": "the run is cancelled with the CLI, and run again",
+    "wait": "nothing goes wrong, but the step waits for a while",
 }
 GRACE_SECONDS = 0.2
 """How long a worker that was told to end lets its activities go on."""
@@ -47,7 +48,7 @@ class Fault:
             case "term":
                 os.kill(os.getpid(), signal.SIGTERM)
                 time.sleep(3 * GRACE_SECONDS)
-            case "server":
+            case "server" | "wait":
                 _wait_to_go_on()
             case "cancel":
                 _wait_to_go_on()
@@ -82,9 +83,9 @@ def _wait_for_cancellation() -> None:
 
 def _cut(session: Session | None) -> None:
     """Closes the connection under the session, and raises what its next statement says of it."""
-    if isinstance(session, DuckDBSession):
-        session._connection.close()
-        session.query("SELECT 1")
+    if connection := getattr(session, "_connection", None):
+        connection.close()
+        session.query("SELECT 1")  # type: ignore[union-attr]
     raise Unavailable("the connection was cut")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from tests.crash.pipeline import SOURCE
 from tests.crash.worker import HERE
 
 ROWS = 10_000
-FILES = 5
+FILES = 10
 CHUNK_ROWS = 1_000
 """Of a dlt resource, between two checkpoints."""
 ITEM_ROWS = 50
@@ -53,8 +52,10 @@ def events() -> Any:
     """A dlt resource that begins where its cursor stands."""
     import dlt
 
+    cursor = dlt.sources.incremental("id", initial_value=0, row_order="asc")
+
     @dlt.resource(name="events", write_disposition="append", primary_key="id")
-    def read(at: Any = dlt.sources.incremental("id", initial_value=0, row_order="asc")) -> Iterator[Any]:
+    def read(at: Any = cursor) -> Iterator[Any]:
         for start in range(at.last_value, ROWS, ITEM_ROWS):
             rows = [_row(number) for number in range(start, min(start + ITEM_ROWS, ROWS))]
             _note(len(rows))
@@ -91,9 +92,8 @@ def _row(number: int) -> dict[str, Any]:
 
 def install() -> None:
     """Makes pieces small, and what reads rows from files and databases tell of them."""
-    from activities.sources import dlt_cursors, files_csv, files_parquet, files_text, postgres
+    from activities.sources import dlt_cursors, files_csv, files_parquet, postgres
 
-    files_text.CHUNK = 32_000
     files_parquet.BATCH_ROWS = ROWS // FILES // 2
     postgres.BATCH_BYTES = 32_000
     dlt_cursors.CHUNK_ROWS = CHUNK_ROWS
@@ -129,10 +129,10 @@ def _note(rows: int) -> None:
         asked.write(json.dumps([os.getpid(), rows]) + "\n")
 
 
-def asked(folder: Path) -> list[int]:
-    """How many rows each worker, one after the other, has got from its source."""
-    found: Counter[int] = Counter()
+def asked(folder: Path) -> list[list[int]]:
+    """How many rows each worker, one after the other, has got from its source, piece by piece."""
+    found: dict[int, list[int]] = {}
     for line in (folder / ASKED).read_text().splitlines():
         worker, count = json.loads(line)
-        found[worker] += count
+        found.setdefault(worker, []).append(count)
     return list(found.values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,13 @@ def bring(folder: Path, batch: int) -> None:
     for table in TABLES:
         path = folder / SOURCE / table / f"{batch}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
-        first = (batch - 1) * ROWS // 2
-        rows = [_row(number, batch) for number in range(first, first + ROWS)]
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows_of(batch)))
+
+
+def rows_of(batch: int) -> list[dict[str, Any]]:
+    """The rows that a batch has for each table."""
+    first = (batch - 1) * ROWS // 2
+    return [_row(number, batch) for number in range(first, first + ROWS)]
 
 
 def _row(number: int, batch: int) -> dict[str, Any]:
@@ -42,6 +46,11 @@ crash = Pipeline("crash", description="Everything that may be interrupted")
 @crash.ingest(tables=list(TABLES))
 def shop() -> Any:
     """One source with all tables, which are loaded together or not at all."""
+    return resources(TABLES)
+
+
+def resources(tables: Iterable[str]) -> list[Any]:
+    """A dlt resource for each of some tables."""
     import dlt
 
     cursor = dlt.sources.incremental("updated", initial_value=0)
@@ -53,10 +62,13 @@ def shop() -> Any:
         yield from _rows(table, 0)
 
     made = []
-    for table, disposition in TABLES.items():
+    for table in tables:
+        disposition = TABLES[table]
         read = newer if disposition in ("append", "merge") else whole
         how: Any = {"disposition": "merge", "strategy": "scd2"} if disposition == "scd2" else disposition
-        made.append(dlt.resource(read, name=table, write_disposition=how, primary_key="id")(table))
+        # A load may bring a key twice, when there were two batches since the last one: the newer row counts.
+        newest: Any = {"updated": {"dedup_sort": "desc"}} if disposition == "merge" else None
+        made.append(dlt.resource(read, name=table, write_disposition=how, primary_key="id", columns=newest)(table))
     return made
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from tests.servers.postgres import Server as Postgres
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]
 
-PIECES = {"copied": 5, "appended": 10, "lines": 15, "events": 10, "rows": 8}
+PIECES = {"copied": 10, "appended": 20, "lines": 10, "events": 9, "rows": 8}
 """The least that there are of each step."""
 
 
@@ -32,12 +31,14 @@ async def test_it_asks_for_the_rest_alone(
     (whole,) = long.asked(house.undisturbed)
     last = next(b for b in reversed(house.boundaries) if b.place == "before" and ":lake.write checkpoint" in b.name)
     what, checkpoints = last.repeats
-    pieces = checkpoints - 1  # the last checkpoint says that the source has ended
+    pieces = checkpoints - 1  # the last one says that the source has ended
     assert pieces >= PIECES[step]
 
-    dies_at = round(0.8 * pieces)  # its rows are in the lake, but no checkpoint says so: they are asked for again
-    outcome, folder = await house.disturbed(Control("kill", replace(last, name=f"{what}#{dies_at}")))
+    dies_at = round(0.8 * pieces)  # the piece is in the lake, but no checkpoint says so: it is asked for again
+    outcome = await house.disturbed(Control("kill", replace(last, name=f"{what}#{dies_at}")))
     assert outcome.is_good, str(outcome)
-    first, second = long.asked(folder)
-    noted = (dies_at - 1) * whole // pieces
-    print(step, pieces, whole, first, second, noted)
+    _, second = long.asked(outcome.folder)
+    noted = (dies_at - 1) * long.CHUNK_ROWS if step == "events" else sum(whole[: dies_at - 1])
+    # dlt asks for an item more in each chunk, to see that this one is full; a cursor begins at the last row again.
+    more = long.ITEM_ROWS * (pieces - dies_at + 1) if step == "events" else 1
+    assert 0 < sum(second) <= long.ROWS - noted + more

@@ -33,7 +33,12 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 from temporalio.workflow import ActivityHandle
 
 TENANT = "acme"
-PIPELINES = {"crash": "tests.crash.pipeline:crash", "long": "tests.crash.long:long"}
+PIPELINES = {
+    "crash": "tests.crash.pipeline:crash",
+    "family": "tests.crash.family:family",
+    "long": "tests.crash.long:long",
+    "small": "tests.crash.small:small",
+}
 HERE = "/proc/self/cwd"
 """The folder of the case, by a name that is the same in all of them: paths stand in the catalog."""
 HEARTBEAT = {"server": timedelta(seconds=10)}
@@ -89,8 +94,9 @@ def _do(asked: dict[str, Any], children: set[int]) -> None:
 
 
 def _import_pipeline() -> None:
+    import tests.crash.family
     import tests.crash.long
-    import tests.crash.pipeline  # noqa: F401 - so that no worker has to
+    import tests.crash.small  # noqa: F401 - so that no worker has to
 
 
 def _bury(children: set[int]) -> None:
@@ -150,12 +156,16 @@ async def _serve(address: str, task_queue: str) -> None:
         plain = replace(DuckDB.capabilities, transactional_ddl=False)
         DuckDB.capabilities = DuckDBSession.capabilities = plain
         setattr(DuckDBSession, "_rows", SqlSession._rows)  # noqa: B010 - of a table that was there, it has to ask
-    install(Fault(control))
     long.install()
-    section = TenantSection(
-        backend={"type": "duckdb", "path": f"{HERE}/acme.duckdb", "threads": 1}, lake=f"{HERE}/lake", parallel=1
-    )
+    duckdb = {"type": "duckdb", "path": f"{HERE}/acme.duckdb", "threads": 1}
+    section = TenantSection(backend=control.backend or duckdb, lake=f"{HERE}/lake", parallel=1)
     tenants = Settings(None, Path.cwd(), PIPELINES, {TENANT: section}).connect()
+    if control.backend and control.backend["type"] == "bigquery":
+        from google.cloud.bigquery import _pandas_helpers
+
+        # After the last rows its client waits so long before it looks whether more come: at each read.
+        setattr(_pandas_helpers, "_PROGRESS_INTERVAL", 0.01)  # noqa: B010
+    install(Fault(control))
     client = await reach(address, plugins=[_Quick()])
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +15,26 @@ from entrepot.step import Contract
 
 ingested = Pipeline("ingested", description="Every kind of source", parameters={"folder": "", "options": {}})
 
-FORMULA1 = (
-    "circuits constructor_results constructor_standings constructors driver_standings drivers fatal_accidents_drivers "
-    "fatal_accidents_marshalls lap_times pit_stops qualifying races red_flags results safety_cars seasons "
-    "sprint_results status"
-).split()
+FORMULA1 = [
+    "circuits",
+    "constructor_results",
+    "constructor_standings",
+    "constructors",
+    "driver_standings",
+    "drivers",
+    "fatal_accidents_drivers",
+    "fatal_accidents_marshalls",
+    "lap_times",
+    "pit_stops",
+    "qualifying",
+    "races",
+    "red_flags",
+    "results",
+    "safety_cars",
+    "seasons",
+    "sprint_results",
+    "status",
+]
 
 
 def rows(folder: str, name: str) -> list[dict[str, Any]]:
@@ -57,6 +73,16 @@ def plain(folder: str) -> list[dict[str, Any]]:
     return rows(folder, "plain")
 
 
+@ingested.ingest(tables=["from_files", "from_database", "from_python"])
+def mixed(folder: str, options: dict[str, Any]) -> dict[str, Any]:
+    """A table of each kind."""
+    return {
+        "from_files": Files(f"{folder}/*.csv", disposition="append"),
+        "from_database": SqlTable("env:SHOP", options["table"], cursor="id"),
+        "from_python": (row for row in rows(folder, "mixed")),
+    }
+
+
 @ingested.ingest
 def keyed(folder: str, options: dict[str, Any]) -> Any:
     """Whatever dlt is told."""
@@ -71,7 +97,7 @@ def declared(folder: str, options: dict[str, Any]) -> Any:
 
 @ingested.ingest
 def counted(folder: str, options: dict[str, Any]) -> Any:
-    """Grows at its end, as its cursor `id` tells. Tells everybody how often it was asked; breaks while it is told to."""
+    """Grows at its end, as its cursor `id` tells. Notes that it was asked, and breaks off while it is told to."""
 
     @dlt.resource(name="counted", **{"write_disposition": "append", "primary_key": "id", **options})
     def read(at: Any = dlt.sources.incremental("id", initial_value=0)) -> Iterator[Any]:  # noqa: B008
@@ -120,14 +146,14 @@ def ergast(folder: str) -> dict[str, Files]:
 github = Pipeline("github", description="GitHub's events", parameters={"file": "", "most": 0})
 
 
-@github.ingest(tables=["events", "events__payload__commits", "events__payload__pull_request__labels"])
+@github.ingest(
+    tables=["events", "events__payload__commits", "events__payload__issue__labels", "events__payload__pages"]
+)
 def hour(file: str, most: int) -> Any:
     """The events of an hour, with what is nested in them as tables of its own."""
 
     @dlt.resource(name="events", write_disposition="merge", primary_key="id")
     def events() -> Iterator[list[dict[str, Any]]]:
-        import gzip
-
         with gzip.open(file, "rt") as lines:
             yield [json.loads(line) for line, _ in zip(lines, range(most), strict=False)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from tests.conftest import serving, settings
 from tests.workflows.ingesting import Ingesting
+from worker.sections import TenantSection
 
 
 @pytest_asyncio.fixture
@@ -18,4 +20,19 @@ async def ingesting(temporal: WorkflowEnvironment, tmp_path: Path) -> AsyncItera
     folder = tmp_path / "source"
     folder.mkdir()
     async with serving(temporal.client, settings(tmp_path, {"ingested": "tests.pipelines.ingested:ingested"})) as house:
+        yield Ingesting(house, folder)
+
+
+@pytest_asyncio.fixture
+async def ingesting_into_two(temporal: WorkflowEnvironment, tmp_path: Path) -> AsyncIterator[Ingesting]:
+    """The same for a tenant with two warehouses, whose lake is no folder of this machine."""
+    folder = tmp_path / "source"
+    folder.mkdir()
+    section = TenantSection(
+        backend={"type": "duckdb", "path": "acme.duckdb"},
+        backends={"other": {"type": "duckdb", "path": "other.duckdb"}},
+        lake=f"memory://{uuid.uuid4().hex}",
+    )
+    known = {"ingested": "tests.pipelines.ingested:ingested"}
+    async with serving(temporal.client, settings(tmp_path, known, acme=section)) as house:
         yield Ingesting(house, folder)

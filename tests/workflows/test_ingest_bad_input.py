@@ -18,9 +18,7 @@ CUSTOMERS: Rows = [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]
 MERGE = {"write_disposition": "merge", "primary_key": "id"}
 
 
-async def test_a_database_that_refuses(
-    ingesting: Ingesting, postgres: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_database_that_refuses(ingesting: Ingesting, postgres: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     table, at = Table(postgres, "id int, name text"), f"127.0.0.1:{postgres.port}/postgres"
     table.add("1, 'a'")
     monkeypatch.setenv("SHOP", postgres.url)
@@ -117,9 +115,10 @@ async def test_no_file_and_files_that_are_too_much(ingesting: Ingesting, monkeyp
     assert (long.kind, long.attempts) == ("StepFailed", 1)
     assert "long.jsonl:2: the line is longer than 1,000 bytes" in long.message
     ingesting.write("long.csv", 'id,name\n1,a\n2,"' + "x\n" * 5_000)
-    assert "long.csv:3: the line is longer than 1,000 bytes" in (
-        await ingesting.refused("texts", {"path": "long.csv"})
-    ).message
+    assert (
+        "long.csv:3: the line is longer than 1,000 bytes"
+        in (await ingesting.refused("texts", {"path": "long.csv"})).message
+    )
 
     monkeypatch.setattr(files_text, "BOMB_FREE", 10_000)
     monkeypatch.setattr(files_text, "BOMB_RATIO", 10)
@@ -200,9 +199,7 @@ async def test_nothing_more_is_nothing_to_do(ingesting: Ingesting, disposition: 
     assert ingesting.standing() == before
 
 
-async def test_a_whole_table_that_has_become_empty(
-    ingesting: Ingesting, postgres: Server, shop_database: None
-) -> None:
+async def test_a_whole_table_that_has_become_empty(ingesting: Ingesting, postgres: Server, shop_database: None) -> None:
     table = Table(postgres, "id int")
     table.add("1")
     await ingesting.load("sql", {"table": table.name})
@@ -237,6 +234,27 @@ async def test_a_nested_table_that_the_step_does_not_name(ingesting: Ingesting) 
     assert "a table 'keyed__items' that the step does not name; it names 'keyed'" in failed.message
 
 
+async def test_columns_that_an_ingest_makes_itself(ingesting: Ingesting) -> None:
+    scd2 = {"write_disposition": {"disposition": "merge", "strategy": "scd2"}, "primary_key": "id"}
+    ingesting.give("keyed", [{"id": 1, "valid_from": "2020"}])
+    failed = await ingesting.refused("keyed", scd2)
+    assert (failed.kind, failed.attempts) == ("StepFailed", 1)
+    assert "loaded by 'scd2', which makes the column 'valid_from' itself; rename it" in failed.message
+
+
+async def test_rows_without_a_value(ingesting: Ingesting) -> None:
+    ingesting.give("plain", [{"a": None}])
+    failed = await ingesting.refused("plain")
+    assert (failed.kind, failed.attempts) == ("StepFailed", 1)
+    assert "the source brought rows for 'plain' without any value in its columns" in failed.message
+    ingesting.give("discarding", [{"id": 1}])
+    await ingesting.load("discarding")
+    ingesting.give("discarding", [{"other": 1}])
+    others = await ingesting.refused("discarding")
+    assert (others.kind, others.attempts) == ("StepFailed", 1)
+    assert "without any value in its columns: 'id'" in others.message
+
+
 async def test_what_cannot_be_added_to_asks_for_a_refresh(ingesting: Ingesting) -> None:
     ingesting.give("keyed", [{"id": 1, "name": "a"}])
     await ingesting.load("keyed", MERGE)
@@ -261,6 +279,12 @@ async def test_backfills_and_replays_of_what_is_not_there(
     never = await ingesting.refused("counted", backfill=window)
     assert (never.kind, never.attempts) == ("StepFailed", 1)
     assert "nothing was loaded yet; a backfill loads a part of it again" in never.message
+    ingesting.give("counted", CUSTOMERS)
+    await ingesting.load("counted")
+    empty = await ingesting.refused("counted", backfill={"start": 2, "end": 1})
+    assert (empty.kind, empty.attempts) == ("StepFailed", 1)
+    wrong = await ingesting.refused("counted", backfill={"start": "soon", "end": "late"})
+    assert "'soon' is no value of its cursor 'id'" in wrong.message
     await ingesting.load("texts", {"path": "a.csv"})
     files = await ingesting.refused("texts", {"path": "a.csv"}, backfill=window)
     assert (files.kind, files.attempts) == ("StepFailed", 1)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from activities.sources import files, files_parquet, files_text
-from activities.sources.stream import Hints
+from activities.sources.stream import Among, Hints
 from entrepot.errors import BadInput, StepFailed
 from entrepot.sources import Files
 from tests.activities.sources.reading import read, rows
@@ -132,12 +132,13 @@ def test_append_reads_what_is_new_or_changed(tmp_path: Path) -> None:
         (tmp_path / f"{name}.csv").write_text(f"a\n{name}\n")
     first = read(source)
     assert first.columns() == {"a": [1, 2, 3], "_file": [f"file://{tmp_path}/{n}.csv" for n in (1, 2, 3)]}
-    assert first.hints == {"t": Hints("merge", key=("_file",), is_group=True)}
+    assert first.hints == {"t": Hints("append")}
     (tmp_path / "1.csv").unlink()
     (tmp_path / "2.csv").write_text("a\n22\n")
     (tmp_path / "4.csv").write_text("a\n4\n")
     second = read(source, first.state)
     assert second.columns() == {"a": [22, 4], "_file": [f"file://{tmp_path}/{n}.csv" for n in (2, 4)]}
+    assert second.hints == {"t": Hints("append", replaces=Among("_file", (f"file://{tmp_path}/2.csv",)))}
     assert len(second.state["files"]) == 4
     assert read(source, second.state).pieces == []
 

@@ -56,7 +56,7 @@ def types(result: Read) -> dict[str, str]:
         (["2020-01-31T10:00:00Z", "2020-01-31 10:00:00"], "string"),
         (["10:00:00", "23:59:59.5"], "time64[us]"),
         (["25:00:00", "10:00:00"], "string"),
-        (["", ""], "string"),
+        (["", ""], "null"),  # an ingest knows what it was before, or takes it as text
         (["x", "1"], "string"),
     ],
 )

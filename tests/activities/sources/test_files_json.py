@@ -124,6 +124,16 @@ def test_an_array_that_is_broken_fails_with_its_line(tmp_path: Path, text: str, 
         read(Files(written(tmp_path, text), bad_rows="reject"))
 
 
+def test_bad_bytes_in_an_array(tmp_path: Path) -> None:
+    path = written(tmp_path, b'[{"a": "\xc3\xa4"},\n{"a": "\xff"},\n{"a": "x"}]')
+    with pytest.raises(StepFailed, match=r"t\.json:2: bytes that are not of the encoding"):
+        read(Files(path))
+    result = read(Files(path, bad_rows="reject"))
+    assert result.columns() == {"a": ["ä", "x"]}
+    assert result.columns("t__rejected")["line"] == [2]
+    assert read(Files(path, encoding="latin-1")).columns() == {"a": ["Ã¤", "ÿ", "x"]}
+
+
 def test_declared_types(tmp_path: Path) -> None:
     values = [{"n": 1, "s": 7}, {"n": "2", "s": "x"}, {"n": 2.5, "s": "y"}]
     with pytest.raises(StepFailed, match=r"t\.json:3: '2.5' in the column 'n' is no int32"):
