@@ -80,6 +80,20 @@ class Checkpoint(BaseModel):
     """The columns, as the source gave them, of tables that stay as they are."""
 
 
+class _Buffer:
+    """Rows of one table that are not in the lake yet."""
+
+    def __init__(self) -> None:
+        self.batches: list[pa.RecordBatch] = []
+        self.rows = 0
+        self.bytes = 0
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        self.batches.append(batch)
+        self.rows += batch.num_rows
+        self.bytes += batch.nbytes
+
+
 class Intake:
     """Gathers pieces into files of the lake.
 
@@ -102,7 +116,7 @@ class Intake:
         self._scratch = scratch
         self._declared = declared
         self._kept = kept
-        self._buffers: dict[str, list[pa.RecordBatch]] = {}
+        self._buffers: dict[str, _Buffer] = {}
         self._flushed = time.monotonic()
         self._duckdb = duckdb.connect()
         note = f"{folder}/checkpoint.json"
@@ -123,12 +137,13 @@ class Intake:
         if isinstance(piece.rows, Path):
             self._into_lake(piece.table, piece.rows)
         elif piece.rows is not None and (piece.rows.num_rows or piece.table not in self._buffers):
-            self._buffers.setdefault(piece.table, []).append(piece.rows)
-        gathered = [sum(batch.nbytes for batch in batches) for batches in self._buffers.values()]
+            buffer = self._buffers.setdefault(piece.table, _Buffer())
+            buffer.add(piece.rows)
+            if buffer.bytes >= PART_BYTES or buffer.rows >= PART_ROWS:
+                self._flush(piece.table)
+            elif sum(each.bytes for each in self._buffers.values()) >= 2 * PART_BYTES:  # many tables
+                self._write_all()
         is_late = time.monotonic() - self._flushed > SECONDS
-        for (table, batches), size in zip(list(self._buffers.items()), gathered, strict=True):
-            if size >= PART_BYTES or sum(batch.num_rows for batch in batches) >= PART_ROWS:
-                self._flush(table)
         if is_late and piece.position is not None:
             self._write_all()
             self._note(stream, piece.position)
@@ -151,7 +166,7 @@ class Intake:
         self._work.progress = {table: sum(p.rows for p in parts) for table, parts in self.reached.parts.items()}
 
     def _flush(self, table: str) -> None:
-        batches = self._buffers.pop(table)
+        batches = self._buffers.pop(table).batches
         local = self._scratch / f"{uuid.uuid4().hex}.parquet"
         try:
             schema = pa.unify_schemas([batch.schema for batch in batches], promote_options="permissive")
@@ -172,7 +187,8 @@ class Intake:
         columns = sorted(name for name in schema if name in wanted and name not in _BOOKS)
         # The hash of no column is that of the row's number alone.
         row = ", ".join(map(duckdb_name, columns)) or "0"
-        query = f"SELECT count(*), sum(hash({row})::HUGEINT), sum(hash(1, {row})::HUGEINT) FROM read_parquet(?)"
+        hashed = f"SELECT hash({row}) AS h FROM read_parquet(?)"
+        query = f"SELECT count(*), sum(h::HUGEINT), sum(hash(h)::HUGEINT) FROM ({hashed})"
         rows, first, second = self._duckdb.execute(query, [str(local)]).fetchone() or (0, 0, 0)
         target = f"{self._folder}/{table}-{uuid.uuid4().hex}.parquet"
         size = local.stat().st_size
