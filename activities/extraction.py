@@ -154,24 +154,29 @@ class _Loading:
         self.known: dict[str, str] = {}
         self.made: dict[str, Manifest] = {}
         self.changes: dict[str, list[str]] = {}
-        for table in taken.parts:
-            if table not in step.tables:
-                self._leave_out(table)
+        self._leave_out([table for table in taken.parts if table not in step.tables])
         for table in sorted(step.tables, key=lambda name: self._hints_of(name).root is not None):
             self._take(table)
 
-    def _leave_out(self, table: str) -> None:
-        """Notes that a table is left out, where it is a new part of one that stays as it is.
+    def _leave_out(self, unnamed: list[str]) -> None:
+        """Notes which tables are left out, since they are new parts of ones that stay as they are.
 
         Raises:
-            StepFailed: for another that the step does not name.
+            StepFailed: for others that the step does not name.
         """
-        root = self._hints_of(table).root
-        if root is None or root not in self._before or _contract(self._step, root, self._hints_of(root)) != "discard":
+        strange = []
+        for table in unnamed:
+            root = self._hints_of(table).root
+            if root and root in self._before and _contract(self._step, root, self._hints_of(root)) == "discard":
+                self.changes.setdefault(root, []).append(f"the nested table {table!r} is new (discarded)")
+            else:
+                strange.append(table)
+        if strange:
+            what = "a table" if len(strange) == 1 else "tables"
             raise StepFailed(
-                f"the source brings a table {table!r} that the step does not name; it names {listed(self._step.tables)}"
+                f"the source brings {what} {listed(strange)} that the step does not name; it names "
+                f"{listed(self._step.tables)}"
             )
-        self.changes.setdefault(root, []).append(f"the nested table {table!r} is new (discarded)")
 
     def _hints_of(self, table: str) -> Hints:
         if table in self._hints:

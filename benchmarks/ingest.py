@@ -176,7 +176,8 @@ def _tasks(names: list[str], million: int) -> Iterator[list[Task]]:
                 made.append(Task(name, ("500000",), 500_000, {"dlt": 1.0}))
             elif name == "events":
                 paths = tuple(str(FOLDER / "github_events" / f"2015-01-01-{n}.json.gz") for n in (0, 1))
-                nested = ("rows", "rows__payload__commits", "rows__payload__pages")
+                lists = ("commits", "pages", "issue__labels", "release__assets")
+                nested = ("rows", *(f"rows__payload__{each}" for each in lists))
                 made.append(Task(name, paths, 15_129, {"dlt": 1.0}, nested))
             else:
                 for number in range(1000):
