@@ -27,6 +27,8 @@ from tests.data import FOLDER
 from tests.servers.postgres import Server, running
 
 ENTREPOT = os.path.join(os.path.dirname(sys.executable), "entrepot")
+LIMIT = "256MB"
+"""DuckDB's memory, ours and that of DuckDB alone: what it is given, it fills with buffers."""
 LOADS = Path(__file__).parent / "peers" / "dlt_loads.py"
 COLUMNS = """
     i AS id, i % 1000 AS small, i * 7 AS big, i / 3.0 AS ratio, (i % 17)::DOUBLE AS score,
@@ -95,7 +97,8 @@ def write_pipeline(folder: Path, task: Task) -> None:
     (folder / "bench.py").write_text(text)
     (folder / "tenants.toml").write_text(
         '[pipelines]\nbench = "bench:bench"\n\n'
-        '[tenants.bench]\nbackend = { type = "duckdb", path = "warehouse.duckdb" }\n\n[tenants.bench.pipelines.bench]\n'
+        f'[tenants.bench]\nbackend = {{ type = "duckdb", path = "warehouse.duckdb", memory_limit = "{LIMIT}" }}\n\n'
+        "[tenants.bench.pipelines.bench]\n"
     )
 
 
@@ -132,7 +135,7 @@ def _peak_of_worker(folder: Path) -> int:
 def _duckdb(folder: Path, task: Task) -> float:
     code = (
         "import duckdb, sys; c = duckdb.connect('alone.duckdb'); "
-        "c.execute('SET enable_progress_bar = false'); "
+        f"c.execute('SET enable_progress_bar = false'); c.execute(\"SET memory_limit = '{LIMIT}'\"); "
         "c.execute('CREATE TABLE rows AS SELECT * FROM read_parquet(?)', sys.argv[1:]); "
         "print(c.execute('SELECT count(*) FROM rows').fetchone()[0])"
     )
