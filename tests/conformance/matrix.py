@@ -23,6 +23,7 @@ PAGE = HERE.parents[1] / "docs" / "backends.md"
 AREAS = {
     "lifecycle": "Sessions, tables and views",
     "catalog": "Catalog",
+    "growing": "Ingest: tables that grow",
     "types": "Types: into the warehouse and back",
     "names": "Names of columns, tables and schemas",
     "operations": "Operations of ibis",

@@ -78,7 +78,7 @@ CASES: dict[str, tuple[Loads, Any, Rows]] = {
 }
 
 
-@pytest.mark.area("Ingest: tables that grow")
+@pytest.mark.area("Append, merge with deletions and with nested rows, history of changes")
 @pytest.mark.parametrize("kind", CASES)
 async def test_growing(target: Target, temporal: WorkflowEnvironment, tmp_path: Path, kind: str) -> None:
     loads, shown, expected = CASES[kind]

@@ -33,13 +33,13 @@ from activities.messages import (
     Batch,
     Commit,
     Committed,
+    ExtractRequest,
     Load,
     LoadRequest,
     PlanRequest,
     Prepared,
     RunFailed,
     RunInput,
-    StepRef,
     StepResult,
     TableLoad,
 )
@@ -109,14 +109,14 @@ class Stage:
             )
 
         @activity.defn(name=names.EXTRACT)
-        async def extract(ref: StepRef) -> Load:
+        async def extract(asked: ExtractRequest) -> Load:
             await self._called("extract")
-            return Load(step=ref.step, tables={"raw": TableLoad(version="r1", rows=1, bytes=1, files=("f",))})
+            return Load(step=asked.step, tables={"raw": TableLoad(version="r1", rows=1, bytes=1)})
 
         @activity.defn(name=names.LOAD)
         async def load(request: LoadRequest) -> StepResult:
             await self._called("load")
-            return StepResult(name=request.load.step, rows=1)
+            return StepResult(name=request.load.step, rows=1, versions={"raw": "r1"})
 
         @activity.defn(name=names.PLAN)
         async def plan(request: PlanRequest) -> Plan:
