@@ -127,7 +127,9 @@ async def test_a_part_of_a_publish_is_never_seen(house: House, every_other: int)
 async def test_runs_at_the_same_time_do_not_double_rows(any_house: House) -> None:
     """SQLMesh 3866: two runs of one model at once both inserted. Here one of them may fail, in a clear sentence."""
     ends, difference = await any_house.at_the_same_time(3)
-    assert not difference.said
+    # Their loads are one, and each of the runs may check what it made of it, and say so.
+    assert not [said for said in difference.said if not said.startswith("catalog.checks has")]
+    assert (difference.lost, difference.doubled) == (0, 0)
     assert "completed" in ends
     told = [end for end in ends if end != "completed"]
     assert all("start it again" in end for end in told), told
