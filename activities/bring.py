@@ -155,13 +155,13 @@ class Bringing:
             return self._session.write(target, columns, []).rows
         with tempfile.TemporaryDirectory(prefix="entrepot-") as folder, ExitStack() as stack:
             paths = []
-            types = [{name: part.columns.get(name) for name in columns} for part in its.parts]
-            for part, found in zip(its.parts, types, strict=True):
+            # Types that the driver casts must be those of all files: a reader may take them from the first.
+            first, *others = ({name: part.columns.get(name) for name in columns} for part in its.parts)
+            fit = all(each == first for each in others) and not {None, "null"} & set(first.values())
+            for part in its.parts:
                 self._work.check()
                 path = stack.enter_context(lake.local_copy(part.file, folder))
-                # Types that the driver casts must be those of all files: a reader may take them from the first.
-                fits = all(each == found for each in types) and not {None, "null"} & set(found.values())
-                paths.append(path if fits else _completed(path, columns, folder))
+                paths.append(path if fit else _completed(path, columns, folder))
             return self._session.load(target, paths, columns).rows
 
     def _newest(self, its: Manifest, target: Name, columns: sch.Schema) -> int:

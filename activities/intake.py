@@ -20,6 +20,7 @@ from ibis.backends.sql.datatypes import DuckDBType
 from pydantic import BaseModel, ConfigDict
 
 from activities import lake
+from activities.sources.quoting import literal, quoted
 from activities.sources.stream import Hints, Json, Piece
 from activities.work import Work
 from entrepot.code import digest
@@ -35,11 +36,6 @@ SECONDS = 10.0
 
 _BOOKS = ("_dlt_id", "_dlt_load_id")
 """Columns that follow from the others, or from nothing: they do not count when rows are compared."""
-
-
-def duckdb_name(text: str, quote: str = '"') -> str:
-    """A name, or with another quote a literal, as DuckDB reads it."""
-    return quote + text.replace(quote, quote * 2) + quote
 
 
 class Part(BaseModel):
@@ -186,7 +182,7 @@ class Intake:
         wanted = self._declared.get(table, schema)
         columns = sorted(name for name in schema if name in wanted and name not in _BOOKS)
         # The hash of no column is that of the row's number alone.
-        row = ", ".join(map(duckdb_name, columns)) or "0"
+        row = ", ".join(map(quoted, columns)) or "0"
         hashed = f"SELECT hash({row}) AS h FROM read_parquet(?)"
         query = f"SELECT count(*), sum(h::HUGEINT), sum(hash(h)::HUGEINT) FROM ({hashed})"
         rows, first, second = self._duckdb.execute(query, [str(local)]).fetchone() or (0, 0, 0)
@@ -205,14 +201,14 @@ class Intake:
         before = schema_from(self.reached.brought.get(table, {}))
         both = {name: common(before.get(name, dtype), dtype) or dtype for name, dtype in found.items()}
         self.reached.brought[table] = schema_to(sch.Schema({**before, **both}))
-        source = duckdb_name(str(local), "'")
-        tried = {n: f"TRY_CAST({duckdb_name(n)} AS {DuckDBType.to_string(t)})" for n, t in columns.items()}
-        lost = " + ".join(f"count({duckdb_name(n)}) - count({cast})" for n, cast in tried.items()) or "0"
+        source = literal(str(local))
+        tried = {n: f"TRY_CAST({quoted(n)} AS {DuckDBType.to_string(t)})" for n, t in columns.items()}
+        lost = " + ".join(f"count({quoted(n)}) - count({cast})" for n, cast in tried.items()) or "0"
         (count,) = self._duckdb.execute(f"SELECT {lost} FROM read_parquet({source})").fetchone() or (0,)
         self.reached.lost[table] = self.reached.lost.get(table, 0) + count
-        chosen = ", ".join(f"{cast} AS {duckdb_name(n)}" for n, cast in tried.items())
+        chosen = ", ".join(f"{cast} AS {quoted(n)}" for n, cast in tried.items())
         fitted = local.with_suffix(".fitted.parquet")
-        target = duckdb_name(str(fitted), "'")
+        target = literal(str(fitted))
         self._duckdb.execute(f"COPY (SELECT {chosen} FROM read_parquet({source})) TO {target} (FORMAT parquet)")
         return fitted, columns
 

@@ -19,8 +19,9 @@ from activities.sources import files_parquet as parquet
 from activities.sources import files_types as types
 from activities.sources.files_csv import CsvReader
 from activities.sources.files_json import JsonReader, sql_type
-from activities.sources.files_part import FILE_COLUMN, Columns, Part, Rejected, literal, name_of, named, quoted
+from activities.sources.files_part import FILE_COLUMN, Columns, Part, Rejected, name_of, named
 from activities.sources.files_text import PACKED, Place, ahead, readable
+from activities.sources.quoting import literal, quoted
 from activities.sources.stream import Among, Hints, Json, Piece
 from entrepot.code import digest
 from entrepot.errors import BadInput, StepFailed, unknown

@@ -10,8 +10,9 @@ from pathlib import Path
 import duckdb
 
 from activities.sources import files_types as types
-from activities.sources.files_part import Columns, Part, Rejected, file_column, literal, named, quoted
+from activities.sources.files_part import Columns, Part, Rejected, file_column, named
 from activities.sources.files_text import Chunk, Place, Records, csv_chunks
+from activities.sources.quoting import literal, quoted
 from entrepot.errors import StepFailed
 from entrepot.sources import Files
 

@@ -17,8 +17,9 @@ import duckdb
 import pyarrow as pa
 
 from activities.sources import files_types as types
-from activities.sources.files_part import Columns, Part, Rejected, file_column, literal, named, quoted
+from activities.sources.files_part import Columns, Part, Rejected, file_column, named
 from activities.sources.files_text import HEAD, Chunk, Place, array_chunks, line_chunks, text
+from activities.sources.quoting import literal, quoted
 from entrepot.errors import StepFailed
 from entrepot.sources import Files
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from dlt.common.normalizers.naming.snake_case import NamingConvention
 
+from activities.sources.quoting import literal
 from entrepot.errors import StepFailed, listed
 from entrepot.sources import Files
 
@@ -61,13 +62,3 @@ def named(columns: Mapping[str, str], path: str = "", count: int | None = None) 
 def file_column(files: Files, path: str) -> list[str]:
     """SQL for the column with the name of a row's file, where rows have that."""
     return [f"{literal(path)} AS {FILE_COLUMN}"] if files.disposition == "append" else []
-
-
-def quoted(name: str) -> str:
-    """A name for SQL."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """A text for SQL."""
-    return "'" + text.replace("'", "''") + "'"

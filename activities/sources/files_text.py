@@ -10,7 +10,7 @@ import lzma
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -191,16 +191,7 @@ def _is_old_mac(head: bytes) -> bool:
 
 def line_chunks(path: str, encoding: str, start: Place) -> Iterator[Chunk]:
     """A file of JSON, one value a line."""
-    rest, here = b"", start
-    for block in _with_line_ends(text(path, encoding, start.offset)):
-        _check_has_end(block, path, here, rest)
-        data = rest + block
-        cut = data.rfind(b"\n") + 1
-        if cut:
-            yield (chunk := _chunk(data[:cut], here))
-            here = chunk.end
-        rest = data[cut:]
-        _check_length(rest, path, here)
+    rest, here = yield from _whole(path, encoding, start, lambda data: data.rfind(b"\n") + 1)
     if rest:
         yield _chunk(rest, here)
 
@@ -286,16 +277,7 @@ def _value_end(rest: str, at: int, ended: bool, path: str, line: int) -> int | N
 def csv_chunks(path: str, encoding: str, delimiter: str, start: Place) -> Iterator[Chunk]:
     """A CSV file's records; the file's first line is not told from the others."""
     records = Records(delimiter)
-    rest, here = b"", start
-    for block in _with_line_ends(text(path, encoding, start.offset)):
-        _check_has_end(block, path, here, rest)
-        data = rest + block
-        cut, _ = records.end(data)
-        if cut:
-            yield (chunk := _chunk(data[:cut], here))
-            here = chunk.end
-        rest = data[cut:]
-        _check_length(rest, path, here)
+    rest, here = yield from _whole(path, encoding, start, lambda data: records.end(data)[0])
     while rest:
         cut, is_open = records.end(rest)
         if not is_open:
@@ -308,6 +290,23 @@ def csv_chunks(path: str, encoding: str, delimiter: str, start: Place) -> Iterat
                 yield (chunk := _chunk(data, here))
                 here = chunk.end
         rest = rest[end:]
+
+
+def _whole(
+    path: str, encoding: str, start: Place, end: Callable[[bytes], int]
+) -> Generator[Chunk, None, tuple[bytes, Place]]:
+    """The whole records of a file, block by block, and what is left behind the last one. `end`: where that ends."""
+    rest, here = b"", start
+    for block in _with_line_ends(text(path, encoding, start.offset)):
+        _check_has_end(block, path, here, rest)
+        data = rest + block
+        cut = end(data)
+        if cut:
+            yield (chunk := _chunk(data[:cut], here))
+            here = chunk.end
+        rest = data[cut:]
+        _check_length(rest, path, here)
+    return rest, here
 
 
 def _with_line_ends(blocks: Iterator[bytes]) -> Iterator[bytes]:

@@ -13,6 +13,7 @@ import ibis
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from activities.sources import quoting
 from entrepot.errors import BadInput, EntrepotError, StepFailed, Unavailable, unknown
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class Column:
     @property
     def sql(self) -> str:
         """The column itself, for conditions and orders."""
-        return f"t.{quoted(self.name)}"
+        return f"t.{quoting.quoted(self.name)}"
 
     @property
     def selected(self) -> str:
@@ -144,14 +145,9 @@ class Relation:
         return f"{_path(self.name)} AS t"
 
 
-def quoted(name: str) -> str:
-    """An identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
 def literal(value: Any, type: str) -> str:
     """A value of a type, which PostgreSQL reads from its text."""
-    return f"'{str(value).replace(chr(39), chr(39) * 2)}'::{type}"
+    return f"{quoting.literal(str(value))}::{type}"
 
 
 def schema(columns: Sequence[Column]) -> pa.Schema:
@@ -312,7 +308,7 @@ def _done(future: Future[T]) -> T:
 
 
 def _path(name: str) -> str:
-    return ".".join(quoted(part) for part in name.split("."))
+    return ".".join(quoting.quoted(part) for part in name.split("."))
 
 
 def _column(row: Mapping[str, Any]) -> Column:

@@ -54,6 +54,16 @@ def same(one: Read, other: Read, table: str = "t") -> None:
     assert (one.state, one.hints) == (other.state, other.hints)
 
 
+def same_by_two_attempts(source: Files, size: int, stop: int, patch: pytest.MonkeyPatch) -> None:
+    """Read at once, in small chunks, and by two attempts, the rows are the same."""
+    whole = read(source)
+    patch.setattr(files_text, "CHUNK", size)
+    patch.setattr(files_text, "HEAD", 16)
+    undisturbed = read(source)
+    same(undisturbed, whole)
+    same(read_in_two(source, stop), undisturbed)
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     texts=written(),
@@ -69,12 +79,7 @@ def test_csv_by_two_attempts(texts: list[str], types: Any, size: int, stop: int,
             Path(folder, f"{number}.csv").write_bytes(b"\xef\xbb\xbf" * number + data)
         declared = types if "a" in "".join(text.partition("\n")[0] for text in texts) else {}
         source = Files(f"{folder}/*.csv", bad_rows="reject", types=declared)
-        whole = read(source)
-        patch.setattr(files_text, "CHUNK", size)
-        patch.setattr(files_text, "HEAD", 16)
-        undisturbed = read(source)
-        same(undisturbed, whole)
-        same(read_in_two(source, stop), undisturbed)
+        same_by_two_attempts(source, size, stop, patch)
 
 
 VALUES: list[list[Any]] = [
@@ -102,12 +107,7 @@ def test_json_by_two_attempts(values: list[dict[str, Any]], size: int, stop: int
         text = "\n".join(lines) if shape == "{" else "\n[" + " ,\n".join(lines) + "]"
         Path(folder, "t.json").write_text(text)
         source = Files(f"{folder}/t.json")
-        whole = read(source)
-        patch.setattr(files_text, "CHUNK", size)
-        patch.setattr(files_text, "HEAD", 16)
-        undisturbed = read(source)
-        same(undisturbed, whole)
-        same(read_in_two(source, stop), undisturbed)
+        same_by_two_attempts(source, size, stop, patch)
 
 
 class Counted:
