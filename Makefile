@@ -19,7 +19,7 @@ dev: $(VENV)/.demo ## Temporal server, Web UI and worker in one, until Ctrl-C
 	@$(BIN)/entrepot dev --state "$(STATE)"
 
 test: check $(VENV)/.dev ## Everything: style, types, layers, and all tests
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
+	$(BIN)/python -m pytest -n 5 --dist loadscope --no-loadscope-reorder $(TESTS)
 
 test-live: $(VENV)/.dev ## The conformance suite against a real account: make test-live BACKEND=snowflake
 	@test -n "$(BACKEND)" || { echo "name a backend: make test-live BACKEND=snowflake"; exit 2; }

@@ -21,7 +21,8 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 
 from activities.tenant import Tenants
-from tests import data, standins
+from tests import data, standins, suites
+from tests.groups import GROUPS, Scheduling, group_of
 from tests.servers.postgres import Server, running
 from worker import worker
 from worker.dev import temporal_binary
@@ -44,26 +45,22 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
         report.longrepr = f"skipped in CI, where nothing may be skipped: {report.longrepr}"
 
 
-STANDINS = ("databricks", "bigquery", "snowflake")
-"""The slowest first, so that none is left over at the end."""
-WITH_STANDINS = ("tests/backends/", "tests/conformance/", "tests/standins/", "tests/crash/test_standins.py")
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    """How tests are given to processes."""
+    return Scheduling(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All tests of one stand-in run in one process, so that it is started there alone."""
-    groups = {item.nodeid: _standin_of(item) for item in items}
-    items.sort(key=lambda item: (*STANDINS, "").index(groups[item.nodeid]))
-    for item in items:
-        if groups[item.nodeid]:
-            item.add_marker(pytest.mark.xdist_group(groups[item.nodeid]))
+    """Groups of tests first, in their order."""
+    order = {group: number for number, group in enumerate((*GROUPS, ""))}
+    items.sort(key=lambda item: order[group_of(item.nodeid)])
 
 
-def _standin_of(item: pytest.Item) -> str:
-    if not item.nodeid.startswith(WITH_STANDINS):
-        return ""
-    parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-    told = [str(parameters["target"])] if "target" in parameters else [item.nodeid.partition("[")[0]]
-    return next((name for name in STANDINS if name in told[0]), "")
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Which suites ran, and for how long."""
+    terminalreporter.section("suites")
+    for line in suites.table(terminalreporter.stats):
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
@@ -136,7 +133,7 @@ class House:
         """Runs a workflow that must fail; its failure."""
         handle = await self.start(workflow, value)
         with pytest.raises(WorkflowFailureError) as caught:
-            await asyncio.wait_for(handle.result(), 60)
+            await asyncio.wait_for(handle.result(), 300)
         assert isinstance(caught.value.cause, ApplicationError)
         return caught.value.cause
 

@@ -117,7 +117,7 @@ def rows(backend: DuckDB, label: Label = LABEL) -> list[tuple[str, int]]:
 
 
 def until(what: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not what():
         assert time.monotonic() < deadline
         time.sleep(0.01)

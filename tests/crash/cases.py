@@ -25,7 +25,7 @@ from tests.crash.state import Difference, State
 from tests.crash.worker import TENANT
 
 AT_ONCE = 6
-LONGEST_SECONDS = 120
+LONGEST_SECONDS = 300
 MOST_WORKERS = 6
 """That one case may use up: more die of something else."""
 STANDSTILL_SECONDS = 4

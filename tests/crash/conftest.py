@@ -22,13 +22,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "crash: the crash matrix; asked for by name, or in CI, at every boundary")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All in one process, so that they share what is prepared for them."""
-    for item in items:
-        if item.get_closest_marker("crash") and "test_standins" not in item.nodeid:
-            item.add_marker(pytest.mark.xdist_group("crash"))
-
-
 @pytest_asyncio.fixture(scope="session")
 async def parents(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Server, Nursery]]:
     """The server, and the parent of the workers."""

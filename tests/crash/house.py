@@ -15,8 +15,9 @@ from temporalio.client import Client
 
 from entrepot.errors import Unavailable
 from tests.crash.boundaries import ROOT
+from tests.servers.ports import free_port
 from worker.client import reach
-from worker.dev import HOST, _arguments, free_port, is_free, temporal_binary
+from worker.dev import HOST, _arguments, is_free, temporal_binary
 
 
 class Server:

@@ -7,6 +7,7 @@ which have started and ended.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import os
 import selectors
@@ -39,6 +40,19 @@ PIPELINES = {
     "long": "tests.crash.long:long",
     "small": "tests.crash.small:small",
 }
+_OF_EVERY_CASE = (
+    *(target.partition(":")[0] for target in PIPELINES.values()),
+    "google.cloud.bigquery",
+    "ibis.backends.duckdb.converter",
+    "ibis.formats.pandas",
+    "narwhals._pandas_like.namespace",  # by scikit-learn's estimators
+    "tests.crash.faults",
+    "worker.client",
+    "worker.logs",
+    "worker.sections",
+    "worker.settings",
+)
+"""Imported once, so that no worker has to."""
 HERE = "/proc/self/cwd"
 """The folder of the case, by a name that is the same in all of them: paths stand in the catalog."""
 HEARTBEAT = {"server": timedelta(seconds=10)}
@@ -53,8 +67,9 @@ def main() -> None:
     from worker import worker
 
     os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
+    for name in _OF_EVERY_CASE:
+        importlib.import_module(name)
     worker.warm_up()
-    _import_pipeline()
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     os.set_blocking(reading, False)
@@ -91,12 +106,6 @@ def _do(asked: dict[str, Any], children: set[int]) -> None:
         _say(started=pid, key=asked["key"])
     else:
         _child(asked)
-
-
-def _import_pipeline() -> None:
-    import tests.crash.family
-    import tests.crash.long
-    import tests.crash.small  # noqa: F401 - so that no worker has to
 
 
 def _bury(children: set[int]) -> None:

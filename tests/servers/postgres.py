@@ -6,7 +6,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -19,9 +18,11 @@ from typing import Any
 
 import psycopg
 
+from tests.servers.ports import free_port
+
 NOBODY = 65534
 """Who the server runs as where the tests run as root, which it refuses."""
-SECONDS = 60.0
+SECONDS = 300.0
 """How long it may take until the server answers, on a busy machine."""
 
 
@@ -130,9 +131,7 @@ def _initialise(binaries: Path, folder: Path, who: dict[str, Any]) -> None:
 
 
 def _start(binaries: Path, folder: Path, who: dict[str, Any]) -> tuple[subprocess.Popen[bytes], int]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [str(binaries / "postgres"), "-D", str(folder / "data"), "-p", str(port), "-h", "127.0.0.1"]
     # Nothing here has to outlive a power cut.
     for option in ("unix_socket_directories=", "fsync=off", "full_page_writes=off"):

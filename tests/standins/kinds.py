@@ -48,7 +48,7 @@ class Standin:
     """Environment variables of the server, besides the few that all have."""
     prepare: Callable[[Place], None] | None = None
     """What is to be done as soon as it is healthy."""
-    seconds: int = 120
+    seconds: int = 300
     """How long it may take until it is healthy, on a busy machine."""
 
     @property
@@ -129,7 +129,7 @@ def _databricks_volume(place: Place) -> None:
     )
     python = str(place.environment / "bin" / "python")
     command = [python, "-I", "-c", code, settings["uri"], settings["http_path"], statement]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     if done.returncode:
         raise RuntimeError(f"The databricks stand-in has no volume: {done.stderr.strip()[-2000:]}")
 
@@ -161,7 +161,7 @@ STANDINS: Mapping[str, Standin] = {
             extra=_databricks_jars,
             variables=_databricks_variables,
             prepare=_databricks_volume,
-            seconds=300,
+            seconds=600,
         ),
     ]
 }

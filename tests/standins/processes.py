@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
@@ -14,6 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from tests.servers.ports import free_port
 from tests.standins.environments import install
 from tests.standins.kinds import STANDINS, Place, Standin
 
@@ -38,8 +38,7 @@ def running(name: str, home: Path, folder: Path) -> Iterator[dict[str, Any]]:
     folder = folder.resolve()
     for part in ("data", "home", "tmp"):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    port, second = _free_ports(2)
-    place = Place(port, second, folder, environment)
+    place = Place(free_port(), free_port(), folder, environment)
     with ExitStack() as stack:
         process = _start(standin, place)
         stack.callback(_end, process)
@@ -47,15 +46,6 @@ def running(name: str, home: Path, folder: Path) -> Iterator[dict[str, Any]]:
         if standin.prepare is not None:
             standin.prepare(place)
         yield standin.settings(place)
-
-
-def _free_ports(number: int) -> list[int]:
-    """Ports of the loopback that are free now, all different because all are held until the last is found."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 def _start(standin: Standin, place: Place) -> subprocess.Popen[bytes]:

@@ -13,7 +13,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from worker.dev import HOST, free_port, temporal_binary
+from tests.servers.ports import HOST, free_port
+from worker.dev import temporal_binary
 
 ROOT = Path(__file__).parents[2]
 ENTREPOT = os.path.join(os.path.dirname(sys.executable), "entrepot")
@@ -76,7 +77,7 @@ class Place:
             env=self.environment(**more),
             capture_output=True,
             text=True,
-            timeout=90,
+            timeout=300,
             check=False,
         )
 
@@ -161,7 +162,7 @@ class Place:
 
     def until_running(self, workflow_id: str, step: str) -> None:
         """Waits until a step of a run has started."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
             asked = self.temporal("workflow", "query", "--type", "progress", "-w", workflow_id, "-o", "json")
             if asked.returncode == 0:

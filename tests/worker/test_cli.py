@@ -93,7 +93,7 @@ def test_ctrl_c_stops_watching_and_not_the_run(place: Place) -> None:
         assert second.startswith("✗ acme/slow/pr_ctrl_c is running already (run ")
         assert "Watch it: temporal workflow show --follow --workflow-id acme/slow/pr_ctrl_c" in second
         watching.send_signal(signal.SIGINT)
-        _, err = watching.communicate(timeout=90)
+        _, err = watching.communicate(timeout=300)
     assert watching.returncode == 130
     assert "The run goes on. Watch it: temporal workflow show --follow --workflow-id acme/slow/pr_ctrl_c." in err
     assert "Stop it: temporal workflow cancel --workflow-id acme/slow/pr_ctrl_c" in err
@@ -108,7 +108,7 @@ def test_a_cancelled_run_says_so(place: Place) -> None:
         place.until_running("acme/slow/pr_cancel", "slept")
         cancelled = place.temporal("workflow", "cancel", "--workflow-id", "acme/slow/pr_cancel")
         assert cancelled.returncode == 0
-        _, err = watching.communicate(timeout=90)
+        _, err = watching.communicate(timeout=300)
     assert (watching.returncode, err) == (1, "✗ the run was cancelled; nothing of it was published\n")
 
 

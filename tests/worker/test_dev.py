@@ -10,8 +10,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from tests.servers.ports import HOST, free_port
 from tests.worker.processes import Place, is_alive
-from worker.dev import HOST, free_port
 
 RUN = ["--type", "Pipeline", "--task-queue", "entrepot", "-w", "acme/slow", "--input"]
 SLOW = '{"tenant": "acme", "pipeline": "slow", "parameters": {"seconds": %s}}'
@@ -124,7 +124,7 @@ def test_the_server_is_killed_in_the_middle_of_a_run(place: Place) -> None:
         with place.spawned("run", "slow", "-p", "seconds=3") as watching:
             place.until_running("acme/slow", "slept")
             os.kill(place.server, signal.SIGKILL)
-            _, err = watching.communicate(timeout=120)
+            _, err = watching.communicate(timeout=300)
             assert watching.returncode == 3
             assert "The run goes on. Watch it: temporal workflow show --follow --workflow-id acme/slow" in err
             assert f"✗ Temporal at {place.address}, namespace 'default': " in err
@@ -161,7 +161,7 @@ def test_a_killed_worker_is_replaced_by_the_next(place: Place) -> None:
         with place.spawned("worker") as second:
             finish(place)
             second.send_signal(signal.SIGTERM)
-            _, log = second.communicate(timeout=90)
+            _, log = second.communicate(timeout=300)
             assert second.returncode == 0
             assert f"serving acme from {place.address}" in log
     made_once(place)

@@ -60,7 +60,7 @@ class Ingesting:
         value = {"tenant": "acme", "pipeline": self.pipeline, **self._asked(step, options, run)}
         handle = await self.house.start("Pipeline", value)
         with pytest.raises(WorkflowFailureError) as caught:
-            await asyncio.wait_for(handle.result(), 90)
+            await asyncio.wait_for(handle.result(), 300)
         failure = caught.value.cause
         assert isinstance(failure, ApplicationError)
         assert self.standing() == before

@@ -49,7 +49,7 @@ SHOP = {"tenant": "acme", "pipeline": "shop"}
 async def test_wrong_names_fields_and_types_are_refused_at_once(shop: House, value: Any, said: str) -> None:
     handle = await shop.start("Pipeline", value)
     with pytest.raises(WorkflowFailureError) as caught:
-        await asyncio.wait_for(handle.result(), 30)
+        await asyncio.wait_for(handle.result(), 300)
     cause: Any = caught.value.cause
     assert said in cause.message
     assert (cause.type, cause.non_retryable) == ("BadInput", True)
@@ -344,6 +344,6 @@ async def test_a_cancelled_run_stops_its_work_and_publishes_nothing(
         await until_running(handle, "huge")
         await handle.cancel()
         with pytest.raises(WorkflowFailureError):
-            await asyncio.wait_for(handle.result(), 45)
+            await asyncio.wait_for(handle.result(), 300)
         assert house.query("SELECT status, error FROM entrepot.runs") == [("cancelled", "the run was cancelled")]
         assert house.query("SELECT count(*) FROM entrepot.publishes") == [(0,)]

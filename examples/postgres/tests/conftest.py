@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from postgres import Server, running
+from tests.servers.postgres import Server, running
 
 
 @pytest.fixture(scope="session")

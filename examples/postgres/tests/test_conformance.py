@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from postgres import Server
+from tests.servers.postgres import Server
 
 HERE = Path(__file__).parent
 CHECKOUT = Path(os.environ.get("ENTREPOT_CHECKOUT") or HERE.parents[2])

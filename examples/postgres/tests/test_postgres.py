@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from backends import Label, Name
 from entrepot.errors import BadInput, Contended, StepFailed, Unavailable
-from postgres import Server
+from tests.servers.postgres import Server
 
 from entrepot_postgres import PostgresSession
 

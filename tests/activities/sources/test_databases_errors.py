@@ -161,7 +161,7 @@ def _interrupt(thread: threading.Thread) -> None:
 
 
 def _until(holds: Any) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.05)

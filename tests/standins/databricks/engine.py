@@ -41,6 +41,11 @@ TABLES = [
 ]
 
 JAVA = [
+    # Every statement is another and runs once: what Java compiles twice is not used often enough to be worth it.
+    "-XX:TieredStopAtLevel=1",
+    # Java gives such code 48 MB unless told to give more, and as soon as these are full interprets what comes after.
+    "-XX:ReservedCodeCacheSize=512m",
+    "-Xmn512m",  # of a statement nothing is left over, and so it need not be copied
     # Spark makes one Java method of a digest of many columns, longer than those that Java compiles unless told to. It
     # would be interpreted, and take five times as long.
     "-XX:-DontCompileHugeMethods",
@@ -77,7 +82,8 @@ class Engine:
 
     def _spark(self, jars: Path) -> dict[str, str]:
         return {
-            "spark.default.parallelism": "2",
+            # Tables are small, so that one task does what several would have to be told.
+            "spark.default.parallelism": "1",
             "spark.driver.memory": "2g",
             "spark.driver.maxResultSize": "0",  # results go to a file as they come
             "spark.driver.extraClassPath": ":".join(str(jars / name) for name in JARS),
@@ -92,14 +98,15 @@ class Engine:
             "spark.sql.ansi.enabled": "true",
             "spark.sql.catalogImplementation": "in-memory",
             "spark.sql.execution.arrow.maxRecordsPerBatch": str(ROWS),
-            "spark.sql.leafNodeDefaultParallelism": "2",
+            "spark.sql.adaptive.enabled": "false",  # it plans again after each stage
+            "spark.sql.leafNodeDefaultParallelism": "1",
             "spark.sql.optimizer.excludedRules": (
                 # It deletes whole files without counting their rows, and Databricks tells how many rows it deleted.
                 "org.apache.spark.sql.execution.datasources.v2.OptimizeMetadataOnlyDeleteFromTable"
             ),
             "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
             "spark.sql.session.timeZone": "UTC",
-            "spark.sql.shuffle.partitions": "2",
+            "spark.sql.shuffle.partitions": "1",
             "spark.sql.timestampType": "TIMESTAMP_LTZ",
             "spark.sql.warehouse.dir": f"file:{self.scratch}/warehouse",
         }

@@ -1,0 +1,68 @@
+"""The suites that tests belong to, and the table that says which ran and for how long."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.groups import group_of
+
+OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed")
+
+
+def suite_of(nodeid: str) -> str:
+    """The suite of a test: its folder below `tests`, and the warehouse that it runs on, if it needs one.
+
+    >>> suite_of("tests/conformance/test_types.py::test_no_rows[bigquery]")
+    'conformance on bigquery'
+    """
+    folder = nodeid.partition("::")[0].split("/")[1]
+    group = group_of(nodeid)
+    return folder if group in ("", folder) else f"{folder} on {group}"
+
+
+@dataclass
+class Suite:
+    """What became of the tests of a suite."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    work: float = 0.0
+    """Seconds that its tests took, summed up over the processes that they ran in."""
+    begin: float = float("inf")
+    end: float = 0.0
+    """When its first test began and its last one ended, in seconds since 1970."""
+
+
+def suites(stats: dict[str, list[Any]]) -> dict[str, Suite]:
+    """The suites that a terminal reporter has heard of."""
+    found: dict[str, Suite] = {}
+    for outcome, reports in stats.items():
+        for report in _reports(reports):
+            suite = found.setdefault(suite_of(report.nodeid), Suite())
+            suite.work += report.duration
+            suite.begin, suite.end = min(suite.begin, report.start), max(suite.end, report.stop)
+            if outcome in OUTCOMES:
+                suite.outcomes[outcome] += 1
+    return found
+
+
+def table(stats: dict[str, list[Any]]) -> Iterator[str]:
+    """The lines of the table: the suites in the order in which they began."""
+    found = sorted(suites(stats).items(), key=lambda item: item[1].begin)
+    first = min((suite.begin for _, suite in found), default=0.0)
+    yield f"{'suite':<28} {'tests':>6}  {'work':>7}  {'from':>7}  {'until':>7}  minutes"
+    for name, suite in found:
+        times = [_minutes(seconds) for seconds in (suite.work, suite.begin - first, suite.end - first)]
+        told = ", ".join(f"{suite.outcomes[o]} {o}" for o in OUTCOMES if suite.outcomes[o])
+        yield f"{name:<28} {suite.outcomes.total():>6}  {'  '.join(times)}  {told}"
+
+
+def _reports(reports: Iterable[Any]) -> Iterator[Any]:
+    # Warnings stand among them, and whole files that could not be collected.
+    return (report for report in reports if hasattr(report, "duration") and "::" in report.nodeid)
+
+
+def _minutes(seconds: float) -> str:
+    return f"{int(seconds) // 60:>4}:{int(seconds) % 60:02}"
