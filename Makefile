@@ -7,7 +7,7 @@ STATE ?= $(HOME_OF_STATE)/.entrepot
 BIN := $(VENV)/bin
 export PYTHONDONTWRITEBYTECODE := $(if $(filter .,$(HOME_OF_STATE)),,1)
 
-.PHONY: help demo dev test test-live check format lock benchmark clean
+.PHONY: help demo dev test test-fast test-live check format lock benchmark clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -20,6 +20,9 @@ dev: $(VENV)/.demo ## Temporal server, Web UI and worker in one, until Ctrl-C
 
 test: check $(VENV)/.dev ## Everything: style, types, layers, and all tests
 	$(BIN)/python -m pytest -n 5 --dist loadscope --no-loadscope-reorder $(TESTS)
+
+test-fast: $(VENV)/.dev ## For the daily loop: units, histories, conformance on DuckDB, one whole run of each kind
+	ENTREPOT_BACKEND=duckdb $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m fast $(TESTS)
 
 test-live: $(VENV)/.dev ## The conformance suite against a real account: make test-live BACKEND=snowflake
 	@test -n "$(BACKEND)" || { echo "name a backend: make test-live BACKEND=snowflake"; exit 2; }

@@ -22,7 +22,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from activities.tenant import Tenants
 from tests import data, standins, suites
-from tests.groups import GROUPS, Scheduling, group_of
+from tests.groups import FILES, GROUPS, Scheduling, group_of, is_fast
 from tests.servers.postgres import Server, running
 from worker import worker
 from worker.dev import temporal_binary
@@ -51,9 +51,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Groups of tests first, in their order."""
-    order = {group: number for number, group in enumerate((*GROUPS, ""))}
+    """Groups of tests first, in their order; and which are of the daily loop."""
+    order = {group: number for number, group in enumerate((*GROUPS, *FILES, ""))}
     items.sort(key=lambda item: order[group_of(item.nodeid)])
+    for item in items:
+        if is_fast(item.nodeid):
+            item.add_marker(pytest.mark.fast)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -163,8 +166,13 @@ async def serving(client: Client, loaded: Settings, **options: Any) -> AsyncIter
 async def working(client: Client, tenants: Tenants, state: Path) -> AsyncIterator[House]:
     """A worker over tenants while the block runs."""
     task_queue = f"test-{uuid.uuid4().hex}"
-    async with worker.create(client, tenants, task_queue=task_queue):
-        yield House(client, tenants, task_queue, state)
+    try:
+        async with worker.create(client, tenants, task_queue=task_queue):
+            yield House(client, tenants, task_queue, state)
+    finally:
+        # A client of Databricks that is left open tries long to close itself, although its server has ended.
+        for tenant in tenants.tenants.values():
+            tenant.close()
 
 
 @pytest_asyncio.fixture

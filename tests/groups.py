@@ -10,6 +10,19 @@ GROUPS = ("databricks", "crash", "bigquery", "snowflake", "duckdb")
 """Stand-ins, whose faults are told to the server and so meet everybody; the cases that die; and the inputs of the
 conformance suite. In this order, so that what takes longest begins first."""
 
+FILES = (
+    "tests/worker/test_cli.py",
+    "tests/backends/test_outside.py",
+    "tests/conformance/test_matrix.py",
+    "tests/workflows/test_time_skipping.py",
+    "tests/activities/sources/test_dlt_rest.py",
+    "tests/activities/sources/test_databases_types.py",
+)
+"""Their tests share a server or what another process has computed."""
+
+SLOW = ("tests/unit/test_benchmarks.py", "tests/unit/test_flights_example.py", "tests/unit/test_house.py")
+"""Unit tests that are left out of the daily loop."""
+
 _WITH_STANDINS = re.compile(r"tests/(backends|conformance|standins|crash/test_standins)\b")
 
 
@@ -20,6 +33,9 @@ def group_of(nodeid: str) -> str:
     'bigquery'
     """
     path, _, parameters = nodeid.partition("[")
+    file = path.partition("::")[0]
+    if file in FILES:
+        return file
     if nodeid.startswith("tests/crash/") and "test_standins" not in path:
         return "crash"
     if not _WITH_STANDINS.match(nodeid):
@@ -27,6 +43,14 @@ def group_of(nodeid: str) -> str:
     # What is tried on several is told by its parameters, and the rest by its folder or file.
     words = re.split(r"[-\]]", parameters) if "/conformance/" in path or "/crash/" in path else re.split(r"\W|_", path)
     return next((group for group in GROUPS if group in words), "")
+
+
+def is_fast(nodeid: str) -> bool:
+    """Whether `make test-fast` runs a test, besides the few whole runs that are marked: `fast`."""
+    path = nodeid.partition("::")[0]
+    if path.startswith("tests/conformance/"):
+        return group_of(nodeid) == "duckdb" and path != "tests/conformance/test_flights.py"
+    return path.startswith(("tests/unit/", "tests/replay/")) and path not in SLOW
 
 
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc] # it is not typed

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.groups import group_of
+from tests.groups import GROUPS, group_of
 
 OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed")
 
@@ -20,7 +20,7 @@ def suite_of(nodeid: str) -> str:
     """
     folder = nodeid.partition("::")[0].split("/")[1]
     group = group_of(nodeid)
-    return folder if group in ("", folder) else f"{folder} on {group}"
+    return f"{folder} on {group}" if group in GROUPS and group != folder else folder
 
 
 @dataclass

@@ -52,7 +52,7 @@ class Together:
     """Expressions that are computed by the warehouse into a few tables, when the first of them is asked for.
 
     Each is a SELECT as the driver writes it, and `UNION ALL` puts them together: a row says whose it is, and has NULL
-    in the columns of all others. A bare NULL has no type, so that each column has the type that its own SELECT gives it.
+    in the columns of all others. A bare NULL has no type, so each column has the type that its own SELECT gives it.
     """
 
     def __init__(self, target: Target, expressions: Mapping[str, Callable[[], ibis.Table]]) -> None:

@@ -172,6 +172,7 @@ async def test_a_column_that_vanished_stops_the_run_before_anything_shows(
         assert house.query("SELECT status FROM entrepot.runs ORDER BY ended_at") == [("completed",), ("failed",)]
 
 
+@pytest.mark.fast
 async def test_a_broken_contract_and_a_blocking_check_publish_nothing(
     temporal: WorkflowEnvironment, tmp_path: Path
 ) -> None:

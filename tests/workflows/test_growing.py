@@ -31,6 +31,7 @@ async def load(growing: House, source: Path, *steps: str, **more: Any) -> Any:
     return await growing.run("growing", select=" ".join(steps), parameters=parameters, **more)
 
 
+@pytest.mark.fast
 async def test_append_brings_what_is_new_and_keeps_old_versions(growing: House, source: Path) -> None:
     give(source, events=EVENTS[:4])
     await load(growing, source, "events+")
@@ -69,6 +70,7 @@ async def test_late_rows_take_their_place_in_the_window(growing: House, source: 
     assert third.outcome == "nothing to do"
 
 
+@pytest.mark.fast
 async def test_merge_changes_adds_and_deletes_by_key(growing: House, source: Path) -> None:
     give(source, customers=[{"id": 1, "name": "a"}, {"id": 2, "name": "b"}, {"id": 3, "name": "c"}])
     await load(growing, source, "customers")
@@ -117,6 +119,7 @@ async def test_nested_rows_follow_their_root(growing: House, source: Path) -> No
     assert growing.query("SELECT sku FROM growing.orders__items") == [("w",)]
 
 
+@pytest.mark.fast
 async def test_scd2_keeps_the_times_for_which_rows_held(growing: House, source: Path) -> None:
     give(source, prices=[{"item": "pen", "price": 1}, {"item": "ink", "price": 5}])
     await load(growing, source, "prices")

@@ -37,6 +37,7 @@ async def test_whole_tables(ingesting: Ingesting, postgres: Server) -> None:
     assert held == [(2, None, True), (3, "c", False), (3, "C", True)]
 
 
+@pytest.mark.fast
 async def test_what_is_new_at_the_boundary(ingesting: Ingesting, postgres: Server) -> None:
     table = shop_table(postgres)
     options = {"table": table.name, "cursor": "at"}

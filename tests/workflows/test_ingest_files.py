@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
 from temporalio.testing import WorkflowEnvironment
 
 from tests.activities.sources.test_files_formula1 import ROWS
@@ -43,6 +44,7 @@ async def test_a_changed_file_that_has_become_empty_takes_its_rows_away(ingestin
     assert ingesting.query("SELECT id FROM ingested.texts") == [(3,)]
 
 
+@pytest.mark.fast
 async def test_merge_reads_new_and_changed_files_by_key(ingesting: Ingesting) -> None:
     options = {"path": "*.jsonl", "disposition": "merge", "key": ["id"], "deleted": "gone"}
     ingesting.write("1.jsonl", '{"id": 1, "name": "a", "gone": false}\n{"id": 2, "name": "b", "gone": false}\n')

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import pytest_asyncio
 from temporalio.testing import WorkflowEnvironment
 
@@ -38,6 +39,7 @@ async def parity(house: House, **more: object) -> ParityReport:
     return ParityReport.model_validate(await handle.result())
 
 
+@pytest.mark.fast
 async def test_two_warehouses_agree(two: House) -> None:
     report = await parity(two)
     assert report.agrees

@@ -16,6 +16,7 @@ EVERY_STEP = {
 }  # fmt: skip
 
 
+@pytest.mark.fast
 async def test_the_whole_chain_makes_and_publishes_everything(shop: House) -> None:
     run = await shop.run()
     assert run.outcome == "published"
@@ -39,6 +40,7 @@ async def test_names_that_people_query_are_views_on_immutable_tables(shop: House
     assert tables == [(6,)]
 
 
+@pytest.mark.fast
 async def test_a_second_run_has_nothing_to_do(shop: House) -> None:
     await shop.run()
     again = await shop.run()
@@ -163,6 +165,7 @@ async def test_queries_tell_the_plan_and_the_progress(shop: House) -> None:
     assert attributes["Stage"] == "done"
 
 
+@pytest.mark.fast
 async def test_a_rollback_moves_pointers_and_nothing_else(shop: House) -> None:
     first = await shop.run()
     large = "SELECT count(*) FILTER (is_large) FROM shop.orders"

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 from temporalio.testing import WorkflowEnvironment
 
@@ -18,6 +19,7 @@ async def house(temporal: WorkflowEnvironment, tmp_path: Path) -> AsyncIterator[
         yield served
 
 
+@pytest.mark.fast
 async def test_what_sql_cannot_say_is_streamed_and_the_catalog_says_why(house: House) -> None:
     run = await house.run("scores")
     notes = {step.name: step.note for step in run.steps}

@@ -41,10 +41,12 @@ TABLES = [
 ]
 
 JAVA = [
-    # Every statement is another and runs once: what Java compiles twice is not used often enough to be worth it.
-    "-XX:TieredStopAtLevel=1",
-    # Java gives such code 48 MB unless told to give more, and as soon as these are full interprets what comes after.
-    "-XX:ReservedCodeCacheSize=512m",
+    # Nearly every statement is another and runs once: what Java compiles anew, and slowly, has to be used ten times as
+    # often as elsewhere to be worth it.
+    "-XX:Tier4InvocationThreshold=50000",
+    "-XX:Tier4MinInvocationThreshold=6000",
+    "-XX:Tier4CompileThreshold=150000",
+    "-XX:ReservedCodeCacheSize=512m",  # when it is full, Java begins to interpret
     "-Xmn512m",  # of a statement nothing is left over, and so it need not be copied
     # Spark makes one Java method of a digest of many columns, longer than those that Java compiles unless told to. It
     # would be interpreted, and take five times as long.
