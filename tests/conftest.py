@@ -23,6 +23,7 @@ from temporalio.testing import WorkflowEnvironment
 from activities.tenant import Tenants
 from tests import data, standins, suites
 from tests.groups import FILES, GROUPS, Scheduling, group_of, is_fast
+from tests.servers.ports import free_port
 from tests.servers.postgres import Server, running
 from worker import worker
 from worker.dev import temporal_binary
@@ -102,6 +103,7 @@ async def temporal() -> AsyncIterator[WorkflowEnvironment]:
     """A Temporal dev server for the session, with Entrepot's search attributes."""
     environment = await WorkflowEnvironment.start_local(
         dev_server_existing_path=temporal_binary(),
+        port=free_port(),
         data_converter=pydantic_data_converter,
         dev_server_extra_args=["--dynamic-config-value", "matching.enableFairness=true"],
     )

@@ -53,7 +53,7 @@ def is_fast(nodeid: str) -> bool:
     return path.startswith(("tests/unit/", "tests/replay/")) and path not in SLOW
 
 
-class Scheduling(LoadScopeScheduling):  # type: ignore[misc] # it is not typed
+class Scheduling(LoadScopeScheduling):
     """Gives each group to a process, and of all other tests one by one to whoever is free.
 
     The runner's own marks for groups have no effect with pytest 9.2: they are put into a field that it does not have.

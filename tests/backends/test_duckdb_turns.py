@@ -24,7 +24,7 @@ LABEL = Label("t", "r", "s")
 OTHER = Label("t", "r", "other")
 
 HEAD = """
-import sys, time, backends
+import pathlib, sys, time, backends
 from backends import Label
 backend = backends.create({"type": "duckdb", "path": sys.argv[1]}, "test")
 label = Label("t", "r", sys.argv[2])
@@ -37,7 +37,11 @@ def add(session, value):
 """
 
 MANY = """
-for number in range(int(input())):
+count, others = int(input()), input()
+pathlib.Path(f"{sys.argv[1]}.{sys.argv[2]}").touch()
+while not all(pathlib.Path(f"{sys.argv[1]}.{name}").exists() for name in others):
+    time.sleep(0.001)  # on a busy machine, one could be at its end before another has begun
+for number in range(count):
     with backend.session(label) as session, session.transaction():
         add(session, number)
 """
@@ -72,7 +76,7 @@ class Other:
         assert self.process.stdout.readline() == f"{text}\n"
 
     def ends(self, code: int = 0) -> None:
-        assert self.process.wait(120) == code
+        assert self.process.wait(600) == code
 
 
 @contextmanager
@@ -135,6 +139,7 @@ def test_many_small_transactions_of_several_processes(backend: DuckDB, path: Pat
         every = [stack.enter_context(other(path, name, MANY)) for name in names]
         for each in every:
             each.tell(count)
+            each.tell(names)
         for each in every:
             each.ends()
     found = rows(backend)

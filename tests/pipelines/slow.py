@@ -1,16 +1,17 @@
-"""A step that takes as long as it is told, and a check that can be told to fail."""
+"""A step that takes as long as it is told, or waits for a file, and a check that can be told to fail."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pyarrow as pa
 from ibis import _
 
 from entrepot import Pipeline, Table
 
-slow = Pipeline("slow", description="Takes its time", parameters={"seconds": 0.0, "most": 1000})
+slow = Pipeline("slow", description="Takes its time", parameters={"seconds": 0.0, "until": "", "most": 1000})
 
 
 @slow.ingest(tables={"numbers": {"n": "int64"}})
@@ -24,9 +25,9 @@ def doubled(numbers: Table) -> Table:
 
 
 @slow.transform(engine="python", schema={"n": "int64"})
-def slept(doubled: pa.RecordBatchReader, seconds: float) -> Iterator[pa.RecordBatch]:
+def slept(doubled: pa.RecordBatchReader, seconds: float, until: str) -> Iterator[pa.RecordBatch]:
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    while time.monotonic() < end or (until and not Path(until).exists()):
         time.sleep(0.05)
     for batch in doubled:
         yield batch.select(["n"])

@@ -144,7 +144,7 @@ class Place:
             finally:
                 process.send_signal(signal.SIGINT)
                 try:
-                    process.wait(120)
+                    process.wait(300)
                 except subprocess.TimeoutExpired:
                     process.kill()
                     with suppress(ProcessLookupError):

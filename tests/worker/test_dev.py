@@ -14,7 +14,6 @@ from tests.servers.ports import HOST, free_port
 from tests.worker.processes import Place, is_alive
 
 RUN = ["--type", "Pipeline", "--task-queue", "entrepot", "-w", "acme/slow", "--input"]
-SLOW = '{"tenant": "acme", "pipeline": "slow", "parameters": {"seconds": %s}}'
 
 
 @pytest.fixture
@@ -43,9 +42,15 @@ def finish(place: Place) -> None:
     assert "WorkflowExecutionCompleted" in shown.stdout, shown.stdout + place.log
 
 
-def start(place: Place, seconds: float) -> None:
-    """Starts a run whose step `slept` takes so many seconds, and waits until it is at it."""
-    assert place.temporal("workflow", "start", *RUN, SLOW % seconds).returncode == 0
+def gate(place: Place) -> Path:
+    """The file that the step `slept` waits for: however slow the machine is, it is not over before it is killed."""
+    return place.folder / "go"
+
+
+def start(place: Place) -> None:
+    """Starts a run whose step `slept` waits for the gate, and waits until it is at it."""
+    asked = {"tenant": "acme", "pipeline": "slow", "parameters": {"until": str(gate(place))}}
+    assert place.temporal("workflow", "start", *RUN, json.dumps(asked)).returncode == 0
     place.until_running("acme/slow", "slept")
 
 
@@ -57,7 +62,7 @@ def test_it_ends_well_and_leaves_no_process_and_its_state_stays(place: Place) ->
             assert (run.returncode, outcome in run.stdout) == (0, True), run
             assert len(json.loads(place.temporal("workflow", "list", "-o", "json").stdout)) == runs
             dev.send_signal(how)
-            assert dev.wait(120) == 0
+            assert dev.wait(300) == 0
             assert dev.stdout is not None
             assert dev.stdout.read() == "Stopping ...\n"
         assert not is_alive(server)
@@ -69,7 +74,7 @@ def test_it_tells_where_everything_is(place: Place) -> None:
         assert dev.stdout is not None
         told = dict(line.split(maxsplit=1) for line in (dev.stdout.readline() for _ in range(5)))
         dev.send_signal(signal.SIGINT)  # while it still loads
-        dev.wait(120)
+        dev.wait(300)
     assert told == {
         "Temporal": f"{place.address}\n",
         "Web": f"UI       http://{HOST}:{place.ui_port}\n",
@@ -121,15 +126,16 @@ def test_other_connection_settings_do_not_concern_it(place: Place, monkeypatch: 
 @pytest.mark.slow
 def test_the_server_is_killed_in_the_middle_of_a_run(place: Place) -> None:
     with place.dev() as dev:
-        with place.spawned("run", "slow", "-p", "seconds=3") as watching:
+        with place.spawned("run", "slow", "-p", f"until={gate(place)}") as watching:
             place.until_running("acme/slow", "slept")
             os.kill(place.server, signal.SIGKILL)
+            gate(place).touch()
             _, err = watching.communicate(timeout=300)
             assert watching.returncode == 3
             assert "The run goes on. Watch it: temporal workflow show --follow --workflow-id acme/slow" in err
             assert f"✗ Temporal at {place.address}, namespace 'default': " in err
             assert " WARN " not in err  # the SDK's own log
-        assert dev.wait(120) == 3
+        assert dev.wait(300) == 3
     assert f"✗ the Temporal server ended (exit code -9); its log is {place.state / 'temporal.log'}." in place.log
     with place.dev():
         finish(place)
@@ -139,10 +145,11 @@ def test_the_server_is_killed_in_the_middle_of_a_run(place: Place) -> None:
 @pytest.mark.slow
 def test_everything_is_killed_in_the_middle_of_a_run_but_the_server(place: Place) -> None:
     with place.dev() as dev:
-        start(place, 3)
+        start(place)
         orphan = place.server
         dev.kill()
         dev.wait()
+        gate(place).touch()
         assert is_alive(orphan)
         with place.dev():  # ends the server that was left behind
             assert not is_alive(orphan)
@@ -156,8 +163,10 @@ def test_a_killed_worker_is_replaced_by_the_next(place: Place) -> None:
     """Heartbeats tell the server that a worker is gone: after 30 seconds another one gets the step."""
     with place.server_alone():
         with place.spawned("worker") as first:
-            start(place, 3)
+            start(place)
             first.kill()
+            first.wait()
+        gate(place).touch()
         with place.spawned("worker") as second:
             finish(place)
             second.send_signal(signal.SIGTERM)
@@ -175,6 +184,6 @@ def test_a_run_without_a_worker_waits_and_says_so(place: Place) -> None:
                 assert told is not None
                 assert told.readline().startswith("No worker serves the task queue 'entrepot'; the run waits for one.")
                 waiting.send_signal(signal.SIGINT)
-                assert waiting.wait(90) == 130
+                assert waiting.wait(300) == 130
         done = place.entrepot("doctor")
         assert (done.returncode, "no worker serves the task queue 'entrepot'" in done.stdout) == (0, True)
