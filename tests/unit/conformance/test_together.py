@@ -19,22 +19,22 @@ from tests.conformance.values import rows_of
 
 
 @pytest.fixture
-def target(tmp_path: Path) -> Iterator[Target]:
+def warehouse(tmp_path: Path) -> Iterator[Target]:
     with opened("duckdb", {"type": "duckdb", "path": str(tmp_path / "w.duckdb")}) as made:
         yield made
 
 
-def test_nearly_all_operations_are(target: Target) -> None:
+def test_nearly_all_operations_are(warehouse: Target) -> None:
     """Were it none, nothing would fail: all would be computed alone, and take their time."""
     cases = [case for case in CASES if case.expected is not Outcome.FAILS]
-    made = Together(target, {case.id: partial(case.build, Inputs(target)) for case in cases})
+    made = Together(warehouse, {case.id: partial(case.build, Inputs(warehouse)) for case in cases})
     assert [case.id for case in cases if made.table(case.id) is None] == ["join-with_rows_brought_along"]
 
 
-def test_each_has_its_own_rows_under_its_own_names(target: Target) -> None:
-    people = target.input("people")
+def test_each_has_its_own_rows_under_its_own_names(warehouse: Target) -> None:
+    people = warehouse.input("people")
     made = Together(
-        target,
+        warehouse,
         {
             "two": lambda: people.filter(_.id <= 2).select("id", "name"),
             "none": lambda: people.filter(_.id < 0).select("id"),
@@ -54,24 +54,24 @@ def test_each_has_its_own_rows_under_its_own_names(target: Target) -> None:
     }
 
 
-def test_types_are_those_of_the_warehouse_and_not_what_ibis_expects(target: Target) -> None:
+def test_types_are_those_of_the_warehouse_and_not_what_ibis_expects(warehouse: Target) -> None:
     """A text where ibis expects a number must not become one, or fail, because others stand beside it."""
 
     @ibis.udf.scalar.builtin(name="typeof")
     def said_to_be_a_number(value: float) -> float: ...
 
-    rates = target.input("people").filter(_.id <= 2)
+    rates = warehouse.input("people").filter(_.id <= 2)
     odd = rates.select(v=said_to_be_a_number(_.rate))
-    made = Together(target, {"one": lambda: rates.select("id"), "odd": lambda: odd})
+    made = Together(warehouse, {"one": lambda: rates.select("id"), "odd": lambda: odd})
     found = made.table("odd")
     assert found is not None
     assert rows_of(found) == [("DOUBLE",), ("DOUBLE",)]
 
 
 def test_what_is_refused_or_cannot_be_built_is_left_to_be_computed_alone(
-    target: Target, monkeypatch: pytest.MonkeyPatch
+    warehouse: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    people = target.input("people")
+    people = warehouse.input("people")
 
     def broken() -> ibis.Table:
         raise ValueError("no such expression")
@@ -79,7 +79,7 @@ def test_what_is_refused_or_cannot_be_built_is_left_to_be_computed_alone(
     whole = {"good": lambda: people.select("id"), "broken": broken}
     refused = {"refused": lambda: people.select(v=_.name.cast("int64")), "neighbour": lambda: people.select("name")}
     monkeypatch.setattr(together, "AT_ONCE", 2)
-    made = Together(target, {**whole, **refused})
+    made = Together(warehouse, {**whole, **refused})
     assert {id: made.table(id) is not None for id in (*whole, *refused, "unknown")} == {
         "good": True,
         "broken": False,
