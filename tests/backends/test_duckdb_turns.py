@@ -37,11 +37,11 @@ def add(session, value):
 """
 
 MANY = """
-count, others = int(input()), input()
+count, _, others = input().partition(" ")
 pathlib.Path(f"{sys.argv[1]}.{sys.argv[2]}").touch()
 while not all(pathlib.Path(f"{sys.argv[1]}.{name}").exists() for name in others):
     time.sleep(0.001)  # on a busy machine, one could be at its end before another has begun
-for number in range(count):
+for number in range(int(count)):
     with backend.session(label) as session, session.transaction():
         add(session, number)
 """
@@ -138,8 +138,7 @@ def test_many_small_transactions_of_several_processes(backend: DuckDB, path: Pat
     with ExitStack() as stack:
         every = [stack.enter_context(other(path, name, MANY)) for name in names]
         for each in every:
-            each.tell(count)
-            each.tell(names)
+            each.tell(f"{count} {names}")
         for each in every:
             each.ends()
     found = rows(backend)

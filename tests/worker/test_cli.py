@@ -14,8 +14,6 @@ import pytest
 
 from tests.worker.processes import ENTREPOT, Place
 
-pytestmark = pytest.mark.xdist_group("dev")
-
 COMMANDS = [
     *("demo", "dev", "worker", "run", "plan", "sql", "graph", "versions", "rollback", "gc", "doctor", "parity"),
     *("schedules plan", "schedules apply"),
