@@ -71,16 +71,16 @@ class Together:
                 self._tables |= self._computed(session, dict(self._written(session, group)))
         return self._tables.get(id)
 
-    def _written(self, session: SqlSession, group: Sequence[str]) -> Iterator[tuple[str, ibis.Table]]:
+    def _written(self, session: SqlSession, group: Sequence[str]) -> Iterator[tuple[str, tuple[ibis.Table, str]]]:
         """Those that can be put together with others. What cannot be built fails where it is computed alone."""
         for id in group:
             with contextlib.suppress(Exception):
                 expression = self._expressions[id]()
                 if not expression.op().find(ops.InMemoryTable):  # create_as makes a table for these, while it runs
-                    session._select(expression)
-                    yield id, expression
+                    yield id, (expression, session._select(expression))
 
-    def _computed(self, session: SqlSession, expressions: Mapping[str, ibis.Table]) -> dict[str, pa.Table]:
+    def _computed(self, session: SqlSession, written: Mapping[str, tuple[ibis.Table, str]]) -> dict[str, pa.Table]:
+        expressions = {id: expression for id, (expression, _) in written.items()}
         columns = {
             (id, column): f"c{number}_{position}"
             for number, (id, expression) in enumerate(expressions.items())
@@ -88,8 +88,8 @@ class Together:
         }
         types = {columns[id, name]: t for id, e in expressions.items() for name, t in e.schema().items()}
         selects = [
-            self._padded(session, number, session._select(expression), id, columns)
-            for number, (id, expression) in enumerate(expressions.items())
+            self._padded(session, number, select, id, columns)
+            for number, (id, (_, select)) in enumerate(written.items())
         ]
         name = self._target.new_name()
         made = session._made(name, "\nUNION ALL\n".join(selects), ibis.schema({WHOSE: "int64", **types}))
