@@ -176,7 +176,8 @@ class DuckDBSession(SqlSession):
 
         self._check(name, schema)
         reader = pa.RecordBatchReader.from_batches(arrow or schema.to_pyarrow(), batches)
-        self._connection.register(_STREAM, reader)
+        with translated(self._path):
+            self._connection.register(_STREAM, reader)
         try:
             return self._made(name, f"SELECT {self.dialect.casts(schema)} FROM {_STREAM}", schema)
         finally:

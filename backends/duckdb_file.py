@@ -295,6 +295,12 @@ def translated(path: str) -> Iterator[None]:
         raise InterruptedError("cancelled") from error
     except OSError as error:
         raise Unavailable(f"the DuckDB file {path} cannot be used: {error.strerror or error}") from error
+    except RuntimeError as error:
+        if str(error).startswith(
+            "std::"
+        ):  # nothing of its own: seen once, `bad_cast` as a stream of rows was registered
+            raise Unavailable(f"DuckDB failed inside at the file {path}: {error}") from error
+        raise
     except duckdb.Error as error:
         text = str(error)
         if "Could not set lock" in text:

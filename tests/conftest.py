@@ -62,9 +62,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Which suites ran, and for how long."""
-    terminalreporter.section("suites")
-    for line in suites.table(terminalreporter.stats):
-        terminalreporter.write_line(line)
+    if ran := suites.suites(terminalreporter.stats):
+        terminalreporter.section("suites")
+        for line in suites.table(ran):
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

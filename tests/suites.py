@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,10 +48,10 @@ def suites(stats: dict[str, list[Any]]) -> dict[str, Suite]:
     return found
 
 
-def table(stats: dict[str, list[Any]]) -> Iterator[str]:
-    """The lines of the table: the suites in the order in which they began."""
-    found = sorted(suites(stats).items(), key=lambda item: item[1].begin)
-    first = min((suite.begin for _, suite in found), default=0.0)
+def table(ran: Mapping[str, Suite]) -> Iterator[str]:
+    """The lines of the table: the suites in the order in which they began; at least one."""
+    found = sorted(ran.items(), key=lambda item: item[1].begin)
+    first = found[0][1].begin
     yield f"{'suite':<28} {'tests':>6}  {'work':>7}  {'from':>7}  {'until':>7}  minutes"
     for name, suite in found:
         times = [_minutes(seconds) for seconds in (suite.work, suite.begin - first, suite.end - first)]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
@@ -19,7 +17,7 @@ REPORT = "crash matrix"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "crash: the crash matrix; asked for by name, or in CI, at every boundary")
+    config.addinivalue_line("markers", "crash: the crash matrix; asked for by name, at every boundary")
 
 
 @pytest_asyncio.fixture(scope="session")
@@ -55,39 +53,15 @@ async def plain_house(parents: tuple[Server, Nursery], tmp_path_factory: pytest.
     return made
 
 
-def _is_asked_for(config: pytest.Config) -> bool:
-    return "crash" in config.getoption("markexpr")
-
-
 @pytest.fixture(scope="session")
 def every(request: pytest.FixtureRequest) -> int:
     """One of how many boundaries is taken."""
-    return 1 if _is_asked_for(request.config) or os.environ.get("CI") else 16
-
-
-@pytest.fixture(scope="session")
-def every_other(request: pytest.FixtureRequest, every: int) -> int:
-    """The same for the faults after which a worker goes on as it does after another: fewer, in CI."""
-    return every if every > 1 or _is_asked_for(request.config) else 3
+    return 1 if "crash" in request.config.getoption("markexpr") else 16
 
 
 def sample(boundaries: Sequence[Boundary], every: int) -> list[Boundary]:
     """The same ones each time: the middle of each stretch of so many; at least one."""
     return list(boundaries[min(every, len(boundaries)) // 2 :: every])
-
-
-def of_each_kind(boundaries: Sequence[Boundary], every: int) -> list[Boundary]:
-    """The same ones each time: of each kind of operation in each activity the first, and then one of so many."""
-    if every > 3:
-        return sample(boundaries, every)
-    seen: Counter[tuple[str, ...]] = Counter()
-    chosen = []
-    for boundary in boundaries:
-        kind = (boundary.name.partition("[")[0], boundary.place, boundary.kind, boundary.operation)
-        if seen[kind] % every == 0:
-            chosen.append(boundary)
-        seen[kind] += 1
-    return chosen
 
 
 def report(record: Any, warehouse: str, house: House, outcomes: list[Outcome]) -> None:

@@ -1,7 +1,4 @@
-"""What others are known to get wrong, each at the boundaries where it would happen.
-
-CI takes a third of these: test_matrix.py does the same to all of them.
-"""
+"""What others are known to get wrong, each at the boundaries where it would happen."""
 
 from __future__ import annotations
 
@@ -44,16 +41,16 @@ def _all_good(outcomes: list[Outcome]) -> None:
     assert not [str(outcome) for outcome in outcomes if not outcome.is_good]
 
 
-async def test_rows_are_not_appended_again_after_the_state_failed(any_house: House, every_other: int) -> None:
+async def test_rows_are_not_appended_again_after_the_state_failed(any_house: House, every: int) -> None:
     """dlt 4052: the rows were there, the state table failed, and the next load brought the rows once more."""
     of_state = _about(any_house, "entrepot.cursors", "entrepot.loads")
-    _all_good(await any_house.disturb("cut", sample(of_state, every_other)))
-    _all_good(await any_house.disturb("disk", sample([b for b in of_state if b.place == "before"], every_other)))
+    _all_good(await any_house.disturb("cut", sample(of_state, every)))
+    _all_good(await any_house.disturb("disk", sample([b for b in of_state if b.place == "before"], every)))
 
 
-async def test_a_third_run_brings_nothing_after_the_state_failed(any_house: House, every_other: int) -> None:
+async def test_a_third_run_brings_nothing_after_the_state_failed(any_house: House, every: int) -> None:
     """The same: the source has nothing new, and so there is no other row, version, load or publish."""
-    for boundary in sample(_about(any_house, "entrepot.cursors", "entrepot.loads"), max(4, every_other)):
+    for boundary in sample(_about(any_house, "entrepot.cursors", "entrepot.loads"), max(4, every)):
         outcome = await any_house.disturbed(Control("cut", boundary, any_house.is_plain))
         assert outcome.is_good, str(outcome)
         before = state.read(outcome.folder)
@@ -67,7 +64,7 @@ async def test_a_third_run_brings_nothing_after_the_state_failed(any_house: Hous
 
 @pytest.mark.parametrize("is_plain", [False, True], ids=["with transactions", "without transactions"])
 async def test_what_hangs_from_a_key_goes_with_it_after_death_in_a_merge(
-    parents: tuple[Server, Nursery], tmp_path: Path, every_other: int, is_plain: bool
+    parents: tuple[Server, Nursery], tmp_path: Path, every: int, is_plain: bool
 ) -> None:
     """The same for nested tables and deletions: the lists of documents that are gone or came anew are not left."""
     scenario = Scenario({"pipeline": "family"}, family.bring, runs=2)
@@ -76,28 +73,28 @@ async def test_what_hangs_from_a_key_goes_with_it_after_death_in_a_merge(
     orders, items = (house.expected.rows[f"family.{table}"].total() for table in ("orders", "orders__items"))
     assert (orders, items) == family.expected()
     its = [b for b in house.boundaries if b.name.startswith("load[") and b.kind == "session" and b.place == "before"]
-    _all_good(await house.disturb("kill", sample(its, every_other)))
+    _all_good(await house.disturb("kill", sample(its, every)))
 
 
-async def test_a_key_is_not_there_twice_after_death_in_a_merge(any_house: House, every_other: int) -> None:
+async def test_a_key_is_not_there_twice_after_death_in_a_merge(any_house: House, every: int) -> None:
     """dlt 3023: a merge that was killed was done again over its own half."""
-    _all_good(await any_house.disturb("kill", sample(_about(any_house, ".customers"), every_other)))
+    _all_good(await any_house.disturb("kill", sample(_about(any_house, ".customers"), every)))
     assert max(_ids(any_house.expected, "crash.customers").values()) == 1
 
 
-async def test_a_part_of_a_load_is_never_seen(any_house: House, every_other: int) -> None:
+async def test_a_part_of_a_load_is_never_seen(any_house: House, every: int) -> None:
     """dlt 2837: of a load with several tables, those that had been loaded were shown."""
     before = await any_house.left_by_death(any_house.boundaries[0])
-    for boundary in sample(_about(any_house, ""), 2 * every_other):
+    for boundary in sample(_about(any_house, ""), 2 * every):
         assert _seen(await any_house.left_by_death(boundary)) == _seen(before), boundary
 
 
-async def test_who_reads_meanwhile_sees_all_or_nothing(any_house: House, every_other: int) -> None:
+async def test_who_reads_meanwhile_sees_all_or_nothing(any_house: House, every: int) -> None:
     """The same beside a worker that dies and one that goes on; with transactions, for all tables at once."""
     before, after = _sums(any_house.template), _sums(any_house.undisturbed)
     whole = {one for each in (before, after) for one in zip(WATCHED, each, strict=True)}
-    dying = sample(_about(any_house, "", activity="commit"), max(8, every_other))
-    for boundary in [*sample(_about(any_house, ""), max(8, every_other)), *dying]:
+    dying = sample(_about(any_house, "", activity="commit"), max(8, every))
+    for boundary in [*sample(_about(any_house, ""), max(8, every)), *dying]:
         folder = any_house.copy()
         is_over = threading.Event()
         reading = asyncio.create_task(asyncio.to_thread(_watched, folder, is_over))
@@ -113,11 +110,11 @@ async def test_who_reads_meanwhile_sees_all_or_nothing(any_house: House, every_o
         assert _sums(folder) == after
 
 
-async def test_a_part_of_a_publish_is_never_seen(house: House, every_other: int) -> None:
+async def test_a_part_of_a_publish_is_never_seen(house: House, every: int) -> None:
     """The same for what a run publishes, where the warehouse has transactions; elsewhere views follow one by one."""
     before = await house.left_by_death(house.boundaries[0])
     committed = False
-    for boundary in sample(_about(house, "crash.", "COMMIT", activity="commit"), every_other):
+    for boundary in sample(_about(house, "crash.", "COMMIT", activity="commit"), every):
         committed |= "COMMIT" in boundary.name and boundary.place == "after"
         found = _seen(await house.left_by_death(boundary))
         assert found in (_seen(before), _seen(house.expected)), boundary

@@ -54,7 +54,7 @@ def test_the_table_has_every_suite_in_the_order_in_which_they_began() -> None:
         "warnings": [SimpleNamespace(nodeid="tests/unit/test_a.py::test_a")],
         "error": [_report("tests/unit/test_broken.py", 0.0, 1.0)],
     }
-    head, *lines = suites.table(stats)
+    head, *lines = suites.table(suites.suites(stats))
     assert head.split() == ["suite", "tests", "work", "from", "until", "minutes"]
     assert [line.split() for line in lines] == [
         ["crash", "1", "6:40", "0:00", "6:40", "1", "passed"],

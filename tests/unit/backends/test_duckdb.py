@@ -13,6 +13,8 @@ import pytest
 import backends
 from backends import Backend, Label
 from backends.base import Session
+from backends.duckdb_file import translated
+from entrepot.errors import Unavailable
 
 LABEL = Label("t", "r", "s")
 
@@ -69,3 +71,13 @@ def test_what_is_closed_is_free_at_once(backend: Backend, tmp_path: Path) -> Non
 def test_a_label_stays_a_comment(backend: Backend, text: str) -> None:
     with backend.session(Label(text, text, text)) as session:
         assert session.query("SELECT 1 AS n") == [{"n": 1}]
+
+
+def test_what_fails_inside_of_the_engine_is_tried_again() -> None:
+    with (
+        pytest.raises(Unavailable, match=r"DuckDB failed inside at the file w\.duckdb: std::bad_cast"),
+        translated("w.duckdb"),
+    ):
+        raise RuntimeError("std::bad_cast")
+    with pytest.raises(RuntimeError, match="its own"), translated("w.duckdb"):
+        raise RuntimeError("its own")
