@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 import sqlglot.expressions as sge
+from ibis.backends.sql.compilers.base import SQLGlotCompiler
 
 
 def without(simple: Mapping[Any, str], *ours: type[ops.Node]) -> dict[Any, str]:
@@ -45,3 +47,38 @@ def to_24_bits(compiler: Any, value: Any, number: Any) -> Any:
     rounded = compiler.binop(sge.Sub, large, compiler.binop(sge.Sub, large, value))
     fits = compiler.f.abs(value) < number(3.4e38)
     return compiler.if_(fits, rounded, value)  # infinities and NaN stay what they are
+
+
+@cache
+def naming(compiler: type[SQLGlotCompiler]) -> type[SQLGlotCompiler]:
+    """A compiler that notes for each table which columns it is read by, for `by_name`."""
+
+    class Naming(compiler):  # type: ignore[misc]
+        # What ibis makes of these is inherited; it would be made again, over our methods.
+        SIMPLE_OPS: Mapping[Any, str] = {}
+        UNSUPPORTED_OPS = ()
+        LOWERED_OPS: Mapping[Any, Any] = {}
+
+        def visit_UnboundTable(self, op: Any, **given: Any) -> Any:
+            table = super().visit_UnboundTable(op, **given)
+            table.meta["columns"] = tuple(op.schema)
+            return table
+
+    return Naming
+
+
+def by_name(tree: sge.Expr) -> sge.Expr:
+    """The same query with the columns of a table by their names, where ibis writes `SELECT *`.
+
+    A star is every column that the table really has, in its own order; and what is united or compared goes by position.
+    """
+    for select in tree.find_all(sge.Select):
+        source = select.args.get("from_")
+        table = source.this if source else None
+        if isinstance(table, sge.TableSample):
+            table = table.this
+        if not isinstance(table, sge.Table) or select.expressions != [sge.Star()] or select.args.get("joins"):
+            continue
+        if columns := table.meta.get("columns"):
+            select.set("expressions", [sge.column(name, table=table.alias or None, quoted=True) for name in columns])
+    return tree

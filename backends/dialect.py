@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import sqlglot.expressions as sge
 
 from backends.base import Name
+from backends.compiling import by_name, naming
 from entrepot.errors import BadInput
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class Dialect:
         Raises:
             ibis.common.exceptions.IbisError: if the warehouse lacks an operation or a type.
         """
-        return self.write(self._compiler().to_sqlglot(expression), pretty=pretty)
+        return self.write(by_name(naming(self._compiler)().to_sqlglot(expression)), pretty=pretty)
 
     def write(self, tree: sge.Expr, *, pretty: bool = False) -> str:
         """A statement, given as sqlglot's tree with names as users write them."""
