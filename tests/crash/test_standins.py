@@ -51,7 +51,7 @@ async def test_each_run_ends_as_if_undisturbed(
         assert not outcome.problem, (tmp_path / "worker.log").read_text()
         assert not (await asyncio.to_thread(_difference, backend, batch)).said
     house.boundaries = _distinct(recorded(tmp_path))
-    chosen = sample(house.boundaries, max(1, every // 2))
+    chosen = sample(house.boundaries, every)
     tried = [("kill", b) for b in chosen] + [("cut", b) for b in chosen[::3]]
     outcomes: list[Outcome] = []
     batch = RUNS_BEFORE

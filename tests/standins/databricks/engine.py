@@ -41,8 +41,6 @@ TABLES = [
 ]
 
 JAVA = [
-    "-XX:+UnlockDiagnosticVMOptions",
-    "-XX:-BytecodeVerificationRemote",
     # Nearly every statement is another and runs once: what Java compiles anew, and slowly, has to be used ten times as
     # often as elsewhere to be worth it.
     "-XX:Tier4InvocationThreshold=50000",
@@ -111,8 +109,6 @@ class Engine:
             "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
             "spark.sql.session.timeZone": "UTC",
             "spark.sql.shuffle.partitions": "1",
-            "spark.sql.codegen.wholeStage": "false",
-            "spark.sql.codegen.factoryMode": "NO_CODEGEN",
             "spark.sql.timestampType": "TIMESTAMP_LTZ",
             "spark.sql.warehouse.dir": f"file:{self.scratch}/warehouse",
         }
