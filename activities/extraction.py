@@ -20,7 +20,7 @@ from activities.manifest import Manifest
 from activities.messages import ExtractRequest, Load, TableLoad
 from activities.segments import GONE, VALID_FROM, VALID_TO
 from activities.sources import databases, dlt_extract, files
-from activities.sources.stream import Among, Bounds, Hints, Json, Stream
+from activities.sources.stream import FILE_NUMBER, Among, Bounds, Hints, Json, Stream
 from activities.work import Work
 from entrepot.code import digest
 from entrepot.errors import BadInput, StepFailed, listed, unknown
@@ -262,7 +262,8 @@ class _Loading:
         has_family = self._hints_of(table).root is not None or any(
             name.startswith(f"{table}__") and not name.endswith(files.REJECTED) for name in self._step.tables
         )
-        kept = {n: t for n, t in columns.items() if not n.startswith("_dlt_") or (has_family and n != "_dlt_load_id")}
+        books = {"_dlt_load_id", FILE_NUMBER} | (set() if has_family else {n for n in columns if n.startswith("_dlt_")})
+        kept = {name: dtype for name, dtype in columns.items() if name not in books}
         if declared is None:
             return sch.Schema(kept)
         if missing := [name for name in declared if name not in kept]:
@@ -297,7 +298,8 @@ def _check_same(table: str, before: Hints, now: Hints) -> None:
 def _check_columns(table: str, hints: Hints, columns: sch.Schema, root: Hints | None) -> None:
     needed = {**dict.fromkeys(hints.key, "key")}
     needed |= {hints.deleted: "mark of deleted rows"} if hints.deleted else {}
-    needed |= {hints.newest[0]: "order of rows with the same key"} if hints.newest else {}
+    by = hints.newest[0] if hints.newest else None
+    needed |= {by: "order of rows with the same key"} if by and by != FILE_NUMBER else {}
     needed |= {hints.replaces.column: "cursor"} if hints.replaces else {}
     for name, what in needed.items():
         if name not in columns:

@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from activities.sources import files_types as types
-from activities.sources.files_part import Columns, Part, Rejected, file_column, named
+from activities.sources.files_part import Columns, Own, Part, Rejected, constants, named
 from activities.sources.files_text import HEAD, Chunk, Place, array_chunks, line_chunks, text
 from activities.sources.quoting import literal, quoted
 from entrepot.errors import StepFailed
@@ -46,8 +46,11 @@ class JsonReader:
     objects.
     """
 
-    def __init__(self, files: Files, connection: duckdb.DuckDBPyConnection, folder: Path, columns: Columns) -> None:
+    def __init__(
+        self, files: Files, connection: duckdb.DuckDBPyConnection, folder: Path, columns: Columns, own: Own
+    ) -> None:
         self._files = files
+        self._own = own
         self._sql = connection
         self._declared = {name: types.Declared(name, text) for name, text in named(files.types).items()}
         self.columns = columns
@@ -145,7 +148,7 @@ class JsonReader:
         asked = {here.key: self._asked(name) for name, here in found.items()}
         selected = [self._selected(name, found.get(name)) for name in self.columns]
         read = f"json_transform(value, {literal(json.dumps(asked))})" if asked else "NULL"
-        columns = ", ".join([*selected, *file_column(self._files, path)]) or "NULL::VARCHAR AS empty"
+        columns = ", ".join([*selected, *constants(self._own, path)]) or "NULL::VARCHAR AS empty"
         query = f"COPY (SELECT {columns} FROM (SELECT {read} AS row FROM chunk)) TO {literal(str(target))}"
         return int(self._one(f"{query} (FORMAT parquet)"))
 

@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 
 from dlt.common.normalizers.naming.snake_case import NamingConvention
 
-from activities.sources.quoting import literal
+from activities.sources.quoting import literal, quoted
 from entrepot.errors import StepFailed, listed
-from entrepot.sources import Files
 
 Columns = dict[str, Any]
 """The columns met so far, in order, and the kind of each: see files_types.py and files_json.py."""
+
+Own = Mapping[str, Mapping[str, str | int]]
+"""Files, each with the columns in which its rows say which one they are from, and what those hold."""
 
 FILE_COLUMN = "_file"
 """With `append`, says which file a row is from."""
@@ -59,6 +61,7 @@ def named(columns: Mapping[str, str], path: str = "", count: int | None = None) 
     return {name: columns[column] for column, name in names.items()}
 
 
-def file_column(files: Files, path: str) -> list[str]:
-    """SQL for the column with the name of a row's file, where rows have that."""
-    return [f"{literal(path)} AS {FILE_COLUMN}"] if files.disposition == "append" else []
+def constants(own: Own, path: str) -> list[str]:
+    """SQL for the columns in which rows say which file they are from."""
+    columns = own.get(path, {}).items()
+    return [f"{literal(v) if isinstance(v, str) else f'{v}::BIGINT'} AS {quoted(n)}" for n, v in columns]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import datetime
+import gzip
 import itertools
 import json
 import tempfile
@@ -12,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +45,10 @@ KINDS: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
-@dataclass(frozen=True)
-class Brought:
-    """What a source has at one load: rows by key, of the same columns in this order; and the keys that are gone."""
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """One load."""
 
-    columns: tuple[str, ...]
-    rows: Mapping[int, Row]
-    gone: frozenset[int] = frozenset()
     refresh: bool = False
     environment: str = "prod"
     back: int = 0
@@ -57,15 +56,30 @@ class Brought:
 
 
 @st.composite
-def brought(draw: st.DrawFn, *, with_deletions: bool = False, strays: bool = True) -> Brought:
+def strays(draw: st.DrawFn) -> dict[str, Any]:
+    """How one load of a few is another than the next one of `prod`."""
+    others = [{"refresh": True}, *[{"environment": "dev"}] * 2, {"back": 1}, {"back": 2}, *[dict[str, Any]()] * 5]
+    return draw(st.sampled_from(others))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Brought(Turn):
+    """What a source has at one load: rows by key, of the same columns in this order; and the keys that are gone."""
+
+    columns: tuple[str, ...]
+    rows: Mapping[int, Row]
+    gone: frozenset[int] = frozenset()
+
+
+@st.composite
+def brought(draw: st.DrawFn, *, with_deletions: bool = False, one_after_another: bool = False) -> Brought:
     columns = draw(st.lists(st.sampled_from(sorted(KINDS)), unique=True, min_size=1))
     order = draw(st.permutations(["id", *columns]))
     keys = draw(st.sets(st.integers(0, 8), min_size=1, max_size=6))
     rows = {key: {name: draw(KINDS[name]) for name in columns} for key in sorted(keys)}
     gone = draw(st.sets(st.sampled_from(sorted(keys)), max_size=2)) if with_deletions else set()
-    stray = draw(st.integers(0, 9)) if strays else 9
-    environment = "dev" if stray in (1, 2) else "prod"
-    return Brought(tuple(order), rows, frozenset(gone), stray == 0, environment, stray - 2 if stray in (3, 4) else 0)
+    how = {} if one_after_another else draw(strays())
+    return Brought(columns=tuple(order), rows=rows, gone=frozenset(gone), **how)
 
 
 @dataclass
@@ -187,20 +201,20 @@ class Held:
     warehouse: Warehouse
     step: str
     options: Mapping[str, Any]
-    after: Callable[[State, Brought, str], State]
+    after: Callable[[State, Any, str], State]
     """The state after a load over one of before (None: there was none)."""
     states: dict[tuple[str, str | None], State] = field(default_factory=dict)
 
-    def load(self, brought: Brought) -> None:
+    def load(self, turn: Turn) -> None:
         """Loads for an environment, perhaps after its cursor went back."""
-        made, environment = self.warehouse, brought.environment
-        if brought.back:
-            made.back(self.step, environment, brought.back)
-        before = None if brought.refresh else made.cursor(self.step, environment)
+        made, environment = self.warehouse, turn.environment
+        if turn.back:
+            made.back(self.step, environment, turn.back)
+        before = None if turn.refresh else made.cursor(self.step, environment)
         state = self.states[self._at(before)] if before and before.load else None
-        made.load(self.step, self.options, refresh=brought.refresh, environment=environment)
+        made.load(self.step, self.options, refresh=turn.refresh, environment=environment)
         number = f"2026-01-01T00:00:{made.last:02}"
-        self.states.setdefault(self._at(made.cursor(self.step, environment)), self.after(state, brought, number))
+        self.states.setdefault(self._at(made.cursor(self.step, environment)), self.after(state, turn, number))
 
     def check(self, rows: Callable[[State], list[Row]], *but: str) -> None:
         """Every version is as it was, also those that nobody is at any more."""
@@ -276,7 +290,7 @@ def held_from_until(history: History) -> list[Row]:
     ]
 
 
-@given(loads=st.lists(brought(strays=False), min_size=4, max_size=7))
+@given(loads=st.lists(brought(one_after_another=True), min_size=4, max_size=7))
 @several
 def test_rows_that_changed_are_remembered(loads: list[Brought]) -> None:
     with warehouse() as made:
@@ -312,3 +326,83 @@ def test_dicts_without_some_columns(disposition: str, loads: list[Brought]) -> N
             (made.folder / "keyed.rows").write_text(json.dumps(sparse(load)))
             held.load(load)
         held.check(lambda rows: rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folder(Turn):
+    """Files at one load, each with the number of what is in it, and whether it is packed."""
+
+    files: Mapping[str, tuple[int, bool]]
+
+    def write(self, folder: Path) -> None:
+        """Makes the folder so."""
+        for path in folder.glob("*.csv*"):
+            path.unlink()
+        for name, (number, is_packed) in self.files.items():
+            text = "\n".join(",".join(map(str, line)) for line in self.lines(number)).encode()
+            (folder / name).write_bytes(gzip.compress(text) if is_packed else text)
+
+    @staticmethod
+    def lines(number: int) -> list[tuple[Any, ...]]:
+        """What is in a file, as CSV."""
+        header = (("id", "name"), ("name", "id"), ("id", "x"), ("id",))[number]
+        values = {"id": number, "name": "a", "x": 0.5}
+        return [header, *[tuple(values[name] for name in header)] * (1 + number % 2)]
+
+    @staticmethod
+    def rows(number: int) -> list[Row]:
+        """What is in a file, as rows."""
+        header, *lines = Folder.lines(number)
+        return [dict(zip(header, line, strict=True)) for line in lines]
+
+
+@st.composite
+def folders(draw: st.DrawFn) -> Folder:
+    names = draw(st.dictionaries(st.sampled_from("abc"), st.tuples(st.integers(0, 3), st.booleans()), min_size=1))
+    return Folder(files={f"{n}.csv{'.gz' * packed}": (c, packed) for n, (c, packed) in names.items()}, **draw(strays()))
+
+
+def appended(state: dict[str, int] | None, folder: Folder, _: str) -> dict[str, int]:
+    """What is held of which file: files that are gone stay, but for those that are there under another name."""
+    files = {name: number for name, (number, _) in folder.files.items()}
+    new = Counter(number for name, number in files.items() if (state or {}).get(name) != number)
+    held = dict(files)
+    for name, number in (state or {}).items():
+        if name not in files and not new[number]:
+            held[name] = number
+        elif name not in files:
+            new[number] -= 1
+    return held
+
+
+@given(turns=st.lists(folders(), min_size=5, max_size=9))
+@several
+def test_appended_files_are_known_by_their_content(turns: list[Folder]) -> None:
+    with warehouse() as made:
+        held = Held(made, "texts", {"path": "*.csv*", "disposition": "append"}, appended)
+        for turn in turns:
+            turn.write(made.folder)
+            held.load(turn)
+        held.check(lambda files: [row for number in files.values() for row in Folder.rows(number)], "_file")
+
+
+@given(deltas=st.lists(st.lists(brought(with_deletions=True), min_size=1, max_size=3), min_size=3, max_size=5))
+@settings(max_examples=3)
+def test_of_several_files_with_one_key_the_last_by_path_counts(deltas: list[list[Brought]]) -> None:
+    with warehouse() as made:
+        options = {"path": "*.csv", "disposition": "merge", "key": ["id"], "deleted": "gone"}
+        held = Held(made, "texts", options, lambda state, turn, _: reduce(merged, turn.files, state))
+        for number, files in enumerate(deltas):
+            for path in made.folder.glob("*.csv"):
+                path.unlink()
+            for each, delta in enumerate(files):
+                as_csv(made.folder / f"{number}-{each}.csv", delta, "gone")
+            held.load(Deltas(files=files))
+        held.check(expected, "gone")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deltas(Turn):
+    """Several files that are merged in one load."""
+
+    files: Sequence[Brought]
