@@ -204,6 +204,9 @@ class _Loading:
         found = self._found(table, parts, before)
         if before and grows:
             _check_same(table, before.hints, hints)
+        if before:
+            _check_still_the_same(table, _columns_of(before), found)
+        _check_rows(self._step, table, hints, sum(part.rows for part in parts), before)
         shape, changes = found, tuple[str, ...]()
         if before:
             contract = _contract(self._step, table, hints)
@@ -244,7 +247,7 @@ class _Loading:
                 return schema_from(declared)
             if table.endswith(files.REJECTED):
                 return sch.Schema.from_pyarrow(files.REJECTED_COLUMNS)
-            if before is not None and (before.hints.root or self._hints_of(table).replaces):
+            if before is not None:
                 return _columns_of(before)
             raise StepFailed(f"the source brought no rows and no columns for {table!r}, and the step declares none")
         columns: dict[str, dt.DataType] = {}
@@ -293,6 +296,39 @@ def _check_same(table: str, before: Hints, now: Hints) -> None:
         )
     if before.key != now.key or before.is_group != now.is_group:
         raise StepFailed(f"the key of table {table!r} was {listed(before.key)} and is now {listed(now.key)}; {again}")
+
+
+def _check_still_the_same(table: str, before: sch.Schema, found: sch.Schema) -> None:
+    """Raises StepFailed for rows of another kind altogether, such as the words of an error."""
+    own = [name for name in before if name != files.FILE_COLUMN and not name.startswith("_dlt_")]
+    if own and not set(own) & set(found):
+        raise StepFailed(
+            f"table {table!r} has lost all its columns ({listed(own)}): the source now brings {listed(found)}; if that "
+            "is right, run it once with `refresh`"
+        )
+
+
+def _check_rows(step: IngestStep, table: str, hints: Hints, rows: int, before: Manifest | None) -> None:
+    """Raises StepFailed for a table that is loaded as a whole and would have fewer rows than the step says."""
+    is_whole = hints.disposition in ("replace", "scd2")
+    for option, said in (("min_rows", step.min_rows), ("max_shrink", step.max_shrink)):
+        if isinstance(said, Mapping):
+            limit = said.get(table)
+            if limit is not None and not is_whole:
+                raise BadInput(
+                    f"table {table!r} has `{option}`, and is not loaded as a whole but by {hints.disposition!r}"
+                )
+        else:
+            limit = said if is_whole and not hints.root and not table.endswith(files.REJECTED) else None
+        if limit is None:
+            continue
+        if option == "min_rows" and rows < limit:
+            raise StepFailed(f"table {table!r} would have {rows:,} rows, and its `min_rows` is {limit:,}")
+        if option == "max_shrink" and before and rows < before.rows * (1 - limit):
+            raise StepFailed(
+                f"table {table!r} would have {rows:,} rows instead of {before.rows:,}; its `max_shrink` is {limit}; if "
+                "that is right, run it once with `refresh`"
+            )
 
 
 def _check_columns(table: str, hints: Hints, columns: sch.Schema, root: Hints | None) -> None:

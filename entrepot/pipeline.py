@@ -80,6 +80,8 @@ class Pipeline:
         *,
         tables: Sequence[str] | Mapping[str, Mapping[str, str] | None] | None = None,
         schema_contract: Contract | Mapping[str, Contract] = "evolve",
+        min_rows: int | Mapping[str, int] | None = None,
+        max_shrink: float | Mapping[str, float] | None = None,
         name: str | None = None,
         description: str | None = None,
         owner: str | None = None,
@@ -93,6 +95,8 @@ class Pipeline:
         *,
         tables: Sequence[str] | Mapping[str, Mapping[str, str] | None] | None = None,
         schema_contract: Contract | Mapping[str, Contract] = "evolve",
+        min_rows: int | Mapping[str, int] | None = None,
+        max_shrink: float | Mapping[str, float] | None = None,
         **options: Any,
     ) -> Any:
         """Brings raw tables in.
@@ -105,6 +109,9 @@ class Pipeline:
                 (column names to ibis types), so that everything downstream is validated before the first ingest.
             schema_contract: What happens when the source's columns change: `evolve`, `freeze` or `discard`; for all
                 tables, or a mapping of tables to it.
+            min_rows: A load that replaces a whole table (`replace`, `scd2`) fails if it brings fewer rows. For all such
+                tables but nested ones and those of rejected rows, or a mapping of tables to it.
+            max_shrink: It fails, too, if a larger share of the rows of before would go: `0.5` is half of them.
         """
 
         def declare(f: Function) -> IngestStep:
@@ -116,10 +123,19 @@ class Pipeline:
                 raise BadInput(
                     f"ingest {common['name']!r}: {unknown('schema_contract', wrong.pop(), get_args(Contract))}"
                 )
-            named = [] if isinstance(schema_contract, str) else schema_contract
-            if strange := [table for table in named if table not in schemas]:
-                raise BadInput(f"ingest {common['name']!r}, schema_contract: {unknown('table', strange[0], schemas)}")
-            return self._add(IngestStep(**common, tables=schemas, schema_contract=schema_contract))
+            limits = {"min_rows": min_rows, "max_shrink": max_shrink}
+            for option, said in {"schema_contract": schema_contract, **limits}.items():
+                if strange := [t for t in (said if isinstance(said, Mapping) else ()) if t not in schemas]:
+                    raise BadInput(f"ingest {common['name']!r}, {option}: {unknown('table', strange[0], schemas)}")
+            for option, said in limits.items():
+                for limit in said.values() if isinstance(said, Mapping) else [] if said is None else [said]:
+                    if limit < 0 or (option == "max_shrink" and limit > 1):
+                        most = " and at most 1" if option == "max_shrink" else ""
+                        raise BadInput(f"ingest {common['name']!r}: `{option}` is at least 0{most}, not {limit!r}")
+            step = IngestStep(
+                **common, tables=schemas, schema_contract=schema_contract, min_rows=min_rows, max_shrink=max_shrink
+            )
+            return self._add(step)
 
         return declare(function) if function is not None else declare
 

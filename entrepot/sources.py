@@ -33,7 +33,8 @@ class Files:
         disposition: `replace` reads all files when one has changed. `append` reads those that are new or changed; a
             changed file's rows take the place of its earlier ones, and a file that is gone keeps its rows, unless it
             is there under another name; the column `_file` says where a row is from. `merge` puts the rows of new and
-            changed files in the place of rows with the same key; of several files the last by path counts. `scd2` compares all rows with those of before by key.
+            changed files in the place of rows with the same key; of several files the last by path counts. `scd2`
+            compares all rows with those of before by key.
         key: The columns that tell a row from the others, for `merge` and `scd2`.
         deleted: With `merge`, the column that says that a row is gone.
     """

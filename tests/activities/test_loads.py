@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import datetime
 import gzip
-import itertools
 import json
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from pathlib import Path
@@ -20,21 +16,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from temporalio.testing import ActivityEnvironment
 
-from activities import catalog, cursors, segments
+from activities import segments
 from activities.cursors import Cursor
-from activities.ingest import IngestActivities
-from activities.messages import Context, ExtractRequest, LoadRequest
-from activities.tenant import PipelineSettings, Tenant, Tenants
-from activities.work import Work, make_room
-from backends import Label
-from backends.base import physical
-from entrepot.expression import schema_from
-from entrepot.loading import Registry
-
-ENVIRONMENT = ActivityEnvironment()
-Row = dict[str, Any]
+from tests.activities.loading import Row, Warehouse, seen, warehouse
 
 KINDS: dict[str, st.SearchStrategy[Any]] = {
     "name": st.sampled_from(["a", "b", "c"]),
@@ -82,78 +67,6 @@ def brought(draw: st.DrawFn, *, with_deletions: bool = False, one_after_another:
     return Brought(columns=tuple(order), rows=rows, gone=frozenset(gone), **how)
 
 
-@dataclass
-class Warehouse:
-    """A tenant whose pipeline `ingested` is loaded by the activities alone."""
-
-    tenants: Tenants
-    folder: Path
-    activities: IngestActivities
-    numbers: Iterator[int] = field(default_factory=itertools.count)
-    last: int = 0
-
-    def load(self, step: str, options: Mapping[str, Any], *, refresh: bool = False, environment: str = "prod") -> None:
-        """Asks a step's source, and brings what it gives."""
-        number = self.last = next(self.numbers)
-        context = Context(
-            tenant="acme",
-            pipeline="ingested",
-            environment=environment,
-            run=f"run-{number}",
-            started_at=f"2026-01-01T00:{number // 60:02}:{number % 60:02}",
-            parameters={"folder": str(self.folder), "options": dict(options)},
-        )
-
-        async def both() -> None:
-            asked = ExtractRequest(context=context, step=step, refresh=refresh)
-            load = await ENVIRONMENT.run(self.activities.extract, asked)
-            if not load.unchanged:
-                await ENVIRONMENT.run(self.activities.load, LoadRequest(context=context, load=load))
-
-        asyncio.run(both())
-
-    def cursor(self, step: str, environment: str = "prod") -> Cursor:
-        """Where an environment stands."""
-        with self._session() as session:
-            return cursors.current(session, "ingested", step, environment)
-
-    def back(self, step: str, environment: str, loads: int) -> None:
-        """An environment's cursor goes back, as with a rollback."""
-        with self._session() as session:
-            now = cursors.current(session, "ingested", step, environment)
-            own = [c for c in cursors.history(session, "ingested").get(step, []) if c.environment == environment]
-            if len(own) > loads:
-                then = replace(own[loads], sequence=now.sequence, action="rollback")
-                cursors.advance(session, "ingested", step, environment, then)
-
-    def rows(self, table: str, version: str) -> list[Row]:
-        """The rows of a version."""
-        with self._session() as session:
-            found = catalog.versions(session, "ingested", {table: version})[table]
-            assert found.table is not None
-            rows = session.fetch(physical(found.table, schema_from(found.columns))).to_pylist()
-            assert len(rows) == found.rows
-            return rows
-
-    @contextmanager
-    def _session(self) -> Iterator[Any]:
-        with self.tenants.get("acme").backend.session(Label("acme", "test", "test")) as session:
-            yield session
-
-
-@contextmanager
-def warehouse() -> Iterator[Warehouse]:
-    with tempfile.TemporaryDirectory() as state:
-        folder = Path(state, "source")
-        folder.mkdir()
-        backend = {"type": "duckdb", "path": str(Path(state, "acme.duckdb"))}
-        tenant = Tenant("acme", backend, str(Path(state, "lake")), {"ingested": PipelineSettings("ingested")})
-        tenants = Tenants({"acme": tenant}, Registry({"ingested": "tests.pipelines.ingested:ingested"}))
-        make_room(Work(tenant, "room", "room"), "ingested")
-        yield Warehouse(tenants, folder, IngestActivities(tenants))
-        tenant.close()
-
-
 @pytest.fixture(autouse=True)
 def few_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     """Segments are written together after few loads, so that this happens several times."""
@@ -175,14 +88,6 @@ def as_json(path: Path, load: Brought) -> None:
         values = {name: key if name == "id" else row[name] for name in load.columns}
         rows.append({name: str(v) if isinstance(v, datetime.date) else v for name, v in values.items()})
     path.write_text("\n".join(map(json.dumps, rows)))
-
-
-def seen(rows: Sequence[Row], *but: str) -> Counter[tuple[tuple[str, Any], ...]]:
-    """Rows to compare: a column that a row does not have is one without a value."""
-    return Counter(
-        tuple(sorted((name, value) for name, value in row.items() if value is not None and name not in but))
-        for row in rows
-    )
 
 
 def expected(rows: Mapping[int, Row]) -> list[Row]:
