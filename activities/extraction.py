@@ -20,6 +20,7 @@ from activities.manifest import Manifest
 from activities.messages import ExtractRequest, Load, TableLoad
 from activities.segments import GONE, VALID_FROM, VALID_TO
 from activities.sources import databases, dlt_extract, files
+from activities.sources.files_part import FILE_COLUMN
 from activities.sources.stream import FILE_NUMBER, Among, Bounds, Hints, Json, Stream
 from activities.work import Work
 from entrepot.code import digest
@@ -133,7 +134,7 @@ def _taken(
                 if number >= begun.stream:
                     for piece in stream.pieces(begun.position if number == begun.stream else None):
                         intake.add(number, piece)
-                    intake.finish(number, name, stream.state(), stream.hints())
+                    intake.finish(number, name, stream)
             return intake.reached
         finally:
             intake.close()
@@ -153,7 +154,7 @@ class _Loading:
         self._hints = {table: its for stream in taken.hints.values() for table, its in stream.items()}
         self.known: dict[str, str] = {}
         self.made: dict[str, Manifest] = {}
-        self.changes: dict[str, list[str]] = {}
+        self.changes = {table: list(said) for table, said in taken.notes.items()}
         self._leave_out([table for table in taken.parts if table not in step.tables])
         for table in sorted(step.tables, key=lambda name: self._hints_of(name).root is not None):
             self._take(table)
@@ -300,7 +301,7 @@ def _check_same(table: str, before: Hints, now: Hints) -> None:
 
 def _check_still_the_same(table: str, before: sch.Schema, found: sch.Schema) -> None:
     """Raises StepFailed for rows of another kind altogether, such as the words of an error."""
-    own = [name for name in before if name != files.FILE_COLUMN and not name.startswith("_dlt_")]
+    own = [name for name in before if name != FILE_COLUMN and not name.startswith("_dlt_")]
     if own and not set(own) & set(found):
         raise StepFailed(
             f"table {table!r} has lost all its columns ({listed(own)}): the source now brings {listed(found)}; if that "

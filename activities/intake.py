@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict
 
 from activities import lake
 from activities.sources.quoting import literal, quoted
-from activities.sources.stream import FILE_NUMBER, Hints, Json, Piece
+from activities.sources.stream import FILE_NUMBER, Hints, Json, Piece, Stream
 from activities.work import Work
 from entrepot.code import digest
 from entrepot.errors import StepFailed
@@ -75,6 +75,8 @@ class Checkpoint(BaseModel):
     """And what they said of their tables."""
     lost: dict[str, int] = {}
     """Values that did not fit and are NULL, by table."""
+    notes: dict[str, list[str]] = {}
+    """What the streams that were read to their end told of tables."""
     brought: dict[str, dict[str, str]] = {}
     """The columns, as the source gave them, of tables that stay as they are."""
 
@@ -147,12 +149,13 @@ class Intake:
             self._write_all()
             self._note(stream, piece.position)
 
-    def finish(self, stream: int, name: str, state: Json, hints: dict[str, Hints]) -> None:
+    def finish(self, number: int, name: str, stream: Stream) -> None:
         """A stream has ended: what it gave is in the lake."""
         self._write_all()
-        self.reached.states[name] = state
-        self.reached.hints[name] = hints
-        self._note(stream + 1, None)
+        self.reached.states[name] = stream.state()
+        self.reached.hints[name] = stream.hints()
+        self.reached.notes.update(stream.notes())
+        self._note(number + 1, None)
 
     def _write_all(self) -> None:
         for table in list(self._buffers):

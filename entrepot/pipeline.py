@@ -97,7 +97,7 @@ class Pipeline:
         schema_contract: Contract | Mapping[str, Contract] = "evolve",
         min_rows: int | Mapping[str, int] | None = None,
         max_shrink: float | Mapping[str, float] | None = None,
-        **options: Any,
+        **others: Any,
     ) -> Any:
         """Brings raw tables in.
 
@@ -115,7 +115,7 @@ class Pipeline:
         """
 
         def declare(f: Function) -> IngestStep:
-            common = self._common(f, **options)
+            common = self._common(f, **others)
             given = [tables] if isinstance(tables, str) else tables if tables is not None else [common["name"]]
             schemas = dict(given) if isinstance(given, Mapping) else dict.fromkeys(given)
             wrong = {schema_contract} if isinstance(schema_contract, str) else {*schema_contract.values()}
@@ -123,15 +123,13 @@ class Pipeline:
                 raise BadInput(
                     f"ingest {common['name']!r}: {unknown('schema_contract', wrong.pop(), get_args(Contract))}"
                 )
-            limits = {"min_rows": min_rows, "max_shrink": max_shrink}
-            for option, said in {"schema_contract": schema_contract, **limits}.items():
+            options = {"schema_contract": schema_contract, "min_rows": min_rows, "max_shrink": max_shrink}
+            for option, said in options.items():
                 if strange := [t for t in (said if isinstance(said, Mapping) else ()) if t not in schemas]:
                     raise BadInput(f"ingest {common['name']!r}, {option}: {unknown('table', strange[0], schemas)}")
-            for option, said in limits.items():
-                for limit in said.values() if isinstance(said, Mapping) else [] if said is None else [said]:
-                    if limit < 0 or (option == "max_shrink" and limit > 1):
-                        most = " and at most 1" if option == "max_shrink" else ""
-                        raise BadInput(f"ingest {common['name']!r}: `{option}` is at least 0{most}, not {limit!r}")
+            shares = max_shrink.values() if isinstance(max_shrink, Mapping) else [max_shrink]
+            if bad := [share for share in shares if share is not None and not 0 <= share <= 1]:
+                raise BadInput(f"ingest {common['name']!r}: `max_shrink` is a share from 0 to 1, not {bad[0]!r}")
             step = IngestStep(
                 **common, tables=schemas, schema_contract=schema_contract, min_rows=min_rows, max_shrink=max_shrink
             )

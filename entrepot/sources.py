@@ -68,6 +68,8 @@ class SqlTable:
         start: Where the cursor begins at the first load; default: at the first row.
         lag: How far behind the greatest cursor value each load begins again, for rows that appear late: seconds for
             times, a number for numbers.
+        cursor_not_after: The greatest value that the cursor moves to; default: for times a day ahead of now. Rows
+            beyond it, which a wrong date makes, are brought with each load, in their own place, and told.
         disposition: Default: `merge` with a cursor and a key, `append` with a cursor alone, else `replace`.
         key: The columns that tell a row from the others.
         deleted: With `merge`, the column that says that a row is gone.
@@ -80,6 +82,7 @@ class SqlTable:
     cursor: str | None = None
     start: str | int | None = None
     lag: float | None = None
+    cursor_not_after: str | int | float | None = None
     disposition: Disposition | None = None
     key: Sequence[str] = ()
     deleted: str | None = None

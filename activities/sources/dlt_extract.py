@@ -32,6 +32,7 @@ from pydantic import TypeAdapter
 
 from activities.sources.dlt_cursors import Chunks, narrow, no_value
 from activities.sources.dlt_hints import hints_of, welcome_new_tables
+from activities.sources.dlt_limits import Limits
 from activities.sources.dlt_setup import Lake, install
 from activities.sources.stream import Bounds, Hints, Json, Piece, Stream
 from entrepot.errors import BadInput, StepFailed
@@ -63,6 +64,7 @@ class _DltStream:
         self._after = state
         self._window = window
         self._hints: dict[str, Hints] = {}
+        self._limits = Limits({})
 
     def pieces(self, after: Json | None) -> Iterator[Piece]:
         self._after = after["state"] if after else self._before
@@ -70,6 +72,7 @@ class _DltStream:
         with tempfile.TemporaryDirectory(prefix="entrepot-") as folder:
             pipeline = _pipeline(self._name, Path(folder))
             chunks = Chunks()
+            self._limits = Limits(json.loads(json.dumps(self._before)))
             has_more = True
             while has_more:
                 with _failures(pipeline):
@@ -92,10 +95,15 @@ class _DltStream:
     def hints(self) -> dict[str, Hints]:
         return self._hints
 
+    def notes(self) -> dict[str, list[str]]:
+        return self._limits.notes
+
     def _sources(self, pipeline: dlt.Pipeline) -> list[DltSource]:
         with pipeline.managed_state() as managed:
             managed["sources"] = json_decode_state(json.dumps(self._after))
             sources = data_to_sources(_sources(self._name, self._data), pipeline)
+            if not self._window:
+                self._limits.begin(sources, managed["sources"])
         welcome_new_tables(sources)
         if self._window:
             narrow(sources, self._window)
@@ -106,11 +114,13 @@ class _DltStream:
         return {"state": self._after, "hints": _HINTS.dump_python(self._hints, mode="json")}
 
     def _learn(self, pipeline: dlt.Pipeline, sources: list[DltSource]) -> None:
-        self._after = json.loads(json_encode_state(pipeline.state))["sources"]
+        state = pipeline.state
+        self._limits.settle(state["sources"])
+        self._after = json.loads(json_encode_state(state))["sources"]
         hints: dict[str, Hints] = {}
         for source in sources:
             schema = pipeline.schemas.get(source.schema.name, source.schema)
-            hints |= hints_of(schema, source, self._window)
+            hints |= hints_of(schema, source, self._window, self._limits)
         self._hints |= hints
 
 

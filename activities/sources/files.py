@@ -156,6 +156,10 @@ class FileStream:
             tables[rejected_table(self._table)] = aside
         return tables
 
+    def notes(self) -> dict[str, list[str]]:
+        """There is nothing to tell."""
+        return {}
+
     def _name(self, path: str) -> str:
         return str(self._own.get(path, {}).get(FILE_COLUMN, path))
 

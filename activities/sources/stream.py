@@ -101,3 +101,6 @@ class Stream(Protocol):
     def hints(self) -> dict[str, Hints]:
         """Each table's hints, from its first piece on. After the last piece tables that had no rows may be among them,
         too."""
+
+    def notes(self) -> dict[str, list[str]]:
+        """After the last piece: what people should know of the rows of which table."""
