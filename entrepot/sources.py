@@ -26,6 +26,7 @@ class Files:
         format: Taken from the name's ending unless given.
         nulls: The texts that stand for NULL in CSV.
         types: Columns to ibis types, where the inferred ones would be wrong: `{"year": "int32"}`.
+        rename: Columns, as the files call them, to the names that they shall have: `{"Preis (€)": "price"}`.
         delimiter: What separates the fields of a CSV line.
         encoding: Of CSV and JSON.
         bad_rows: `fail` with file and line, or `reject`: set them aside in the table `<table>__rejected`.
@@ -43,6 +44,7 @@ class Files:
     format: Format | None = None
     nulls: Sequence[str] = ("",)
     types: Mapping[str, str] = field(default_factory=dict)
+    rename: Mapping[str, str] = field(default_factory=dict)
     delimiter: str = ","
     encoding: str = "utf-8"
     bad_rows: Literal["fail", "reject"] = "fail"
@@ -64,6 +66,8 @@ class SqlTable:
         types: Columns to ibis types, where the table's own would be wrong: `{"price": "decimal(38, 18)"}`. A NUMERIC
             without limits is taken as `decimal(38, 9)`, and what does not fit is refused. What no warehouse has, such
             as an interval or a range, is text.
+        rename: Columns, as the database calls them, to the names that they shall have. All other options use the
+            database's names.
         cursor: The column by which new rows are told from those of before: a time or a number that only grows.
         start: Where the cursor begins at the first load; default: at the first row.
         lag: How far behind the greatest cursor value each load begins again, for rows that appear late: seconds for
@@ -79,6 +83,7 @@ class SqlTable:
     table: str
     columns: Sequence[str] = ()
     types: Mapping[str, str] = field(default_factory=dict)
+    rename: Mapping[str, str] = field(default_factory=dict)
     cursor: str | None = None
     start: str | int | None = None
     lag: float | None = None

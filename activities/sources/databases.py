@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from activities.sources import postgres
 from activities.sources.boundary import Beyond, CursorColumn, Mark, Told, written
+from activities.sources.naming import check_apart
 from activities.sources.postgres import Column, Database, Relation, literal
 from activities.sources.stream import Bounds, Disposition, Hints, Json, Piece, Range, Stream
 from backends.settings import Secret
@@ -124,9 +125,9 @@ class WholeTable:
             with closing(database.read(relation, columns, where, [column.sql for column in order])) as batches:
                 for rows in _cut(batches):
                     brought = True
-                    yield Piece(self.table, rows, self._position(rows, order))
+                    yield Piece(self.table, _renamed(rows, self.source), self._position(rows, order))
             if not brought:
-                yield Piece(self.table, _empty(columns))
+                yield Piece(self.table, _renamed(_empty(columns), self.source))
 
     def state(self) -> Json:
         """That all rows were brought; nothing else has to be remembered."""
@@ -174,6 +175,7 @@ class NewRows:
         self._cursor: str = source.cursor
         self._before, self._window = state, window
         self._state = dict(state)
+        self._column = _name(self._cursor, source)
         self._replaces: Range | None = None
 
     def pieces(self, after: Json | None) -> Iterator[Piece]:
@@ -200,14 +202,14 @@ class NewRows:
                     followed, beyond = self._beyond.parted(rows)
                     if followed.num_rows:
                         mark = told.mark(followed, mark)
-                        yield Piece(self._table, followed, told.position(mark))
+                        yield Piece(self._table, _renamed(followed, self._source), told.position(mark))
                     if beyond.num_rows:  # they have no place from which to go on
-                        yield Piece(self._table, beyond)
+                        yield Piece(self._table, _renamed(beyond, self._source))
             if self._window is None:
                 self._remember(told, mark)
             # Nothing may still take the place of rows, or make the table.
             if not brought and (self._replaces is not None or not self._before):
-                yield Piece(self._table, _empty(columns))
+                yield Piece(self._table, _renamed(_empty(columns), self._source))
 
     def state(self) -> Json:
         """The greatest cursor value, and which rows with it are known."""
@@ -242,9 +244,9 @@ class NewRows:
             start = last
             known = before["seen"] if before["of"] == told.of else None
         if known is None and self._hints.disposition == "append":
-            self._replaces = Range(self._cursor, cursor.write(start), cursor.write(end))
+            self._replaces = Range(self._column, cursor.write(start), cursor.write(end))
         elif self._hints.disposition == "append" and before.get("beyond") is not None:
-            self._replaces = Range(self._cursor, before["beyond"], None)
+            self._replaces = Range(self._column, before["beyond"], None)
         return start, end, known
 
     def _last(self, cursor: CursorColumn) -> Any:
@@ -297,8 +299,9 @@ def _hints(table: str, source: SqlTable) -> Hints:
         raise BadInput(f"{where}: `deleted` is for 'merge', not for {disposition!r}")
     if cursor in source.types:
         raise BadInput(f"{where}: the cursor {cursor!r} cannot be given another type")
-    newest = (cursor, "desc") if cursor and disposition == "merge" else None
-    return Hints(disposition, key, deleted=source.deleted, newest=newest)  # type: ignore[arg-type]
+    key, deleted = tuple(_name(c, source) for c in key), source.deleted and _name(source.deleted, source)
+    newest = (_name(cursor, source), "desc") if cursor and disposition == "merge" else None
+    return Hints(disposition, key, deleted=deleted, newest=newest)  # type: ignore[arg-type]
 
 
 def _opened(database: Database, source: SqlTable, at: str) -> tuple[Relation, list[Column]]:
@@ -320,7 +323,20 @@ def _opened(database: Database, source: SqlTable, at: str) -> tuple[Relation, li
                 raise BadInput(f"{at}, {role}: {unknown('column', name, relation.columns)}")
             if source.columns and name not in source.columns:
                 raise BadInput(f"{at}: `columns` must have {name!r}, which is its {role}")
-    return relation, [relation.columns[name] for name in source.columns or relation.columns]
+    names = list(source.columns or relation.columns)
+    if strange := [name for name in source.rename if name not in names]:
+        raise BadInput(f"{at}, rename: {unknown('column', strange[0], names)}")
+    check_apart([(name, _name(name, source)) for name in names], at, "tell them apart by `rename`")
+    return relation, [relation.columns[name] for name in names]
+
+
+def _name(column: str, source: SqlTable) -> str:
+    """A column's name in the warehouse: its own, unless the user gave it another."""
+    return source.rename.get(column, column)
+
+
+def _renamed(rows: pa.RecordBatch, source: SqlTable) -> pa.RecordBatch:
+    return rows.rename_columns([_name(name, source) for name in rows.schema.names]) if source.rename else rows
 
 
 def _cut(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

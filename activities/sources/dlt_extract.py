@@ -19,6 +19,7 @@ import dlt
 import pyarrow as pa
 import pyarrow.parquet
 from dlt.common.exceptions import TerminalException
+from dlt.common.libs.pyarrow import NameNormalizationCollision
 from dlt.common.schema.exceptions import SchemaException
 from dlt.common.schema.utils import get_columns_names_with_prop
 from dlt.common.versioned_state import json_decode_state, json_encode_state
@@ -34,6 +35,7 @@ from activities.sources.dlt_cursors import Chunks, narrow, no_value
 from activities.sources.dlt_hints import hints_of, welcome_new_tables
 from activities.sources.dlt_limits import Limits
 from activities.sources.dlt_setup import Lake, install
+from activities.sources.naming import TELL_APART, check_apart, name_of
 from activities.sources.stream import Bounds, Hints, Json, Piece, Stream
 from entrepot.errors import BadInput, StepFailed
 
@@ -150,7 +152,8 @@ def _failures(pipeline: dlt.Pipeline) -> Iterator[None]:
         raise StepFailed(no_value(failed.pipe_name, failed.json_path, row)) from failed
     if isinstance(failed, pa.ArrowInvalid) and (column := _NULLS.search(str(failed))):
         raise StepFailed(f"column {column[1]!r} says that it has no NULL (a key has none), and rows have NULL in it")
-    if isinstance(failed, TerminalException | SchemaException):  # dlt says that trying again would not help
+    # Trying again would not help, says dlt of the first.
+    if isinstance(failed, TerminalException | SchemaException | NameNormalizationCollision):
         raise StepFailed(" ".join(str(failed).split())) from failed
     raise failed
 
@@ -163,6 +166,7 @@ def _items(data: Iterable[Any]) -> Iterator[Any]:
             yield [item, *islice(iterator, ROWS_PER_ITEM - 1)]
         elif hasattr(item, "__arrow_c_stream__"):  # an Arrow table or batch, a pandas or polars frame
             table = item if isinstance(item, pa.Table | pa.RecordBatch) else pa.table(item)
+            check_apart([(n, name_of(n)) for n in table.schema.names], "the columns of an Arrow table", TELL_APART)
             naive = [field.name for field in table.schema if pa.types.is_timestamp(field.type) and not field.type.tz]
             columns: Any = [{"name": name, "data_type": "timestamp", "timezone": False} for name in naive]
             yield dlt.mark.with_hints(table, dlt.mark.make_hints(columns=columns)) if naive else table

@@ -19,8 +19,9 @@ from activities.sources import files_types as types
 from activities.sources.files_csv import CsvReader
 from activities.sources.files_json import JsonReader, sql_type
 from activities.sources.files_known import Known, compared, hashes
-from activities.sources.files_part import FILE_COLUMN, Columns, Own, Part, Rejected, constants, name_of, named
+from activities.sources.files_part import FILE_COLUMN, Columns, Own, Part, Rejected, constants, named
 from activities.sources.files_text import PACKED, Place, ahead, readable
+from activities.sources.naming import name_of
 from activities.sources.quoting import literal, quoted
 from activities.sources.stream import FILE_NUMBER, Among, Hints, Json, Piece
 from entrepot.code import digest
@@ -60,6 +61,7 @@ def fingerprint(files: Files) -> str:
             files.format,
             list(files.nulls),
             dict(files.types),
+            dict(files.rename),
             files.delimiter,
             files.encoding,
             files.bad_rows,
@@ -92,7 +94,7 @@ class FileStream:
     def __init__(self, table: str, files: Files, state: Json) -> None:
         self._table = table
         self._files = files
-        self._declared = {name: types.Declared(name, text).type for name, text in named(files.types).items()}
+        self._declared = {name: types.Declared(name, text).type for name, text in named(files.types, files).items()}
         self._known = Known.read(state)
         self._state: Json = {}
         self._changed: tuple[str, ...] = ()
@@ -144,10 +146,11 @@ class FileStream:
         if disposition == "append":  # a changed file's rows take the place of its earlier ones
             hints = Hints("append", replaces=Among(FILE_COLUMN, self._changed) if self._changed else None)
         else:
-            deleted = name_of(self._files.deleted) if self._files.deleted else None
+            deleted = name_of(self._files.deleted, self._files.rename) if self._files.deleted else None
+            key = tuple(name_of(column, self._files.rename) for column in self._files.key)
             # Of rows with one key, that of the last file; what one file has twice stays so, and is refused.
             newest: Any = (FILE_NUMBER, "desc") if self._own else None
-            hints = Hints(disposition, key=tuple(map(name_of, self._files.key)), deleted=deleted, newest=newest)
+            hints = Hints(disposition, key=key, deleted=deleted, newest=newest)
         tables = {self._table: hints}
         if self._files.bad_rows == "reject":
             again = Among("file", self._changed) if self._changed else None
@@ -164,7 +167,7 @@ class FileStream:
         return str(self._own.get(path, {}).get(FILE_COLUMN, path))
 
     def _parquet(self, paths: list[str], folder: Path, after: Json, format: str) -> Iterator[Piece]:
-        sources = parquet.sources(paths, folder)
+        sources = parquet.sources(paths, folder, self._files)
         schema = parquet.common(sources, self._files)
         self._check_types(schema.names)
         for number, source in enumerate(sources[after["file"] :], after["file"]):
@@ -214,10 +217,12 @@ class FileStream:
                 self._rest = pa.schema([f.with_type(pa.null()) if is_open.get(f.name) else f for f in schema])
 
     def _check_types(self, columns: Iterable[str]) -> None:
-        """Raises BadInput for a type of a column that there is not. Files that come later may lack some."""
+        """Raises BadInput for a type or a name of a column that there is not. Files that come later may lack some."""
         known = list(columns)
-        if not self._known.files and (strange := [name for name in self._declared if name not in known]):
-            raise BadInput(f"the files {self._files.path!r}, types: {unknown('column', strange[0], known)}")
+        asked = {"types": {name: name for name in self._declared}, "rename": self._files.rename}
+        for option, named_so in asked.items() if not self._known.files else ():
+            if strange := [column for column, name in named_so.items() if name not in known]:
+                raise BadInput(f"the files {self._files.path!r}, {option}: {unknown('column', strange[0], known)}")
 
     def _rows(
         self, reader: CsvReader | JsonReader, paths: list[str], folder: Path, after: Json

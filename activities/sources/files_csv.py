@@ -40,7 +40,7 @@ class CsvReader:
         self._sql = connection
         self._folder = folder
         self._records = Records(files.delimiter)
-        self._declared = {name: types.Declared(name, text) for name, text in named(files.types).items()}
+        self._declared = {name: types.Declared(name, text) for name, text in named(files.types, files).items()}
         self.columns = columns
 
     def chunks(self, path: str, start: Place) -> Iterator[Chunk]:
@@ -69,7 +69,8 @@ class CsvReader:
             fields = next(csv.reader([line.decode()], delimiter=self._files.delimiter, strict=True))
         except (UnicodeDecodeError, csv.Error) as error:
             raise StepFailed(f"{path}:1: the names of the columns cannot be read: {error}") from error
-        return tuple(named({field or f"column_{n}": "" for n, field in enumerate(fields, 1)}, path, len(fields)))
+        columns = [field or f"column_{n}" for n, field in enumerate(fields, 1)]
+        return tuple(named(dict.fromkeys(columns, ""), self._files, path, columns))
 
     def part(self, path: str, chunk: Chunk, target: Path) -> Part:
         """One chunk as Parquet, and the rows that were set aside."""

@@ -52,7 +52,7 @@ class JsonReader:
         self._files = files
         self._own = own
         self._sql = connection
-        self._declared = {name: types.Declared(name, text) for name, text in named(files.types).items()}
+        self._declared = {name: types.Declared(name, text) for name, text in named(files.types, files).items()}
         self.columns = columns
 
     def chunks(self, path: str, start: Place) -> Iterator[Chunk]:
@@ -112,7 +112,7 @@ class JsonReader:
 
     def _keys(self, good: str, name: str) -> list[str]:
         query = f"SELECT DISTINCT unnest(json_keys(value)) FROM chunk WHERE {good}"
-        return [key for (key,) in self._sql.execute(query).fetchall() if name in named({key: ""})]
+        return [key for (key,) in self._sql.execute(query).fetchall() if name in named({key: ""}, self._files)]
 
     def _found(self, path: str, chunk: Chunk) -> dict[str, _Found]:
         told = self._one("SELECT json_group_structure(value::JSON) FROM chunk")
@@ -123,7 +123,7 @@ class JsonReader:
         is_long = any(not -(1 << 63) <= int(number) < 1 << 63 for number in _LONG.findall(chunk.data))
         return {
             name: _Found(key, _plain(structure[key], is_long))
-            for name, key in named({key: key for key in structure}, path).items()
+            for name, key in named({key: key for key in structure}, self._files, path).items()
         }
 
     def _learn(self, found: dict[str, _Found]) -> None:

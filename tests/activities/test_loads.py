@@ -25,7 +25,7 @@ KINDS: dict[str, st.SearchStrategy[Any]] = {
     "name": st.sampled_from(["a", "b", "c"]),
     "n": st.integers(0, 3),
     "x": st.sampled_from([0.5, 1.5]),
-    "street": st.sampled_from(["p", "q"]),
+    "straße": st.sampled_from(["p", "q"]),
     "day": st.sampled_from([datetime.date(2024, 2, 29), datetime.date(2024, 3, 1)]),
 }
 
