@@ -205,7 +205,7 @@ class _Loading:
         found = self._found(table, parts, before)
         if before and grows:
             _check_same(table, before.hints, hints)
-        if before:
+        if before and not hints.root:
             _check_still_the_same(table, _columns_of(before), found)
         _check_rows(self._step, table, hints, sum(part.rows for part in parts), before)
         shape, changes = found, tuple[str, ...]()
@@ -302,7 +302,7 @@ def _check_same(table: str, before: Hints, now: Hints) -> None:
 def _check_still_the_same(table: str, before: sch.Schema, found: sch.Schema) -> None:
     """Raises StepFailed for rows of another kind altogether, such as the words of an error."""
     own = [name for name in before if name != FILE_COLUMN and not name.startswith("_dlt_")]
-    if own and not set(own) & set(found):
+    if own and not any(name in found for name in own):
         raise StepFailed(
             f"table {table!r} has lost all its columns ({listed(own)}): the source now brings {listed(found)}; if that "
             "is right, run it once with `refresh`"

@@ -90,3 +90,28 @@ def test_a_key_that_one_of_several_files_has_twice_is_refused(made: Warehouse) -
     (made.folder / "2.csv").write_text("id,name\n1,b\n2,c\n")
     made.load("texts", options)
     assert made.rows("texts") == [{"id": 1, "name": "b"}, {"id": 2, "name": "c"}]
+
+
+def test_a_row_far_in_the_future_is_told_with_every_load(made: Warehouse) -> None:
+    options = {"incremental": {"cursor_path": "at"}, "primary_key": "id"}
+    rows = [{"id": 1, "at": "2020-01-01T00:00:00Z"}, {"id": 2, "at": "2099-01-01T00:00:00Z"}]
+    for _ in range(2):
+        (made.folder / "keyed.rows").write_text(json.dumps(rows))
+        result = made.load("keyed", options)
+        assert result is not None
+        assert "keyed: 1 row is beyond where the cursor 'at' may move to" in result.note
+        assert sorted(row["id"] for row in made.rows("keyed")) == [1, 2]
+    assert result.unchanged
+    rows.append({"id": 3, "at": "2021-01-01T00:00:00Z"})
+    assert load(made, "keyed", rows, **options) == 3
+
+
+def test_names_in_other_scripts_are_columns_as_any(made: Warehouse) -> None:
+    row = {"Straße": "a", "名前": "b", "Имя клиента": "c", "اسم": "d", "नाम": "e"}
+    names = ["straße", "名前", "имя_клиента", "اسم", "नाम"]
+    how = {"write_disposition": "merge", "primary_key": "Straße"}
+    for number in range(3):
+        load(made, "keyed", [row, {**row, "Straße": str(number)}], **how)
+    assert {tuple(its[name] for name in names) for its in made.rows("keyed")} == {
+        (street, "b", "c", "d", "e") for street in ("a", "0", "1", "2")
+    }
