@@ -21,7 +21,7 @@ import pyarrow.parquet
 from activities import catalog, lake, manifest, segments
 from activities.manifest import Manifest
 from activities.segments import GONE, VALID_FROM, VALID_TO, Segment, Takes
-from activities.sources.stream import Among
+from activities.sources.stream import FILE_NUMBER, Among
 from activities.work import Work
 from backends import Name, Session
 from backends.base import count, physical
@@ -168,9 +168,11 @@ class Bringing:
         """Loads a load's files, and keeps of the rows with one key the first in the order that the source names."""
         assert its.hints.newest is not None
         column, order = its.hints.newest
-        with self._staged(its, columns) as rows:
+        is_file = column == FILE_NUMBER
+        with self._staged(its, sch.Schema({**columns, column: "int64"}) if is_file else columns) as rows:
             by = ibis.desc(column) if order == "desc" else ibis.asc(column)
-            over = ibis.row_number().over(group_by=list(its.hints.key), order_by=by)
+            number = ibis.rank() if is_file else ibis.row_number()
+            over = number.over(group_by=list(its.hints.key), order_by=by)
             numbered = rows.mutate(**{NUMBER: over})
             return self._session.create_as(target, numbered.filter(numbered[NUMBER] == 0).select(*columns)).rows
 

@@ -20,7 +20,8 @@ from activities.manifest import Manifest
 from activities.messages import ExtractRequest, Load, TableLoad
 from activities.segments import GONE, VALID_FROM, VALID_TO
 from activities.sources import databases, dlt_extract, files
-from activities.sources.stream import Among, Bounds, Hints, Json, Stream
+from activities.sources.files_part import FILE_COLUMN
+from activities.sources.stream import FILE_NUMBER, Among, Bounds, Hints, Json, Stream
 from activities.work import Work
 from entrepot.code import digest
 from entrepot.errors import BadInput, StepFailed, listed, unknown
@@ -133,7 +134,7 @@ def _taken(
                 if number >= begun.stream:
                     for piece in stream.pieces(begun.position if number == begun.stream else None):
                         intake.add(number, piece)
-                    intake.finish(number, name, stream.state(), stream.hints())
+                    intake.finish(number, name, stream)
             return intake.reached
         finally:
             intake.close()
@@ -153,7 +154,7 @@ class _Loading:
         self._hints = {table: its for stream in taken.hints.values() for table, its in stream.items()}
         self.known: dict[str, str] = {}
         self.made: dict[str, Manifest] = {}
-        self.changes: dict[str, list[str]] = {}
+        self.changes = {table: list(said) for table, said in taken.notes.items()}
         self._leave_out([table for table in taken.parts if table not in step.tables])
         for table in sorted(step.tables, key=lambda name: self._hints_of(name).root is not None):
             self._take(table)
@@ -204,6 +205,9 @@ class _Loading:
         found = self._found(table, parts, before)
         if before and grows:
             _check_same(table, before.hints, hints)
+        if before and not hints.root:
+            _check_still_the_same(table, _columns_of(before), found)
+        _check_rows(self._step, table, hints, sum(part.rows for part in parts), before)
         shape, changes = found, tuple[str, ...]()
         if before:
             contract = _contract(self._step, table, hints)
@@ -244,7 +248,7 @@ class _Loading:
                 return schema_from(declared)
             if table.endswith(files.REJECTED):
                 return sch.Schema.from_pyarrow(files.REJECTED_COLUMNS)
-            if before is not None and (before.hints.root or self._hints_of(table).replaces):
+            if before is not None:
                 return _columns_of(before)
             raise StepFailed(f"the source brought no rows and no columns for {table!r}, and the step declares none")
         columns: dict[str, dt.DataType] = {}
@@ -262,7 +266,8 @@ class _Loading:
         has_family = self._hints_of(table).root is not None or any(
             name.startswith(f"{table}__") and not name.endswith(files.REJECTED) for name in self._step.tables
         )
-        kept = {n: t for n, t in columns.items() if not n.startswith("_dlt_") or (has_family and n != "_dlt_load_id")}
+        books = {"_dlt_load_id", FILE_NUMBER} | (set() if has_family else {n for n in columns if n.startswith("_dlt_")})
+        kept = {name: dtype for name, dtype in columns.items() if name not in books}
         if declared is None:
             return sch.Schema(kept)
         if missing := [name for name in declared if name not in kept]:
@@ -294,10 +299,44 @@ def _check_same(table: str, before: Hints, now: Hints) -> None:
         raise StepFailed(f"the key of table {table!r} was {listed(before.key)} and is now {listed(now.key)}; {again}")
 
 
+def _check_still_the_same(table: str, before: sch.Schema, found: sch.Schema) -> None:
+    """Raises StepFailed for rows of another kind altogether, such as the words of an error."""
+    own = [name for name in before if name != FILE_COLUMN and not name.startswith("_dlt_")]
+    if own and not any(name in found for name in own):
+        raise StepFailed(
+            f"table {table!r} has lost all its columns ({listed(own)}): the source now brings {listed(found)}; if that "
+            "is right, run it once with `refresh`"
+        )
+
+
+def _check_rows(step: IngestStep, table: str, hints: Hints, rows: int, before: Manifest | None) -> None:
+    """Raises StepFailed for a table that is loaded as a whole and would have fewer rows than the step says."""
+    is_whole = hints.disposition in ("replace", "scd2")
+    for option, said in (("min_rows", step.min_rows), ("max_shrink", step.max_shrink)):
+        if isinstance(said, Mapping):
+            limit = said.get(table)
+            if limit is not None and not is_whole:
+                raise BadInput(
+                    f"table {table!r} has `{option}`, and is not loaded as a whole but by {hints.disposition!r}"
+                )
+        else:
+            limit = said if is_whole and not hints.root and not table.endswith(files.REJECTED) else None
+        if limit is None:
+            continue
+        if option == "min_rows" and rows < limit:
+            raise StepFailed(f"table {table!r} would have {rows:,} rows, and its `min_rows` is {limit:,}")
+        if option == "max_shrink" and before and rows < before.rows * (1 - limit):
+            raise StepFailed(
+                f"table {table!r} would have {rows:,} rows instead of {before.rows:,}; its `max_shrink` is {limit}; if "
+                "that is right, run it once with `refresh`"
+            )
+
+
 def _check_columns(table: str, hints: Hints, columns: sch.Schema, root: Hints | None) -> None:
     needed = {**dict.fromkeys(hints.key, "key")}
     needed |= {hints.deleted: "mark of deleted rows"} if hints.deleted else {}
-    needed |= {hints.newest[0]: "order of rows with the same key"} if hints.newest else {}
+    by = hints.newest[0] if hints.newest else None
+    needed |= {by: "order of rows with the same key"} if by and by != FILE_NUMBER else {}
     needed |= {hints.replaces.column: "cursor"} if hints.replaces else {}
     for name, what in needed.items():
         if name not in columns:

@@ -132,7 +132,8 @@ def _load(work: Work, context: Context, load: Load) -> StepResult:
     new = [table for table, version in versions.items() if last.tables.get(table) != version]
     if not new:
         why = "the source brought what was there before"
-        return StepResult(name=load.step, versions=versions, unchanged=True, note=why)
+        note = "; ".join(text for text in (why, told(load.changes)) if text)
+        return StepResult(name=load.step, versions=versions, unchanged=True, note=note)
     note = f"{len(new)} of {len(versions)} tables are new" if len(versions) > 1 else ""
     return _result(load, versions, started, note)
 

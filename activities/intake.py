@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict
 
 from activities import lake
 from activities.sources.quoting import literal, quoted
-from activities.sources.stream import Hints, Json, Piece
+from activities.sources.stream import FILE_NUMBER, Hints, Json, Piece, Stream
 from activities.work import Work
 from entrepot.code import digest
 from entrepot.errors import StepFailed
@@ -36,6 +36,9 @@ SECONDS = 10.0
 
 _BOOKS = ("_dlt_id", "_dlt_load_id")
 """Columns that follow from the others, or from nothing: they do not count when rows are compared."""
+
+_OWN = (*_BOOKS, FILE_NUMBER)
+"""Columns that are none of the source's."""
 
 
 class Part(BaseModel):
@@ -72,6 +75,8 @@ class Checkpoint(BaseModel):
     """And what they said of their tables."""
     lost: dict[str, int] = {}
     """Values that did not fit and are NULL, by table."""
+    notes: dict[str, list[str]] = {}
+    """What the streams that were read to their end told of tables."""
     brought: dict[str, dict[str, str]] = {}
     """The columns, as the source gave them, of tables that stay as they are."""
 
@@ -144,12 +149,13 @@ class Intake:
             self._write_all()
             self._note(stream, piece.position)
 
-    def finish(self, stream: int, name: str, state: Json, hints: dict[str, Hints]) -> None:
+    def finish(self, number: int, name: str, stream: Stream) -> None:
         """A stream has ended: what it gave is in the lake."""
         self._write_all()
-        self.reached.states[name] = state
-        self.reached.hints[name] = hints
-        self._note(stream + 1, None)
+        self.reached.states[name] = stream.state()
+        self.reached.hints[name] = stream.hints()
+        self.reached.notes.update(stream.notes())
+        self._note(number + 1, None)
 
     def _write_all(self) -> None:
         for table in list(self._buffers):
@@ -180,7 +186,7 @@ class Intake:
         if (kept := self._kept(table)) is not None:
             local, schema = self._fitted(table, local, schema, kept)
         wanted = self._declared.get(table, schema)
-        columns = sorted(name for name in schema if name in wanted and name not in _BOOKS)
+        columns = sorted(name for name in schema if name not in _BOOKS and (name in wanted or name == FILE_NUMBER))
         # The hash of no column is that of the row's number alone.
         row = ", ".join(map(quoted, columns)) or "0"
         hashed = f"SELECT hash({row}) AS h FROM read_parquet(?)"
@@ -195,7 +201,7 @@ class Intake:
 
     def _fitted(self, table: str, local: Path, found: sch.Schema, kept: sch.Schema) -> tuple[Path, sch.Schema]:
         """A file with the columns that a table has, of its types: what does not fit is NULL, and counted."""
-        columns = sch.Schema({name: kept.get(name, found[name]) for name in found if name in kept or name in _BOOKS})
+        columns = sch.Schema({name: kept.get(name, found[name]) for name in found if name in kept or name in _OWN})
         if columns == found:
             return local, found
         before = schema_from(self.reached.brought.get(table, {}))

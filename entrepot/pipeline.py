@@ -80,6 +80,8 @@ class Pipeline:
         *,
         tables: Sequence[str] | Mapping[str, Mapping[str, str] | None] | None = None,
         schema_contract: Contract | Mapping[str, Contract] = "evolve",
+        min_rows: int | Mapping[str, int] | None = None,
+        max_shrink: float | Mapping[str, float] | None = None,
         name: str | None = None,
         description: str | None = None,
         owner: str | None = None,
@@ -93,7 +95,9 @@ class Pipeline:
         *,
         tables: Sequence[str] | Mapping[str, Mapping[str, str] | None] | None = None,
         schema_contract: Contract | Mapping[str, Contract] = "evolve",
-        **options: Any,
+        min_rows: int | Mapping[str, int] | None = None,
+        max_shrink: float | Mapping[str, float] | None = None,
+        **others: Any,
     ) -> Any:
         """Brings raw tables in.
 
@@ -105,10 +109,13 @@ class Pipeline:
                 (column names to ibis types), so that everything downstream is validated before the first ingest.
             schema_contract: What happens when the source's columns change: `evolve`, `freeze` or `discard`; for all
                 tables, or a mapping of tables to it.
+            min_rows: A load that replaces a whole table (`replace`, `scd2`) fails if it brings fewer rows. For all such
+                tables but nested ones and those of rejected rows, or a mapping of tables to it.
+            max_shrink: It fails, too, if a larger share of the rows of before would go: `0.5` is half of them.
         """
 
         def declare(f: Function) -> IngestStep:
-            common = self._common(f, **options)
+            common = self._common(f, **others)
             given = [tables] if isinstance(tables, str) else tables if tables is not None else [common["name"]]
             schemas = dict(given) if isinstance(given, Mapping) else dict.fromkeys(given)
             wrong = {schema_contract} if isinstance(schema_contract, str) else {*schema_contract.values()}
@@ -116,10 +123,17 @@ class Pipeline:
                 raise BadInput(
                     f"ingest {common['name']!r}: {unknown('schema_contract', wrong.pop(), get_args(Contract))}"
                 )
-            named = [] if isinstance(schema_contract, str) else schema_contract
-            if strange := [table for table in named if table not in schemas]:
-                raise BadInput(f"ingest {common['name']!r}, schema_contract: {unknown('table', strange[0], schemas)}")
-            return self._add(IngestStep(**common, tables=schemas, schema_contract=schema_contract))
+            options = {"schema_contract": schema_contract, "min_rows": min_rows, "max_shrink": max_shrink}
+            for option, said in options.items():
+                if strange := [t for t in (said if isinstance(said, Mapping) else ()) if t not in schemas]:
+                    raise BadInput(f"ingest {common['name']!r}, {option}: {unknown('table', strange[0], schemas)}")
+            shares = max_shrink.values() if isinstance(max_shrink, Mapping) else [max_shrink]
+            if bad := [share for share in shares if share is not None and not 0 <= share <= 1]:
+                raise BadInput(f"ingest {common['name']!r}: `max_shrink` is a share from 0 to 1, not {bad[0]!r}")
+            step = IngestStep(
+                **common, tables=schemas, schema_contract=schema_contract, min_rows=min_rows, max_shrink=max_shrink
+            )
+            return self._add(step)
 
         return declare(function) if function is not None else declare
 

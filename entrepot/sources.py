@@ -26,14 +26,16 @@ class Files:
         format: Taken from the name's ending unless given.
         nulls: The texts that stand for NULL in CSV.
         types: Columns to ibis types, where the inferred ones would be wrong: `{"year": "int32"}`.
+        rename: Columns, as the files call them, to the names that they shall have: `{"Preis (€)": "price"}`.
         delimiter: What separates the fields of a CSV line.
         encoding: Of CSV and JSON.
         bad_rows: `fail` with file and line, or `reject`: set them aside in the table `<table>__rejected`.
         short_rows: Whether CSV rows with fewer fields than the header are `bad`, or what they lack is NULL (`nulls`).
         disposition: `replace` reads all files when one has changed. `append` reads those that are new or changed; a
-            changed file's rows take the place of its earlier ones, and a file that is gone keeps its rows; the column
-            `_file` says where a row is from. `merge` puts the rows of new and changed files in the place of rows with
-            the same key. `scd2` compares all rows with those of before by key.
+            changed file's rows take the place of its earlier ones, and a file that is gone keeps its rows, unless it
+            is there under another name; the column `_file` says where a row is from. `merge` puts the rows of new and
+            changed files in the place of rows with the same key; of several files the last by path counts. `scd2`
+            compares all rows with those of before by key.
         key: The columns that tell a row from the others, for `merge` and `scd2`.
         deleted: With `merge`, the column that says that a row is gone.
     """
@@ -42,6 +44,7 @@ class Files:
     format: Format | None = None
     nulls: Sequence[str] = ("",)
     types: Mapping[str, str] = field(default_factory=dict)
+    rename: Mapping[str, str] = field(default_factory=dict)
     delimiter: str = ","
     encoding: str = "utf-8"
     bad_rows: Literal["fail", "reject"] = "fail"
@@ -63,10 +66,14 @@ class SqlTable:
         types: Columns to ibis types, where the table's own would be wrong: `{"price": "decimal(38, 18)"}`. A NUMERIC
             without limits is taken as `decimal(38, 9)`, and what does not fit is refused. What no warehouse has, such
             as an interval or a range, is text.
+        rename: Columns, as the database calls them, to the names that they shall have. All other options use the
+            database's names.
         cursor: The column by which new rows are told from those of before: a time or a number that only grows.
         start: Where the cursor begins at the first load; default: at the first row.
         lag: How far behind the greatest cursor value each load begins again, for rows that appear late: seconds for
             times, a number for numbers.
+        cursor_not_after: The greatest value that the cursor moves to; default: for times a day ahead of now. Rows
+            beyond it, which a wrong date makes, are brought with each load, in their own place, and told.
         disposition: Default: `merge` with a cursor and a key, `append` with a cursor alone, else `replace`.
         key: The columns that tell a row from the others.
         deleted: With `merge`, the column that says that a row is gone.
@@ -76,9 +83,11 @@ class SqlTable:
     table: str
     columns: Sequence[str] = ()
     types: Mapping[str, str] = field(default_factory=dict)
+    rename: Mapping[str, str] = field(default_factory=dict)
     cursor: str | None = None
     start: str | int | None = None
     lag: float | None = None
+    cursor_not_after: str | int | float | None = None
     disposition: Disposition | None = None
     key: Sequence[str] = ()
     deleted: str | None = None

@@ -52,6 +52,10 @@ class IngestStep(Step):
     tables: Mapping[str, Mapping[str, str] | None]
     schema_contract: Contract | Mapping[str, Contract] = "evolve"
     """What happens when the source's columns change; a mapping says it table by table."""
+    min_rows: int | Mapping[str, int] | None = None
+    """The rows that a table must have after a load that replaces all of them."""
+    max_shrink: float | Mapping[str, float] | None = None
+    """The share of a table's rows that such a load may take away at most."""
 
     def contract_of(self, table: str) -> Contract:
         """What happens when a table's columns change."""

@@ -23,6 +23,9 @@ SEEN_ROWS = 10_000
 """How many rows with the greatest cursor value are remembered: so many that a heartbeat can hold them. With more, and
 `append`, the next load brings the rows with that value again, in the place of those of before."""
 
+AHEAD = d.timedelta(days=1)
+"""How far beyond now a cursor of times moves at most. No zone is as far from UTC."""
+
 _NUMBERED = {
     "whole": "int8",
     "decimal": "numeric",
@@ -99,17 +102,74 @@ class CursorColumn:
                 return (d.datetime.combine(value, d.time()) - d.timedelta(seconds=lag)).date()
         return value - d.timedelta(seconds=lag)
 
+    def value(self, rows: pa.RecordBatch, number: int) -> Any:
+        """That of one of some rows.
+
+        Raises:
+            StepFailed: for one that cannot be followed.
+        """
+        try:
+            found = rows.column(self.column.name)[number].as_py()
+        except (ValueError, OverflowError) as error:
+            raise StepFailed(f"{self.at}: the cursor {self.column.name!r} has times after year 9999") from error
+        if isinstance(found, float) and not math.isfinite(found):
+            raise StepFailed(f"{self.at}: the cursor {self.column.name!r} is {found} in some row")
+        return found
+
     def condition(self, operator: str, value: Any) -> str:
         """In SQL."""
         return f"{self.column.sql} {operator} {literal(written(value), _NUMBERED[self.column.kind])}"
 
 
+class Beyond:
+    """Rows whose cursor is beyond the greatest value that it moves to: a wrong date must not hide all that come later.
+
+    They are brought with each load, in the place of those of before, until time has come to them or they are mended.
+    """
+
+    def __init__(self, cursor: CursorColumn, latest: Bound) -> None:
+        self._cursor = cursor
+        now = d.datetime.now(d.UTC) + AHEAD
+        ahead = {"date": now.date(), "timestamp": now.replace(tzinfo=None), "timestamptz": now}
+        self._latest = ahead.get(cursor.column.kind) if latest is None else cursor.read(latest)
+        self.least: Any = None
+        self._greatest: Any = None
+        self._count = 0
+
+    def parted(self, rows: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+        """Rows in the cursor's order, as those that it follows and those that are beyond."""
+        if self._latest is None or not rows.num_rows:
+            return rows, rows.slice(rows.num_rows)
+        followed = pc.sum(pc.less_equal(rows.column(self._cursor.column.name), pa.scalar(self._latest))).as_py() or 0
+        beyond = rows.slice(followed)
+        if beyond.num_rows:
+            self._count += beyond.num_rows
+            self._greatest = self._cursor.value(beyond, -1)
+            if self.least is None:
+                self.least = self._cursor.value(beyond, 0)
+        return rows.slice(0, followed), beyond
+
+    def has(self, value: Any) -> bool:
+        """Whether a value is beyond."""
+        return self._latest is not None and bool(value > self._latest)
+
+    @property
+    def note(self) -> list[str]:
+        """What to tell of them, if there are any."""
+        return beyond_note(self._count, self._cursor.column.name, self._greatest, self._latest) if self._count else []
+
+
+def beyond_note(count: int, cursor: str, greatest: Any, latest: Any) -> list[str]:
+    """What to tell of rows beyond the greatest value that a cursor moves to."""
+    what = f"{count:,} row{'s are' if count > 1 else ' is'}"
+    return [f"{what} beyond where the cursor {cursor!r} may move to ({latest}), the furthest at {greatest}"]
+
+
 class Told:
     """How rows with the same cursor value are told apart."""
 
-    def __init__(self, columns: Sequence[Column], source: SqlTable, cursor: CursorColumn, at: str) -> None:
+    def __init__(self, columns: Sequence[Column], source: SqlTable, cursor: CursorColumn) -> None:
         self.cursor = cursor
-        self._at = at
         self._appends = source.disposition == "append" or not source.key
         names = {cursor.column.name, *source.key} if self._appends and source.key else {c.name for c in columns}
         by = [column for column in columns if column.name in names]
@@ -136,12 +196,7 @@ class Told:
 
     def mark(self, rows: pa.RecordBatch, before: Mark) -> Mark:
         """How far a read has come with rows that are not empty."""
-        try:
-            last = rows.column(self.cursor.column.name)[-1].as_py()
-        except (ValueError, OverflowError) as error:
-            raise StepFailed(f"{self._at}: the cursor {self.cursor.column.name!r} has times after year 9999") from error
-        if isinstance(last, float) and not math.isfinite(last):
-            raise StepFailed(f"{self._at}: the cursor {self.cursor.column.name!r} is {last} in some row")
+        last = self.cursor.value(rows, -1)
         count = pc.sum(self._having(rows, last)).as_py()
         seen = before.seen if last == before.last else Counter()
         if seen is None or count + seen.total() > SEEN_ROWS:

@@ -19,7 +19,8 @@ from urllib.parse import parse_qs, urlsplit
 import pyarrow as pa
 
 from activities.sources import postgres
-from activities.sources.boundary import CursorColumn, Mark, Told, written
+from activities.sources.boundary import Beyond, CursorColumn, Mark, Told, written
+from activities.sources.naming import check_apart
 from activities.sources.postgres import Column, Database, Relation, literal
 from activities.sources.stream import Bounds, Disposition, Hints, Json, Piece, Range, Stream
 from backends.settings import Secret
@@ -124,9 +125,9 @@ class WholeTable:
             with closing(database.read(relation, columns, where, [column.sql for column in order])) as batches:
                 for rows in _cut(batches):
                     brought = True
-                    yield Piece(self.table, rows, self._position(rows, order))
+                    yield Piece(self.table, _renamed(rows, self.source), self._position(rows, order))
             if not brought:
-                yield Piece(self.table, _empty(columns))
+                yield Piece(self.table, _renamed(_empty(columns), self.source))
 
     def state(self) -> Json:
         """That all rows were brought; nothing else has to be remembered."""
@@ -135,6 +136,10 @@ class WholeTable:
     def hints(self) -> dict[str, Hints]:
         """The table's hints."""
         return {self.table: self.its_hints}
+
+    def notes(self) -> dict[str, list[str]]:
+        """There is nothing to tell."""
+        return {}
 
     def _order(self, relation: Relation) -> list[Column]:
         """The key's columns as its unique index has them; none, if it has none that can be followed."""
@@ -170,6 +175,7 @@ class NewRows:
         self._cursor: str = source.cursor
         self._before, self._window = state, window
         self._state = dict(state)
+        self._column = _name(self._cursor, source)
         self._replaces: Range | None = None
 
     def pieces(self, after: Json | None) -> Iterator[Piece]:
@@ -179,7 +185,8 @@ class NewRows:
             relation, columns = _opened(database, self._source, at)
             cursor = CursorColumn(relation.columns[self._cursor], at)
             self._refuse_nulls(database, relation, cursor.column)
-            told = Told(columns, self._source, cursor, at)
+            told = Told(columns, self._source, cursor)
+            self._beyond = Beyond(cursor, self._source.cursor_not_after)
             start, end, known = self._begin(cursor, told)
             if after is not None:
                 if after["of"] != told.of:
@@ -192,13 +199,17 @@ class NewRows:
             with closing(database.read(relation, columns, where, [cursor.column.sql])) as batches:
                 for rows in _cut(told.new(batches, mark)):
                     brought = True
-                    mark = told.mark(rows, mark)
-                    yield Piece(self._table, rows, told.position(mark))
+                    followed, beyond = self._beyond.parted(rows)
+                    if followed.num_rows:
+                        mark = told.mark(followed, mark)
+                        yield Piece(self._table, _renamed(followed, self._source), told.position(mark))
+                    if beyond.num_rows:  # they have no place from which to go on
+                        yield Piece(self._table, _renamed(beyond, self._source))
             if self._window is None:
                 self._remember(told, mark)
             # Nothing may still take the place of rows, or make the table.
             if not brought and (self._replaces is not None or not self._before):
-                yield Piece(self._table, _empty(columns))
+                yield Piece(self._table, _renamed(_empty(columns), self._source))
 
     def state(self) -> Json:
         """The greatest cursor value, and which rows with it are known."""
@@ -208,6 +219,11 @@ class NewRows:
         """The table's hints, with the rows of before that the new ones take the place of."""
         return {self._table: replace(self._hints, replaces=self._replaces)}
 
+    def notes(self) -> dict[str, list[str]]:
+        """Rows that the cursor does not follow."""
+        note = self._beyond.note if self._window is None else []
+        return {self._table: note} if note else {}
+
     def _begin(self, cursor: CursorColumn, told: Told) -> tuple[Any, Any, list[str] | None]:
         """From where and until where to read, and the rows at the start that are known.
 
@@ -215,30 +231,39 @@ class NewRows:
         they take the place of those of before.
         """
         before, source, end, known = self._before, self._source, None, None
+        last = self._last(cursor)
         if self._window is not None:
             start, end = (
                 None if bound is None else cursor.read(bound) for bound in (self._window.start, self._window.end)
             )
-        elif before.get("cursor") != cursor.name:  # the first load, or the first by this cursor
+        elif last is None:
             start = None if source.start is None else cursor.read(source.start)
         elif source.lag is not None:
-            start = cursor.behind(cursor.read(before["last"]), source.lag)
+            start = cursor.behind(last, source.lag)
         else:
-            start = cursor.read(before["last"])
+            start = last
             known = before["seen"] if before["of"] == told.of else None
         if known is None and self._hints.disposition == "append":
-            self._replaces = Range(self._cursor, cursor.write(start), cursor.write(end))
+            self._replaces = Range(self._column, cursor.write(start), cursor.write(end))
+        elif self._hints.disposition == "append" and before.get("beyond") is not None:
+            self._replaces = Range(self._column, before["beyond"], None)
         return start, end, known
 
+    def _last(self, cursor: CursorColumn) -> Any:
+        """Where the last load has come to; None for the first load, or the first by this cursor, and where it is now
+        beyond what the cursor may move to: there nobody knows what it has passed by."""
+        last = cursor.read(self._before["last"]) if self._before.get("cursor") == cursor.name else None
+        return None if last is None or self._beyond.has(last) else last
+
     def _remember(self, told: Told, mark: Mark) -> None:
-        cursor = told.cursor
-        same = self._before.get("cursor") == cursor.name
-        last = cursor.read(self._before["last"]) if same else None
-        if mark.last is None or (last is not None and mark.last < last):  # rows are gone: it stays where it was
-            return
-        self._state = {"cursor": cursor.name, "last": cursor.write(mark.last), "of": told.of, "seen": None}
-        if self._source.lag is None and mark.seen is not None:
-            self._state["seen"] = sorted(mark.seen.elements())
+        cursor, beyond, last = told.cursor, self._beyond.least, self._last(told.cursor)
+        if mark.last is not None and (last is None or mark.last >= last):  # else rows are gone: it stays where it was
+            self._state = {"cursor": cursor.name, "last": cursor.write(mark.last), "of": told.of, "seen": None}
+            if self._source.lag is None and mark.seen is not None:
+                self._state["seen"] = sorted(mark.seen.elements())
+        self._state.pop("beyond", None)
+        if beyond is not None and self._state:
+            self._state["beyond"] = cursor.write(beyond)
 
     def _refuse_nulls(self, database: Database, relation: Relation, column: Column) -> None:
         if column.required:
@@ -266,7 +291,7 @@ def _hints(table: str, source: SqlTable) -> Hints:
         raise BadInput(f"{where}: {disposition!r} needs a `key`, which tells a row from the others")
     if disposition in {"replace", "scd2"} and cursor:
         raise BadInput(f"{where}: a `cursor` brings new rows only; with {disposition!r} all are needed")
-    if not cursor and (given := [n for n in ("start", "lag") if getattr(source, n) is not None]):
+    if not cursor and (given := [n for n in ("start", "lag", "cursor_not_after") if getattr(source, n) is not None]):
         raise BadInput(f"{where}: {listed(given)} needs a `cursor`")
     if source.lag is not None and not (source.lag >= 0 and math.isfinite(source.lag)):
         raise BadInput(f"{where}: `lag` must be 0 or more, not {source.lag!r}")
@@ -274,8 +299,9 @@ def _hints(table: str, source: SqlTable) -> Hints:
         raise BadInput(f"{where}: `deleted` is for 'merge', not for {disposition!r}")
     if cursor in source.types:
         raise BadInput(f"{where}: the cursor {cursor!r} cannot be given another type")
-    newest = (cursor, "desc") if cursor and disposition == "merge" else None
-    return Hints(disposition, key, deleted=source.deleted, newest=newest)  # type: ignore[arg-type]
+    key, deleted = tuple(_name(c, source) for c in key), source.deleted and _name(source.deleted, source)
+    newest = (_name(cursor, source), "desc") if cursor and disposition == "merge" else None
+    return Hints(disposition, key, deleted=deleted, newest=newest)  # type: ignore[arg-type]
 
 
 def _opened(database: Database, source: SqlTable, at: str) -> tuple[Relation, list[Column]]:
@@ -297,7 +323,20 @@ def _opened(database: Database, source: SqlTable, at: str) -> tuple[Relation, li
                 raise BadInput(f"{at}, {role}: {unknown('column', name, relation.columns)}")
             if source.columns and name not in source.columns:
                 raise BadInput(f"{at}: `columns` must have {name!r}, which is its {role}")
-    return relation, [relation.columns[name] for name in source.columns or relation.columns]
+    names = list(source.columns or relation.columns)
+    if strange := [name for name in source.rename if name not in names]:
+        raise BadInput(f"{at}, rename: {unknown('column', strange[0], names)}")
+    check_apart([(name, _name(name, source)) for name in names], at, "tell them apart by `rename`")
+    return relation, [relation.columns[name] for name in names]
+
+
+def _name(column: str, source: SqlTable) -> str:
+    """A column's name in the warehouse: its own, unless the user gave it another."""
+    return source.rename.get(column, column)
+
+
+def _renamed(rows: pa.RecordBatch, source: SqlTable) -> pa.RecordBatch:
+    return rows.rename_columns([_name(name, source) for name in rows.schema.names]) if source.rename else rows
 
 
 def _cut(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

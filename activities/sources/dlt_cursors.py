@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, ClassVar, get_args
 
@@ -19,11 +20,14 @@ from dlt.extract.items_transform import BaseItemTransform, ItemTransform
 from dlt.extract.pipe import Pipe
 from dlt.extract.utils import wrap_iterator
 
+from activities.sources.boundary import AHEAD
 from activities.sources.stream import Bound, Bounds
 from entrepot.errors import BadInput, StepFailed
 
 CHUNK_ROWS = 500_000
 CHUNK_SECONDS = 10.0
+
+_DATED = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 def bound_of(value: Any) -> Bound:
@@ -31,6 +35,26 @@ def bound_of(value: Any) -> Bound:
     if isinstance(value, date):
         return value.isoformat()
     return value if value is None or isinstance(value, str | int | float) else str(value)
+
+
+def latest(value: Any) -> Any:
+    """The greatest value that a cursor with values like this one moves to; None for what is no time."""
+    now = datetime.now(UTC) + AHEAD
+    if isinstance(value, str) and _DATED.match(value):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+        return now if value.tzinfo else now.replace(tzinfo=None)
+    if isinstance(value, datetime):
+        return now if value.tzinfo else now.replace(tzinfo=None)
+    return now.date() if isinstance(value, date) else None
+
+
+def is_beyond(value: Any) -> bool:
+    """Whether a cursor does not move to a value."""
+    most = latest(value)
+    return most is not None and bool((datetime.fromisoformat(value) if isinstance(value, str) else value) > most)
 
 
 def own(resource: DltResource) -> Incremental[Any] | None:
@@ -313,7 +337,8 @@ class _Stop(ItemTransform[Any, Any]):
         """Rows that dlt leaves out since an earlier load or chunk had them do not count."""
         self._is_new = self._is_new or self._state() != self._start
         since = time.monotonic() - self._chunks.began
-        self._full = self._is_new and (self._new_rows >= CHUNK_ROWS or since >= CHUNK_SECONDS)
+        is_enough = self._new_rows >= CHUNK_ROWS or since >= CHUNK_SECONDS
+        self._full = self._is_new and is_enough and not is_beyond(self._last)
 
     def _count(self, rows: int) -> None:
         self._rows += rows

@@ -19,6 +19,7 @@ import dlt
 import pyarrow as pa
 import pyarrow.parquet
 from dlt.common.exceptions import TerminalException
+from dlt.common.libs.pyarrow import NameNormalizationCollision
 from dlt.common.schema.exceptions import SchemaException
 from dlt.common.schema.utils import get_columns_names_with_prop
 from dlt.common.versioned_state import json_decode_state, json_encode_state
@@ -32,7 +33,9 @@ from pydantic import TypeAdapter
 
 from activities.sources.dlt_cursors import Chunks, narrow, no_value
 from activities.sources.dlt_hints import hints_of, welcome_new_tables
+from activities.sources.dlt_limits import Limits
 from activities.sources.dlt_setup import Lake, install
+from activities.sources.naming import TELL_APART, check_apart, name_of
 from activities.sources.stream import Bounds, Hints, Json, Piece, Stream
 from entrepot.errors import BadInput, StepFailed
 
@@ -63,6 +66,7 @@ class _DltStream:
         self._after = state
         self._window = window
         self._hints: dict[str, Hints] = {}
+        self._limits = Limits({})
 
     def pieces(self, after: Json | None) -> Iterator[Piece]:
         self._after = after["state"] if after else self._before
@@ -70,6 +74,7 @@ class _DltStream:
         with tempfile.TemporaryDirectory(prefix="entrepot-") as folder:
             pipeline = _pipeline(self._name, Path(folder))
             chunks = Chunks()
+            self._limits = Limits(json.loads(json.dumps(self._before)))
             has_more = True
             while has_more:
                 with _failures(pipeline):
@@ -92,10 +97,15 @@ class _DltStream:
     def hints(self) -> dict[str, Hints]:
         return self._hints
 
+    def notes(self) -> dict[str, list[str]]:
+        return self._limits.notes
+
     def _sources(self, pipeline: dlt.Pipeline) -> list[DltSource]:
         with pipeline.managed_state() as managed:
             managed["sources"] = json_decode_state(json.dumps(self._after))
             sources = data_to_sources(_sources(self._name, self._data), pipeline)
+            if not self._window:
+                self._limits.begin(sources, managed["sources"])
         welcome_new_tables(sources)
         if self._window:
             narrow(sources, self._window)
@@ -106,11 +116,13 @@ class _DltStream:
         return {"state": self._after, "hints": _HINTS.dump_python(self._hints, mode="json")}
 
     def _learn(self, pipeline: dlt.Pipeline, sources: list[DltSource]) -> None:
-        self._after = json.loads(json_encode_state(pipeline.state))["sources"]
+        state = pipeline.state
+        self._limits.settle(state["sources"])
+        self._after = json.loads(json_encode_state(state))["sources"]
         hints: dict[str, Hints] = {}
         for source in sources:
             schema = pipeline.schemas.get(source.schema.name, source.schema)
-            hints |= hints_of(schema, source, self._window)
+            hints |= hints_of(schema, source, self._window, self._limits)
         self._hints |= hints
 
 
@@ -140,7 +152,8 @@ def _failures(pipeline: dlt.Pipeline) -> Iterator[None]:
         raise StepFailed(no_value(failed.pipe_name, failed.json_path, row)) from failed
     if isinstance(failed, pa.ArrowInvalid) and (column := _NULLS.search(str(failed))):
         raise StepFailed(f"column {column[1]!r} says that it has no NULL (a key has none), and rows have NULL in it")
-    if isinstance(failed, TerminalException | SchemaException):  # dlt says that trying again would not help
+    # Trying again would not help, says dlt of the first.
+    if isinstance(failed, TerminalException | SchemaException | NameNormalizationCollision):
         raise StepFailed(" ".join(str(failed).split())) from failed
     raise failed
 
@@ -153,6 +166,7 @@ def _items(data: Iterable[Any]) -> Iterator[Any]:
             yield [item, *islice(iterator, ROWS_PER_ITEM - 1)]
         elif hasattr(item, "__arrow_c_stream__"):  # an Arrow table or batch, a pandas or polars frame
             table = item if isinstance(item, pa.Table | pa.RecordBatch) else pa.table(item)
+            check_apart([(n, name_of(n)) for n in table.schema.names], "the columns of an Arrow table", TELL_APART)
             naive = [field.name for field in table.schema if pa.types.is_timestamp(field.type) and not field.type.tz]
             columns: Any = [{"name": name, "data_type": "timestamp", "timezone": False} for name in naive]
             yield dlt.mark.with_hints(table, dlt.mark.make_hints(columns=columns)) if naive else table

@@ -16,6 +16,7 @@ from dlt.extract.exceptions import DataItemRequiredForDynamicTableHints
 from dlt.extract.incremental import Incremental
 
 from activities.sources.dlt_cursors import bound_of, dedups, inherited, own
+from activities.sources.dlt_limits import Limits
 from activities.sources.dlt_setup import Unsaid
 from activities.sources.stream import Bounds, Disposition, Hints, Range
 from entrepot.errors import StepFailed
@@ -24,7 +25,7 @@ _STRATEGIES = ("delete-insert", "upsert", "scd2")
 _Table = Mapping[str, Any]
 
 
-def hints_of(schema: dlt.Schema, source: DltSource, window: Bounds | None) -> dict[str, Hints]:
+def hints_of(schema: dlt.Schema, source: DltSource, window: Bounds | None, limits: Limits) -> dict[str, Hints]:
     """Each table of the source, also those that had no rows, where dlt knows them.
 
     Raises:
@@ -36,7 +37,7 @@ def hints_of(schema: dlt.Schema, source: DltSource, window: Bounds | None) -> di
         for name, table in _announced(schema, resource).items():
             tables.setdefault(name, table)
     roots = {
-        name: _root_hints(schema, name, table, resources.get(table.get("resource", "")), window)
+        name: _root_hints(schema, name, table, resources.get(table.get("resource", "")), window, limits)
         for name, table in tables.items()
         if not table.get("parent")
     }
@@ -82,7 +83,12 @@ def _nested(schema: dlt.Schema, name: str, tables: Mapping[str, _Table], roots: 
 
 
 def _root_hints(
-    schema: dlt.Schema, name: str, table: _Table, resource: DltResource | None, window: Bounds | None
+    schema: dlt.Schema,
+    name: str,
+    table: _Table,
+    resource: DltResource | None,
+    window: Bounds | None,
+    limits: Limits,
 ) -> Hints:
     cursor = own(resource) if resource else None
     parental = inherited(resource) if resource and not cursor else None
@@ -103,7 +109,7 @@ def _root_hints(
         is_group=disposition in ("merge", "scd2") and bool(group),
         deleted=get_first_column_name_with_prop(table, "hard_delete", True),  # type: ignore[arg-type]
         newest=(order, table["columns"][order]["dedup_sort"]) if order else None,
-        replaces=_replaces(schema, name, cursor, parental, window) if disposition == "append" else None,
+        replaces=_replaces(schema, name, cursor, parental, window, limits) if disposition == "append" else None,
         contract=_contract(contract),
     )
 
@@ -135,18 +141,23 @@ def _replaces(
     cursor: Incremental[Any] | None,
     parental: Incremental[Any] | None,
     window: Bounds | None,
+    limits: Limits,
 ) -> Range | None:
     """The earlier rows that come again: those of a window, or those which dlt does not know again by itself."""
     again = cursor or parental
-    if again is None or (window is None and (dedups(again) or (again.range_start == "open" and not again.lag))):
+    beyond = limits.again(schema.name, again) if again and window is None else None
+    if again is None or (
+        window is None and not beyond and (dedups(again) or (again.range_start == "open" and not again.lag))
+    ):
         return None
     why = "a window is loaded again" if window else "its cursor goes back (lag), or has no primary key to know rows by"
+    why = "its cursor has met values far in the future" if beyond else why
     if cursor is None:
         raise StepFailed(
             f"table {name!r} is appended to, and {why}, but the cursor {again.cursor_path!r} is that of the resource "
             "above it, so earlier rows cannot be told; use 'merge'"
         )
-    if window is None and (cursor.last_value_func is not max or cursor.range_start == "open"):
+    if window is None and not beyond and (cursor.last_value_func is not max or cursor.range_start == "open"):
         raise StepFailed(
             f"table {name!r} is appended to, and {why}: its cursor {cursor.cursor_path!r} has to grow (max) and its "
             "range_start to be 'closed', or rows would be lost or doubled; else use 'merge'"
@@ -155,6 +166,8 @@ def _replaces(
     column = schema.naming.shorten_fragments(*(schema.naming.normalize_path(field) for field in fields))
     if window is not None:
         return Range(column, window.start, window.end)
+    if beyond and not cursor.lag:
+        return Range(column, *beyond, None)
     return Range(column, bound_of(cursor.start_value), None)
 
 

@@ -22,6 +22,9 @@ from dlt.common.normalizers.json.helpers import get_row_hash
 from dlt.common.normalizers.utils import DLT_ID_LENGTH_BYTES
 from dlt.common.utils import digest128
 
+from activities.sources.naming import TELL_APART, one_name
+from entrepot.errors import StepFailed
+
 Row = dict[str, Any]
 
 
@@ -35,11 +38,30 @@ class DataItemNormalizer(relational.DataItemNormalizer):
         self.propagation_config: Any = root
         self._seen: Counter[tuple[str, str]] = Counter()  # ids of rows that have nested ones
         self._has_lists = False
+        self._names: dict[tuple[str, ...], dict[str, str]] = {}  # at each place, the keys that were met and their names
 
     def _flatten(self, table: str, dict_row: Row, _r_lvl: int) -> tuple[Row, dict[tuple[str, ...], Sequence[Any]]]:
+        self._check_names((table,), dict_row, _r_lvl)
         row, lists = super()._flatten(table, dict_row, _r_lvl)
         self._has_lists = bool(lists)
         return row, lists
+
+    def _check_names(self, place: tuple[str, ...], row: Row, level: int) -> None:
+        """Raises StepFailed for a key that has the name of another: one of the two would be lost, or take its place."""
+        known = self._names.setdefault(place, {})
+        if not row.keys() <= known.keys():
+            for key in row:
+                if key not in known:
+                    name = self._normalize_identifier(key) if key.strip() else self.EMPTY_KEY_IDENTIFIER
+                    if other := [k for k, its in known.items() if its == name]:
+                        where = f"table {place[0]!r}" + (f", in {'.'.join(place[1:])!r}" if place[1:] else "")
+                        raise StepFailed(one_name(other[0], key, name, where, TELL_APART))
+                    known[key] = name
+        for key, value in row.items():
+            if type(value) is dict:
+                inner = (*place, known[key])
+                if not self._is_nested_type(place[0], self._shorten_fragments(*inner[1:]), level):
+                    self._check_names(inner, value, level - 1)
 
     def _add_row_id(
         self, table: str, dict_row: Row, flattened_row: Row, parent_row_id: str, pos: int, is_root: bool

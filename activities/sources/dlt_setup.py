@@ -19,7 +19,7 @@ from dlt.common.runtime.run_context import RunContext
 from dlt.common.runtime.telemetry import stop_telemetry
 from dlt.extract import decorators, hints
 
-from activities.sources import dlt_rows
+from activities.sources import dlt_rows, naming
 
 os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"  # before anyone's first touch of dlt's container: importing is none
 _INSTALL = Lock()
@@ -67,6 +67,7 @@ class Lake(Destination[DestinationClientConfiguration, Any]):
         caps.supported_loader_file_formats = ["parquet"]
         caps.supported_merge_strategies = ["delete-insert", "upsert", "scd2"]
         caps.supports_nested_types = True
+        caps.naming_convention = naming.__name__
         caps.max_timestamp_precision = 9  # with Parquet 2.6, nanoseconds stay nanoseconds
         caps.parquet_format = ParquetFormatConfiguration(version="2.6")
         return caps

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import os
 import tempfile
 from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import fsspec
@@ -19,10 +18,12 @@ from activities.sources import files_parquet as parquet
 from activities.sources import files_types as types
 from activities.sources.files_csv import CsvReader
 from activities.sources.files_json import JsonReader, sql_type
-from activities.sources.files_part import FILE_COLUMN, Columns, Part, Rejected, name_of, named
+from activities.sources.files_known import Known, compared, hashes
+from activities.sources.files_part import FILE_COLUMN, Columns, Own, Part, Rejected, constants, named
 from activities.sources.files_text import PACKED, Place, ahead, readable
+from activities.sources.naming import name_of
 from activities.sources.quoting import literal, quoted
-from activities.sources.stream import Among, Hints, Json, Piece
+from activities.sources.stream import FILE_NUMBER, Among, Hints, Json, Piece
 from entrepot.code import digest
 from entrepot.errors import BadInput, StepFailed, unknown
 from entrepot.sources import Files
@@ -34,7 +35,6 @@ REJECTED = "__rejected"
 REJECTED_COLUMNS = pa.schema(
     [("file", pa.string()), ("line", pa.int64()), ("reason", pa.string()), ("content", pa.string())]
 )
-_THREADS = 4
 
 
 def found(files: Files) -> list[str]:
@@ -53,14 +53,15 @@ def found(files: Files) -> list[str]:
 
 def fingerprint(files: Files) -> str:
     """The hash of the files' content and of how they are read. Dates do not count, nor names unless rows have them."""
-    hashes = _hashes(found(files))
-    content = sorted(hashes.items()) if files.disposition == "append" else sorted(hashes.values())
+    now = hashes(found(files))
+    content = sorted(now.items()) if files.disposition == "append" else sorted(now.values())
     return digest(
         [
             content,
             files.format,
             list(files.nulls),
             dict(files.types),
+            dict(files.rename),
             files.delimiter,
             files.encoding,
             files.bad_rows,
@@ -93,11 +94,12 @@ class FileStream:
     def __init__(self, table: str, files: Files, state: Json) -> None:
         self._table = table
         self._files = files
-        self._declared = {name: types.Declared(name, text).type for name, text in named(files.types).items()}
-        self._known: dict[str, str] = state.get("files", {})
+        self._declared = {name: types.Declared(name, text).type for name, text in named(files.types, files).items()}
+        self._known = Known.read(state)
         self._state: Json = {}
         self._changed: tuple[str, ...] = ()
-        """Files that were read before, and are not as they were."""
+        """What the rows of files that are not as they were say that they are from."""
+        self._own: Own = {}
         self._given: list[str] | None = None
         """The columns of the rows that were given; None: there were none."""
         self._has_rejected = False
@@ -109,11 +111,13 @@ class FileStream:
         paths = found(self._files)
         format = _format(paths, self._files)
         if self._files.disposition in ("append", "merge"):
-            hashes = _hashes(paths)
-            paths = [path for path in paths if self._known.get(path) != hashes[path]]
-            self._changed = tuple(path for path in paths if path in self._known)
-            kept = self._known if self._files.disposition == "append" else {}
-            self._state = {"files": {**kept, **hashes}}
+            new = compared(self._known, paths, adds=self._files.disposition == "append")
+            self._changed, self._state = new.replaced, new.known.state
+            paths = list(new.read)
+            if self._files.disposition == "append":
+                self._own = {path: {FILE_COLUMN: new.known.name(path)} for path in paths}
+            elif len(paths) > 1:
+                self._own = {path: {FILE_NUMBER: number} for number, path in enumerate(paths)}
         mark = digest([[path, _size(path)] for path in paths])
         if after and after["files"] != mark:
             raise StepFailed(f"the files {self._files.path!r} have changed while they were read; run again")
@@ -142,8 +146,11 @@ class FileStream:
         if disposition == "append":  # a changed file's rows take the place of its earlier ones
             hints = Hints("append", replaces=Among(FILE_COLUMN, self._changed) if self._changed else None)
         else:
-            deleted = name_of(self._files.deleted) if self._files.deleted else None
-            hints = Hints(disposition, key=tuple(map(name_of, self._files.key)), deleted=deleted)
+            deleted = name_of(self._files.deleted, self._files.rename) if self._files.deleted else None
+            key = tuple(name_of(column, self._files.rename) for column in self._files.key)
+            # Of rows with one key, that of the last file; what one file has twice stays so, and is refused.
+            newest: Any = (FILE_NUMBER, "desc") if self._own else None
+            hints = Hints(disposition, key=key, deleted=deleted, newest=newest)
         tables = {self._table: hints}
         if self._files.bad_rows == "reject":
             again = Among("file", self._changed) if self._changed else None
@@ -152,30 +159,33 @@ class FileStream:
             tables[rejected_table(self._table)] = aside
         return tables
 
+    def notes(self) -> dict[str, list[str]]:
+        """There is nothing to tell."""
+        return {}
+
+    def _name(self, path: str) -> str:
+        return str(self._own.get(path, {}).get(FILE_COLUMN, path))
+
     def _parquet(self, paths: list[str], folder: Path, after: Json, format: str) -> Iterator[Piece]:
-        sources = parquet.sources(paths, folder)
+        sources = parquet.sources(paths, folder, self._files)
         schema = parquet.common(sources, self._files)
         self._check_types(schema.names)
         for number, source in enumerate(sources[after["file"] :], after["file"]):
             row = after["row"] if number == after["file"] else 0
-            copied = None if row or self._has_file else parquet.copied(source, schema, folder)
+            copied = None if row or self._own else parquet.copied(source, schema, folder)
             if copied:
                 yield Piece(self._table, copied, {"file": number + 1, "row": 0})
                 continue
             for batch in parquet.batches(source, schema, row, folder):
                 row += batch.num_rows
-                yield Piece(self._table, self._with_file(batch, source.path), {"file": number, "row": row})
+                yield Piece(self._table, self._with_own(batch, source.path), {"file": number, "row": row})
         if self._given is None:
-            self._rest = pa.schema([*schema, (FILE_COLUMN, pa.string())]) if self._has_file else schema
+            self._rest = self._with_own(pa.RecordBatch.from_pylist([], schema=schema), paths[0]).schema
 
-    @property
-    def _has_file(self) -> bool:
-        return self._files.disposition == "append"
-
-    def _with_file(self, batch: pa.RecordBatch, path: str) -> pa.RecordBatch:
-        if not self._has_file:
-            return batch
-        return batch.append_column(FILE_COLUMN, pa.repeat(pa.scalar(path), batch.num_rows))
+    def _with_own(self, batch: pa.RecordBatch, path: str) -> pa.RecordBatch:
+        for name, value in self._own.get(path, {}).items():
+            batch = batch.append_column(name, pa.repeat(pa.scalar(value), batch.num_rows))
+        return batch
 
     def _text(self, paths: list[str], folder: Path, after: Json, format: str) -> Iterator[Piece]:
         columns: Columns = dict(after.get("columns", {}))
@@ -185,7 +195,7 @@ class FileStream:
             connection.execute("SET disabled_optimizers = 'statistics_propagation'")
             connection.execute(f"SET temp_directory = {literal(str(folder / 'spill'))}")
             kind = CsvReader if format == "csv" else JsonReader
-            reader = kind(self._files, connection, folder, columns)
+            reader = kind(self._files, connection, folder, columns, self._own)
             at = after if after.get("for_types") else (yield from self._rows(reader, paths, folder, after))
             if at is not None:
                 yield from self._types_only(reader, paths, folder, at)
@@ -196,17 +206,23 @@ class FileStream:
                 self._check_types(columns)
             if columns and self._given != list(columns):
                 types = {name: self._declared.get(name) or sql_type(kind) for name, kind in columns.items()}
-                types |= {FILE_COLUMN: "VARCHAR"} if self._has_file else {}
-                nothing = ", ".join(f"NULL::{type} AS {quoted(name)}" for name, type in types.items())
+                nothing = ", ".join(
+                    [
+                        *(f"NULL::{type} AS {quoted(name)}" for name, type in types.items()),
+                        *constants(self._own, paths[0]),
+                    ]
+                )
                 schema = connection.sql(f"SELECT {nothing} LIMIT 0").to_arrow_table().schema
                 is_open = {name: self._is_open(name, columns) for name in columns}
                 self._rest = pa.schema([f.with_type(pa.null()) if is_open.get(f.name) else f for f in schema])
 
     def _check_types(self, columns: Iterable[str]) -> None:
-        """Raises BadInput for a type of a column that there is not. Files that come later may lack some."""
+        """Raises BadInput for a type or a name of a column that there is not. Files that come later may lack some."""
         known = list(columns)
-        if not self._known and (strange := [name for name in self._declared if name not in known]):
-            raise BadInput(f"the files {self._files.path!r}, types: {unknown('column', strange[0], known)}")
+        asked = {"types": {name: name for name in self._declared}, "rename": self._files.rename}
+        for option, named_so in asked.items() if not self._known.files else ():
+            if strange := [column for column, name in named_so.items() if name not in known]:
+                raise BadInput(f"the files {self._files.path!r}, {option}: {unknown('column', strange[0], known)}")
 
     def _rows(
         self, reader: CsvReader | JsonReader, paths: list[str], folder: Path, after: Json
@@ -219,7 +235,11 @@ class FileStream:
             before = position["columns"]
             if part.rejected:
                 self._has_rejected = True
-                yield Piece(rejected_table(self._table), _aside(path, part.rejected), None if part.rows else position)
+                yield Piece(
+                    rejected_table(self._table),
+                    _aside(self._name(path), part.rejected),
+                    None if part.rows else position,
+                )
             if part.rows:
                 yield Piece(self._table, part.path, position)
         return None
@@ -299,15 +319,6 @@ def _format(paths: list[str], files: Files) -> str:
         one, other = list(formats.values())[:2]
         raise BadInput(f"the files of one table have one format, and {one!r} and {other!r} have not")
     return next(iter(formats))
-
-
-def _hashes(paths: list[str]) -> dict[str, str]:
-    def one(path: str) -> str:
-        with readable(path), fsspec.open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-
-    with ThreadPoolExecutor(_THREADS) as threads:
-        return dict(zip(paths, threads.map(one, paths), strict=True))
 
 
 def _size(path: str) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 
 from activities.sources import files_types as types
-from activities.sources.files_part import Columns, Part, Rejected, file_column, named
+from activities.sources.files_part import Columns, Own, Part, Rejected, constants, named
 from activities.sources.files_text import Chunk, Place, Records, csv_chunks
 from activities.sources.quoting import literal, quoted
 from entrepot.errors import StepFailed
@@ -32,12 +32,15 @@ _STRUCTURAL = {
 class CsvReader:
     """Turns chunks of one table's files into Parquet; `columns` are those that it has met so far."""
 
-    def __init__(self, files: Files, connection: duckdb.DuckDBPyConnection, folder: Path, columns: Columns) -> None:
+    def __init__(
+        self, files: Files, connection: duckdb.DuckDBPyConnection, folder: Path, columns: Columns, own: Own
+    ) -> None:
         self._files = files
+        self._own = own
         self._sql = connection
         self._folder = folder
         self._records = Records(files.delimiter)
-        self._declared = {name: types.Declared(name, text) for name, text in named(files.types).items()}
+        self._declared = {name: types.Declared(name, text) for name, text in named(files.types, files).items()}
         self.columns = columns
 
     def chunks(self, path: str, start: Place) -> Iterator[Chunk]:
@@ -66,7 +69,8 @@ class CsvReader:
             fields = next(csv.reader([line.decode()], delimiter=self._files.delimiter, strict=True))
         except (UnicodeDecodeError, csv.Error) as error:
             raise StepFailed(f"{path}:1: the names of the columns cannot be read: {error}") from error
-        return tuple(named({field or f"column_{n}": "" for n, field in enumerate(fields, 1)}, path, len(fields)))
+        columns = [field or f"column_{n}" for n, field in enumerate(fields, 1)]
+        return tuple(named(dict.fromkeys(columns, ""), self._files, path, columns))
 
     def part(self, path: str, chunk: Chunk, target: Path) -> Part:
         """One chunk as Parquet, and the rows that were set aside."""
@@ -175,7 +179,7 @@ class CsvReader:
                 fits = declared.fits(column, cast) if declared else types.fits(kind, column, cast)
                 expression = f"CASE WHEN {column} IS NULL OR {fits} THEN {cast} ELSE {misfit} END"
             selected.append(f"{expression} AS {quoted(name)}")
-        selected += file_column(self._files, path)
+        selected += constants(self._own, path)
         source = f"(SELECT {', '.join(casts)} FROM {source})"
         query = f"COPY (SELECT {', '.join(selected)} FROM {source}) TO {literal(str(target))} (FORMAT parquet)"
         return int(self._sql.execute(query).fetchall()[0][0])

@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from activities.sources import files_types as types
-from activities.sources.files_part import Columns, Part, Rejected, file_column, named
+from activities.sources.files_part import Columns, Own, Part, Rejected, constants, named
 from activities.sources.files_text import HEAD, Chunk, Place, array_chunks, line_chunks, text
 from activities.sources.quoting import literal, quoted
 from entrepot.errors import StepFailed
@@ -46,10 +46,13 @@ class JsonReader:
     objects.
     """
 
-    def __init__(self, files: Files, connection: duckdb.DuckDBPyConnection, folder: Path, columns: Columns) -> None:
+    def __init__(
+        self, files: Files, connection: duckdb.DuckDBPyConnection, folder: Path, columns: Columns, own: Own
+    ) -> None:
         self._files = files
+        self._own = own
         self._sql = connection
-        self._declared = {name: types.Declared(name, text) for name, text in named(files.types).items()}
+        self._declared = {name: types.Declared(name, text) for name, text in named(files.types, files).items()}
         self.columns = columns
 
     def chunks(self, path: str, start: Place) -> Iterator[Chunk]:
@@ -109,7 +112,7 @@ class JsonReader:
 
     def _keys(self, good: str, name: str) -> list[str]:
         query = f"SELECT DISTINCT unnest(json_keys(value)) FROM chunk WHERE {good}"
-        return [key for (key,) in self._sql.execute(query).fetchall() if name in named({key: ""})]
+        return [key for (key,) in self._sql.execute(query).fetchall() if name in named({key: ""}, self._files)]
 
     def _found(self, path: str, chunk: Chunk) -> dict[str, _Found]:
         told = self._one("SELECT json_group_structure(value::JSON) FROM chunk")
@@ -120,7 +123,7 @@ class JsonReader:
         is_long = any(not -(1 << 63) <= int(number) < 1 << 63 for number in _LONG.findall(chunk.data))
         return {
             name: _Found(key, _plain(structure[key], is_long))
-            for name, key in named({key: key for key in structure}, path).items()
+            for name, key in named({key: key for key in structure}, self._files, path).items()
         }
 
     def _learn(self, found: dict[str, _Found]) -> None:
@@ -145,7 +148,7 @@ class JsonReader:
         asked = {here.key: self._asked(name) for name, here in found.items()}
         selected = [self._selected(name, found.get(name)) for name in self.columns]
         read = f"json_transform(value, {literal(json.dumps(asked))})" if asked else "NULL"
-        columns = ", ".join([*selected, *file_column(self._files, path)]) or "NULL::VARCHAR AS empty"
+        columns = ", ".join([*selected, *constants(self._own, path)]) or "NULL::VARCHAR AS empty"
         query = f"COPY (SELECT {columns} FROM (SELECT {read} AS row FROM chunk)) TO {literal(str(target))}"
         return int(self._one(f"{query} (FORMAT parquet)"))
 

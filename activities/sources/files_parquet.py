@@ -35,7 +35,7 @@ class Source:
     """Whether its columns have those names already."""
 
 
-def sources(paths: list[str], folder: Path) -> list[Source]:
+def sources(paths: list[str], folder: Path, files: Files) -> list[Source]:
     """Looks at what the files hold, not at their rows.
 
     Raises:
@@ -45,7 +45,7 @@ def sources(paths: list[str], folder: Path) -> list[Source]:
     for path in paths:
         with _opened(path, folder) as file:
             schema = file.schema_arrow
-            names = named({name: name for name in schema.names}, path, len(schema.names))
+            names = named({name: name for name in schema.names}, files, path, schema.names)
             renamed = pa.schema([field.with_name(name) for name, field in zip(names, schema, strict=True)])
             found.append(Source(path, renamed, list(names) == schema.names))
     return found
@@ -57,7 +57,7 @@ def common(found: list[Source], files: Files) -> pa.Schema:
     Raises:
         StepFailed: if a column is of types in two files that have none in common.
     """
-    declared = {name: dt.dtype(text).to_pyarrow() for name, text in named(files.types).items()}
+    declared = {name: dt.dtype(text).to_pyarrow() for name, text in named(files.types, files).items()}
     fields: dict[str, tuple[pa.Field, str]] = {}
     for source in found:
         for field in source.schema:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dlt.common.normalizers.naming.snake_case import NamingConvention
-
-from activities.sources.quoting import literal
-from entrepot.errors import StepFailed, listed
+from activities.sources.naming import check_apart, name_of
+from activities.sources.quoting import literal, quoted
 from entrepot.sources import Files
 
 Columns = dict[str, Any]
 """The columns met so far, in order, and the kind of each: see files_types.py and files_json.py."""
 
+Own = Mapping[str, Mapping[str, str | int]]
+"""Files, each with the columns in which its rows say which one they are from, and what those hold."""
+
 FILE_COLUMN = "_file"
 """With `append`, says which file a row is from."""
-
-_NAMING = NamingConvention()
 
 
 class Rejected(NamedTuple):
@@ -40,25 +38,22 @@ class Part:
     rejected: list[Rejected]
 
 
-def name_of(column: str) -> str:
-    """A column's name in the warehouse: as dlt would name it."""
-    return str(_NAMING.normalize_path(column))
-
-
-def named(columns: Mapping[str, str], path: str = "", count: int | None = None) -> dict[str, str]:
+def named(columns: Mapping[str, str], files: Files, path: str = "", header: Sequence[str] = ()) -> dict[str, str]:
     """The same, by the names that the columns have in the warehouse.
+
+    Args:
+        header: All columns of a file, in which one may be twice.
 
     Raises:
         StepFailed: if two columns have one name.
     """
-    names = {column: name_of(column) for column in columns}
-    twice = sorted(name for name, times in Counter(names.values()).items() if times > 1)
-    if twice or len(names) != (count if count is not None else len(names)):
-        where = f" of {path!r}" if path else ""
-        raise StepFailed(f"two columns{where} have one name: {listed(twice or names)}")
+    names = {column: name_of(column, files.rename) for column in columns}
+    where = f"the columns of {path or files.path!r}"
+    check_apart([(column, names[column]) for column in header or names], where, "tell them apart by `rename`")
     return {name: columns[column] for column, name in names.items()}
 
 
-def file_column(files: Files, path: str) -> list[str]:
-    """SQL for the column with the name of a row's file, where rows have that."""
-    return [f"{literal(path)} AS {FILE_COLUMN}"] if files.disposition == "append" else []
+def constants(own: Own, path: str) -> list[str]:
+    """SQL for the columns in which rows say which file they are from."""
+    columns = own.get(path, {}).items()
+    return [f"{literal(v) if isinstance(v, str) else f'{v}::BIGINT'} AS {quoted(n)}" for n, v in columns]

@@ -11,6 +11,9 @@ import pyarrow as pa
 
 Json = dict[str, Any]
 
+FILE_NUMBER = "_entrepot_file"
+"""A column that files have on their way only, and only where a load merges several: which of them a row is from."""
+
 Disposition = Literal["replace", "append", "merge", "scd2"]
 
 
@@ -55,7 +58,8 @@ class Hints:
     deleted: str | None = None
     """The column that says that a row is gone: true, or not NULL where it is no boolean."""
     newest: tuple[str, Literal["asc", "desc"]] | None = None
-    """By which column, and in which order, one of several rows with the same key is chosen: the first so ordered."""
+    """By which column, and in which order, one of several rows with the same key is chosen: the first so ordered. By
+    `FILE_NUMBER` it is all rows of one file."""
     replaces: Range | Among | None = None
     """With `append`: the rows of before that what is brought takes the place of."""
     root: str | None = None
@@ -97,3 +101,6 @@ class Stream(Protocol):
     def hints(self) -> dict[str, Hints]:
         """Each table's hints, from its first piece on. After the last piece tables that had no rows may be among them,
         too."""
+
+    def notes(self) -> dict[str, list[str]]:
+        """After the last piece: what people should know of the rows of which table."""

@@ -89,6 +89,12 @@ def keyed(folder: str, options: dict[str, Any]) -> Any:
     return resource(folder, "keyed", options)
 
 
+@ingested.ingest(min_rows=2, max_shrink=0.5)
+def guarded(folder: str, options: dict[str, Any]) -> Any:
+    """Not with fewer rows than two, or than half of those of before."""
+    return resource(folder, "guarded", {"write_disposition": "replace", **options})
+
+
 @ingested.ingest(tables={"declared": {"id": "int64", "name": "string"}})
 def declared(folder: str, options: dict[str, Any]) -> Any:
     """With columns that are known before."""

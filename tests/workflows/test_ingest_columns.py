@@ -127,3 +127,10 @@ def test_a_contract_for_a_table_that_there_is_not() -> None:
 
         @pipeline.ingest(tables=["orders"], schema_contract={"ordres": "freeze"})
         def read() -> object: ...
+
+
+def test_a_share_of_rows_is_one() -> None:
+    with pytest.raises(BadInput, match=r"ingest 'read': `max_shrink` is a share from 0 to 1, not 50"):
+
+        @Pipeline("p").ingest(max_shrink={"read": 50})
+        def read() -> object: ...

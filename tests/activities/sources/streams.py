@@ -23,6 +23,7 @@ class Read:
     pieces: list[tuple[str, Rows]] = field(default_factory=list)
     state: Json = field(default_factory=dict)
     hints: dict[str, Hints] = field(default_factory=dict)
+    notes: dict[str, list[str]] = field(default_factory=dict)
 
     def without_load_id(self) -> dict[str, Rows]:
         """The rows as an ingest keeps them."""
@@ -42,5 +43,5 @@ def read(stream: Stream, after: Json | None = None) -> Read:
         found.pieces.append((piece.table, rows))
         if piece.position is not None:
             found.positions.append((piece.position, len(found.pieces)))
-    found.state, found.hints = stream.state(), stream.hints()
+    found.state, found.hints, found.notes = stream.state(), stream.hints(), stream.notes()
     return found

@@ -44,6 +44,7 @@ class Load:
         self.pieces = list(stream.pieces(after))
         self.state: Json = json.loads(json.dumps(stream.state()))
         self.hints = stream.hints()["shop"]
+        self.notes = stream.notes().get("shop", [])
 
     @property
     def rows(self) -> list[tuple[Any, ...]]:

@@ -91,6 +91,50 @@ def test_merged_rows_that_changed_at_the_boundary_come_again(postgres: Server) -
 
 
 @pytest.mark.parametrize(
+    "settings",
+    [{"disposition": "append"}, {"disposition": "append", "key": ["id"]}, {"key": ["id"]}, {"lag": 3600}],
+    ids=["append", "append by key", "merge", "lag"],
+)
+@pytest.mark.parametrize(("type", "latest"), [("timestamptz", None), ("date", None), ("int", 2030)])
+def test_a_row_far_in_the_future_hides_no_other(
+    postgres: Server, type: str, latest: int | None, settings: dict[str, Any]
+) -> None:
+    def at(year: int) -> str:
+        return str(year) if type == "int" else f"'{year}-01-01'"
+
+    def day(value: Any) -> str:
+        return str(value)[:10]
+
+    def load() -> list[str]:
+        """What the next load tells; the rows that are held are then those of the table."""
+        nonlocal state, held
+        found = table.load(state, cursor="at", cursor_not_after=latest, **settings)
+        if found.hints.disposition == "merge":
+            held = [row for row in held if row[0] not in found.ids]
+        elif again := found.hints.replaces:
+            assert isinstance(again, Range)
+            held = [row for row in held if again.start is not None and day(row[1]) < day(again.start)]
+        held += found.rows
+        state = found.state
+        assert sorted(held) == sorted(table.load().rows)
+        return found.notes
+
+    table = events(postgres, type)
+    state: Any = {}
+    held: list[tuple[Any, ...]] = []
+    table.add(f"1, {at(2020)}, 'a'", f"2, {at(2099)}, 'typed in wrongly'")
+    (note,) = load()
+    assert note.startswith("1 row is beyond where the cursor 'at' may move to (20")
+    assert ", the furthest at 2099" in note
+    table.add(f"3, {at(2021)}, 'b'", f"4, {at(2098)}, 'too'")
+    assert load()[0].startswith("2 rows are beyond")
+    assert load()[0].startswith("2 rows are beyond")
+    table.do(f"UPDATE {table.name} SET at = {at(2022)} WHERE at >= {at(2098)}")
+    assert load() == []
+    assert load() == []
+
+
+@pytest.mark.parametrize(
     ("type", "values", "last"),
     [
         ("bigint", ["1", "9007199254740993", "9007199254740994"], 9007199254740993),

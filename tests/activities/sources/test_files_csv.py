@@ -211,7 +211,7 @@ def test_a_declared_type_that_is_none(tmp_path: Path) -> None:
 
 def test_names_are_normalised_and_must_differ(tmp_path: Path) -> None:
     assert list(columns(tmp_path, "raceId,Date Of Accident,\n1,2,3\n")) == ["race_id", "date_of_accident", "column_3"]
-    with pytest.raises(StepFailed, match="have one name: 'race_id'"):
+    with pytest.raises(StepFailed, match="'raceId' and 'race_id' have one name: 'race_id'"):
         columns(tmp_path, "raceId,race_id\n1,2\n")
 
 
