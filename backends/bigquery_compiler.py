@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 from typing import Any
 
 import ibis.common.exceptions as exc
@@ -80,7 +81,7 @@ class Compiler(Letters, Logarithms, BigQueryCompiler):  # type: ignore[misc]
     def visit_FloorDivide(self, op: Any, *, left: Any, right: Any) -> Any:
         if not is_exact(op):
             return super().visit_FloorDivide(op, left=left, right=right)
-        whole = self.f.anon.div(left, right) if are_whole(op) else exact(self, left, right)
+        whole = self.binop(sge.IntDiv, left, right) if are_whole(op) else exact(self, left, right)
         return self.cast(floored(self, op, whole, left, right), dt.int64)
 
     def visit_Mean(self, op: Any, *, arg: Any, where: Any) -> Any:
@@ -156,6 +157,11 @@ class Compiler(Letters, Logarithms, BigQueryCompiler):  # type: ignore[misc]
         """Of points in time, whole units are counted that have passed between them; of DATETIMEs, the borders."""
         start, end = self._datetime(op.right.dtype, right), self._datetime(op.left.dtype, left)
         return sge.DatetimeDiff(this=end, expression=start, unit=_borders(part))
+
+    def visit_DayOfWeekName(self, op: Any, *, arg: Any) -> Any:
+        """CAST ... FORMAT 'DAY' fills the names up with blanks."""
+        names = [self.if_(number, name) for number, name in enumerate(calendar.day_name)]
+        return sge.Case(this=self.visit_DayOfWeekIndex(op, arg=arg), ifs=names)
 
     def visit_LocalTime(self, op: Any, *, arg: Any, zone: str) -> Any:
         return self.f.anon.datetime(arg, zone)
