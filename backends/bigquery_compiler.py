@@ -18,8 +18,8 @@ from backends.compiling import (
     are_whole,
     backslashes,
     defined,
-    exact,
     floored,
+    floored_exactly,
     groups,
     is_exact,
     matched,
@@ -81,8 +81,8 @@ class Compiler(Letters, Logarithms, BigQueryCompiler):  # type: ignore[misc]
     def visit_FloorDivide(self, op: Any, *, left: Any, right: Any) -> Any:
         if not is_exact(op):
             return super().visit_FloorDivide(op, left=left, right=right)
-        whole = self.binop(sge.IntDiv, left, right) if are_whole(op) else exact(self, left, right)
-        return self.cast(floored(self, op, whole, left, right), dt.int64)
+        floor = floored(self, op, left, right) if are_whole(op) else floored_exactly(self, left, right)
+        return self.cast(floor, dt.int64)
 
     def visit_Mean(self, op: Any, *, arg: Any, where: Any) -> Any:
         arg = self.cast(arg, dt.float64) if op.arg.dtype.is_decimal() else arg
@@ -105,13 +105,15 @@ class Compiler(Letters, Logarithms, BigQueryCompiler):  # type: ignore[misc]
     def visit_Log(self, op: Any, *, arg: Any, base: Any) -> Any:
         if base is None:
             return self.visit_Ln(op, arg=arg)
+        if base.name == "10":
+            return self.visit_Log10(op, arg=arg)
         return defined(self, lambda value: self.f.log(value, base), arg, at_zero=self.NEG_INF)
 
     def visit_Log2(self, op: Any, *, arg: Any) -> Any:
         return self.visit_Log(op, arg=arg, base=sge.convert(2))
 
     def visit_Log10(self, op: Any, *, arg: Any) -> Any:
-        return defined(self, self.f.log10, arg, at_zero=self.NEG_INF)
+        return defined(self, self.f.anon.log10, arg, at_zero=self.NEG_INF)
 
     def visit_BitwiseRightShift(self, op: Any, *, left: Any, right: Any) -> Any:
         """It fills with zeros, so that what was negative is so no more."""

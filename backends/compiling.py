@@ -86,23 +86,34 @@ def by_name(tree: sge.Expr) -> sge.Expr:
     return tree
 
 
-def floored(compiler: Any, op: Any, whole: Any, left: Any, right: Any) -> Any:
-    """`left // right` as Python has it, exact to the last digit: floats would hold 15 of them.
+def floored(compiler: Any, op: Any, left: Any, right: Any) -> Any:
+    """`left // right` of whole numbers, down to the last digit, where SQL's division of them rounds towards 0.
 
-    `whole` is the quotient of whole numbers or decimals without its fraction, which rounds towards 0.
+    What is rounded towards the other side is one less than the quotient of the number beside it.
     """
-    rest = compiler.binop(sge.Mod, left, right)
+
+    def beside(step: int) -> Any:
+        moved = compiler.binop(sge.Add, left, sge.convert(step))
+        return compiler.binop(sge.Sub, compiler.binop(sge.IntDiv, moved, right), sge.convert(1))
+
+    quotient = compiler.binop(sge.IntDiv, left, right)
     if isinstance(op.right, ops.Literal) and op.right.value and op.right.value > 0:
-        below: Any = rest < 0
-    else:
-        below = ((rest < 0) & (right > 0)) | ((rest > 0) & (right < 0))
-    return compiler.binop(sge.Sub, sge.paren(whole), compiler.if_(below, sge.convert(1), sge.convert(0)))
+        return compiler.if_(left < 0, beside(1), quotient)
+    return compiler.if_(
+        (left < 0) & (right > 0), beside(1), compiler.if_((left > 0) & (right < 0), beside(-1), quotient)
+    )
 
 
-def exact(compiler: Any, left: Any, right: Any) -> Any:
-    """A quotient without its fraction: what is left of it is a multiple, so that no rounding can reach another one."""
-    multiple = sge.paren(compiler.binop(sge.Sub, left, compiler.binop(sge.Mod, left, right)))
-    return compiler.f.round(compiler.binop(sge.Div, multiple, right))
+def floored_exactly(compiler: Any, left: Any, right: Any) -> Any:
+    """`left // right` of decimals, or of whole numbers whose quotient is a decimal.
+
+    Without what is left of it, it is a multiple, so that no rounding of the quotient can reach another whole number.
+    """
+    rest = sge.paren(compiler.binop(sge.Mod, left, right))
+    multiple = sge.paren(compiler.binop(sge.Sub, left, rest))
+    below = ((rest < 0) & (right > 0)) | ((rest > 0) & (right < 0))
+    whole = compiler.f.round(compiler.binop(sge.Div, multiple, right))
+    return compiler.binop(sge.Sub, whole, compiler.if_(below, sge.convert(1), sge.convert(0)))
 
 
 def is_exact(op: Any) -> bool:
@@ -143,6 +154,8 @@ class Logarithms:
     def visit_Log(self: Any, op: Any, *, arg: Any, base: Any) -> Any:
         if base is None:
             return self.visit_Ln(op, arg=arg)
+        if base.name in ("2", "10"):  # as a quotient of two logarithms, that of 1000 is a little less than 3
+            return self.visit_Log2(op, arg=arg) if base.name == "2" else self.visit_Log10(op, arg=arg)
         return defined(self, lambda value: self.f.log(base, value), arg, at_zero=self.NEG_INF)
 
     def visit_Sqrt(self: Any, op: Any, *, arg: Any) -> Any:

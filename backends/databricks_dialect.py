@@ -26,8 +26,8 @@ from backends.compiling import (
     defined,
     divided,
     double,
-    exact,
     floored,
+    floored_exactly,
     groups,
     is_exact,
     shifted_left,
@@ -101,8 +101,8 @@ class Compiler(Letters, Logarithms, DatabricksCompiler):  # type: ignore[misc]
     def visit_FloorDivide(self, op: Any, *, left: Any, right: Any) -> Any:
         if not is_exact(op):
             return super().visit_FloorDivide(op, left=left, right=right)
-        whole = self.binop(sge.IntDiv, left, right) if are_whole(op) else exact(self, left, right)
-        return self.cast(floored(self, op, whole, left, right), dt.int64)
+        floor = floored(self, op, left, right) if are_whole(op) else floored_exactly(self, left, right)
+        return self.cast(floor, dt.int64)
 
     def visit_Mean(self, op: Any, *, arg: Any, where: Any) -> Any:
         # A decimal's mean has four places more than the decimal.
@@ -110,10 +110,10 @@ class Compiler(Letters, Logarithms, DatabricksCompiler):  # type: ignore[misc]
         return super().visit_Mean(op, arg=arg, where=where)
 
     def visit_Log2(self, op: Any, *, arg: Any) -> Any:
-        return defined(self, self.f.log2, arg, at_zero=self.NEG_INF)
+        return defined(self, self.f.anon.log2, arg, at_zero=self.NEG_INF)
 
     def visit_Log10(self, op: Any, *, arg: Any) -> Any:
-        return defined(self, self.f.log10, arg, at_zero=self.NEG_INF)
+        return defined(self, self.f.anon.log10, arg, at_zero=self.NEG_INF)
 
     def visit_BitwiseLeftShift(self, op: Any, *, left: Any, right: Any) -> Any:
         return shifted_left(self, left, right)
@@ -214,6 +214,13 @@ class Compiler(Letters, Logarithms, DatabricksCompiler):  # type: ignore[misc]
         return sge.DateDiff(this=end, expression=start, unit=sge.var(part.this))
 
     visit_DateDelta = visit_TimestampDelta
+
+    def visit_ExtractIsoYear(self, op: Any, *, arg: Any) -> Any:
+        return self.f.extract(self.v.yearofweek, arg)
+
+    def visit_ExtractEpochSeconds(self, op: Any, *, arg: Any) -> Any:
+        # UNIX_TIMESTAMP rounds towards 1970.
+        return self.f.anon.unix_seconds(self.cast(arg, dt.Timestamp(timezone="UTC")))
 
     def visit_LocalTime(self, op: Any, *, arg: Any, zone: str) -> Any:
         return self.f.anon.convert_timezone("UTC", zone, self.cast(arg, dt.timestamp))

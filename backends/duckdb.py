@@ -25,7 +25,7 @@ import sqlglot.expressions as sge
 from ibis.backends.sql.compilers import DuckDBCompiler
 
 from backends.base import Backend, Capabilities, Label, Made, Name, Session
-from backends.compiling import are_whole, double, exact, floored, groups, is_exact, shifted_left
+from backends.compiling import are_whole, double, floored, floored_exactly, groups, is_exact, shifted_left
 from backends.dialect import Dialect, Identifiers
 from backends.duckdb_file import file_at, translated
 from backends.meaning import MEANINGS, STRFTIME
@@ -75,8 +75,8 @@ class _Compiler(DuckDBCompiler):  # type: ignore[misc]
     def visit_FloorDivide(self, op: Any, *, left: Any, right: Any) -> Any:
         if not is_exact(op):
             return super().visit_FloorDivide(op, left=left, right=right)
-        whole = self.binop(sge.IntDiv, left, right) if are_whole(op) else exact(self, left, right)
-        return self.cast(floored(self, op, whole, left, right), dt.int64)
+        floor = floored(self, op, left, right) if are_whole(op) else floored_exactly(self, left, right)
+        return self.cast(floor, dt.int64)
 
     def visit_BitwiseLeftShift(self, op: Any, *, left: Any, right: Any) -> Any:
         return shifted_left(self, left, right)

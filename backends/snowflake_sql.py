@@ -18,8 +18,7 @@ from backends.compiling import (
     Letters,
     Logarithms,
     divided,
-    exact,
-    floored,
+    floored_exactly,
     groups,
     is_exact,
     matched,
@@ -131,7 +130,7 @@ class Compiler(Letters, Logarithms, SnowflakeCompiler):  # type: ignore[misc]
         """Whole numbers divide to six digits after the point, and the last of them may be rounded up."""
         if not is_exact(op):
             return super().visit_FloorDivide(op, left=left, right=right)
-        return self.cast(floored(self, op, exact(self, left, right), left, right), dt.int64)
+        return self.cast(floored_exactly(self, left, right), dt.int64)
 
     def visit_Greatest(self, op: Any, *, arg: Any) -> Any:
         return self.f.greatest(*without_null(self, arg))

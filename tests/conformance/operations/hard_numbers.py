@@ -137,6 +137,7 @@ HARD_NUMBERS = group(
             lambda t: t.hard.filter(_.id == 8).select(a=_.i.log2(), b=_.i.log10()),
             [(-math.inf, -math.inf)],
         ),
+        Case("log_to_base_10_is_exact", *one(lambda h: (h.j * 1000).log(10).floor(), 3)),
         Case("log10_is_exact", *one(lambda h: (h.j * 1000).log10().floor(), 3)),
         Case("root_of_negative", *each("x", lambda h: h.x.sqrt(), lambda r: math.sqrt(r.x) if r.x >= 0 else math.nan)),
         Case("mean_of_decimals", lambda t: t.hard.aggregate(v=_.p.mean()), [(float(sum(_DECIMALS) / len(_DECIMALS)),)]),
