@@ -105,7 +105,7 @@ class Compiler(Letters, Logarithms, BigQueryCompiler):  # type: ignore[misc]
     def visit_Log(self, op: Any, *, arg: Any, base: Any) -> Any:
         if base is None:
             return self.visit_Ln(op, arg=arg)
-        if base.name == "10":
+        if str(base) == "10":
             return self.visit_Log10(op, arg=arg)
         return defined(self, lambda value: self.f.log(value, base), arg, at_zero=self.NEG_INF)
 

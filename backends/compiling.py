@@ -154,8 +154,8 @@ class Logarithms:
     def visit_Log(self: Any, op: Any, *, arg: Any, base: Any) -> Any:
         if base is None:
             return self.visit_Ln(op, arg=arg)
-        if base.name in ("2", "10"):  # as a quotient of two logarithms, that of 1000 is a little less than 3
-            return self.visit_Log2(op, arg=arg) if base.name == "2" else self.visit_Log10(op, arg=arg)
+        if str(base) in ("2", "10"):  # as a quotient of two logarithms, that of 1000 is a little less than 3
+            return self.visit_Log2(op, arg=arg) if str(base) == "2" else self.visit_Log10(op, arg=arg)
         return defined(self, lambda value: self.f.log(base, value), arg, at_zero=self.NEG_INF)
 
     def visit_Sqrt(self: Any, op: Any, *, arg: Any) -> Any:

@@ -42,6 +42,7 @@ HARD_NUMBERS = group(
     "hard",
     "Hard values of numbers",
     [
+        # BigQuery's stand-in takes halves for the even number, as DuckDB's cast does; BigQuery itself does not.
         Case("float_to_whole", *each("x", lambda h: h.x.cast("int64"), lambda r: int(_rounded(r.x)))),
         Case("float_literal_to_whole", *one(lambda h: ibis.literal(2.5).cast("int64"), 3)),
         Case(
@@ -50,6 +51,7 @@ HARD_NUMBERS = group(
         ),
         Case("decimal_to_whole", *each("p", lambda h: h.p.cast("int64"), lambda r: int(_rounded(r.p)))),
         Case("decimal_to_fewer_places", *each("p", lambda h: h.p.cast("decimal(18, 1)"), lambda r: _rounded(r.p, 1))),
+        # BigQuery and Databricks refuse a text with a fraction; BigQuery's stand-in rounds it.
         Case("text_to_whole_rounds", *one(lambda h: written("12.5")(h).cast("int64"), 13)),
         Case("negative_text_to_whole_rounds", *one(lambda h: written("-2.5")(h).cast("int64"), -3)),
         Case("large_text_to_whole", *one(lambda h: written("9223372036854775807")(h).cast("int64"), 2**63 - 1)),
@@ -64,6 +66,7 @@ HARD_NUMBERS = group(
         Case("floor_divide_by_a_negative_literal", *each("i", lambda h: h.i // -3, lambda r: r.i // -3, _SMALL)),
         Case("floor_divide_beyond_doubles", *each("i", lambda h: h.i // h.j, lambda r: r.i // r.j, (1, 2, 3))),
         Case("floor_divide_beyond_doubles_by_a_literal", *each("i", lambda h: h.i // 3, lambda r: r.i // 3, (1, 2, 3))),
+        # Snowflake divides to six digits and rounds the last of them; its stand-in has a double's.
         Case("floor_divide_almost_one", *one(lambda h: (h.j * 9999999) // (h.j * 10000000), 0)),
         Case("floor_divide_decimals", *each("p", lambda h: h.p // h.q, lambda r: _floor(r.p, r.q))),
         Case("floor_divide_decimals_by_a_literal", *each("p", lambda h: h.p // 2, lambda r: _floor(r.p, 2))),
@@ -71,6 +74,7 @@ HARD_NUMBERS = group(
         Case("floor_divide_by_zero_fails", *fails(lambda h: h.j // (h.j - h.j))),
         Case("modulo", *each("i", lambda h: h.i % h.j, lambda r: _rest(r.i, r.j))),
         Case("modulo_by_zero_fails", *fails(lambda h: h.j % (h.j - h.j))),
+        # BigQuery fills with zeros.
         Case("shift_right", *each("i", lambda h: h.i >> 1, lambda r: r.i >> 1)),
         Case("shift_right_by_a_column", *each("i", lambda h: h.i >> h.j.abs(), lambda r: r.i >> abs(r.j))),
         Case("shift_left", *each("i", lambda h: h.i << 2, lambda r: r.i << 2, _SMALL)),
@@ -79,6 +83,7 @@ HARD_NUMBERS = group(
             "bits_of_negatives",
             *each("i", lambda h: (h.i & 12) | (h.i ^ h.j), lambda r: (r.i & 12) | (r.i ^ r.j), _SMALL),
         ),
+        # Of NULL, Snowflake's and BigQuery's are NULL. BigQuery's stand-in leaves it out, unless there is a literal.
         Case(
             "greatest",
             lambda t: t.hard.select("id", v=ibis.greatest(_.i, _.j)),
@@ -117,6 +122,7 @@ HARD_NUMBERS = group(
                 _SMALL,
             ),
         ),
+        # Snowflake fails, and Databricks gives NULL; Snowflake's stand-in is as DuckDB.
         Case("ln_of_zero", *one(lambda h: (h.j - 1).ln(), -math.inf)),
         Case("ln_of_negative", *one(lambda h: (h.j - 2).ln(), math.nan)),
         Case("ln_of_null", *one(lambda h: h.j.nullif(1).ln(), None)),
@@ -140,6 +146,7 @@ HARD_NUMBERS = group(
         Case("log_to_base_10_is_exact", *one(lambda h: (h.j * 1000).log(10).floor(), 3)),
         Case("log10_is_exact", *one(lambda h: (h.j * 1000).log10().floor(), 3)),
         Case("root_of_negative", *each("x", lambda h: h.x.sqrt(), lambda r: math.sqrt(r.x) if r.x >= 0 else math.nan)),
+        # A NUMBER's mean has six places more than it on Snowflake, nine in all on BigQuery; the stand-in has a DOUBLE.
         Case("mean_of_decimals", lambda t: t.hard.aggregate(v=_.p.mean()), [(float(sum(_DECIMALS) / len(_DECIMALS)),)]),
         Case(
             "mean_of_decimals_keeps_its_places",
@@ -161,6 +168,7 @@ HARD_NUMBERS = group(
             lambda t: t.hard.aggregate(v=_.p.std()),
             [(statistics.stdev(map(float, _DECIMALS)),)],
         ),
+        # Snowflake and BigQuery know no negative index; the stand-ins count from the end, BigQuery's one too far.
         Case(
             "array_index_from_the_end",
             lambda t: t.arrays.select("id", a=_.value[-1], b=_.value[-3], c=_.value[-4]),

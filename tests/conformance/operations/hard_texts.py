@@ -42,6 +42,7 @@ HARD_TEXTS = group(
     "hard",
     "Hard values of texts",
     [
+        # Snowflake's REGEXP_LIKE is about the whole text.
         Case("search_alternatives", *texts(lambda s: s.re_search("a|z"), lambda s: bool(re.search("a|z", s)))),
         Case(
             "search_anchored_alternatives",
@@ -55,6 +56,7 @@ HARD_TEXTS = group(
             "search_by_a_column",
             *texts(lambda s: ibis.literal("za|b").re_search(s.substr(0, 1)), lambda s: s[0] in "za|b"),
         ),
+        # Databricks writes a group as `$1`. Snowflake's documentation has no group 0; its stand-in has.
         _replaced("with_groups", r"([a-z])(\d)", r"\2\1"),
         _replaced("with_all_of_it", r"[a-z]", r"<\0>"),
         _replaced("with_all_of_it_and_a_group", r"([a-z])(\d)", r"\0-\2"),
@@ -67,6 +69,7 @@ HARD_TEXTS = group(
         _extracted("alternatives", "b|z", 0),
         _extracted("after_a_line", "(z)e", 1),
         _extracted("a_group_of_an_alternative", "(n)|(z)", 2),
+        # To BigQuery and Databricks a backslash takes the next sign's meaning away.
         _matched("a_backslash", "a\\z"),
         _matched("two_backslashes", "a\\\\z"),
         _matched("a_backslash_before_percent", "50\\%%"),
@@ -82,6 +85,7 @@ HARD_TEXTS = group(
             *each("s", lambda h: h.s.right(h.id % 4), lambda r: r.s[-(r.id % 4) :] if r.id % 4 else ""),
         ),
         Case("left_nothing", *texts(lambda s: s.left(0), lambda s: "")),
+        # Databricks writes SS for ß, and so does BigQuery's stand-in. What Snowflake writes is not documented.
         Case("upper_beyond_ascii", *texts(lambda s: s.upper(), lambda s: s.replace("ß", "ẞ").upper())),
         Case("upper_of_other_alphabets", *one(lambda h: (h.s + "éœøñ çλж").upper(), "AÉŒØÑ ÇΛЖ")),
         Case("lower_beyond_ascii", *texts(lambda s: s.lower(), str.lower)),

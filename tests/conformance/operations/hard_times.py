@@ -107,6 +107,7 @@ HARD_TIMES = group(
                 lambda v: (v.date() - d.date(2024, 1, 6)).days,
             ),
         ),
+        # BigQuery counts the hours that have passed between TIMESTAMPs; its stand-in counts borders.
         Case(
             "hours_between_points_in_time",
             *each(
@@ -144,10 +145,12 @@ HARD_TIMES = group(
                 lambda v: (v.year - 2024) * 12 + v.month - 1,
             ),
         ),
+        # On Snowflake the account says how; BigQuery writes three digits or six. Both stand-ins are as DuckDB.
         Case("timestamp_to_text", *_at(lambda c: c.cast("string"), _text)),
         Case(
             "point_in_time_to_text", *each("zoned", lambda h: h.zoned.cast("string"), lambda r: _text(r.zoned) + "+00")
         ),
+        # Snowflake takes a code that it does not know for text, and its stand-in leaves out the whole format.
         _format("%a %A"),
         _format("%b %B"),
         _format("%j"),
