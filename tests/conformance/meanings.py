@@ -48,7 +48,7 @@ MEANINGS: tuple[Meaning, ...] = (
     ),
     Meaning(
         "`greatest`, `least`, `clip`",
-        "leave out NULL, and are NULL of nothing else. NaN is more than all numbers",
+        "leave out NULL, and are NULL where there is nothing else. NaN is more than all numbers",
         ("hard-greatest*", "hard-least*", "hard-clip_*"),
     ),
     Meaning(
