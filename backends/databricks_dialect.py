@@ -18,8 +18,23 @@ from ibis.backends.sql.compilers.base import SQLGlotCompiler
 from ibis.backends.sql.datatypes import DatabricksType
 
 from backends.base import Capabilities
-from backends.compiling import divided, double, without
+from backends.compiling import (
+    Letters,
+    Logarithms,
+    are_whole,
+    backslashes,
+    defined,
+    divided,
+    double,
+    floored,
+    floored_exactly,
+    groups,
+    is_exact,
+    shifted_left,
+    without,
+)
 from backends.dialect import Dialect, Identifiers
+from backends.meaning import MEANINGS, STRFTIME_IN_PARTS
 from entrepot.errors import BadInput
 
 if TYPE_CHECKING:
@@ -63,12 +78,13 @@ class Types(CastTypes):
         return super().from_ibis(dtype)
 
 
-class Compiler(DatabricksCompiler):  # type: ignore[misc]
+class Compiler(Letters, Logarithms, DatabricksCompiler):  # type: ignore[misc]
     """ibis's own, where it means something else than on other warehouses, or raises where they give NULL."""
 
     __slots__ = ()
     type_mapper = CastTypes
-    SIMPLE_OPS = without(DatabricksCompiler.SIMPLE_OPS, ops.Divide)
+    rewrites = (*MEANINGS, STRFTIME_IN_PARTS, *DatabricksCompiler.rewrites)
+    SIMPLE_OPS = without(DatabricksCompiler.SIMPLE_OPS, ops.Divide, ops.Log10)
 
     def visit_NonNullLiteral(self, op: Any, *, value: Any, dtype: Any) -> Any:
         # `0.1` is a DECIMAL(1, 1) here; with an exponent it is a DOUBLE.
@@ -81,6 +97,37 @@ class Compiler(DatabricksCompiler):  # type: ignore[misc]
         # What is divided by 0 is NULL; decimals would be divided as such, to a few places.
         left = self.cast(left, dt.float64) if op.left.dtype.is_decimal() else left
         return divided(self, op, super().visit_Divide(op, left=left, right=right), left, right)
+
+    def visit_FloorDivide(self, op: Any, *, left: Any, right: Any) -> Any:
+        if not is_exact(op):
+            return super().visit_FloorDivide(op, left=left, right=right)
+        floor = floored(self, op, left, right) if are_whole(op) else floored_exactly(self, left, right)
+        return self.cast(floor, dt.int64)
+
+    def visit_Mean(self, op: Any, *, arg: Any, where: Any) -> Any:
+        # A decimal's mean has four places more than the decimal.
+        arg = self.cast(arg, dt.float64) if op.arg.dtype.is_decimal() else arg
+        return super().visit_Mean(op, arg=arg, where=where)
+
+    def visit_Log2(self, op: Any, *, arg: Any) -> Any:
+        return defined(self, self.f.anon.log2, arg, at_zero=self.NEG_INF)
+
+    def visit_Log10(self, op: Any, *, arg: Any) -> Any:
+        return defined(self, self.f.anon.log10, arg, at_zero=self.NEG_INF)
+
+    def visit_BitwiseLeftShift(self, op: Any, *, left: Any, right: Any) -> Any:
+        return shifted_left(self, left, right)
+
+    def visit_StringSQLLike(self, op: Any, *, arg: Any, pattern: Any, escape: Any) -> Any:
+        return super().visit_StringSQLLike(op, arg=arg, pattern=backslashes(self, op.pattern, pattern), escape=escape)
+
+    def visit_StringSQLILike(self, op: Any, *, arg: Any, pattern: Any, escape: Any) -> Any:
+        return super().visit_StringSQLILike(op, arg=arg, pattern=backslashes(self, op.pattern, pattern), escape=escape)
+
+    def visit_RegexReplace(self, op: Any, *, arg: Any, pattern: Any, replacement: Any) -> Any:
+        # A group is `$1`, and what a backslash stands before is itself: a digit, too, that follows a group's.
+        made = [f"${group}" if group is not None else f"\\{text}" for group, text in groups(op.replacement)]
+        return self.f.regexp_replace(arg, pattern, "".join(made))
 
     def visit_CountDistinctStar(self, op: Any, *, arg: Any, where: Any) -> Any:
         # COUNT(DISTINCT a, b) leaves out rows that have a NULL.
@@ -110,9 +157,29 @@ class Compiler(DatabricksCompiler):  # type: ignore[misc]
             return self.f.anon.parse_json(arg if op.arg.dtype.is_string() else self.f.to_json(arg))
         if op.arg.dtype.is_json() and to.is_string():
             return self.f.to_json(arg)
-        if to.is_integer() and (op.arg.dtype.is_floating() or op.arg.dtype.is_decimal()):
-            return self.cast(self.f.round(arg), to)  # CAST cuts the fraction off; elsewhere it rounds
+        found = op.arg.dtype
+        if to.is_integer() and (found.is_floating() or found.is_decimal() or found.is_string()):
+            return self.cast(self._rounded(found, arg, self.cast), to)
+        if to.is_string() and found.is_floating():
+            raise exc.UnsupportedOperationError(
+                f"Databricks writes a {found} as Java does: round it, and cast it to a decimal first"
+            )
+        if to.is_string() and found.is_timestamp() and found.timezone is not None:
+            return self.f.concat(self.cast(self.cast(arg, dt.timestamp), to), "+00")
         return self.cast(arg, to)
+
+    def visit_TryCast(self, op: Any, *, arg: Any, to: Any) -> Any:
+        found = op.arg.dtype
+        if to.is_integer() and (found.is_floating() or found.is_decimal() or found.is_string()):
+            arg = self._rounded(found, arg, self._tried)
+        return self._tried(arg, to)
+
+    def _tried(self, arg: Any, to: Any) -> Any:
+        return sge.TryCast(this=arg, to=self.type_mapper.from_ibis(to), safe=True)
+
+    def _rounded(self, found: Any, arg: Any, cast: Any) -> Any:
+        """CAST cuts a number's fraction off, and refuses a text that has one; elsewhere it rounds."""
+        return self.f.round(cast(arg, dt.Decimal(38, 18)) if found.is_string() else arg)
 
     def visit_ArrayIndex(self, op: Any, *, arg: Any, index: Any) -> Any:
         # ELEMENT_AT fails beyond the end, and counts from 1, or from the end.
@@ -147,6 +214,19 @@ class Compiler(DatabricksCompiler):  # type: ignore[misc]
         return sge.DateDiff(this=end, expression=start, unit=sge.var(part.this))
 
     visit_DateDelta = visit_TimestampDelta
+
+    def visit_ExtractIsoYear(self, op: Any, *, arg: Any) -> Any:
+        return self.f.extract(self.v.yearofweek, arg)
+
+    def visit_ExtractEpochSeconds(self, op: Any, *, arg: Any) -> Any:
+        # UNIX_TIMESTAMP rounds towards 1970.
+        return self.f.anon.unix_seconds(self.cast(arg, dt.Timestamp(timezone="UTC")))
+
+    def visit_LocalTime(self, op: Any, *, arg: Any, zone: str) -> Any:
+        return self.f.anon.convert_timezone("UTC", zone, self.cast(arg, dt.timestamp))
+
+    def visit_PointInTime(self, op: Any, *, arg: Any, zone: str) -> Any:
+        return self.cast(self.f.anon.convert_timezone(zone, "UTC", arg), dt.Timestamp(timezone="UTC"))
 
     def visit_Time(self, op: Any, *, arg: Any) -> Any:
         return _unsupported("times of day")

@@ -25,9 +25,10 @@ import sqlglot.expressions as sge
 from ibis.backends.sql.compilers import DuckDBCompiler
 
 from backends.base import Backend, Capabilities, Label, Made, Name, Session
-from backends.compiling import double
+from backends.compiling import are_whole, double, floored, floored_exactly, groups, is_exact, shifted_left
 from backends.dialect import Dialect, Identifiers
 from backends.duckdb_file import file_at, translated
+from backends.meaning import MEANINGS, STRFTIME
 from backends.settings import checked
 from backends.sql import Answer, SqlSession
 from entrepot.errors import Unavailable
@@ -46,7 +47,9 @@ _STREAM = "entrepot_stream"
 
 
 class _Compiler(DuckDBCompiler):  # type: ignore[misc]
-    """ibis's own, where what DuckDB makes of it is of another type than ibis says."""
+    """ibis's own, where what DuckDB makes of it is of another type than ibis says, or another value than elsewhere."""
+
+    rewrites = (*MEANINGS, STRFTIME, *DuckDBCompiler.rewrites)
 
     def visit_NonNullLiteral(self, op: Any, *, value: Any, dtype: Any) -> Any:
         if dtype.is_floating() and math.isfinite(value):
@@ -58,6 +61,57 @@ class _Compiler(DuckDBCompiler):  # type: ignore[misc]
         return super().visit_ApproxQuantile(op, arg=arg, quantile=quantile, where=where)
 
     visit_ApproxMultiQuantile = visit_ApproxQuantile
+
+    def visit_Cast(self, op: Any, *, arg: Any, to: Any) -> Any:
+        return super().visit_Cast(op, arg=self._rounded(op, arg, to), to=to)
+
+    def visit_TryCast(self, op: Any, *, arg: Any, to: Any) -> Any:
+        return super().visit_TryCast(op, arg=self._rounded(op, arg, to), to=to)
+
+    def _rounded(self, op: Any, arg: Any, to: Any) -> Any:
+        """A cast takes a float that is halfway between two whole numbers for the even one; ROUND does not."""
+        return self.f.round(arg) if to.is_integer() and op.arg.dtype.is_floating() else arg
+
+    def visit_FloorDivide(self, op: Any, *, left: Any, right: Any) -> Any:
+        if not is_exact(op):
+            return super().visit_FloorDivide(op, left=left, right=right)
+        floor = floored(self, op, left, right) if are_whole(op) else floored_exactly(self, left, right)
+        return self.cast(floor, dt.int64)
+
+    def visit_BitwiseLeftShift(self, op: Any, *, left: Any, right: Any) -> Any:
+        return shifted_left(self, left, right)
+
+    def visit_RegexReplace(self, op: Any, *, arg: Any, pattern: Any, replacement: Any) -> Any:
+        groups(op.replacement)
+        return super().visit_RegexReplace(op, arg=arg, pattern=pattern, replacement=replacement)
+
+    def visit_Median(self, op: Any, *, arg: Any, where: Any) -> Any:
+        return super().visit_Median(op, arg=self._float(op, arg), where=where)
+
+    def visit_Quantile(self, op: Any, *, arg: Any, quantile: Any, where: Any) -> Any:
+        return super().visit_Quantile(op, arg=self._float(op, arg), quantile=quantile, where=where)
+
+    def _float(self, op: Any, arg: Any) -> Any:
+        """What lies between two decimals may need more places than they have."""
+        return self.cast(arg, dt.float64) if op.arg.dtype.is_decimal() else arg
+
+    def visit_ExtractEpochSeconds(self, op: Any, *, arg: Any) -> Any:
+        epoch = self.cast("1970-01-01", dt.timestamp)
+        return self.f.anon.date_diff("second", epoch, self.cast(arg, dt.timestamp))  # EPOCH has the fraction too
+
+    def visit_TimestampDelta(self, op: Any, *, left: Any, right: Any, part: Any) -> Any:
+        if part.this != "week":
+            return super().visit_TimestampDelta(op, left=left, right=right, part=part)
+        # Of weeks it counts those that have passed, and not the Mondays.
+        start, end = (self.f.anon.date_trunc("week", value) for value in (right, left))
+        return self.binop(sge.IntDiv, self.f.anon.date_diff("day", start, end), sge.convert(7))
+
+    visit_DateDelta = visit_TimestampDelta
+
+    def visit_LocalTime(self, op: Any, *, arg: Any, zone: str) -> Any:
+        return self.f.anon.timezone(zone, arg)
+
+    visit_PointInTime = visit_LocalTime
 
     def visit_DateTruncate(self, op: Any, *, arg: Any, unit: Any) -> Any:
         return self.cast(super().visit_DateTruncate(op, arg=arg, unit=unit), dt.date)  # else a TIMESTAMP

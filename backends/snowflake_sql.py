@@ -14,8 +14,22 @@ from ibis.backends.sql.compilers import SnowflakeCompiler
 from ibis.backends.sql.datatypes import SnowflakeType
 
 from backends.base import Capabilities
-from backends.compiling import divided, matched, to_24_bits, without
+from backends.compiling import (
+    Letters,
+    Logarithms,
+    divided,
+    floored_exactly,
+    groups,
+    is_exact,
+    matched,
+    position,
+    to_24_bits,
+    trimmed,
+    without,
+    without_null,
+)
 from backends.dialect import Dialect, Identifiers
+from backends.meaning import MEANINGS, STRFTIME_IN_PARTS
 
 LARGEST_DECIMAL = (38, 37)
 SCALE = 6
@@ -75,11 +89,12 @@ def _microseconds(scale: Any) -> int:
     return SCALE if scale is None else min(int(scale.this.this), SCALE)
 
 
-class Compiler(SnowflakeCompiler):  # type: ignore[misc]
+class Compiler(Letters, Logarithms, SnowflakeCompiler):  # type: ignore[misc]
     """Where ibis's compiler gives other numbers or types than ibis promises, or needs functions that are not there."""
 
     __slots__ = ()
     type_mapper = Types
+    rewrites = (*MEANINGS, STRFTIME_IN_PARTS, *SnowflakeCompiler.rewrites)
     SIMPLE_OPS = without(SnowflakeCompiler.SIMPLE_OPS, ops.Median, ops.ArrayIndex)
 
     # These call functions in a database `ibis_udfs`, which ibis makes, in other people's accounts too, when it
@@ -111,33 +126,89 @@ class Compiler(SnowflakeCompiler):  # type: ignore[misc]
     def _not_zero(self, node: Any, value: Any) -> Any:
         return value if isinstance(node, ops.Literal) and node.value else self.f.nullif(value, 0)
 
+    def visit_FloorDivide(self, op: Any, *, left: Any, right: Any) -> Any:
+        """Whole numbers divide to six digits after the point, and the last of them may be rounded up."""
+        if not is_exact(op):
+            return super().visit_FloorDivide(op, left=left, right=right)
+        return self.cast(floored_exactly(self, left, right), dt.int64)
+
+    def visit_Greatest(self, op: Any, *, arg: Any) -> Any:
+        return self.f.greatest(*without_null(self, arg))
+
+    def visit_Least(self, op: Any, *, arg: Any) -> Any:
+        return self.f.least(*without_null(self, arg))
+
+    def visit_Clip(self, op: Any, *, arg: Any, lower: Any, upper: Any) -> Any:
+        upper, lower = (None if bound is None else self.f.coalesce(bound, arg) for bound in (upper, lower))
+        return super().visit_Clip(op, arg=arg, lower=lower, upper=upper)
+
+    def visit_RegexSearch(self, op: Any, *, arg: Any, pattern: Any) -> Any:
+        """REGEXP_LIKE is about the whole text. What stands around the pattern is any sign; ibis makes `.` any, too."""
+        any_sign = sge.convert("(.|\\n)*")
+        whole = self.f.concat(any_sign, sge.convert("("), pattern, sge.convert(")"), any_sign)
+        return sge.RegexpLike(this=arg, expression=whole, flag=sge.convert("c"))
+
+    def visit_RegexReplace(self, op: Any, *, arg: Any, pattern: Any, replacement: Any) -> Any:
+        """There is no group 0 that is all of it, so the pattern becomes the first group."""
+        parts = groups(op.replacement)
+        if any(group == 0 for group, _ in parts):
+            pattern = self.f.concat(sge.convert("("), pattern, sge.convert(")"))
+            made = [text.replace("\\", "\\\\") if group is None else f"\\{group + 1}" for group, text in parts]
+            replacement = sge.convert("".join(made))
+        return super().visit_RegexReplace(op, arg=arg, pattern=pattern, replacement=replacement)
+
     def visit_RegexExtract(self, op: Any, *, arg: Any, pattern: Any, index: Any) -> Any:
+        if isinstance(op.index, ops.Literal) and op.index.value == 0:
+            return matched(self, self.f.anon.regexp_substr(arg, pattern, 1, 1, "c"), arg)
         return matched(self, super().visit_RegexExtract(op, arg=arg, pattern=pattern, index=index), arg)
+
+    def visit_ExtractEpochSeconds(self, op: Any, *, arg: Any) -> Any:
+        epoch = self.cast("1970-01-01", dt.timestamp)
+        return self.f.anon.datediff(sge.var("second"), epoch, self.cast(arg, dt.timestamp))
+
+    def visit_ExtractMicrosecond(self, op: Any, *, arg: Any) -> Any:
+        return self._of_a_second(arg, "epoch_microsecond", 1_000_000)
+
+    def visit_ExtractMillisecond(self, op: Any, *, arg: Any) -> Any:
+        return self._of_a_second(arg, "epoch_millisecond", 1000)
+
+    def _of_a_second(self, arg: Any, unit: str, number: int) -> Any:
+        """Before 1970, what is left is negative."""
+        rest = sge.paren(self.binop(sge.Mod, self.f.extract(unit, arg), sge.convert(number)))
+        return self.binop(sge.Mod, sge.paren(self.binop(sge.Add, rest, sge.convert(number))), sge.convert(number))
+
+    def visit_LocalTime(self, op: Any, *, arg: Any, zone: str) -> Any:
+        utc = self.cast(self.f.anon.convert_timezone("UTC", arg), dt.timestamp)
+        return self.f.anon.convert_timezone("UTC", zone, utc)
+
+    def visit_PointInTime(self, op: Any, *, arg: Any, zone: str) -> Any:
+        return self.cast(self.f.anon.convert_timezone(zone, "UTC", arg), dt.Timestamp(timezone="UTC"))
 
     def visit_Mean(self, op: Any, *, arg: Any, where: Any) -> Any:
         if op.arg.dtype.is_boolean():
             arg = self.cast(self.cast(arg, dt.int32), dt.float64)
-        return self.agg.avg(self._float(op, op.arg, arg), where=where)
+        return self.agg.avg(self._float(op.arg, arg), where=where)
 
     def visit_VarianceStandardDevCovariance(self, op: Any, *, how: Any, where: Any, **kw: Any) -> Any:
-        floats = {name: self._float(op, getattr(op, name), value) for name, value in kw.items()}
+        floats = {name: self._float(getattr(op, name), value) for name, value in kw.items()}
         return super().visit_VarianceStandardDevCovariance(op, how=how, where=where, **floats)
 
     visit_Variance = visit_StandardDev = visit_Covariance = visit_VarianceStandardDevCovariance
 
     def visit_Median(self, op: Any, *, arg: Any, where: Any) -> Any:
-        return self.agg.median(self._float(op, op.arg, arg), where=where)
+        return self.agg.median(self._float(op.arg, arg), where=where)
 
     def visit_Quantile(self, op: Any, *, arg: Any, quantile: Any, where: Any) -> Any:
-        arg = self._float(op, op.arg, arg)
+        arg = self._float(op.arg, arg)
         return super().visit_Quantile(op, arg=arg, quantile=_constant(quantile), where=where)
 
     def visit_ApproxQuantile(self, op: Any, *, arg: Any, quantile: Any, where: Any) -> Any:
         return super().visit_ApproxQuantile(op, arg=arg, quantile=_constant(quantile), where=where)
 
-    def _float(self, op: Any, node: Any, value: Any) -> Any:
-        """A whole number as a DOUBLE where ibis says that the result is one: a NUMBER's would be cut off."""
-        return self.cast(value, dt.float64) if op.dtype.is_floating() and node.dtype.is_integer() else value
+    def _float(self, node: Any, value: Any) -> Any:
+        """A whole number or a decimal as a DOUBLE: what a NUMBER has no places for would be cut off."""
+        is_number = node.dtype.is_integer() or node.dtype.is_decimal()
+        return self.cast(value, dt.float64) if is_number else value
 
     def visit_CountDistinctStar(self, op: Any, *, arg: Any, where: Any) -> Any:
         """COUNT(DISTINCT a, b) leaves out rows that have a NULL."""
@@ -147,12 +218,27 @@ class Compiler(SnowflakeCompiler):  # type: ignore[misc]
 
     def visit_Cast(self, op: Any, *, arg: Any, to: Any) -> Any:
         """A string becomes JSON by being parsed; a cast alone wraps it. A float32 is one of 64 bits, rounded."""
-        if to.is_json() and op.arg.dtype.is_string():
+        found = op.arg.dtype
+        if to.is_json() and found.is_string():
             return self.f.parse_json(arg)
+        if to.is_string() and found.is_floating():
+            raise com.UnsupportedOperationError(
+                f"Snowflake writes a {found} with fewer digits than it has: round it, and cast it to a decimal first"
+            )
+        if to.is_string() and found.is_timestamp():  # else the account says how
+            text = trimmed(self, self.f.anon.to_char(self.cast(arg, dt.timestamp), "YYYY-MM-DD HH24:MI:SS.FF6"))
+            return text if found.timezone is None else self.f.concat(text, "+00")
+        if to.is_integer() and found.is_floating():
+            arg = self.f.round(arg)
         made = super().visit_Cast(op, arg=arg, to=to)
         if to.is_float32() and not op.arg.dtype.is_float32():
             return to_24_bits(self, made, lambda number: self.cast(sge.convert(str(number)), dt.float64))
         return made
+
+    def visit_TryCast(self, op: Any, *, arg: Any, to: Any) -> Any:
+        if not op.arg.dtype.is_string():
+            raise com.UnsupportedOperationError(f"Snowflake's TRY_CAST reads texts, and not {op.arg.dtype}: use cast")
+        return super().visit_TryCast(op, arg=arg, to=to)
 
     def visit_Arbitrary(self, op: Any, **kwargs: Any) -> Any:
         """An element of an array is a VARIANT, and would be one in the table that is made of it."""
@@ -165,7 +251,8 @@ class Compiler(SnowflakeCompiler):  # type: ignore[misc]
         return self.cast(super().visit_Last(op, **kwargs), op.dtype)
 
     def visit_ArrayIndex(self, op: Any, *, arg: Any, index: Any) -> Any:
-        return self.cast(self.f.get(arg, index), op.dtype)
+        where = position(self, op.index, index, self.f.array_size(arg))
+        return self.cast(self.f.get(arg, where if where is index else self.cast(where, dt.int64)), op.dtype)
 
     def visit_Unnest(self, op: Any, *, arg: Any) -> Any:
         """By way of the array itself: as joined text, an empty string becomes NULL, and an object is lost."""

@@ -18,6 +18,8 @@ from ibis.common.collections import FrozenDict
 
 from entrepot.code import digest, function_identity
 
+ops.ExtractEpochSeconds.dtype = dt.int64  # ibis says int32, in which time ends in 2038
+
 INPUT = "input"
 """The catalog under which a step's inputs stand as unbound tables, so that no real table can be taken for one."""
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.conformance.gaps import GAPS, KINDS, Gap, gap_of, id_of
+from tests.conformance.meanings import MEANINGS
 from tests.conformance.target import BACKENDS
 
 HERE = Path(__file__).parent
@@ -51,6 +52,12 @@ A cell says how many of a row's cases work. Numbers in brackets are the notes be
 | **notyet** | not yet: the engine or ibis cannot do it |
 | **notimpl** | not implemented: ours to do |
 | **never** | makes no sense there, or is refused in a sentence |
+"""
+
+MEANING = """## What operations mean
+
+ibis leaves some values to each warehouse. Entrepot does not: these mean the same on all four, or are refused when a run
+is planned.
 """
 
 
@@ -130,6 +137,7 @@ def render() -> str:
             cells = [cell(backend, cases, notes) for backend in BACKENDS]
             lines.append(f"| {group} | {len(cases)} | {' | '.join(cells)} |")
         lines.append("")
+    lines += [MEANING, "| | |", "|---|---|", *(f"| {m.operation} | {m.says} |" for m in MEANINGS), ""]
     lines += ["## Notes", "", *notes.lines()]
     return "\n".join(lines).rstrip() + "\n"
 

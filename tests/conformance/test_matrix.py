@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 from tests.conformance import matrix
 from tests.conformance.gaps import GAPS
+from tests.conformance.meanings import MEANINGS
 from tests.conformance.target import BACKENDS
 
 
@@ -37,3 +39,11 @@ def test_every_gap_has_cases(made: dict[str, Any]) -> None:
         assert gap.backend in BACKENDS
         for pattern in gap.cases:
             assert any(replace(gap, cases=(pattern,)).covers(case) for case in known), f"{gap.backend}: no {pattern!r}"
+
+
+def test_every_meaning_has_cases(made: dict[str, Any]) -> None:
+    """What the page says of an operation is held by something."""
+    known = [case for cases in made["cases"]["operations"].values() for case in cases]
+    for meaning in MEANINGS:
+        for pattern in meaning.cases:
+            assert fnmatch.filter(known, f"operations/{pattern}"), f"{meaning.operation}: no {pattern!r}"

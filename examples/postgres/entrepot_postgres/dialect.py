@@ -10,8 +10,21 @@ import ibis.expr.operations as ops
 import sqlglot as sg
 import sqlglot.expressions as sge
 from backends.base import Capabilities
-from backends.compiling import divided, matched
+from backends.compiling import (
+    Letters,
+    Logarithms,
+    are_whole,
+    backslashes,
+    defined,
+    divided,
+    floored,
+    floored_exactly,
+    groups,
+    is_exact,
+    matched,
+)
 from backends.dialect import Dialect, Identifiers
+from backends.meaning import MEANINGS, STRFTIME_IN_PARTS
 from ibis.backends.sql.compilers import PostgresCompiler
 from ibis.backends.sql.compilers.base import SQLGlotCompiler
 from ibis.backends.sql.datatypes import PostgresType
@@ -33,11 +46,12 @@ class Types(PostgresType):  # type: ignore[misc]
         return super().from_string("text" if text.startswith("bpchar") else text, nullable=nullable)
 
 
-class Compiler(PostgresCompiler):  # type: ignore[misc]
-    """Where ibis's compiler has other types than it says."""
+class Compiler(Letters, Logarithms, PostgresCompiler):  # type: ignore[misc]
+    """Where ibis's compiler has other types than it says, or another value than Entrepot."""
 
     __slots__ = ()
     type_mapper = Types
+    rewrites = (*MEANINGS, STRFTIME_IN_PARTS, *PostgresCompiler.rewrites)
     SIMPLE_OPS: ClassVar[Any] = {ops.Arbitrary: "any_value"}
 
     def to_sqlglot(self, expr: Any, *, limit: str | None = None, params: Any = None) -> Any:
@@ -55,6 +69,12 @@ class Compiler(PostgresCompiler):  # type: ignore[misc]
     def visit_Cast(self, op: Any, *, arg: Any, to: Any) -> Any:
         """What PostgreSQL has no cast for, or one that means something else."""
         whence = op.arg.dtype
+        if to.is_integer() and whence.is_string():
+            return self.cast(self.f.round(self.cast(arg, dt.Decimal())), to)
+        if to.is_integer() and whence.is_floating():
+            whole, half = self.f.trunc(arg), sge.convert(0.5)
+            fraction = self.f.abs(self.binop(sge.Sub, arg, whole))
+            return self.cast(self.if_(fraction >= half, whole + self.f.sign(arg), whole), to)
         if whence.is_boolean() and to.is_numeric() and not to.is_boolean():
             return self.cast(self.cast(arg, dt.int32), to)
         if whence.is_numeric() and not whence.is_boolean() and to.is_boolean():
@@ -76,6 +96,49 @@ class Compiler(PostgresCompiler):  # type: ignore[misc]
             return super().visit_Divide(op, left=left, right=right)
         quotient = super().visit_Divide(op, left=left, right=self.f.nullif(right, 0))
         return divided(self, op, quotient, left, right)
+
+    def visit_FloorDivide(self, op: Any, *, left: Any, right: Any) -> Any:
+        if not is_exact(op):
+            return super().visit_FloorDivide(op, left=left, right=right)
+        floor = floored(self, op, left, right) if are_whole(op) else floored_exactly(self, left, right)
+        return self.cast(floor, dt.int64)
+
+    def visit_Log(self, op: Any, *, arg: Any, base: Any) -> Any:
+        if base is None:
+            return self.visit_Ln(op, arg=arg)
+        made = PostgresCompiler.visit_Log
+        return defined(self, lambda value: made(self, op, arg=value, base=base), arg, at_zero=self.NEG_INF)
+
+    def visit_Log2(self, op: Any, *, arg: Any) -> Any:
+        made = PostgresCompiler.visit_Log2
+        return defined(self, lambda value: made(self, op, arg=value), arg, at_zero=self.NEG_INF)
+
+    def visit_Log10(self, op: Any, *, arg: Any) -> Any:
+        return defined(self, self.f.log, arg, at_zero=self.NEG_INF)
+
+    def visit_Mean(self, op: Any, *, arg: Any, where: Any) -> Any:
+        arg = self.cast(arg, dt.float64) if op.arg.dtype.is_decimal() else arg
+        return super().visit_Mean(op, arg=arg, where=where)
+
+    def visit_StringSQLLike(self, op: Any, *, arg: Any, pattern: Any, escape: Any) -> Any:
+        return super().visit_StringSQLLike(op, arg=arg, pattern=backslashes(self, op.pattern, pattern), escape=escape)
+
+    def visit_StringSQLILike(self, op: Any, *, arg: Any, pattern: Any, escape: Any) -> Any:
+        return super().visit_StringSQLILike(op, arg=arg, pattern=backslashes(self, op.pattern, pattern), escape=escape)
+
+    def visit_RegexReplace(self, op: Any, *, arg: Any, pattern: Any, replacement: Any) -> Any:
+        """All that was found is `\\&`."""
+        parts = groups(op.replacement)
+        made = "".join(text.replace("\\", "\\\\") if n is None else f"\\{n or '&'}" for n, text in parts)
+        return super().visit_RegexReplace(op, arg=arg, pattern=pattern, replacement=sge.convert(made))
+
+    def visit_LocalTime(self, op: Any, *, arg: Any, zone: str) -> Any:
+        return self.f.anon.timezone(zone, arg)
+
+    visit_PointInTime = visit_LocalTime
+
+    def visit_ExtractEpochSeconds(self, op: Any, *, arg: Any) -> Any:
+        return self.cast(self.f.floor(self.f.extract("epoch", self.cast(arg, dt.timestamp))), dt.int64)
 
     def visit_Round(self, op: Any, *, arg: Any, digits: Any) -> Any:
         """Halves go away from zero; of floats, PostgreSQL makes the even number."""

@@ -3,6 +3,9 @@
 from tests.conformance.cases import Case
 from tests.conformance.operations.aggregates import AGGREGATES
 from tests.conformance.operations.conditionals import CONDITIONALS, NESTED
+from tests.conformance.operations.hard_numbers import HARD_NUMBERS
+from tests.conformance.operations.hard_texts import HARD_TEXTS
+from tests.conformance.operations.hard_times import HARD_TIMES
 from tests.conformance.operations.joins import JOINS, SETS
 from tests.conformance.operations.numbers import CASTS, NUMBERS_CASES
 from tests.conformance.operations.strings import STRINGS
@@ -23,6 +26,9 @@ CASES: list[Case] = [
     *ZONES,
     *CONDITIONALS,
     *NESTED,
+    *HARD_NUMBERS,
+    *HARD_TEXTS,
+    *HARD_TIMES,
 ]
 
 __all__ = ["CASES"]

@@ -55,6 +55,18 @@ class Time(NamedTuple):
     zoned: d.datetime | None
 
 
+class Hard(NamedTuple):
+    id: int
+    i: int | None
+    j: int
+    x: float | None
+    p: D | None
+    q: D
+    s: str | None
+    at: d.datetime | None
+    zoned: d.datetime | None
+
+
 class Nested(NamedTuple):
     id: int
     value: Any
@@ -133,6 +145,29 @@ TIMES = [
     Time(6, d.date(2024, 12, 30), d.datetime(2024, 12, 30, 6), d.datetime(2024, 12, 30, 6, tzinfo=UTC)),
     Time(7, d.date(1969, 7, 20), d.datetime(1969, 7, 20, 20, 17, 40), d.datetime(1969, 7, 20, 20, 17, 40, tzinfo=UTC)),
 ]
+
+_LATE = d.datetime(2024, 1, 31, 23, 59, 59, 900000)  # the last fraction of a second, of a day and of a month
+_EARLY = d.datetime(1969, 12, 31, 23, 59, 59, 100000)  # a fraction before 1970
+_NIGHT = d.datetime(2024, 3, 10, 7, 30)  # half an hour after New York's clocks went on to 3:00
+_NIGHT_BEFORE = d.datetime(2024, 11, 3, 5, 30)  # 1:30 there, for the first time
+_LEAP = d.datetime(2024, 2, 29, 12, 0, 0, 1)
+_SUNDAY = d.datetime(2023, 1, 1, 3, 4, 5)  # of the last ISO week of 2022
+_MONDAY = d.datetime(2024, 12, 30, 6)  # of the first ISO week of 2025
+_FAR = d.datetime(2300, 1, 1)  # beyond the nanoseconds and the int32 seconds
+
+HARD = [
+    Hard(1, 9007199254740993, 1, 2.5, D("1.0001"), D("0.10"), "a", _LATE, _LATE.replace(tzinfo=UTC)),
+    Hard(2, -9007199254740993, 2, -2.5, D("1.0002"), D("0.30"), "banana", _EARLY, _EARLY.replace(tzinfo=UTC)),
+    Hard(3, 9223372036854775807, 10, 3.5, D("-3.3333"), D("2.50"), "zebra", _NIGHT, _NIGHT.replace(tzinfo=UTC)),
+    Hard(4, -7, 2, -0.5, D("0.3000"), D("0.10"), "a\\z", _NIGHT_BEFORE, _NIGHT_BEFORE.replace(tzinfo=UTC)),
+    Hard(5, -1, 3, 4503599627370497.5, D("-0.5000"), D("0.50"), "straße ÀÉ", _LEAP, _LEAP.replace(tzinfo=UTC)),
+    Hard(6, None, 3, None, None, D("1.00"), None, None, None),
+    Hard(7, 7, -2, 1e-7, D("-7.5000"), D("-0.70"), "50%\\_x", _SUNDAY, _SUNDAY.replace(tzinfo=UTC)),
+    Hard(8, 0, 7, 0.0, D("7.5000"), D("-0.25"), "xa1b22", _MONDAY, _MONDAY.replace(tzinfo=UTC)),
+    Hard(9, 64, -3, -1.5, D("12345678.9999"), D("3.00"), "line\nzed", _FAR, _FAR.replace(tzinfo=UTC)),
+]
+"""What one warehouse or another computes otherwise: halves, numbers beyond a double's 53 bits, signs that patterns
+give a meaning to, and points in time at the edge of something."""
 
 QUOTES = [
     ("a", d.datetime(2024, 1, 1, 9), 1.0),
@@ -219,6 +254,22 @@ TABLES: dict[str, Table] = {
     "specials": Table(_nested("float64"), SPECIALS),
     "texts": Table(ibis.schema({"id": "int64", "s": "string"}), TEXTS),
     "times": Table(ibis.schema({"id": "int64", "day": "date", "at": "timestamp", "zoned": "timestamp('UTC')"}), TIMES),
+    "hard": Table(
+        ibis.schema(
+            {
+                "id": "int64",
+                "i": "int64",
+                "j": "int64",
+                "x": "float64",
+                "p": "decimal(18, 4)",
+                "q": "decimal(18, 2)",
+                "s": "string",
+                "at": "timestamp",
+                "zoned": "timestamp('UTC')",
+            }
+        ),
+        HARD,
+    ),
     "quotes": Table(ibis.schema({"symbol": "string", "at": "timestamp", "price": "float64"}), QUOTES),
     "trades": Table(ibis.schema({"id": "int64", "symbol": "string", "at": "timestamp"}), TRADES),
     "wide": Table(ibis.schema({"id": "int64", "q1": "int64", "q2": "int64", "q3": "int64"}), WIDE),
