@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any
 
 from activities.digests import Source
@@ -33,6 +33,8 @@ ABSOLUTE = 1e-12
 """Floats are the same within RELATIVE of the larger, or ABSOLUTE of the largest in their column: sums are added up in
 another order on every warehouse."""
 _KEYS = ("integer", "string", "date", "timestamp", "decimal")
+_EXACTLY = Context(prec=100)
+"""Python's own context has 28 digits, and refuses more."""
 _MOST_CANDIDATES = 12
 _WIDEST_KEY = 3
 
@@ -165,7 +167,7 @@ def canonical(value: Any, kind: Kind) -> Any:
     if kind.name == "integer":
         return int(value)
     if kind.name == "decimal":
-        return Decimal(str(value)).quantize(Decimal(1).scaleb(-kind.scale))
+        return _EXACTLY.create_decimal(str(value)).normalize(_EXACTLY)
     if kind.name == "float":
         return float(value)
     if kind.name == "timestamp":
@@ -226,6 +228,8 @@ def _same(left: Any, right: Any, *, is_float: bool, absolute: float) -> bool:
 def _text(value: Any) -> str | None:
     if value is None:
         return None
+    if isinstance(value, Decimal):
+        return f"{value:f}"
     text = value.hex() if isinstance(value, bytes) else repr(value) if isinstance(value, float) else str(value)
     return text if len(text) <= 200 else text[:200] + "…"
 

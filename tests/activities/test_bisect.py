@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -74,3 +75,11 @@ def test_nested_values_are_compared_by_streaming(sessions: list[Session]) -> Non
 def test_a_table_of_floats_alone_has_nothing_to_find_rows_by(sessions: list[Session]) -> None:
     found = compared(sessions, pa.table({"x": [1.0]}), pa.table({"x": [2.0]}))
     assert (found.key, found.complete, found.within_tolerance) == ((), False, False)
+
+
+def test_decimals_of_38_digits_are_compared_exactly(sessions: list[Session]) -> None:
+    many = decimal.Decimal("12345678901234567890123456.123456789012")
+    left = pa.table({"id": [1, 2], "x": pa.array([many, decimal.Decimal(100)], pa.decimal128(38, 12))})
+    right = left.set_column(1, "x", pa.array([many.next_plus(decimal.Context(prec=38)), 100], pa.decimal128(38, 12)))
+    (cell,) = compared(sessions, left, right).cells
+    assert (cell.left, cell.right) == (str(many), "12345678901234567890123456.123456789013")
