@@ -296,5 +296,9 @@ class DuckDB(Backend):
             finally:
                 session.close()
 
+    @property
+    def place(self) -> str:
+        return f"file {self.path}"
+
     def close(self) -> None:
         self._file.close()

@@ -294,7 +294,8 @@ def _decimal_limbs(column: pa.Array) -> dict[str, Floats]:
         column = column.cast(pa.int8())
     if not pa.types.is_decimal(column.type):
         column = column.cast(pa.decimal128(_INTEGER_DIGITS, 0))
-    numbers, scale, found = _unscaled(column), column.type.scale, {}
+    numbers, scale = _unscaled(column), column.type.scale
+    found: dict[str, Floats] = {}
     rest = abs(numbers)
     if numbers.dtype != object and scale <= 15:
         whole, rest = rest // 10**scale, rest % 10**scale * 10 ** (15 - scale)

@@ -35,7 +35,8 @@ def compared(sessions: list[Session], left: pa.Table, right: pa.Table) -> Found:
         made = session.write(name, ibis.Schema.from_pyarrow(rows.schema), rows.to_batches())
         sources.append(Source(session, name, made.columns))
     kinds = common_kinds([source.schema for source in sources])
-    return compare_rows(*sources, {name: kind for name, kind in kinds.items() if kind is not None})
+    usable = {name: kind for name, kind in kinds.items() if kind is not None}
+    return compare_rows(*sources, usable, rows=max(left.num_rows, right.num_rows))
 
 
 def test_few_rows_of_many_are_found(sessions: list[Session]) -> None:

@@ -175,11 +175,13 @@ SCHEMA = pa.schema(
     {
         "i": pa.int64(), "u": pa.uint64(), "o": pa.bool_(), "m": pa.decimal128(38, 10), "n": pa.decimal128(9, 2),
         "f": pa.float64(), "s": pa.string(), "b": pa.binary(), "d": pa.date32(), "t": pa.time64("us"),
-        "k": pa.decimal256(76, 38), "z": pa.timestamp("us", "UTC"), "w": pa.timestamp("us"), "g": pa.float64(), "h": pa.float64(),
+        "k": pa.decimal256(76, 38),
+        "z": pa.timestamp("us", "UTC"), "w": pa.timestamp("us"), "g": pa.float64(), "h": pa.float64(),
     }
 )  # fmt: skip
 KINDS = {
-    "i": INTEGER, "u": INTEGER, "o": INTEGER, "m": Kind("decimal", 10, 28), "n": Kind("decimal", 2, 7), "f": FLOAT, "k": Kind("decimal", 38, 38),
+    "i": INTEGER, "u": INTEGER, "o": INTEGER, "m": Kind("decimal", 10, 28), "n": Kind("decimal", 2, 7), "f": FLOAT,
+    "k": Kind("decimal", 38, 38),
     "s": STRING, "b": Kind("binary"), "d": DATE, "t": TIME, "z": TIMESTAMP, "w": TIMESTAMP, "g": FLOAT, "h": FLOAT,
 }  # fmt: skip
 """More than one block."""
