@@ -180,6 +180,8 @@ class Comparing:
 
     def _table(self, sides: Mapping[str, Side]) -> TableParity:
         first = self._there.get(self._first)
+        longest = LONGEST_WHY // 5 if self._asked.brief else LONGEST_WHY
+        told = [sides.get(name) or self._not_told(name) for name in self._others]
         return TableParity(
             name=self._asked.name,
             kind="ingest" if first and first.version.kind == "ingest" else "transform",
@@ -187,8 +189,8 @@ class Comparing:
             engine=first.engine if first else "",
             rows=first.version.rows if first else None,
             digest=self._digest,
-            sql=self._failed[self._first].statement if self._first in self._failed else "",
-            sides=tuple(sides.get(name) or self._not_told(name) for name in self._others),
+            sql=self._failed[self._first].statement if self._first in self._failed and not self._asked.brief else "",
+            sides=tuple(side.model_copy(update={"why": _cut(side.why, longest)}) for side in told),
         )
 
     def _not_told(self, name: str) -> Side:
@@ -209,8 +211,11 @@ class Comparing:
 def said(error: Exception) -> str:
     """An error in a line, cut."""
     text = str(error) if isinstance(error, EntrepotError | ValueError) else f"{type(error).__name__}: {error}"
-    text = " ".join(text.split())
-    return text if len(text) <= LONGEST_WHY else text[:LONGEST_WHY] + "…"
+    return _cut(" ".join(text.split()), LONGEST_WHY)
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[:longest] + "…"
 
 
 def _differing(side: Side, found: Found, ours: int, theirs: int, first: str, *, brief: bool) -> Side:

@@ -189,7 +189,7 @@ def parity(report: ParityReport) -> None:
     agree = sum(table.agrees for table in report.tables)
     mark = "✓" if report.agrees else "✗"
     said = f"{mark} {agree} of {count(len(report.tables), 'table')} agree ({report.seconds:.1f} s)"
-    out.print(f"{said}: {report.link}", soft_wrap=True)
+    out.print(f"{said}: {report.link or 'its page could not be written'}", soft_wrap=True)
 
 
 def _difference(side: Side, first: str) -> None:

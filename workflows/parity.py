@@ -43,6 +43,8 @@ from workflows.steps import run_steps
 MOST_DETAILS = 1_000_000
 """Bytes of JSON that tables may have together before further ones come without rows and statements: Temporal takes
 reports of 2 MB."""
+LONGEST_WHY = 1_000
+"""Characters of a reason: some engines repeat the whole statement."""
 STRIKES = 3
 """After so many pieces of work in a row for which a warehouse could not be used, it is asked for none."""
 
@@ -121,9 +123,20 @@ class _Parity:
             tables=tuple(tables),
             seconds=(workflow.now() - self._started).total_seconds(),
         )
-        link: str = await self._call(names.REPORT, report, str)
+        report = report.model_copy(update={"link": await self._written(report)})
         self._show(prepared, "done")
-        return report.model_copy(update={"link": link})
+        return report
+
+    async def _written(self, report: ParityReport) -> str:
+        """Where the report's page is; nowhere, if it cannot be written: what it says is the result all the same."""
+        try:
+            link: str = await self._call(names.REPORT, report, str)
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+            self._tell("page", "report", "failed", failure_of(error).message)
+            return ""
+        return link
 
     async def _loads(self, prepared: PreparedParity, first: str) -> dict[str, dict[str, str]]:
         """Each ingest step's tables and versions; a step that was never loaded is, on the first warehouse. One that
@@ -271,7 +284,7 @@ class _Parity:
         """
         if is_cancelled_exception(error):
             raise error
-        why = failure_of(error).message
+        why = failure_of(error).message[:LONGEST_WHY]
         self._failed[warehouse] |= dict.fromkeys(what, why)
         is_final = isinstance(error.cause, ApplicationError) and error.cause.non_retryable
         self._strike(warehouse, None if is_final else why)

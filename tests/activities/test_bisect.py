@@ -15,6 +15,7 @@ from activities.bisect import Found, compare_rows
 from activities.digests import Source, common_kinds
 from backends import Label, Name, Session
 from backends.duckdb import DuckDB
+from entrepot.digest import INTEGER
 
 ROWS = 60_000
 
@@ -84,3 +85,25 @@ def test_decimals_of_38_digits_are_compared_exactly(sessions: list[Session]) -> 
     right = left.set_column(1, "x", pa.array([many.next_plus(decimal.Context(prec=38)), 100], pa.decimal128(38, 12)))
     (cell,) = compared(sessions, left, right).cells
     assert (cell.left, cell.right) == (str(many), "12345678901234567890123456.123456789013")
+
+
+def test_the_search_is_bounded_and_says_so(sessions: list[Session], monkeypatch: pytest.MonkeyPatch) -> None:
+    left = pa.table({"id": list(range(ROWS)), "x": [0] * ROWS})
+    right = left.set_column(1, "x", pa.array([1] * ROWS))
+    monkeypatch.setattr("activities.bisect.STATEMENTS", 4)
+    found = compared(sessions, left, right)
+    assert found.stopped == "the search for rows ended after 4 statements, which is its bound"
+    assert (found.complete, found.within_tolerance) == (False, False)
+    monkeypatch.setattr("activities.bisect.SECONDS", 0.0)
+    assert compared(sessions, left, right).stopped == "the search for rows ended after 0 s, which is its bound"
+
+
+def test_few_rows_cost_one_statement_on_each_side(sessions: list[Session]) -> None:
+    left = pa.table({"id": list(range(100))})
+    sources = []
+    for session, rows in zip(sessions, (left, left.slice(4)), strict=True):
+        made = session.write(Name("main", "t"), ibis.Schema.from_pyarrow(rows.schema), rows.to_batches())
+        sources.append(Source(session, Name("main", "t"), made.columns))
+    before = [session.used.statements for session in sessions]
+    assert compare_rows(*sources, {"id": INTEGER}, rows=100).differing == 4
+    assert [session.used.statements for session in sessions] == [n + 1 for n in before]
