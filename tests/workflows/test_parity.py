@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from rich.console import Console
 from temporalio.testing import WorkflowEnvironment
 
 from activities.messages import ParityReport, TableParity
 from backends import Label
 from tests.conftest import House, serving, settings
+from worker import follow, show
 from worker.sections import TenantSection
 
 TWO = TenantSection(
@@ -142,6 +146,26 @@ async def test_what_fails_on_one_warehouse_does_not_stop_the_others(two: House) 
     assert '"name"' in side.sql  # the statement
     assert verdicts["orders"] == verdicts["by_country"] == "not computed"
     assert "'orders', which was not computed" in table_of(report, "by_country").sides[0].why
+
+
+async def test_a_terminal_shows_what_goes_on_and_then_what_differs(
+    two: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = await parity(two, select="orders by_country")
+    table = f"shop__v.orders__{table_of(first, 'orders').version}"
+    elsewhere(two, f"DELETE FROM {table} WHERE id = 3", f"UPDATE {table} SET country = 'XX' WHERE id = 4")
+    handle = await two.start("Parity", {"tenant": "acme", "pipeline": "shop", "select": "orders by_country"})
+    console = Console(file=io.StringIO(), width=200)
+    report = ParityReport.model_validate(await follow.watch(two.client, handle, console))
+    lines = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "✓ ingest source on other" in lines
+    assert "✓ compare by_country · 3 rows" in lines
+    assert "✗ compare orders · 600 rows · other: 600 rows on duckdb, 599 on other; 2 rows differ" in lines
+    show.parity(report)
+    out = capsys.readouterr().out
+    assert "country where id = 4: " in out
+    assert "only on duckdb: id = 3, " in out
+    assert re.search(rf"^certified by run {first.run} on \d{{4}}-\d\d-\d\d \d\d:\d\d UTC: by_country$", out, re.M)
 
 
 async def test_rows_that_were_removed_by_hand_after_a_certificate_are_found(two: House) -> None:
