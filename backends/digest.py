@@ -344,8 +344,7 @@ def _decimal_digits(dialect: Dialect, column: Column) -> dict[int, str]:
         found = {0: near}
     else:
         count = 2 if precision - own <= 2 * NARROW else 3
-        bound = f"{x if dtype.is_decimal() else whole} BETWEEN {{low}} AND {{high}}"
-        found = _divided(dialect, whole, near, bound, count, TENS)
+        found = _divided(dialect, whole, near, f"{whole} BETWEEN {{low}} AND {{high}}", count, TENS)
     if 0 < own <= NARROW:
         part = dialect.double.format(x=dialect.fraction.format(x=x))
         found[-1] = f"ROUND({part} * {_number(dialect, TENS)})"

@@ -15,6 +15,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from activities.digests import Source, digest_of
+from backends.base import physical
 from entrepot.digest import FLOAT, TIMESTAMP, Kind, common, kind, of_batches
 from tests.conformance.target import Target, is_live, parquet
 
@@ -74,3 +75,17 @@ def test_every_type_has_the_digest_of_the_reference(target: Target, data: st.Dat
         few = [dict(list(kinds.items())[start : start + 4]) for start in range(0, len(kinds), 4)]
         for some in [*few, wide | {"d": TIMESTAMP}, {"d20_12": FLOAT}]:
             assert digest_of(source, some) == of_batches(table.to_batches(), some), some
+
+
+def test_products_of_products_have_the_digest_of_their_values(target: Target) -> None:
+    prices = [Decimal(cents) / 100 for cents in (0, 1, -1, 99, 100_001, 199_999, -123_456)]
+    schema = ibis.schema({"price": "decimal(15, 2)"})
+    with parquet(pa.table({"price": pa.array(prices, pa.decimal128(15, 2))})) as path, target.session() as session:
+        name, products = target.new_name(), target.new_name()
+        loaded = physical(name, session.load(name, [path], schema).columns)
+        made = session.create_as(products, loaded.select(p=loaded.price * loaded.price * loaded.price))
+        kinds = {"p": Kind("decimal", 38, 38)}
+        exact = Context(prec=80)
+        cubes = [exact.multiply(exact.multiply(price, price), price) for price in prices]
+        wanted = of_batches(pa.table({"p": pa.array(cubes, pa.decimal256(76, 38))}).to_batches(), kinds)
+        assert digest_of(Source(session, products, made.columns), kinds) == wanted
