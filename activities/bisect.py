@@ -5,16 +5,16 @@ from __future__ import annotations
 import datetime
 import json
 import math
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any
 
 from activities.digests import Source
 from activities.messages import Cell
-from backends.base import count
 from backends.digest import query, rows
 from entrepot.digest import NESTED, Kind
 
@@ -28,13 +28,18 @@ ROWS_AT_ONCE = 5_000
 ROWS_LOOKED_AT = 100_000
 """So many rows on each side are compared one by one at most."""
 SHOWN = 20
+STATEMENTS, SECONDS = 40, 60.0
+"""Of statements, and of time, no more than that is begun to find rows: then what was found is told."""
 RELATIVE = 1e-9
 ABSOLUTE = 1e-12
 """Floats are the same within RELATIVE of the larger, or ABSOLUTE of the largest in their column: sums are added up in
 another order on every warehouse."""
 _KEYS = ("integer", "string", "date", "timestamp", "decimal")
+_EXACTLY = Context(prec=100)
+"""Python's own context has 28 digits, and refuses more."""
 _MOST_CANDIDATES = 12
 _WIDEST_KEY = 3
+_NO_KEY = "no column by which its rows could be found"
 
 Row = dict[str, Any]
 
@@ -52,6 +57,8 @@ class Found:
     complete: bool = True
     """Whether every row was looked at that can differ."""
     key: tuple[str, ...] = ()
+    stopped: str = ""
+    """Why not every row was looked at, if that needs a word."""
 
     @property
     def within_tolerance(self) -> bool:
@@ -59,31 +66,77 @@ class Found:
         return self.complete and not self.differing
 
 
-def compare_rows(left: Source, right: Source, kinds: Mapping[str, Kind]) -> Found:
-    """Finds the rows in which two tables differ."""
-    key = key_of(left, kinds)
-    found = Found(key=key)
-    if not key:
-        found.complete = False
-        return found
+class _Spent(Exception):
+    """No further statement may be begun."""
+
+
+class _Bound:
+    """What may be spent on finding rows."""
+
+    def __init__(self) -> None:
+        self._statements = 0
+        self._end = time.monotonic() + SECONDS
+
+    def spend(self, statements: int) -> None:
+        """Raises _Spent if so many statements are too many now."""
+        self._statements += statements
+        if self._statements > STATEMENTS:
+            raise _Spent(f"the search for rows ended after {STATEMENTS} statements, which is its bound")
+        if time.monotonic() > self._end:
+            raise _Spent(f"the search for rows ended after {SECONDS:.0f} s, which is its bound")
+
+
+def compare_rows(left: Source, right: Source, kinds: Mapping[str, Kind], *, rows: int) -> Found:
+    """Finds the rows in which two tables differ, within a bound. `rows`: of the larger of them.
+
+    Few rows are fetched as they are: buckets cost statements, each of which may take seconds. So are those with nested
+    values, of which no warehouse can digest buckets.
+    """
+    found = Found()
+    try:
+        if rows <= ROWS_AT_ONCE or NESTED in kinds.values():
+            _all_rows(left, right, kinds, found, rows)
+        else:
+            _in_buckets(left, right, kinds, found)
+    except _Spent as error:
+        found.complete, found.stopped = False, str(error)
+    return found
+
+
+def _all_rows(left: Source, right: Source, kinds: Mapping[str, Kind], found: Found, rows: int) -> None:
+    found.complete = rows <= ROWS_LOOKED_AT
+    if not found.complete:
+        found.stopped = f"it has nested values, and more than {ROWS_LOOKED_AT:,} rows are not looked at one by one"
+        return
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        ours, theirs = pool.map(lambda source: _streamed(source, kinds), (left, right))
+    found.looked_at = len(ours)
+    values = {n: len({row[n] for row in ours}) for n, kind in kinds.items() if kind.name in _KEYS}
+    found.key = _key(list(values), values, len(ours))
+    if not found.key:
+        found.stopped, found.complete = _NO_KEY, False
+        return
+    _compare(ours, theirs, kinds, found.key, defaultdict(float), found)
+
+
+def _in_buckets(left: Source, right: Source, kinds: Mapping[str, Kind], found: Found) -> None:
+    bound = _Bound()
+    bound.spend(1)
+    found.key = key_of(left, kinds)
+    if not found.key:
+        found.stopped, found.complete = _NO_KEY, False
+        return
     largest: dict[str, float] = defaultdict(float)
-    if NESTED in kinds.values():  # no warehouse can digest its buckets
-        found.complete = all(count(s.session, s.expression) <= ROWS_LOOKED_AT for s in (left, right))
-        if found.complete:
-            ours, theirs = (_streamed(source, kinds) for source in (left, right))
-            found.looked_at = len(ours)
-            _compare(ours, theirs, kinds, key, largest, found)
-        return found
-    chunks, found.complete = _differing(left, right, kinds, key)
+    chunks, found.complete = _differing(left, right, kinds, found.key, bound)
     for buckets, only in chunks:
         if found.looked_at >= ROWS_LOOKED_AT or len(found.cells) >= SHOWN:
             found.complete = False
             break
+        bound.spend(2)
         with ThreadPoolExecutor(max_workers=2) as pool:
-            ours, theirs = pool.map(lambda source: _rows(source, kinds, key, buckets, only), (left, right))  # noqa: B023
+            ours, theirs = pool.map(lambda s: _rows(s, kinds, found.key, buckets, only), (left, right))  # noqa: B023
         found.looked_at += len(ours)
-        _compare(ours, theirs, kinds, key, largest, found)
-    return found
+        _compare(ours, theirs, kinds, found.key, largest, found)
 
 
 def key_of(source: Source, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
@@ -94,20 +147,25 @@ def key_of(source: Source, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
     table = source.expression
     counts = {f"c{n}": table[name].nunique() for n, name in enumerate(candidates)}
     row = source.session.fetch(table.aggregate(total=table.count(), **counts)).to_pylist()[0]
-    for n, name in enumerate(candidates):
-        if row[f"c{n}"] == row["total"]:
+    return _key(candidates, {name: row[f"c{n}"] for n, name in enumerate(candidates)}, row["total"])
+
+
+def _key(candidates: Sequence[str], values: Mapping[str, int], rows: int) -> tuple[str, ...]:
+    """Of columns with so many values, the one that tells all rows apart, else those that do best."""
+    for name in candidates:
+        if values[name] == rows:
             return (name,)
-    # The more values a column has, the better it tells rows apart.
-    by_values = sorted(range(len(candidates)), key=lambda n: -row[f"c{n}"])[:_WIDEST_KEY]
-    return tuple(candidates[n] for n in sorted(by_values))
+    best = sorted(candidates, key=lambda name: -values[name])[:_WIDEST_KEY]
+    return tuple(name for name in candidates if name in best)
 
 
 def _differing(
-    left: Source, right: Source, kinds: Mapping[str, Kind], key: tuple[str, ...]
+    left: Source, right: Source, kinds: Mapping[str, Kind], key: tuple[str, ...], bound: _Bound
 ) -> tuple[list[tuple[int, list[int]]], bool]:
     """The buckets that differ, in chunks of few rows, each with the number of buckets there are; and whether all."""
     buckets, only, complete = BUCKETS, list[int](), True
     while True:
+        bound.spend(2)
         ours, theirs = (_buckets(source, kinds, key, buckets, only) for source in (left, right))
         sizes = {b: max(ours.get(b, _NO_ROWS)[0], theirs.get(b, _NO_ROWS)[0]) for b in sorted({*ours, *theirs})}
         sizes = {b: size for b, size in sizes.items() if ours.get(b) != theirs.get(b)}
@@ -165,7 +223,7 @@ def canonical(value: Any, kind: Kind) -> Any:
     if kind.name == "integer":
         return int(value)
     if kind.name == "decimal":
-        return Decimal(str(value)).quantize(Decimal(1).scaleb(-kind.scale))
+        return _EXACTLY.create_decimal(str(value)).normalize(_EXACTLY)
     if kind.name == "float":
         return float(value)
     if kind.name == "timestamp":
@@ -226,6 +284,8 @@ def _same(left: Any, right: Any, *, is_float: bool, absolute: float) -> bool:
 def _text(value: Any) -> str | None:
     if value is None:
         return None
+    if isinstance(value, Decimal):
+        return f"{value:f}"
     text = value.hex() if isinstance(value, bytes) else repr(value) if isinstance(value, float) else str(value)
     return text if len(text) <= 200 else text[:200] + "…"
 

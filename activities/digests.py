@@ -67,17 +67,26 @@ def digests_of(sources: Sequence[Source], kinds: Mapping[str, Kind]) -> list[Dig
         return list(pool.map(lambda source: digest_of(source, kinds), sources))
 
 
-def digest_of(source: Source, kinds: Mapping[str, Kind]) -> Digest:
+def digest_of(source: Source, kinds: Mapping[str, Kind], statements: list[str] | None = None) -> Digest:
     """The digest of a table whose columns are taken as these kinds: inside the warehouse, in one scan.
 
     The table must not change meanwhile: versions do not. Values without a schema have no form that all warehouses could
     write: a table with such a column is streamed.
+
+    Args:
+        statements: Takes each statement before it is asked, for whoever tells of its failure.
+
+    Raises:
+        ValueError: if a value has no digest.
     """
+    asked = [] if statements is None else statements
     if NESTED in kinds.values():
         return of_batches(source.session.read(source.expression.select(*kinds)), kinds)
     columns = source.columns(kinds)
     if source.session.capabilities.statistics and isinstance(source.table, Name):
-        (found,) = source.session.query(statistics(source.sql, columns))
+        asked.append(statistics(source.sql, columns))
+        (found,) = source.session.query(asked[-1])
         columns = narrowed(columns, list(found.values()))
-    (row,) = source.session.query(query(source.session.dialect.formulas, source.sql, columns))
+    asked.append(query(source.session.dialect.formulas, source.sql, columns))
+    (row,) = source.session.query(asked[-1])
     return Digest(int(row["row_count"]), (int(row["sum_a"]), int(row["sum_b"])), dict(kinds))

@@ -87,6 +87,8 @@ class ParityInput(Target):
     """Versions of raw tables to compute from. Default: those of the newest loads."""
     parameters: dict[str, Any] = {}
     """Values of the pipeline's parameters."""
+    fresh: bool = False
+    """Every table is digested, whatever earlier comparisons certified."""
 
 
 class Context(Target):
@@ -268,6 +270,20 @@ class PreparedParity(Message):
     """Table to the tables that it reads."""
     parallel: int
     weight: float
+    brings: dict[str, tuple[str, ...]] = {}
+    """Ingest step to its tables."""
+    unreachable: dict[str, str] = {}
+    """Warehouses that nothing can be computed on, and why."""
+
+
+class Compilation(Message):
+    """What `compile_parity` is told: the steps to be compiled over raw tables of these versions, and for which
+    warehouses."""
+
+    context: Context
+    steps: tuple[str, ...]
+    raw: dict[str, str]
+    on: tuple[str, ...]
 
 
 class Adoption(Message):
@@ -279,12 +295,20 @@ class Adoption(Message):
 
 
 class Comparison(Message):
-    """What `compare` is told: one table, and the warehouses that have it."""
+    """What `compare` is told: one table, and the warehouses to compare it on."""
 
     context: Context
     name: str
     version: str
     on: tuple[str, ...]
+    failed: dict[str, str] = {}
+    """Those of them that have no such table, and why."""
+    inputs: dict[str, str] = {}
+    """The versions of what it is computed from."""
+    fresh: bool = False
+    """What other runs have certified does not count."""
+    brief: bool = False
+    """Without rows, values and statements: the report has enough of them."""
 
 
 class Cell(Message):
@@ -297,7 +321,7 @@ class Cell(Message):
     right: str | None
 
 
-Verdict = Literal["agrees", "agrees within tolerance", "differs", "not computed"]
+Verdict = Literal["agrees", "agrees within tolerance", "differs", "not compared", "not computed"]
 
 
 class Side(Message):
@@ -316,8 +340,14 @@ class Side(Message):
     only_right: tuple[dict[str, str | None], ...] = ()
     """Some of the rows that only this one has."""
     certified: bool = False
-    """Told by a certificate of an earlier comparison of the same version on the same engines."""
+    """Told by a certificate of an earlier comparison of the same version in the same places."""
+    certified_by: str = ""
+    """The run that made the certificate."""
+    certified_at: str = ""
+    unavailable: bool = False
+    """It could not be used, though it was tried again."""
     sql: str = ""
+    """What computes the table there; where that could not be compared, the statement that failed."""
 
     @property
     def agrees(self) -> bool:

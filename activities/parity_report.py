@@ -57,7 +57,7 @@ def _overview(report: ParityReport, first: str, others: list[str]) -> str:
 
 def _verdict(side: Side) -> str:
     mark = "good" if side.agrees else "bad"
-    also = " (certified before)" if side.certified else ""
+    also = f" (certified by run {escape(side.certified_by)} on {side.certified_at})" if side.certified else ""
     why = f"<br><span class=why>{escape(side.why)}</span>" if side.why else ""
     return f'<span class="{mark}">{side.verdict}</span>{also}{why}'
 

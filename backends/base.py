@@ -208,6 +208,10 @@ class Session(abc.ABC):
     def engine(self) -> str:
         """The warehouse's product and version, such as `duckdb 2.0.0`."""
 
+    def changed_at(self, name: Name) -> str | None:
+        """When a table's rows were last changed, as the warehouse tells; None where it does not, and for views."""
+        return None
+
     @abc.abstractmethod
     def interrupt(self) -> None:
         """Stops the statement that runs now. Safe from another thread."""
@@ -237,6 +241,12 @@ class Backend(abc.ABC):
             Unavailable: if there is no connection to be had now.
             BadInput: if there will never be one: a wrong password, a missing grant or database.
         """
+
+    @property
+    @abc.abstractmethod
+    def place(self) -> str:
+        """Which warehouse it is, for people and to tell it from every other: its account or project, database and host,
+        or its file; and whether a stand-in answers there."""
 
     @abc.abstractmethod
     def close(self) -> None:

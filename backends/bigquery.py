@@ -24,7 +24,7 @@ import ibis.expr.schema as sch
 
 from backends import bigquery_types
 from backends.base import Backend, Capabilities, Label, Name, Session, Used
-from backends.bigquery_client import CALL_SECONDS, Clients, connect, retry, translated
+from backends.bigquery_client import CALL_SECONDS, HOST, Clients, connect, retry, translated
 from backends.dialect import Dialect, Identifiers
 from backends.settings import Secret, checked
 from backends.sql import Answer, SqlSession
@@ -324,7 +324,11 @@ class BigQuerySession(SqlSession):
             self._ibis.disconnect()
 
     def engine(self) -> str:
-        return "bigquery standard sql"  # the service has no version
+        return "bigquery, which tells no version"
+
+    def changed_at(self, name: Name) -> str | None:
+        table = self._table(name)
+        return str(table.modified) if table.table_type == "TABLE" else None
 
 
 class BigQuery(Backend):
@@ -375,6 +379,11 @@ class BigQuery(Backend):
             yield session
         finally:
             session.close()
+
+    @property
+    def place(self) -> str:
+        host = f"{self.emulator[0]}, a stand-in" if self.emulator else HOST
+        return f"project {self.project}, location {self.location or 'by default'}, host {host}"
 
     def close(self) -> None:
         with self._lock:

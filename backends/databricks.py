@@ -35,7 +35,7 @@ from backends.databricks_dialect import (
 )
 from backends.dialect import Dialect
 from backends.pool import Pool
-from backends.settings import Secret, checked
+from backends.settings import Secret, checked, is_local
 from backends.sql import Answer, Exists, SqlSession
 from entrepot.errors import BadInput, listed
 
@@ -241,6 +241,11 @@ class Databricks(Backend):
             if opened is not None:
                 opened(session)
             yield session
+
+    @property
+    def place(self) -> str:
+        standin = ", a stand-in" if self.target.uri or is_local(self.target.host) else ""
+        return f"host {self.target.host}, catalog {self.target.catalog}, {self.target.http_path}{standin}"
 
     def close(self) -> None:
         self._pool.close()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from backends.digest_dialects import BIGQUERY, DATABRICKS, DUCKDB, SNOWFLAKE, Dialect
 from entrepot import digest
-from entrepot.digest import BASE, FLOAT_RANGE, FLOAT_UNITS, HALF, Kind
+from entrepot.digest import BASE, FLOAT_RANGE, FLOAT_UNITS, HALF, TENS, Kind
 
 __all__ = [
     "BIGQUERY", "DATABRICKS", "DUCKDB", "SNOWFLAKE", "Column", "Dialect", "narrowed", "query", "rows", "statistics",
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 
 NARROW = 15
-"""A decimal of so many digits, times a power of ten, is the whole number that it should be after rounding a float."""
+"""A decimal of so many digits, times a power of ten, is the whole number that it should be after rounding a float. So
+many digits are one of the digits to the base `TENS`."""
+FIRST, LAST = "0001-01-01 00:00:00", "9999-12-31 23:59:59.999999"
+"""Between them is every point in time that all warehouses, and their clients, can tell."""
 
 
 @dataclass(frozen=True)
@@ -51,23 +54,43 @@ def statistics(table: str, columns: Mapping[str, Column]) -> str:
         naive = column.dtype.is_timestamp() and column.dtype.timezone is None
         ranged = (numeric or naive) and column.kind.name not in ("string", "binary", "nested")
         bound = [f"MIN({column.sql})", f"MAX({column.sql})"] if ranged else ["NULL", "NULL"]
-        asked += [f"COUNT({column.sql})", *bound]
+        asked += [f"COUNT({column.sql})", *bound, _outside(column)]
     return f"SELECT {', '.join(f'{sql} AS s{n}' for n, sql in enumerate(asked))} FROM {table}"
+
+
+def _outside(column: Column) -> str:
+    """How many values are before the year 1, after 9999, or infinite."""
+    dtype = column.dtype
+    if not (dtype.is_timestamp() or dtype.is_date()):
+        return "0"
+    zone = "+00" if dtype.is_timestamp() and dtype.timezone is not None else ""
+    type_ = "DATE" if dtype.is_date() else "TIMESTAMPTZ" if zone else "TIMESTAMP"
+    first, last = (f"CAST('{(each + zone)[: 10 if type_ == 'DATE' else None]}' AS {type_})" for each in (FIRST, LAST))
+    value = f"CAST({column.sql} AS {type_})"  # else the bounds would become nanoseconds, which do not reach so far
+    return f"COUNT(CASE WHEN {value} < {first} OR {value} > {last} THEN 1 END)"
 
 
 def narrowed(columns: Mapping[str, Column], found: Sequence[Any]) -> dict[str, Column]:
     """The columns with what the row of `statistics` says of them, so that the query leaves out what would be 0.
 
     The digest is the same. Only for a table that does not change between the two queries.
+
+    Raises:
+        ValueError: if a column has points in time of which there is no digest.
     """
     narrow = {}
     for place, (name, column) in enumerate(columns.items()):
-        count, low, high = found[3 * place + 1 : 3 * place + 4]
+        count, low, high, outside = found[4 * place + 1 : 4 * place + 5]
+        if outside:
+            raise ValueError(
+                f"column {name!r} has {outside:,} values before the year 1, after 9999 or infinite, of which there is "
+                "no digest"
+            )
         if isinstance(low, datetime):
             low, high = ((each - datetime(1970, 1, 1)) / timedelta(microseconds=1) for each in (low, high))
         most = None
         if low is not None and math.isfinite(low) and math.isfinite(high):
-            most = max(abs(low), abs(high)) * 10**column.kind.scale
+            most = max(abs(low), abs(high)) * (1 if column.kind.is_wide else 10**column.kind.scale)
         narrow[name] = replace(column, nullable=count != found[0], most=most)
     return narrow
 
@@ -247,51 +270,47 @@ class _Query:
         return [(f"{x}_s{place}", f"s{place}", 1.0) for place in range(4)]
 
     def _exact(self, x: str, column: Column) -> list[tuple[str, str, float]]:
-        digits, limbs = _digits(self.dialect, column), []
-        for place, sql in enumerate(digits):
-            digit = f"{x}_{place}n"
+        limbs = []
+        for place, sql in _digits(self.dialect, column).items():
+            digit = f"{x}_{f'm{-place}' if place < 0 else place}n"
             self.stages[0][digit] = self._or_zero(column, sql)
             if _one_limb(column, place):
                 limbs.append((digit, f"{place}l", 1.0))
                 continue
             rounder = _number(self.dialect, 1.5 * 2.0**52 * HALF)
-            self.stages[1][f"{x}_{place}h"] = f"({digit} + {rounder}) - {rounder}"
-            self.stages[2][f"{x}_{place}l"] = f"{digit} - {x}_{place}h"
-            limbs += [(f"{x}_{place}h", f"{place}h", 1 / HALF), (f"{x}_{place}l", f"{place}l", 1.0)]
+            high, low = digit[:-1] + "h", digit[:-1] + "l"
+            self.stages[1][high] = f"({digit} + {rounder}) - {rounder}"
+            self.stages[2][low] = f"{digit} - {high}"
+            limbs += [(high, f"{place}h", 1 / HALF), (low, f"{place}l", 1.0)]
         return limbs
 
 
 def _one_limb(column: Column, place: int) -> bool:
     """Whether the type holds only numbers of which this digit has a high limb of 0."""
     dtype, name = column.dtype, column.kind.name
+    if name == "decimal":
+        return place == 0 and column.most is not None and column.most <= HALF // 2
     if place == 0:
         if column.most is not None and column.most <= HALF // 2:
             return True
         return name == "date" or (name == "integer" and (dtype.is_boolean() or dtype.is_int8() or dtype.is_int16()))
-    return place == 2 or name in ("integer", "timestamp") or (dtype.is_decimal() and _length(column) <= 18)
+    return name in ("integer", "timestamp")
 
 
 def _single(column: Column) -> bool:
     return column.most is not None and column.most < BASE
 
 
-def _length(column: Column) -> int:
-    """The digits that a decimal column's values can have as whole numbers."""
-    dtype = column.dtype
-    precision, scale = (dtype.precision or 38, dtype.scale or 0) if dtype.is_decimal() else (20, 0)
-    return precision - scale + column.kind.scale
-
-
-def _digits(dialect: Dialect, column: Column) -> list[str]:
-    """A column's digits to the base 2^51, as floats: as many as its type there can hold."""
+def _digits(dialect: Dialect, column: Column) -> dict[int, str]:
+    """A column's digits, as floats, by their places: as many as its type there can hold."""
     dtype, kind, x = column.dtype, column.kind, column.sql
     if kind.name == "decimal":
-        return _decimal_digits(dialect, column)
+        return _decimal_digits(dialect, column) if kind.is_wide else {0: _narrow(dialect, column)}
     if kind.name == "integer":
         integer = (dialect.unsigned if dtype.is_uint64() else dialect.integer).format(x=x)
         fits = _single(column) or dtype.is_boolean() or (dtype.is_integer() and dtype.nbytes <= 4)
         near = dialect.double.format(x=integer)
-        return [near] if fits else _divided(dialect, integer, near, f"{x} BETWEEN {{low}} AND {{high}}", 2)
+        return {0: near} if fits else _divided(dialect, integer, near, f"{x} BETWEEN {{low}} AND {{high}}", 2)
     if kind.name == "timestamp":
         if dtype.is_date():
             whole = dialect.date_as_timestamp.format(x=x)
@@ -299,42 +318,57 @@ def _digits(dialect: Dialect, column: Column) -> list[str]:
             zoned = dtype.is_timestamp() and dtype.timezone is not None
             whole = (dialect.timestamp if zoned else dialect.naive_timestamp).format(x=x)
         if _single(column):
-            return [dialect.double.format(x=whole)]
+            return {0: dialect.double.format(x=whole)}
         recent = dialect.recent.replace("{x}", x) or f"{whole} BETWEEN {{low}} AND {{high}}"
         return _divided(dialect, whole, dialect.double.format(x=whole), recent, 2)
     whole = (dialect.date if kind.name == "date" else dialect.time).format(x=x)
-    return [dialect.double.format(x=whole)]
+    return {0: dialect.double.format(x=whole)}
 
 
-def _decimal_digits(dialect: Dialect, column: Column) -> list[str]:
-    s, x, length = column.kind.scale, column.sql, _length(column)
-    precision = (column.dtype.precision or 38) if column.dtype.is_decimal() else 20
-    own = (column.dtype.scale or 0) if column.dtype.is_decimal() else 0
-    words = {"x": x, "own": own, "s": s, "s1": s + 1, "zeros": "0" * s, "power": _number(dialect, 10.0**s)}
-    near = dialect.narrow_decimal.format(**words)
-    if length <= NARROW or (column.most is not None and column.most < 10**NARROW):
-        return [near]
-    whole = (dialect.decimal if precision + s < 38 else dialect.wide_decimal).format(**words)
-    if s < NARROW:
-        small = f"{x} BETWEEN -1{'0' * (NARROW - s)} + {{one}} AND 1{'0' * (NARROW - s)} - {{one}}"
+def _narrow(dialect: Dialect, column: Column) -> str:
+    """A decimal of few digits without its point."""
+    s = column.kind.scale
+    return dialect.narrow_decimal.format(x=column.sql, s1=s + 1, zeros="0" * s, power=_number(dialect, 10.0**s))
+
+
+def _decimal_digits(dialect: Dialect, column: Column) -> dict[int, str]:
+    """The digits to the base `TENS` of a decimal that may have many, or of a whole number beside one."""
+    dtype, x = column.dtype, column.sql
+    precision, own = ((dtype.precision or 38), (dtype.scale or 0)) if dtype.is_decimal() else (20, 0)
+    if dtype.is_decimal():
+        whole = dialect.truncated.format(x=x)
     else:
-        near, small = dialect.double.format(x=whole), f"{whole} BETWEEN {{low}} AND {{high}}"
-    return _divided(dialect, whole, near, small, 2 if length <= 30 else 3)
+        whole = (dialect.unsigned if dtype.is_uint64() else dialect.integer).format(x=x)
+    near = dialect.double.format(x=whole)
+    if precision - own <= NARROW or (column.most is not None and column.most < TENS):
+        found = {0: near}
+    else:
+        count = 2 if precision - own <= 2 * NARROW else 3
+        found = _divided(dialect, whole, near, f"{whole} BETWEEN {{low}} AND {{high}}", count, TENS)
+    if 0 < own <= NARROW:
+        part = dialect.double.format(x=dialect.fraction.format(x=x))
+        found[-1] = f"ROUND({part} * {_number(dialect, TENS)})"
+    elif own:
+        rest = (dialect.long_fraction or dialect.fraction).format(x=x, own="0" * own, more="0" * (38 - own))
+        for place in range(1, -(-own // NARROW) + 1):
+            found[-place] = dialect.double.format(x=dialect.next_digit.format(x=rest))
+            rest = dialect.after_digit.format(x=rest)
+    return found
 
 
-def _divided(dialect: Dialect, whole: str, near: str, small: str, count: int) -> list[str]:
+def _divided(dialect: Dialect, whole: str, near: str, small: str, count: int, base: int = BASE) -> dict[int, str]:
     """The digits of a whole number. Most are below the base, and a warehouse that knows need not divide.
 
     `near`: the float that it is if `small`, which has a place for bounds. They differ from digit to digit, since DuckDB
     makes a column of an expression that occurs twice, and then does not see that it is true for all rows.
     """
-    found = []
+    found, value = {}, whole
     for place in range(count):
-        value = dialect.quotient.format(x=whole, m=BASE**place) if place else whole
-        rest = dialect.remainder.format(x=value, m=BASE) if place < count - 1 else value
-        bounds = small.format(low=1 - BASE + place, high=BASE - 1 - place, one=place, year=1900 + place)
+        rest = dialect.remainder.format(x=value, m=base) if place < count - 1 else value
+        bounds = small.format(low=1 - base + place, high=base - 1 - place, year=1900 + place)
         less = _number(dialect, 0) if place else near
-        found.append(f"CASE WHEN {bounds} THEN {less} ELSE {dialect.double.format(x=rest)} END")
+        found[place] = f"CASE WHEN {bounds} THEN {less} ELSE {dialect.double.format(x=rest)} END"
+        value = (dialect.quotient if base == BASE else dialect.shifted).format(x=value, m=base)
     return found
 
 

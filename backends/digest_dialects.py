@@ -31,16 +31,22 @@ class Dialect:
     """The same of a timestamp without one."""
     date_as_timestamp: str
     """The same of a date."""
-    decimal: str
-    """`value * 10^{s}` exactly, as a whole number."""
-    wide_decimal: str
-    """The same where the product could have more than 38 digits."""
+    truncated: str
+    """A decimal without what is behind its point, as an exact whole number."""
+    fraction: str
+    """What is behind its point, with its sign, exactly."""
     narrow_decimal: str
-    """The same where it has no more than 15 digits, as a 64-bit float."""
+    """`value * 10^{s}` of a decimal that has then no more than 15 digits, as a 64-bit float."""
+    next_digit: str
+    """The next 15 decimal places of a fraction, as an exact whole number."""
+    after_digit: str
+    """What is behind them, as the next fraction."""
+    shifted: str
+    """A whole number of up to 39 digits without its last 15, towards zero."""
     remainder: str
     """Of a whole number and `{m}`, with the sign of the number."""
     quotient: str
-    """Of a whole number and `{m}`, towards zero."""
+    """Of a whole number of 64 bits and `{m}`, towards zero."""
     hashed: tuple[str, ...]
     """The four limbs of the MD5 of text, as whole numbers."""
     hashed_bytes: tuple[str, ...]
@@ -53,6 +59,9 @@ class Dialect:
     """A float that is a whole number below 2^53 as one."""
     total: str
     """The exact sum of a column of floats that are whole numbers below 2^53."""
+    long_fraction: str = ""
+    """The fraction of which `next_digit` takes digits, where that is another: `{own}` has a zero for each of its
+    places, `{more}` for each of those that are missing to 38."""
     fence: str = ""
     """What ends each stage, so that a planner does not put one into the next, where its names occur several times."""
 
@@ -80,8 +89,15 @@ DUCKDB = Dialect(
     timestamp="epoch_us({x})",
     naive_timestamp="epoch_us({x})",
     date_as_timestamp="epoch_us({x})",
-    decimal="CAST(CAST({x} AS DECIMAL(38, {own})) * CAST(1{zeros} AS DECIMAL({s1}, 0)) AS HUGEINT)",
-    wide_decimal="CAST(replace(CAST(CAST({x} AS DECIMAL(38, {s})) AS VARCHAR), '.', '') AS HUGEINT)",
+    truncated="CAST(trunc({x}) AS HUGEINT)",
+    fraction="({x} - trunc({x}))",
+    long_fraction=(
+        "(CAST(replace(CAST({x} AS VARCHAR), '.', '') AS HUGEINT)"
+        " % CAST('1{own}' AS HUGEINT) * CAST('1{more}' AS HUGEINT))"
+    ),
+    next_digit="({x} // CAST('100000000000000000000000' AS HUGEINT))",
+    after_digit="({x} % CAST('100000000000000000000000' AS HUGEINT) * CAST('1000000000000000' AS HUGEINT))",
+    shifted="({x} // {m})",
     narrow_decimal="round(CAST({x} AS DOUBLE) * {power})",
     remainder="({x} % {m})",
     quotient="({x} // {m})",
@@ -104,9 +120,14 @@ SNOWFLAKE = Dialect(
     timestamp="DATE_PART(EPOCH_MICROSECOND, {x})",
     naive_timestamp="DATE_PART(EPOCH_MICROSECOND, {x})",
     date_as_timestamp="DATE_PART(EPOCH_MICROSECOND, CAST({x} AS TIMESTAMP_NTZ))",
-    decimal="CAST({x} * 1{zeros} AS NUMBER(38, 0))",
-    wide_decimal=(
-        "(CAST(TRUNC({x}) AS NUMBER(38, 0)) * 1{zeros} + CAST(({x} - TRUNC({x})) * 1{zeros} AS NUMBER(38, 0)))"
+    truncated="CAST(TRUNC({x}) AS NUMBER(38, 0))",
+    fraction="({x} - TRUNC({x}))",
+    next_digit="CAST(CAST(TRUNC({x}, 15) AS NUMBER(38, 15)) * 1000000000000000 AS NUMBER(38, 0))",
+    after_digit="(({x} - TRUNC({x}, 15)) * 1000000000000000)",
+    # By its text: a quotient of numbers of 38 digits has no room for its own places.
+    shifted=(
+        "(SIGN({x}) * CAST(CONCAT('0', SUBSTR(CAST(ABS({x}) AS VARCHAR), 1,"
+        " GREATEST(LENGTH(CAST(ABS({x}) AS VARCHAR)) - 15, 0))) AS NUMBER(38, 0)))"
     ),
     narrow_decimal="CAST(CAST({x} * 1{zeros} AS NUMBER(38, 0)) AS FLOAT)",
     remainder="MOD({x}, {m})",
@@ -130,8 +151,11 @@ BIGQUERY = Dialect(
     timestamp="UNIX_MICROS({x})",
     naive_timestamp="UNIX_MICROS(TIMESTAMP({x}, 'UTC'))",
     date_as_timestamp="UNIX_MICROS(TIMESTAMP({x}, 'UTC'))",
-    decimal="(CAST({x} AS BIGNUMERIC) * BIGNUMERIC '1{zeros}')",
-    wide_decimal="(CAST({x} AS BIGNUMERIC) * BIGNUMERIC '1{zeros}')",
+    truncated="TRUNC({x})",
+    fraction="({x} - TRUNC({x}))",
+    next_digit="TRUNC(TRUNC({x}, 15) * 1000000000000000)",
+    after_digit="(({x} - TRUNC({x}, 15)) * 1000000000000000)",
+    shifted="DIV({x}, {m})",
     narrow_decimal="ROUND(CAST({x} AS FLOAT64) * {power})",
     remainder="MOD({x}, {m})",
     quotient="DIV({x}, {m})",
@@ -157,11 +181,14 @@ DATABRICKS = Dialect(
         " + (hour({x}) * 60 + minute({x})) * 60000000L + CAST(extract(SECOND FROM {x}) * 1000000 AS BIGINT))"
     ),
     date_as_timestamp="(CAST(datediff({x}, DATE '1970-01-01') AS BIGINT) * 86400000000)",
-    decimal="CAST({x} * CAST('1{zeros}' AS DECIMAL({s1}, 0)) AS DECIMAL(38, 0))",
-    wide_decimal=(
-        "(CAST({x} - {x} % 1 AS DECIMAL(38, 0)) * CAST('1{zeros}' AS DECIMAL(38, 0))"
-        " + CAST(({x} % 1) * CAST('1{zeros}' AS DECIMAL({s1}, 0)) AS DECIMAL(38, 0)))"
+    truncated="CAST({x} - {x} % 1 AS DECIMAL(38, 0))",
+    fraction="({x} % 1)",
+    next_digit=(
+        "CAST(CAST({x} - {x} % CAST('0.000000000000001' AS DECIMAL(15, 15)) AS DECIMAL(16, 15))"
+        " * CAST('1000000000000000' AS DECIMAL(16, 0)) AS DECIMAL(38, 0))"
     ),
+    after_digit="({x} % CAST('0.000000000000001' AS DECIMAL(15, 15)) * CAST('1000000000000000' AS DECIMAL(16, 0)))",
+    shifted="(({x} - {x} % {m}) / {m})",
     narrow_decimal="CAST(CAST({x} * CAST('1{zeros}' AS DECIMAL({s1}, 0)) AS DECIMAL(38, 0)) AS DOUBLE)",
     remainder="({x} % {m})",
     quotient="(({x} - {x} % {m}) / {m})",

@@ -350,5 +350,9 @@ class DuckDB(Backend):
             finally:
                 session.close()
 
+    @property
+    def place(self) -> str:
+        return f"file {self.path}"
+
     def close(self) -> None:
         self._file.close()

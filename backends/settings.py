@@ -55,6 +55,11 @@ def checked(
     return made
 
 
+def is_local(host: str) -> bool:
+    """Whether a host is this machine: what answers there is no account, but a stand-in for one."""
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
 def _secret(key: str, value: Any, where: str) -> Secret:
     if not isinstance(value, str) or not value.startswith(("env:", "file:")):
         # The value is not repeated: it may be the secret.

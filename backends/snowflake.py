@@ -25,7 +25,7 @@ import ibis.expr.schema as sch
 from backends.base import Backend, Capabilities, Label, Name, Session
 from backends.dialect import Dialect
 from backends.pool import Pool
-from backends.settings import Secret, checked
+from backends.settings import Secret, checked, is_local
 from backends.snowflake_arrow import parsed, schema_of, uploadable
 from backends.snowflake_client import connect, translated
 from backends.snowflake_sql import CAPABILITIES, DIALECT
@@ -185,6 +185,15 @@ class SnowflakeSession(SqlSession):
     def engine(self) -> str:
         return f"snowflake {self._run('SELECT CURRENT_VERSION()').rows[0][0]}"
 
+    def changed_at(self, name: Name) -> str | None:
+        stored = self.dialect.identifiers.stored
+        rows = self.query(
+            "SELECT last_altered FROM information_schema.tables WHERE table_type = 'BASE TABLE'"
+            f" AND table_schema = {self.dialect.literal(stored(name.schema))}"
+            f" AND table_name = {self.dialect.literal(stored(name.table))}"
+        )
+        return str(rows[0]["last_altered"]) if rows else None
+
     def interrupt(self) -> None:
         self._interrupted = True
         # In a thread of its own: it talks to the server, and whoever calls may hold locks.
@@ -237,6 +246,7 @@ class Snowflake(Backend):
     dialect: ClassVar[Dialect] = DIALECT
 
     def __init__(self, settings: Mapping[str, Any], where: str) -> None:
+        self._settings = dict(settings)
         self._place = f"{where}: Snowflake account {settings['account']!r}"
         self._pool: Pool[Any] = Pool(lambda: connect(settings, where, self._place), lambda c: c.close())
         weakref.finalize(self, self._pool.close)
@@ -264,6 +274,12 @@ class Snowflake(Backend):
             if opened is not None:
                 opened(session)
             yield session
+
+    @property
+    def place(self) -> str:
+        host = self._settings.get("host") or f"{self._settings['account']}.snowflakecomputing.com"
+        standin = f":{self._settings.get('port', '')}, a stand-in" if is_local(host) else ""
+        return f"account {self._settings['account']}, database {self._settings['database']}, host {host}{standin}"
 
     def close(self) -> None:
         self._pool.close()

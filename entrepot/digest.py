@@ -20,10 +20,15 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-SPECIFICATION = "entrepot digest 1"
+SPECIFICATION = "entrepot digest 2"
 """Its name is part of every key and of every digest: another specification gives other digests."""
 BASE = 2**51
 """Exact numbers are taken apart into digits of this base, each with the sign of the number."""
+TENS = 10**15
+"""Decimals that may have more digits than this are taken apart into digits of this base, on both sides of the point: so
+what they are does not depend on how many places a warehouse gives them."""
+PLACES = (2, 1, 0, -1, -2, -3)
+"""The digits of such a decimal, 38 decimal places on either side: `place` counts powers of `TENS`."""
 HALF = 2**26
 """A digit is taken apart at this power, the state of a row too."""
 KEY = 3 * 2**18
@@ -46,7 +51,7 @@ _WEIGHTS = {
     "date": 2**25 + 1,
     "time": 2**25 + 2**11 + 1,
     "timestamp": 2 * 2**25 + 2**13 + 1,
-    "decimal": 5 * 2**25 + 1,
+    "decimal": 3 * 2**24 + 1,
     "float": 3 * 2**25 + 1,
     "string": 4 * 2**24 + 1,
     "binary": 4 * 2**24 + 1,
@@ -57,26 +62,36 @@ _STATE_WEIGHT = (5 * 2**24 + 1) + 2**26 + (2**27 + 1) + 2**26
 
 @dataclass(frozen=True)
 class Kind:
-    """What a column is taken as. `scale`: the digits after the point that a decimal is taken to have."""
+    """What a column is taken as. `whole` and `scale`: the digits before and after the point that a decimal may have."""
 
     name: str
     scale: int = 0
+    whole: int = 0
 
     def __post_init__(self) -> None:
         if self.name not in _WEIGHTS:
             raise ValueError(f"{self.name!r} is no kind; the kinds are {', '.join(_WEIGHTS)}")
 
     def __str__(self) -> str:
-        return f"decimal({self.scale})" if self.name == "decimal" else self.name
+        digits = f"{self.whole}+{self.scale}" if self.is_wide else self.scale
+        return f"decimal({digits})" if self.name == "decimal" else self.name
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether it is a decimal of more than 15 digits."""
+        return self.name == "decimal" and 10 ** (self.whole + self.scale) > TENS
 
     @property
     def weight(self) -> int:
         """The most that the limbs of a cell sum up to."""
+        if self.is_wide:
+            return (-(-self.whole // 15) - (-self.scale // 15)) * 3 * 2**24 + 1
         return _WEIGHTS[self.name]
 
 
 INTEGER, DATE, TIME, TIMESTAMP = Kind("integer"), Kind("date"), Kind("time"), Kind("timestamp")
 FLOAT, STRING, BINARY, NESTED = Kind("float"), Kind("string"), Kind("binary"), Kind("nested")
+_INTEGER_DIGITS = 20
 
 
 def kind(dtype: dt.DataType) -> Kind:
@@ -86,7 +101,8 @@ def kind(dtype: dt.DataType) -> Kind:
         ValueError: if there is none, with the types that have one.
     """
     if dtype.is_decimal():
-        return Kind("decimal", dtype.scale if dtype.scale is not None else 9)
+        scale = dtype.scale if dtype.scale is not None else 9
+        return Kind("decimal", scale, (dtype.precision or 38) - scale)
     for matches, found in (
         (dtype.is_integer() or dtype.is_boolean(), INTEGER),
         (dtype.is_floating(), FLOAT),
@@ -108,7 +124,8 @@ def common(left: Kind, right: Kind) -> Kind | None:
         return left
     names = {left.name, right.name}
     if names <= {"integer", "decimal"}:
-        return Kind("decimal", max(left.scale, right.scale))
+        wholes = (_INTEGER_DIGITS if side.name == "integer" else side.whole for side in (left, right))
+        return Kind("decimal", max(left.scale, right.scale), max(wholes))
     if names <= {"integer", "decimal", "float"}:
         return FLOAT
     if names == {"date", "timestamp"}:
@@ -238,6 +255,8 @@ def limbs(column: pa.Array, kind: Kind) -> dict[str, Floats]:
             found = _float_limbs(column)
         elif kind.name in ("string", "binary", "nested"):
             found = _hashed_limbs(column, kind)
+        elif kind.is_wide:
+            found = _decimal_limbs(column)
         else:
             found = _exact_limbs(_whole(column, kind))
     except pa.ArrowException as error:
@@ -254,9 +273,40 @@ def _exact_limbs(numbers: npt.NDArray[Any]) -> dict[str, Floats]:
             break
         digits = np.sign(numbers) * (abs(numbers) % BASE) if numbers.dtype == object else np.fmod(numbers, BASE)
         numbers = (numbers - digits) // BASE
-        digits = digits.astype(float)
-        high = np.rint(digits / HALF)
-        found |= {f"{place}h": high, f"{place}l": digits - high * HALF}
+        found |= _of_digit(place, digits.astype(float))
+    return found
+
+
+def _of_digit(place: int, digits: Floats) -> dict[str, Floats]:
+    import numpy as np
+
+    high = np.rint(digits / HALF)
+    return {f"{place}h": high, f"{place}l": digits - high * HALF}
+
+
+def _decimal_limbs(column: pa.Array) -> dict[str, Floats]:
+    import numpy as np
+    import pyarrow as pa
+
+    if pa.types.is_floating(column.type):
+        raise ValueError(f"a column of type {column.type} cannot be taken as a decimal")
+    if pa.types.is_boolean(column.type):
+        column = column.cast(pa.int8())
+    if not pa.types.is_decimal(column.type):
+        column = column.cast(pa.decimal128(_INTEGER_DIGITS, 0))
+    numbers, scale = _unscaled(column), column.type.scale
+    found: dict[str, Floats] = {}
+    rest = abs(numbers)
+    if numbers.dtype != object and scale <= 15:
+        whole, rest = rest // 10**scale, rest % 10**scale * 10 ** (15 - scale)
+        digits = {-1: rest, 0: whole % TENS, 1: whole // TENS}
+    else:
+        rest, digits = rest.astype(object) * 10 ** (45 - scale), {}
+        for place in reversed(PLACES):
+            digits[place], rest = rest % TENS, rest // TENS
+    for place, each in digits.items():
+        if each.any():
+            found |= _of_digit(place, (np.sign(numbers) * each).astype(float))
     return found
 
 
@@ -286,6 +336,12 @@ def _whole(column: pa.Array, kind: Kind) -> npt.NDArray[Any]:
 def _unscaled(column: pa.Array) -> npt.NDArray[Any]:
     """Decimals without their point: in 64 bits if those hold all of them."""
     import numpy as np
+    import pyarrow as pa
+
+    if not pa.types.is_decimal128(column.type):
+        values = (None if v is None else v.as_tuple() for v in column.to_pylist())
+        whole = [0 if v is None else int("".join(map(str, v.digits))) * (-1 if v.sign else 1) for v in values]
+        return np.array(whole, dtype=object)
 
     words = np.frombuffer(column.buffers()[1], dtype=np.int64)[2 * column.offset :][: 2 * len(column)]
     low, high = words[::2], words[1::2]

@@ -156,6 +156,9 @@ def parity(
     environment: EnvironmentOption = "prod",
     select: SelectOption = None,
     parameter: ParameterOption = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Digest every table, whatever earlier comparisons certified.")
+    ] = False,
     json: JsonOption = False,
     tenants: TenantsOption = None,
 ) -> None:
@@ -165,7 +168,7 @@ def parity(
     Example:
       entrepot parity flights --on duckdb,snowflake
     """
-    commands.parity(pipeline, on, tenant, tenants, environment, select, parameter or [], json)
+    commands.parity(pipeline, on, tenant, tenants, environment, select, parameter or [], fresh, json)
 
 
 @app.command()

@@ -84,17 +84,26 @@ def parity(
     environment: str,
     select: str | None,
     parameters: Iterable[str],
+    fresh: bool,
     json: bool,
 ) -> None:
     """`entrepot parity`."""
     from activities.messages import ParityReport
     from worker import follow, show
+    from worker.client import connected
 
     name = _tenant(tenant, tenants)
     value = _input(name, pipeline, environment, select, parameters)
-    value["on"] = _names(on)
+    value |= {"on": _names(on), "fresh": fresh}
     id = f"{follow.workflow_id(name, pipeline, environment)}:parity"
-    report = ParityReport.model_validate(_wait_for("Parity", value, id, f"Parity of {pipeline} for {name}"))
+
+    async def go() -> Any:
+        async with connected() as client:
+            handle = await follow.start(client, "Parity", value, id, f"Parity of {pipeline} for {name}")
+            # With JSON, on standard error: it may take an hour, and nobody waits for that long in silence.
+            return await follow.watch(client, handle, show.err if json else show.out)
+
+    report = ParityReport.model_validate(asyncio.run(go()))
     show.json(report) if json else show.parity(report)
     if not report.agrees:
         raise SystemExit(1)

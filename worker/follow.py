@@ -116,7 +116,8 @@ async def watch(client: Client, handle: WorkflowHandle[Any, Any], console: Conso
                 show.new_states(progress.steps, seen, console)
     ended = ending.result()
     if not console.is_terminal:
-        show.new_states(RunSummary.model_validate(ended).steps, seen, console)
+        last = RunSummary.model_validate(ended) if "outcome" in ended else await _progress(handle)
+        show.new_states(last.steps if last else [], seen, console)
     return ended
 
 

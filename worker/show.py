@@ -18,6 +18,8 @@ _MARKS = {"done": "✓", "running": "…", "failed": "✗", "waiting": " ", "ski
 _STYLES = {"done": "green", "running": "cyan", "failed": "bold red", "waiting": "dim", "skipped": "dim", "held": "dim"}
 _MOST_LIVE = 24
 _LONGEST_NOTE = 160
+_FEW = 3
+"""Values and rows that a terminal shows of a difference; the report has more."""
 
 _WIDE = 200
 """Columns where there is no terminal that would tell."""
@@ -179,13 +181,31 @@ def parity(report: ParityReport) -> None:
         for side in table.sides:
             if not side.agrees:
                 out.print(f"{table.name} on {side.backend}: {side.why or side.verdict}", style="red", soft_wrap=True)
-            for cell in side.cells[:3]:
-                key = ", ".join(f"{name} = {value}" for name, value in cell.key.items())
-                out.print(f"  {cell.column} where {key}: {cell.left} on {first}, {cell.right} on {side.backend}")
+                _difference(side, first)
+    for run in dict.fromkeys((s.certified_by, s.certified_at) for t in report.tables for s in t.sides if s.certified):
+        certified = [t.name for t in report.tables for s in t.sides if (s.certified_by, s.certified_at) == run]
+        named = ", ".join(dict.fromkeys(certified))
+        out.print(f"certified by run {run[0]} on {run[1]}: {named}", style="dim", soft_wrap=True)
     agree = sum(table.agrees for table in report.tables)
     mark = "✓" if report.agrees else "✗"
     said = f"{mark} {agree} of {count(len(report.tables), 'table')} agree ({report.seconds:.1f} s)"
-    out.print(f"{said}: {report.link}", soft_wrap=True)
+    out.print(f"{said}: {report.link or 'its page could not be written'}", soft_wrap=True)
+
+
+def _difference(side: Side, first: str) -> None:
+    """Some of what differs: values, rows that one side alone has, and the statement that failed."""
+    for cell in side.cells[:_FEW]:
+        key = ", ".join(f"{name} = {value}" for name, value in cell.key.items())
+        line = f"  {cell.column} where {key}: {cell.left} on {first}, {cell.right} on {side.backend}"
+        out.print(line, soft_wrap=True)
+    for where, alone in ((first, side.only_left), (side.backend, side.only_right)):
+        for row in alone[:_FEW]:
+            cells = ", ".join(f"{name} = {'NULL' if value is None else value}" for name, value in row.items())
+            out.print(f"  only on {where}: {cells}", soft_wrap=True)
+        if len(alone) > _FEW:
+            out.print(f"  only on {where}: {len(alone) - _FEW} more are in the report")
+    if side.verdict == "not compared" and side.sql:
+        out.print(f"  the statement that failed: {' '.join(side.sql.split())[:_LONGEST_NOTE]}… (whole in the report)")
 
 
 def _mark(side: Side) -> str:

@@ -65,6 +65,7 @@ def create(client: Client, tenants: Tenants, *, task_queue: str = TASK_QUEUE, sl
             collect.collect,
             collect.versions,
             parity.prepare,
+            parity.compile,
             parity.last_load,
             parity.adopt,
             parity.compare,

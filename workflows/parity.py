@@ -1,14 +1,19 @@
-"""Parity: the same pipeline over the same raw load on several warehouses, compared table by table."""
+"""Parity: the same pipeline over the same raw load on several warehouses, compared table by table.
+
+Whatever fails on a warehouse, the first one too, is the verdict on the tables that it concerns: the rest goes on, and
+the report always comes. Only what fails before there is anything to compare (an unknown name, a pipeline that cannot
+be built, a first warehouse that cannot be used) ends it without one.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from temporalio import workflow
 from temporalio.common import Priority
-from temporalio.exceptions import ActivityError, is_cancelled_exception
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 from activities import names
 from activities.messages import (
@@ -16,6 +21,7 @@ from activities.messages import (
     Batch,
     BringRequest,
     Comparison,
+    Compilation,
     Context,
     ExtractRequest,
     Load,
@@ -30,9 +36,17 @@ from activities.messages import (
     TableParity,
 )
 from entrepot.plan import Plan, PlannedStep
-from workflows.progress import parity_markdown
+from workflows.progress import Progress, State, parity_markdown
 from workflows.run import BACKEND, ENVIRONMENT, PIPELINE, STAGE, TENANT, call, failure_of, in_a_sentence, understood
 from workflows.steps import run_steps
+
+MOST_DETAILS = 1_000_000
+"""Bytes of JSON that tables may have together before further ones come without rows and statements: Temporal takes
+reports of 2 MB."""
+LONGEST_WHY = 1_000
+"""Characters of a reason: some engines repeat the whole statement."""
+STRIKES = 3
+"""After so many pieces of work in a row for which a warehouse could not be used, it is asked for none."""
 
 
 @workflow.defn
@@ -41,41 +55,37 @@ class Parity:
 
     def __init__(self) -> None:
         self._tables: dict[str, TableParity] = {}
-        self._stage = "prepare"
+        self._progress = Progress(run=workflow.info().run_id, stage="prepare")
 
     @workflow.query
-    def progress(self) -> list[TableParity]:
-        """The tables that have been compared so far."""
-        return list(self._tables.values())
+    def progress(self) -> Progress:
+        """What was brought, computed and compared so far, and where, and what is going on."""
+        return self._progress
 
     @workflow.run
     async def run(self, value: Any = None) -> ParityReport:
         """Starts with a `ParityInput`."""
         asked = understood(ParityInput, value)
+        self._progress.tenant, self._progress.pipeline = asked.tenant, asked.pipeline
+        self._progress.environment = asked.environment
         with in_a_sentence():
-            return await _Parity(asked, self._compared, self._show).execute()
-
-    def _compared(self, table: TableParity) -> None:
-        self._tables[table.name] = table
-
-    def _show(self, asked: ParityInput, prepared: PreparedParity, stage: str) -> None:
-        if stage != self._stage:
-            self._stage = stage
-            workflow.upsert_search_attributes([STAGE.value_set(stage)])
-        workflow.set_current_details(parity_markdown(asked, prepared, stage, self._tables))
+            return await _Parity(asked, self._tables, self._progress).execute()
 
 
 class _Parity:
     """One comparison's state between its stages."""
 
-    def __init__(self, asked: ParityInput, compared: Any, show: Any) -> None:
+    def __init__(self, asked: ParityInput, tables: dict[str, TableParity], progress: Progress) -> None:
         self._asked = asked
-        self._compared = compared
-        self._show = show
+        self._tables = tables
+        self._progress = progress
         self._started = workflow.now()
         self._priority = Priority(fairness_key=asked.tenant)
         self._failed: dict[str, dict[str, str]] = {}
-        """Warehouse to the tables that could not be made there, and why."""
+        """Warehouse to the steps and tables that could not be made there, and why."""
+        self._strikes: dict[str, int] = {}
+        self._given_up: dict[str, str] = {}
+        """Warehouses that are asked for nothing any more, and why."""
 
     async def execute(self) -> ParityReport:
         """The whole comparison."""
@@ -90,14 +100,19 @@ class _Parity:
                 BACKEND.value_set(first),
             ]
         )
-        self._show(self._asked, prepared, "compute")
+        self._given_up |= prepared.unreachable
+        self._failed |= {name: {} for name in prepared.on}
+        self._show(prepared, "compute")
         loads = await self._loads(prepared, first)
         raw = {table: version for tables in loads.values() for table, version in tables.items()}
+        await self._compiled(prepared, raw)
+        self._show(prepared, "compute")
         reference = await self._computed(prepared, first, raw, prepared.computed, {})
         models = {n: v for n, v in reference.versions.items() if prepared.kinds.get(n) == "train"}
         await asyncio.gather(*(self._elsewhere(prepared, other, loads, raw, models) for other in others))
-        self._show(self._asked, prepared, "compare")
-        tables = await self._all_compared(prepared, reference)
+        self._show(prepared, "compare")
+        await self._all_compared(prepared, reference)
+        tables = [self._tables[name] for name in prepared.tables]
         report = ParityReport(
             run=workflow.info().run_id,
             tenant=self._asked.tenant,
@@ -108,15 +123,34 @@ class _Parity:
             tables=tuple(tables),
             seconds=(workflow.now() - self._started).total_seconds(),
         )
-        link: str = await self._call(names.REPORT, report, str)
-        self._show(self._asked, prepared, "done")
-        return report.model_copy(update={"link": link})
+        report = report.model_copy(update={"link": await self._written(report)})
+        self._show(prepared, "done")
+        return report
+
+    async def _written(self, report: ParityReport) -> str:
+        """Where the report's page is; nowhere, if it cannot be written: what it says is the result all the same."""
+        try:
+            link: str = await self._call(names.REPORT, report, str)
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+            self._tell("page", "report", "failed", failure_of(error).message)
+            return ""
+        return link
 
     async def _loads(self, prepared: PreparedParity, first: str) -> dict[str, dict[str, str]]:
-        """Each ingest step's tables and versions; a step that was never loaded is, on the first warehouse."""
+        """Each ingest step's tables and versions; a step that was never loaded is, on the first warehouse. One that
+        cannot be has none."""
         context = self._context(first)
 
         async def load_of(name: str) -> dict[str, str]:
+            try:
+                return await loaded(name)
+            except ActivityError as error:
+                self._fail(first, prepared.brings[name], error)
+                return {}
+
+        async def loaded(name: str) -> dict[str, str]:
             ref = StepRef(context=context, step=name, versions=self._asked.raw)
             last: dict[str, str] = await self._call(names.LAST_LOAD, ref, dict[str, str], summary=name)
             if last:
@@ -124,11 +158,22 @@ class _Parity:
             asked = ExtractRequest(context=context, step=name)
             load: Load = await self._call(names.EXTRACT, asked, Load, summary=name)
             request = LoadRequest(context=context, load=load)
-            loaded: StepResult = await self._call(names.LOAD, request, StepResult, summary=name)
-            return loaded.versions
+            made: StepResult = await self._call(names.LOAD, request, StepResult, summary=name)
+            return made.versions
 
         found = await asyncio.gather(*map(load_of, prepared.ingests))
         return dict(zip(prepared.ingests, found, strict=True))
+
+    async def _compiled(self, prepared: PreparedParity, raw: Mapping[str, str]) -> None:
+        """Compiles all steps for every warehouse, so that what one cannot compute is known before anything runs."""
+        request = Compilation(
+            context=self._context(prepared.on[0]), steps=prepared.computed, raw=dict(raw), on=prepared.on
+        )
+        refused = await self._call(names.COMPILE_PARITY, request, dict[str, dict[str, str]], summary="compile")
+        for warehouse, steps in refused.items():
+            for step, why in steps.items():
+                self._failed[warehouse][step] = why
+                self._tell(f"{step} on {warehouse}", prepared.kinds[step], "failed", why)
 
     async def _elsewhere(
         self,
@@ -140,22 +185,37 @@ class _Parity:
     ) -> None:
         """The same loads and models, and all transforms, on another warehouse. What fails there is told."""
         context = self._context(warehouse)
+        for step, tables in loads.items():
+            if not tables or warehouse in self._given_up:
+                continue
+            request = BringRequest(context=context, step=step, tables=dict(tables))
+            await self._tried(names.BRING, request, step, "ingest", warehouse, tables)
+        fitted = {name: version for name, version in models.items() if name not in self._failed[prepared.on[0]]}
+        self._failed[warehouse] |= {n: self._failed[prepared.on[0]][n] for n in models if n not in fitted}
+        if fitted and warehouse not in self._given_up:
+            adoption = Adoption(context=context, versions=fitted, whence=prepared.on[0])
+            await self._tried(names.ADOPT, adoption, "models", "train", warehouse, fitted)
+        transforms = tuple(name for name in prepared.computed if prepared.kinds[name] == "transform")
         try:
-            for step, tables in loads.items():
-                request = BringRequest(context=context, step=step, tables=dict(tables))
-                await self._call(names.BRING, request, StepResult, summary=f"{step} on {warehouse}")
-            if models:
-                adoption = Adoption(context=context, versions=dict(models), whence=prepared.on[0])
-                await self._call(names.ADOPT, adoption, type(None), summary=f"models on {warehouse}")
-            transforms = tuple(name for name in prepared.computed if prepared.kinds[name] == "transform")
-            await self._computed(prepared, warehouse, raw, transforms, models)
+            if warehouse not in self._given_up:
+                await self._computed(prepared, warehouse, raw, transforms, models)
         except ActivityError as error:
-            if is_cancelled_exception(error):
-                raise
-            said = failure_of(error).message
-            failed = self._failed.setdefault(warehouse, {})
-            for name in prepared.tables:
-                failed.setdefault(name, said)
+            self._fail(warehouse, transforms, error)
+
+    async def _tried(
+        self, activity: str, message: Any, name: str, kind: str, warehouse: str, what: Iterable[str]
+    ) -> None:
+        """Calls an activity that makes these tables or models on a warehouse. Its failure is what is said of them."""
+        label = f"{name} on {warehouse}"
+        self._tell(label, kind, "running")
+        try:
+            await self._call(activity, message, Any, summary=label)
+        except ActivityError as error:
+            self._fail(warehouse, what, error)
+            self._tell(label, kind, "failed", failure_of(error).message)
+        else:
+            self._strikes[warehouse] = 0
+            self._tell(label, kind, "done")
 
     async def _computed(
         self,
@@ -165,37 +225,75 @@ class _Parity:
         selected: tuple[str, ...],
         given: Mapping[str, str],
     ) -> Plan:
-        """Makes the versions of the selected steps on a warehouse. On the first one, every failure ends it all."""
-        is_first = warehouse == prepared.on[0]
+        """Makes the versions of the selected steps on a warehouse, as far as they can be made there."""
         request = PlanRequest(
             context=self._context(warehouse),
             selected=(*prepared.ingests, *selected),
             raw=dict(raw),
             ingested=dict.fromkeys(prepared.ingests, "loaded"),
             given=dict(given),
-            compiled=is_first,
+            compiled=False,
         )
         plan: Plan = await self._call(names.PLAN, request, Plan, summary=f"plan on {warehouse}")
         todo = [step for step in plan.to_run() if step.kind in ("transform", "train")]
-        failed = self._failed.setdefault(warehouse, {})
+        steps, failed = {step.name: step for step in plan.steps}, self._failed[warehouse]
+        for step in plan.cut_off(frozenset(selected)):
+            failed.setdefault(step.name, step.why)
 
         async def make(batch: list[str]) -> list[StepResult]:
-            steps = {step.name: step for step in plan.steps}
-            if lacking := [n for n in steps[batch[0]].inputs if n in failed]:
-                failed[batch[0]] = f"it reads {lacking[0]!r}, which was not computed"
-                return [StepResult(name=batch[0])]
+            name, label = batch[0], f"{batch[0]} on {warehouse}"
+            if (why := self._hopeless(warehouse, steps[name])) is not None:
+                failed.setdefault(name, why)
+                self._tell(label, steps[name].kind, "failed", failed[name])
+                return [StepResult(name=name)]
+            self._tell(label, steps[name].kind, "running")
             try:
-                return await self._made(plan, steps, batch, warehouse)
+                made = await self._made(plan, steps, batch, warehouse)
             except ActivityError as error:
-                if is_first or is_cancelled_exception(error):
+                if is_cancelled_exception(error):
                     raise
                 if len(batch) > 1:  # whichever of them failed: one at a time, the others need not
                     return await make(batch[:1])
-                failed[batch[0]] = failure_of(error).message
-                return [StepResult(name=batch[0])]
+                self._fail(warehouse, [name], error)
+                made = [StepResult(name=name)]
+            else:
+                self._strikes[warehouse] = 0
+            for result in made:
+                state: State = "failed" if result.name in failed else "done"
+                told = f"{result.name} on {warehouse}"
+                self._tell(told, steps[result.name].kind, state, failed.get(result.name, ""), result.rows)
+            self._show(prepared, "compute")
+            return made
 
         await run_steps(todo, prepared.parallel, make, lambda result: None)
         return plan
+
+    def _hopeless(self, warehouse: str, step: PlannedStep) -> str | None:
+        """Why a step need not be tried on a warehouse."""
+        failed = self._failed[warehouse]
+        if warehouse in self._given_up:
+            return self._given_up[warehouse]
+        lacking = [name for name in step.inputs if name in failed]
+        return failed.get(step.name) or (f"it reads {lacking[0]!r}, which was not computed" if lacking else None)
+
+    def _fail(self, warehouse: str, what: Iterable[str], error: ActivityError) -> None:
+        """Notes what could not be made on a warehouse; one that cannot be used again and again is given up.
+
+        Raises:
+            ActivityError: if it was cancelled.
+        """
+        if is_cancelled_exception(error):
+            raise error
+        why = failure_of(error).message[:LONGEST_WHY]
+        self._failed[warehouse] |= dict.fromkeys(what, why)
+        is_final = isinstance(error.cause, ApplicationError) and error.cause.non_retryable
+        self._strike(warehouse, None if is_final else why)
+
+    def _strike(self, warehouse: str, why: str | None) -> None:
+        """Counts that a warehouse could not be used, and why; None: it answered."""
+        self._strikes[warehouse] = self._strikes.get(warehouse, 0) + 1 if why else 0
+        if why and self._strikes[warehouse] >= STRIKES:
+            self._given_up.setdefault(warehouse, f"{warehouse} was asked for nothing more after this: {why}")
 
     async def _made(
         self, plan: Plan, steps: Mapping[str, PlannedStep], batch: list[str], warehouse: str
@@ -211,21 +309,17 @@ class _Parity:
         made: list[StepResult] = await self._call(names.TRANSFORM, request, list[StepResult], summary=summary)
         return made
 
-    async def _all_compared(self, prepared: PreparedParity, reference: Plan) -> list[TableParity]:
-        first, *others = prepared.on
-        found: dict[str, TableParity] = {}
+    async def _all_compared(self, prepared: PreparedParity, reference: Plan) -> None:
+        planned = {step.name: step for step in reference.steps}
 
         async def compare(batch: list[str]) -> list[StepResult]:
             for name in batch:
-                there = tuple(other for other in others if name not in self._failed.get(other, {}))
-                request = Comparison(
-                    context=self._context(first), name=name, version=reference.versions[name], on=(first, *there)
-                )
-                table: TableParity = await self._call(names.COMPARE, request, TableParity, summary=name)
-                table = self._told(prepared, table, others, found)
-                found[name] = table
-                self._compared(table)
-            self._show(self._asked, prepared, "compare")
+                self._tell(name, "compare", "running")
+                table = await self._compared(prepared, reference, name, planned)
+                self._tables[name] = table = self._told(prepared, table)
+                differing = [f"{side.backend}: {side.why or side.verdict}" for side in table.sides if not side.agrees]
+                self._tell(name, "compare", "failed" if differing else "done", "; ".join(differing), table.rows)
+            self._show(prepared, "compare")
             return [StepResult(name=name) for name in batch]
 
         steps = [
@@ -233,23 +327,62 @@ class _Parity:
             for name in prepared.tables
         ]
         await run_steps(steps, prepared.parallel, compare, lambda result: None)
-        return [found[name] for name in prepared.tables]
 
-    def _told(
-        self, prepared: PreparedParity, table: TableParity, others: list[str], found: Mapping[str, TableParity]
+    async def _compared(
+        self, prepared: PreparedParity, reference: Plan, name: str, planned: Mapping[str, PlannedStep]
     ) -> TableParity:
-        """A comparison, with the warehouses that had nothing to compare, and with what a difference comes from."""
-        sides = {side.backend: side for side in table.sides}
-        for other in others:
-            if (why := self._failed.get(other, {}).get(table.name)) is not None:
-                sides[other] = Side(backend=other, verdict="not computed", why=why)
-            elif sides[other].verdict == "differs":
-                reads = [found[name] for name in prepared.inputs[table.name] if name in found]
-                causes = [t.name for t in reads for s in t.sides if s.backend == other and s.verdict == "differs"]
-                if causes:
-                    why = f"{sides[other].why}; it reads {causes[0]!r}, which differs already"
-                    sides[other] = sides[other].model_copy(update={"why": why})
-        return table.model_copy(update={"sides": tuple(sides[other] for other in others)})
+        """A table's verdicts. They come from the warehouses, unless the comparison as a whole cannot be made."""
+        reads = planned[name].inputs if name in planned else ()
+        failed = {on: why for on in prepared.on if (why := self._why_not(on, name)) is not None}
+        request = Comparison(
+            context=self._context(prepared.on[0]),
+            name=name,
+            version=reference.versions.get(name, ""),
+            on=prepared.on,
+            failed=failed,
+            inputs={each: reference.versions[each] for each in reads if each in reference.versions},
+            fresh=self._asked.fresh,
+            brief=sum(len(table.model_dump_json()) for table in self._tables.values()) > MOST_DETAILS,
+        )
+        try:
+            table: TableParity = await self._call(names.COMPARE, request, TableParity, summary=name)
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+            why = failure_of(error).message
+            sides = tuple(Side(backend=other, verdict="not compared", why=why) for other in prepared.on[1:])
+            return TableParity(name=name, kind="transform", version=request.version, sides=sides)
+        for side in table.sides:
+            if side.backend not in failed:
+                self._strike(side.backend, side.why if side.unavailable else None)
+        return table
+
+    def _why_not(self, warehouse: str, name: str) -> str | None:
+        """Why a warehouse has no such table; None: it should have."""
+        return self._failed[warehouse].get(name) or self._given_up.get(warehouse)
+
+    def _told(self, prepared: PreparedParity, table: TableParity) -> TableParity:
+        """A comparison, with what a difference comes from."""
+        reads = [self._tables[name] for name in prepared.inputs[table.name] if name in self._tables]
+
+        def traced(side: Side) -> Side:
+            causes = [t.name for t in reads for s in t.sides if s.backend == side.backend and s.verdict == "differs"]
+            if side.verdict != "differs" or not causes:
+                return side
+            return side.model_copy(update={"why": f"{side.why}; it reads {causes[0]!r}, which differs already"})
+
+        return table.model_copy(update={"sides": tuple(map(traced, table.sides))})
+
+    def _tell(self, name: str, kind: str, state: State, note: str = "", rows: int | None = None) -> None:
+        """Notes how a piece of work stands, for those who watch."""
+        step = self._progress.set(name, state)
+        step.kind, step.note, step.rows = kind, note, rows
+
+    def _show(self, prepared: PreparedParity, stage: str) -> None:
+        if stage != self._progress.stage:
+            self._progress.stage = stage
+            workflow.upsert_search_attributes([STAGE.value_set(stage)])
+        workflow.set_current_details(parity_markdown(self._asked, prepared, stage, self._tables))
 
     def _context(self, warehouse: str) -> Context:
         return Context(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +15,7 @@ from activities.bisect import Found, compare_rows
 from activities.digests import Source, common_kinds
 from backends import Label, Name, Session
 from backends.duckdb import DuckDB
+from entrepot.digest import INTEGER
 
 ROWS = 60_000
 
@@ -34,7 +36,8 @@ def compared(sessions: list[Session], left: pa.Table, right: pa.Table) -> Found:
         made = session.write(name, ibis.Schema.from_pyarrow(rows.schema), rows.to_batches())
         sources.append(Source(session, name, made.columns))
     kinds = common_kinds([source.schema for source in sources])
-    return compare_rows(*sources, {name: kind for name, kind in kinds.items() if kind is not None})
+    usable = {name: kind for name, kind in kinds.items() if kind is not None}
+    return compare_rows(*sources, usable, rows=max(left.num_rows, right.num_rows))
 
 
 def test_few_rows_of_many_are_found(sessions: list[Session]) -> None:
@@ -74,3 +77,31 @@ def test_nested_values_are_compared_by_streaming(sessions: list[Session]) -> Non
 def test_a_table_of_floats_alone_has_nothing_to_find_rows_by(sessions: list[Session]) -> None:
     found = compared(sessions, pa.table({"x": [1.0]}), pa.table({"x": [2.0]}))
     assert (found.key, found.complete, found.within_tolerance) == ((), False, False)
+
+
+def test_decimals_of_38_digits_are_compared_exactly(sessions: list[Session]) -> None:
+    many = decimal.Decimal("12345678901234567890123456.123456789012")
+    left = pa.table({"id": [1, 2], "x": pa.array([many, decimal.Decimal(100)], pa.decimal128(38, 12))})
+    right = left.set_column(1, "x", pa.array([many.next_plus(decimal.Context(prec=38)), 100], pa.decimal128(38, 12)))
+    (cell,) = compared(sessions, left, right).cells
+    assert (cell.left, cell.right) == (str(many), "12345678901234567890123456.123456789013")
+
+
+def test_the_search_is_bounded_and_says_so(sessions: list[Session], monkeypatch: pytest.MonkeyPatch) -> None:
+    left = pa.table({"id": list(range(ROWS)), "x": [0] * ROWS})
+    right = left.set_column(1, "x", pa.array([1] * ROWS))
+    monkeypatch.setattr("activities.bisect.STATEMENTS", 4)
+    found = compared(sessions, left, right)
+    assert found.stopped == "the search for rows ended after 4 statements, which is its bound"
+    assert (found.complete, found.within_tolerance) == (False, False)
+
+
+def test_few_rows_cost_one_statement_on_each_side(sessions: list[Session]) -> None:
+    left = pa.table({"id": list(range(100))})
+    sources = []
+    for session, rows in zip(sessions, (left, left.slice(4)), strict=True):
+        made = session.write(Name("main", "t"), ibis.Schema.from_pyarrow(rows.schema), rows.to_batches())
+        sources.append(Source(session, Name("main", "t"), made.columns))
+    before = [session.used.statements for session in sessions]
+    assert compare_rows(*sources, {"id": INTEGER}, rows=100).differing == 4
+    assert [session.used.statements for session in sessions] == [n + 1 for n in before]

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from rich.console import Console
 from temporalio.testing import WorkflowEnvironment
 
 from activities.messages import ParityReport, TableParity
 from backends import Label
 from tests.conftest import House, serving, settings
+from worker import follow, show
 from worker.sections import TenantSection
 
 TWO = TenantSection(
@@ -46,7 +50,10 @@ async def test_two_warehouses_agree(two: House) -> None:
     assert report.on == ("duckdb", "other")
     assert {side.verdict for table in report.tables for side in table.sides} == {"agrees"}
     again = await parity(two)
-    assert all(side.certified for table in again.tables for side in table.sides)
+    assert {side.certified_by for table in again.tables for side in table.sides} == {report.run}
+    fresh = await parity(two, fresh=True)
+    assert fresh.agrees
+    assert not any(side.certified for table in fresh.tables for side in table.sides)
 
 
 def elsewhere(house: House, *statements: str) -> list[tuple[object, ...]]:
@@ -133,9 +140,99 @@ async def test_what_fails_on_one_warehouse_does_not_stop_the_others(two: House) 
     report = await parity(two)
     verdicts = {table.name: table.sides[0].verdict for table in report.tables}
     assert verdicts["orders_raw"] == "agrees"
-    assert verdicts["countries"] == "not computed"
+    assert verdicts["countries"] == "not compared"
+    (side,) = table_of(report, "countries").sides
+    assert side.why.startswith("its digest failed on other: BinderException")
+    assert '"name"' in side.sql  # the statement
     assert verdicts["orders"] == verdicts["by_country"] == "not computed"
     assert "'orders', which was not computed" in table_of(report, "by_country").sides[0].why
+
+
+async def test_a_terminal_shows_what_goes_on_and_then_what_differs(
+    two: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = await parity(two, select="orders by_country")
+    table = f"shop__v.orders__{table_of(first, 'orders').version}"
+    elsewhere(two, f"DELETE FROM {table} WHERE id = 3", f"UPDATE {table} SET country = 'XX' WHERE id = 4")
+    handle = await two.start("Parity", {"tenant": "acme", "pipeline": "shop", "select": "orders by_country"})
+    console = Console(file=io.StringIO(), width=200)
+    report = ParityReport.model_validate(await follow.watch(two.client, handle, console))
+    lines = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "✓ ingest source on other" in lines
+    assert "✓ compare by_country · 3 rows" in lines
+    assert "✗ compare orders · 600 rows · other: 600 rows on duckdb, 599 on other; 2 rows differ" in lines
+    show.parity(report)
+    out = capsys.readouterr().out
+    assert "country where id = 4: " in out
+    assert "only on duckdb: id = 3, " in out
+    assert re.search(rf"^certified by run {first.run} on \d{{4}}-\d\d-\d\d \d\d:\d\d UTC: by_country$", out, re.M)
+
+
+async def test_rows_that_were_removed_by_hand_after_a_certificate_are_found(two: House) -> None:
+    orders = table_of(await parity(two, select="orders"), "orders")
+    elsewhere(two, f"DELETE FROM shop__v.orders__{orders.version} WHERE id = 7")
+    (side,) = table_of(await parity(two, select="orders"), "orders").sides
+    assert (side.verdict, side.certified) == ("differs", False)
+    assert [row["id"] for row in side.only_left] == ["7"]
+
+
+async def test_an_old_certificate_and_one_of_another_place_do_not_count(two: House) -> None:
+    await parity(two, select="orders")
+    two.query("UPDATE entrepot.certificates SET made_at = made_at - INTERVAL 31 DAY")
+    (side,) = table_of(await parity(two, select="orders"), "orders").sides
+    assert not side.certified
+    two.query("DELETE FROM entrepot.certificates WHERE made_at < now() - INTERVAL 30 DAY")
+    two.query("UPDATE entrepot.certificates SET warehouses = replace(warehouses, 'other.duckdb', 'moved.duckdb')")
+    (side,) = table_of(await parity(two, select="orders"), "orders").sides
+    assert not side.certified
+
+
+async def test_what_fails_on_the_first_warehouse_does_not_stop_the_others(two: House) -> None:
+    first = await parity(two)
+    forget(two)
+    countries = table_of(first, "countries").version
+    two.query(f"ALTER TABLE shop__v.countries__{countries} RENAME COLUMN name TO nom")
+    report = await parity(two)
+    verdicts = {table.name: table.sides[0].verdict for table in report.tables}
+    assert verdicts.pop("countries") == "not compared"
+    assert set(verdicts.values()) == {"agrees"}
+    (side,) = table_of(report, "countries").sides
+    assert side.why.startswith("there is nothing on duckdb to hold it against: its digest failed on duckdb: Binder")
+    assert '"name"' in table_of(report, "countries").sql
+    assert "not compared" in Path(report.link).read_text()
+
+
+async def test_what_cannot_be_computed_digested_or_found_is_a_verdict_and_the_rest_goes_on(
+    temporal: WorkflowEnvironment, tmp_path: Path
+) -> None:
+    async with serving(temporal.client, settings(tmp_path, {"hard": "tests.pipelines.hard:hard"}, acme=TWO)) as house:
+        report = await parity(house, pipeline="hard")
+        sides = {table.name: table.sides[0] for table in report.tables}
+        assert {name: side.verdict for name, side in sides.items()} == {
+            "numbers": "agrees",
+            "squares": "not computed",
+            "roots": "not computed",
+            "late": "not compared",
+            "exact": "agrees",
+        }
+        assert "Overflow" in sides["squares"].why
+        assert "it reads 'squares', which was not computed" in sides["roots"].why
+        assert "column 'at' has 3 values before the year 1, after 9999 or infinite" in sides["late"].why
+
+
+async def test_a_warehouse_that_cannot_be_used_is_a_verdict(temporal: WorkflowEnvironment, tmp_path: Path) -> None:
+    broken = tmp_path / "no-folder"
+    broken.write_text("")
+    lost = {"type": "duckdb", "path": str(broken / "x.duckdb")}
+    section = TWO.model_copy(update={"backends": {**TWO.backends, "lost": lost}})
+    async with serving(
+        temporal.client, settings(tmp_path, {"shop": "tests.pipelines.shop:shop"}, acme=section)
+    ) as house:
+        report = await parity(house, select="+orders")
+        for table in report.tables:
+            other, gone = table.sides
+            assert (other.verdict, gone.verdict) == ("agrees", "not computed")
+            assert gone.why.startswith("lost could not be used: the DuckDB file")
 
 
 async def test_bad_input_is_refused_in_a_sentence(two: House) -> None:

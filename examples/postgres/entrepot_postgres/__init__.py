@@ -221,6 +221,10 @@ class Postgres(Backend):
             with translated(self._place):
                 connection.execute("CLOSE ALL")  # what was not read to its end
 
+    @property
+    def place(self) -> str:
+        return f"host {self._settings['host']}, database {self._settings['database']}"
+
     def close(self) -> None:
         self._pool.close()
 

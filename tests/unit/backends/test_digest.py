@@ -44,6 +44,8 @@ TYPES: dict[str, tuple[dt.DataType, st.SearchStrategy[object]]] = {
     "DECIMAL(38, 10)": (dt.Decimal(38, 10), st.integers(1 - 10**38, 10**38 - 1)),
     "DECIMAL(38, 0)": (dt.Decimal(38, 0), st.integers(1 - 10**38, 10**38 - 1)),
     "DECIMAL(38, 38)": (dt.Decimal(38, 38), st.integers(1 - 10**38, 10**38 - 1)),
+    "DECIMAL(20, 12)": (dt.Decimal(20, 12), st.integers(1 - 10**20, 10**20 - 1)),
+    "DECIMAL(38, 20)": (dt.Decimal(38, 20), st.integers(1 - 10**38, 10**38 - 1)),
     "DECIMAL(28, 9)": (dt.Decimal(28, 9), st.integers(1 - 10**28, 10**28 - 1)),
     "DECIMAL(18, 2)": (dt.Decimal(18, 2), st.integers(1 - 10**18, 10**18 - 1)),
     "DECIMAL(15, 4)": (dt.Decimal(15, 4), st.integers(1 - 10**15, 10**15 - 1)),
@@ -111,9 +113,11 @@ def test_floats(connection: duckdb.DuckDBPyConnection, values: list[float]) -> N
 @pytest.mark.parametrize(
     ("type_", "dtype", "taken"),
     [
-        ("INTEGER", dt.int32, Kind("decimal", 4)),
-        ("BIGINT", dt.int64, Kind("decimal", 2)),
-        ("DECIMAL(12, 1)", dt.Decimal(12, 1), Kind("decimal", 9)),
+        ("INTEGER", dt.int32, Kind("decimal", 4, 20)),
+        ("BIGINT", dt.int64, Kind("decimal", 2, 36)),
+        ("BOOLEAN", dt.boolean, Kind("decimal", 2, 36)),
+        ("DECIMAL(12, 1)", dt.Decimal(12, 1), Kind("decimal", 9, 29)),
+        ("DECIMAL(12, 1)", dt.Decimal(12, 1), Kind("decimal", 4, 11)),
         ("DECIMAL(12, 1)", dt.Decimal(12, 1), FLOAT),
         ("INTEGER", dt.int32, FLOAT),
         ("DATE", dt.date, TIMESTAMP),
@@ -125,6 +129,7 @@ def test_a_type_is_taken_as_another_kind(
     connection: duckdb.DuckDBPyConnection, type_: str, dtype: dt.DataType, taken: Kind
 ) -> None:
     texts = ["2020-02-29", "1969-12-31", None] if dtype.is_temporal() else ["-7", "70000", None]
+    texts = ["true", "false", None] if dtype.is_boolean() else texts
     filled(connection, {"x": type_}, [(text,) for text in texts])
     columns = {"x": Column("x", dtype, taken)}
     assert sql_digest(connection, columns) == arrow_digest(connection, columns)
@@ -196,3 +201,19 @@ def test_every_dialect_fills_its_templates(dialect: object) -> None:
     assert "{" not in written
     assert "MIN" in statistics("t", columns)
     assert written.count("(") == written.count(")")
+
+
+@pytest.mark.parametrize(
+    ("type_", "value"),
+    [("TIMESTAMP", "12000-01-01"), ("TIMESTAMP", "0044-03-15 (BC)"), ("TIMESTAMP", "infinity"),
+     ("TIMESTAMPTZ", "-infinity"), ("DATE", "infinity"), ("DATE", "10000-01-01")],
+)  # fmt: skip
+def test_a_point_in_time_that_not_all_can_tell_has_no_digest(
+    connection: duckdb.DuckDBPyConnection, type_: str, value: str
+) -> None:
+    connection.execute(f"create or replace table t as select '{value}'::{type_} as x")
+    dtype = {"TIMESTAMP": dt.Timestamp(), "TIMESTAMPTZ": dt.Timestamp("UTC"), "DATE": dt.date}[type_]
+    columns = {"x": Column("x", dtype, kind(dtype))}
+    found = connection.execute(statistics("t", columns)).fetchall()[0]
+    with pytest.raises(ValueError, match="column 'x' has 1 values before the year 1, after 9999 or infinite"):
+        narrowed(columns, found)

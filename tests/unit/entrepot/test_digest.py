@@ -34,13 +34,13 @@ from entrepot.digest import (
 
 WEIGHTS = {
     "integer": 2**26 + 2**13 + 1, "timestamp": 2**26 + 2**13 + 1, "date": 2**25 + 1, "time": 2**25 + 2**11 + 1,
-    "decimal": 5 * 2**25 + 1, "float": 3 * 2**25 + 1, "string": 2**26 + 1, "binary": 2**26 + 1, "nested": 2**26 + 1,
+    "decimal": 3 * 2**24 + 1, "float": 3 * 2**25 + 1, "string": 2**26 + 1, "binary": 2**26 + 1, "nested": 2**26 + 1,
 }  # fmt: skip
 UTC = d.UTC
 
 
 def random(*words: object) -> int:
-    text = "\n".join(["entrepot digest 1", *map(str, words)])
+    text = "\n".join(["entrepot digest 2", *map(str, words)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
@@ -58,6 +58,20 @@ def whole(n: int) -> dict[str, int]:
         limbs[f"{place}l"] = digit - limbs[f"{place}h"] * 2**26
     assert n == 0
     return limbs
+
+
+def wide(value: Fraction) -> dict[str, int]:
+    limbs = {}
+    for place in (2, 1, 0, -1, -2, -3):
+        digit = int(abs(value) / Fraction(10) ** (15 * place)) % 10**15 * (1 if value > 0 else -1)
+        limbs[f"{place}h"] = round(Fraction(digit, 2**26))
+        limbs[f"{place}l"] = digit - limbs[f"{place}h"] * 2**26
+    return limbs
+
+
+def weight(kind: Kind) -> int:
+    digits = math.ceil(kind.whole / 15) + math.ceil(kind.scale / 15)
+    return digits * 3 * 2**24 + 1 if kind.is_wide else WEIGHTS[kind.name]
 
 
 def binary64(x: Fraction) -> Fraction:
@@ -102,6 +116,8 @@ def cell(value: object, kind: Kind) -> dict[str, int]:
             value = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         digits = hashlib.md5(value.encode() if isinstance(value, str) else value).hexdigest()  # type: ignore[arg-type]
         return {f"s{n}": int(digits[start : start + 6], 16) for n, start in enumerate((0, 6, 16, 22))}
+    if kind.is_wide:
+        return wide(Fraction(value))  # type: ignore[arg-type]
     if isinstance(value, Decimal):
         return whole(int(value.scaleb(kind.scale, Context(prec=80))))
     if isinstance(value, d.datetime):
@@ -124,11 +140,11 @@ def reference(rows: Sequence[Mapping[str, object]], kinds: Mapping[str, Kind]) -
     blocks: list[list[str]] = [[]]
     room = 32 * 2**25
     for name in sorted(kinds):
-        if WEIGHTS[kinds[name].name] > room:
+        if weight(kinds[name]) > room:
             blocks.append([])
             room = 32 * 2**25 - (5 * 2**24 + 2**27 + 2**27 + 2)
         blocks[-1].append(name)
-        room -= WEIGHTS[kinds[name].name]
+        room -= weight(kinds[name])
     sums = [0, 0]
     for row in rows:
         state: dict[str, int] = {}
@@ -159,11 +175,13 @@ SCHEMA = pa.schema(
     {
         "i": pa.int64(), "u": pa.uint64(), "o": pa.bool_(), "m": pa.decimal128(38, 10), "n": pa.decimal128(9, 2),
         "f": pa.float64(), "s": pa.string(), "b": pa.binary(), "d": pa.date32(), "t": pa.time64("us"),
+        "k": pa.decimal256(76, 38),
         "z": pa.timestamp("us", "UTC"), "w": pa.timestamp("us"), "g": pa.float64(), "h": pa.float64(),
     }
 )  # fmt: skip
 KINDS = {
-    "i": INTEGER, "u": INTEGER, "o": INTEGER, "m": Kind("decimal", 10), "n": Kind("decimal", 2), "f": FLOAT,
+    "i": INTEGER, "u": INTEGER, "o": INTEGER, "m": Kind("decimal", 10, 28), "n": Kind("decimal", 2, 7), "f": FLOAT,
+    "k": Kind("decimal", 38, 38),
     "s": STRING, "b": Kind("binary"), "d": DATE, "t": TIME, "z": TIMESTAMP, "w": TIMESTAMP, "g": FLOAT, "h": FLOAT,
 }  # fmt: skip
 """More than one block."""
@@ -175,6 +193,7 @@ CELLS = {
     "u": st.integers(0, 2**64 - 1),
     "o": st.booleans(),
     "m": st.integers(1 - 10**38, 10**38 - 1).map(lambda n: Decimal(n).scaleb(-10, Context(prec=40))),
+    "k": st.integers(1 - 10**76, 10**76 - 1).map(lambda n: Decimal(n).scaleb(-38, Context(prec=80))),
     "n": st.integers(1 - 10**9, 10**9 - 1).map(lambda n: Decimal(n).scaleb(-2)),
     "f": FLOATS,
     "g": FLOATS,
@@ -245,7 +264,12 @@ def test_parity_shows(width: int) -> None:
 def test_types_of_one_kind_are_the_same() -> None:
     for value, kind_, types in (
         (7, INTEGER, [pa.int8(), pa.uint32(), pa.int64(), pa.uint64()]),
-        (7, Kind("decimal", 3), [pa.int32(), pa.decimal128(4, 1), pa.decimal128(38, 0)]),
+        (7, Kind("decimal", 3, 9), [pa.decimal128(4, 1), pa.decimal128(12, 3), pa.decimal256(12, 3)]),
+        (
+            7,
+            Kind("decimal", 3, 20),
+            [pa.int32(), pa.uint64(), pa.decimal128(4, 1), pa.decimal128(38, 0), pa.decimal256(76, 38)],
+        ),
         (0.5, FLOAT, [pa.float32(), pa.float64()]),
         (
             d.datetime(2020, 2, 29, tzinfo=UTC),
@@ -269,12 +293,15 @@ def test_nested_values_are_their_json() -> None:
 
 def test_the_digest_of_a_known_table_stays() -> None:
     digest = of([{"x": 1}, {"x": None}], pa.schema({"x": pa.int64()}), {"x": INTEGER})
-    assert digest.hex == "14a23b85467df4d0f0463f46ecdb3a64"
+    assert digest.hex == "788c01b6a6e5ee85d8d0867301a503a3"
 
 
 def test_kinds_of_types() -> None:
-    found = {str(kind(dtype)) for dtype in (dt.boolean, dt.uint64, dt.Decimal(9, 2), dt.float32, dt.uuid, dt.json)}
-    assert found == {"integer", "decimal(2)", "float", "string", "nested"}
+    found = {
+        str(kind(dtype))
+        for dtype in (dt.boolean, dt.uint64, dt.Decimal(9, 2), dt.Decimal(38, 2), dt.float32, dt.uuid, dt.json)
+    }
+    assert found == {"integer", "decimal(2)", "decimal(36+2)", "float", "string", "nested"}
     with pytest.raises(ValueError, match="a column of type interval"):
         kind(dt.Interval("s"))
     with pytest.raises(ValueError, match="'number' is no kind; the kinds are integer"):
@@ -282,8 +309,9 @@ def test_kinds_of_types() -> None:
 
 
 def test_as_what_two_columns_are_compared() -> None:
-    assert common(INTEGER, Kind("decimal", 2)) == Kind("decimal", 2)
-    assert common(Kind("decimal", 9), Kind("decimal", 2)) == Kind("decimal", 9)
+    assert common(INTEGER, Kind("decimal", 2, 5)) == Kind("decimal", 2, 20)
+    assert common(Kind("decimal", 9, 1), Kind("decimal", 2, 13)) == Kind("decimal", 9, 13)
+    assert common(Kind("decimal", 2, 13), Kind("decimal", 2, 13)) == Kind("decimal", 2, 13)
     assert common(FLOAT, INTEGER) == FLOAT
     assert common(TIMESTAMP, DATE) == TIMESTAMP
     assert common(STRING, INTEGER) is None
