@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,4 +80,6 @@ def check_contract(session: Session, contract: Any, guarded: Version) -> Found:
 
 
 def _plain(value: Any) -> Any:
-    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
+    """A value as JSON can hold it, which has no NaN and no infinity."""
+    is_number = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+    return value if value is None or isinstance(value, str) or is_number else str(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import reduce
 from operator import or_
@@ -94,7 +94,7 @@ class Scorer:
         parent = node.parent.to_expr()
         try:
             made = translate(estimator, parent, features, node.keep, node.classes, node.dtype)
-            agreement = self._verify(estimator, parent, features, node)
+            agreement = self._verify(estimator, parent, version, node)
         except NotTranslatable as error:
             self._record(version, "streamed", f"the model cannot be SQL: {error}", None)
             return None
@@ -103,12 +103,12 @@ class Scorer:
             return None
         if not agreement.agrees:
             reason = (
-                f"SQL differs from the estimator by up to {agreement.largest:.2g} "
+                f"SQL differs from the estimator by up to {_small(agreement.largest)} "
                 f"on {agreement.beyond or agreement.labels:,} of {agreement.rows:,} sampled rows"
             )
             self._record(version, "streamed", reason, agreement)
             return None
-        reason = f"within {agreement.largest:.1g} of the estimator on {agreement.rows:,} sampled rows"
+        reason = f"within {_small(agreement.largest)} of the estimator on {agreement.rows:,} sampled rows"
         self._record(version, "sql", reason, agreement)
         return made
 
@@ -126,9 +126,9 @@ class Scorer:
             }
         )
 
-    def _verify(self, estimator: Any, parent: ibis.Table, features: Sequence[str], node: Predict) -> Agreement:
+    def _verify(self, estimator: Any, parent: ibis.Table, version: Version, node: Predict) -> Agreement:
         """Scores a sample both ways. One query gives its features and its scores by SQL."""
-        labels = labels_of(estimator)
+        features, labels = version.details["features"], labels_of(estimator)
         if clash := {PREDICTION, *map(probability_column, labels)} & set(features):
             raise NotTranslatable(f"its feature {min(clash)!r} is called as a column of the scores")
         columns = parent.select(*features)
@@ -138,7 +138,7 @@ class Scorer:
             translate(estimator, some.union(with_nulls), features, features, labels, node.dtype)
         )
         try:
-            return compare(by_sql, estimator, frame(by_sql, list(features)), labels)
+            return compare(by_sql, estimator, frame(by_sql, features, models.floats(version)), labels)
         except Exception as error:
             raise self._refusal(node, error) from error
 
@@ -166,7 +166,7 @@ class Scorer:
         kept = {name: reader.schema.field(name).type for name in node.keep}
         for name, kind in kept.items():
             schema = schema.set(schema.get_field_index(name), schema.field(name).with_type(kind))
-        scored = score_batches(estimator, reader, features, node.keep, node.classes, schema)
+        scored = score_batches(estimator, reader, features, node.keep, node.classes, schema, models.floats(version))
         with own_errors(scored) as batches:
             try:
                 return self._session.write(target, node.schema, self._checked(batches), schema)
@@ -182,3 +182,7 @@ class Scorer:
     def _refusal(node: Predict, error: Exception) -> StepFailed:
         line = str(error).strip().splitlines()[0]
         return StepFailed(f"model {node.model!r} refuses these rows: {type(error).__name__}: {line}")
+
+
+def _small(difference: float | None) -> str:
+    return "NULL" if difference is None else f"{difference:.1g}"

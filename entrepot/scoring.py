@@ -6,7 +6,7 @@ the same numbers as scikit-learn's: NaN is NULL to SQL, trees compare in float32
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,8 +36,8 @@ class Agreement:
     """What a comparison of two ways to score the same rows found."""
 
     rows: int
-    largest: float
-    """The largest difference."""
+    largest: float | None
+    """The largest difference that is a number, if there is one."""
     beyond: int
     """Rows that differ by more than the tolerance, or are NULL on one side only."""
     labels: int
@@ -55,7 +55,9 @@ def labels_of(estimator: Any) -> list[Any]:
 
 
 def check_classes(estimator: Any, classes: Sequence[Any]) -> None:
-    """Raises BadInput for a class that the estimator does not know."""
+    """Raises BadInput for a class that the estimator does not know, or whose probability it does not say."""
+    if classes and not hasattr(estimator, "predict_proba"):
+        raise BadInput(f"predict(classes=...): a {_class_name(estimator)} has no probabilities; leave out `classes`")
     for label in classes:
         if label not in labels_of(estimator):
             raise BadInput(f"predict(classes=...): {unknown('class', label, map(str, labels_of(estimator)))}")
@@ -193,21 +195,26 @@ def _classified(
     return staged.select(**columns)
 
 
-def frame(batch: pa.RecordBatch | pa.Table, features: Sequence[str]) -> pd.DataFrame:
-    """Feature columns as scikit-learn wants them: numbers as float64 or whole, NULL as NaN, text as objects."""
+def frame(
+    batch: pa.RecordBatch | pa.Table, features: Sequence[str], floats: Collection[str] = frozenset()
+) -> pd.DataFrame:
+    """Feature columns as scikit-learn wants them: numbers as float64 or whole, NULL as NaN, text as objects.
+
+    Args:
+        floats: Whole numbers and booleans that are to be float64 although these rows have no NULL: an estimator gets
+            its rows in the types that it was fitted on.
+    """
     data: dict[str, Any] = {}
     for name in features:
         column = batch.column(name)
         kind = column.type
-        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-            data[name] = column.to_numpy(zero_copy_only=False) if isinstance(column, pa.Array) else column.to_numpy()
-        elif pa.types.is_temporal(kind):
+        whole = (pa.types.is_integer(kind) or pa.types.is_boolean(kind)) and not column.null_count
+        if pa.types.is_temporal(kind):
             data[name] = column.to_pandas()
-        elif (pa.types.is_integer(kind) or pa.types.is_boolean(kind)) and not column.null_count:
-            data[name] = column.to_numpy(zero_copy_only=False) if isinstance(column, pa.Array) else column.to_numpy()
-        else:
-            floats = column.cast(pa.float64())
-            data[name] = floats.to_numpy(zero_copy_only=False) if isinstance(floats, pa.Array) else floats.to_numpy()
+            continue
+        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or (whole and name not in floats)):
+            column = column.cast(pa.float64())
+        data[name] = column.to_numpy(zero_copy_only=False) if isinstance(column, pa.Array) else column.to_numpy()
     return pd.DataFrame(data, copy=False)
 
 
@@ -218,19 +225,18 @@ def score_batches(
     keep: Sequence[str],
     classes: Sequence[Any],
     schema: pa.Schema,
+    floats: Collection[str] = frozenset(),
 ) -> Iterator[pa.RecordBatch]:
     """Each batch read, scored by the estimator itself. `schema` has the kept columns, the prediction, probabilities."""
     labels = labels_of(estimator)
     wanted = [labels.index(label) for label in classes]
-    is_named = hasattr(estimator, "feature_names_in_")
-    order = [str(n) for n in estimator.feature_names_in_] if is_named else features
     # Where predict is the most probable class by construction, one pass gives both.
     one_pass = bool(wanted) and _class_name(_parts(estimator)[-1]) in _ARGMAX
     dictionary = pa.array(labels, schema.field(PREDICTION).type) if one_pass else None
     for batch in batches:
         if not batch.num_rows:
             continue
-        rows: Any = frame(batch, order) if is_named else frame(batch, order).to_numpy()
+        rows = frame(batch, features, floats)
         chances = np.asarray(estimator.predict_proba(rows)) if wanted else None
         if dictionary is not None and chances is not None:
             predicted = dictionary.take(pa.array(chances.argmax(axis=1)))
@@ -249,17 +255,18 @@ _ARGMAX = {"DecisionTreeClassifier", "ExtraTreesClassifier", "LogisticRegression
 
 def compare(by_sql: pa.Table, estimator: Any, sample: pd.DataFrame, classes: Sequence[Any]) -> Agreement:
     """Holds scores made by SQL against the estimator's own, for the same rows in the same order."""
-    rows: Any = sample if hasattr(estimator, "feature_names_in_") else sample.to_numpy()
-    predicted = np.asarray(estimator.predict(rows)).reshape(len(sample))
+    if sample.empty:  # scikit-learn refuses to score no row
+        return _agreement(np.zeros(0), 0)
+    predicted = np.asarray(estimator.predict(sample)).reshape(len(sample))
     said = by_sql[PREDICTION].to_pylist()
     if not labels_of(estimator):
         values = np.array([np.nan if value is None else float(value) for value in said])
         gap = np.abs(values - predicted) / np.maximum(1.0, np.abs(predicted))
         return _agreement(gap, 0)
-    chances = np.asarray(estimator.predict_proba(rows))
+    chances = np.asarray(estimator.predict_proba(sample))
     columns = [by_sql[probability_column(label)].to_pylist() for label in classes]
     values = np.array([[np.nan if v is None else float(v) for v in column] for column in columns]).T
-    gap = np.abs(values - chances).max(axis=1) if len(sample) else np.zeros(0)
+    gap = np.abs(values - chances).max(axis=1)
     ranked = np.sort(chances, axis=1)
     clear = (ranked[:, -1] - ranked[:, -2]) > 2 * TOLERANCE
     same = np.fromiter((a == _python(b) for a, b in zip(said, predicted, strict=True)), bool, len(sample))
@@ -267,7 +274,8 @@ def compare(by_sql: pa.Table, estimator: Any, sample: pd.DataFrame, classes: Seq
 
 
 def _agreement(gap: np.ndarray[Any, Any], labels: int) -> Agreement:
-    largest = float(np.nanmax(gap)) if np.isfinite(gap).any() else float("nan")
+    finite = gap[np.isfinite(gap)]
+    largest = float(finite.max()) if finite.size else None
     return Agreement(len(gap), largest, int((~(gap <= TOLERANCE)).sum()), labels)
 
 
