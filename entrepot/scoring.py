@@ -6,6 +6,7 @@ the same numbers as scikit-learn's: NaN is NULL to SQL, trees compare in float32
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,10 @@ TOLERANCE = 1e-6
 """The largest difference of a probability (of a prediction, relative to max(1, |prediction|)) that counts as equal."""
 MOST_NODES = 1_000
 """Tree nodes beyond which SQL does not pay: it takes a second to compile, and DuckDB is slower on it than NumPy."""
+MOST_NUMBERS = 600
+"""Weights, scales and categories beyond which SQL does not pay: to write and plan it takes seconds."""
+MOST_CATEGORIES = 1_000
+"""Values of one feature, each of which is held against the estimator."""
 _TIE = 1e-6
 """Leaf weights are float32 in ONNX: a tie of 0.5 to 0.5 comes out 1e-8 apart."""
 
@@ -80,8 +85,7 @@ def translate(
 
     if labels_of(estimator) and not hasattr(estimator, "predict_proba"):
         raise NotTranslatable("labels are taken from probabilities in SQL, and it has none")
-    if _splits_on_missing(estimator):  # skl2onnx would look for the threshold forever
-        raise NotTranslatable("its trees ask whether a value is missing")
+    _check_parts(estimator)
     types, values = _typed_features(estimator, table, features)
     try:
         parsed = orbital.parse_pipeline(estimator, features=types)
@@ -91,6 +95,7 @@ def translate(
     inputs = [str(item.name) for item in graph.input]  # skl2onnx renames columns: "a b" is "a_b"
     if len(inputs) != len(values):
         raise NotTranslatable("its ONNX graph does not have one input for each feature")
+    _check_size(graph)
     _compare_in_float32(graph)
     # A table with nothing but the graph's inputs and the kept columns, under names that nobody else uses.
     aliases = {name: f"entrepot_keep_{number}" for number, name in enumerate(keep)}
@@ -112,14 +117,54 @@ def translate(
     return scored.select(**kept, **{PREDICTION: scored[outputs[0]].cast(dtype)})
 
 
-def _splits_on_missing(value: Any) -> bool:
-    """Whether a tree within an estimator has an infinite threshold: all values go left, and what is missing right."""
-    if hasattr(value, "tree_"):
-        return not bool(np.isfinite(value.tree_.threshold).all())
-    if isinstance(value, list | tuple | np.ndarray):
-        return any(_splits_on_missing(part) for part in value)
-    names = ("steps", "estimators_", "estimator_", "best_estimator_", "final_estimator_", "calibrated_classifiers_")
-    return any(_splits_on_missing(getattr(value, name)) for name in names if hasattr(value, name))
+def _within(part: Any) -> Iterator[Any]:
+    """An estimator and all fitted ones that it is made of."""
+    if isinstance(part, list | tuple | np.ndarray):
+        for each in part:
+            yield from _within(each)
+    elif hasattr(part, "__dict__") and (hasattr(part, "get_params") or type(part).__module__.startswith("sklearn.")):
+        yield part
+        for value in vars(part).values():
+            yield from _within(value) if not _is_plain_array(value) else ()
+
+
+def _is_plain_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype != object
+
+
+def _check_parts(estimator: Any) -> None:
+    """What has to be known before there is a graph: skl2onnx takes long to make it for some, and for some forever."""
+    parts = list(_within(estimator))
+    if any(_class_name(part) == "QuantileTransformer" for part in parts):
+        raise NotTranslatable("it has a QuantileTransformer")
+    # Their values could not be told from those that it has not seen without reading every value of every number.
+    known = [values for part in parts for values in getattr(part, "categories_", ())]
+    if any(not isinstance(value, str) for values in known for value in np.asarray(values)[:1]):
+        raise NotTranslatable("it encodes numbers as categories")
+    trees = [part.tree_ for part in parts if hasattr(part, "tree_")]
+    if not all(bool(np.isfinite(tree.threshold).all()) for tree in trees):
+        raise NotTranslatable("its trees ask whether a value is missing")
+    _check_nodes(sum(tree.node_count for tree in trees))
+
+
+def _check_nodes(nodes: int) -> None:
+    if nodes > MOST_NODES:
+        raise NotTranslatable(f"its trees have {nodes:,} nodes, and SQL is slower than streaming beyond {MOST_NODES:,}")
+
+
+def _check_size(graph: Any) -> None:
+    inputs = [math.prod(each.dims) for each in graph.initializer]
+    within = [
+        len(each.floats) + len(each.ints) + len(each.strings)
+        for node in graph.node
+        if not node.op_type.startswith("TreeEnsemble")
+        for each in node.attribute
+    ]
+    if (numbers := sum(inputs) + sum(within)) > MOST_NUMBERS:
+        raise NotTranslatable(
+            f"it is made of {numbers:,} weights, scales and categories, and SQL is slower than streaming "
+            f"beyond {MOST_NUMBERS:,}"
+        )
 
 
 def _typed_features(
@@ -159,8 +204,7 @@ def _compare_in_float32(graph: Any) -> None:
             nodes.append(onnx.helper.make_node("Cast", [node.input[0]], [name], to=onnx.TensorProto.FLOAT))
             node.input[0] = name
         nodes.append(onnx.NodeProto.FromString(node.SerializeToString()))
-    if size > MOST_NODES:
-        raise NotTranslatable(f"its trees have {size:,} nodes, and SQL is slower than streaming beyond {MOST_NODES:,}")
+    _check_nodes(size)
     del graph.node[:]
     graph.node.extend(nodes)
 

@@ -141,14 +141,14 @@ def _row_hashes(frame: pd.DataFrame) -> npt.NDArray[np.uint64]:
     import pandas as pd
 
     plain = pd.DataFrame({name: _plain(frame[name]) for name in sorted(frame.columns)}, index=frame.index)
-    return pd.util.hash_pandas_object(plain, index=False).to_numpy(dtype=np.uint64)
+    return np.asarray(pd.util.hash_pandas_object(plain, index=False), dtype=np.uint64)
 
 
 def _apart(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     """The hashes with a number among those that are equal counted in."""
     import pandas as pd
 
-    number: Any = pd.Series(hashes).groupby(hashes).cumcount().to_numpy(dtype=np.uint64)
+    number = pd.Series(hashes).groupby(hashes).cumcount().to_numpy(dtype=np.uint64)
     return np.asarray(hashes + number * np.uint64(0xD1B54A32D192ED03))
 
 
