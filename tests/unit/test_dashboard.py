@@ -114,7 +114,7 @@ def test_what_is_no_number_is_null_to_a_browser(kind: str) -> None:
     data: Any = {
         "ibis": lambda: ibis.memtable(table),
         "arrow": lambda: table,
-        "pandas": lambda: table.to_pandas(),
+        "pandas": table.to_pandas,
         "dicts": lambda: alt.Data(values=table.to_pylist()),
         "decimals": lambda: table.to_pandas().assign(value=[Decimal("1.5"), *[Decimal("NaN")] * 4]),
     }[kind]()
