@@ -113,7 +113,7 @@ def _table(table: ibis.Table) -> str:
 
 def _cells(values: list[Any]) -> list[str]:
     """A column as text: fractions of one column have as many places as its largest needs to be told apart."""
-    fractions = [abs(v) for v in values if isinstance(v, float)]
+    fractions = [abs(v) for v in values if isinstance(v, float) and math.isfinite(v)]
     largest = max(fractions, default=0.0)
     places = 3 if largest < 1 else 1 if largest < 1000 else 0
     return [_cell(value, places) for value in values]
@@ -122,6 +122,8 @@ def _cells(values: list[Any]) -> list[str]:
 def _cell(value: Any, places: int) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
+    if isinstance(value, float) and math.isinf(value):
+        return "∞" if value > 0 else "-∞"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
@@ -145,9 +147,18 @@ def _escaped(text: object) -> str:
 
 
 def _json(value: Any) -> str:
-    """JSON that cannot end the script element in which it stands."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+    """JSON that a browser reads, and that cannot end the script element in which it stands."""
+    text = json.dumps(_known(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=str)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _known(value: Any) -> Any:
+    """The same without NaN and infinity, which JSON does not have: one of them would break every chart of the page."""
+    if isinstance(value, dict):
+        return {key: _known(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_known(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @cache

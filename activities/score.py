@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
-from functools import reduce
-from operator import or_
 from typing import Any
 
 import ibis
-import ibis.expr.operations as ops
 
 from activities import models
 from activities.catalog import Version
+from activities.sample import check_categories, rows_to_compare
 from activities.work import Work, own_errors
 from backends import Made, Name, Session
-from backends.base import count, physical
-from entrepot.errors import StepFailed
+from backends.base import physical
+from entrepot.errors import EntrepotError, StepFailed
 from entrepot.model import PREDICTION, Predict, probability_column
 from entrepot.scoring import (
     TOLERANCE,
@@ -30,12 +28,6 @@ from entrepot.scoring import (
     score_batches,
     translate,
 )
-
-SAMPLE_ROWS = 2_000
-"""Rows on which SQL is held against the estimator: at random, and some of those with a NULL feature."""
-LARGE_TABLE = 1_000_000
-BLOCK_ROWS = 100_000
-"""Rows of the blocks that the sample of a large table comes from: about fifty blocks of DuckDB's."""
 
 
 class Scorer:
@@ -94,7 +86,7 @@ class Scorer:
         parent = node.parent.to_expr()
         try:
             made = translate(estimator, parent, features, node.keep, node.classes, node.dtype)
-            agreement = self._verify(estimator, parent, features, node)
+            agreement = self._verify(estimator, parent, version, node)
         except NotTranslatable as error:
             self._record(version, "streamed", f"the model cannot be SQL: {error}", None)
             return None
@@ -103,12 +95,12 @@ class Scorer:
             return None
         if not agreement.agrees:
             reason = (
-                f"SQL differs from the estimator by up to {agreement.largest:.2g} "
+                f"SQL differs from the estimator by up to {_small(agreement.largest)} "
                 f"on {agreement.beyond or agreement.labels:,} of {agreement.rows:,} sampled rows"
             )
             self._record(version, "streamed", reason, agreement)
             return None
-        reason = f"within {agreement.largest:.1g} of the estimator on {agreement.rows:,} sampled rows"
+        reason = f"within {_small(agreement.largest)} of the estimator on {agreement.rows:,} sampled rows"
         self._record(version, "sql", reason, agreement)
         return made
 
@@ -126,33 +118,26 @@ class Scorer:
             }
         )
 
-    def _verify(self, estimator: Any, parent: ibis.Table, features: Sequence[str], node: Predict) -> Agreement:
+    def _verify(self, estimator: Any, parent: ibis.Table, version: Version, node: Predict) -> Agreement:
         """Scores a sample both ways. One query gives its features and its scores by SQL."""
-        labels = labels_of(estimator)
+        features, labels = version.details["features"], labels_of(estimator)
         if clash := {PREDICTION, *map(probability_column, labels)} & set(features):
             raise NotTranslatable(f"its feature {min(clash)!r} is called as a column of the scores")
-        columns = parent.select(*features)
-        some = self._at_random(parent, count(self._session, columns)).select(*features).limit(SAMPLE_ROWS)
-        with_nulls = columns.filter(reduce(or_, (columns[name].isnull() for name in features))).limit(SAMPLE_ROWS // 4)
-        by_sql = self._session.fetch(
-            translate(estimator, some.union(with_nulls), features, features, labels, node.dtype)
-        )
+        encoded = [name for name in features if parent[name].type().is_string()]
+        block_sample = self._work.tenant.backend.capabilities.block_sample
+        rows = rows_to_compare(self._session, parent, features, encoded, block_sample)
         try:
-            return compare(by_sql, estimator, frame(by_sql, list(features)), labels)
+            by_sql = self._session.fetch(translate(estimator, rows, features, features, labels, node.dtype))
+        except (EntrepotError, InterruptedError, OSError):
+            raise
+        except Exception as error:  # such as of a number that is too large for a tree; scikit-learn may refuse it, too
+            self._work.check()
+            raise NotTranslatable(f"the warehouse refuses its SQL: {str(error).strip().splitlines()[0]}") from error
+        check_categories(by_sql, encoded)
+        try:
+            return compare(by_sql, estimator, frame(by_sql, features, models.floats(version)), labels)
         except Exception as error:
             raise self._refusal(node, error) from error
-
-    def _at_random(self, table: ibis.Table, total: int) -> ibis.Table:
-        """More rows than the sample needs, of so many in total."""
-        share = 2 * SAMPLE_ROWS / max(total, 1)
-        if share >= 1:
-            return table
-        # To read all of a large table would take as long as to score it: its blocks are chosen at random first.
-        is_table = isinstance(table.op(), ops.UnboundTable)
-        if total >= LARGE_TABLE and is_table and self._work.tenant.backend.capabilities.block_sample:
-            blocks = BLOCK_ROWS / total
-            table, share = table.sample(blocks, method="block"), share / blocks
-        return table.filter(ibis.random() < share)
 
     def _stream(self, node: Predict, target: Name) -> Made:
         version = self._versions[node.model]
@@ -166,12 +151,12 @@ class Scorer:
         kept = {name: reader.schema.field(name).type for name in node.keep}
         for name, kind in kept.items():
             schema = schema.set(schema.get_field_index(name), schema.field(name).with_type(kind))
-        scored = score_batches(estimator, reader, features, node.keep, node.classes, schema)
-        with own_errors(scored) as batches:
-            try:
+        scored = score_batches(estimator, reader, features, node.keep, node.classes, schema, models.floats(version))
+        try:
+            with own_errors(scored) as batches:
                 return self._session.write(target, node.schema, self._checked(batches), schema)
-            except (ValueError, TypeError) as error:
-                raise self._refusal(node, error) from error
+        except (ValueError, TypeError) as error:
+            raise self._refusal(node, error) from error
 
     def _checked(self, batches: Any) -> Any:
         for batch in batches:
@@ -182,3 +167,7 @@ class Scorer:
     def _refusal(node: Predict, error: Exception) -> StepFailed:
         line = str(error).strip().splitlines()[0]
         return StepFailed(f"model {node.model!r} refuses these rows: {type(error).__name__}: {line}")
+
+
+def _small(difference: float | None) -> str:
+    return "NULL" if difference is None else f"{difference:.1g}"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import sklearn
 from temporalio import activity
 
 from activities import catalog, models, names
@@ -16,11 +18,11 @@ from activities.tenant import Tenants
 from activities.work import Work, check_planned, make_once
 from backends import Session
 from backends.base import physical
-from entrepot.errors import StepFailed
+from entrepot.errors import StepFailed, listed
 from entrepot.expression import schema_from
-from entrepot.resolve import arguments, feature_columns, resolve_step
+from entrepot.resolve import arguments, dividing_columns, feature_columns, resolve_step
 from entrepot.scoring import frame
-from entrepot.split import TEST_COLUMN, Where
+from entrepot.split import TEST_COLUMN, Where, order_of
 from entrepot.step import TrainStep
 
 if TYPE_CHECKING:
@@ -62,20 +64,22 @@ def _fit(
         if part.empty:
             raise StepFailed(f"the split {step.split} of {len(rows):,} rows leaves none to {what}")
     given = {name: parameters[name] for name in step.inputs}
-    estimator = step.function(**given)
-    estimator.fit(learn[list(columns)], target[~held_out])
-    scores, baseline = _scores(
-        step, estimator, learn[list(columns)], target[~held_out], test[list(columns)], target[held_out]
-    )
+    with sklearn.config_context():  # what the user's code sets holds for its own work alone
+        estimator = step.function(**given)
+        estimator.fit(learn[list(columns)], target[~held_out])
+        scores, baseline = _scores(
+            step, estimator, learn[list(columns)], target[~held_out], test[list(columns)], target[held_out]
+        )
     folder = work.tenant.lake_path("models", ref.context.pipeline, step.name, ref.versions[step.name])
     seconds = time.monotonic() - started
     details = {
-        **models.save(estimator, folder),
+        **models.save(estimator, folder, test[list(columns)]),
         "features": list(columns),
         "types": {name: features.columns[name] for name in columns},
+        "floats": [name for name in columns if learn[name].dtype.kind == "f"],
         "target": step.target,
         "dtype": str(model.dtype),  # type: ignore[union-attr]
-        "classifier": model.is_classifier,  # type: ignore[union-attr]
+        "classifier": model.has_probabilities,  # type: ignore[union-attr]
         "classes": [str(label) for label in getattr(estimator, "classes_", [])],
         "estimator": " ".join(repr(estimator).split()),
         "split": repr(step.split),
@@ -100,12 +104,15 @@ def _fit(
     )
     catalog.add_version(session, ref.context.pipeline, made, inputs, seconds)
     said = ", ".join(f"{name} {scores[name]:.3f} (baseline {baseline[name]:.3f})" for name in scores)
+    worse = [name for name in scores if scores[name] < baseline[name]]
+    below = f"; below the baseline in {listed(worse)}: a guess that ignores the features is better" if worse else ""
     return StepResult(
         name=step.name,
         rows=len(learn),
         bytes=details["bytes"],
         seconds=seconds,
-        note=f"{said} on {len(test):,} rows",
+        note=f"{said} on {len(test):,} rows{below}",
+        warned=bool(worse),
         details={"scores": scores, "baseline": baseline},
     )
 
@@ -113,13 +120,11 @@ def _fit(
 def _rows(
     work: Work, session: Session, step: TrainStep, features: Version, columns: tuple[str, ...]
 ) -> tuple[pd.DataFrame, np.ndarray[Any, Any]]:
-    """Feature and split columns, and the target, of the rows that have one; in an order given by the values alone."""
-    import pandas as pd
-
+    """The rows that have a target, without it, and the target; in an order given by the values alone."""
     assert features.table is not None
     table = physical(features.table, schema_from(features.columns))
     table = table.filter(table[step.target].notnull())
-    needed = [*columns, step.target, *(c for c in step.split.columns() if c != TEST_COLUMN)]
+    needed = [*columns, *dividing_columns(step, schema_from(features.inferred)), step.target]
     chosen = {name: table[name] for name in dict.fromkeys(needed)}
     if isinstance(step.split, Where):
         chosen[TEST_COLUMN] = step.split.test(table)
@@ -129,9 +134,9 @@ def _rows(
     if arrow.num_rows == 0:
         raise StepFailed(f"{step.features!r} has no row with a {step.target!r} to learn from")
     rows = frame(arrow, list(chosen))
-    rows = rows.iloc[np.argsort(pd.util.hash_pandas_object(rows, index=False).to_numpy(), kind="stable")]
-    rows = rows.reset_index(drop=True)
-    return rows, np.asarray(rows[step.target])
+    # A table is read in any order. The target counts, so that rows that are alike in all else have an order, too.
+    rows = rows.iloc[order_of(rows)].reset_index(drop=True)
+    return rows.drop(columns=step.target), np.asarray(rows[step.target])
 
 
 def _scores(
@@ -140,12 +145,32 @@ def _scores(
     """The model's scores on rows that it never saw, and those of a guess that ignores the features."""
     from sklearn.base import is_classifier
     from sklearn.dummy import DummyClassifier, DummyRegressor
-    from sklearn.metrics import get_scorer
 
     guess = DummyClassifier(strategy="prior") if is_classifier(estimator) else DummyRegressor()
     guess.fit(learn, learned)
-    scorers = {name: get_scorer(name) for name in step.score}
     return (
-        {name: float(scorer(estimator, test, truth)) for name, scorer in scorers.items()},
-        {name: float(scorer(guess, test, truth)) for name, scorer in scorers.items()},
+        {name: _score(name, estimator, test, truth) for name in step.score},
+        {name: _score(name, guess, test, truth) for name in step.score},
     )
+
+
+def _score(name: str, estimator: Any, test: Any, truth: Any) -> float:
+    """A number.
+
+    Raises:
+        StepFailed: if the score is none on these rows, or cannot be computed.
+    """
+    from sklearn.metrics import get_scorer
+
+    values = np.unique(truth)
+    seen = f"on the {len(test):,} rows that are kept for scoring, whose target has {len(values):,} different values"
+    try:
+        value = float(get_scorer(name)(estimator, test, truth))
+    except (ValueError, TypeError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise StepFailed(
+            f"the score {name!r} of {type(estimator).__name__} cannot be computed {seen}: {reason}"
+        ) from error
+    if not math.isfinite(value):
+        raise StepFailed(f"the score {name!r} of {type(estimator).__name__} is {value} {seen}")
+    return value

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from entrepot.code import class_identity, digest, function_identity, value_identity
+from entrepot.contract import schema_of
 
 
 def estimator_identity(estimator: Any, home: str = "") -> str:
@@ -21,7 +22,7 @@ def estimator_identity(estimator: Any, home: str = "") -> str:
 
 def contract_identity(contract: Any) -> str:
     """The hash of a pandera contract: columns, types, and what each check demands."""
-    schema = contract.to_schema() if hasattr(contract, "to_schema") else contract
+    schema = schema_of(contract)
     own = class_identity(contract) if isinstance(contract, type) else ""
     columns = [[name, _field(column)] for name, column in schema.columns.items()]
     options = [schema.strict, schema.ordered, schema.unique, schema.coerce]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from entrepot import contract
 from entrepot.errors import PipelineError, Problem, listed, unknown
 from entrepot.step import CheckStep, IngestStep, PublishStep, Step, TrainStep, TransformStep
 
@@ -166,6 +167,10 @@ _NAME_RULE = (
 
 def _step_problems(steps: list[Step]) -> Iterable[Problem]:
     for step in steps:
+        if isinstance(step, TransformStep) and step.contract is not None:
+            yield from (
+                Problem(f"transform {step.name!r}: {said}", step.at) for said in contract.problems(step.contract)
+            )
         if isinstance(step, CheckStep) and not step.inputs:
             yield Problem(f"check {step.name!r} looks at nothing: give its function a table as parameter", step.at)
         if isinstance(step, CheckStep) and not step.guards:

@@ -53,13 +53,13 @@ class Model:
         name: The train step's name.
         features: The columns that the model was, or will be, fitted on.
         dtype: The type of what it predicts.
-        is_classifier: Whether the scores have probabilities.
+        has_probabilities: Whether it is a classifier that says how probable each class is.
     """
 
     name: str
     features: tuple[str, ...]
     dtype: dt.DataType
-    is_classifier: bool
+    has_probabilities: bool
 
     def predict(
         self, table: ibis.Table, *, keep: str | Sequence[str] | None = None, classes: Sequence[Any] = ()
@@ -75,7 +75,7 @@ class Model:
             The kept columns, `prediction`, and the probabilities asked for.
 
         Raises:
-            BadInput: if a feature or a kept column is missing, or probabilities are asked of a regressor.
+            BadInput: if a feature or a kept column is missing, or probabilities are asked of what has none.
         """
         if missing := [name for name in self.features if name not in table.columns]:
             columns = f"column{'s' if len(missing) > 1 else ''} {listed(missing)}"
@@ -88,8 +88,8 @@ class Model:
             raise BadInput(f"predict(classes=...): two of {list(classes)} would have the same column")
         if clash := {PREDICTION, *map(probability_column, classes)} & set(kept):
             raise BadInput(f"predict would write the column {min(clash)!r}, which it was told to keep; rename it first")
-        if classes and not self.is_classifier:
-            raise BadInput(f"model {self.name!r} is not a classifier: it has no probability of {classes[0]!r}")
+        if classes and not self.has_probabilities:
+            raise BadInput(f"model {self.name!r} has no probabilities, so none of {classes[0]!r}; leave out `classes`")
         return Predict(table.op(), self.name, kept, tuple(classes), self.dtype).to_expr()
 
 

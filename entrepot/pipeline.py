@@ -223,8 +223,9 @@ class Pipeline:
             features: The table to learn from.
             target: Its column to predict. Rows in which it is NULL are left out.
             columns: The feature columns; default: all but the target and what the split needs.
-            split: What is kept for scoring; default: a quarter of the rows, by a hash of each row.
-            score: scikit-learn scorer names; each is also computed for a baseline that ignores the features.
+            split: What is kept for scoring; default: a quarter of the rows, by a hash of all columns but the target.
+            score: scikit-learn scorer names; each is also computed for a baseline that ignores the features, below
+                which the step warns.
         """
 
         def declare(f: Function) -> TrainStep:

@@ -9,6 +9,7 @@ from typing import Any
 
 import ibis
 import ibis.expr.datatypes as dt
+import ibis.expr.operations as ops
 import ibis.expr.schema as sch
 
 from entrepot.code import digest, function_identity, installed
@@ -17,7 +18,7 @@ from entrepot.estimator import contract_identity, estimator_identity
 from entrepot.expression import foreign, identity, input_table, schema_from, schema_to
 from entrepot.graph import Graph
 from entrepot.model import Model
-from entrepot.split import Where
+from entrepot.split import Share, Where
 from entrepot.step import CheckStep, IngestStep, PublishStep, Step, TrainStep, TransformStep
 
 
@@ -153,36 +154,79 @@ def feature_columns(step: TrainStep, schema: sch.Schema) -> tuple[str, ...]:
     return step.columns or tuple(n for n in schema if n != step.target and n not in step.split.columns())
 
 
+def dividing_columns(step: TrainStep, schema: sch.Schema) -> tuple[str, ...]:
+    """The columns by which a train step's rows are divided: for a share of all rows, whatever may tell rows apart."""
+    if isinstance(step.split, Share) and step.split.key is None:
+        return tuple(name for name, dtype in schema.items() if name != step.target and _is_plain(dtype))
+    return () if isinstance(step.split, Where) else step.split.columns()
+
+
+def _is_plain(dtype: dt.DataType) -> bool:
+    return isinstance(dtype, dt.Numeric | dt.Boolean | dt.String | dt.Date | dt.Timestamp)
+
+
 @lru_cache(maxsize=2_000)
 def _resolve_training(step: TrainStep, inputs: tuple[tuple[str, Any], ...]) -> tuple[str, Model]:
     from sklearn.base import is_classifier
 
     given = dict(inputs)
     schema = given.pop(step.features)
-    for name in (step.target, *(step.columns or ()), *(c for c in step.split.columns() if not _is_where(step))):
+    columns = feature_columns(step, schema)
+    for name in (step.target, *columns, *dividing_columns(step, schema)):
         if name not in schema:
             raise EntrepotError(f"{step.features!r} has no such column: {unknown('column', name, schema)}")
-    if step.columns and step.target in step.columns:
-        raise EntrepotError(f"the target {step.target!r} is among its own features")
+    _check_features(step, columns, schema)
     _check_scorers(step)
     estimator = step.function(**{name: _stand_in(name, value) for name, value in given.items()})
-    if not (hasattr(estimator, "fit") and hasattr(estimator, "predict")):
-        raise EntrepotError(
-            f"it must return an unfitted scikit-learn estimator, and returned a {type(estimator).__name__}"
-        )
-    columns = feature_columns(step, schema)
-    split: Any = repr(step.split)
-    if isinstance(step.split, Where):
-        split = identity(ibis.Table.select(t := input_table(step.features, schema), test=step.split.test(t)))
+    if not _is_estimator(estimator):
+        what = f"the class {estimator.__name__}" if isinstance(estimator, type) else f"a {type(estimator).__name__}"
+        raise EntrepotError(f"it must return an unfitted scikit-learn estimator, and returned {what}")
     described = estimator_identity(estimator, step.function.__module__)
+    split = _split_identity(step, schema)
     hashed = digest([described, step.target, columns, split, step.score, installed(step.depends)])
     classifies = bool(is_classifier(estimator))
     dtype = schema[step.target] if classifies else dt.float64
-    return hashed, Model(step.name, columns, dtype, classifies)
+    # What shows no `predict` before it is fitted, such as a stack without a final estimator, shows no probabilities.
+    probable = hasattr(estimator, "predict_proba") or not hasattr(estimator, "predict")
+    return hashed, Model(step.name, columns, dtype, classifies and probable)
 
 
-def _is_where(step: TrainStep) -> bool:
-    return isinstance(step.split, Where)
+def _is_estimator(made: Any) -> bool:
+    from sklearn.base import is_classifier, is_regressor
+
+    if isinstance(made, type) or not hasattr(made, "fit"):
+        return False
+    return hasattr(made, "predict") or (hasattr(made, "get_params") and (is_classifier(made) or is_regressor(made)))
+
+
+def _check_features(step: TrainStep, columns: tuple[str, ...], schema: sch.Schema) -> None:
+    if step.target in columns:
+        raise EntrepotError(f"the target {step.target!r} is among its own features")
+    for name in columns:
+        if not (_is_plain(schema[name]) and not schema[name].is_temporal()):
+            raise EntrepotError(
+                f"its feature {name!r} is of type {schema[name]}; features are numbers, booleans and text: "
+                "make one of it in a transform, or leave it out of `columns`"
+            )
+
+
+def _split_identity(step: TrainStep, schema: sch.Schema) -> Any:
+    """What decides which rows are kept for scoring.
+
+    Raises:
+        EntrepotError: if the target does.
+    """
+    refusal = f"the split reads the target {step.target!r}: rows chosen by what is to be learnt would bias the model"
+    if not isinstance(step.split, Where):
+        if step.target in step.split.columns():
+            raise EntrepotError(refusal)
+        told_apart = dividing_columns(step, schema)
+        return [repr(step.split), told_apart] if told_apart != step.split.columns() else repr(step.split)
+    table = input_table(step.features, schema)
+    test = table.select(test=step.split.test(table))
+    if any(field.name == step.target for field in test.op().find(ops.Field) if field.rel == table.op()):
+        raise EntrepotError(refusal)
+    return identity(test)
 
 
 def _check_scorers(step: TrainStep) -> None:

@@ -6,7 +6,8 @@ the same numbers as scikit-learn's: NaN is NULL to SQL, trees compare in float32
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,10 @@ TOLERANCE = 1e-6
 """The largest difference of a probability (of a prediction, relative to max(1, |prediction|)) that counts as equal."""
 MOST_NODES = 1_000
 """Tree nodes beyond which SQL does not pay: it takes a second to compile, and DuckDB is slower on it than NumPy."""
+MOST_NUMBERS = 600
+"""Weights, scales and categories beyond which SQL does not pay: to write and plan it takes seconds."""
+MOST_CATEGORIES = 1_000
+"""Values of one feature, each of which is held against the estimator."""
 _TIE = 1e-6
 """Leaf weights are float32 in ONNX: a tie of 0.5 to 0.5 comes out 1e-8 apart."""
 
@@ -36,8 +41,8 @@ class Agreement:
     """What a comparison of two ways to score the same rows found."""
 
     rows: int
-    largest: float
-    """The largest difference."""
+    largest: float | None
+    """The largest difference that is a number, if there is one."""
     beyond: int
     """Rows that differ by more than the tolerance, or are NULL on one side only."""
     labels: int
@@ -55,7 +60,9 @@ def labels_of(estimator: Any) -> list[Any]:
 
 
 def check_classes(estimator: Any, classes: Sequence[Any]) -> None:
-    """Raises BadInput for a class that the estimator does not know."""
+    """Raises BadInput for a class that the estimator does not know, or whose probability it does not say."""
+    if classes and not hasattr(estimator, "predict_proba"):
+        raise BadInput(f"predict(classes=...): a {_class_name(estimator)} has no probabilities; leave out `classes`")
     for label in classes:
         if label not in labels_of(estimator):
             raise BadInput(f"predict(classes=...): {unknown('class', label, map(str, labels_of(estimator)))}")
@@ -78,8 +85,7 @@ def translate(
 
     if labels_of(estimator) and not hasattr(estimator, "predict_proba"):
         raise NotTranslatable("labels are taken from probabilities in SQL, and it has none")
-    if _splits_on_missing(estimator):  # skl2onnx would look for the threshold forever
-        raise NotTranslatable("its trees ask whether a value is missing")
+    _check_parts(estimator)
     types, values = _typed_features(estimator, table, features)
     try:
         parsed = orbital.parse_pipeline(estimator, features=types)
@@ -89,6 +95,7 @@ def translate(
     inputs = [str(item.name) for item in graph.input]  # skl2onnx renames columns: "a b" is "a_b"
     if len(inputs) != len(values):
         raise NotTranslatable("its ONNX graph does not have one input for each feature")
+    _check_size(graph)
     _compare_in_float32(graph)
     # A table with nothing but the graph's inputs and the kept columns, under names that nobody else uses.
     aliases = {name: f"entrepot_keep_{number}" for number, name in enumerate(keep)}
@@ -110,14 +117,54 @@ def translate(
     return scored.select(**kept, **{PREDICTION: scored[outputs[0]].cast(dtype)})
 
 
-def _splits_on_missing(value: Any) -> bool:
-    """Whether a tree within an estimator has an infinite threshold: all values go left, and what is missing right."""
-    if hasattr(value, "tree_"):
-        return not bool(np.isfinite(value.tree_.threshold).all())
-    if isinstance(value, list | tuple | np.ndarray):
-        return any(_splits_on_missing(part) for part in value)
-    names = ("steps", "estimators_", "estimator_", "best_estimator_", "final_estimator_", "calibrated_classifiers_")
-    return any(_splits_on_missing(getattr(value, name)) for name in names if hasattr(value, name))
+def _within(part: Any) -> Iterator[Any]:
+    """An estimator and all fitted ones that it is made of."""
+    if isinstance(part, list | tuple | np.ndarray):
+        for each in part:
+            yield from _within(each)
+    elif hasattr(part, "__dict__") and (hasattr(part, "get_params") or type(part).__module__.startswith("sklearn.")):
+        yield part
+        for value in vars(part).values():
+            yield from _within(value) if not _is_plain_array(value) else ()
+
+
+def _is_plain_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype != object
+
+
+def _check_parts(estimator: Any) -> None:
+    """What has to be known before there is a graph: skl2onnx takes long to make it for some, and for some forever."""
+    parts = list(_within(estimator))
+    if any(_class_name(part) == "QuantileTransformer" for part in parts):
+        raise NotTranslatable("it has a QuantileTransformer")
+    # Their values could not be told from those that it has not seen without reading every value of every number.
+    known = [values for part in parts for values in getattr(part, "categories_", ())]
+    if any(not isinstance(value, str) for values in known for value in np.asarray(values)[:1]):
+        raise NotTranslatable("it encodes numbers as categories")
+    trees = [part.tree_ for part in parts if hasattr(part, "tree_")]
+    if not all(bool(np.isfinite(tree.threshold).all()) for tree in trees):
+        raise NotTranslatable("its trees ask whether a value is missing")
+    _check_nodes(sum(tree.node_count for tree in trees))
+
+
+def _check_nodes(nodes: int) -> None:
+    if nodes > MOST_NODES:
+        raise NotTranslatable(f"its trees have {nodes:,} nodes, and SQL is slower than streaming beyond {MOST_NODES:,}")
+
+
+def _check_size(graph: Any) -> None:
+    inputs = [math.prod(each.dims) for each in graph.initializer]
+    within = [
+        len(each.floats) + len(each.ints) + len(each.strings)
+        for node in graph.node
+        if not node.op_type.startswith("TreeEnsemble")
+        for each in node.attribute
+    ]
+    if (numbers := sum(inputs) + sum(within)) > MOST_NUMBERS:
+        raise NotTranslatable(
+            f"it is made of {numbers:,} weights, scales and categories, and SQL is slower than streaming "
+            f"beyond {MOST_NUMBERS:,}"
+        )
 
 
 def _typed_features(
@@ -157,8 +204,7 @@ def _compare_in_float32(graph: Any) -> None:
             nodes.append(onnx.helper.make_node("Cast", [node.input[0]], [name], to=onnx.TensorProto.FLOAT))
             node.input[0] = name
         nodes.append(onnx.NodeProto.FromString(node.SerializeToString()))
-    if size > MOST_NODES:
-        raise NotTranslatable(f"its trees have {size:,} nodes, and SQL is slower than streaming beyond {MOST_NODES:,}")
+    _check_nodes(size)
     del graph.node[:]
     graph.node.extend(nodes)
 
@@ -193,21 +239,26 @@ def _classified(
     return staged.select(**columns)
 
 
-def frame(batch: pa.RecordBatch | pa.Table, features: Sequence[str]) -> pd.DataFrame:
-    """Feature columns as scikit-learn wants them: numbers as float64 or whole, NULL as NaN, text as objects."""
+def frame(
+    batch: pa.RecordBatch | pa.Table, features: Sequence[str], floats: Collection[str] = frozenset()
+) -> pd.DataFrame:
+    """Feature columns as scikit-learn wants them: numbers as float64 or whole, NULL as NaN, text as objects.
+
+    Args:
+        floats: Whole numbers and booleans that are to be float64 although these rows have no NULL: an estimator gets
+            its rows in the types that it was fitted on.
+    """
     data: dict[str, Any] = {}
     for name in features:
         column = batch.column(name)
         kind = column.type
-        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-            data[name] = column.to_numpy(zero_copy_only=False) if isinstance(column, pa.Array) else column.to_numpy()
-        elif pa.types.is_temporal(kind):
+        whole = (pa.types.is_integer(kind) or pa.types.is_boolean(kind)) and not column.null_count
+        if pa.types.is_temporal(kind):
             data[name] = column.to_pandas()
-        elif (pa.types.is_integer(kind) or pa.types.is_boolean(kind)) and not column.null_count:
-            data[name] = column.to_numpy(zero_copy_only=False) if isinstance(column, pa.Array) else column.to_numpy()
-        else:
-            floats = column.cast(pa.float64())
-            data[name] = floats.to_numpy(zero_copy_only=False) if isinstance(floats, pa.Array) else floats.to_numpy()
+            continue
+        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or (whole and name not in floats)):
+            column = column.cast(pa.float64())
+        data[name] = column.to_numpy(zero_copy_only=False) if isinstance(column, pa.Array) else column.to_numpy()
     return pd.DataFrame(data, copy=False)
 
 
@@ -218,19 +269,18 @@ def score_batches(
     keep: Sequence[str],
     classes: Sequence[Any],
     schema: pa.Schema,
+    floats: Collection[str] = frozenset(),
 ) -> Iterator[pa.RecordBatch]:
     """Each batch read, scored by the estimator itself. `schema` has the kept columns, the prediction, probabilities."""
     labels = labels_of(estimator)
     wanted = [labels.index(label) for label in classes]
-    is_named = hasattr(estimator, "feature_names_in_")
-    order = [str(n) for n in estimator.feature_names_in_] if is_named else features
     # Where predict is the most probable class by construction, one pass gives both.
     one_pass = bool(wanted) and _class_name(_parts(estimator)[-1]) in _ARGMAX
     dictionary = pa.array(labels, schema.field(PREDICTION).type) if one_pass else None
     for batch in batches:
         if not batch.num_rows:
             continue
-        rows: Any = frame(batch, order) if is_named else frame(batch, order).to_numpy()
+        rows = frame(batch, features, floats)
         chances = np.asarray(estimator.predict_proba(rows)) if wanted else None
         if dictionary is not None and chances is not None:
             predicted = dictionary.take(pa.array(chances.argmax(axis=1)))
@@ -249,17 +299,18 @@ _ARGMAX = {"DecisionTreeClassifier", "ExtraTreesClassifier", "LogisticRegression
 
 def compare(by_sql: pa.Table, estimator: Any, sample: pd.DataFrame, classes: Sequence[Any]) -> Agreement:
     """Holds scores made by SQL against the estimator's own, for the same rows in the same order."""
-    rows: Any = sample if hasattr(estimator, "feature_names_in_") else sample.to_numpy()
-    predicted = np.asarray(estimator.predict(rows)).reshape(len(sample))
+    if sample.empty:  # scikit-learn refuses to score no row
+        return _agreement(np.zeros(0), 0)
+    predicted = np.asarray(estimator.predict(sample)).reshape(len(sample))
     said = by_sql[PREDICTION].to_pylist()
     if not labels_of(estimator):
         values = np.array([np.nan if value is None else float(value) for value in said])
         gap = np.abs(values - predicted) / np.maximum(1.0, np.abs(predicted))
         return _agreement(gap, 0)
-    chances = np.asarray(estimator.predict_proba(rows))
+    chances = np.asarray(estimator.predict_proba(sample))
     columns = [by_sql[probability_column(label)].to_pylist() for label in classes]
     values = np.array([[np.nan if v is None else float(v) for v in column] for column in columns]).T
-    gap = np.abs(values - chances).max(axis=1) if len(sample) else np.zeros(0)
+    gap = np.abs(values - chances).max(axis=1)
     ranked = np.sort(chances, axis=1)
     clear = (ranked[:, -1] - ranked[:, -2]) > 2 * TOLERANCE
     same = np.fromiter((a == _python(b) for a, b in zip(said, predicted, strict=True)), bool, len(sample))
@@ -267,7 +318,8 @@ def compare(by_sql: pa.Table, estimator: Any, sample: pd.DataFrame, classes: Seq
 
 
 def _agreement(gap: np.ndarray[Any, Any], labels: int) -> Agreement:
-    largest = float(np.nanmax(gap)) if np.isfinite(gap).any() else float("nan")
+    finite = gap[np.isfinite(gap)]
+    largest = float(finite.max()) if finite.size else None
     return Agreement(len(gap), largest, int((~(gap <= TOLERANCE)).sum()), labels)
 
 

@@ -1,7 +1,8 @@
 """How rows are divided into those a model learns from and those it is scored on.
 
 Every split depends on the rows' values alone, never on the order in which a warehouse returns them, so that the same
-table gives the same two parts everywhere.
+table gives the same two parts everywhere. None depends on the target: rows chosen by what is to be learnt would bias
+both the model and its scores.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Share:
-    """A share of the rows, chosen by a hash of the row (or of `key`), is kept for scoring."""
+    """A share of the rows, chosen by a hash of the row, is kept for scoring; with `key`, a share of its values.
+
+    Rows that are alike in every column but the target are told apart by a number, so that they are spread, too.
+    """
 
     test: float = 0.25
     seed: int = 0
@@ -35,8 +39,9 @@ class Share:
         return (self.key,) if self.key else ()
 
     def mask(self, frame: pd.DataFrame) -> npt.NDArray[np.bool_]:
-        """Which rows are kept for scoring."""
-        return _hashed_share(frame[[self.key]] if self.key else frame, self.test, self.seed)
+        """Which rows are kept for scoring. Rows that are alike must come in an order that does not change."""
+        hashes = _row_hashes(frame[[self.key]]) if self.key else _apart(_row_hashes(frame))
+        return _chosen(hashes, self.test, self.seed)
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ class Group:
 
     def mask(self, frame: pd.DataFrame) -> npt.NDArray[np.bool_]:
         """Which rows are kept for scoring."""
-        return _hashed_share(frame[[self.column]], self.test, self.seed)
+        return _chosen(_row_hashes(frame[[self.column]]), self.test, self.seed)
 
 
 @dataclass(frozen=True)
@@ -126,17 +131,37 @@ def _utc(text: str) -> pd.Timestamp:
     return moment.tz_localize("UTC") if moment.tzinfo is None else moment.tz_convert("UTC")
 
 
-def _hashed_share(frame: pd.DataFrame, share: float, seed: int) -> npt.NDArray[np.bool_]:
+def order_of(frame: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """An order of the rows that their values alone give, in which those that are alike are far apart."""
+    return np.argsort(_mixed(_apart(_row_hashes(frame))), kind="stable")
+
+
+def _row_hashes(frame: pd.DataFrame) -> npt.NDArray[np.uint64]:
+    """A hash of each row, the same for equal values on every warehouse and in any order of the columns."""
     import pandas as pd
 
-    plain = pd.DataFrame({name: _plain(frame[name]) for name in frame.columns})
-    mixed = pd.util.hash_pandas_object(plain, index=False).to_numpy(dtype=np.uint64)
-    mixed = mixed + np.uint64(seed * 0x9E3779B97F4A7C15 % 2**64)
-    # The end of SplitMix64: without it, two seeds would give shifted copies of one choice.
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed = mixed ^ (mixed >> np.uint64(31))
+    plain = pd.DataFrame({name: _plain(frame[name]) for name in sorted(frame.columns)}, index=frame.index)
+    return np.asarray(pd.util.hash_pandas_object(plain, index=False), dtype=np.uint64)
+
+
+def _apart(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """The hashes with a number among those that are equal counted in."""
+    import pandas as pd
+
+    number = pd.Series(hashes).groupby(hashes).cumcount().to_numpy(dtype=np.uint64)
+    return np.asarray(hashes + number * np.uint64(0xD1B54A32D192ED03))
+
+
+def _chosen(hashes: npt.NDArray[np.uint64], share: float, seed: int) -> npt.NDArray[np.bool_]:
+    mixed = _mixed(hashes + np.uint64(seed * 0x9E3779B97F4A7C15 % 2**64))
     return np.asarray((mixed >> np.uint64(11)) < np.uint64(share * 2**53))
+
+
+def _mixed(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """The end of SplitMix64: without it, two seeds would give shifted copies of one choice."""
+    hashes = (hashes ^ (hashes >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    hashes = (hashes ^ (hashes >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return hashes ^ (hashes >> np.uint64(31))
 
 
 def _plain(values: pd.Series[Any]) -> pd.Series[Any]:

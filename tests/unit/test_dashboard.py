@@ -5,12 +5,14 @@ from __future__ import annotations
 import datetime
 import html
 import json
+from decimal import Decimal
 from html.parser import HTMLParser
 from typing import Any
 
 import altair as alt
 import ibis
 import pandas as pd
+import pyarrow as pa
 import pytest
 import vl_convert
 
@@ -100,6 +102,36 @@ def test_data_is_inlined_and_charts_can_be_drawn(data: Any) -> None:
     assert spec["width"] == "container"
     svg = vl_convert.vegalite_to_svg({**spec, "width": 300})
     assert "n1" in svg
+
+
+ODD = [1.5, float("nan"), float("inf"), float("-inf"), None]
+
+
+@pytest.mark.parametrize("kind", ["ibis", "arrow", "pandas", "dicts", "decimals"])
+def test_what_is_no_number_is_null_to_a_browser(kind: str) -> None:
+    """Python writes NaN, which no browser reads; one would break every chart of the page."""
+    table = pa.table({"name": [str(n) for n in range(len(ODD))], "value": pa.array(ODD, pa.float64())})
+    data: Any = {
+        "ibis": lambda: ibis.memtable(table),
+        "arrow": lambda: table,
+        "pandas": table.to_pandas,
+        "dicts": lambda: alt.Data(values=table.to_pylist()),
+        "decimals": lambda: table.to_pandas().assign(value=[Decimal("1.5"), *[Decimal("NaN")] * 4]),
+    }[kind]()
+    scale = alt.Scale(domain=[0, float("inf")])
+    chart = alt.Chart(data).mark_bar().encode(x="name:N", y=alt.Y("value:Q", scale=scale))
+    page = Page(page_of(Panel("Chart", chart), Panel("Other", bars(rows()))))
+    [first, second] = json.loads(page.scripts[0], parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+    [values] = [*first.get("datasets", {}).values()] or [first["data"]["values"]]
+    assert [row["value"] for row in values][1:] == [None] * 4
+    assert first["encoding"]["y"]["scale"]["domain"] == [0, None]
+    assert second["datasets"]
+
+
+def test_a_table_shows_infinity_and_keeps_its_places() -> None:
+    page = page_of(Panel("Table", ibis.memtable({"value": [0.25, float("inf"), float("-inf"), float("nan")]})))
+    for cell in (">0.250<", ">∞<", ">-∞<", ">–<"):
+        assert cell in page
 
 
 def test_charts_made_of_charts_keep_their_sizes() -> None:

@@ -14,8 +14,8 @@ from entrepot.expression import identity, input_table, schema_from
 from entrepot.model import Predict, probability_column
 
 table = input_table("sales", schema_from({"id": "int64", "x": "float64", "y": "float64"}))
-classifier = Model("late", ("x", "y"), dt.boolean, is_classifier=True)
-regressor = Model("price", ("x",), dt.float64, is_classifier=False)
+classifier = Model("late", ("x", "y"), dt.boolean, has_probabilities=True)
+regressor = Model("price", ("x",), dt.float64, has_probabilities=False)
 
 
 def test_scores_are_a_table_like_any_other() -> None:
@@ -36,7 +36,7 @@ def test_all_columns_are_kept_unless_said_otherwise() -> None:
         (classifier, table.select("id"), {}, "model 'late' needs the feature columns 'x', 'y', which the table lacks"),
         (classifier, table.drop("y"), {}, "model 'late' needs the feature column 'y', which the table lacks"),
         (regressor, table, {"keep": ["ids"]}, "predict(keep=...): unknown column 'ids'; did you mean 'id'?"),
-        (regressor, table, {"classes": [1]}, "model 'price' is not a classifier: it has no probability of 1"),
+        (regressor, table, {"classes": [1]}, "model 'price' has no probabilities, so none of 1; leave out"),
         (regressor, table.mutate(prediction=1), {}, "would write the column 'prediction', which it was told to keep"),
         (classifier, table, {"classes": ["a b", "A-B"]}, "two of ['a b', 'A-B'] would have the same column"),
     ],
@@ -61,7 +61,7 @@ def test_what_is_scored_by_which_model_counts() -> None:
         classifier.predict(table, classes=[True]),
         classifier.predict(table, classes=[1]),
         classifier.predict(table.filter(_.x > 1)),
-        Model("other", ("x", "y"), dt.boolean, is_classifier=True).predict(table),
+        Model("other", ("x", "y"), dt.boolean, has_probabilities=True).predict(table),
     ]
     assert len({identity(each) for each in made}) == len(made)
     assert identity(classifier.predict(table)) == identity(classifier.predict(table))

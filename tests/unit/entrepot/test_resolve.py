@@ -9,8 +9,12 @@ import ibis
 import pytest
 from ibis import _
 from sklearn.base import BaseEstimator
+from sklearn.ensemble import StackingClassifier, VotingClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC, LinearSVC
 
 from entrepot import Model, Pipeline, PipelineError, Table, split
 from entrepot.expression import schema_from
@@ -134,8 +138,8 @@ def training(estimator: Any = None, **options: Any) -> dict[str, str]:
         {"estimator": LogisticRegression()},
         {"estimator": LogisticRegression(C=2)},
         {"target": "id", "columns": ["price"]},
-        {"columns": ["id", "day"]},
-        {"columns": ["day", "id"]},
+        {"columns": ["id", "shop"]},
+        {"columns": ["shop", "id"]},
         {"score": "neg_mean_squared_error"},
         {"split": split.Share(0.5)},
         {"split": split.Share(seed=1)},
@@ -181,7 +185,12 @@ def test_a_model_that_is_not_fitted_yet_has_a_schema() -> None:
         ({"target": "prize"}, "unknown column 'prize'; did you mean 'price'?"),
         ({"columns": ["idd"]}, "unknown column 'idd'; did you mean 'id'?"),
         ({"columns": ["price"]}, "the target 'price' is among its own features"),
+        ({"columns": ["id", "day"]}, "its feature 'day' is of type date; features are numbers, booleans and text"),
+        ({"columns": None, "split": split.Share(key="id")}, "its feature 'day' is of type date"),
         ({"split": split.Time("date")}, "unknown column 'date'"),
+        ({"split": split.Time("price")}, "the split reads the target 'price'"),
+        ({"split": split.Share(key="price")}, "the split reads the target 'price'"),
+        ({"split": split.Where(lambda t: (t.id > 1) & (t.price > 2))}, "the split reads the target 'price'"),
         ({"score": "acuracy"}, "unknown score 'acuracy'; did you mean 'accuracy'"),
         ({"estimator": "a guess"}, "it must return an unfitted scikit-learn estimator, and returned a str"),
         ({"depends": ["nothing-such"]}, "the distribution 'nothing-such', named in `depends`, is not installed"),
@@ -191,6 +200,57 @@ def test_a_training_that_cannot_be_is_refused_before_anything_runs(options: dict
     with pytest.raises(PipelineError) as caught:
         training(**options)
     assert said in str(caught.value)
+
+
+STACKED = StackingClassifier([("one", LogisticRegression())])  # shows no `predict` before it is fitted
+
+
+@pytest.mark.parametrize(
+    ("estimator", "has_probabilities"),
+    [
+        (LogisticRegression(), True),
+        (STACKED, True),
+        (make_pipeline(StandardScaler(), STACKED), True),
+        (VotingClassifier([("one", LogisticRegression())], voting="soft"), True),
+        (VotingClassifier([("one", LogisticRegression())]), False),
+        (LinearSVC(), False),
+        (make_pipeline(StandardScaler(), SVC()), False),
+        (GridSearchCV(LinearSVC(), {"C": [1, 2]}), False),
+        (GridSearchCV(LogisticRegression(), {"C": [1, 2]}), True),
+        (Own(), False),
+    ],
+)
+def test_probabilities_are_asked_of_what_has_some_or_refused_in_the_plan(
+    estimator: Any, has_probabilities: bool
+) -> None:
+    def define(p: Pipeline) -> None:
+        p.train(name="m", features="sales", target="shop", columns=["id"], score="accuracy")(lambda: estimator)
+        p.transform(name="scored")(lambda sales, m: m.predict(sales, classes=["Rome"]))
+
+    if has_probabilities:
+        assert "scored" in resolved(define)
+    else:
+        with pytest.raises(PipelineError, match="model 'm' has no probabilities, so none of 'Rome'"):
+            resolved(define)
+
+
+@pytest.mark.parametrize("estimator", [StandardScaler(), make_pipeline(StandardScaler()), LogisticRegression])
+def test_what_predicts_nothing_is_no_estimator(estimator: Any) -> None:
+    with pytest.raises(PipelineError, match="it must return an unfitted scikit-learn estimator"):
+        training(estimator)
+
+
+def test_the_columns_that_tell_rows_apart_belong_to_a_share_of_them() -> None:
+    def made() -> Any:
+        return Own()
+
+    def identity(raw: dict[str, str], how: Any) -> str:
+        asked = {"features": "sales", "target": "price", "columns": ["id"], "score": "r2", "split": how}
+        return resolved(lambda p: p.train(name="m", **asked)(made), raw)["m"]
+
+    wider = {**SALES, "place": "string"}
+    assert identity(SALES, split.Share()) != identity(wider, split.Share())
+    assert identity(SALES, split.Share(key="id")) == identity(wider, split.Share(key="id"))
 
 
 def test_steps_downstream_of_unknown_tables_are_left_out() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.compose import ColumnTransformer
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import (
@@ -277,9 +278,20 @@ def test_streaming_takes_nulls_where_the_estimator_does() -> None:
     )
 
 
-def test_an_estimator_fitted_on_an_array_is_given_one() -> None:
+class Halved(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Takes its columns by name, and does not say that it has seen them."""
+
+    def fit(self, rows: pd.DataFrame, target: Any = None) -> Halved:
+        return self
+
+    def transform(self, rows: pd.DataFrame) -> Any:
+        return rows[["x"]] / 2
+
+
+def test_a_transformer_that_remembers_no_names_gets_a_frame_all_the_same() -> None:
     rows = _rows()
-    fitted = LogisticRegression().fit(frame(rows, NUMBERS).to_numpy(), _target(rows, "bool"))
+    fitted = make_pipeline(Halved(), LogisticRegression()).fit(frame(rows, NUMBERS), _target(rows, "bool"))
+    assert not hasattr(fitted, "feature_names_in_")
     assert _streamed(fitted, rows, [True], dt.boolean).num_rows == ROWS
 
 
@@ -304,3 +316,15 @@ def test_a_frame_is_what_scikit_learn_wants() -> None:
     assert [str(t) for t in made.dtypes[:4]] == ["int64", "float64", "float64", "bool"]
     assert np.isnan(made["with_null"][1])
     assert made["text"][0] == "a"
+
+
+def test_rows_without_null_have_the_types_of_those_with_some() -> None:
+    table = pa.table({"whole": [1, 2], "yes": [True, False], "text": ["a", "b"]})
+    made = frame(table, table.column_names, floats=["whole", "yes"])
+    assert [str(t) for t in made.dtypes[:2]] == ["float64", "float64"]
+    assert made["yes"].tolist() == [1, 0]
+
+
+def test_no_row_is_compared_without_the_estimator() -> None:
+    fitted, rows = _fitted(LogisticRegression(), _rows(), NUMBERS, "bool"), _rows().slice(0, 0)
+    assert _agreement(fitted, rows, NUMBERS, dt.boolean) == Agreement(rows=0, largest=None, beyond=0, labels=0)

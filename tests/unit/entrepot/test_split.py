@@ -71,10 +71,48 @@ def test_rows_with_one_key_stay_together(frame: pd.DataFrame) -> None:
     assert not set(frame["year"][held]) & set(frame["year"][~held])
 
 
-def test_equal_rows_stay_together() -> None:
-    twice = pd.concat([pd.DataFrame({"id": np.arange(100)})] * 2, ignore_index=True)
-    held = split.Share().mask(twice)
-    assert (held[:100] == held[100:]).all()
+# Few different rows, and many twins of each.
+TWINS = st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["a", "b", None])), min_size=1, max_size=6)
+
+
+@settings(max_examples=25)
+@given(TWINS, st.integers(0, 1_000), st.floats(0.1, 0.9), st.integers(0, 100))
+def test_twins_are_spread_in_the_share_that_was_asked_for(rows: list[Any], seed: int, share: float, dice: int) -> None:
+    frame = pd.DataFrame(rows * 3_000, columns=["n", "text"])
+    late = pd.Series(np.random.default_rng(dice).random(len(frame)) < 0.3)
+    held = pd.Series(split.Share(share, seed).mask(frame))
+    by_row = held.groupby([frame["n"], frame["text"].fillna("")])
+    for counted in (by_row, held.groupby(late)):
+        error = np.sqrt(share * (1 - share) / counted.size())
+        assert (abs(counted.mean() - share) < 6 * error).all()
+
+
+@settings(max_examples=25)
+@given(TWINS, st.integers(0, 100))
+def test_more_rows_move_none_and_the_target_moves_none(rows: list[Any], seed: int) -> None:
+    frame = pd.DataFrame(rows * 20, columns=["n", "text"])
+    more = pd.concat([frame, frame.assign(n=frame["n"] + 5), frame], ignore_index=True)
+    held = split.Share(seed=seed).mask(frame)
+    assert (split.Share(seed=seed).mask(more)[: len(frame)] == held).all()
+
+
+@settings(max_examples=25)
+@given(TWINS, st.randoms(use_true_random=False))
+def test_rows_have_one_order_however_they_come(rows: list[Any], dice: Any) -> None:
+    frame = pd.DataFrame(rows * 5, columns=["n", "text"])
+    shuffled = frame.sample(frac=1, random_state=dice.randrange(1_000))
+    one, other = (each.iloc[split.order_of(each)].reset_index(drop=True) for each in (frame, shuffled))
+    assert one.equals(other)
+
+
+def test_the_order_of_rows_spreads_twins() -> None:
+    frame = pd.DataFrame({"x": [0, 1] * 500})
+    first = frame.iloc[split.order_of(frame)]["x"][:500]
+    assert first.mean() == pytest.approx(0.5, abs=0.1)
+
+
+def test_the_order_of_columns_does_not_count(frame: pd.DataFrame) -> None:
+    assert (split.Share().mask(frame) == split.Share().mask(frame[frame.columns[::-1]])).all()
 
 
 WIDTHS: dict[str, list[Any]] = {
@@ -88,9 +126,7 @@ WIDTHS: dict[str, list[Any]] = {
 @pytest.mark.parametrize("what", WIDTHS)
 def test_the_width_in_which_a_warehouse_stores_a_value_does_not_count(what: str) -> None:
     made = [
-        split._hashed_share(pd.DataFrame({"x": each}), s / 20, 1).tolist()
-        for each in WIDTHS[what]
-        for s in range(1, 20)
+        split.Share(s / 20, 1).mask(pd.DataFrame({"x": each})).tolist() for each in WIDTHS[what] for s in range(1, 20)
     ]
     assert made == made[:19] * len(WIDTHS[what])
 
