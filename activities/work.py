@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from activities import catalog
+from activities import catalog, places
 from activities.messages import Context, StepRef, StepResult, Target
 from activities.tenant import Limits, Tenant, Tenants
 from backends import Label, Session
@@ -258,6 +258,7 @@ def make_room(work: Work, pipeline: str, warehouse: str = "", environment: str |
     """Makes the catalog and the schema of versions where they are missing, and an environment's row to publish to."""
     with work.session(warehouse=warehouse) as session:
         catalog.ensure(session)
+        places.claim_versions(session, work.tenant, pipeline)
         if environment is not None:
             catalog.open_head(session, pipeline, environment)
         session.create_schema(version_schema(work.tenant.settings(pipeline).schema))

@@ -11,6 +11,8 @@ from entrepot.graph import LONGEST_NAME, NAME
 VERSIONS = "v"
 """What the schemas of versions have behind the pipeline's; so no environment is called that."""
 DEFAULT_ENVIRONMENT = "prod"
+CATALOG = "entrepot"
+"""The schema of the catalog's tables."""
 
 
 def version_of(kind: str, identity: str, inputs: Mapping[str, str]) -> str:
@@ -41,6 +43,18 @@ def check_environment(name: str) -> None:
 def version_table(name: str, version: str) -> str:
     """The physical table of one version."""
     return f"{name}__{version}"
+
+
+def check_schema(schema: str) -> None:
+    """What people see stands in no schema of Entrepot's own.
+
+    Raises:
+        BadInput: for the catalog's, and for one of versions.
+    """
+    if schema.lower() == CATALOG:
+        raise BadInput(f"the schema {schema!r} holds Entrepot's own tables; choose another")
+    if schema.lower().endswith(version_schema("")):
+        raise BadInput(f"the schema {schema!r} is named as those of versions are; choose another")
 
 
 def environment_schema(schema: str, environment: str) -> str:

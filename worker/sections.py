@@ -12,11 +12,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 from entrepot.errors import BadInput, unknown
 from entrepot.graph import NAME
-from entrepot.version import DEFAULT_ENVIRONMENT, check_environment
+from entrepot.version import DEFAULT_ENVIRONMENT, check_environment, check_schema
 from worker import cron
 
 OVERLAPS = ("skip", "buffer_one", "buffer_all", "cancel_other", "terminate_other", "allow_all")
-CATALOG_SCHEMA = "entrepot"
 LONGEST_DURATION = 3650 * 86400
 
 _REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(:[A-Za-z_]\w*)?")
@@ -67,8 +66,10 @@ def _name(value: str) -> str:
 
 
 def _schema(value: str) -> str:
-    if value == CATALOG_SCHEMA:
-        raise ValueError(f"the schema {value!r} holds Entrepot's own tables; choose another")
+    try:
+        check_schema(value)
+    except BadInput as error:
+        raise ValueError(str(error)) from None
     return _name(value)
 
 
@@ -83,7 +84,9 @@ def _environment(value: str, example: str | None = None) -> str:
     try:
         check_environment(example or value)
     except BadInput as error:
-        raise ValueError(str(error) if example in (None, value) else f"{value!r} fits no environment: {error}") from None
+        raise ValueError(
+            str(error) if example in (None, value) else f"{value!r} fits no environment: {error}"
+        ) from None
     return value
 
 

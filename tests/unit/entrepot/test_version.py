@@ -50,7 +50,9 @@ def _is_taken(name: str) -> bool:
     return True
 
 
-NAMES = st.one_of(st.from_regex(r"(?i)[a-z_0-9]{1,6}", fullmatch=True), st.sampled_from(["prod", "dev", "v", "V", "x__v"]))
+NAMES = st.one_of(
+    st.from_regex(r"(?i)[a-z_0-9]{1,6}", fullmatch=True), st.sampled_from(["prod", "dev", "v", "V", "x__v"])
+)
 
 
 @settings(max_examples=200)
