@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import sqlglot.expressions as sge
@@ -128,11 +128,13 @@ def recorded(session: Session, pipeline: str, environment: str) -> Shown:
     return frozenset((_place(row), row["name"]) for row in rows)
 
 
-def check_free(session: Session, owner: Owner, wanted: Collection[Place]) -> None:
+def check_free(session: Session, owner: Owner, wanted: Shown) -> None:
     """Raises BadInput for places that are somebody else's: another pipeline's, environment's or tenant's."""
-    for place, other in _owned(session, wanted):
+    names = {(place.warehouse, place.key): name for place, name in wanted}
+    for place, other in _owned(session, {place for place, _ in wanted}):
         if (other.tenant, other.pipeline, other.environment) != (owner.tenant, owner.pipeline, owner.environment):
-            raise BadInput(f"{place} belongs to {other}, and cannot be {owner}'s, too; {other.remedy}")
+            ours = replace(owner, name=names[place.warehouse, place.key])
+            raise BadInput(f"{place} belongs to {other}, and cannot belong to {ours}, too; {other.remedy}")
 
 
 def check_way(kinds: Mapping[str, Kind], place: Place, *, is_ours: bool) -> None:
@@ -149,22 +151,20 @@ def check_way(kinds: Mapping[str, Kind], place: Place, *, is_ours: bool) -> None
         )
 
 
-def claim(session: Session, owner: Owner, wanted: Shown, *, run: str = "") -> None:
+def claim(session: Session, owner: Owner, new: Shown, *, run: str = "") -> None:
     """Records places as an environment's, outside of any transaction: of two at the same time, both see both.
 
     Raises:
         BadInput: if one of them is somebody else's.
     """
-    new = wanted - recorded(session, owner.pipeline, owner.environment)
-    places = {place for place, _ in new}
     if not new:
         return
-    check_free(session, owner, places)
+    check_free(session, owner, new)
     rows = [_row(owner, place, name, run) for place, name in sorted(new, key=str)]
     for start in range(0, len(rows), _AT_ONCE):
         session.insert(catalog.table_name("places"), rows[start : start + _AT_ONCE])
     try:
-        check_free(session, owner, places)
+        check_free(session, owner, new)
     except BadInput:
         release(session, owner.pipeline, owner.environment, new)
         raise

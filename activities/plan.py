@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from temporalio import activity
 
-from activities import catalog, cursors, names
+from activities import catalog, cursors, names, show
 from activities.compiled import check
 from activities.cursors import Cursor
 from activities.messages import Context, PlanRequest, Prepared, RunInput, told
@@ -68,6 +68,9 @@ class PlanActivities:
             pipeline = self._tenants.pipeline(context.tenant, context.pipeline)
             parameters = self._tenants.parameters(context.tenant, pipeline, context.parameters)
             with work.session() as session:
+                if not context.backend:  # parity, which names a warehouse, publishes nothing
+                    its = context.model_copy(update={"parameters": parameters})
+                    show.check_names(work, session, its, pipeline.graph, request.selected)
                 plan = _make_plan(session, tenant.backend.dialect, pipeline.graph, parameters, request)
             if (size := len(plan.model_dump_json())) > LARGEST_PLAN:
                 raise BadInput(

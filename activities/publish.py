@@ -22,7 +22,7 @@ from activities.work import Work, check_planned, do, make_once, patiently, whose
 from backends import Name, Session
 from entrepot.errors import BadInput, StepFailed, listed
 from entrepot.expression import schema_from
-from entrepot.outputs import Copy, Dashboard, Export
+from entrepot.outputs import CopiedTo, Copy, Dashboard, Export
 from entrepot.resolve import publish_identity
 from entrepot.step import PublishStep
 from entrepot.version import version_schema, version_table
@@ -115,7 +115,10 @@ def _make(
             details = {"output": "files", "path": path, "bytes": lake.size(path)}
         elif isinstance(output, Copy):
             name = output.name or step.name
-            target = Name(version_schema(output.schema), version_table(step.name, version))
+            place = show.copied(work, ref.context, step, CopiedTo(output.schema, output.name, output.to))
+            show.check_copy(work, session, ref.context, step, place)
+            # Among the pipeline's own versions: another pipeline may copy the same to the same schema.
+            target = Name(version_schema(work.tenant.settings(pipeline).schema), version_table(step.name, version))
             details = {"output": "copy", "schema": output.schema, "name": name}
             if output.to and work.tenant.at(output.to) is not work.tenant:
                 rows, digest = serve_from(work, session, output.table, target, output.to)

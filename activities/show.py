@@ -16,6 +16,10 @@ from activities.places import Owner, Place, Shown
 from activities.work import Work
 from backends import Kind, Session
 from entrepot.errors import BadInput, StepFailed
+from entrepot.graph import Graph
+from entrepot.outputs import CopiedTo, copies
+from entrepot.step import IngestStep, PublishStep, Step, TransformStep
+from entrepot.version import check_schema
 
 
 @dataclass(frozen=True)
@@ -44,14 +48,72 @@ def claim(work: Work, session: Session, context: Context, its: Pointed) -> None:
         BadInput: if one is somebody else's, or something stands there that Entrepot has not made.
     """
     wanted = places.shown_by(work.tenant, context, its.versions.values())
-    ours = {place for place, _ in places.recorded(session, context.pipeline, context.environment)}
-    check_ways(work, session, {place for place, _ in wanted}, ours)
-    places.claim(session, owner(context), wanted, run=context.run)
+    recorded = places.recorded(session, context.pipeline, context.environment)
+    check_ways(work, session, wanted, recorded)
+    places.claim(session, owner(context), wanted - recorded, run=context.run)
 
 
-def check_ways(work: Work, session: Session, wanted: Iterable[Place], ours: set[Place]) -> None:
+def check_names(work: Work, session: Session, context: Context, graph: Graph, names: Iterable[str]) -> None:
+    """Holds the names that a run of these steps will show against what is recorded and what stands there.
+
+    Raises:
+        BadInput: if one of them is somebody else's, or something stands there that Entrepot has not made.
+    """
+    wanted = places.one_each(_to_show(work, context, graph, names))
+    recorded = places.recorded(session, context.pipeline, context.environment)
+    places.check_free(session, owner(context), wanted - recorded)
+    check_ways(work, session, wanted, recorded)
+
+
+def _to_show(work: Work, context: Context, graph: Graph, names: Iterable[str]) -> Iterator[tuple[Place, str]]:
+    """Where the tables of steps will be shown, and their copies, as far as the code says it in plain words."""
+    for step in (graph.steps[name] for name in names):
+        if isinstance(step, IngestStep | TransformStep):
+            for table in graph.outputs(step):
+                yield places.view_place(work.tenant, context.pipeline, context.environment, table), table
+        elif isinstance(step, PublishStep):
+            for its in copies(step.function, context.parameters):
+                with at_step(step):
+                    place = copied(work, context, step, its)
+                yield place, step.name
+
+
+def copied(work: Work, context: Context, step: PublishStep, its: CopiedTo) -> Place:
+    """Where a copy will be shown.
+
+    Raises:
+        BadInput: if that is a schema of Entrepot's own, or a warehouse that the tenant does not have.
+    """
+    check_schema(its.schema)
+    here = work.tenant.at(its.to) is work.tenant
+    return places.copy_place(context.environment, its.schema, its.name or step.name, "" if here else its.to)
+
+
+def check_copy(work: Work, session: Session, context: Context, step: PublishStep, place: Place) -> None:
+    """Holds a copy's place against what is recorded and what stands there, before any of it is computed.
+
+    Raises:
+        BadInput: if it is somebody else's, or something stands there that Entrepot has not made.
+    """
+    recorded = places.recorded(session, context.pipeline, context.environment)
+    wanted = frozenset({(place, step.name)})
+    places.check_free(session, owner(context), wanted)
+    check_ways(work, session, wanted, recorded)
+
+
+@contextmanager
+def at_step(step: Step) -> Iterator[None]:
+    """What is wrong with a name that a step asks for names the step, and where it stands."""
+    try:
+        yield
+    except BadInput as error:
+        raise BadInput(f"{step.kind} {step.name!r} ({step.at}): {error}") from error
+
+
+def check_ways(work: Work, session: Session, wanted: Shown, recorded: Shown) -> None:
     """Raises BadInput for places where something stands that Entrepot has not made."""
-    views = {place for place in wanted if place.kind == "view"}
+    views = {place for place, _ in wanted if place.kind == "view"}
+    ours = {place for place, _ in recorded}
     for (warehouse, schema), its in _by_schema(views).items():
         new = {place for place in its if place not in ours}
         if warehouse and not new:
