@@ -253,6 +253,17 @@ def known(session: Session, pipeline: str, wanted: Iterable[str]) -> dict[tuple[
     }
 
 
+def pipelines(session: Session) -> list[str]:
+    """The pipelines of which the catalog knows what they made or show, whether or not anybody runs them."""
+    found = {row["pipeline"] for table in ("versions", "heads", "places") for row in _pipelines(session, table)}
+    return sorted(found)
+
+
+def _pipelines(session: Session, table: str) -> list[dict[str, Any]]:
+    named = sge.select(column("pipeline")).from_(sge.table_(table, db=SCHEMA, quoted=True))
+    return session.query(named.distinct())
+
+
 def open_head(session: Session, pipeline: str, environment: str) -> None:
     """Makes the row of an environment that has none yet: it points at nothing."""
     if not select(session, "heads", pipeline, equals("environment", environment), columns=["sequence"]):
@@ -311,9 +322,10 @@ def move(
             _archive(session, pipeline, environment, made)
             return made
         before = published(session, pipeline, environment)
+    meanwhile = f"run {before.run} published" if before.run else "it was dropped"
     raise Conflict(
-        f"pipeline {pipeline!r}, environment {environment!r}: run {before.run} published while this run was "
-        "going, so nothing of it was published; start it again"
+        f"pipeline {pipeline!r}, environment {environment!r}: {meanwhile} while this run was going, so nothing of it "
+        "was published; start it again"
     )
 
 

@@ -68,11 +68,23 @@ class CollectInput(Message):
     """The input of `Collect`."""
 
     tenant: str = Field(min_length=1)
-    pipeline: str = Field(min_length=1)
+    pipeline: str | None = Field(default=None, min_length=1)
+    """Default: every pipeline that the catalog knows, those included that the tenant does not run any more."""
     keep_days: float = Field(default=7, ge=0)
-    """Versions made within these days stay, whether or not anything points at them."""
+    """Versions made within these days stay, whether or not anything points at them; and what a pipeline that the tenant
+    does not run any more has published within them."""
     keep_publishes: int = Field(default=3, ge=1)
     """What each environment pointed at in its last publishes stays, so that it can be rolled back."""
+    dry_run: bool = False
+
+
+class DropInput(Message):
+    """The input of `Drop`."""
+
+    tenant: str = Field(min_length=1)
+    environment: str = Field(min_length=1)
+    pipeline: str | None = Field(default=None, min_length=1)
+    """Default: every pipeline that has something there. `prod` is dropped for one that is named."""
     dry_run: bool = False
 
 

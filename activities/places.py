@@ -70,8 +70,11 @@ class Owner:
     @property
     def remedy(self) -> str:
         """What to do if the pipeline is there no more."""
-        drop = f"entrepot env drop {self.environment or 'ENVIRONMENT'} --pipeline {self.pipeline}"
-        return f"choose another name; or, if {self.pipeline!r} is not to show it any more, `{drop}`"
+        if self.environment:
+            drop = f"entrepot env drop {self.environment} --pipeline {self.pipeline}"
+            return f"choose another name; or, if {self.pipeline!r} is not to show it any more, `{drop}`"
+        gone = f"entrepot gc {self.pipeline} --keep-days 0"
+        return f"choose another schema; or, if {self.pipeline!r} is not run any more, `{gone}`"
 
 
 Shown = frozenset[tuple[Place, str]]

@@ -225,7 +225,7 @@ async def do(work: Callable[[Work], T], tenant: Tenant, context: Context, step: 
         raise as_failure(error, f"tenant {tenant.name!r}, pipeline {context.pipeline!r}") from cause
 
 
-def whose(tenants: Tenants, tenant: str, pipeline: str) -> Tenant:
+def whose(tenants: Tenants, tenant: str, pipeline: str | None = None) -> Tenant:
     """The tenant that somebody asks for by name.
 
     Raises:
@@ -233,7 +233,8 @@ def whose(tenants: Tenants, tenant: str, pipeline: str) -> Tenant:
     """
     try:
         found = tenants.get(tenant)
-        found.settings(pipeline)
+        if pipeline is not None:
+            found.settings(pipeline)
     except BadInput as error:
         raise ApplicationError(str(error), type="BadInput", non_retryable=True) from error
     return found

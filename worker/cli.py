@@ -25,6 +25,8 @@ app = typer.Typer(
 )
 schedules = typer.Typer(help="Reconcile the schedules of the tenant file into Temporal.", no_args_is_help=True)
 app.add_typer(schedules, name="schedules")
+env = typer.Typer(help="Environments of a tenant.", no_args_is_help=True)
+app.add_typer(env, name="env")
 
 TenantOption = Annotated[
     str | None, typer.Option("--tenant", "-t", help="Default: the only tenant there is.", envvar="ENTREPOT_TENANT")
@@ -244,7 +246,9 @@ def rollback(
 
 @app.command()
 def gc(
-    pipeline: PipelineArgument,
+    pipeline: Annotated[
+        str | None, typer.Argument(help="Default: every pipeline, those included that the tenant runs no more.")
+    ] = None,
     tenant: TenantOption = None,
     keep_days: Annotated[float, typer.Option(min=0, help="Versions made within these days stay.")] = 7,
     keep_publishes: Annotated[
@@ -254,11 +258,12 @@ def gc(
     json: JsonOption = False,
     tenants: TenantsOption = None,
 ) -> None:
-    """Remove versions that nothing points at and nobody made lately.
+    """Remove versions that nothing points at and nobody made lately, and what pipelines show that are run no more.
 
     \b
-    Example:
+    Examples:
       entrepot gc flights --keep-days 30 --dry-run
+      entrepot gc
     """
     commands.gc(pipeline, tenant, tenants, keep_days, keep_publishes, dry_run, json)
 
@@ -272,6 +277,32 @@ def doctor(tenants: TenantsOption = None, state: StateOption = None) -> None:
       entrepot doctor --tenants tenants.toml
     """
     commands.doctor(tenants, state)
+
+
+@env.command("drop")
+def env_drop(
+    environment: Annotated[str, typer.Argument(help="Such as pr_12.")],
+    pipeline: Annotated[
+        str | None, typer.Option("--pipeline", help="Default: every pipeline that has something there.")
+    ] = None,
+    tenant: TenantOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    json: JsonOption = False,
+    tenants: TenantsOption = None,
+) -> None:
+    """Take an environment away: its views, files and history. Its versions go with the next `entrepot gc`.
+
+    \b
+    Examples:
+      entrepot env drop pr_12
+      entrepot env drop prod --pipeline old_name
+
+    \b
+    The same with plain Temporal:
+      temporal workflow start --type Drop --task-queue entrepot \\
+        --workflow-id acme:drop:pr_12 --input '{"tenant": "acme", "environment": "pr_12"}'
+    """
+    commands.env_drop(environment, pipeline, tenant, tenants, dry_run, json)
 
 
 @schedules.command("plan")

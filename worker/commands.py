@@ -137,7 +137,7 @@ def rollback(
 
 
 def gc(
-    pipeline: str,
+    pipeline: str | None,
     tenant: str | None,
     tenants: str | None,
     keep_days: float,
@@ -149,24 +149,45 @@ def gc(
     from worker import follow, show
 
     name = _tenant(tenant, tenants)
-    value = {
-        "tenant": name,
-        "pipeline": pipeline,
-        "keep_days": keep_days,
-        "keep_publishes": keep_publishes,
-        "dry_run": dry_run,
-    }
-    ended = _wait_for(
-        "Collect", value, f"{follow.workflow_id(name, pipeline)}:gc", f"Collection of {pipeline} for {name}"
-    )
+    value: dict[str, Any] = {"tenant": name, "keep_days": keep_days, "keep_publishes": keep_publishes}
+    value |= {"dry_run": dry_run, **({"pipeline": pipeline} if pipeline else {})}
+    id = f"{follow.workflow_id(name, pipeline) if pipeline else name}:gc"
+    ended = _wait_for("Collect", value, id, f"Collection of {pipeline or 'everything'} for {name}")
     if json:
         show.json(ended)
         return
     for each in ended["removed"]:
         show.out.print(f"  {each}")
     done = "would be removed" if dry_run else "removed"
+    for each in ended["left"]:
+        show.out.print(f"  {each}: of a pipeline that {name} does not run any more", soft_wrap=True)
+    for each in ended["waiting"]:
+        why = (
+            f"of a pipeline that {name} does not run any more; stays, since it was published within {keep_days:g} days"
+        )
+        show.out.print(f"  {each}: {why}", soft_wrap=True)
     removed = show.count(len(ended["removed"]), "version")
     show.out.print(f"✓ {removed} {done} ({ended['rows']:,} rows), {ended['kept']} stay")
+
+
+def env_drop(
+    environment: str, pipeline: str | None, tenant: str | None, tenants: str | None, dry_run: bool, json: bool
+) -> None:
+    """`entrepot env drop`."""
+    from worker import show
+
+    name = _tenant(tenant, tenants)
+    value = {"tenant": name, "environment": environment, "dry_run": dry_run}
+    value |= {"pipeline": pipeline} if pipeline else {}
+    ended = _wait_for("Drop", value, f"{name}:drop:{environment}", f"Drop of {environment} for {name}")
+    if json:
+        show.json(ended)
+        return
+    for its, shown in ended["removed"].items():
+        for each in shown:
+            show.out.print(f"  {each}")
+        done = "would be dropped" if dry_run else "dropped"
+        show.out.print(f"✓ {environment} of {its} {done}: {show.count(len(shown), 'name')}", soft_wrap=True)
 
 
 def versions(pipeline: str, tenant: str | None, tenants: str | None, json: bool) -> None:

@@ -29,12 +29,12 @@ from activities.tenant import Tenants
 from activities.train import TrainActivities
 from activities.transform import TransformActivities
 from worker.client import TASK_QUEUE
-from workflows.care import Collect, Rollback
+from workflows.care import Collect, Drop, Rollback
 from workflows.parity import Parity
 from workflows.pipeline import Ingest, Pipeline, Publish, Train, Transform
 from workflows.run import SEARCH_ATTRIBUTES
 
-WORKFLOWS = (Pipeline, Ingest, Transform, Train, Publish, Rollback, Collect, Parity)
+WORKFLOWS = (Pipeline, Ingest, Transform, Train, Publish, Rollback, Collect, Drop, Parity)
 GRACE = timedelta(seconds=20)
 """How long activities go on after the worker was told to stop; then they are cancelled and begin again elsewhere."""
 
@@ -63,6 +63,7 @@ def create(client: Client, tenants: Tenants, *, task_queue: str = TASK_QUEUE, sl
             publish.rollback,
             publish.record_failure,
             collect.collect,
+            collect.drop,
             collect.versions,
             parity.prepare,
             parity.last_load,

@@ -1,4 +1,4 @@
-"""The workflow types that look after what runs have made: `Rollback` and `Collect`."""
+"""The workflow types that look after what runs have made: `Rollback`, `Collect` and `Drop`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from temporalio import workflow
 
 from activities import names
-from activities.messages import CollectInput, Committed, RollbackInput
+from activities.messages import CollectInput, Committed, DropInput, RollbackInput
 from workflows.run import ENVIRONMENT, PIPELINE, STAGE, TENANT, call, in_a_sentence, understood
 
 
@@ -34,7 +34,7 @@ class Rollback:
 
 @workflow.defn(name="Collect")
 class Collect:
-    """Removes versions that nothing points at and nobody made lately."""
+    """Removes versions that nothing points at and nobody made lately, and what forgotten pipelines show."""
 
     @workflow.run
     async def run(self, input: Any = None) -> dict[str, Any]:
@@ -42,5 +42,21 @@ class Collect:
         asked = understood(CollectInput, input)
         with in_a_sentence():
             collected: dict[str, Any] = await call(names.COLLECT, asked, dict)
-        workflow.upsert_search_attributes([TENANT.value_set(asked.tenant), PIPELINE.value_set(asked.pipeline)])
+        of = [PIPELINE.value_set(asked.pipeline)] if asked.pipeline else []
+        workflow.upsert_search_attributes([TENANT.value_set(asked.tenant), *of])
         return collected
+
+
+@workflow.defn(name="Drop")
+class Drop:
+    """Takes an environment away: what it shows, where it stands with its sources, and its history."""
+
+    @workflow.run
+    async def run(self, input: Any = None) -> dict[str, Any]:
+        """What was shown (or, with `dry_run`, what is), by pipeline."""
+        asked = understood(DropInput, input)
+        with in_a_sentence():
+            dropped: dict[str, Any] = await call(names.DROP, asked, dict)
+        its = [TENANT.value_set(asked.tenant), ENVIRONMENT.value_set(asked.environment)]
+        workflow.upsert_search_attributes(its)
+        return dropped

@@ -164,3 +164,67 @@ async def test_a_publish_step_that_was_dropped_leaves_nothing(houses: Houses) ->
         await house.run("one")
         assert seen(house) == {"one.numbers", "one.doubled"}
         assert house.query("SELECT count(*) FROM entrepot.places WHERE environment = 'prod'") == [(2,)]
+
+
+async def result(house: House, workflow: str, **value: Any) -> Any:
+    return await (await house.start(workflow, {"tenant": "acme", **value})).result()
+
+
+async def test_an_environment_is_dropped_and_only_that_one(house: House) -> None:
+    for environment in ("prod", "dev"):
+        await house.run("one", environment=environment)
+    planned = await result(house, "Drop", environment="dev", dry_run=True)
+    gone = {"one__dev.numbers", "one__dev.doubled", "reporting__dev.totals", "published/dev/one/taken_away.csv"}
+    assert set(planned["removed"]["one"]) == gone
+    assert seen(house) == ONE | gone
+    assert (await result(house, "Drop", environment="dev"))["removed"] == planned["removed"]
+    assert seen(house) == ONE
+    assert house.query("SELECT count(*) FROM duckdb_schemas() WHERE schema_name LIKE '%__dev'") == [(0,)]
+    for table in ("heads", "publishes", "cursors", "loads", "places"):
+        assert house.query(f"SELECT count(*) FROM entrepot.{table} WHERE environment = 'dev'") == [(0,)], table
+    assert (await house.run("one")).outcome == "nothing to do"
+    assert (await house.run("one", environment="dev")).outcome == "published"
+    assert seen(house) == ONE | gone
+
+
+async def test_what_is_dropped_has_to_be_there_and_prod_needs_its_pipeline(house: House) -> None:
+    await house.run("one")
+    refused = await house.fail("Drop", tenant="acme", environment="dve")
+    assert "unknown environment 'dve'. Known: 'prod'" in refused.message
+    refused = await house.fail("Drop", tenant="acme", environment="prod")
+    assert "name the pipeline whose 'prod' is to be dropped" in refused.message
+    await result(house, "Drop", environment="prod", pipeline="one")
+    assert seen(house) == set()
+
+
+async def test_a_renamed_pipeline_takes_its_names_over_when_the_old_one_is_dropped(houses: Houses) -> None:
+    async with houses.open() as house:
+        await house.run("one")
+    async with houses.open({"two": PIPELINES["two"]}, two="one") as house:  # `one` is called `two` now
+        said = await refused(house, "two")
+        assert "one__v belongs to pipeline 'one' of tenant 'acme'" in said
+        assert "entrepot gc one --keep-days 0" in said
+        await result(house, "Collect", pipeline="one", keep_days=0)
+        await house.run("two")
+        assert seen(house) == {name.replace("/one/", "/two/") for name in ONE}
+
+
+async def test_collection_names_and_removes_what_forgotten_pipelines_show(houses: Houses) -> None:
+    async with houses.open() as house:
+        for name in ("one", "two"):
+            await house.run(name, parameters={"copy": name})
+    async with houses.open({"two": PIPELINES["two"]}) as house:
+        waiting = await result(house, "Collect")
+        shown = {"one.numbers", "one.doubled", "reporting.one", "published/prod/one/taken_away.csv"}
+        assert (set(waiting["waiting"]), waiting["left"]) == (shown, [])
+        planned = await result(house, "Collect", keep_days=0, dry_run=True)
+        done = await result(house, "Collect", keep_days=0)
+        assert set(planned["left"]) == set(done["left"]) == shown
+        assert {name.partition("@")[0] for name in done["removed"]} == {
+            f"one.{step}" for step in ("numbers", "doubled", "shared", "taken_away")
+        }
+        assert seen(house) == {"two.numbers", "two.doubled", "reporting.two", "published/prod/two/taken_away.csv"}
+        assert house.query("SELECT count(*) FROM duckdb_schemas() WHERE schema_name = 'one__v'") == [(0,)]
+        assert not list((house.state / "lake" / "acme").rglob("one/**/*.parquet"))
+        refused = await house.fail("Collect", tenant="acme", pipeline="one")
+        assert "unknown pipeline 'one'" in refused.message
