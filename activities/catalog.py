@@ -202,30 +202,52 @@ def add_once(session: Session, table: str, *same: str, **values: Any) -> None:
         add(session, table, **values)
 
 
-def add_version(session: Session, pipeline: str, made: Version, inputs: Mapping[str, str], seconds: float) -> None:
-    """Records a version: in the transaction that makes what it stands for, so that neither is without the other."""
-    add(
-        session,
-        "versions",
-        pipeline=pipeline,
-        name=made.name,
-        version=made.version,
-        kind=made.kind,
-        step=made.step or made.name,
-        identity=made.identity or None,
-        inputs=dict(inputs),
-        columns=made.columns,
-        inferred=made.inferred if made.inferred != made.columns else None,
-        physical_schema=made.table.schema if made.table else None,
-        physical_table=made.table.table if made.table else None,
-        row_count=made.rows,
-        byte_count=made.bytes,
-        scanned=made.scanned,
-        seconds=seconds,
-        run=made.run,
-        made_at=now(),
-        details=made.details,
-    )
+def add_version(
+    session: Session,
+    pipeline: str,
+    made: Version,
+    inputs: Mapping[str, str],
+    seconds: float,
+    before: Version | None = None,
+) -> None:
+    """Records a version: in the transaction that makes what it stands for, so that neither is without the other.
+
+    Args:
+        before: The same version, if it is made anew: its table stays until it is collected, since it is still shown.
+    """
+    values: dict[str, Any] = {
+        "pipeline": pipeline,
+        "name": made.name,
+        "version": made.version,
+        "kind": made.kind,
+        "step": made.step or made.name,
+        "identity": made.identity or None,
+        "inputs": dict(inputs),
+        "columns": made.columns,
+        "inferred": made.inferred if made.inferred != made.columns else None,
+        "physical_schema": made.table.schema if made.table else None,
+        "physical_table": made.table.table if made.table else None,
+        "row_count": made.rows,
+        "byte_count": made.bytes,
+        "scanned": made.scanned,
+        "seconds": seconds,
+        "run": made.run,
+        "made_at": now(),
+        "details": made.details,
+    }
+    if before is None:
+        add(session, "versions", **values)
+        return
+    stood = [[before.table.schema, before.table.table]] if before.table else []
+    values["details"] = {**made.details, "replaced": [*before.details.get("replaced", []), *stood]}
+    its = (equals("pipeline", pipeline), equals("name", made.name), equals("version", made.version))
+    session.update(table_name("versions"), {n: _encode(v) for n, v in values.items()}, sge.and_(*its))
+
+
+def set_details(session: Session, pipeline: str, name: str, version: str, details: Mapping[str, Any]) -> None:
+    """Replaces a version's details."""
+    its = (equals("pipeline", pipeline), equals("name", name), equals("version", version))
+    session.update(table_name("versions"), {"details": _encode(dict(details))}, sge.and_(*its))
 
 
 def versions(session: Session, pipeline: str, wanted: Mapping[str, str]) -> dict[str, Version]:

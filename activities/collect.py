@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import datetime
 import json
+from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import Any
 
 from pydantic import BaseModel
 from temporalio import activity
 
-from activities import catalog, cursors, drop, lake, manifest, names
+from activities import catalog, cursors, drop, lake, manifest, names, show
 from activities.messages import CollectInput, Context, DropInput, Target, parse
+from activities.repair import Standing
 from activities.segments import Segment
 from activities.tenant import Tenants
 from activities.work import Work, as_failure, do, patiently, whose
 from backends import Name, Session
 from entrepot.errors import BadInput, unknown
 from entrepot.version import DEFAULT_ENVIRONMENT, version_schema
-
-EVERY = "*"
-"""In the place of a pipeline's name: all of them."""
 
 
 class Collected(BaseModel):
@@ -69,7 +68,7 @@ class CollectActivities:
     async def collect(self, asked: CollectInput) -> Collected:
         """Removes versions that nothing points at and nobody made lately."""
         tenant = whose(self._tenants, asked.tenant)
-        context = _context(asked.tenant, asked.pipeline or EVERY)
+        context = _context(asked.tenant, asked.pipeline or drop.EVERY)
 
         def remove(work: Work) -> Collected:
             with work.session() as session:
@@ -86,7 +85,9 @@ class CollectActivities:
     async def drop(self, asked: DropInput) -> Dropped:
         """Takes an environment away."""
         tenant = whose(self._tenants, asked.tenant)
-        context = _context(asked.tenant, asked.pipeline or EVERY).model_copy(update={"environment": asked.environment})
+        context = _context(asked.tenant, asked.pipeline or drop.EVERY).model_copy(
+            update={"environment": asked.environment}
+        )
 
         def remove(work: Work) -> Dropped:
             with work.session() as session:
@@ -153,7 +154,7 @@ def _collect_all(work: Work, session: Session, context: Context, asked: CollectI
     """Collects a pipeline's versions; if the tenant does not run it any more, after what it shows."""
     is_run = pipeline in work.tenant.pipelines
     left, waiting = ([], []) if is_run else _leave(work, session, context, asked, pipeline)
-    collected = _collect(work, session, asked, pipeline)
+    collected = _collect(work, session, context, asked, pipeline)
     if not asked.dry_run:
         schema = version_schema(work.tenant.settings(pipeline).schema) if is_run else None
         drop.drop_empty(session, pipeline, schema)
@@ -179,7 +180,7 @@ def _leave(
     return left, waiting
 
 
-def _collect(work: Work, session: Session, asked: CollectInput, pipeline: str) -> Collected:
+def _collect(work: Work, session: Session, context: Context, asked: CollectInput, pipeline: str) -> Collected:
     every = catalog.rows(session, "versions", pipeline)
     kept = _reachable(session, asked, pipeline, every)
     border = catalog.now() - datetime.timedelta(days=asked.keep_days)
@@ -192,6 +193,9 @@ def _collect(work: Work, session: Session, asked: CollectInput, pipeline: str) -
                 catalog.delete(session, "versions", pipeline, [(row["name"], row["version"])])
                 _drop(work, session, row, needed)
             _remove_files(work, pipeline, row)
+        for row in every:
+            if row not in unneeded and row["made_at"] < border and '"replaced"' in (row["details"] or ""):
+                _drop_replaced(work, session, context.model_copy(update={"pipeline": pipeline}), row)
         _prune(work, session, pipeline, kept | (_names(every) - _names(unneeded)), border)
     prefix = f"{pipeline}." if asked.pipeline is None else ""
     removed = [f"{prefix}{row['name']}@{row['version']}" for row in unneeded]
@@ -226,7 +230,8 @@ def _tables(row: dict[str, Any]) -> list[Name]:
     segments = [Segment.model_validate(each) for each in details.get("segments", [])]
     own = [Name(row["physical_schema"], row["physical_table"])] if row["physical_table"] else []
     taken = [Name(s.takes.schema_name, s.takes.table) for s in segments if s.takes and s.takes.table]
-    return [*own, *(segment.name for segment in segments), *taken]
+    replaced = [Name(schema, table) for schema, table in details.get("replaced", [])]
+    return [*own, *(segment.name for segment in segments), *taken, *replaced]
 
 
 def _drop(work: Work, session: Session, row: dict[str, Any], needed: set[Name]) -> None:
@@ -237,13 +242,26 @@ def _drop(work: Work, session: Session, row: dict[str, Any], needed: set[Name]) 
         if elsewhere and elsewhere not in work.tenant.warehouses:
             return  # out of reach since the tenant no longer has it
         there = stack.enter_context(work.session(warehouse=elsewhere)) if elsewhere else session
-        for number, table in enumerate(_tables(row)):
-            if table in needed:
-                continue
-            if number == 0 and details.get("view"):
-                there.drop_view(table)
-            else:
-                there.drop_table(table)
+        _drop_all(there, [table for table in _tables(row) if table not in needed])
+
+
+def _drop_all(session: Session, tables: Iterable[Name]) -> None:
+    """Drops tables, and views over segments; or what somebody has put in their places."""
+    standing = Standing(session)
+    for table in tables:
+        if kind := standing.kind(table):
+            (session.drop_view if kind == "view" else session.drop_table)(table)
+
+
+def _drop_replaced(work: Work, session: Session, context: Context, row: dict[str, Any]) -> None:
+    """Drops the tables of a version that was made anew since, after whatever may still show them shows the new one."""
+    details = json.loads(row["details"] or "{}")
+    show.show_anew(work, session, context, {row["name"]: row["version"]})
+    warehouse = details.get("to", "")
+    with ExitStack() as stack:
+        there = stack.enter_context(work.session(warehouse=warehouse)) if warehouse else session
+        _drop_all(there, [Name(schema, table) for schema, table in details.pop("replaced")])
+    catalog.set_details(session, context.pipeline, row["name"], row["version"], details)
 
 
 def _remove_files(work: Work, pipeline: str, row: dict[str, Any]) -> None:

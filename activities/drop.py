@@ -16,6 +16,8 @@ from backends import Session
 from entrepot.errors import Conflict
 from entrepot.version import DEFAULT_ENVIRONMENT
 
+EVERY = "*"
+"""In the place of a pipeline's name: all of them."""
 DROPPED = "dropped"
 """The status of a row in `runs` that says that an environment is gone."""
 

@@ -18,14 +18,14 @@ from activities.dashboard import render
 from activities.messages import Commit, Committed, Context, RollbackInput, RunFailed, StepRef, StepResult
 from activities.serve import serve_from
 from activities.tenant import Tenants
-from activities.work import Work, check_planned, do, make_once, patiently, whose
+from activities.work import Work, check_planned, do, make_once, patiently, version_place, whose
 from backends import Name, Session
 from entrepot.errors import BadInput, StepFailed, listed
 from entrepot.expression import schema_from
 from entrepot.outputs import CopiedTo, Copy, Dashboard, Export
 from entrepot.resolve import publish_identity
 from entrepot.step import PublishStep
-from entrepot.version import version_schema, version_table
+from entrepot.version import version_schema
 
 
 class PublishActivities:
@@ -118,7 +118,8 @@ def _make(
             place = show.copied(work, ref.context, step, CopiedTo(output.schema, output.name, output.to))
             show.check_copy(work, session, ref.context, step, place)
             # Among the pipeline's own versions: another pipeline may copy the same to the same schema.
-            target = Name(version_schema(work.tenant.settings(pipeline).schema), version_table(step.name, version))
+            own = version_schema(work.tenant.settings(pipeline).schema)
+            target = version_place(own, step.name, version, ref.anew, ref.context.run)
             details = {"output": "copy", "schema": output.schema, "name": name}
             if output.to and work.tenant.at(output.to) is not work.tenant:
                 rows, digest = serve_from(work, session, output.table, target, output.to)
@@ -142,7 +143,7 @@ def _make(
             run=ref.context.run,
             bytes=details.get("bytes"),
         )
-        catalog.add_version(session, pipeline, made, inputs, seconds)
+        catalog.add_version(session, pipeline, made, inputs, seconds, before=versions.get(step.name))
     return StepResult(name=step.name, rows=rows, bytes=details.get("bytes"), seconds=seconds, note=details["output"])
 
 
@@ -174,8 +175,9 @@ def _commit(work: Work, session: Session, request: Commit) -> Committed:
         removed = [name for name in request.removes if name in current.pointers]
         pointers = {n: v for n, v in {**current.pointers, **request.moves}.items() if n not in removed}
         its = _pointed(session, context, current, pointers)
-        displaced = show.displaced(work, session, context, its)
-        moves = bool(request.moves or removed or displaced)
+        # What is made anew stands elsewhere, though its pointer stays.
+        displaced = show.displaced(work, session, context, its) | request.moves.keys()
+        moves = bool(removed or displaced)
     if moves:
         show.claim(work, session, context, its)
         at = {"expected": request.sequence}
@@ -185,6 +187,9 @@ def _commit(work: Work, session: Session, request: Commit) -> Committed:
         with session.transaction():
             show.show(work, session, context)
     links = show.show_files(work, session, context)
+    show.show_anew(
+        work, session, context, {name: request.moves[name] for name in request.anew if name in request.moves}
+    )
     with session.transaction():
         _record_run(session, context, "completed", request.results, None)
     moved = request.moves.keys() | (displaced & current.pointers.keys())

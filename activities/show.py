@@ -5,6 +5,7 @@ All of it may be done again, by the same attempt or by whoever comes after one t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -143,7 +144,14 @@ def show(work: Work, session: Session, context: Context) -> None:
     names = {name for publish in history if publish.sequence > head.shown for name in publish.moved}
     its = pointed(session, context, head.pointers)
     wanted = places.shown_by(work.tenant, context, its.versions.values())
-    tables = {place: its.versions[name].table for place, name in wanted if name in names and place.kind == "view"}
+    point(work, session, its, {(place, name) for place, name in wanted if name in names})
+    _take_away(work, session, context, its, wanted, "view")
+    catalog.shown(session, context.pipeline, context.environment, head.sequence)
+
+
+def point(work: Work, session: Session, its: Pointed, shown: Iterable[tuple[Place, str]]) -> None:
+    """Points views at the tables of what is pointed at."""
+    tables = {place: its.versions[name].table for place, name in shown if place.kind == "view"}
     for (warehouse, schema), some in _by_schema(tables).items():
         with _at(work, session, warehouse) as there:
             there.create_schema(schema)
@@ -151,8 +159,15 @@ def show(work: Work, session: Session, context: Context) -> None:
                 table = tables[place]
                 assert table is not None
                 there.point(place.name, table)
-    _take_away(work, session, context, its, wanted, "view")
-    catalog.shown(session, context.pipeline, context.environment, head.sequence)
+
+
+def show_anew(work: Work, session: Session, context: Context, anew: Mapping[str, str]) -> None:
+    """Points the views of all environments at versions that were made anew, where they show them."""
+    for row in catalog.select(session, "heads", context.pipeline, columns=("environment", "pointers")) if anew else ():
+        theirs = json.loads(row["pointers"])
+        its = pointed(session, context, {n: v for n, v in anew.items() if theirs.get(n) == v})
+        shown = places.recorded(session, context.pipeline, row["environment"])
+        point(work, session, its, {(place, name) for place, name in shown if name in its.versions})
 
 
 def show_files(work: Work, session: Session, context: Context) -> dict[str, str]:

@@ -106,6 +106,9 @@ def run(
     replay: Annotated[
         str | None, typer.Option(help="Ask no source: take what this environment has loaded, from the lake.")
     ] = None,
+    force: Annotated[
+        str | None, typer.Option(help="Steps to compute anew, though nothing changed; written as --select is.")
+    ] = None,
     json: JsonOption = False,
     tenants: TenantsOption = None,
 ) -> None:
@@ -118,14 +121,15 @@ def run(
       entrepot run flights -p late_after=30 --json
       entrepot run shop --select orders+ --backfill 2026-01-01..2026-02-01
       entrepot run shop --environment dev --replay prod
+      entrepot run flights --force departures+
 
     \b
     The same with plain Temporal:
       temporal workflow start --type Pipeline --task-queue entrepot \\
         --workflow-id acme/flights --input '{"tenant": "acme", "pipeline": "flights"}'
     """
-    loading = {"refresh": refresh, "backfill": backfill, "replay": replay}
-    commands.run(pipeline, tenant, tenants, environment, select, parameter or [], loading, json)
+    how = {"refresh": refresh, "backfill": backfill, "replay": replay, "force": force}
+    commands.run(pipeline, tenant, tenants, environment, select, parameter or [], how, json)
 
 
 @app.command()
@@ -269,14 +273,27 @@ def gc(
 
 
 @app.command()
-def doctor(tenants: TenantsOption = None, state: StateOption = None) -> None:
-    """Check everything that a run needs: tenant file, pipelines, Temporal, workers, warehouses, lakes, disk.
+def doctor(
+    tenants: TenantsOption = None,
+    state: StateOption = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Make good what somebody dropped, replaced or emptied by hand.")
+    ] = False,
+) -> None:
+    """Check everything that a run needs: tenant file, pipelines, Temporal, workers, warehouses, lakes, disk; and
+    whether all that is shown stands in the warehouse as it was made.
 
     \b
-    Example:
+    Examples:
       entrepot doctor --tenants tenants.toml
+      entrepot doctor --repair
+
+    \b
+    The repair with plain Temporal:
+      temporal workflow start --type Repair --task-queue entrepot --workflow-id acme:repair \\
+        --input '{"tenant": "acme"}'
     """
-    commands.doctor(tenants, state)
+    commands.doctor(tenants, state, repair=repair)
 
 
 @env.command("drop")

@@ -20,16 +20,16 @@ def run(
     environment: str,
     select: str | None,
     parameters: Iterable[str],
-    loading: Mapping[str, Any],
+    how: Mapping[str, Any],
     json: bool,
 ) -> None:
-    """`entrepot run`. `loading` says how sources are asked, where not as usual."""
+    """`entrepot run`. `how` says how sources are asked, and what is computed anew, where not as usual."""
     from worker import follow, show
     from worker.client import connected
     from workflows.progress import RunSummary
 
     name = _tenant(tenant, tenants)
-    value = _input(name, pipeline, environment, select, parameters) | {n: v for n, v in loading.items() if v}
+    value = _input(name, pipeline, environment, select, parameters) | {n: v for n, v in how.items() if v}
     if "backfill" in value:
         value["backfill"] = _range(value["backfill"])
     id = follow.workflow_id(name, pipeline, environment)
@@ -284,11 +284,25 @@ def demo(state: str | None) -> None:
     main(state)
 
 
-def doctor(tenants: str | None, state: str | None) -> None:
+def doctor(tenants: str | None, state: str | None, *, repair: bool) -> None:
     """`entrepot doctor`."""
+    from worker import show
     from worker.doctor import main
 
-    main(tenants, state)
+    if not repair:
+        main(tenants, state)
+        return
+    left: list[str] = []
+    for name in _tenant_names(tenants):
+        repaired = _wait_for("Repair", {"tenant": name}, f"{name}:repair", f"Repair of {name}")
+        for each in repaired["found"]:
+            show.out.print(f"  {name}: {each}", soft_wrap=True)
+        left += [f"{name}: {each}" for each in repaired["left"]]
+        show.out.print(f"✓ {name}: {show.count(len(repaired['found']), 'finding')} repaired")
+    for each in left:
+        show.failure(each)
+    if left:
+        raise SystemExit(1)
 
 
 def schedules(tenants: str | None, *, apply: bool) -> None:
@@ -397,6 +411,12 @@ def _parameters(given: Iterable[str]) -> dict[str, Any]:
         except jsonlib.JSONDecodeError:
             values[name] = text
     return values
+
+
+def _tenant_names(file: str | None) -> list[str]:
+    from worker import settings
+
+    return settings.tenant_names(file)
 
 
 def _tenant(given: str | None, file: str | None) -> str:

@@ -1,14 +1,15 @@
-"""The workflow types that look after what runs have made: `Rollback`, `Collect` and `Drop`."""
+"""The workflow types that look after what runs have made: `Rollback`, `Collect`, `Drop` and `Repair`."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from temporalio import workflow
+from temporalio.exceptions import ChildWorkflowError, is_cancelled_exception
 
 from activities import names
-from activities.messages import CollectInput, Committed, DropInput, RollbackInput
-from workflows.run import ENVIRONMENT, PIPELINE, STAGE, TENANT, call, in_a_sentence, understood
+from activities.messages import CollectInput, Committed, DropInput, Repaired, RepairInput, RollbackInput
+from workflows.run import ENVIRONMENT, PIPELINE, STAGE, TENANT, call, failure_of, in_a_sentence, understood
 
 
 @workflow.defn(name="Rollback")
@@ -60,3 +61,33 @@ class Drop:
         its = [TENANT.value_set(asked.tenant), ENVIRONMENT.value_set(asked.environment)]
         workflow.upsert_search_attributes(its)
         return dropped
+
+
+@workflow.defn(name="Repair")
+class Repair:
+    """Finds what somebody dropped, replaced or emptied by hand, and makes it good."""
+
+    @workflow.run
+    async def run(self, input: Any = None) -> Repaired:
+        """Brings raw tables back and points views; what has to be computed, runs do, one after another."""
+        asked = understood(RepairInput, input)
+        workflow.upsert_search_attributes([TENANT.value_set(asked.tenant)])
+        with in_a_sentence():
+            repaired: Repaired = await call(names.REPAIR, asked, Repaired)
+        left = list(repaired.left)
+        for pipeline, environments in sorted(repaired.runs.items()) if not asked.dry_run else ():
+            for environment, steps in sorted(environments.items()):
+                its = {"tenant": asked.tenant, "pipeline": pipeline, "environment": environment}
+                chosen = " ".join(steps)
+                try:
+                    await workflow.execute_child_workflow(
+                        "Pipeline",
+                        {**its, "select": chosen, "force": chosen},
+                        id=f"{workflow.info().workflow_id}:{pipeline}:{environment}",
+                        static_summary=f"computes {chosen} anew",
+                    )
+                except ChildWorkflowError as error:
+                    if is_cancelled_exception(error):
+                        raise
+                    left.append(f"{pipeline} in {environment}: {failure_of(error).message}")
+        return repaired.model_copy(update={"left": tuple(left)})
