@@ -7,7 +7,8 @@ every warehouse, with or without transactions. `publishes` has the history. View
 followed, it says itself, so that whoever comes after a crash can finish.
 
 `cursors` has one row for each environment and ingest step with the load it stands at, what that load made and what the
-source remembers; it is changed in the same way, and `loads` has its history.
+source remembers; it is changed in the same way, and `loads` has its history. `places` says whose each name is that
+people see: see `places.py`.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ import sqlglot.expressions as sge
 from backends import Name, Session
 from entrepot.errors import Conflict
 from entrepot.plan import Known
+from entrepot.version import CATALOG
 
-SCHEMA = "entrepot"
+SCHEMA = CATALOG
 
 _PUBLISH = {
     "pipeline": "string",
@@ -78,6 +80,19 @@ _TABLES: dict[str, dict[str, str]] = {
     "loads": _LOAD,  # the history of the cursors
     "heads": {**_PUBLISH, "shown": "int64"},  # the sequence up to which the views show what was published
     "publishes": _PUBLISH,  # the history of the heads
+    "places": {  # each name that people see has one owner
+        "tenant": "string",
+        "pipeline": "string",
+        "environment": "string",
+        "name": "string",  # of what is shown there
+        "kind": "string",  # view, file, versions
+        "warehouse": "string",
+        "place": "string",  # the same for two names that are one to some warehouse
+        "in_schema": "string",
+        "in_table": "string",
+        "run": "string",
+        "since": "timestamp",
+    },
     "checks": {
         "pipeline": "string",
         "name": "string",
@@ -187,30 +202,52 @@ def add_once(session: Session, table: str, *same: str, **values: Any) -> None:
         add(session, table, **values)
 
 
-def add_version(session: Session, pipeline: str, made: Version, inputs: Mapping[str, str], seconds: float) -> None:
-    """Records a version: in the transaction that makes what it stands for, so that neither is without the other."""
-    add(
-        session,
-        "versions",
-        pipeline=pipeline,
-        name=made.name,
-        version=made.version,
-        kind=made.kind,
-        step=made.step or made.name,
-        identity=made.identity or None,
-        inputs=dict(inputs),
-        columns=made.columns,
-        inferred=made.inferred if made.inferred != made.columns else None,
-        physical_schema=made.table.schema if made.table else None,
-        physical_table=made.table.table if made.table else None,
-        row_count=made.rows,
-        byte_count=made.bytes,
-        scanned=made.scanned,
-        seconds=seconds,
-        run=made.run,
-        made_at=now(),
-        details=made.details,
-    )
+def add_version(
+    session: Session,
+    pipeline: str,
+    made: Version,
+    inputs: Mapping[str, str],
+    seconds: float,
+    before: Version | None = None,
+) -> None:
+    """Records a version: in the transaction that makes what it stands for, so that neither is without the other.
+
+    Args:
+        before: The same version, if it is made anew: its table stays until it is collected, since it is still shown.
+    """
+    values: dict[str, Any] = {
+        "pipeline": pipeline,
+        "name": made.name,
+        "version": made.version,
+        "kind": made.kind,
+        "step": made.step or made.name,
+        "identity": made.identity or None,
+        "inputs": dict(inputs),
+        "columns": made.columns,
+        "inferred": made.inferred if made.inferred != made.columns else None,
+        "physical_schema": made.table.schema if made.table else None,
+        "physical_table": made.table.table if made.table else None,
+        "row_count": made.rows,
+        "byte_count": made.bytes,
+        "scanned": made.scanned,
+        "seconds": seconds,
+        "run": made.run,
+        "made_at": now(),
+        "details": made.details,
+    }
+    if before is None:
+        add(session, "versions", **values)
+        return
+    stood = [[before.table.schema, before.table.table]] if before.table else []
+    values["details"] = {**made.details, "replaced": [*before.details.get("replaced", []), *stood]}
+    its = (equals("pipeline", pipeline), equals("name", made.name), equals("version", made.version))
+    session.update(table_name("versions"), {n: _encode(v) for n, v in values.items()}, sge.and_(*its))
+
+
+def set_details(session: Session, pipeline: str, name: str, version: str, details: Mapping[str, Any]) -> None:
+    """Replaces a version's details."""
+    its = (equals("pipeline", pipeline), equals("name", name), equals("version", version))
+    session.update(table_name("versions"), {"details": _encode(dict(details))}, sge.and_(*its))
 
 
 def versions(session: Session, pipeline: str, wanted: Mapping[str, str]) -> dict[str, Version]:
@@ -220,13 +257,13 @@ def versions(session: Session, pipeline: str, wanted: Mapping[str, str]) -> dict
 
 def version_rows(session: Session, pipeline: str, wanted: Mapping[str, str]) -> list[dict[str, Any]]:
     """The wanted versions' rows as they stand."""
-    rows = select(session, "versions", pipeline, _any_of("version", set(wanted.values())))
+    rows = select(session, "versions", pipeline, any_of("version", set(wanted.values())))
     return [row for row in rows if wanted.get(row["name"]) == row["version"]]
 
 
 def known(session: Session, pipeline: str, wanted: Iterable[str]) -> dict[tuple[str, str], Known]:
     """What a plan needs of versions and passed checks, by name and version."""
-    condition = _any_of("version", set(wanted))
+    condition = any_of("version", set(wanted))
     columns = ("name", "version", "identity", "inputs", "run")
     rows = select(session, "versions", pipeline, condition, columns=columns)
     # A check that blocked is no reason to skip it: it must block again.
@@ -236,6 +273,17 @@ def known(session: Session, pipeline: str, wanted: Iterable[str]) -> dict[tuple[
         (r["name"], r["version"]): Known(identity=r["identity"] or "", inputs=json.loads(r["inputs"]), run=r["run"])
         for r in rows
     }
+
+
+def pipelines(session: Session) -> list[str]:
+    """The pipelines of which the catalog knows what they made or show, whether or not anybody runs them."""
+    found = {row["pipeline"] for table in ("versions", "heads", "places") for row in _pipelines(session, table)}
+    return sorted(found)
+
+
+def _pipelines(session: Session, table: str) -> list[dict[str, Any]]:
+    named = sge.select(column("pipeline")).from_(sge.table_(table, db=SCHEMA, quoted=True))
+    return session.query(named.distinct())
 
 
 def open_head(session: Session, pipeline: str, environment: str) -> None:
@@ -296,9 +344,10 @@ def move(
             _archive(session, pipeline, environment, made)
             return made
         before = published(session, pipeline, environment)
+    meanwhile = f"run {before.run} published" if before.run else "it was dropped"
     raise Conflict(
-        f"pipeline {pipeline!r}, environment {environment!r}: run {before.run} published while this run was "
-        "going, so nothing of it was published; start it again"
+        f"pipeline {pipeline!r}, environment {environment!r}: {meanwhile} while this run was going, so nothing of it "
+        "was published; start it again"
     )
 
 
@@ -359,14 +408,18 @@ def delete(session: Session, table: str, pipeline: str, versions: Iterable[tuple
 def select(
     session: Session,
     table: str,
-    pipeline: str,
+    pipeline: str | None,
     *conditions: sge.Condition,
     columns: Iterable[str] = (),
     newest: str | None = None,
 ) -> list[dict[str, Any]]:
-    """The rows of one of the catalog's tables for which all conditions hold; with `newest`, the greatest of them."""
+    """The rows of one of the catalog's tables for which all conditions hold; with `newest`, the greatest of them.
+
+    Without a pipeline, those of all.
+    """
+    its = [equals("pipeline", pipeline)] if pipeline is not None else []
     query = sge.select(*(column(name) for name in columns or _TABLES[table]))
-    query = query.from_(sge.table_(table, db=SCHEMA, quoted=True)).where(equals("pipeline", pipeline), *conditions)
+    query = query.from_(sge.table_(table, db=SCHEMA, quoted=True)).where(*its, *conditions)
     if newest:
         query = query.order_by(sge.Ordered(this=column(newest), desc=True)).limit(1)
     return session.query(query)
@@ -387,7 +440,8 @@ def equals(name: str, value: str) -> sge.Condition:
     return column(name).eq(sge.Literal.string(value))
 
 
-def _any_of(name: str, values: Iterable[str]) -> sge.Condition:
+def any_of(name: str, values: Iterable[str]) -> sge.Condition:
+    """The condition that a column has one of these values."""
     literals = [sge.Literal.string(v) for v in sorted(values)]
     return sge.In(this=column(name), expressions=literals or [sge.Literal.string("")])
 

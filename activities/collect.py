@@ -1,22 +1,25 @@
-"""Garbage collection, and the listing of versions: what stands in the warehouse and the lake, and why it stays."""
+"""Garbage collection, environments that go, and the listing of versions: what stands where, and why it stays."""
 
 from __future__ import annotations
 
 import datetime
 import json
+from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import Any
 
 from pydantic import BaseModel
 from temporalio import activity
 
-from activities import catalog, cursors, lake, manifest, names
-from activities.messages import CollectInput, Context, Target, parse
+from activities import catalog, cursors, drop, lake, manifest, names, show
+from activities.messages import CollectInput, Context, DropInput, Target, parse
+from activities.repair import Standing
 from activities.segments import Segment
 from activities.tenant import Tenants
-from activities.work import Work, as_failure, do, whose
+from activities.work import Work, as_failure, do, patiently, whose
 from backends import Name, Session
-from entrepot.errors import BadInput
+from entrepot.errors import BadInput, unknown
+from entrepot.version import DEFAULT_ENVIRONMENT, version_schema
 
 
 class Collected(BaseModel):
@@ -25,6 +28,17 @@ class Collected(BaseModel):
     removed: list[str]
     kept: int
     rows: int
+    dry_run: bool
+    left: list[str] = []
+    """What pipelines that the tenant does not run any more have shown; it is gone, too."""
+    waiting: list[str] = []
+    """What they show still, since it was published not long ago."""
+
+
+class Dropped(BaseModel):
+    """What the removal of an environment took from sight, or would take: pipeline to its views and files."""
+
+    removed: dict[str, list[str]]
     dry_run: bool
 
 
@@ -45,7 +59,7 @@ class VersionRow(BaseModel):
 
 
 class CollectActivities:
-    """The activities `collect` and `versions`."""
+    """The activities `collect`, `drop` and `versions`."""
 
     def __init__(self, tenants: Tenants) -> None:
         self._tenants = tenants
@@ -53,14 +67,34 @@ class CollectActivities:
     @activity.defn(name=names.COLLECT)
     async def collect(self, asked: CollectInput) -> Collected:
         """Removes versions that nothing points at and nobody made lately."""
-        tenant = whose(self._tenants, asked.tenant, asked.pipeline)
+        tenant = whose(self._tenants, asked.tenant)
+        context = _context(asked.tenant, asked.pipeline or drop.EVERY)
 
         def remove(work: Work) -> Collected:
             with work.session() as session:
                 catalog.ensure(session)
-                return _collect(work, session, asked)
+                known = catalog.pipelines(session)
+                if asked.pipeline and asked.pipeline not in {*known, *tenant.pipelines}:
+                    raise BadInput(unknown("pipeline", asked.pipeline, {*known, *tenant.pipelines}))
+                pipelines = [asked.pipeline] if asked.pipeline else known
+                return _together([_collect_all(work, session, context, asked, each) for each in pipelines])
 
-        return await do(remove, tenant, _context(asked.tenant, asked.pipeline), names.COLLECT)
+        return await do(remove, tenant, context, names.COLLECT)
+
+    @activity.defn(name=names.DROP)
+    async def drop(self, asked: DropInput) -> Dropped:
+        """Takes an environment away."""
+        tenant = whose(self._tenants, asked.tenant)
+        context = _context(asked.tenant, asked.pipeline or drop.EVERY).model_copy(
+            update={"environment": asked.environment}
+        )
+
+        def remove(work: Work) -> Dropped:
+            with work.session() as session:
+                catalog.ensure(session)
+                return patiently(work, lambda: _drop_environment(work, session, context, asked))
+
+        return await do(remove, tenant, context, names.DROP)
 
     @activity.defn(name=names.VERSIONS)
     async def versions(self, value: Any = None) -> list[VersionRow]:
@@ -86,9 +120,69 @@ def _context(tenant: str, pipeline: str) -> Context:
     return Context(tenant=tenant, pipeline=pipeline, run=activity.info().workflow_run_id or "")
 
 
-def _collect(work: Work, session: Session, asked: CollectInput) -> Collected:
-    every = catalog.rows(session, "versions", asked.pipeline)
-    kept = _reachable(session, asked, every)
+def _drop_environment(work: Work, session: Session, context: Context, asked: DropInput) -> Dropped:
+    if asked.pipeline is None and asked.environment == DEFAULT_ENVIRONMENT:
+        raise BadInput(f"name the pipeline whose {DEFAULT_ENVIRONMENT!r} is to be dropped")
+    removed = drop.dropped_by(session, context.run)
+    known = {each: drop.environments(session, each) for each in catalog.pipelines(session)}
+    for pipeline, environments in known.items():
+        if asked.pipeline in (None, pipeline) and asked.environment in environments:
+            its = context.model_copy(update={"pipeline": pipeline})
+            if asked.dry_run:
+                removed[pipeline] = drop.shown(session, pipeline, asked.environment)
+            else:
+                removed[pipeline] = drop.drop(work, session, its)
+    if not removed:
+        of = f", pipeline {asked.pipeline!r}" if asked.pipeline else ""
+        there = {e for pipeline, its in known.items() if asked.pipeline in (None, pipeline) for e in its}
+        raise BadInput(f"tenant {asked.tenant!r}{of}: {unknown('environment', asked.environment, sorted(there))}")
+    return Dropped(removed=removed, dry_run=asked.dry_run)
+
+
+def _together(some: list[Collected]) -> Collected:
+    return Collected(
+        removed=[each for one in some for each in one.removed],
+        kept=sum(one.kept for one in some),
+        rows=sum(one.rows for one in some),
+        dry_run=any(one.dry_run for one in some),
+        left=[each for one in some for each in one.left],
+        waiting=[each for one in some for each in one.waiting],
+    )
+
+
+def _collect_all(work: Work, session: Session, context: Context, asked: CollectInput, pipeline: str) -> Collected:
+    """Collects a pipeline's versions; if the tenant does not run it any more, after what it shows."""
+    is_run = pipeline in work.tenant.pipelines
+    left, waiting = ([], []) if is_run else _leave(work, session, context, asked, pipeline)
+    collected = _collect(work, session, context, asked, pipeline)
+    if not asked.dry_run:
+        schema = version_schema(work.tenant.settings(pipeline).schema) if is_run else None
+        drop.drop_empty(session, pipeline, schema)
+    return collected.model_copy(update={"left": left, "waiting": waiting})
+
+
+def _leave(
+    work: Work, session: Session, context: Context, asked: CollectInput, pipeline: str
+) -> tuple[list[str], list[str]]:
+    """Takes away what a pipeline has published that the tenant does not run any more; and what it shows still."""
+    border = catalog.now() - datetime.timedelta(days=asked.keep_days)
+    left: list[str] = []
+    waiting: list[str] = []
+    for environment in sorted(drop.environments(session, pipeline)):
+        head = catalog.published(session, pipeline, environment)
+        if head.published_at is not None and head.published_at >= border:
+            waiting += drop.shown(session, pipeline, environment)
+        elif asked.dry_run:
+            left += drop.shown(session, pipeline, environment)
+        else:
+            its = context.model_copy(update={"pipeline": pipeline, "environment": environment})
+            left += drop.drop(work, session, its)
+    return left, waiting
+
+
+def _collect(work: Work, session: Session, context: Context, asked: CollectInput, pipeline: str) -> Collected:
+    every = catalog.rows(session, "versions", pipeline)
+    kept = _reachable(session, asked, pipeline, every)
     border = catalog.now() - datetime.timedelta(days=asked.keep_days)
     unneeded = [r for r in every if (r["name"], r["version"]) not in kept and r["made_at"] < border]
     if not asked.dry_run:
@@ -96,24 +190,30 @@ def _collect(work: Work, session: Session, asked: CollectInput) -> Collected:
         for row in unneeded:
             # The catalog forgets first: a version without a row is made anew, a row without a table would be trusted.
             with session.transaction():
-                catalog.delete(session, "versions", asked.pipeline, [(row["name"], row["version"])])
+                catalog.delete(session, "versions", pipeline, [(row["name"], row["version"])])
                 _drop(work, session, row, needed)
-            _remove_files(work, asked.pipeline, row)
-        _prune(work, session, asked.pipeline, kept | (_names(every) - _names(unneeded)), border)
-    removed = [f"{row['name']}@{row['version']}" for row in unneeded]
+            _remove_files(work, pipeline, row)
+        for row in every:
+            if row not in unneeded and row["made_at"] < border and '"replaced"' in (row["details"] or ""):
+                _drop_replaced(work, session, context.model_copy(update={"pipeline": pipeline}), row)
+        _prune(work, session, pipeline, kept | (_names(every) - _names(unneeded)), border)
+    prefix = f"{pipeline}." if asked.pipeline is None else ""
+    removed = [f"{prefix}{row['name']}@{row['version']}" for row in unneeded]
     rows = sum(row["row_count"] or 0 for row in unneeded)
     return Collected(removed=removed, kept=len(every) - len(unneeded), rows=rows, dry_run=asked.dry_run)
 
 
-def _reachable(session: Session, asked: CollectInput, every: list[dict[str, Any]]) -> set[tuple[str, str]]:
+def _reachable(
+    session: Session, asked: CollectInput, pipeline: str, every: list[dict[str, Any]]
+) -> set[tuple[str, str]]:
     """What environments point at or could be rolled back to, the newest loads, and what kept models were made of."""
     kept: set[tuple[str, str]] = set()
-    for history in catalog.publishes(session, asked.pipeline).values():
+    for history in catalog.publishes(session, pipeline).values():
         for publish in history[: asked.keep_publishes]:
             kept |= set(publish.pointers.items())
-    for step, loads in cursors.history(session, asked.pipeline).items():
+    for step, loads in cursors.history(session, pipeline).items():
         for environment in {load.environment for load in loads}:
-            kept |= set(cursors.current(session, asked.pipeline, step, environment).tables.items())
+            kept |= set(cursors.current(session, pipeline, step, environment).tables.items())
     for row in every:
         if row["kind"] == "train" and (row["name"], row["version"]) in kept:
             kept |= set(json.loads(row["inputs"]).items())
@@ -130,7 +230,8 @@ def _tables(row: dict[str, Any]) -> list[Name]:
     segments = [Segment.model_validate(each) for each in details.get("segments", [])]
     own = [Name(row["physical_schema"], row["physical_table"])] if row["physical_table"] else []
     taken = [Name(s.takes.schema_name, s.takes.table) for s in segments if s.takes and s.takes.table]
-    return [*own, *(segment.name for segment in segments), *taken]
+    replaced = [Name(schema, table) for schema, table in details.get("replaced", [])]
+    return [*own, *(segment.name for segment in segments), *taken, *replaced]
 
 
 def _drop(work: Work, session: Session, row: dict[str, Any], needed: set[Name]) -> None:
@@ -138,14 +239,29 @@ def _drop(work: Work, session: Session, row: dict[str, Any], needed: set[Name]) 
     details = json.loads(row["details"] or "{}")
     with ExitStack() as stack:
         elsewhere = details.get("to")
+        if elsewhere and elsewhere not in work.tenant.warehouses:
+            return  # out of reach since the tenant no longer has it
         there = stack.enter_context(work.session(warehouse=elsewhere)) if elsewhere else session
-        for number, table in enumerate(_tables(row)):
-            if table in needed:
-                continue
-            if number == 0 and details.get("view"):
-                there.drop_view(table)
-            else:
-                there.drop_table(table)
+        _drop_all(there, [table for table in _tables(row) if table not in needed])
+
+
+def _drop_all(session: Session, tables: Iterable[Name]) -> None:
+    """Drops tables, and views over segments; or what somebody has put in their places."""
+    standing = Standing(session)
+    for table in tables:
+        if kind := standing.kind(table):
+            (session.drop_view if kind == "view" else session.drop_table)(table)
+
+
+def _drop_replaced(work: Work, session: Session, context: Context, row: dict[str, Any]) -> None:
+    """Drops the tables of a version that was made anew since, after whatever may still show them shows the new one."""
+    details = json.loads(row["details"] or "{}")
+    show.show_anew(work, session, context, {row["name"]: row["version"]})
+    warehouse = details.get("to", "")
+    with ExitStack() as stack:
+        there = stack.enter_context(work.session(warehouse=warehouse)) if warehouse else session
+        _drop_all(there, [Name(schema, table) for schema, table in details.pop("replaced")])
+    catalog.set_details(session, context.pipeline, row["name"], row["version"], details)
 
 
 def _remove_files(work: Work, pipeline: str, row: dict[str, Any]) -> None:

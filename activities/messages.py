@@ -52,6 +52,8 @@ class RunInput(Target):
     """The selected ingest steps load this range of their cursor again; the cursor stays where it is."""
     replay: str | None = None
     """Sources are not asked: ingest steps take from the lake what this environment stands at."""
+    force: str | None = None
+    """Which of the selected steps are computed anew, though their versions are there; written as `select` is."""
 
 
 class RollbackInput(Target):
@@ -68,12 +70,45 @@ class CollectInput(Message):
     """The input of `Collect`."""
 
     tenant: str = Field(min_length=1)
-    pipeline: str = Field(min_length=1)
+    pipeline: str | None = Field(default=None, min_length=1)
+    """Default: every pipeline that the catalog knows, those included that the tenant does not run any more."""
     keep_days: float = Field(default=7, ge=0)
-    """Versions made within these days stay, whether or not anything points at them."""
+    """Versions made within these days stay, whether or not anything points at them; and what a pipeline that the tenant
+    does not run any more has published within them."""
     keep_publishes: int = Field(default=3, ge=1)
     """What each environment pointed at in its last publishes stays, so that it can be rolled back."""
     dry_run: bool = False
+
+
+class DropInput(Message):
+    """The input of `Drop`."""
+
+    tenant: str = Field(min_length=1)
+    environment: str = Field(min_length=1)
+    pipeline: str | None = Field(default=None, min_length=1)
+    """Default: every pipeline that has something there. `prod` is dropped for one that is named."""
+    dry_run: bool = False
+
+
+class RepairInput(Message):
+    """The input of `Repair`."""
+
+    tenant: str = Field(min_length=1)
+    pipeline: str | None = Field(default=None, min_length=1)
+    """Default: all that the tenant runs."""
+    dry_run: bool = False
+    """Only look."""
+
+
+class Repaired(Message):
+    """What `Repair` found, and what is left to do for runs."""
+
+    found: tuple[str, ...] = ()
+    """What differs from the catalog, each a sentence."""
+    left: tuple[str, ...] = ()
+    """What somebody has to look at, each a sentence."""
+    runs: dict[str, dict[str, tuple[str, ...]]] = {}
+    """Pipeline and environment to the steps that are to be computed anew."""
 
 
 class ParityInput(Target):
@@ -113,6 +148,8 @@ class Prepared(Message):
     selected: tuple[str, ...]
     kinds: dict[str, Kind]
     ingests: tuple[str, ...]
+    anew: tuple[str, ...] = ()
+    """The steps that are computed, though their versions are there."""
 
 
 class StepRef(Message):
@@ -123,6 +160,8 @@ class StepRef(Message):
     versions: dict[str, str] = {}
     spent: int = 0
     """Bytes that the steps before it have read in the warehouse."""
+    anew: tuple[str, ...] = ()
+    """The step, if it is to be made though its version is there."""
 
 
 class ExtractRequest(Message):
@@ -194,6 +233,8 @@ class PlanRequest(Message):
     ingested: dict[str, str] | None = None
     given: dict[str, str] = {}
     """Versions to take for steps that are not selected, instead of those that the environment shows."""
+    anew: tuple[str, ...] = ()
+    """Steps that are to be computed though their versions are there."""
     compiled: bool = True
     """Whether what the warehouse cannot compute makes the plan fail; else the step does."""
 
@@ -207,6 +248,8 @@ class Batch(Message):
     """The versions of these steps and of everything that they read."""
     spent: int = 0
     """Bytes that the run's steps before them have read in the warehouse."""
+    anew: tuple[str, ...] = ()
+    """Those of the steps that are to be computed though their versions are there."""
 
 
 class StepResult(Message):
@@ -235,6 +278,8 @@ class Commit(Message):
     sequence: int
     moves: dict[str, str]
     removes: tuple[str, ...] = ()
+    anew: tuple[str, ...] = ()
+    """What was made though its version was there: other environments may show it, too."""
     results: dict[str, Any] = {}
 
 

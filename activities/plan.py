@@ -6,15 +6,16 @@ from collections.abc import Mapping
 
 from temporalio import activity
 
-from activities import catalog, cursors, names
+from activities import catalog, cursors, names, show
 from activities.compiled import check
 from activities.cursors import Cursor
 from activities.messages import Context, PlanRequest, Prepared, RunInput, told
+from activities.repair import bring_back, lost
 from activities.tenant import Tenants
 from activities.work import Work, asked_of, do, make_room, patiently
 from backends import Session
 from backends.dialect import Dialect
-from entrepot.errors import BadInput
+from entrepot.errors import BadInput, listed
 from entrepot.expression import schema_from
 from entrepot.graph import Graph
 from entrepot.plan import Plan, address, decide
@@ -45,7 +46,11 @@ class PlanActivities:
             chosen = select(pipeline.graph, asked.select) if asked.select else frozenset(steps)
             selected = {name: step for name, step in steps.items() if name in chosen}
             _check_loading(asked)
+            anew = _anew(pipeline.graph, asked, chosen)
             patiently(work, lambda: make_room(work, asked.pipeline, environment=asked.environment))
+            if not (asked.dry_run or asked.refresh):
+                with work.session() as session:
+                    patiently(work, lambda: bring_back(work, session, context, pipeline.graph))
             return Prepared(
                 backend=tenant.backend.name,
                 parallel=tenant.parallel,
@@ -54,6 +59,7 @@ class PlanActivities:
                 selected=tuple(selected),
                 kinds={name: step.kind for name, step in selected.items()},
                 ingests=tuple(name for name, step in selected.items() if isinstance(step, IngestStep)),
+                anew=anew,
             )
 
         return await do(check, tenant, context, names.PREPARE)
@@ -68,6 +74,9 @@ class PlanActivities:
             pipeline = self._tenants.pipeline(context.tenant, context.pipeline)
             parameters = self._tenants.parameters(context.tenant, pipeline, context.parameters)
             with work.session() as session:
+                if not context.backend:  # parity, which names a warehouse, publishes nothing
+                    its = context.model_copy(update={"parameters": parameters})
+                    show.check_names(work, session, its, pipeline.graph, request.selected)
                 plan = _make_plan(session, tenant.backend.dialect, pipeline.graph, parameters, request)
             if (size := len(plan.model_dump_json())) > LARGEST_PLAN:
                 raise BadInput(
@@ -84,6 +93,20 @@ def _check_loading(asked: RunInput) -> None:
     ways = {"refresh": asked.refresh, "backfill": asked.backfill, "replay": asked.replay}
     if len(given := [name for name, value in ways.items() if value]) > 1:
         raise BadInput(f"a run loads in one way: {' and '.join(map(repr, given))} do not go together")
+
+
+def _anew(graph: Graph, asked: RunInput, chosen: frozenset[str]) -> tuple[str, ...]:
+    """The steps that are to be computed though their versions are there.
+
+    Raises:
+        BadInput: for one that is not selected, and for an ingest step.
+    """
+    forced = select(graph, asked.force) if asked.force else frozenset()
+    if beside := forced - chosen:
+        raise BadInput(f"{listed(beside)} cannot be forced: not in the selection {asked.select!r}")
+    if ingests := [name for name in forced if isinstance(graph.steps[name], IngestStep)]:
+        raise BadInput(f"{listed(ingests)} cannot be forced: an ingest loads everything anew with `refresh`")
+    return tuple(sorted(forced))
 
 
 def _make_plan(
@@ -111,6 +134,7 @@ def _make_plan(
         sequence=published.sequence,
         ingested=request.ingested,
         changes={step: told(load.changes) for step, load in loads.items() if load.changes},
+        anew={**lost(session, name, versions), **dict.fromkeys(request.anew, "to be computed anew")},
     )
     if request.compiled:
         check(graph, resolved, parameters, (step.name for step in plan.to_run()), dialect)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -13,20 +12,20 @@ import pyarrow.csv
 import pyarrow.parquet
 from temporalio import activity
 
-from activities import catalog, cursors, lake, models, names
+from activities import catalog, cursors, lake, models, names, show
 from activities.catalog import Version
 from activities.dashboard import render
 from activities.messages import Commit, Committed, Context, RollbackInput, RunFailed, StepRef, StepResult
 from activities.serve import serve_from
 from activities.tenant import Tenants
-from activities.work import Work, check_planned, do, make_once, patiently, whose
+from activities.work import Work, check_planned, do, make_once, patiently, version_place, whose
 from backends import Name, Session
 from entrepot.errors import BadInput, StepFailed, listed
 from entrepot.expression import schema_from
-from entrepot.outputs import Copy, Dashboard, Export
+from entrepot.outputs import CopiedTo, Copy, Dashboard, Export
 from entrepot.resolve import publish_identity
 from entrepot.step import PublishStep
-from entrepot.version import environment_schema, version_schema, version_table
+from entrepot.version import version_schema
 
 
 class PublishActivities:
@@ -116,7 +115,11 @@ def _make(
             details = {"output": "files", "path": path, "bytes": lake.size(path)}
         elif isinstance(output, Copy):
             name = output.name or step.name
-            target = Name(version_schema(output.schema), version_table(step.name, version))
+            place = show.copied(work, ref.context, step, CopiedTo(output.schema, output.name, output.to))
+            show.check_copy(work, session, ref.context, step, place)
+            # Among the pipeline's own versions: another pipeline may copy the same to the same schema.
+            own = version_schema(work.tenant.settings(pipeline).schema)
+            target = version_place(own, step.name, version, ref.anew, ref.context.run)
             details = {"output": "copy", "schema": output.schema, "name": name}
             if output.to and work.tenant.at(output.to) is not work.tenant:
                 rows, digest = serve_from(work, session, output.table, target, output.to)
@@ -140,7 +143,7 @@ def _make(
             run=ref.context.run,
             bytes=details.get("bytes"),
         )
-        catalog.add_version(session, pipeline, made, inputs, seconds)
+        catalog.add_version(session, pipeline, made, inputs, seconds, before=versions.get(step.name))
     return StepResult(name=step.name, rows=rows, bytes=details.get("bytes"), seconds=seconds, note=details["output"])
 
 
@@ -166,18 +169,44 @@ def _export(work: Work, session: Session, output: Export, path: str) -> int:
 def _commit(work: Work, session: Session, request: Commit) -> Committed:
     context = request.context
     current = catalog.published(session, context.pipeline, context.environment)
-    removed = [name for name in request.removes if name in current.pointers]
-    if current.run != context.run and (request.moves or removed):
+    if current.run == context.run:  # done by an attempt before
+        moves, displaced = False, set(current.moved)
+    else:
+        removed = [name for name in request.removes if name in current.pointers]
         pointers = {n: v for n, v in {**current.pointers, **request.moves}.items() if n not in removed}
+        its = _pointed(session, context, current, pointers)
+        # What is made anew stands elsewhere, though its pointer stays.
+        displaced = show.displaced(work, session, context, its) | request.moves.keys()
+        moves = bool(removed or displaced)
+    if moves:
+        show.claim(work, session, context, its)
+        at = {"expected": request.sequence}
         with session.transaction():
-            current = _move(work, session, context, "publish", current, pointers, expected=request.sequence)
+            current = show.move(work, session, context, "publish", current, pointers, displaced=displaced, **at)
     elif current.shown < current.sequence:  # whoever published it died before its views were moved
         with session.transaction():
-            _show(work, session, context)
-    links = _show_artifacts(work, session, context)
+            show.show(work, session, context)
+    links = show.show_files(work, session, context)
+    show.show_anew(
+        work, session, context, {name: request.moves[name] for name in request.anew if name in request.moves}
+    )
     with session.transaction():
         _record_run(session, context, "completed", request.results, None)
-    return Committed(moved=tuple(request.moves), sequence=current.sequence, links=links)
+    moved = request.moves.keys() | (displaced & current.pointers.keys())
+    return Committed(moved=tuple(moved), sequence=current.sequence, links=links)
+
+
+def _pointed(session: Session, context: Context, current: catalog.Published, pointers: dict[str, str]) -> show.Pointed:
+    """What an environment is about to point at.
+
+    Raises:
+        StepFailed: if a version that it does not point at yet is not in the catalog.
+    """
+    its = show.pointed(session, context, pointers)
+    new = show.changed(current, pointers) & pointers.keys()
+    if missing := new - its.versions.keys():
+        raise StepFailed(f"cannot publish {listed(missing)}: the versions are not in the catalog")
+    return its
 
 
 def _rollback(work: Work, session: Session, context: Context, asked: RollbackInput) -> Committed:
@@ -189,7 +218,7 @@ def _rollback(work: Work, session: Session, context: Context, asked: RollbackInp
     current, to = history[0], asked.to
     if current.run == context.run:  # done by an attempt whose answer was lost
         if current.shown < current.sequence:
-            _show(work, session, context)
+            show.show(work, session, context)
         return Committed(moved=current.moved, sequence=current.sequence)
     if to is not None:
         earlier = [publish for publish in history if publish.run.startswith(to)]
@@ -202,14 +231,15 @@ def _rollback(work: Work, session: Session, context: Context, asked: RollbackInp
         what = f"no publish of run {to!r}" if to else "no earlier publish to go back to"
         raise BadInput(f"{where}: {what}. Runs that published there: {known}")
     pointers = earlier[0].pointers
-    there = catalog.versions(session, context.pipeline, pointers)
-    if gone := [name for name in pointers if name not in there]:
+    its = show.pointed(session, context, pointers)
+    if gone := pointers.keys() - its.versions.keys():
         raise BadInput(f"{where}: cannot go back to run {earlier[0].run}: {listed(gone)} was collected since")
+    show.claim(work, session, context, its)
     with session.transaction():
         if asked.cursor:  # first: if we die in between, the next run asks a source again, and loses nothing
             _move_cursors(session, context, pointers)
-        moved = _move(work, session, context, "rollback", current, pointers, expected=current.sequence)
-    links = _show_artifacts(work, session, context)
+        moved = show.move(work, session, context, "rollback", current, pointers, expected=current.sequence)
+    links = show.show_files(work, session, context)
     ahead = [
         step
         for step in cursors.history(session, context.pipeline)
@@ -241,92 +271,6 @@ def _before(history: list[catalog.Published], pointers: dict[str, str]) -> list[
     runs = [publish for publish in history if publish.action == "publish"]
     shown = next((i for i, publish in enumerate(runs) if publish.pointers == pointers), -1)
     return [publish for publish in runs[shown + 1 :] if publish.pointers != pointers]
-
-
-def _move(
-    work: Work,
-    session: Session,
-    context: Context,
-    action: str,
-    current: catalog.Published,
-    pointers: dict[str, str],
-    *,
-    expected: int,
-) -> catalog.Published:
-    """Moves all pointers at once, and the views after them: in the caller's transaction, where the warehouse has them.
-
-    Where it has none, a view that cannot be moved takes everything back; a crash is made good by whoever comes next.
-    """
-    names = {n for n in {**current.pointers, **pointers} if current.pointers.get(n) != pointers.get(n)}
-    there = catalog.versions(session, context.pipeline, {n: v for n, v in pointers.items() if n in names})
-    if missing := [name for name in names if name in pointers and name not in there]:
-        raise StepFailed(f"cannot publish {listed(missing)}: the versions are not in the catalog")
-    place = (context.pipeline, context.environment, context.run)
-    moved = catalog.move(session, *place, action, pointers, names, expected=expected)
-    try:
-        _show(work, session, context)
-    except (BadInput, StepFailed):
-        if not work.tenant.backend.capabilities.transactional_ddl:
-            catalog.move(session, *place, "undo", current.pointers, names, expected=moved.sequence)
-            _show(work, session, context)
-        raise
-    return moved
-
-
-def _show(work: Work, session: Session, context: Context) -> None:
-    """Makes views show what is published, for every name that moved since they last did."""
-    history = catalog.publishes(session, context.pipeline, context.environment)[context.environment]
-    head = history[0]
-    names = {name for publish in history if publish.sequence > head.shown for name in publish.moved}
-    targets = catalog.versions(session, context.pipeline, {n: v for n, v in head.pointers.items() if n in names})
-    last = {n: p.pointers[n] for p in reversed(history) for n in names - set(head.pointers) if n in p.pointers}
-    before = catalog.versions(session, context.pipeline, last)
-    for warehouse in sorted({_warehouse(v) for v in (*targets.values(), *before.values())}):
-        with ExitStack() as stack:
-            there = stack.enter_context(work.session(warehouse=warehouse)) if warehouse else session
-            _point(work, context, there, [v for v in targets.values() if _warehouse(v) == warehouse])
-            for version in before.values():
-                if _warehouse(version) == warehouse and (view := _view(work, context, version)):
-                    there.drop_view(view)
-    catalog.shown(session, context.pipeline, context.environment, head.sequence)
-
-
-def _point(work: Work, context: Context, session: Session, targets: list[Version]) -> None:
-    """Points the views of versions that stand in one warehouse."""
-    views = {view: v.table for v in targets if (view := _view(work, context, v)) and v.table is not None}
-    for schema in {view.schema for view in views}:
-        session.create_schema(schema)
-    for view, table in views.items():
-        session.point(view, table)
-
-
-def _warehouse(version: Version) -> str:
-    """Where a version's table stands; empty: where the pipeline runs."""
-    return str(version.details.get("to", ""))
-
-
-def _view(work: Work, context: Context, version: Version) -> Name | None:
-    """The name under which people query a version; None for models, pages and files."""
-    if version.table is None:
-        return None
-    copied = version.details if version.details.get("output") == "copy" else None
-    schema = copied["schema"] if copied else work.tenant.settings(context.pipeline).schema
-    return Name(environment_schema(schema, context.environment), copied["name"] if copied else version.name)
-
-
-def _show_artifacts(work: Work, session: Session, context: Context) -> dict[str, str]:
-    """Copies published pages and files to paths that stay the same. Name to path."""
-    pointers = catalog.published(session, context.pipeline, context.environment).pointers
-    links = {}
-    for version in catalog.versions(session, context.pipeline, pointers).values():
-        if "output" in version.details and "path" in version.details:
-            ending = os.path.splitext(version.details["path"])[1]
-            target = work.tenant.lake_path("published", context.environment, context.pipeline, version.name + ending)
-            data = lake.read(version.details["path"])
-            if not lake.exists(target) or lake.read(target) != data:
-                lake.write(data, target)
-            links[version.name] = target
-    return links
 
 
 def _record_run(session: Session, context: Context, status: str, results: dict[str, Any], error: str | None) -> None:

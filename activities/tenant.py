@@ -14,6 +14,7 @@ from entrepot.errors import BadInput, StepFailed, unknown
 from entrepot.loading import Registry
 from entrepot.pipeline import Pipeline
 from entrepot.step import Step
+from entrepot.version import check_environment
 
 S = TypeVar("S", bound=Step)
 
@@ -101,9 +102,10 @@ class Tenant:
         return self.pipelines[pipeline]
 
     def check_environment(self, environment: str) -> None:
-        """Raises BadInput for an environment that the tenant does not have."""
+        """Raises BadInput for an environment that there cannot be, or that the tenant does not have."""
         if not any(fnmatch.fnmatchcase(environment, pattern) for pattern in self.environments):
             raise BadInput(f"tenant {self.name!r}: {unknown('environment', environment, self.environments)}")
+        check_environment(environment)
 
     def lake_path(self, *parts: str) -> str:
         """A path or URL in the tenant's lake."""

@@ -102,7 +102,7 @@ def _fit(
         bytes=details["bytes"],
         scanned=session.used.bytes,
     )
-    catalog.add_version(session, ref.context.pipeline, made, inputs, seconds)
+    catalog.add_version(session, ref.context.pipeline, made, inputs, seconds, before=versions.get(step.name))
     said = ", ".join(f"{name} {scores[name]:.3f} (baseline {baseline[name]:.3f})" for name in scores)
     worse = [name for name in scores if scores[name] < baseline[name]]
     below = f"; below the baseline in {listed(worse)}: a guess that ignores the features is better" if worse else ""

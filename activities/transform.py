@@ -18,15 +18,25 @@ from activities.messages import Batch, Context, StepResult
 from activities.models import model_of
 from activities.score import Scorer
 from activities.tenant import Tenants
-from activities.work import MADE_MEANWHILE, Work, check_planned, do, own_errors, patiently, told_of
-from backends import Name, Session
+from activities.work import (
+    MADE_MEANWHILE,
+    Work,
+    check_planned,
+    do,
+    is_made,
+    own_errors,
+    patiently,
+    told_of,
+    version_place,
+)
+from backends import Session
 from backends.base import physical
 from entrepot.errors import StepFailed
 from entrepot.expression import bind, schema_from, schema_to
 from entrepot.graph import Graph
 from entrepot.resolve import arguments, expression, resolve_step
 from entrepot.step import CheckStep, TransformStep
-from entrepot.version import version_schema, version_table
+from entrepot.version import version_schema
 
 BATCH_SECONDS = 0.5
 BATCH_ROWS = 200_000
@@ -110,9 +120,10 @@ class Computation:
         if step.name in self._tried:  # another run was making it, too, and may be done by now
             self._versions |= catalog.versions(self._session, self._context.pipeline, {step.name: version})
         self._tried.add(step.name)
-        if step.name in self._versions:
+        before, anew = self._versions.get(step.name), self._batch.anew
+        if is_made(before, anew, self._context.run):
             return StepResult(name=step.name, rows=self._versions[step.name].rows, note=MADE_MEANWHILE)
-        target = Name(self._schema, version_table(step.name, version))
+        target = version_place(self._schema, step.name, version, anew, self._context.run)
         identity, _ = self._verified(step)
         details: dict[str, Any] = {}
         with self._session.transaction():
@@ -138,7 +149,8 @@ class Computation:
                 run=self._context.run,
                 scanned=self._scanned(),
             )
-            catalog.add_version(self._session, self._context.pipeline, made_version, self._inputs(step), seconds)
+            its = (self._context.pipeline, made_version, self._inputs(step), seconds)
+            catalog.add_version(self._session, *its, before=before)
         self._versions[step.name] = made_version
         return StepResult(
             name=step.name, rows=table.rows, seconds=seconds, note=details.get("scoring", {}).get("said", "")

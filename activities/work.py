@@ -9,7 +9,7 @@ import functools
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from activities import catalog
+from activities import catalog, places
 from activities.messages import Context, StepRef, StepResult, Target
 from activities.tenant import Limits, Tenant, Tenants
-from backends import Label, Session
+from backends import Label, Name, Session
 from backends.sql import Exists
+from entrepot.code import digest
 from entrepot.errors import BadInput, Contended, EntrepotError, LimitExceeded, StepFailed, Unavailable
 from entrepot.step import Step
-from entrepot.version import version_of, version_schema
+from entrepot.version import version_of, version_schema, version_table
 
 if TYPE_CHECKING:
     import ibis
@@ -149,7 +150,7 @@ async def make_once(tenants: Tenants, ref: StepRef, kind: type[S], make: Make[S]
 
             def attempt() -> StepResult:
                 versions = catalog.versions(session, pipeline.name, ref.versions)
-                if step.name in versions:
+                if is_made(versions.get(step.name), ref.anew, context.run):
                     return StepResult(name=step.name, note=MADE_MEANWHILE)
                 return make(work, session, step, ref, versions, parameters)
 
@@ -157,6 +158,16 @@ async def make_once(tenants: Tenants, ref: StepRef, kind: type[S], make: Make[S]
             return made.model_copy(update={"scanned": session.used.bytes})
 
     return await do(work_on, tenant, context, ref.step)
+
+
+def is_made(version: catalog.Version | None, anew: Container[str], run: str) -> bool:
+    """Whether there is nothing to make any more; what is to be made anew, this run must have made."""
+    return version is not None and (version.name not in anew or version.run == run)
+
+
+def version_place(schema: str, name: str, version: str, anew: Container[str], run: str) -> Name:
+    """Where a version's table stands. One that is made anew stands beside the one of before, which is still shown."""
+    return Name(schema, version_table(name, digest([version, run]) if name in anew else version))
 
 
 def check_planned(step: Step, identity: str, inputs: Mapping[str, str], planned: str) -> None:
@@ -225,7 +236,7 @@ async def do(work: Callable[[Work], T], tenant: Tenant, context: Context, step: 
         raise as_failure(error, f"tenant {tenant.name!r}, pipeline {context.pipeline!r}") from cause
 
 
-def whose(tenants: Tenants, tenant: str, pipeline: str) -> Tenant:
+def whose(tenants: Tenants, tenant: str, pipeline: str | None = None) -> Tenant:
     """The tenant that somebody asks for by name.
 
     Raises:
@@ -233,7 +244,8 @@ def whose(tenants: Tenants, tenant: str, pipeline: str) -> Tenant:
     """
     try:
         found = tenants.get(tenant)
-        found.settings(pipeline)
+        if pipeline is not None:
+            found.settings(pipeline)
     except BadInput as error:
         raise ApplicationError(str(error), type="BadInput", non_retryable=True) from error
     return found
@@ -258,6 +270,7 @@ def make_room(work: Work, pipeline: str, warehouse: str = "", environment: str |
     """Makes the catalog and the schema of versions where they are missing, and an environment's row to publish to."""
     with work.session(warehouse=warehouse) as session:
         catalog.ensure(session)
+        places.claim_versions(session, work.tenant, pipeline)
         if environment is not None:
             catalog.open_head(session, pipeline, environment)
         session.create_schema(version_schema(work.tenant.settings(pipeline).schema))

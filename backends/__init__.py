@@ -6,11 +6,23 @@ from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
-from backends.base import Backend, Capabilities, Label, Made, Name, Session
+from backends.base import Backend, Capabilities, Kind, Label, Made, Name, Session
 from backends.dialect import Dialect
 from entrepot.errors import BadInput, unknown
 
-__all__ = ["Backend", "Capabilities", "Label", "Made", "Name", "Session", "capabilities", "create", "dialect", "known"]
+__all__ = [
+    "Backend",
+    "Capabilities",
+    "Kind",
+    "Label",
+    "Made",
+    "Name",
+    "Session",
+    "capabilities",
+    "create",
+    "dialect",
+    "known",
+]
 
 GROUP = "entrepot.backends"
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from backends.dialect import Dialect
 
 
+Kind = Literal["table", "view"]
+
+
 @dataclass(frozen=True)
 class Name:
     """A table or view in the tenant's warehouse, as users write it; how it is stored, the dialect knows."""
@@ -181,12 +184,17 @@ class Session(abc.ABC):
         """A table's columns, as the warehouse has them, under the names in `columns` where those are the same to it."""
 
     @abc.abstractmethod
-    def tables(self, schema: str) -> set[str]:
-        """The names of the tables and views in a schema, as the warehouse tells them; none if it has no such schema.
+    def kinds(self, schema: str) -> dict[str, Kind]:
+        """The tables and views in a schema, as the warehouse tells them, each with what it is; none if it has no such
+        schema.
 
         Where large and small letters are one to it, so is what it tells: what was made as `LIKE_THIS` is told as
         `like_this` by Snowflake, and everything in small letters by Databricks.
         """
+
+    def tables(self, schema: str) -> set[str]:
+        """The names of the tables and views in a schema, as `kinds` tells them."""
+        return set(self.kinds(schema))
 
     @abc.abstractmethod
     def point(self, view: Name, table: Name) -> None:

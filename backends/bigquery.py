@@ -23,11 +23,11 @@ import ibis
 import ibis.expr.schema as sch
 
 from backends import bigquery_types
-from backends.base import Backend, Capabilities, Label, Name, Session, Used
+from backends.base import Backend, Capabilities, Kind, Label, Name, Session, Used
 from backends.bigquery_client import CALL_SECONDS, HOST, Clients, connect, retry, translated
 from backends.dialect import Dialect, Identifiers
 from backends.settings import Secret, checked
-from backends.sql import Answer, SqlSession
+from backends.sql import Answer, SqlSession, kind_of
 from entrepot.errors import BadInput, StepFailed
 
 if TYPE_CHECKING:
@@ -215,16 +215,17 @@ class BigQuerySession(SqlSession):
 
         return DatasetReference(self._to.project, name.schema).table(name.table)
 
-    def tables(self, schema: str) -> set[str]:
+    def kinds(self, schema: str) -> dict[str, Kind]:
         from google.api_core.exceptions import NotFound
         from google.cloud.bigquery import DatasetReference
 
         dataset = DatasetReference(self._to.project, schema)
         with translated(self._to.where):
             try:
-                return {t.table_id for t in self._to.client.list_tables(dataset, retry=retry(), timeout=CALL_SECONDS)}
+                found = self._to.client.list_tables(dataset, retry=retry(), timeout=CALL_SECONDS)
+                return {table.table_id: kind_of(table.table_type) for table in found}
             except NotFound:
-                return set()
+                return {}
 
     def create_schema(self, schema: str) -> None:
         self.dialect.check_schema(schema)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import ibis
 import ibis.expr.schema as sch
 
-from backends.base import Backend, Capabilities, Label, Made, Name, Session
+from backends.base import Backend, Capabilities, Kind, Label, Made, Name, Session
 from backends.databricks_client import Target, translated
 from backends.databricks_dialect import (
     CAPABILITIES,
@@ -113,9 +113,9 @@ class DatabricksSession(SqlSession):
         answer = self._run(f"DESCRIBE TABLE EXTENDED {self.dialect.table(name)} AS JSON")
         return [(column["name"], spelled(column["type"])) for column in json.loads(answer.rows[0][0])["columns"]]
 
-    def tables(self, schema: str) -> set[str]:
+    def kinds(self, schema: str) -> dict[str, Kind]:
         # Unity Catalog has the names of schemas and tables in small letters, whatever they were created as.
-        return super().tables(schema.lower())
+        return super().kinds(schema.lower())
 
     def _select(self, expression: ibis.Table) -> str:
         columns = ", ".join(

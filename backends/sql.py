@@ -18,7 +18,7 @@ import ibis.expr.operations as ops
 import ibis.expr.schema as sch
 import sqlglot.expressions as sge
 
-from backends.base import Capabilities, Made, Name, Session, Used, physical
+from backends.base import Capabilities, Kind, Made, Name, Session, Used, physical
 from backends.dialect import Dialect
 from entrepot.errors import Contended
 
@@ -204,14 +204,14 @@ class SqlSession(Session):
             }
         )
 
-    def tables(self, schema: str) -> set[str]:
+    def kinds(self, schema: str) -> dict[str, Kind]:
         stored = sge.Literal.string(self.dialect.identifiers.stored(schema))
         query = (
-            sge.select(sge.column("table_name").as_("table_name"))
+            sge.select(*(sge.column(name).as_(name) for name in ("table_name", "table_type")))
             .from_("information_schema.tables")
             .where(sge.column("table_schema").eq(stored))
         )
-        return {self.dialect.identifiers.shown(row["table_name"]) for row in self.query(query)}
+        return {self.dialect.identifiers.shown(r["table_name"]): kind_of(r["table_type"]) for r in self.query(query)}
 
     def point(self, view: Name, table: Name) -> None:
         self.dialect.check_table(view.table)
@@ -238,6 +238,11 @@ class SqlSession(Session):
         finally:
             for name in brought:
                 self.drop_table(name)
+
+
+def kind_of(told: str) -> Kind:
+    """What a warehouse calls a table or a view; what it can store rows in is a table, whatever else it is."""
+    return "view" if told.upper() == "VIEW" else "table"
 
 
 def parquet_files(batches: Iterable[pa.RecordBatch], schema: pa.Schema, folder: str) -> list[str]:

@@ -47,6 +47,8 @@ class Plan(BaseModel):
     """Names that the environment shows and the pipeline no longer makes; they go when the run is published."""
     sequence: int = 0
     """The environment's publish that the plan saw; another one in between is a conflict."""
+    anew: tuple[str, ...] = ()
+    """The steps that run though the catalog knows their versions."""
 
     def cut_off(self, selected: frozenset[str]) -> tuple[PlannedStep, ...]:
         """The selected steps that cannot be computed, since what they read is neither made nor published."""
@@ -101,6 +103,7 @@ def decide(
     sequence: int,
     ingested: Mapping[str, str] | None = None,
     changes: Mapping[str, str] | None = None,
+    anew: Mapping[str, str] | None = None,
 ) -> Plan:
     """Says of every step whether it runs, and why.
 
@@ -108,13 +111,17 @@ def decide(
         known: What the catalog knows, by name and version: of the versions above, and of those that are published.
         ingested: What each ingest step did in this run; None: the ingest is still to come.
         changes: What the newest load of an ingest step changed in the columns of its tables.
+        anew: Steps that run though the catalog knows their versions, each with the reason.
     """
+    again = {name: why for name, why in (anew or {}).items() if (name, versions.get(name, "")) in known}
     steps = []
     for step in graph.steps.values():
         if step.name not in selected:
             action, why = _hold(graph, step, published, environment)
         elif isinstance(step, IngestStep):
             action, why = _ingest(step, ingested, changes or {})
+        elif step.name in again:
+            action, why = "run", again[step.name]
         else:
             is_final = ingested is not None
             action, why = _compute(graph, step, identities, versions, published, known, environment, is_final=is_final)
@@ -128,9 +135,10 @@ def decide(
     return Plan(
         steps=tuple(steps),
         versions=dict(versions),
-        moves={name: version for name, version in ours.items() if published.get(name) != version},
+        moves={n: version for n, version in ours.items() if published.get(n) != version or n in again},
         removed=tuple(sorted(set(published) - made)) if selected >= set(graph.steps) else (),
         sequence=sequence,
+        anew=tuple(sorted(again.keys() & selected)),
     )
 
 

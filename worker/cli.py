@@ -25,6 +25,8 @@ app = typer.Typer(
 )
 schedules = typer.Typer(help="Reconcile the schedules of the tenant file into Temporal.", no_args_is_help=True)
 app.add_typer(schedules, name="schedules")
+env = typer.Typer(help="Environments of a tenant.", no_args_is_help=True)
+app.add_typer(env, name="env")
 
 TenantOption = Annotated[
     str | None, typer.Option("--tenant", "-t", help="Default: the only tenant there is.", envvar="ENTREPOT_TENANT")
@@ -104,6 +106,9 @@ def run(
     replay: Annotated[
         str | None, typer.Option(help="Ask no source: take what this environment has loaded, from the lake.")
     ] = None,
+    force: Annotated[
+        str | None, typer.Option(help="Steps to compute anew, though nothing changed; written as --select is.")
+    ] = None,
     json: JsonOption = False,
     tenants: TenantsOption = None,
 ) -> None:
@@ -116,14 +121,15 @@ def run(
       entrepot run flights -p late_after=30 --json
       entrepot run shop --select orders+ --backfill 2026-01-01..2026-02-01
       entrepot run shop --environment dev --replay prod
+      entrepot run flights --force departures+
 
     \b
     The same with plain Temporal:
       temporal workflow start --type Pipeline --task-queue entrepot \\
         --workflow-id acme/flights --input '{"tenant": "acme", "pipeline": "flights"}'
     """
-    loading = {"refresh": refresh, "backfill": backfill, "replay": replay}
-    commands.run(pipeline, tenant, tenants, environment, select, parameter or [], loading, json)
+    how = {"refresh": refresh, "backfill": backfill, "replay": replay, "force": force}
+    commands.run(pipeline, tenant, tenants, environment, select, parameter or [], how, json)
 
 
 @app.command()
@@ -247,7 +253,9 @@ def rollback(
 
 @app.command()
 def gc(
-    pipeline: PipelineArgument,
+    pipeline: Annotated[
+        str | None, typer.Argument(help="Default: every pipeline, those included that the tenant runs no more.")
+    ] = None,
     tenant: TenantOption = None,
     keep_days: Annotated[float, typer.Option(min=0, help="Versions made within these days stay.")] = 7,
     keep_publishes: Annotated[
@@ -257,24 +265,64 @@ def gc(
     json: JsonOption = False,
     tenants: TenantsOption = None,
 ) -> None:
-    """Remove versions that nothing points at and nobody made lately.
+    """Remove versions that nothing points at and nobody made lately, and what pipelines show that are run no more.
 
     \b
-    Example:
+    Examples:
       entrepot gc flights --keep-days 30 --dry-run
+      entrepot gc
     """
     commands.gc(pipeline, tenant, tenants, keep_days, keep_publishes, dry_run, json)
 
 
 @app.command()
-def doctor(tenants: TenantsOption = None, state: StateOption = None) -> None:
-    """Check everything that a run needs: tenant file, pipelines, Temporal, workers, warehouses, lakes, disk.
+def doctor(
+    tenants: TenantsOption = None,
+    state: StateOption = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Make good what somebody dropped, replaced or emptied by hand.")
+    ] = False,
+) -> None:
+    """Check everything that a run needs: tenant file, pipelines, Temporal, workers, warehouses, lakes, disk; and
+    whether all that is shown stands in the warehouse as it was made.
 
     \b
-    Example:
+    Examples:
       entrepot doctor --tenants tenants.toml
+      entrepot doctor --repair
+
+    \b
+    The repair with plain Temporal:
+      temporal workflow start --type Repair --task-queue entrepot --workflow-id acme:repair \\
+        --input '{"tenant": "acme"}'
     """
-    commands.doctor(tenants, state)
+    commands.doctor(tenants, state, repair=repair)
+
+
+@env.command("drop")
+def env_drop(
+    environment: Annotated[str, typer.Argument(help="Such as pr_12.")],
+    pipeline: Annotated[
+        str | None, typer.Option("--pipeline", help="Default: every pipeline that has something there.")
+    ] = None,
+    tenant: TenantOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    json: JsonOption = False,
+    tenants: TenantsOption = None,
+) -> None:
+    """Take an environment away: its views, files and history. Its versions go with the next `entrepot gc`.
+
+    \b
+    Examples:
+      entrepot env drop pr_12
+      entrepot env drop prod --pipeline old_name
+
+    \b
+    The same with plain Temporal:
+      temporal workflow start --type Drop --task-queue entrepot \\
+        --workflow-id acme:drop:pr_12 --input '{"tenant": "acme", "environment": "pr_12"}'
+    """
+    commands.env_drop(environment, pipeline, tenant, tenants, dry_run, json)
 
 
 @schedules.command("plan")

@@ -20,16 +20,16 @@ def run(
     environment: str,
     select: str | None,
     parameters: Iterable[str],
-    loading: Mapping[str, Any],
+    how: Mapping[str, Any],
     json: bool,
 ) -> None:
-    """`entrepot run`. `loading` says how sources are asked, where not as usual."""
+    """`entrepot run`. `how` says how sources are asked, and what is computed anew, where not as usual."""
     from worker import follow, show
     from worker.client import connected
     from workflows.progress import RunSummary
 
     name = _tenant(tenant, tenants)
-    value = _input(name, pipeline, environment, select, parameters) | {n: v for n, v in loading.items() if v}
+    value = _input(name, pipeline, environment, select, parameters) | {n: v for n, v in how.items() if v}
     if "backfill" in value:
         value["backfill"] = _range(value["backfill"])
     id = follow.workflow_id(name, pipeline, environment)
@@ -146,7 +146,7 @@ def rollback(
 
 
 def gc(
-    pipeline: str,
+    pipeline: str | None,
     tenant: str | None,
     tenants: str | None,
     keep_days: float,
@@ -158,24 +158,45 @@ def gc(
     from worker import follow, show
 
     name = _tenant(tenant, tenants)
-    value = {
-        "tenant": name,
-        "pipeline": pipeline,
-        "keep_days": keep_days,
-        "keep_publishes": keep_publishes,
-        "dry_run": dry_run,
-    }
-    ended = _wait_for(
-        "Collect", value, f"{follow.workflow_id(name, pipeline)}:gc", f"Collection of {pipeline} for {name}"
-    )
+    value: dict[str, Any] = {"tenant": name, "keep_days": keep_days, "keep_publishes": keep_publishes}
+    value |= {"dry_run": dry_run, **({"pipeline": pipeline} if pipeline else {})}
+    id = f"{follow.workflow_id(name, pipeline) if pipeline else name}:gc"
+    ended = _wait_for("Collect", value, id, f"Collection of {pipeline or 'everything'} for {name}")
     if json:
         show.json(ended)
         return
     for each in ended["removed"]:
         show.out.print(f"  {each}")
     done = "would be removed" if dry_run else "removed"
+    for each in ended["left"]:
+        show.out.print(f"  {each}: of a pipeline that {name} does not run any more", soft_wrap=True)
+    for each in ended["waiting"]:
+        why = (
+            f"of a pipeline that {name} does not run any more; stays, since it was published within {keep_days:g} days"
+        )
+        show.out.print(f"  {each}: {why}", soft_wrap=True)
     removed = show.count(len(ended["removed"]), "version")
     show.out.print(f"✓ {removed} {done} ({ended['rows']:,} rows), {ended['kept']} stay")
+
+
+def env_drop(
+    environment: str, pipeline: str | None, tenant: str | None, tenants: str | None, dry_run: bool, json: bool
+) -> None:
+    """`entrepot env drop`."""
+    from worker import show
+
+    name = _tenant(tenant, tenants)
+    value = {"tenant": name, "environment": environment, "dry_run": dry_run}
+    value |= {"pipeline": pipeline} if pipeline else {}
+    ended = _wait_for("Drop", value, f"{name}:drop:{environment}", f"Drop of {environment} for {name}")
+    if json:
+        show.json(ended)
+        return
+    for its, shown in ended["removed"].items():
+        for each in shown:
+            show.out.print(f"  {each}")
+        done = "would be dropped" if dry_run else "dropped"
+        show.out.print(f"✓ {environment} of {its} {done}: {show.count(len(shown), 'name')}", soft_wrap=True)
 
 
 def versions(pipeline: str, tenant: str | None, tenants: str | None, json: bool) -> None:
@@ -272,11 +293,25 @@ def demo(state: str | None) -> None:
     main(state)
 
 
-def doctor(tenants: str | None, state: str | None) -> None:
+def doctor(tenants: str | None, state: str | None, *, repair: bool) -> None:
     """`entrepot doctor`."""
+    from worker import show
     from worker.doctor import main
 
-    main(tenants, state)
+    if not repair:
+        main(tenants, state)
+        return
+    left: list[str] = []
+    for name in _tenant_names(tenants):
+        repaired = _wait_for("Repair", {"tenant": name}, f"{name}:repair", f"Repair of {name}")
+        for each in repaired["found"]:
+            show.out.print(f"  {name}: {each}", soft_wrap=True)
+        left += [f"{name}: {each}" for each in repaired["left"]]
+        show.out.print(f"✓ {name}: {show.count(len(repaired['found']), 'finding')} repaired")
+    for each in left:
+        show.failure(each)
+    if left:
+        raise SystemExit(1)
 
 
 def schedules(tenants: str | None, *, apply: bool) -> None:
@@ -385,6 +420,12 @@ def _parameters(given: Iterable[str]) -> dict[str, Any]:
         except jsonlib.JSONDecodeError:
             values[name] = text
     return values
+
+
+def _tenant_names(file: str | None) -> list[str]:
+    from worker import settings
+
+    return settings.tenant_names(file)
 
 
 def _tenant(given: str | None, file: str | None) -> str:

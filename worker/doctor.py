@@ -12,10 +12,12 @@ from pathlib import Path
 from rich.text import Text
 from temporalio.api.workflowservice.v1 import GetSystemInfoRequest
 
-from activities import lake
+from activities import catalog, lake, repair
+from activities.messages import Context
 from activities.tenant import Tenant, Tenants
+from activities.work import Work
 from backends import Label
-from entrepot.errors import EntrepotError
+from entrepot.errors import EntrepotError, listed
 from worker import settings, show
 from worker.client import TASK_QUEUE, connected
 from worker.follow import has_worker
@@ -59,6 +61,7 @@ def main(tenants_file: str | None, state: str | None) -> None:
         for tenant in tenants.tenants.values():
             report.look(f"tenant {tenant.name}, warehouse", lambda tenant=tenant: _warehouse(tenant))  # type: ignore[misc]
             report.look(f"tenant {tenant.name}, lake", lambda tenant=tenant: _lake(tenant))  # type: ignore[misc]
+            report.look(f"tenant {tenant.name}, tables", lambda tenant=tenant: _tables(tenants, tenant))  # type: ignore[misc]
     if report.failed:
         raise SystemExit(1)
 
@@ -89,6 +92,26 @@ def _lake(tenant: Tenant) -> str:
     lake.write(b"written by `entrepot doctor`\n", path)
     lake.remove(path)
     return f"{tenant.lake_path()} can be written"
+
+
+def _tables(tenants: Tenants, tenant: Tenant) -> str:
+    """Whether all that is shown stands in the warehouse as it was made."""
+    work = Work(tenant, "doctor", "doctor")
+    with work.session() as session:
+        known = catalog.pipelines(session) if session.tables(catalog.SCHEMA) else []
+        shown = [pipeline for pipeline in known if pipeline in tenant.pipelines]
+        said: list[str] = []
+        for pipeline in shown:
+            graph = tenants.registry.load(pipeline).graph
+            context = Context(tenant=tenant.name, pipeline=pipeline, run="doctor")
+            found = repair.repair(work, session, context, graph, dry_run=True)
+            said += [*found.found, *found.left]
+    forgotten = set(known) - set(shown)
+    if forgotten:
+        said.append(f"{listed(forgotten)} is shown and not run any more; `entrepot gc` removes it")
+    if said:
+        raise EntrepotError("; ".join(said) + ". `entrepot doctor --repair` makes good what was changed by hand")
+    return f"as they were made, of {listed(shown)}"
 
 
 def _folder(state: Path) -> str:

@@ -10,13 +10,12 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from entrepot.errors import unknown
+from entrepot.errors import BadInput, unknown
 from entrepot.graph import NAME
-from entrepot.version import DEFAULT_ENVIRONMENT
+from entrepot.version import DEFAULT_ENVIRONMENT, check_environment, check_schema
 from worker import cron
 
 OVERLAPS = ("skip", "buffer_one", "buffer_all", "cancel_other", "terminate_other", "allow_all")
-CATALOG_SCHEMA = "entrepot"
 LONGEST_DURATION = 3650 * 86400
 
 _REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(:[A-Za-z_]\w*)?")
@@ -67,14 +66,27 @@ def _name(value: str) -> str:
 
 
 def _schema(value: str) -> str:
-    if value == CATALOG_SCHEMA:
-        raise ValueError(f"the schema {value!r} holds Entrepot's own tables; choose another")
+    try:
+        check_schema(value)
+    except BadInput as error:
+        raise ValueError(str(error)) from None
     return _name(value)
 
 
 def _pattern(value: str) -> str:
     if not _PATTERN.fullmatch(value):
         raise ValueError(f"{value!r} is no environment: use lower-case letters, digits, '_', and '*' for any")
+    return _environment(value, value.replace("*", "a").replace("?", "a"))
+
+
+def _environment(value: str, example: str | None = None) -> str:
+    """`example`: a name that fits a pattern."""
+    try:
+        check_environment(example or value)
+    except BadInput as error:
+        raise ValueError(
+            str(error) if example in (None, value) else f"{value!r} fits no environment: {error}"
+        ) from None
     return value
 
 
@@ -139,7 +151,7 @@ class ScheduleSection(Section):
     """An interval: `30m`, `6h`, `1d`. Counted from midnight UTC of 1 January 1970."""
     time_zone: Annotated[str, AfterValidator(_zone)] | None = None
     """Of `cron`. Default: UTC."""
-    environment: Name = DEFAULT_ENVIRONMENT
+    environment: Annotated[str, AfterValidator(_environment)] = DEFAULT_ENVIRONMENT
     select: str | None = Field(default=None, min_length=1)
     parameters: Parameters = {}
     jitter: Duration | None = None

@@ -24,17 +24,18 @@ from activities.ingest import IngestActivities
 from activities.parity import ParityActivities
 from activities.plan import PlanActivities
 from activities.publish import PublishActivities
+from activities.repair import RepairActivities
 from activities.sources import dlt_setup
 from activities.tenant import Tenants
 from activities.train import TrainActivities
 from activities.transform import TransformActivities
 from worker.client import TASK_QUEUE
-from workflows.care import Collect, Rollback
+from workflows.care import Collect, Drop, Repair, Rollback
 from workflows.parity import Parity
 from workflows.pipeline import Ingest, Pipeline, Publish, Train, Transform
 from workflows.run import SEARCH_ATTRIBUTES
 
-WORKFLOWS = (Pipeline, Ingest, Transform, Train, Publish, Rollback, Collect, Parity)
+WORKFLOWS = (Pipeline, Ingest, Transform, Train, Publish, Rollback, Collect, Drop, Repair, Parity)
 GRACE = timedelta(seconds=20)
 """How long activities go on after the worker was told to stop; then they are cancelled and begin again elsewhere."""
 
@@ -63,7 +64,9 @@ def create(client: Client, tenants: Tenants, *, task_queue: str = TASK_QUEUE, sl
             publish.rollback,
             publish.record_failure,
             collect.collect,
+            collect.drop,
             collect.versions,
+            RepairActivities(tenants).repair,
             parity.prepare,
             parity.compile,
             parity.last_load,

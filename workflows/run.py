@@ -148,6 +148,7 @@ class _Run:
         self._started = workflow.now()
         self._shown = self._started - timedelta(days=1)
         self._spent = 0
+        self._anew: tuple[str, ...] = ()
         self._loaded: dict[str, str] = {}
         """What is said of each ingest step that has loaded."""
         self._priority = Priority(fairness_key=asked.tenant)
@@ -190,6 +191,7 @@ class _Run:
     async def _stages(self, prepared: Prepared) -> RunSummary:
         selected = self._of_stage(prepared)
         ingests = [name for name in prepared.ingests if name in selected]
+        self._anew = prepared.anew
         if self._asked.dry_run:
             return await self._dry(selected)
         raw: dict[str, str] = {}
@@ -267,14 +269,16 @@ class _Run:
         return selected
 
     async def _dry(self, selected: tuple[str, ...]) -> RunSummary:
-        request = PlanRequest(context=self._context, selected=selected)
+        request = PlanRequest(context=self._context, selected=selected, anew=self._anew)
         plan: Plan = await self._call(names.PLAN, request, Plan)
         self._planned(plan)
         self._progress.planned(plan)
         return self._summary("planned", plan, Committed(moved=(), sequence=plan.sequence), whole=True)
 
     async def _make_plan(self, selected: tuple[str, ...], raw: dict[str, str], ingested: Mapping[str, str]) -> Plan:
-        request = PlanRequest(context=self._context, selected=selected, raw=raw, ingested=dict(ingested))
+        request = PlanRequest(
+            context=self._context, selected=selected, raw=raw, ingested=dict(ingested), anew=self._anew
+        )
         plan: Plan = await self._call(names.PLAN, request, Plan)
         self._planned(plan)
         self._progress.planned(plan)
@@ -315,17 +319,20 @@ class _Run:
         self._show()
         read = {name for step in batch for name in (step, *steps[step].inputs)}
         versions = {name: plan.versions[name] for name in sorted(read) if name in plan.versions}
+        anew = tuple(name for name in batch if name in plan.anew)
         summary = batch[0] if len(batch) == 1 else f"{batch[0]} and {len(batch) - 1} more"
         try:
             if kind in ("transform", "check"):
-                request = Batch(context=self._context, steps=tuple(batch), versions=versions, spent=self._spent)
+                request = Batch(
+                    context=self._context, steps=tuple(batch), versions=versions, spent=self._spent, anew=anew
+                )
                 results: list[StepResult] = await self._call(
                     names.TRANSFORM, request, list[StepResult], summary=summary
                 )
                 for name in batch[len(results) :]:
                     self._progress.set(name, "waiting")
                 return results
-            ref = StepRef(context=self._context, step=batch[0], versions=versions, spent=self._spent)
+            ref = StepRef(context=self._context, step=batch[0], versions=versions, spent=self._spent, anew=anew)
             activity = names.TRAIN if kind == "train" else names.PUBLISH
             return [await self._call(activity, ref, StepResult, summary=summary)]
         except ActivityError:
@@ -341,6 +348,7 @@ class _Run:
             sequence=plan.sequence,
             moves=plan.moves,
             removes=plan.removed,
+            anew=plan.anew,
             results={
                 step.name: {
                     "rows": step.rows,
@@ -354,7 +362,7 @@ class _Run:
         )
         committed: Committed = await self._call(names.COMMIT, request, Committed)
         self._stage("done")
-        worked = bool(ran or plan.moves or plan.removed)
+        worked = bool(ran or plan.moves or plan.removed or committed.moved)  # what was dropped by hand moves, too
         return self._summary("published" if worked else "nothing to do", plan, committed, whole=False)
 
     def _summary(self, outcome: Any, plan: Plan, committed: Committed, *, whole: bool) -> RunSummary:

@@ -155,6 +155,7 @@ def test_point(session: Session, schema: str) -> None:
     session.point(view, two)
     session.point(view, two)
     assert _values(session, view) == [2, 3]
+    assert session.kinds(schema) == {"one": "table", "two": "table", "view": "view"}
     assert session.tables(schema) == {"one", "two", "view"}
     session.drop_view(view)
     session.drop_view(view)

@@ -78,3 +78,13 @@ async def test_a_tenant_runs_its_own_pipelines_in_its_own_environments(
         assert "tenant 'globex': unknown pipeline 'shop'. Known: 'slow'" in refused.message
         refused = await house.fail(tenant="acme", pipeline="shop", environment="dev")
         assert "tenant 'acme': unknown environment 'dev'. Known: 'prod'" in refused.message
+
+
+async def test_what_cannot_be_an_environment_starts_no_run(temporal: WorkflowEnvironment, tmp_path: Path) -> None:
+    any_name = TenantSection(backend={"type": "duckdb", "path": "a.duckdb"}, environments=["*"])
+    async with serving(temporal.client, settings(tmp_path, {"shop": "tests.pipelines.shop:shop"}, acme=any_name)) as it:
+        for environment, said in [("v", "the schemas of versions end in '__v'"), ("pr_A", "'pr_A' and 'pr_a' are one")]:
+            refused = await it.fail(tenant="acme", pipeline="shop", environment=environment)
+            assert refused.type == "BadInput"
+            assert said in refused.message
+        assert (await it.run(environment="pr_a", dry_run=True)).outcome == "planned"

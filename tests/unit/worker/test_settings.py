@@ -139,6 +139,8 @@ def test_bad_toml_says_the_line(files: Files) -> None:
         (tenant("parallel = 0"), "tenants.acme.parallel: Input should be greater than or equal to 1"),
         (tenant("weight = inf"), "tenants.acme.weight: Input should be a finite number"),
         (tenant('environments = ["prod", "Dev"]'), "tenants.acme.environments.1: 'Dev' is no environment"),
+        (tenant('environments = ["v"]'), "tenants.acme.environments.0: 'v' cannot be an environment: the schemas of"),
+        (tenant('environments = ["1_*"]'), "tenants.acme.environments.0: '1_*' fits no environment: '1_a' cannot be"),
         (tenant("", "Acme"), "tenants.Acme: a tenant's name has up to 63 lower-case letters"),
         ('[tenants."a/b"]\nbackend = { type = "duckdb", path = "x" }', "tenants.a/b: a tenant's name has"),
         (tenant("", "a" * 64), "a tenant's name has up to 63"),
@@ -209,7 +211,7 @@ def test_bad_toml_says_the_line(files: Files) -> None:
         ),
         (
             schedule('pipeline = "flights", every = "1h", environment = "pr_"'),
-            "schedules[0].environment: 'pr_' is no name",
+            "schedules[0].environment: 'pr_' cannot be an environment: use at most 40 lower-case letters",
         ),
     ],
 )

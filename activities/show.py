@@ -1,0 +1,276 @@
+"""What an environment shows is what its record says: views and files follow the pointers, and nothing else stays.
+
+All of it may be done again, by the same attempt or by whoever comes after one that died.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from activities import catalog, lake, places
+from activities.catalog import Version
+from activities.messages import Context
+from activities.places import Owner, Place, Shown
+from activities.work import Work
+from backends import Kind, Session
+from entrepot.errors import BadInput, StepFailed
+from entrepot.graph import Graph
+from entrepot.outputs import CopiedTo, copies
+from entrepot.step import IngestStep, PublishStep, Step, TransformStep
+from entrepot.version import check_schema
+
+
+@dataclass(frozen=True)
+class Pointed:
+    """What an environment points at, or is about to."""
+
+    pointers: Mapping[str, str]
+    versions: Mapping[str, Version]
+    """Those of them that the catalog knows."""
+
+
+def pointed(session: Session, context: Context, pointers: Mapping[str, str]) -> Pointed:
+    """The versions behind pointers."""
+    return Pointed(pointers, catalog.versions(session, context.pipeline, pointers))
+
+
+def owner(context: Context) -> Owner:
+    """Whose the names are that a run publishes."""
+    return Owner(context.tenant, context.pipeline, context.environment)
+
+
+def claim(work: Work, session: Session, context: Context, its: Pointed) -> None:
+    """Takes the places of what an environment is about to show.
+
+    Raises:
+        BadInput: if one is somebody else's, or something stands there that Entrepot has not made.
+    """
+    wanted = places.shown_by(work.tenant, context, its.versions.values())
+    recorded = places.recorded(session, context.pipeline, context.environment)
+    check_ways(work, session, wanted, recorded)
+    places.claim(session, owner(context), wanted - recorded, run=context.run)
+
+
+def check_names(work: Work, session: Session, context: Context, graph: Graph, names: Iterable[str]) -> None:
+    """Holds the names that a run of these steps will show against what is recorded and what stands there.
+
+    Raises:
+        BadInput: if one of them is somebody else's, or something stands there that Entrepot has not made.
+    """
+    wanted = places.one_each(_to_show(work, context, graph, names))
+    recorded = places.recorded(session, context.pipeline, context.environment)
+    places.check_free(session, owner(context), wanted - recorded)
+    check_ways(work, session, wanted, recorded)
+
+
+def _to_show(work: Work, context: Context, graph: Graph, names: Iterable[str]) -> Iterator[tuple[Place, str]]:
+    """Where the tables of steps will be shown, and their copies, as far as the code says it in plain words."""
+    for step in (graph.steps[name] for name in names):
+        if isinstance(step, IngestStep | TransformStep):
+            for table in graph.outputs(step):
+                yield places.view_place(work.tenant, context.pipeline, context.environment, table), table
+        elif isinstance(step, PublishStep):
+            for its in copies(step.function, context.parameters):
+                with at_step(step):
+                    place = copied(work, context, step, its)
+                yield place, step.name
+
+
+def copied(work: Work, context: Context, step: PublishStep, its: CopiedTo) -> Place:
+    """Where a copy will be shown.
+
+    Raises:
+        BadInput: if that is a schema of Entrepot's own, or a warehouse that the tenant does not have.
+    """
+    check_schema(its.schema)
+    here = work.tenant.at(its.to) is work.tenant
+    return places.copy_place(context.environment, its.schema, its.name or step.name, "" if here else its.to)
+
+
+def check_copy(work: Work, session: Session, context: Context, step: PublishStep, place: Place) -> None:
+    """Holds a copy's place against what is recorded and what stands there, before any of it is computed.
+
+    Raises:
+        BadInput: if it is somebody else's, or something stands there that Entrepot has not made.
+    """
+    recorded = places.recorded(session, context.pipeline, context.environment)
+    wanted = frozenset({(place, step.name)})
+    places.check_free(session, owner(context), wanted)
+    check_ways(work, session, wanted, recorded)
+
+
+@contextmanager
+def at_step(step: Step) -> Iterator[None]:
+    """What is wrong with a name that a step asks for names the step, and where it stands."""
+    try:
+        yield
+    except BadInput as error:
+        raise BadInput(f"{step.kind} {step.name!r} ({step.at}): {error}") from error
+
+
+def check_ways(work: Work, session: Session, wanted: Shown, recorded: Shown) -> None:
+    """Raises BadInput for places where something stands that Entrepot has not made."""
+    views = {place for place, _ in wanted if place.kind == "view"}
+    ours = {place for place, _ in recorded}
+    for (warehouse, schema), its in _by_schema(views).items():
+        new = {place for place in its if place not in ours}
+        if warehouse and not new:
+            continue  # another warehouse is not asked at each publish
+        with _at(work, session, warehouse) as there:
+            kinds = there.kinds(schema)
+        for place in its:
+            places.check_way(kinds, place, is_ours=place in ours)
+
+
+def displaced(work: Work, session: Session, context: Context, its: Pointed) -> set[str]:
+    """The names that do not stand where they should, though their versions may be right: the place is another than
+    before, or somebody dropped or replaced what stood there. Looks where the pipeline runs alone."""
+    wanted = places.shown_by(work.tenant, context, its.versions.values())
+    recorded = places.recorded(session, context.pipeline, context.environment)
+    names = {name for _, name in (wanted - recorded) | _stale(work, its, recorded - wanted)}
+    views = {(place, name) for place, name in wanted if place.kind == "view" and not place.warehouse}
+    kinds = {schema: _kinds(session, schema) for schema in {place.schema for place, _ in views}}
+    return names | {name for place, name in views if kinds[place.schema].get(place.table.lower()) != "view"}
+
+
+def show(work: Work, session: Session, context: Context) -> None:
+    """Makes views show what is published, for every name that moved since they last did, and takes away what is not
+    shown any more."""
+    history = catalog.publishes(session, context.pipeline, context.environment)[context.environment]
+    head = history[0]
+    names = {name for publish in history if publish.sequence > head.shown for name in publish.moved}
+    its = pointed(session, context, head.pointers)
+    wanted = places.shown_by(work.tenant, context, its.versions.values())
+    point(work, session, its, {(place, name) for place, name in wanted if name in names})
+    _take_away(work, session, context, its, wanted, "view")
+    catalog.shown(session, context.pipeline, context.environment, head.sequence)
+
+
+def point(work: Work, session: Session, its: Pointed, shown: Iterable[tuple[Place, str]]) -> None:
+    """Points views at the tables of what is pointed at."""
+    tables = {place: its.versions[name].table for place, name in shown if place.kind == "view"}
+    for (warehouse, schema), some in _by_schema(tables).items():
+        with _at(work, session, warehouse) as there:
+            there.create_schema(schema)
+            for place in sorted(some, key=str):
+                table = tables[place]
+                assert table is not None
+                there.point(place.name, table)
+
+
+def show_anew(work: Work, session: Session, context: Context, anew: Mapping[str, str]) -> None:
+    """Points the views of all environments at versions that were made anew, where they show them."""
+    for row in catalog.select(session, "heads", context.pipeline, columns=("environment", "pointers")) if anew else ():
+        theirs = json.loads(row["pointers"])
+        its = pointed(session, context, {n: v for n, v in anew.items() if theirs.get(n) == v})
+        shown = places.recorded(session, context.pipeline, row["environment"])
+        point(work, session, its, {(place, name) for place, name in shown if name in its.versions})
+
+
+def show_files(work: Work, session: Session, context: Context) -> dict[str, str]:
+    """Copies published pages and files to paths that stay the same, and removes those of before. Name to path."""
+    its = pointed(session, context, catalog.published(session, context.pipeline, context.environment).pointers)
+    wanted = places.shown_by(work.tenant, context, its.versions.values())
+    links = {}
+    for place, name in wanted:
+        if place.kind == "file":
+            target = work.tenant.lake_path(place.table)
+            data = lake.read(its.versions[name].details["path"])
+            if not lake.exists(target) or lake.read(target) != data:
+                lake.write(data, target)
+            links[name] = target
+    _take_away(work, session, context, its, wanted, "file")
+    return links
+
+
+def _take_away(work: Work, session: Session, context: Context, its: Pointed, wanted: Shown, kind: str) -> None:
+    """Removes what an environment does not show any more, and lets go of its place."""
+    recorded = places.recorded(session, context.pipeline, context.environment)
+    stale = {(place, name) for place, name in _stale(work, its, recorded - wanted) if place.kind == kind}
+    standing = {place for place, _ in wanted}
+    remove(work, session, {place for place, _ in stale if place not in standing})
+    places.release(session, context.pipeline, context.environment, frozenset(stale))
+
+
+def _stale(work: Work, its: Pointed, unwanted: Shown) -> Shown:
+    """Of what is recorded and not wanted, that which may go: not what cannot be reached since the tenant no longer has
+    the warehouse, nor what is pointed at and has lost its row in the catalog."""
+    lost = its.pointers.keys() - its.versions.keys()
+    return frozenset(
+        (place, name)
+        for place, name in unwanted
+        if name not in lost and place.warehouse in ("", *work.tenant.warehouses)
+    )
+
+
+def remove(work: Work, session: Session, unwanted: Iterable[Place]) -> None:
+    """Removes views and files. Somebody's own table that took a view's place stays."""
+    gone = set(unwanted)
+    for place in gone:
+        if place.kind == "file":
+            lake.remove(work.tenant.lake_path(place.table))
+    for (warehouse, schema), some in _by_schema({place for place in gone if place.kind == "view"}).items():
+        with _at(work, session, warehouse) as there:
+            kinds = _kinds(there, schema)
+            for place in sorted(some, key=str):
+                if kinds.get(place.table.lower()) == "view":
+                    there.drop_view(place.name)
+
+
+def move(
+    work: Work,
+    session: Session,
+    context: Context,
+    action: str,
+    current: catalog.Published,
+    pointers: Mapping[str, str],
+    *,
+    expected: int,
+    displaced: Iterable[str] = (),
+) -> catalog.Published:
+    """Moves all pointers at once, and the views after them: in the caller's transaction, where the warehouse has them.
+
+    Where it has none, a view that cannot be moved takes everything back; a crash is made good by whoever comes next.
+
+    Args:
+        displaced: Names whose pointers stay, and that are to be shown anew.
+    """
+    names = changed(current, pointers) | set(displaced)
+    place = (context.pipeline, context.environment, context.run)
+    moved = catalog.move(session, *place, action, pointers, names, expected=expected)
+    try:
+        show(work, session, context)
+    except (BadInput, StepFailed):
+        if not work.tenant.backend.capabilities.transactional_ddl:
+            catalog.move(session, *place, "undo", current.pointers, names, expected=moved.sequence)
+            show(work, session, context)
+        raise
+    return moved
+
+
+def changed(current: catalog.Published, pointers: Mapping[str, str]) -> set[str]:
+    """The names that point elsewhere, or nowhere any more."""
+    return {n for n in {**current.pointers, **pointers} if current.pointers.get(n) != pointers.get(n)}
+
+
+def _by_schema(views: Iterable[Place]) -> dict[tuple[str, str], set[Place]]:
+    found: dict[tuple[str, str], set[Place]] = {}
+    for place in views:
+        found.setdefault((place.warehouse, place.schema), set()).add(place)
+    return dict(sorted(found.items()))
+
+
+def _kinds(session: Session, schema: str) -> dict[str, Kind]:
+    return {name.lower(): kind for name, kind in session.kinds(schema).items()}
+
+
+@contextmanager
+def _at(work: Work, session: Session, warehouse: str) -> Iterator[Session]:
+    if not warehouse:
+        yield session
+        return
+    with work.session(warehouse=warehouse) as there:
+        yield there
