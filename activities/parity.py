@@ -312,7 +312,7 @@ class _Comparing:
             for name, version in inputs.items()
         }
         given = arguments(step, known, parameters)
-        made, _ = expression(step, given)
+        made = expression(step, given)
 
         def sql(warehouse: str) -> str:
             try:

@@ -98,7 +98,8 @@ def _make_plan(
     schemas = {table: schema_from(version.inferred) for table, version in loaded.items()}
     resolved = resolve(graph, schemas, parameters)
     shown = {**published.pointers, **request.given}
-    versions = address(graph, resolved.identities, raw, selected, shown)
+    run = request.context.run
+    versions = address(graph, resolved.identities, raw, selected, shown, resolved.varying, run)
     known = catalog.known(session, name, {*versions.values(), *published.pointers.values()})
     plan = decide(
         graph,
@@ -111,6 +112,7 @@ def _make_plan(
         sequence=published.sequence,
         ingested=request.ingested,
         changes={step: told(load.changes) for step, load in loads.items() if load.changes},
+        varying=resolved.varying,
     )
     if request.compiled:
         check(graph, resolved, parameters, (step.name for step in plan.to_run()), dialect)

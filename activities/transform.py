@@ -24,7 +24,7 @@ from backends.base import physical
 from entrepot.errors import StepFailed
 from entrepot.expression import bind, schema_from, schema_to
 from entrepot.graph import Graph
-from entrepot.resolve import arguments, expression, resolve_step
+from entrepot.resolve import Computed, arguments, expression, resolve_step
 from entrepot.step import CheckStep, TransformStep
 from entrepot.version import version_schema, version_table
 
@@ -113,7 +113,7 @@ class Computation:
         if step.name in self._versions:
             return StepResult(name=step.name, rows=self._versions[step.name].rows, note=MADE_MEANWHILE)
         target = Name(self._schema, version_table(step.name, version))
-        identity, _ = self._verified(step)
+        computed = self._verified(step)
         details: dict[str, Any] = {}
         with self._session.transaction():
             if step.engine == "python":
@@ -121,7 +121,7 @@ class Computation:
                 with own_errors(self._python_batches(step, inferred)) as batches:
                     table = self._session.write(target, inferred, batches)
             else:
-                made = self._bound(step)
+                made = self._bound(step, computed)
                 inferred = made.schema()
                 table, details = self._scorer().create(target, made)
             seconds = time.monotonic() - started
@@ -129,7 +129,7 @@ class Computation:
                 name=step.name,
                 version=version,
                 kind=step.kind,
-                identity=identity,
+                identity=computed.identity,
                 table=target,
                 columns=schema_to(table.columns),
                 inferred=schema_to(inferred),
@@ -145,13 +145,13 @@ class Computation:
         )
 
     def _check(self, step: CheckStep, started: float) -> StepResult:
-        identity, _ = self._verified(step)
+        computed = self._verified(step)
         if step.contract is not None:
             found = check_contract(self._session, step.contract, self._versions[step.guards[0]])
         else:
             scorer = self._scorer()
             try:
-                found = check_rows(self._session, scorer.replaced(self._bound(step)))
+                found = check_rows(self._session, scorer.replaced(self._bound(step, computed)))
             finally:
                 scorer.drop_temporary()
         catalog.add_once(
@@ -161,7 +161,7 @@ class Computation:
             pipeline=self._context.pipeline,
             name=step.name,
             version=self._batch.versions[step.name],
-            identity=identity,
+            identity=computed.identity,
             inputs=self._inputs(step),
             guards=list(step.guards),
             severity=step.severity,
@@ -190,15 +190,19 @@ class Computation:
                 known[name] = schema_from(version.columns if actual else version.inferred)
         return arguments(step, known, self._parameters)
 
-    def _verified(self, step: TransformStep | CheckStep) -> tuple[str, Any]:
-        """The identity of what the code now computes, which must be what was planned."""
-        identity, made = resolve_step(step, self._arguments(step, actual=False))
-        check_planned(step, identity, self._inputs(step), self._batch.versions[step.name])
-        return identity, made
+    def _verified(self, step: TransformStep | CheckStep) -> Computed:
+        """What the code now computes, which must be what was planned."""
+        computed = resolve_step(step, self._arguments(step, actual=False))
+        planned = self._batch.versions[step.name]
+        check_planned(step, computed.identity, self._inputs(step), planned, self._context.run)
+        return computed
 
-    def _bound(self, step: TransformStep | CheckStep) -> ibis.Table:
+    def _bound(self, step: TransformStep | CheckStep, computed: Computed) -> ibis.Table:
         """The step's expression over the physical tables, built anew if their types are not the inferred ones."""
-        made, _ = expression(step, self._arguments(step, actual=True))
+        actual = self._arguments(step, actual=True)
+        made = computed.expression
+        if made is None or actual != self._arguments(step, actual=False):
+            made = expression(step, actual)
         return bind(
             made, {name: self._relation(name) for name in self._graph.table_inputs(step) if self._is_table(name)}
         )

@@ -20,8 +20,10 @@ import os
 import sys
 import types
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from entrepot import varying
 from entrepot.errors import BadInput
 from entrepot.step import Step
 from entrepot.syntax import Import, Outside, Syntax, class_definition, definition, syntax_of
@@ -36,13 +38,32 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:HASH_LENGTH]
 
 
+@dataclass(frozen=True)
+class Code:
+    """What is computed, as a hash."""
+
+    hash: str
+    varies: str = ""
+    """Why that is no function of its inputs, as `entrepot.varying` says it; empty, if it is one."""
+
+
 def function_identity(function: Callable[..., Any], depends: Iterable[str] = ()) -> str:
     """The hash of a function's code, of what it refers to, and of the versions of `depends`.
 
     Raises:
         BadInput: if a distribution named in `depends` is not installed.
     """
-    return digest([value_identity(function, _module_of(function)), installed(depends)])
+    return function_code(function, depends).hash
+
+
+def function_code(function: Callable[..., Any], depends: Iterable[str] = ()) -> Code:
+    """The same, and whether the function reads the clock or draws at random, as far as its own package shows.
+
+    Raises:
+        BadInput: if a distribution named in `depends` is not installed.
+    """
+    code = _described(function, _module_of(function))
+    return Code(digest([code.hash, installed(depends)]), code.varies)
 
 
 def class_identity(cls: type) -> str:
@@ -52,9 +73,13 @@ def class_identity(cls: type) -> str:
 
 def value_identity(value: Any, home: str) -> str:
     """The hash of any value; code of the package that the module `home` belongs to is followed, other code is named."""
+    return _described(value, home).hash
+
+
+def _described(value: Any, home: str) -> Code:
     description = _Description(home)
     described = description.of(value)
-    return digest([described, description.interfaces()])
+    return Code(digest([described, description.interfaces()]), varying.of_names(description.foreign))
 
 
 def installed(distributions: Iterable[str]) -> list[str]:
@@ -95,6 +120,8 @@ class _Description:
         self._parameters: list[list[str]] = []
         self._keywords: set[str] = set()
         self._any_keyword = False
+        self.foreign: set[str] = set()
+        """The names of what is read from other packages."""
 
     def interfaces(self) -> Any:
         """The names of parameters that are passed by keyword somewhere; the others are names of locals."""
@@ -227,11 +254,16 @@ class _Description:
                 return self._reference(target, paths)
             except ImportError:  # it fails when the step runs, and says so then
                 pass
+        else:
+            full = source if name.attribute is None else f"{source}.{name.attribute}"
+            self.foreign |= {".".join([full, *path]) for path in paths}
         return ["module", source] if name.attribute is None else ["named", source, name.attribute]
 
     def _reference(self, target: Any, paths: set[tuple[str, ...]]) -> Any:
         """What a name stands for; of a module of the same package, what the code reads from it."""
         if not isinstance(target, types.ModuleType) or not self._is_own(target.__name__):
+            if callable(target) or isinstance(target, types.ModuleType):
+                self.foreign |= {varying.dotted(target, path) for path in paths or {()}}
             return self.of(target)
         return ["module", target.__name__, [self._read(target, path) for path in sorted(paths)]]
 

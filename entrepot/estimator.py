@@ -6,7 +6,7 @@ import importlib.metadata
 from collections.abc import Mapping
 from typing import Any
 
-from entrepot.code import class_identity, digest, function_identity, value_identity
+from entrepot.code import Code, class_identity, digest, function_code, function_identity, value_identity
 
 
 def estimator_identity(estimator: Any, home: str = "") -> str:
@@ -19,13 +19,26 @@ def estimator_identity(estimator: Any, home: str = "") -> str:
     return digest([_describe(estimator, home), importlib.metadata.version("scikit-learn")])
 
 
+def contract_code(contract: Any) -> Code:
+    """What a pandera contract demands, and why that is no function of the table, if so."""
+    schema = _schema(contract)
+    checks = [*schema.checks, *(check for column in schema.columns.values() for check in column.checks)]
+    own = [check._check_fn for check in checks if not _is_builtin(check._check_fn)]
+    varies = next(filter(None, (function_code(each).varies for each in own)), "")
+    return Code(contract_identity(contract), varies)
+
+
 def contract_identity(contract: Any) -> str:
     """The hash of a pandera contract: columns, types, and what each check demands."""
-    schema = contract.to_schema() if hasattr(contract, "to_schema") else contract
+    schema = _schema(contract)
     own = class_identity(contract) if isinstance(contract, type) else ""
     columns = [[name, _field(column)] for name, column in schema.columns.items()]
     options = [schema.strict, schema.ordered, schema.unique, schema.coerce]
     return digest([own, columns, [_check(c) for c in schema.checks], options])
+
+
+def _schema(contract: Any) -> Any:
+    return contract.to_schema() if hasattr(contract, "to_schema") else contract
 
 
 def _field(column: Any) -> Any:

@@ -73,8 +73,14 @@ def address(
     raw: Mapping[str, str],
     selected: frozenset[str],
     published: Mapping[str, str],
+    varying: Mapping[str, str] | None = None,
+    run: str = "",
 ) -> dict[str, str]:
-    """The version of everything, as far as its inputs are known. Steps that are not selected keep what is published."""
+    """The version of everything, as far as its inputs are known. Steps that are not selected keep what is published.
+
+    Args:
+        varying: The steps that are no function of their inputs: what they make is the run's own.
+    """
     versions: dict[str, str] = {}
     for step in graph.steps.values():
         if step.name not in selected:
@@ -85,7 +91,8 @@ def address(
             reads = graph.table_inputs(step)
             if step.name in identities and all(name in versions for name in reads):
                 found = {name: versions[name] for name in reads}
-                versions[step.name] = version_of(step.kind, identities[step.name], found)
+                of_run = run if step.name in (varying or {}) else ""
+                versions[step.name] = version_of(step.kind, identities[step.name], found, of_run)
     return versions
 
 
@@ -101,6 +108,7 @@ def decide(
     sequence: int,
     ingested: Mapping[str, str] | None = None,
     changes: Mapping[str, str] | None = None,
+    varying: Mapping[str, str] | None = None,
 ) -> Plan:
     """Says of every step whether it runs, and why.
 
@@ -108,6 +116,7 @@ def decide(
         known: What the catalog knows, by name and version: of the versions above, and of those that are published.
         ingested: What each ingest step did in this run; None: the ingest is still to come.
         changes: What the newest load of an ingest step changed in the columns of its tables.
+        varying: The steps that are no function of their inputs, and why.
     """
     steps = []
     for step in graph.steps.values():
@@ -118,6 +127,9 @@ def decide(
         else:
             is_final = ingested is not None
             action, why = _compute(graph, step, identities, versions, published, known, environment, is_final=is_final)
+            if action == "run" and step.name in (varying or {}):
+                again = f"{(varying or {})[step.name]}, so it runs every time"
+                why = f"{why}; {again}" if why and not isinstance(step, CheckStep) else again
         guards = step.guards if isinstance(step, CheckStep) else ()
         reads = graph.table_inputs(step)
         steps.append(PlannedStep(name=step.name, kind=step.kind, action=action, why=why, inputs=reads, guards=guards))

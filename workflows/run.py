@@ -354,7 +354,7 @@ class _Run:
         )
         committed: Committed = await self._call(names.COMMIT, request, Committed)
         self._stage("done")
-        worked = bool(ran or plan.moves or plan.removed)
+        worked = bool(plan.moves or plan.removed or any(step.kind != "check" for step in ran))
         return self._summary("published" if worked else "nothing to do", plan, committed, whole=False)
 
     def _summary(self, outcome: Any, plan: Plan, committed: Committed, *, whole: bool) -> RunSummary:
