@@ -125,11 +125,8 @@ def _describe_node(node: ops.Node, hashes: Mapping[ops.Node, str], aliases: dict
     if isinstance(node, ops.And | ops.Or):
         return [type(node).__name__, sorted({hashes[part] for part in _parts(node, type(node))})]
     unordered = _UNORDERED.get(type(node), ())
-    arguments = zip(node.argnames, node.args, strict=True)
-    return [
-        type(node).__name__,
-        [_describe_value(frozenset(a) if n in unordered and a else a, hashes) for n, a in arguments],
-    ]
+    values = [frozenset(v) if n in unordered and v else v for n, v in zip(node.argnames, node.args, strict=True)]
+    return [type(node).__name__, [_describe_value(value, hashes) for value in values]]
 
 
 _UNORDERED: dict[type[ops.Node], tuple[str, ...]] = {

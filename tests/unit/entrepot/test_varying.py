@@ -134,6 +134,6 @@ def test_a_split_and_a_contract_show_it() -> None:
     p.ingest(name="sales")(lambda: None)
     p.transform(name="copied", contract=fresh)(lambda sales: sales)
     p.train(name="m", features="copied", target="price", columns=["id"], score="r2",
-            split=split.Where(lambda t: t.day > ibis.today()))(lambda: LinearRegression())  # fmt: skip
+            split=split.Where(lambda t: t.day > ibis.today()))(lambda: LinearRegression(positive=True))  # fmt: skip
     found = resolve(p.graph, {"sales": schema_from(SALES)}, {}).varying
     assert found == {"copied.contract": CLOCK, "m": CLOCK}
