@@ -7,10 +7,12 @@ from functools import lru_cache
 from typing import Any
 
 import ibis.expr.datatypes as dt
+import ibis.expr.schema as sch
 
 from activities import lake
 from activities.catalog import Version
 from entrepot.errors import Unavailable
+from entrepot.expression import schema_from
 from entrepot.model import Model
 
 
@@ -18,6 +20,11 @@ def model_of(version: Version) -> Model:
     """The model as an expression sees it."""
     details = version.details
     return Model(version.name, tuple(details["features"]), dt.dtype(details["dtype"]), details["classifier"])
+
+
+def known_of(version: Version) -> sch.Schema | Model:
+    """A version as the steps that read it are planned: a table's columns as ibis inferred them, or a model."""
+    return model_of(version) if version.kind == "train" else schema_from(version.inferred)
 
 
 def save(estimator: Any, folder: str) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 from temporalio import activity
 
@@ -28,7 +27,7 @@ from activities.messages import (
     StepRef,
     TableParity,
 )
-from activities.models import model_of
+from activities.models import known_of
 from activities.parity_report import page
 from activities.tenant import Tenant, Tenants
 from activities.work import Work, asked_of, do, make_room, patiently
@@ -307,10 +306,7 @@ class _Comparing:
             return result
         parameters = self._tenants.parameters(context.tenant, pipeline, context.parameters)
         inputs = catalog.versions(self._sessions[self._first], context.pipeline, self._inputs())
-        known: dict[str, Any] = {
-            name: model_of(version) if version.kind == "train" else schema_from(version.inferred)
-            for name, version in inputs.items()
-        }
+        known = {name: known_of(version) for name, version in inputs.items()}
         given = arguments(step, known, parameters)
         made = expression(step, given)
 

@@ -15,7 +15,7 @@ from temporalio import activity
 from activities import catalog, names
 from activities.check import check_contract, check_rows
 from activities.messages import Batch, Context, StepResult
-from activities.models import model_of
+from activities.models import known_of
 from activities.score import Scorer
 from activities.tenant import Tenants
 from activities.work import MADE_MEANWHILE, Work, check_planned, do, own_errors, patiently, told_of
@@ -184,10 +184,8 @@ class Computation:
             if name not in self._versions:
                 raise StepFailed(f"the version {self._batch.versions.get(name)} of {name!r} is gone from the warehouse")
             version = self._versions[name]
-            if version.kind == "train":
-                known[name] = model_of(version)
-            else:
-                known[name] = schema_from(version.columns if actual else version.inferred)
+            is_table = version.kind != "train"
+            known[name] = schema_from(version.columns) if actual and is_table else known_of(version)
         return arguments(step, known, self._parameters)
 
     def _verified(self, step: TransformStep | CheckStep) -> Computed:

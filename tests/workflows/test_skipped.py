@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -75,3 +77,76 @@ async def test_a_file_that_is_read_while_an_expression_is_built_is_read_at_every
 async def test_two_runs_with_nothing_new_differ_by_what_reads_the_clock_alone(watched: House) -> None:
     await run(watched)
     assert set(whys(await run(watched))) == {"stale", "stamped"}
+
+
+CHANGING = """
+from ibis import _
+from entrepot import Pipeline
+
+{name} = Pipeline("{name}")
+
+@{name}.ingest(tables=["raw"])
+def source():
+    return [{{"id": 1, "x": 2}}]
+
+@{name}.transform
+def a(raw):
+    return raw.mutate({a})
+
+@{name}.transform
+def b(a):
+    return a.mutate({b})
+"""
+
+
+@dataclass
+class Changing:
+    """A pipeline whose file is written anew while it is served."""
+
+    house: House
+    file: Path
+
+    def write(self, a: str, b: str) -> None:
+        self.file.write_text(CHANGING.format(name=self.file.stem, a=a, b=b))
+
+    async def run(self, **more: Any) -> RunSummary:
+        return await self.house.run(self.file.stem, **more)
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        return self.house.query(f"SELECT * FROM {self.file.stem}.b")
+
+
+@pytest_asyncio.fixture
+async def changing(
+    temporal: WorkflowEnvironment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Changing]:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    name = f"changing_{uuid.uuid4().hex[:8]}"
+    loaded = settings(tmp_path, {name: f"{name}:{name}"})
+    async with serving(temporal.client, loaded, reload=True) as house:
+        yield Changing(house, tmp_path / f"{name}.py")
+
+
+async def test_a_selected_step_is_computed_over_what_the_environment_shows_of_another(changing: Changing) -> None:
+    changing.write(a="y=_.x * 2", b="z=_.y + 1")
+    await changing.run()
+    assert changing.rows() == [(1, 2, 4, 5)]
+    changing.write(a="y=_.x * 3, w=0", b="z=_.y + 2")
+    await changing.run(select="b")
+    assert changing.rows() == [(1, 2, 4, 6)]
+    await changing.run()
+    assert changing.rows() == [(1, 2, 6, 0, 8)]
+
+
+async def test_a_selected_step_that_needs_what_only_new_code_of_another_makes_is_told(changing: Changing) -> None:
+    changing.write(a="y=_.x * 2", b="z=_.y + 1")
+    await changing.run()
+    changing.write(a="y=_.x * 3, w=0", b="z=_.w + 2")
+    name = changing.file.stem
+    failure = await changing.house.fail(tenant="acme", pipeline=name, select="b")
+    assert f"{changing.file}:15: transform 'b' raised AttributeError" in failure.message
+    assert (
+        f"{changing.file}:11: 'a' is not selected, and prod shows it without 'w', which its new code makes; "
+        "select it, too"
+    ) in failure.message
+    assert (await changing.run(select="a b")).outcome == "published"

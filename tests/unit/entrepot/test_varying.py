@@ -93,7 +93,7 @@ PYTHON: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "pandas": (CLOCK, lambda sales: pd.Timestamp.now()),
     "ibis": (CLOCK, lambda sales: sales.mutate(x=ibis.now())),
     "a helper": (CLOCK, lambda sales: _helped()),
-    "random": (CHANCE, lambda sales: random.choice(sales)),
+    "random": (CHANCE, lambda sales: random.choice(sales.ids)),
     "numpy": (CHANCE, lambda sales: np.random.rand(3)),
     "uuid": (CHANCE, lambda sales: uuid.uuid4()),
     "a generator with a seed": ("", lambda sales: random.Random(3)),
