@@ -18,6 +18,8 @@ Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 _NAMED = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.ExceptHandler | ast.MatchAs | ast.MatchStar
+_REFLECTIVE = frozenset({"__subclasses__", "__globals__", "__dict__"})
+"""Attributes that reach what the source does not show."""
 _IGNORED = frozenset({"ctx", "type_comment", "kind", "type_params", "returns"})
 
 
@@ -47,11 +49,18 @@ class Syntax:
     """The keywords of every call."""
     is_open: bool = False
     """Whether a call passes keywords that the source does not show (`**options`)."""
+    is_certain: bool = True
+    """Whether the source shows all that it reads: no name stands for one of several imports."""
 
 
 def syntax_of(node: Definition) -> Syntax:
     """The normalised source of a function, lambda or class. Its own name and decorators are not part of it."""
     return _Normaliser(node).result
+
+
+def bound_in(node: ast.ClassDef) -> frozenset[str]:
+    """The names that the body of a class binds."""
+    return frozenset(_bindings(node.body))
 
 
 def definition(code: types.CodeType, scope: dict[str, Any]) -> Definition | None:
@@ -156,6 +165,7 @@ class _Normaliser:
         while isinstance(root, ast.Attribute):
             path.insert(0, root.attr)
             root = root.value
+        self.result.is_certain &= _REFLECTIVE.isdisjoint(path)
         if isinstance(root, ast.Name):
             return ["attributes", self._name(root.id, tuple(path)), path]
         return ["attributes", self._emit(root), path]
@@ -190,6 +200,7 @@ class _Normaliser:
         names = [alias.asname or alias.name.partition(".")[0] for alias in node.names]
         if all(bound.get(name) is not None for name in names):
             return None
+        self.result.is_certain = False
         module = [node.module, node.level] if isinstance(node, ast.ImportFrom) else None
         pairs = zip(node.names, names, strict=True)
         return ["import", module, [[a.name, None if a.name == "*" else self._name(n)] for a, n in pairs]]
