@@ -13,6 +13,7 @@ from activities.cursors import Cursor
 from activities.messages import Context, PlanRequest, Prepared, RunInput, told
 from activities.models import known_of
 from activities.tenant import Tenants
+from activities.verdicts import standing
 from activities.work import Work, asked_of, do, make_room, patiently
 from backends import Session
 from backends.dialect import Dialect
@@ -116,6 +117,7 @@ def _make_plan(
         ingested=request.ingested,
         changes={step: told(load.changes) for step, load in loads.items() if load.changes},
         varying=resolved.varying,
+        verdicts=standing(session, graph, versions, selected, resolved.varying),
     )
     if request.compiled:
         check(graph, resolved, parameters, (step.name for step in plan.to_run()), dialect)

@@ -19,6 +19,22 @@ Action = Literal["run", "skip", "hold"]
 or reads what nobody has made."""
 
 
+class Verdict(BaseModel):
+    """What a check has found, on what is shown now."""
+
+    model_config = ConfigDict(frozen=True)
+
+    violations: int
+    said: str
+    since: str
+    """When it was found first, in UTC."""
+    run: str
+    """The run that found it first."""
+
+    def __str__(self) -> str:
+        return f"{self.said}, since {self.since} UTC (run {short(self.run)})"
+
+
 class PlannedStep(BaseModel):
     """What a plan says of one step."""
 
@@ -31,6 +47,8 @@ class PlannedStep(BaseModel):
     inputs: tuple[str, ...] = ()
     """The tables and models that it reads."""
     guards: tuple[str, ...] = ()
+    stands: Verdict | None = None
+    """Of a check that is not run: its verdict on what is shown."""
 
 
 class Plan(BaseModel):
@@ -109,6 +127,7 @@ def decide(
     ingested: Mapping[str, str] | None = None,
     changes: Mapping[str, str] | None = None,
     varying: Mapping[str, str] | None = None,
+    verdicts: Mapping[str, Verdict] | None = None,
 ) -> Plan:
     """Says of every step whether it runs, and why.
 
@@ -117,6 +136,7 @@ def decide(
         ingested: What each ingest step did in this run; None: the ingest is still to come.
         changes: What the newest load of an ingest step changed in the columns of its tables.
         varying: The steps that are no function of their inputs, and why.
+        verdicts: What checks have found before on the versions above.
     """
     steps = []
     for step in graph.steps.values():
@@ -132,7 +152,9 @@ def decide(
                 why = f"{why}; {again}" if why and not isinstance(step, CheckStep) else again
         guards = step.guards if isinstance(step, CheckStep) else ()
         reads = graph.table_inputs(step)
-        steps.append(PlannedStep(name=step.name, kind=step.kind, action=action, why=why, inputs=reads, guards=guards))
+        stands = (verdicts or {}).get(step.name) if action != "run" else None
+        planned = PlannedStep(name=step.name, kind=step.kind, action=action, why=why, inputs=reads, guards=guards)
+        steps.append(planned.model_copy(update={"stands": stands}))
     ours = {
         n: versions[n] for s in graph.steps.values() if s.name in selected for n in graph.outputs(s) if n in versions
     }

@@ -221,6 +221,28 @@ def versions(
 
 
 @app.command()
+def checks(
+    pipeline: PipelineArgument,
+    table: Annotated[str | None, typer.Option(help="Of the checks that guard this table.")] = None,
+    run: Annotated[str | None, typer.Option(help="Of this run: its id, or the first characters of it.")] = None,
+    environment: Annotated[
+        str | None, typer.Option("--environment", "-e", help="Of its runs, and of what it shows now.")
+    ] = None,
+    tenant: TenantOption = None,
+    json: JsonOption = False,
+    tenants: TenantsOption = None,
+) -> None:
+    """List the violating rows that checks have found and kept, the newest first.
+
+    \b
+    Examples:
+      entrepot checks flights
+      entrepot checks flights --table departures --environment prod
+    """
+    commands.checks(pipeline, tenant, tenants, table, run, environment, json)
+
+
+@app.command()
 def rollback(
     pipeline: PipelineArgument,
     tenant: TenantOption = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from json import dumps
 from typing import Any
 
 from rich.console import Console, Group
@@ -11,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from activities.messages import ParityReport, Side
+from entrepot.graph import CONTRACT_SUFFIX
 from entrepot.plan import Plan, short
 from workflows.progress import Progress, RunSummary, StepProgress
 
@@ -72,10 +74,17 @@ def summary(run: RunSummary) -> None:
         "planned": "planned only",
     }
     warned = [step.name for step in run.steps if step.warned]
+    passing = [step for step in run.standing if not step.warned]
     line = f"{words[run.outcome]}{skipped}{held} · {run.seconds:.2f} s · run {run.run}"
     out.print(Text("✓ ", style="green") + Text(line), soft_wrap=True)
     if warned:
         out.print(Text("⚠ ", style="yellow") + Text(f"warned: {', '.join(warned)}"))
+    for step in run.standing:
+        if step.warned:
+            out.print(Text("⚠ ", style="yellow") + Text(f"still warns: {step.name}: {step.said}"), soft_wrap=True)
+    if passing:
+        since = max(step.stands.since for step in passing if step.stands)
+        out.print(f"  {count(len(passing), 'other check')} passed before, the last {since} UTC")
     for name, path in run.links.items():
         if any(name == step.name for step in run.steps):
             out.print(f"  {name}: {path}", soft_wrap=True)
@@ -87,7 +96,8 @@ def plan(made: Plan) -> None:
     styles = {"run": "green", "skip": "dim", "hold": "dim"}
     for step in made.steps:
         version = made.versions.get(step.name, "")
-        table.add_row(step.name, step.kind, Text(step.action, style=styles[step.action]), step.why, version)
+        why = f"{step.why}; {step.stands}" if step.stands else step.why
+        table.add_row(step.name, step.kind, Text(step.action, style=styles[step.action]), why, version)
     out.print(table)
     runs = len(made.to_run())
     moves = f", {count(len(made.moves), 'name')} would be published" if made.moves else ""
@@ -114,6 +124,18 @@ def versions(rows: Iterable[dict[str, Any]]) -> None:
             style=style,
         )
     out.print(table)
+
+
+def checks(rows: Iterable[dict[str, Any]]) -> None:
+    """Verdicts with violating rows, and those that were kept."""
+    for row in rows:
+        what = "rule" if row["check"].endswith(CONTRACT_SUFFIX) else "row"
+        where = ", ".join(row["environments"]) or "no environment"
+        found = count(row["violations"], f"violating {what}")
+        when = f"{row['checked_at']} UTC · run {short(row['run'])}"
+        heading(row["check"], f" of {', '.join(row['guards'])} · {found} ({row['severity']}) · {when} · {where}")
+        for each in row["sample"]:
+            out.print(f"  {dumps(each, ensure_ascii=False, default=str)}", soft_wrap=True)
 
 
 def rows(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
@@ -145,7 +167,7 @@ def _steps(steps: Iterable[StepProgress]) -> Table:
             Text(step.kind, style="dim"),
             f"{step.rows:,}" if step.rows is not None else "",
             f"{step.seconds:.2f}" if step.seconds is not None else "",
-            Text(step.note or step.why, style="yellow" if step.warned else "dim", overflow="ellipsis", no_wrap=True),
+            Text(step.said, style="yellow" if step.warned else "dim", overflow="ellipsis", no_wrap=True),
         )
     return table
 

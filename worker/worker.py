@@ -28,6 +28,7 @@ from activities.sources import dlt_setup
 from activities.tenant import Tenants
 from activities.train import TrainActivities
 from activities.transform import TransformActivities
+from activities.verdicts import VerdictActivities
 from worker.client import TASK_QUEUE
 from workflows.care import Collect, Rollback
 from workflows.parity import Parity
@@ -64,6 +65,7 @@ def create(client: Client, tenants: Tenants, *, task_queue: str = TASK_QUEUE, sl
             publish.record_failure,
             collect.collect,
             collect.versions,
+            VerdictActivities(tenants).checks,
             parity.prepare,
             parity.last_load,
             parity.adopt,

@@ -365,6 +365,7 @@ class _Run:
             environment=self._asked.environment,
             outcome=outcome,
             steps=[s for s in self._progress.steps if s.state not in ("skipped", "held")],
+            standing=[s for s in self._progress.steps if s.stands],
             skipped=self._progress.count("skipped"),
             held=self._progress.count("held"),
             moved=sorted(committed.moved),

@@ -7,15 +7,18 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from temporalio.client import ActivityFailureError
 from temporalio.testing import WorkflowEnvironment
 
+from activities import names
 from tests.conftest import House, serving, settings
-from workflows.progress import RunSummary
+from workflows.progress import Progress, RunSummary
 
 
 @pytest_asyncio.fixture
@@ -77,6 +80,80 @@ async def test_a_file_that_is_read_while_an_expression_is_built_is_read_at_every
 async def test_two_runs_with_nothing_new_differ_by_what_reads_the_clock_alone(watched: House) -> None:
     await run(watched)
     assert set(whys(await run(watched))) == {"stale", "stamped"}
+
+
+def standing(summary: RunSummary) -> dict[str, str]:
+    return {step.name: str(step.stands) for step in summary.standing}
+
+
+async def test_a_warning_stands_as_long_as_what_it_is_about_is_shown(watched: House) -> None:
+    first = await run(watched, parameters={"most": 1})
+    assert {step.name for step in first.steps if step.warned} == {"stale", "few"}
+    assert first.standing == []
+    [(since,)] = watched.query("SELECT checked_at FROM entrepot.checks WHERE name = 'few'")
+    said = (
+        '1 violating row, for example {"id": 1, "kind": "b", "fresh_until": 0}, '
+        f"since {since:%Y-%m-%d %H:%M} UTC (run {first.run[:13]})"
+    )
+    again = await run(watched, parameters={"most": 1})
+    assert standing(again) == {"few": said}
+    assert [step.name for step in again.standing if step.warned] == ["few"]
+    assert standing(await run(watched, parameters={"most": 1}, select="stamped"))["few"] == said  # not selected
+    planned = await run(watched, parameters={"most": 1}, dry_run=True)
+    assert planned.plan is not None
+    assert [str(step.stands) for step in planned.plan.steps if step.name == "few"] == [said]
+    passed = await run(watched, parameters={"most": 2})  # another rule
+    assert standing(passed) == {}
+    assert standing(await run(watched, parameters={"most": 2}))["few"].startswith("passed, since ")
+    assert standing(await run(watched, parameters={"most": 1})) == {"few": said}
+
+
+async def test_the_web_uis_table_shows_what_stands(watched: House) -> None:
+    await run(watched, parameters={"most": 1})
+    again = {"tenant": "acme", "pipeline": "watched", "parameters": {"folder": str(watched.state), "most": 1}}
+    handle = await watched.start("Pipeline", again)
+    await handle.result()
+    progress = Progress.model_validate(await handle.query("progress"))
+    (line,) = [line for line in progress.markdown().splitlines() if line.startswith("| few")]
+    assert "skipped" in line
+    assert "⚠ 1 violating row, for example" in line
+    assert ", since 20" in line
+
+
+async def test_a_verdict_that_reads_the_clock_stands_since_it_is_that(watched: House) -> None:
+    first = await run(watched)
+    await run(watched)
+    held = await run(watched, select="stamped")
+    assert next(str(s.stands) for s in held.standing if s.name == "stale").endswith(f"(run {first.run[:13]})")
+
+
+async def test_all_violating_rows_that_were_kept_are_listed(watched: House) -> None:
+    first = await run(watched, parameters={"most": 1})
+    await run(watched, parameters={"most": 1}, environment="dev")
+
+    async def listed(**more: str) -> list[tuple[Any, ...]]:
+        rows = await asked(watched, names.CHECKS, tenant="acme", pipeline="watched", **more)
+        return [(row["check"], row["violations"], row["environments"]) for row in rows]
+
+    stale, few = ("stale", 2, ["dev", "prod"]), ("few", 1, ["dev", "prod"])
+    assert await listed() == [stale, *sorted([stale, few], reverse=True)]
+    assert sorted(await listed(run=first.run[:20])) == [few, stale]
+    assert await listed(table="stamped") == await listed(environment="pr_1") == []
+    assert len(await listed(table="chosen", environment="dev")) == 3
+    with pytest.raises(ActivityFailureError) as caught:
+        await listed(tabel="chosen")
+    assert "unknown field 'tabel'; did you mean 'table'?" in str(caught.value.cause)
+
+
+async def asked(house: House, activity: str, **value: str) -> Any:
+    return await house.client.execute_activity(
+        activity,
+        value,
+        id=uuid.uuid4().hex,
+        task_queue=house.task_queue,
+        result_type=list,
+        start_to_close_timeout=timedelta(minutes=1),
+    )
 
 
 CHANGING = """
