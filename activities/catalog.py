@@ -344,16 +344,6 @@ def certificates(session: Session, pipeline: str, name: str, version: str) -> li
     return [{**row, "warehouses": json.loads(row["warehouses"])} for row in rows]
 
 
-def verdicts(session: Session, pipeline: str, inputs: Iterable[Mapping[str, str]]) -> list[dict[str, Any]]:
-    """What checks have found on these versions of what they read."""
-    return select(session, "checks", pipeline, _any_of("inputs", {_encode(dict(each)) for each in inputs}))
-
-
-def violated(session: Session, pipeline: str) -> list[dict[str, Any]]:
-    """Every row of `checks` that has violating rows."""
-    return select(session, "checks", pipeline, column("violations").neq(0))
-
-
 def rows(session: Session, table: str, pipeline: str) -> list[dict[str, Any]]:
     """Every row of a pipeline in one of the catalog's tables."""
     return select(session, table, pipeline)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import sqlglot.expressions as sge
 from pydantic import BaseModel
 from temporalio import activity
 
@@ -68,7 +69,11 @@ def _violated(session: Session, asked: ChecksInput) -> list[CheckRow]:
     environments = {row["run"]: row["environment"] for row in catalog.rows(session, "runs", asked.pipeline)}
     shown = {name: history[0].pointers for name, history in catalog.publishes(session, asked.pipeline).items()}
     rows = []
-    for row in sorted(catalog.violated(session, asked.pipeline), key=lambda row: row["checked_at"], reverse=True):
+    for row in sorted(
+        _found(session, asked.pipeline, catalog.column("violations").neq(0)),
+        key=lambda row: row["checked_at"],
+        reverse=True,
+    ):
         inputs = json.loads(row["inputs"])
         where = {name for name, pointers in shown.items() if inputs.items() <= pointers.items()}
         where |= {environments[row["run"]]} if row["run"] in environments else set()
@@ -91,6 +96,10 @@ def _violated(session: Session, asked: ChecksInput) -> list[CheckRow]:
     return rows
 
 
+def _found(session: Session, pipeline: str, condition: sge.Condition) -> list[dict[str, Any]]:
+    return catalog.select(session, "checks", pipeline, condition)
+
+
 def standing(
     session: Session, graph: Graph, versions: Mapping[str, str], selected: Iterable[str], varying: Iterable[str]
 ) -> dict[str, Verdict]:
@@ -109,7 +118,9 @@ def standing(
     }
     by_rule = {*selected} - {*varying}
     found: dict[str, list[dict[str, Any]]] = {}
-    for row in catalog.verdicts(session, graph.name, inputs.values()) if inputs else ():
+    texts = sorted({json.dumps(each) for each in inputs.values()})  # as the catalog keeps them
+    on_these = sge.In(this=catalog.column("inputs"), expressions=[sge.Literal.string(text) for text in texts])
+    for row in _found(session, graph.name, on_these) if texts else ():
         name = row["name"]
         is_by_rule = name not in by_rule or versions.get(name) == row["version"]
         if is_by_rule and inputs.get(name) == json.loads(row["inputs"]):

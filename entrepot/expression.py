@@ -78,10 +78,35 @@ def identity(expression: ibis.Table) -> str:
 
 def described(expression: ibis.Table) -> Code:
     """What an expression computes, and why it is no function of its inputs, if so."""
-    nodes = expression.op().find(ops.Node)
-    called = [node.__func__ for node in nodes if _is_python(node)]
-    varies = varying.of_expression(nodes) or next(filter(None, (function_code(f).varies for f in called)), "")
+    varies = next(filter(None, map(_varies, expression.op().find(ops.Node))), "")
     return Code(identity(expression), varies)
+
+
+_VARYING: dict[type[ops.Node], str] = {
+    ops.TimestampNow: varying.CLOCK,
+    ops.DateNow: varying.CLOCK,
+    ops.RandomScalar: varying.CHANCE,
+    ops.RandomUUID: varying.CHANCE,
+}
+
+
+def _varies(node: ops.Node) -> str:
+    if _is_python(node):
+        return function_code(node.__func__).varies
+    if isinstance(node, ops.ScalarUDF | ops.AggUDF):
+        return varying.of_function(str(node.__func_name__))
+    if isinstance(node, ops.Sample):
+        return varying.CHANCE if node.seed is None else ""
+    if isinstance(node, ops.Limit):
+        return "" if node.n == 0 or _is_sorted(node.parent) else varying.ANY_ROWS
+    return _VARYING.get(type(node), "")
+
+
+def _is_sorted(node: ops.Relation) -> bool:
+    """Whether rows come in an order: sorted, or one row at most."""
+    while isinstance(node, ops.Project | ops.Filter | ops.DropColumns | ops.FillNull | ops.DropNull | ops.Limit):
+        node = node.parent
+    return isinstance(node, ops.Sort) or (isinstance(node, ops.Aggregate) and not node.groups)
 
 
 def foreign(expression: ibis.Table) -> list[str]:

@@ -11,18 +11,9 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
-import ibis.expr.operations as ops
-
 CLOCK = "it reads the clock"
 CHANCE = "it draws at random"
 ANY_ROWS = "it takes some rows of a table in no order"
-
-_NODES: dict[type[ops.Node], str] = {
-    ops.TimestampNow: CLOCK,
-    ops.DateNow: CLOCK,
-    ops.RandomScalar: CHANCE,
-    ops.RandomUUID: CHANCE,
-}
 
 _WAREHOUSE = {
     CLOCK: {
@@ -59,30 +50,9 @@ _PYTHON = {
 _SEEDED = {"random.seed", "numpy.random.seed"}
 
 
-def of_expression(nodes: Iterable[ops.Node]) -> str:
-    """Why the value of these nodes is no function of the inputs; empty, if it is one.
-
-    What functions in Python do is told by their code.
-    """
-    return next(filter(None, map(_of_node, nodes)), "")
-
-
-def _of_node(node: ops.Node) -> str:
-    if isinstance(node, ops.ScalarUDF | ops.AggUDF):
-        name = str(node.__func_name__).lower() if node.__input_type__.name == "BUILTIN" else ""
-        return next((why for why, names in _WAREHOUSE.items() if name in names), "")
-    if isinstance(node, ops.Sample):
-        return CHANCE if node.seed is None else ""
-    if isinstance(node, ops.Limit):
-        return "" if node.n == 0 or _is_sorted(node.parent) else ANY_ROWS
-    return _NODES.get(type(node), "")
-
-
-def _is_sorted(node: ops.Relation) -> bool:
-    """Whether rows come in an order: sorted, or one row at most."""
-    while isinstance(node, ops.Project | ops.Filter | ops.DropColumns | ops.FillNull | ops.DropNull | ops.Limit):
-        node = node.parent
-    return isinstance(node, ops.Sort) or (isinstance(node, ops.Aggregate) and not node.groups)
+def of_function(name: str) -> str:
+    """Why the value of a warehouse's function is no function of its inputs; empty, if it is one."""
+    return next((why for why, names in _WAREHOUSE.items() if name.lower() in names), "")
 
 
 def of_names(names: Iterable[str]) -> str:
