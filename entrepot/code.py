@@ -62,7 +62,7 @@ def function_code(function: Callable[..., Any], depends: Iterable[str] = ()) -> 
         BadInput: if a distribution named in `depends` is not installed.
     """
     home = _module_of(function)
-    is_narrowed = any(is_own(name, home) for name in depends)
+    is_narrowed = any(is_own(name, home) and _version(name) is None for name in depends)
     code = _described(function, home, is_narrowed=is_narrowed)
     return Code(digest([code.hash, installed(depends)]), code.varies)
 
@@ -93,15 +93,22 @@ def installed(depends: Iterable[str]) -> list[str]:
     """
     found = []
     for name in sorted(depends):
-        try:
-            found.append(f"{name}=={importlib.metadata.version(name)}")
-        except importlib.metadata.PackageNotFoundError:
-            if (source := source_of(name)) is None:
-                raise BadInput(
-                    f"the distribution {name!r}, named in `depends`, is not installed, and there is no such module"
-                ) from None
+        if (version := _version(name)) is not None:
+            found.append(f"{name}=={version}")
+        elif (source := source_of(name)) is not None:
             found.append(f"{name}: {source}")
+        else:
+            raise BadInput(
+                f"the distribution {name!r}, named in `depends`, is not installed, and there is no such module"
+            )
     return found
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _module_of(value: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from json import dumps
 from typing import Any
 
@@ -13,7 +13,7 @@ from rich.text import Text
 
 from activities.messages import ParityReport, Side
 from entrepot.graph import CONTRACT_SUFFIX
-from entrepot.plan import Plan, short
+from entrepot.plan import Plan, Verdict, short
 from workflows.progress import Progress, RunSummary, StepProgress
 
 _MARKS = {"done": "✓", "running": "…", "failed": "✗", "waiting": " ", "skipped": "·", "held": "·"}
@@ -74,20 +74,23 @@ def summary(run: RunSummary) -> None:
         "planned": "planned only",
     }
     warned = [step.name for step in run.steps if step.warned]
-    passing = [step for step in run.standing if not step.warned]
     line = f"{words[run.outcome]}{skipped}{held} · {run.seconds:.2f} s · run {run.run}"
     out.print(Text("✓ ", style="green") + Text(line), soft_wrap=True)
     if warned:
         out.print(Text("⚠ ", style="yellow") + Text(f"warned: {', '.join(warned)}"))
-    for step in run.standing:
-        if step.warned:
-            out.print(Text("⚠ ", style="yellow") + Text(f"still warns: {step.name}: {step.said}"), soft_wrap=True)
-    if passing:
-        since = max(step.stands.since for step in passing if step.stands)
-        out.print(f"  {count(len(passing), 'other check')} passed before, the last {since} UTC")
+    _standing({step.name: step.stands for step in run.standing if step.stands})
     for name, path in run.links.items():
         if any(name == step.name for step in run.steps):
             out.print(f"  {name}: {path}", soft_wrap=True)
+
+
+def _standing(verdicts: Mapping[str, Verdict]) -> None:
+    """What checks that are not run have found before."""
+    for name, verdict in verdicts.items():
+        if verdict.violations:
+            out.print(Text("⚠ ", style="yellow") + Text(f"still warns: {name}: {verdict}"), soft_wrap=True)
+    if passing := [verdict.since for verdict in verdicts.values() if not verdict.violations]:
+        out.print(f"  {count(len(passing), 'other check')} passed before, the last {max(passing)} UTC")
 
 
 def plan(made: Plan) -> None:
@@ -96,13 +99,13 @@ def plan(made: Plan) -> None:
     styles = {"run": "green", "skip": "dim", "hold": "dim"}
     for step in made.steps:
         version = made.versions.get(step.name, "")
-        why = f"{step.why}; {step.stands}" if step.stands else step.why
-        table.add_row(step.name, step.kind, Text(step.action, style=styles[step.action]), why, version)
+        table.add_row(step.name, step.kind, Text(step.action, style=styles[step.action]), step.why, version)
     out.print(table)
     runs = len(made.to_run())
     moves = f", {count(len(made.moves), 'name')} would be published" if made.moves else ""
     gone = f", and {', '.join(made.removed)} would go" if made.removed else ""
     out.print(f"{count(runs, 'step')} of {len(made.steps)} would run{moves}{gone}.")
+    _standing({step.name: step.stands for step in made.steps if step.stands})
 
 
 def versions(rows: Iterable[dict[str, Any]]) -> None:
