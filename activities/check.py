@@ -42,14 +42,17 @@ class Found:
             raise CheckFailed(
                 f"check {step.name!r} of {guarded} ({step.at}) blocks: {self.counted()}, for example {self.example()}"
             )
-        note = f"{self.counted()}, for example {self.example()}" if self.violations else "passed"
         return StepResult(
             name=step.name,
             seconds=seconds,
-            note=note,
+            note=self.said(),
             warned=self.violations > 0,
             details={"sample": self.sample[:3]} if self.violations else {},
         )
+
+    def said(self) -> str:
+        """What was found, for people."""
+        return f"{self.counted()}, for example {self.example()}" if self.violations else "passed"
 
     def counted(self) -> str:
         """How much is violated, as text."""

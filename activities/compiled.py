@@ -36,8 +36,10 @@ def check(
             for table in graph.outputs(step) if isinstance(step, IngestStep | TransformStep) else ():
                 columns = resolved.known.get(table, ())
                 dialect.check_columns(columns if isinstance(columns, sch.Schema) else ())
-            if is_sql(step) and name in resolved.identities:  # else what it reads is not known yet
-                _checked(dialect, step, arguments(step, resolved.known, parameters))
+            if is_sql(step) and name in resolved.steps:  # else what it reads is not known yet
+                made = resolved.steps[name].expression
+                assert made is not None
+                _checked(dialect, made.op(), arguments(step, resolved.known, parameters))
         except BadInput as error:
             problems.append(Problem(f"{step.kind} {name!r}: {error}", step.at))
     if problems:
@@ -52,9 +54,9 @@ def is_sql(step: Any) -> bool:
 
 
 @lru_cache(maxsize=20_000)
-def _checked(dialect: Dialect, step: TransformStep | CheckStep, inputs: tuple[tuple[str, Any], ...]) -> None:
-    """Compiles a step as it stands; remembered, since a plan is often the same as the one before."""
-    _compiled(dialect, expression(step, inputs)[0], inputs, pretty=False)
+def _checked(dialect: Dialect, made: ops.Relation, inputs: tuple[tuple[str, Any], ...]) -> None:
+    """Compiles an expression; remembered, since a plan is often the same as the one before."""
+    _compiled(dialect, made.to_expr(), inputs, pretty=False)
 
 
 def select(dialect: Dialect, step: TransformStep | CheckStep, inputs: tuple[tuple[str, Any], ...]) -> str:
@@ -64,7 +66,7 @@ def select(dialect: Dialect, step: TransformStep | CheckStep, inputs: tuple[tupl
         BadInput: if the warehouse lacks an operation or a type that it needs.
     """
     tables = {name: ibis.table(each, name=name).op() for name, each in inputs if isinstance(each, sch.Schema)}
-    return _compiled(dialect, bind(expression(step, inputs)[0], tables), inputs, pretty=True)
+    return _compiled(dialect, bind(expression(step, inputs), tables), inputs, pretty=True)
 
 
 def _compiled(dialect: Dialect, made: ibis.Table, inputs: tuple[tuple[str, Any], ...], *, pretty: bool) -> str:

@@ -8,11 +8,10 @@ from typing import Any
 from activities import catalog
 from activities.compiled import is_sql, select
 from activities.messages import Comparison, TableParity
-from activities.models import model_of
+from activities.models import known_of
 from activities.tenant import Tenants
 from backends import Session
 from entrepot.errors import EntrepotError
-from entrepot.expression import schema_from
 from entrepot.resolve import arguments, expression
 from entrepot.step import TransformStep
 
@@ -31,10 +30,7 @@ def explained(tenants: Tenants, asked: Comparison, table: TableParity, sessions:
     for session in sessions.values():
         try:
             inputs = catalog.versions(session, context.pipeline, asked.inputs)
-            known: dict[str, Any] = {
-                name: model_of(version) if version.kind == "train" else schema_from(version.inferred)
-                for name, version in inputs.items()
-            }
+            known: dict[str, Any] = {name: known_of(version) for name, version in inputs.items()}
             given = arguments(step, known, tenants.parameters(context.tenant, pipeline, context.parameters))
             break
         except (EntrepotError, KeyError):  # that warehouse lacks an input, or does not answer any more

@@ -111,6 +111,19 @@ class Repaired(Message):
     """Pipeline and environment to the steps that are to be computed anew."""
 
 
+class ChecksInput(Message):
+    """The input of the activity `checks`: which verdicts with violating rows are listed."""
+
+    tenant: str = Field(min_length=1)
+    pipeline: str = Field(min_length=1)
+    table: str | None = None
+    """Those that guard this table."""
+    run: str | None = None
+    """Those of this run: its id, or the first characters of it."""
+    environment: str | None = None
+    """Those of runs that were to publish there, and those on what it shows now."""
+
+
 class ParityInput(Target):
     """The input of `Parity`."""
 

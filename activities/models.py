@@ -8,11 +8,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import ibis.expr.datatypes as dt
+import ibis.expr.schema as sch
 import numpy as np
 
 from activities import lake
 from activities.catalog import Version
 from entrepot.errors import StepFailed, Unavailable, listed
+from entrepot.expression import schema_from
 from entrepot.model import Model
 
 if TYPE_CHECKING:
@@ -26,6 +28,11 @@ def model_of(version: Version) -> Model:
     """The model as an expression sees it."""
     details = version.details
     return Model(version.name, tuple(details["features"]), dt.dtype(details["dtype"]), details["classifier"])
+
+
+def known_of(version: Version) -> sch.Schema | Model:
+    """A version as the steps that read it are planned: a table's columns as ibis inferred them, or a model."""
+    return model_of(version) if version.kind == "train" else schema_from(version.inferred)
 
 
 def floats(version: Version) -> frozenset[str]:

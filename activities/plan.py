@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
+import ibis.expr.schema as sch
 from temporalio import activity
 
 from activities import catalog, cursors, names, show
 from activities.compiled import check
 from activities.cursors import Cursor
 from activities.messages import Context, PlanRequest, Prepared, RunInput, told
+from activities.models import known_of
 from activities.repair import bring_back, lost
 from activities.tenant import Tenants
+from activities.verdicts import standing
 from activities.work import Work, asked_of, do, make_room, patiently
 from backends import Session
 from backends.dialect import Dialect
-from entrepot.errors import BadInput, listed
+from entrepot.errors import BadInput, PipelineError, Problem, listed
 from entrepot.expression import schema_from
 from entrepot.graph import Graph
+from entrepot.model import Model
 from entrepot.plan import Plan, address, decide
-from entrepot.resolve import resolve
+from entrepot.resolve import Resolved, resolve
 from entrepot.select import select
 from entrepot.step import IngestStep
 
@@ -118,10 +122,11 @@ def _make_plan(
     loads = _newest_loads(session, graph, request)
     raw = _raw_versions(graph, request, published, loads)
     loaded = catalog.versions(session, name, raw)
-    schemas = {table: schema_from(version.inferred) for table, version in loaded.items()}
-    resolved = resolve(graph, schemas, parameters)
+    tables = {table: schema_from(version.inferred) for table, version in loaded.items()}
     shown = {**published.pointers, **request.given}
-    versions = address(graph, resolved.identities, raw, selected, shown)
+    resolved = _resolved(graph, tables, _held(session, graph, selected, shown), parameters, selected, environment)
+    run = request.context.run
+    versions = address(graph, resolved.identities, raw, selected, shown, resolved.varying, run)
     known = catalog.known(session, name, {*versions.values(), *published.pointers.values()})
     plan = decide(
         graph,
@@ -135,10 +140,65 @@ def _make_plan(
         ingested=request.ingested,
         changes={step: told(load.changes) for step, load in loads.items() if load.changes},
         anew={**lost(session, name, versions), **dict.fromkeys(request.anew, "to be computed anew")},
+        varying=resolved.varying,
+        verdicts=standing(session, graph, versions, selected, resolved.varying),
     )
     if request.compiled:
         check(graph, resolved, parameters, (step.name for step in plan.to_run()), dialect)
     return plan
+
+
+def _held(
+    session: Session, graph: Graph, selected: frozenset[str], shown: Mapping[str, str]
+) -> dict[str, sch.Schema | Model]:
+    """What the steps that are not selected have made, as the environment shows it: columns and models."""
+    steps = [step for step in graph.steps.values() if step.name not in selected and not isinstance(step, IngestStep)]
+    made = {name: shown[name] for step in steps for name in graph.outputs(step) if name in shown}
+    found = catalog.versions(session, graph.name, made) if made else {}
+    return {name: known_of(version) for name, version in found.items() if version.kind != "publish"}
+
+
+def _resolved(
+    graph: Graph,
+    tables: Mapping[str, sch.Schema],
+    held: Mapping[str, sch.Schema | Model],
+    parameters: Mapping[str, object],
+    selected: frozenset[str],
+    environment: str,
+) -> Resolved:
+    """What the selected steps compute, over what the environment shows of the others.
+
+    Raises:
+        PipelineError: if that cannot be; with the steps whose new code would make it possible, where there are some.
+    """
+    try:
+        return resolve(graph, {**tables, **held}, parameters, selected)
+    except PipelineError as error:
+        try:
+            newer = resolve(graph, tables, parameters).known
+        except PipelineError:
+            raise error from None
+        changed = [name for name in held if name in newer and newer[name] != held[name]]
+        if not changed:
+            raise
+        raise PipelineError(graph.name, [*error.problems, *_needed(graph, changed, held, newer, environment)]) from None
+
+
+def _needed(
+    graph: Graph,
+    changed: Iterable[str],
+    held: Mapping[str, sch.Schema | Model],
+    newer: Mapping[str, sch.Schema | Model],
+    environment: str,
+) -> Iterator[Problem]:
+    """What the new code of steps that are not selected would make, and the environment does not show."""
+    for name in changed:
+        old, new = held[name], newer[name]
+        more = [c for c in new if c not in old] if isinstance(old, sch.Schema) and isinstance(new, sch.Schema) else []
+        what = f"without {listed(more)}, which its new code makes" if more else "as its code was before"
+        yield Problem(
+            f"{name!r} is not selected, and {environment} shows it {what}; select it, too", graph.steps[name].at
+        )
 
 
 def _newest_loads(session: Session, graph: Graph, request: PlanRequest) -> dict[str, Cursor]:

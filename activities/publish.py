@@ -95,7 +95,7 @@ def _make(
     version, pipeline = ref.versions[step.name], ref.context.pipeline
     inputs = {name: ref.versions[name] for name in step.inputs if name not in parameters}
     identity = publish_identity(step, parameters)
-    check_planned(step, identity, inputs, version)
+    check_planned(step, identity, inputs, version, ref.context.run)
     given = {n: parameters[n] if n in parameters else _given(session, versions[n]) for n in step.inputs}
     output = step.function(**given)
     # A folder for each run: two may make the same version at once, and a page tells which run made it.

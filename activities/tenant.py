@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
@@ -112,12 +112,14 @@ class Tenant:
         return "/".join([self.lake if "://" in self.lake else os.path.abspath(self.lake), *parts])
 
 
-@dataclass(frozen=True)
+@dataclass
 class Tenants:
     """Every tenant that a worker serves, and the pipelines that it can load."""
 
     tenants: Mapping[str, Tenant]
     registry: Registry
+    renew: Callable[[Tenants], None] = lambda tenants: None
+    """Brings them up to date with what they were read from; asked whenever a tenant is."""
 
     def get(self, name: str, warehouse: str = "") -> Tenant:
         """The tenant of a name, at one of its warehouses.
@@ -125,6 +127,7 @@ class Tenants:
         Raises:
             BadInput: for an unknown one.
         """
+        self.renew(self)
         if name not in self.tenants:
             raise BadInput(unknown("tenant", name, self.tenants))
         return self.tenants[name].at(warehouse)

@@ -53,9 +53,10 @@ def _fit(
 ) -> StepResult:
     started = time.monotonic()
     features = versions[step.features]
-    identity, model = resolve_step(step, arguments(step, {step.features: schema_from(features.inferred)}, parameters))
+    computed = resolve_step(step, arguments(step, {step.features: schema_from(features.inferred)}, parameters))
+    identity, model = computed.identity, computed.made
     inputs = {step.features: ref.versions[step.features]}
-    check_planned(step, identity, inputs, ref.versions[step.name])
+    check_planned(step, identity, inputs, ref.versions[step.name], ref.context.run)
     columns = feature_columns(step, schema_from(features.inferred))
     rows, target = _rows(work, session, step, features, columns)
     held_out = step.split.mask(rows)

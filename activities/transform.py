@@ -15,7 +15,7 @@ from temporalio import activity
 from activities import catalog, names
 from activities.check import check_contract, check_rows
 from activities.messages import Batch, Context, StepResult
-from activities.models import model_of
+from activities.models import known_of
 from activities.score import Scorer
 from activities.tenant import Tenants
 from activities.work import (
@@ -34,7 +34,7 @@ from backends.base import physical
 from entrepot.errors import StepFailed
 from entrepot.expression import bind, schema_from, schema_to
 from entrepot.graph import Graph
-from entrepot.resolve import arguments, expression, resolve_step
+from entrepot.resolve import Computed, arguments, expression, resolve_step
 from entrepot.step import CheckStep, TransformStep
 from entrepot.version import version_schema
 
@@ -124,7 +124,7 @@ class Computation:
         if is_made(before, anew, self._context.run):
             return StepResult(name=step.name, rows=self._versions[step.name].rows, note=MADE_MEANWHILE)
         target = version_place(self._schema, step.name, version, anew, self._context.run)
-        identity, _ = self._verified(step)
+        computed = self._verified(step)
         details: dict[str, Any] = {}
         with self._session.transaction():
             if step.engine == "python":
@@ -132,7 +132,7 @@ class Computation:
                 with own_errors(self._python_batches(step, inferred)) as batches:
                     table = self._session.write(target, inferred, batches)
             else:
-                made = self._bound(step)
+                made = self._bound(step, computed)
                 inferred = made.schema()
                 table, details = self._scorer().create(target, made)
             seconds = time.monotonic() - started
@@ -140,7 +140,7 @@ class Computation:
                 name=step.name,
                 version=version,
                 kind=step.kind,
-                identity=identity,
+                identity=computed.identity,
                 table=target,
                 columns=schema_to(table.columns),
                 inferred=schema_to(inferred),
@@ -157,13 +157,13 @@ class Computation:
         )
 
     def _check(self, step: CheckStep, started: float) -> StepResult:
-        identity, _ = self._verified(step)
+        computed = self._verified(step)
         if step.contract is not None:
             found = check_contract(self._session, step.contract, self._versions[step.guards[0]])
         else:
             scorer = self._scorer()
             try:
-                found = check_rows(self._session, scorer.replaced(self._bound(step)))
+                found = check_rows(self._session, scorer.replaced(self._bound(step, computed)))
             finally:
                 scorer.drop_temporary()
         catalog.add_once(
@@ -173,7 +173,7 @@ class Computation:
             pipeline=self._context.pipeline,
             name=step.name,
             version=self._batch.versions[step.name],
-            identity=identity,
+            identity=computed.identity,
             inputs=self._inputs(step),
             guards=list(step.guards),
             severity=step.severity,
@@ -196,21 +196,23 @@ class Computation:
             if name not in self._versions:
                 raise StepFailed(f"the version {self._batch.versions.get(name)} of {name!r} is gone from the warehouse")
             version = self._versions[name]
-            if version.kind == "train":
-                known[name] = model_of(version)
-            else:
-                known[name] = schema_from(version.columns if actual else version.inferred)
+            is_table = version.kind != "train"
+            known[name] = schema_from(version.columns) if actual and is_table else known_of(version)
         return arguments(step, known, self._parameters)
 
-    def _verified(self, step: TransformStep | CheckStep) -> tuple[str, Any]:
-        """The identity of what the code now computes, which must be what was planned."""
-        identity, made = resolve_step(step, self._arguments(step, actual=False))
-        check_planned(step, identity, self._inputs(step), self._batch.versions[step.name])
-        return identity, made
+    def _verified(self, step: TransformStep | CheckStep) -> Computed:
+        """What the code now computes, which must be what was planned."""
+        computed = resolve_step(step, self._arguments(step, actual=False))
+        planned = self._batch.versions[step.name]
+        check_planned(step, computed.identity, self._inputs(step), planned, self._context.run)
+        return computed
 
-    def _bound(self, step: TransformStep | CheckStep) -> ibis.Table:
+    def _bound(self, step: TransformStep | CheckStep, computed: Computed) -> ibis.Table:
         """The step's expression over the physical tables, built anew if their types are not the inferred ones."""
-        made, _ = expression(step, self._arguments(step, actual=True))
+        actual = self._arguments(step, actual=True)
+        made = computed.expression
+        if made is None or actual != self._arguments(step, actual=False):
+            made = expression(step, actual)
         return bind(
             made, {name: self._relation(name) for name in self._graph.table_inputs(step) if self._is_table(name)}
         )

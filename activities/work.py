@@ -170,10 +170,13 @@ def version_place(schema: str, name: str, version: str, anew: Container[str], ru
     return Name(schema, version_table(name, digest([version, run]) if name in anew else version))
 
 
-def check_planned(step: Step, identity: str, inputs: Mapping[str, str], planned: str) -> None:
+def check_planned(step: Step, identity: str, inputs: Mapping[str, str], planned: str, run: str) -> None:
     """Raises StepFailed if what the code now computes is not the version that the run's plan named."""
-    if version_of(step.kind, identity, inputs) != planned:
-        raise StepFailed("its code changed after the run was planned; start the run again")
+    if planned not in (version_of(step.kind, identity, inputs), version_of(step.kind, identity, inputs, run)):
+        raise StepFailed(
+            "its code, or something that its code reads beside its inputs (a file, the date, the environment), "
+            "changed after the run was planned; start the run again"
+        )
 
 
 @contextmanager

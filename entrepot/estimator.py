@@ -6,7 +6,7 @@ import importlib.metadata
 from collections.abc import Mapping
 from typing import Any
 
-from entrepot.code import class_identity, digest, function_identity, value_identity
+from entrepot.code import Code, class_identity, digest, function_code, function_identity, value_identity
 from entrepot.contract import schema_of
 
 
@@ -18,6 +18,15 @@ def estimator_identity(estimator: Any, home: str = "") -> str:
         home: The module whose package is the user's own: the code of classes and functions from there counts.
     """
     return digest([_describe(estimator, home), importlib.metadata.version("scikit-learn")])
+
+
+def contract_code(contract: Any) -> Code:
+    """What a pandera contract demands, and why that is no function of the table, if so."""
+    schema = schema_of(contract)
+    checks = [*schema.checks, *(check for column in schema.columns.values() for check in column.checks)]
+    own = [check._check_fn for check in checks if not _is_builtin(check._check_fn)]
+    varies = next(filter(None, (function_code(each).varies for each in own)), "")
+    return Code(contract_identity(contract), varies)
 
 
 def contract_identity(contract: Any) -> str:

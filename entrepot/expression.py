@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -16,7 +16,8 @@ import ibis.expr.operations as ops
 import ibis.expr.schema as sch
 from ibis.common.collections import FrozenDict
 
-from entrepot.code import digest, function_identity
+from entrepot import varying
+from entrepot.code import Code, digest, function_code, function_identity
 
 ops.ExtractEpochSeconds.dtype = dt.int64  # ibis says int32, in which time ends in 2038
 
@@ -77,6 +78,39 @@ def identity(expression: ibis.Table) -> str:
     return hashes[nodes[-1]]
 
 
+def described(expression: ibis.Table) -> Code:
+    """What an expression computes, and why it is no function of its inputs, if so."""
+    varies = next(filter(None, map(_varies, expression.op().find(ops.Node))), "")
+    return Code(identity(expression), varies)
+
+
+_VARYING: dict[type[ops.Node], str] = {
+    ops.TimestampNow: varying.CLOCK,
+    ops.DateNow: varying.CLOCK,
+    ops.RandomScalar: varying.CHANCE,
+    ops.RandomUUID: varying.CHANCE,
+}
+
+
+def _varies(node: ops.Node) -> str:
+    if _is_python(node):
+        return function_code(node.__func__).varies
+    if isinstance(node, ops.ScalarUDF | ops.AggUDF):
+        return varying.of_function(str(node.__func_name__))
+    if isinstance(node, ops.Sample):
+        return varying.CHANCE if node.seed is None else ""
+    if isinstance(node, ops.Limit):
+        return "" if node.n == 0 or _is_sorted(node.parent) else varying.ANY_ROWS
+    return _VARYING.get(type(node), "")
+
+
+def _is_sorted(node: ops.Relation) -> bool:
+    """Whether rows come in an order: sorted, or one row at most."""
+    while isinstance(node, ops.Project | ops.Filter | ops.DropColumns | ops.FillNull | ops.DropNull | ops.Limit):
+        node = node.parent
+    return isinstance(node, ops.Sort) or (isinstance(node, ops.Aggregate) and not node.groups)
+
+
 def foreign(expression: ibis.Table) -> list[str]:
     """The names of what an expression reads beside its step's inputs: other tables, and values to be given later."""
     nodes = expression.op().find((ops.UnboundTable, ops.DatabaseTable, ops.SQLQueryResult, ops.ScalarParameter))
@@ -115,13 +149,41 @@ def _describe_node(node: ops.Node, hashes: Mapping[ops.Node, str], aliases: dict
     if isinstance(node, ops.SelfReference):
         # Numbered by a counter of the process: only which references are the same is part of the expression.
         return ["self", hashes[node.parent], aliases.setdefault(node, len(aliases))]
-    return [type(node).__name__, [_describe_value(a, hashes) for a in node.args]]
+    if isinstance(node, ops.And | ops.Or):
+        return [type(node).__name__, sorted({hashes[part] for part in _parts(node, type(node))})]
+    unordered = _UNORDERED.get(type(node), ())
+    values = [frozenset(v) if n in unordered and v else v for n, v in zip(node.argnames, node.args, strict=True)]
+    return [type(node).__name__, [_describe_value(value, hashes) for value in values]]
+
+
+_UNORDERED: dict[type[ops.Node], tuple[str, ...]] = {
+    ops.InValues: ("options",),
+    ops.Filter: ("predicates",),
+    ops.JoinLink: ("predicates",),
+    ops.DropNull: ("subset",),
+    ops.WindowFunction: ("group_by",),
+}
+"""Arguments whose order changes nothing. They are often written as a Python set, which has another order in each
+process."""
+
+
+def _parts(node: ops.Node, kind: type[ops.Node]) -> Iterator[ops.Node]:
+    """What a chain of `&` or `|` is made of."""
+    for side in node.args:
+        if isinstance(side, kind):
+            yield from _parts(side, kind)
+        else:
+            yield side
+
+
+def _is_python(node: ops.Node) -> bool:
+    return isinstance(node, ops.ScalarUDF | ops.AggUDF) and node.__input_type__.name != "BUILTIN"
 
 
 def _function(node: Any, hashes: Mapping[ops.Node, str]) -> Any:
     """A function that the warehouse has, by its name; one that is written in Python, by its code."""
     kind, config = node.__input_type__.name, _describe_value(node.__config__, hashes)
-    if kind != "BUILTIN":
+    if _is_python(node):
         return [kind, function_identity(node.__func__), config]
     namespace = node.__udf_namespace__
     return [kind, node.__func_name__, namespace.catalog, namespace.database, config]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import logging
 import os
 import sys
 import sysconfig
@@ -15,9 +16,11 @@ from importlib.metadata import entry_points
 from types import ModuleType
 
 from entrepot.errors import BadInput, EntrepotError, PipelineError, unknown
+from entrepot.modules import neighbours
 from entrepot.pipeline import Pipeline
 
 GROUP = "entrepot.pipelines"
+_log = logging.getLogger("entrepot")
 
 
 class Registry:
@@ -30,11 +33,21 @@ class Registry:
     """
 
     def __init__(self, references: Mapping[str, str], *, reload: bool = False) -> None:
-        found = {entry.name: entry.value for entry in entry_points(group=GROUP)}
-        self.references = {**found, **references}
+        self.references: Mapping[str, str] = {}
         self._reload = reload
+        self._said: set[str] = set()
+        """The files of which it was said that they have changed."""
         self._loaded: dict[str, tuple[Pipeline, dict[str, tuple[int, int]]]] = {}
         self._lock = threading.Lock()
+        self.refer(references)
+
+    def refer(self, references: Mapping[str, str]) -> None:
+        """Takes other references of pipelines, for those that are loaded from now on."""
+        found = {entry.name: entry.value for entry in entry_points(group=GROUP)}
+        before, self.references = self.references, {**found, **references}
+        with self._lock:
+            for name in [n for n in self._loaded if before.get(n) != self.references.get(n)]:
+                del self._loaded[name]
 
     def load(self, name: str) -> Pipeline:
         """The pipeline of a name.
@@ -47,7 +60,10 @@ class Registry:
         with self._lock:
             if name in self._loaded:
                 pipeline, stamps = self._loaded[name]
-                if not self._reload or stamps == _stamps(stamps):
+                if stamps == _stamps(stamps):
+                    return pipeline
+                if not self._reload:
+                    self._say_changed(name, stamps)
                     return pipeline
                 _forget(self.references[name].partition(":")[0])
             before = set(sys.modules)
@@ -59,6 +75,16 @@ class Registry:
             modules = _own_modules(self.references[name].partition(":")[0])
             self._loaded[name] = (pipeline, _stamps(str(m.__file__) for m in modules.values()))
             return pipeline
+
+    def _say_changed(self, name: str, stamps: Mapping[str, tuple[int, int]]) -> None:
+        """Says once which files have changed since they were imported."""
+        changed = {file for file, stamp in stamps.items() if stamp != _stamp(file)} - self._said
+        self._said |= changed
+        for file in sorted(changed):
+            _log.warning(
+                "%s has changed since pipeline %r was imported: this worker goes on with what it imported; restart it",
+                *(file, name),
+            )
 
 
 def _import(name: str, reference: str) -> Pipeline:
@@ -98,22 +124,10 @@ def _last_line(error: BaseException) -> str:
     return f" at {own[-1].filename}:{own[-1].lineno}" if own else ""
 
 
-def _package_root(module_name: str) -> str | None:
-    """The folder of the package that a module belongs to; None for a module that stands alone."""
-    package = sys.modules.get(module_name.rpartition(".")[0] or module_name)
-    locations = list(getattr(package, "__path__", []))
-    return os.path.abspath(locations[0]) if locations else None
-
-
 def _own_modules(module_name: str) -> dict[str, ModuleType]:
     """The loaded modules that make a pipeline: its own, and those of its package."""
-    root = _package_root(module_name)
-    own = {}
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if file and (name == module_name or (root and os.path.abspath(file).startswith(root + os.sep))):
-            own[name] = module
-    return own
+    found = {name: sys.modules[name] for name in {module_name, *neighbours(module_name)} if name in sys.modules}
+    return {name: module for name, module in found.items() if getattr(module, "__file__", None)}
 
 
 def _forget(module_name: str, but: Set[str] = frozenset()) -> None:

@@ -19,6 +19,22 @@ Action = Literal["run", "skip", "hold"]
 or reads what nobody has made."""
 
 
+class Verdict(BaseModel):
+    """What a check has found, on what is shown now."""
+
+    model_config = ConfigDict(frozen=True)
+
+    violations: int
+    said: str
+    since: str
+    """When it was found first, in UTC."""
+    run: str
+    """The run that found it first."""
+
+    def __str__(self) -> str:
+        return f"{self.said}, since {self.since} UTC (run {short(self.run)})"
+
+
 class PlannedStep(BaseModel):
     """What a plan says of one step."""
 
@@ -31,6 +47,8 @@ class PlannedStep(BaseModel):
     inputs: tuple[str, ...] = ()
     """The tables and models that it reads."""
     guards: tuple[str, ...] = ()
+    stands: Verdict | None = None
+    """Of a check that is not run: its verdict on what is shown."""
 
 
 class Plan(BaseModel):
@@ -75,8 +93,14 @@ def address(
     raw: Mapping[str, str],
     selected: frozenset[str],
     published: Mapping[str, str],
+    varying: Mapping[str, str] | None = None,
+    run: str = "",
 ) -> dict[str, str]:
-    """The version of everything, as far as its inputs are known. Steps that are not selected keep what is published."""
+    """The version of everything, as far as its inputs are known. Steps that are not selected keep what is published.
+
+    Args:
+        varying: The steps that are no function of their inputs: what they make is the run's own.
+    """
     versions: dict[str, str] = {}
     for step in graph.steps.values():
         if step.name not in selected:
@@ -87,7 +111,8 @@ def address(
             reads = graph.table_inputs(step)
             if step.name in identities and all(name in versions for name in reads):
                 found = {name: versions[name] for name in reads}
-                versions[step.name] = version_of(step.kind, identities[step.name], found)
+                of_run = run if step.name in (varying or {}) else ""
+                versions[step.name] = version_of(step.kind, identities[step.name], found, of_run)
     return versions
 
 
@@ -104,6 +129,8 @@ def decide(
     ingested: Mapping[str, str] | None = None,
     changes: Mapping[str, str] | None = None,
     anew: Mapping[str, str] | None = None,
+    varying: Mapping[str, str] | None = None,
+    verdicts: Mapping[str, Verdict] | None = None,
 ) -> Plan:
     """Says of every step whether it runs, and why.
 
@@ -112,6 +139,8 @@ def decide(
         ingested: What each ingest step did in this run; None: the ingest is still to come.
         changes: What the newest load of an ingest step changed in the columns of its tables.
         anew: Steps that run though the catalog knows their versions, each with the reason.
+        varying: The steps that are no function of their inputs, and why.
+        verdicts: What checks have found before on the versions above.
     """
     again = {name: why for name, why in (anew or {}).items() if (name, versions.get(name, "")) in known}
     steps = []
@@ -125,9 +154,14 @@ def decide(
         else:
             is_final = ingested is not None
             action, why = _compute(graph, step, identities, versions, published, known, environment, is_final=is_final)
+            if action == "run" and step.name in (varying or {}):
+                always = f"{(varying or {})[step.name]}, so it runs every time"
+                why = f"{why}; {always}" if why and not isinstance(step, CheckStep) else always
         guards = step.guards if isinstance(step, CheckStep) else ()
         reads = graph.table_inputs(step)
-        steps.append(PlannedStep(name=step.name, kind=step.kind, action=action, why=why, inputs=reads, guards=guards))
+        stands = (verdicts or {}).get(step.name) if action != "run" else None
+        planned = PlannedStep(name=step.name, kind=step.kind, action=action, why=why, inputs=reads, guards=guards)
+        steps.append(planned.model_copy(update={"stands": stands}))
     ours = {
         n: versions[n] for s in graph.steps.values() if s.name in selected for n in graph.outputs(s) if n in versions
     }

@@ -1,10 +1,13 @@
-"""From a graph and the schemas of its raw tables to what every step computes. Pure, and remembered for each schema."""
+"""From a graph and the schemas of its raw tables to what every step computes.
+
+Every function is called anew each time: what it sees beside its inputs (a file, the date, the environment) may have
+changed, and then its expression has.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import ibis
@@ -12,10 +15,10 @@ import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 import ibis.expr.schema as sch
 
-from entrepot.code import digest, function_identity, installed
+from entrepot.code import Code, digest, function_code, installed
 from entrepot.errors import EntrepotError, PipelineError, Problem, listed, unknown
-from entrepot.estimator import contract_identity, estimator_identity
-from entrepot.expression import foreign, identity, input_table, schema_from, schema_to
+from entrepot.estimator import contract_code, estimator_identity
+from entrepot.expression import described, foreign, input_table, schema_from, schema_to
 from entrepot.graph import Graph
 from entrepot.model import Model
 from entrepot.split import Share, Where
@@ -23,41 +26,72 @@ from entrepot.step import CheckStep, IngestStep, PublishStep, Step, TrainStep, T
 
 
 @dataclass(frozen=True)
-class Resolved:
-    """What every step of a graph computes, as far as the raw tables that are known allow."""
+class Computed:
+    """What a step computes."""
 
-    identities: Mapping[str, str]
-    """Step to the hash of what it computes. Ingest steps have none: what they bring is known by content."""
+    identity: str
+    """The hash of it."""
+    made: sch.Schema | Model | None = None
+    """The columns of its table as ibis infers them, or its model."""
+    expression: ibis.Table | None = None
+    """Over the unbound inputs, where a warehouse computes it."""
+    varies: str = ""
+    """Why it is no function of its inputs, as `entrepot.varying` says it; empty, if it is one."""
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What the steps of a graph compute, as far as the tables that are known allow."""
+
+    steps: Mapping[str, Computed]
+    """Ingest steps are not among them: what they bring is known by content."""
     known: Mapping[str, sch.Schema | Model]
     """Table to its columns as ibis infers them; train step to its model."""
+    identities: Mapping[str, str] = field(init=False)
+    varying: Mapping[str, str] = field(init=False)
+    """The steps that are no function of their inputs, and why."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "identities", {name: step.identity for name, step in self.steps.items()})
+        object.__setattr__(self, "varying", {name: step.varies for name, step in self.steps.items() if step.varies})
 
 
-def resolve(graph: Graph, raw: Mapping[str, sch.Schema], parameters: Mapping[str, Any]) -> Resolved:
-    """Builds every step's expression over unbound tables. Steps downstream of unknown raw tables are left out.
+def resolve(
+    graph: Graph,
+    given: Mapping[str, sch.Schema | Model],
+    parameters: Mapping[str, Any],
+    selected: Container[str] | None = None,
+) -> Resolved:
+    """Builds every step's expression over unbound tables. Steps downstream of unknown tables are left out.
+
+    Args:
+        given: What is known before: the raw tables, and what steps that are not selected have made.
+        selected: The steps that are asked for; None: all.
 
     Raises:
         PipelineError: with every step that cannot be built and why.
     """
-    known: dict[str, sch.Schema | Model] = dict(raw)
-    identities: dict[str, str] = {}
+    known: dict[str, sch.Schema | Model] = dict(given)
+    computed: dict[str, Computed] = {}
     problems: list[Problem] = []
     for step in graph.steps.values():
-        if not isinstance(step, IngestStep) and not all(name in known for name in graph.table_inputs(step)):
+        is_asked_for = isinstance(step, IngestStep) or selected is None or step.name in selected
+        if not is_asked_for or not all(name in known for name in graph.table_inputs(step)):
             continue
         try:
             if isinstance(step, IngestStep):
                 known = {**_declared(step), **known}
                 continue
-            identities[step.name], made = resolve_step(step, arguments(step, known, parameters))
-            if made is not None:
-                known[step.name] = made
+            computed[step.name] = found = resolve_step(step, arguments(step, known, parameters))
+            if found.made is not None:
+                known[step.name] = found.made
         except EntrepotError as error:
             problems.append(Problem(f"{step.kind} {step.name!r}: {error}", step.at))
         except Exception as error:
             problems.append(Problem(f"{step.kind} {step.name!r} raised {type(error).__name__}: {error}", step.at))
     if problems:
         raise PipelineError(graph.name, problems)
-    return Resolved(identities, known)
+    return Resolved(computed, known)
 
 
 def _declared(step: IngestStep) -> dict[str, sch.Schema]:
@@ -86,9 +120,8 @@ class _Value:
         return isinstance(other, _Value) and self.key == other.key
 
 
-@lru_cache(maxsize=20_000)
-def expression(step: TransformStep | CheckStep, inputs: tuple[tuple[str, Any], ...]) -> tuple[ibis.Table, str]:
-    """A step's ibis expression over its unbound inputs, and the hash of what it computes.
+def expression(step: TransformStep | CheckStep, inputs: tuple[tuple[str, Any], ...]) -> ibis.Table:
+    """A step's ibis expression over its unbound inputs.
 
     Raises:
         EntrepotError: if the function returns no table.
@@ -99,7 +132,7 @@ def expression(step: TransformStep | CheckStep, inputs: tuple[tuple[str, Any], .
         raise EntrepotError(f"it must return an ibis table expression, and returned {what}")
     if others := foreign(made):
         raise EntrepotError(f"it reads {listed(others)}; a step reads only its inputs, named by its parameters")
-    return made, digest([identity(made), installed(step.depends)])
+    return made
 
 
 def _stand_in(name: str, value: Any) -> Any:
@@ -108,45 +141,48 @@ def _stand_in(name: str, value: Any) -> Any:
     return value.value if isinstance(value, _Value) else value
 
 
-def resolve_step(step: Step, inputs: tuple[tuple[str, Any], ...]) -> tuple[str, sch.Schema | Model | None]:
-    """The hash of what a step computes from inputs made by `arguments`, and the table or model that comes of it.
+def resolve_step(step: Step, inputs: tuple[tuple[str, Any], ...]) -> Computed:
+    """What a step computes from inputs made by `arguments`.
 
     Raises:
         EntrepotError: if it computes nothing that Entrepot knows; whatever the user's function raises.
     """
-    if isinstance(step, TransformStep):
-        if step.engine == "python":
-            declared = schema_from(step.schema or {})
-            return digest([_code(step, inputs), list(schema_to(declared).items())]), declared
-        made, hashed = expression(step, inputs)
-        # As the catalog keeps it: whether a column may be NULL is left out.
-        return hashed, schema_from(schema_to(made.schema()))
-    if isinstance(step, CheckStep):
-        if step.contract is not None:
-            return contract_identity(step.contract), None
-        _, hashed = expression(step, inputs)
-        return digest([hashed, step.severity]), None
+    if isinstance(step, TransformStep) and step.engine == "python":
+        declared = schema_from(step.schema or {})
+        code = _code(step, inputs)
+        return Computed(digest([code.hash, list(schema_to(declared).items())]), declared, varies=code.varies)
+    if isinstance(step, CheckStep) and step.contract is not None:
+        contract = contract_code(step.contract)
+        return Computed(contract.hash, varies=contract.varies)
+    if isinstance(step, TransformStep | CheckStep):
+        return _resolve_expression(step, expression(step, inputs))
     if isinstance(step, TrainStep):
         return _resolve_training(step, inputs)
     if isinstance(step, PublishStep):
-        return _code(step, inputs), None
+        code = _code(step, inputs)
+        return Computed(code.hash, varies=code.varies)
     raise TypeError(f"cannot resolve {step!r}")
 
 
-def _code(step: Step, inputs: tuple[tuple[str, Any], ...]) -> str:
+def _resolve_expression(step: TransformStep | CheckStep, made: ibis.Table) -> Computed:
+    found = described(made)
+    hashed = digest([found.hash, installed(step.depends)])
+    if isinstance(step, CheckStep):
+        return Computed(digest([hashed, step.severity]), None, made, found.varies)
+    # As the catalog keeps it: whether a column may be NULL is left out.
+    return Computed(hashed, schema_from(schema_to(made.schema())), made, found.varies)
+
+
+def _code(step: Step, inputs: tuple[tuple[str, Any], ...]) -> Code:
     values = [[name, value.key] for name, value in inputs if isinstance(value, _Value)]
-    return digest([_function_code(step), values])
+    code = function_code(step.function, step.depends)
+    # A step gets its inputs by the names of its parameters, so those are more than names of locals.
+    return Code(digest([digest([code.hash, step.inputs]), values]), code.varies)
 
 
 def publish_identity(step: PublishStep, parameters: Mapping[str, Any]) -> str:
     """The hash of what a publish step makes: its code, and the parameters that it reads."""
-    return _code(step, tuple((name, _Value(parameters[name])) for name in step.inputs if name in parameters))
-
-
-@lru_cache(maxsize=20_000)
-def _function_code(step: Step) -> str:
-    # A step gets its inputs by the names of its parameters, so those are more than names of locals.
-    return digest([function_identity(step.function, step.depends), step.inputs])
+    return _code(step, tuple((name, _Value(parameters[name])) for name in step.inputs if name in parameters)).hash
 
 
 def feature_columns(step: TrainStep, schema: sch.Schema) -> tuple[str, ...]:
@@ -165,8 +201,7 @@ def _is_plain(dtype: dt.DataType) -> bool:
     return isinstance(dtype, dt.Numeric | dt.Boolean | dt.String | dt.Date | dt.Timestamp)
 
 
-@lru_cache(maxsize=2_000)
-def _resolve_training(step: TrainStep, inputs: tuple[tuple[str, Any], ...]) -> tuple[str, Model]:
+def _resolve_training(step: TrainStep, inputs: tuple[tuple[str, Any], ...]) -> Computed:
     from sklearn.base import is_classifier
 
     given = dict(inputs)
@@ -181,14 +216,14 @@ def _resolve_training(step: TrainStep, inputs: tuple[tuple[str, Any], ...]) -> t
     if not _is_estimator(estimator):
         what = f"the class {estimator.__name__}" if isinstance(estimator, type) else f"a {type(estimator).__name__}"
         raise EntrepotError(f"it must return an unfitted scikit-learn estimator, and returned {what}")
-    described = estimator_identity(estimator, step.function.__module__)
-    split = _split_identity(step, schema)
-    hashed = digest([described, step.target, columns, split, step.score, installed(step.depends)])
+    split = _split_code(step, schema)
+    shaped = estimator_identity(estimator, step.function.__module__)
+    hashed = digest([shaped, step.target, columns, split.hash, step.score, installed(step.depends)])
     classifies = bool(is_classifier(estimator))
     dtype = schema[step.target] if classifies else dt.float64
     # What shows no `predict` before it is fitted, such as a stack without a final estimator, shows no probabilities.
     probable = hasattr(estimator, "predict_proba") or not hasattr(estimator, "predict")
-    return hashed, Model(step.name, columns, dtype, classifies and probable)
+    return Computed(hashed, Model(step.name, columns, dtype, classifies and probable), varies=split.varies)
 
 
 def _is_estimator(made: Any) -> bool:
@@ -210,7 +245,7 @@ def _check_features(step: TrainStep, columns: tuple[str, ...], schema: sch.Schem
             )
 
 
-def _split_identity(step: TrainStep, schema: sch.Schema) -> Any:
+def _split_code(step: TrainStep, schema: sch.Schema) -> Code:
     """What decides which rows are kept for scoring.
 
     Raises:
@@ -220,13 +255,12 @@ def _split_identity(step: TrainStep, schema: sch.Schema) -> Any:
     if not isinstance(step.split, Where):
         if step.target in step.split.columns():
             raise EntrepotError(refusal)
-        told_apart = dividing_columns(step, schema)
-        return [repr(step.split), told_apart] if told_apart != step.split.columns() else repr(step.split)
+        return Code(repr([step.split, *dividing_columns(step, schema)]))
     table = input_table(step.features, schema)
     test = table.select(test=step.split.test(table))
     if any(field.name == step.target for field in test.op().find(ops.Field) if field.rel == table.op()):
         raise EntrepotError(refusal)
-    return identity(test)
+    return described(test)
 
 
 def _check_scorers(step: TrainStep) -> None:

@@ -18,6 +18,8 @@ Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 _NAMED = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.ExceptHandler | ast.MatchAs | ast.MatchStar
+_REFLECTIVE = frozenset({"__subclasses__", "__globals__", "__dict__"})
+"""Attributes that reach what the source does not show."""
 _IGNORED = frozenset({"ctx", "type_comment", "kind", "type_params", "returns"})
 
 
@@ -47,6 +49,8 @@ class Syntax:
     """The keywords of every call."""
     is_open: bool = False
     """Whether a call passes keywords that the source does not show (`**options`)."""
+    is_certain: bool = True
+    """Whether the source shows all that it reads: no name stands for one of several imports."""
 
 
 def syntax_of(node: Definition) -> Syntax:
@@ -54,29 +58,33 @@ def syntax_of(node: Definition) -> Syntax:
     return _Normaliser(node).result
 
 
+def bound_in(node: ast.ClassDef) -> frozenset[str]:
+    """The names that the body of a class binds."""
+    return frozenset(_bindings(node.body))
+
+
 def definition(code: types.CodeType, scope: dict[str, Any]) -> Definition | None:
     """The definition that a function was compiled from; None if its file is gone, or no longer what was compiled."""
-    tree, compiled = _source(code.co_filename, scope)
-    if tree is None or code not in compiled:
+    parsed = _source(code.co_filename, scope)
+    if parsed is None or code not in parsed.compiled:
         return None
     if code.co_name != "<lambda>":
-        found = [n for n in ast.walk(tree) if isinstance(n, _Function) and n.name == code.co_name]
-        return next((n for n in found if _first_line(n) == code.co_firstlineno), None)
+        return parsed.functions.get((code.co_name, code.co_firstlineno))
     ranges = set(code.co_positions())
-    lambdas = [n for n in ast.walk(tree) if isinstance(n, ast.Lambda) and n.lineno == code.co_firstlineno]
+    lambdas = parsed.lambdas.get(code.co_firstlineno, [])
     exact = [n for n in lambdas if _range(n.body) in ranges]
     return exact[0] if len(exact) == 1 else lambdas[0] if len(lambdas) == 1 else None
 
 
 def class_definition(cls: type, file: str, scope: dict[str, Any]) -> ast.ClassDef | None:
     """The definition of a class; None if its file is gone, or no longer what was compiled."""
-    tree, compiled = _source(file, scope)
-    if tree is None:
+    parsed = _source(file, scope)
+    if parsed is None:
         return None
     methods = [value for value in vars(cls).values() if isinstance(value, types.FunctionType)]
-    if any(m.__code__.co_filename == file and m.__code__ not in compiled for m in methods):
+    if any(m.__code__.co_filename == file and m.__code__ not in parsed.compiled for m in methods):
         return None
-    nodes: list[ast.AST] = [tree]
+    nodes: list[ast.AST] = [parsed.tree]
     for part in cls.__qualname__.replace(".<locals>", "").split("."):
         inner = [n for node in nodes for n in ast.walk(node) if n is not node]
         nodes = [n for n in inner if isinstance(n, ast.ClassDef | _Function) and n.name == part]
@@ -84,19 +92,34 @@ def class_definition(cls: type, file: str, scope: dict[str, Any]) -> ast.ClassDe
     return found[0] if len(found) == 1 else None
 
 
-def _source(file: str, scope: dict[str, Any]) -> tuple[ast.Module | None, frozenset[types.CodeType]]:
+class _Parsed:
+    """A file's source, and what is looked for in it."""
+
+    def __init__(self, text: str) -> None:
+        self.tree = ast.parse(text)
+        self.compiled = frozenset(_codes(compile(text, "", "exec", dont_inherit=True)))
+        self.functions: dict[tuple[str, int], _Function] = {}
+        """By name and first line."""
+        self.lambdas: dict[int, list[ast.Lambda]] = {}
+        for node in ast.walk(self.tree):
+            if isinstance(node, _Function):
+                self.functions.setdefault((node.name, _first_line(node)), node)
+            elif isinstance(node, ast.Lambda):
+                self.lambdas.setdefault(node.lineno, []).append(node)
+
+
+def _source(file: str, scope: dict[str, Any]) -> _Parsed | None:
     linecache.checkcache(file)
     text = "".join(linecache.getlines(file, scope))
-    return _parsed(text) if text else (None, frozenset())
+    return _parsed(text) if text else None
 
 
 @lru_cache(maxsize=256)
-def _parsed(text: str) -> tuple[ast.Module | None, frozenset[types.CodeType]]:
+def _parsed(text: str) -> _Parsed | None:
     try:
-        tree = ast.parse(text)
-        return tree, frozenset(_codes(compile(text, "", "exec", dont_inherit=True)))
+        return _Parsed(text)
     except (SyntaxError, ValueError):
-        return None, frozenset()
+        return None
 
 
 def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
@@ -156,6 +179,7 @@ class _Normaliser:
         while isinstance(root, ast.Attribute):
             path.insert(0, root.attr)
             root = root.value
+        self.result.is_certain &= _REFLECTIVE.isdisjoint(path)
         if isinstance(root, ast.Name):
             return ["attributes", self._name(root.id, tuple(path)), path]
         return ["attributes", self._emit(root), path]
@@ -190,6 +214,7 @@ class _Normaliser:
         names = [alias.asname or alias.name.partition(".")[0] for alias in node.names]
         if all(bound.get(name) is not None for name in names):
             return None
+        self.result.is_certain = False
         module = [node.module, node.level] if isinstance(node, ast.ImportFrom) else None
         pairs = zip(node.names, names, strict=True)
         return ["import", module, [[a.name, None if a.name == "*" else self._name(n)] for a, n in pairs]]

@@ -15,9 +15,13 @@ CATALOG = "entrepot"
 """The schema of the catalog's tables."""
 
 
-def version_of(kind: str, identity: str, inputs: Mapping[str, str]) -> str:
-    """The version of what a step makes: what it computes, and the versions of all that it reads. Nothing else."""
-    return digest([kind, identity, dict(inputs)])
+def version_of(kind: str, identity: str, inputs: Mapping[str, str], run: str = "") -> str:
+    """The version of what a step makes: what it computes, and the versions of all that it reads. Nothing else.
+
+    Args:
+        run: For what is no function of its inputs, the run that makes it: each run makes another version.
+    """
+    return digest([kind, identity, dict(inputs), *([run] if run else [])])
 
 
 def version_schema(schema: str) -> str:

@@ -230,6 +230,28 @@ def versions(
 
 
 @app.command()
+def checks(
+    pipeline: PipelineArgument,
+    table: Annotated[str | None, typer.Option(help="Of the checks that guard this table.")] = None,
+    run: Annotated[str | None, typer.Option(help="Of this run: its id, or the first characters of it.")] = None,
+    environment: Annotated[
+        str | None, typer.Option("--environment", "-e", help="Of its runs, and of what it shows now.")
+    ] = None,
+    tenant: TenantOption = None,
+    json: JsonOption = False,
+    tenants: TenantsOption = None,
+) -> None:
+    """List the violating rows that checks have found and kept, the newest first.
+
+    \b
+    Examples:
+      entrepot checks flights
+      entrepot checks flights --table departures --environment prod
+    """
+    commands.checks(pipeline, tenant, tenants, table, run, environment, json)
+
+
+@app.command()
 def rollback(
     pipeline: PipelineArgument,
     tenant: TenantOption = None,
@@ -347,8 +369,20 @@ def schedules_apply(tenants: TenantsOption = None) -> None:
     commands.schedules(tenants, apply=True)
 
 
+_COMPUTING = ("demo", "dev", "worker")
+"""The commands that run pipelines."""
+
+
+def _with_a_fixed_seed() -> None:
+    """Begins anew with one seed for the order of sets: `select(*set(names))` has the same columns in every worker."""
+    if "PYTHONHASHSEED" not in os.environ and any(word in _COMPUTING for word in sys.argv[1:2]):
+        os.environ["PYTHONHASHSEED"] = "0"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
 def main() -> NoReturn:
     """The entry point. Ends the process at once: native libraries are not to be unloaded one by one."""
+    _with_a_fixed_seed()
     code: Any = 0
     try:
         app()

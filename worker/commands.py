@@ -201,10 +201,35 @@ def env_drop(
 
 def versions(pipeline: str, tenant: str | None, tenants: str | None, json: bool) -> None:
     """`entrepot versions`."""
+    from activities import names
     from worker import show
 
-    rows = asyncio.run(_versions(_tenant(tenant, tenants), pipeline))
+    rows = asyncio.run(_asked(names.VERSIONS, {"tenant": _tenant(tenant, tenants), "pipeline": pipeline}))
     show.json(rows) if json else show.versions(rows)
+
+
+def checks(
+    pipeline: str,
+    tenant: str | None,
+    tenants: str | None,
+    table: str | None,
+    run: str | None,
+    environment: str | None,
+    json: bool,
+) -> None:
+    """`entrepot checks`."""
+    from activities import names
+    from worker import show
+
+    value = {"tenant": _tenant(tenant, tenants), "pipeline": pipeline}
+    value |= {n: v for n, v in {"table": table, "run": run, "environment": environment}.items() if v}
+    rows = asyncio.run(_asked(names.CHECKS, value))
+    if json:
+        show.json(rows)
+    elif rows:
+        show.checks(rows)
+    else:
+        show.out.print("✓ no violating rows")
 
 
 def graph(pipeline: str, select: str | None, mermaid: bool, json: bool, tenants: str | None) -> None:
@@ -348,22 +373,22 @@ def _wait_for(workflow: str, value: dict[str, Any], id: str, summary: str) -> An
     return asyncio.run(go())
 
 
-async def _versions(tenant: str, pipeline: str) -> Any:
+async def _asked(activity: str, value: Mapping[str, str]) -> Any:
+    """What an activity answers that is started by itself."""
     from datetime import timedelta
 
     from temporalio.client import ActivityFailureError
     from temporalio.common import RetryPolicy
     from temporalio.exceptions import ApplicationError
 
-    from activities import names
     from worker.client import TASK_QUEUE, connected
     from worker.follow import RunFailed, patiently
 
     async with connected() as client:
         listing = client.execute_activity(
-            names.VERSIONS,
-            {"tenant": tenant, "pipeline": pipeline},
-            id=f"{tenant}/{pipeline}:versions:{uuid.uuid4().hex[:8]}",
+            activity,
+            dict(value),
+            id=f"{value['tenant']}/{value['pipeline']}:{activity}:{uuid.uuid4().hex[:8]}",
             task_queue=TASK_QUEUE,
             result_type=list,
             start_to_close_timeout=timedelta(minutes=5),

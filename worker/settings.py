@@ -13,7 +13,7 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -41,9 +41,27 @@ class Settings:
     references: Mapping[str, str]
     """Pipeline names to `module:object`."""
     tenants: Mapping[str, TenantSection] = field(default_factory=dict)
+    further: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Warehouses that every tenant has beside its own."""
 
     def connect(self, *, reload: bool = False) -> Tenants:
-        """The tenants as activities know them."""
+        """The tenants as activities know them. When their file changes, they do.
+
+        Args:
+            reload: Import pipelines anew when they change: see `Registry`.
+        """
+        from worker.renewal import Renewal
+
+        tenants = self._connected(reload=reload)
+        if self.file is not None:
+            tenants.renew = Renewal(self.file, self._again)
+        return tenants
+
+    def _again(self) -> Tenants:
+        """What the file says now."""
+        return replace(load(str(self.file), str(self.state)), further=self.further)._connected()
+
+    def _connected(self, *, reload: bool = False) -> Tenants:
         from activities.tenant import Limits, PipelineSettings, Tenant, Tenants
         from entrepot.loading import Registry
 
@@ -59,7 +77,7 @@ class Settings:
                 environments=tuple(section.environments),
                 parallel=section.parallel,
                 weight=section.weight,
-                others={n: self.backend(other) for n, other in section.backends.items()},
+                others={n: self.backend(other) for n, other in {**self.further, **section.backends}.items()},
                 limits=Limits(**{n: size(v) for n, v in section.limits.model_dump().items() if v is not None}),
                 parity=section.parity,
             )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from json import dumps
 from typing import Any
 
 from rich.console import Console, Group
@@ -11,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from activities.messages import ParityReport, Side
-from entrepot.plan import Plan, short
+from entrepot.graph import CONTRACT_SUFFIX
+from entrepot.plan import Plan, Verdict, short
 from workflows.progress import Progress, RunSummary, StepProgress
 
 _MARKS = {"done": "✓", "running": "…", "failed": "✗", "waiting": " ", "skipped": "·", "held": "·"}
@@ -78,9 +80,19 @@ def summary(run: RunSummary) -> None:
     out.print(Text("✓ ", style="green") + Text(line), soft_wrap=True)
     if warned:
         out.print(Text("⚠ ", style="yellow") + Text(f"warned: {', '.join(warned)}"))
+    _standing({step.name: step.stands for step in run.standing if step.stands})
     for name, path in run.links.items():
         if any(name == step.name for step in run.steps):
             out.print(f"  {name}: {path}", soft_wrap=True)
+
+
+def _standing(verdicts: Mapping[str, Verdict]) -> None:
+    """What checks that are not run have found before."""
+    for name, verdict in verdicts.items():
+        if verdict.violations:
+            out.print(Text("⚠ ", style="yellow") + Text(f"still warns: {name}: {verdict}"), soft_wrap=True)
+    if passing := [verdict.since for verdict in verdicts.values() if not verdict.violations]:
+        out.print(f"  {count(len(passing), 'other check')} passed before, the last {max(passing)} UTC")
 
 
 def plan(made: Plan) -> None:
@@ -95,6 +107,7 @@ def plan(made: Plan) -> None:
     moves = f", {count(len(made.moves), 'name')} would be published" if made.moves else ""
     gone = f", and {', '.join(made.removed)} would go" if made.removed else ""
     out.print(f"{count(runs, 'step')} of {len(made.steps)} would run{moves}{gone}.")
+    _standing({step.name: step.stands for step in made.steps if step.stands})
 
 
 def versions(rows: Iterable[dict[str, Any]]) -> None:
@@ -116,6 +129,18 @@ def versions(rows: Iterable[dict[str, Any]]) -> None:
             style=style,
         )
     out.print(table)
+
+
+def checks(rows: Iterable[dict[str, Any]]) -> None:
+    """Verdicts with violating rows, and those that were kept."""
+    for row in rows:
+        what = "rule" if row["check"].endswith(CONTRACT_SUFFIX) else "row"
+        where = ", ".join(row["environments"]) or "no environment"
+        found = count(row["violations"], f"violating {what}")
+        when = f"{row['checked_at']} UTC · run {short(row['run'])}"
+        heading(row["check"], f" of {', '.join(row['guards'])} · {found} ({row['severity']}) · {when} · {where}")
+        for each in row["sample"]:
+            out.print(f"  {dumps(each, ensure_ascii=False, default=str)}", soft_wrap=True)
 
 
 def rows(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
@@ -147,7 +172,7 @@ def _steps(steps: Iterable[StepProgress]) -> Table:
             Text(step.kind, style="dim"),
             f"{step.rows:,}" if step.rows is not None else "",
             f"{step.seconds:.2f}" if step.seconds is not None else "",
-            Text(step.note or step.why, style="yellow" if step.warned else "dim", overflow="ellipsis", no_wrap=True),
+            Text(step.said, style="yellow" if step.warned else "dim", overflow="ellipsis", no_wrap=True),
         )
     return table
 

@@ -44,11 +44,7 @@ def beside(settings: Settings, names: Sequence[str]) -> Iterator[Settings]:
             except standins.NotAvailable as error:
                 raise Unavailable(f"the stand-in for {name} cannot be set up: {error}") from None
             backends.create(further[name], f"stand-in {name}")
-        tenants = {
-            tenant: section.model_copy(update={"backends": {**further, **section.backends}})
-            for tenant, section in settings.tenants.items()
-        }
-        yield replace(settings, tenants=tenants)
+        yield replace(settings, further=further)
 
 
 def _standins() -> Any:

@@ -29,6 +29,7 @@ from activities.sources import dlt_setup
 from activities.tenant import Tenants
 from activities.train import TrainActivities
 from activities.transform import TransformActivities
+from activities.verdicts import VerdictActivities
 from worker.client import TASK_QUEUE
 from workflows.care import Collect, Drop, Repair, Rollback
 from workflows.parity import Parity
@@ -67,6 +68,7 @@ def create(client: Client, tenants: Tenants, *, task_queue: str = TASK_QUEUE, sl
             collect.drop,
             collect.versions,
             RepairActivities(tenants).repair,
+            VerdictActivities(tenants).checks,
             parity.prepare,
             parity.compile,
             parity.last_load,

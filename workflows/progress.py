@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, PrivateAttr
 
 from activities.messages import ParityInput, PreparedParity, StepResult, TableParity
-from entrepot.plan import Plan
+from entrepot.plan import Plan, PlannedStep, Verdict
 
 State = Literal["waiting", "running", "done", "skipped", "held", "failed"]
 
@@ -30,6 +30,13 @@ class StepProgress(BaseModel):
     seconds: float | None = None
     note: str = ""
     warned: bool = False
+    stands: Verdict | None = None
+    """Of a check that is not run: what it has found before on what is shown."""
+
+    @property
+    def said(self) -> str:
+        """What there is to tell of it."""
+        return str(self.stands) if self.stands else self.note or self.why
 
 
 class Progress(BaseModel):
@@ -73,11 +80,7 @@ class Progress(BaseModel):
     def planned(self, plan: Plan) -> None:
         """Takes a plan's steps, keeping what ingest steps have told already."""
         before = {step.name: step for step in self.steps}
-        states: dict[str, State] = {"run": "waiting", "skip": "skipped", "hold": "held"}
-        self.steps = [
-            before.get(p.name) or StepProgress(name=p.name, kind=p.kind, state=states[p.action], why=p.why)
-            for p in plan.steps
-        ]
+        self.steps = [before.get(step.name) or _planned(step) for step in plan.steps]
         self._index = {}
 
     def markdown(self) -> str:
@@ -95,13 +98,21 @@ class Progress(BaseModel):
         for s in steps:
             rows = f"{s.rows:,}" if s.rows is not None else ""
             seconds = f"{s.seconds:.2f}" if s.seconds is not None else ""
-            said = (s.note or s.why).replace("|", "\\|").replace("\n", " ")
+            said = s.said.replace("|", "\\|").replace("\n", " ")
             mark = "⚠ " if s.warned else ""
             # The Web UI leaves no space between columns; em spaces do.
             lines.append(
                 f"| {s.name}\u2003 | {s.kind}\u2003 | {s.state} | \u2003{rows} | \u2003{seconds} | \u2003{mark}{said} |"
             )
         return "\n".join(lines)
+
+
+def _planned(step: PlannedStep) -> StepProgress:
+    states: dict[str, State] = {"run": "waiting", "skip": "skipped", "hold": "held"}
+    warned = step.stands is not None and step.stands.violations > 0
+    return StepProgress(
+        name=step.name, kind=step.kind, state=states[step.action], why=step.why, warned=warned, stands=step.stands
+    )
 
 
 class RunSummary(BaseModel):
@@ -113,6 +124,8 @@ class RunSummary(BaseModel):
     environment: str
     outcome: Literal["published", "nothing to do", "planned"]
     steps: list[StepProgress]
+    standing: list[StepProgress] = []
+    """The checks that were not run, with their verdicts on what is shown."""
     skipped: int = 0
     held: int = 0
     moved: list[str] = []

@@ -362,7 +362,8 @@ class _Run:
         )
         committed: Committed = await self._call(names.COMMIT, request, Committed)
         self._stage("done")
-        worked = bool(ran or plan.moves or plan.removed or committed.moved)  # what was dropped by hand moves, too
+        made = any(step.kind != "check" for step in ran)
+        worked = bool(made or plan.moves or plan.removed or committed.moved)  # what was dropped by hand moves, too
         return self._summary("published" if worked else "nothing to do", plan, committed, whole=False)
 
     def _summary(self, outcome: Any, plan: Plan, committed: Committed, *, whole: bool) -> RunSummary:
@@ -373,6 +374,7 @@ class _Run:
             environment=self._asked.environment,
             outcome=outcome,
             steps=[s for s in self._progress.steps if s.state not in ("skipped", "held")],
+            standing=[s for s in self._progress.steps if s.stands],
             skipped=self._progress.count("skipped"),
             held=self._progress.count("held"),
             moved=sorted(committed.moved),

@@ -16,7 +16,7 @@ from tests.worker.processes import ENTREPOT, Place
 
 COMMANDS = [
     *("demo", "dev", "worker", "run", "plan", "sql", "graph", "versions", "rollback", "gc", "doctor", "parity"),
-    *("schedules plan", "schedules apply"),
+    *("checks", "schedules plan", "schedules apply"),
 ]
 HEAVY = ["ibis", "duckdb", "dlt", "sklearn", "pandas", "pyarrow"]
 
@@ -111,6 +111,21 @@ def test_a_cancelled_run_says_so(place: Place) -> None:
 
 
 # Looking and going back ----------------------------------------------------------------------------------------------
+
+
+def test_violating_rows_are_listed_and_warnings_stand(place: Place) -> None:
+    out = said(place.entrepot("checks", "shop", "--table", "orders"), 0)
+    assert re.search(
+        r"^known_country of orders · \d+ violating rows \(warn\) · 20\S+ UTC · run \w+-\w+ · ", out, re.M
+    ), out
+    assert len(re.findall(r'^  {"id": \d+, "country": "IT"', out, re.M)) == 10
+    assert "✓ no violating rows" in said(place.entrepot("checks", "shop", "-e", "pr_none"), 0)
+    again = said(place.entrepot("run", "shop"), 0)
+    assert re.search(
+        r"^⚠ still warns: known_country: \d+ violating rows, .*, since 20.* UTC \(run \w+-\w+\)$", again, re.M
+    )
+    assert re.search(r"^  2 other checks passed before, the last 20.* UTC$", again, re.M), again
+    assert "known_country" in said(place.entrepot("plan", "shop"), 0)
 
 
 def test_versions_are_listed_with_who_shows_them(place: Place) -> None:

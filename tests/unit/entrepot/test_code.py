@@ -412,7 +412,11 @@ def test_identities_do_not_depend_on_the_process(tmp_path: Path) -> None:
         "G = numpy.random.RandomState(3)\nB = Bunch(a=1)\n"
         "class C:\n    def __init__(self): self.x = {1, 2}\n    def g(self): return S\n"
         "c = C()\n@functools.cache\ndef h(a): return c.g(), G, B\n"
-        "def f(a):\n    import os\n    return [h(x) for x in a], R, S, os.sep, lambda q: q\n"
+        "def one(a): return h(a)\ndef other(a): return h(a) + 1\nF = {one, other, len, C}\nT = {int: one, str: other}\n"
+        "p = functools.partial(one, **{k: 1 for k in S})\n"
+        "@functools.singledispatch\ndef d(a): return 0\n@d.register\ndef _(a: int): return one(a)\n"
+        "C.later = frozenset(S)\n"
+        "def f(a):\n    import os\n    return [h(x) for x in a], R, S, os.sep, lambda q: q, F, T, p, d, C\n"
         "from entrepot.code import function_identity\nprint(function_identity(f))"
     )
     seen = {
@@ -421,7 +425,7 @@ def test_identities_do_not_depend_on_the_process(tmp_path: Path) -> None:
             env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(tmp_path)},
             capture_output=True, text=True, check=True,
         ).stdout
-        for seed in ("0", "1", "2")
+        for seed in ("0", "1", "2", "random")
     }  # fmt: skip
     assert len(seen) == 1
     assert seen.pop().strip()

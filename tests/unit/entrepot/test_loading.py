@@ -141,6 +141,58 @@ def test_an_edit_of_another_module_of_the_package_is_seen(folder: Path) -> None:
     assert registry.load("shop").description == "two"
 
 
+def edited_later(file: Path, text: str) -> None:
+    when = os.stat(file)
+    write(file, text)
+    os.utime(file, ns=(when.st_atime_ns, when.st_mtime_ns + 1_000))
+
+
+def test_an_edit_of_a_neighbour_of_a_module_that_stands_alone_is_seen(folder: Path) -> None:
+    words = write(folder / "words_beside.py", "TEXT = 'one'")
+    more = write(folder / "more_beside" / "words.py", "TEXT = 'one'")
+    write(folder / "more_beside" / "__init__.py", "")
+    imports = "import words_beside\nfrom more_beside.words import TEXT\n"
+    write(folder / "standing.py", imports + PIPELINE.replace("'{}'", "words_beside.TEXT + ' ' + TEXT"))
+    registry = Registry({"shop": "standing:shop"}, reload=True)
+    assert registry.load("shop").description == "one one"
+    edited_later(words, "TEXT = 'two'")
+    assert registry.load("shop").description == "two one"
+    edited_later(more, "TEXT = 'two'")
+    assert registry.load("shop").description == "two two"
+
+
+def test_an_edit_elsewhere_in_the_package_is_seen(folder: Path) -> None:
+    for name in ("wide", "wide/pipelines"):
+        write(folder / name / "__init__.py", "")
+    words = write(folder / "wide" / "words.py", "TEXT = 'one'")
+    text = "from wide.words import TEXT\n" + PIPELINE.replace("'{}'", "TEXT")
+    write(folder / "wide" / "pipelines" / "shop.py", text)
+    registry = Registry({"shop": "wide.pipelines.shop:shop"}, reload=True)
+    assert registry.load("shop").description == "one"
+    edited_later(words, "TEXT = 'two'")
+    assert registry.load("shop").description == "two"
+
+
+def test_without_reload_an_edit_is_said_once(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = write(folder / "served.py", PIPELINE.format("one"))
+    registry = Registry({"shop": "served:shop"})
+    registry.load("shop")
+    edited_later(file, PIPELINE.format("two"))
+    assert [registry.load("shop").description for _ in range(2)] == ["one", "one"]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{file} has changed since pipeline 'shop' was imported: this worker goes on with what it imported; restart it"
+    ]
+
+
+def test_other_references_are_taken(folder: Path) -> None:
+    write(folder / "first_place.py", PIPELINE.format("one"))
+    write(folder / "second_place.py", PIPELINE.format("two"))
+    registry = Registry({"shop": "first_place:shop"})
+    assert registry.load("shop").description == "one"
+    registry.refer({"shop": "second_place:shop"})
+    assert registry.load("shop").description == "two"
+
+
 def test_nothing_is_imported_again_while_nothing_changes(folder: Path) -> None:
     write(folder / "still.py", PIPELINE)
     registry = Registry({"shop": "still:shop"}, reload=True)

@@ -35,15 +35,17 @@ class World:
         self.raw = {t: f"load of {t}" for s in graph.steps.values() if isinstance(s, IngestStep) for t in s.tables}
         self.published: dict[str, str] = {}
         self.known: dict[tuple[str, str], Known] = {}
+        self.varying: dict[str, str] = {}
 
-    def plan(self, selected: set[str] | None = None, **options: Any) -> Plan:
+    def plan(self, selected: set[str] | None = None, run: str = "0123456789abcdef", **options: Any) -> Plan:
         chosen = frozenset(self.graph.steps if selected is None else selected)
-        versions = address(self.graph, self.identities, self.raw, chosen, self.published)
+        versions = address(self.graph, self.identities, self.raw, chosen, self.published, self.varying, run)
         asked: dict[str, Any] = {"environment": self.environment, "sequence": 1, "ingested": {}, **options}
+        asked["varying"] = self.varying
         return decide(self.graph, self.identities, versions, chosen, self.published, self.known, **asked)
 
     def run(self, selected: set[str] | None = None, run: str = "0123456789abcdef") -> Plan:
-        plan = self.plan(selected)
+        plan = self.plan(selected, run)
         for step in plan.to_run():
             inputs = {name: plan.versions[name] for name in step.inputs}
             self.known[step.name, plan.versions[step.name]] = Known(
@@ -137,6 +139,36 @@ def test_what_another_run_made_is_taken_and_not_made_again() -> None:
     prod.known = dev.known
     assert prod.whys()["dear"] == ("skip", "made before, by run fedcba9876543")
     assert prod.plan().moves == dev.published
+
+
+def test_what_reads_the_clock_runs_every_time_and_so_does_what_reads_it() -> None:
+    world = World(shop())
+    world.varying = {"dear": "it reads the clock"}
+    world.run(run="1" * 16)
+    assert world.whys(run="2" * 16) == {
+        "source": ("skip", "asked"),
+        "dear": ("run", "it reads the clock, so it runs every time"),
+        "dear_check": ("run", "not checked yet"),
+        "by_shop": ("run", "dear changed"),
+        "page": ("run", "by_shop changed"),
+    }
+    assert not world.plan(run="1" * 16).to_run()  # what the run itself has made, it need not make again
+
+
+def test_a_check_that_reads_the_clock_runs_every_time_alone() -> None:
+    world = World(shop())
+    world.varying = {"dear_check": "it reads the clock"}
+    world.run(run="1" * 16)
+    plan = world.plan(run="2" * 16)
+    assert [step.name for step in plan.to_run()] == ["dear_check"]
+    assert plan.moves == {}
+
+
+def test_what_reads_the_clock_and_is_not_selected_stays() -> None:
+    world = World(shop())
+    world.varying = {"dear": "it reads the clock"}
+    world.run(run="1" * 16)
+    assert not world.plan({"by_shop"}, run="2" * 16).to_run()
 
 
 def test_going_back_to_old_code_is_a_move_of_pointers() -> None:

@@ -1,0 +1,144 @@
+"""What checks have found: the verdicts that stand on what is shown, and every violating row that was kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import sqlglot.expressions as sge
+from pydantic import BaseModel
+from temporalio import activity
+
+from activities import catalog, names
+from activities.check import Found
+from activities.messages import ChecksInput, Context, parse
+from activities.tenant import Tenants
+from activities.work import Work, as_failure, do, whose
+from backends import Session
+from entrepot.errors import BadInput
+from entrepot.graph import CONTRACT_SUFFIX, Graph
+from entrepot.plan import Verdict
+from entrepot.step import CheckStep
+
+
+class CheckRow(BaseModel):
+    """One verdict with violating rows, for people."""
+
+    check: str
+    guards: list[str]
+    severity: str
+    violations: int
+    sample: list[dict[str, Any]]
+    """The violating rows that were kept."""
+    run: str
+    checked_at: str
+    environments: list[str]
+    """Where its run was to publish, and where what it looked at is shown now."""
+
+
+class VerdictActivities:
+    """The activity `checks`."""
+
+    def __init__(self, tenants: Tenants) -> None:
+        self._tenants = tenants
+
+    @activity.defn(name=names.CHECKS)
+    async def checks(self, value: Any = None) -> list[CheckRow]:
+        """Every verdict with violating rows, the newest first.
+
+        People start it by itself, with JSON: what does not fit a `ChecksInput` is refused in a sentence.
+        """
+        try:
+            asked = parse(ChecksInput, value, names.CHECKS)
+        except BadInput as error:
+            raise as_failure(error, "no checks") from error
+        tenant = whose(self._tenants, asked.tenant, asked.pipeline)
+        run = activity.info().workflow_run_id or ""
+        context = Context(tenant=asked.tenant, pipeline=asked.pipeline, run=run)
+
+        def read(work: Work) -> list[CheckRow]:
+            with work.session() as session:
+                catalog.ensure(session)
+                return _violated(session, asked)
+
+        return await do(read, tenant, context, names.CHECKS)
+
+
+def _violated(session: Session, asked: ChecksInput) -> list[CheckRow]:
+    environments = {row["run"]: row["environment"] for row in catalog.rows(session, "runs", asked.pipeline)}
+    shown = {name: history[0].pointers for name, history in catalog.publishes(session, asked.pipeline).items()}
+    rows = []
+    for row in sorted(
+        _found(session, asked.pipeline, catalog.column("violations").neq(0)),
+        key=lambda row: row["checked_at"],
+        reverse=True,
+    ):
+        inputs = json.loads(row["inputs"])
+        where = {name for name, pointers in shown.items() if inputs.items() <= pointers.items()}
+        where |= {environments[row["run"]]} if row["run"] in environments else set()
+        found = CheckRow(
+            check=row["name"],
+            guards=json.loads(row["guards"]),
+            severity=row["severity"],
+            violations=row["violations"],
+            sample=json.loads(row["sample"]),
+            run=row["run"],
+            checked_at=row["checked_at"].isoformat(timespec="seconds"),
+            environments=sorted(where),
+        )
+        if (
+            (asked.table is None or asked.table in found.guards)
+            and (asked.run is None or found.run.startswith(asked.run))
+            and (asked.environment is None or asked.environment in found.environments)
+        ):
+            rows.append(found)
+    return rows
+
+
+def _found(session: Session, pipeline: str, condition: sge.Condition) -> list[dict[str, Any]]:
+    return catalog.select(session, "checks", pipeline, condition)
+
+
+def standing(
+    session: Session, graph: Graph, versions: Mapping[str, str], selected: Iterable[str], varying: Iterable[str]
+) -> dict[str, Verdict]:
+    """The newest verdict of each check on these versions of what it reads, and since when it has been that.
+
+    Args:
+        versions: Of the tables, and of the checks that are selected.
+        selected: The checks whose rule is known: a verdict by another one does not count.
+        varying: The checks that read the clock: each of their verdicts is one by the same rule.
+    """
+    checks = [step for step in graph.steps.values() if isinstance(step, CheckStep)]
+    inputs = {
+        step.name: {name: versions[name] for name in graph.table_inputs(step)}
+        for step in checks
+        if all(name in versions for name in graph.table_inputs(step))
+    }
+    by_rule = {*selected} - {*varying}
+    found: dict[str, list[dict[str, Any]]] = {}
+    texts = sorted({json.dumps(each) for each in inputs.values()})  # as the catalog keeps them
+    on_these = sge.In(this=catalog.column("inputs"), expressions=[sge.Literal.string(text) for text in texts])
+    for row in _found(session, graph.name, on_these) if texts else ():
+        name = row["name"]
+        is_by_rule = name not in by_rule or versions.get(name) == row["version"]
+        if is_by_rule and inputs.get(name) == json.loads(row["inputs"]):
+            found.setdefault(name, []).append(row)
+    return {name: _verdict(rows) for name, rows in found.items()}
+
+
+def _verdict(rows: list[dict[str, Any]]) -> Verdict:
+    newest, *before = sorted(rows, key=lambda row: row["checked_at"], reverse=True)
+    first = newest
+    for row in before:
+        if (row["violations"] == 0) != (newest["violations"] == 0):
+            break
+        first = row
+    what = "rules" if newest["name"].endswith(CONTRACT_SUFFIX) else "rows"
+    return Verdict(
+        violations=newest["violations"],
+        said=Found(newest["violations"], json.loads(newest["sample"]), what).said(),
+        since=first["checked_at"].isoformat(sep=" ", timespec="minutes"),
+        run=first["run"],
+    )

@@ -1,0 +1,229 @@
+"""What is skipped may be, and what runs had to: the clock, and what a function sees beside its inputs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from temporalio.client import ActivityFailureError
+from temporalio.testing import WorkflowEnvironment
+
+from activities import names
+from tests.conftest import House, serving, settings
+from workflows.progress import Progress, RunSummary
+
+
+@pytest_asyncio.fixture
+async def watched(temporal: WorkflowEnvironment, tmp_path: Path) -> AsyncIterator[House]:
+    """The pipeline whose steps see more than their inputs, for the tenant acme."""
+    (tmp_path / "kinds").write_text("a b")
+    async with serving(temporal.client, settings(tmp_path, {"watched": "tests.pipelines.watched:watched"})) as house:
+        yield house
+
+
+async def run(house: House, **more: Any) -> RunSummary:
+    parameters = {"folder": str(house.state), **more.pop("parameters", {})}
+    return await house.run("watched", parameters=parameters, **more)
+
+
+def whys(summary: RunSummary) -> dict[str, str]:
+    return {step.name: step.why for step in summary.steps}
+
+
+async def test_a_check_that_reads_the_clock_finds_when_data_stop(watched: House) -> None:
+    until = {"fresh_until": int(time.time()) + 8}
+    first = await run(watched, parameters=until)
+    assert [step.note for step in first.steps if step.name == "stale"] == ["passed"]
+    while time.time() < until["fresh_until"] + 1:
+        await asyncio.sleep(0.2)
+    second = await run(watched, parameters=until)
+    assert whys(second) == {
+        "stale": "it reads the clock, so it runs every time",
+        "stamped": "it reads the clock, so it runs every time",
+    }
+    assert [step.note[:16] for step in second.steps if step.name == "stale"] == ["2 violating rows"]
+
+
+async def test_a_transform_that_reads_the_clock_is_computed_every_time(watched: House) -> None:
+    seen = []
+    for _ in range(2):
+        await run(watched)
+        seen += watched.query("SELECT DISTINCT looked_at FROM watched.stamped")
+    assert len(set(seen)) == 2
+
+
+async def test_a_run_of_checks_alone_has_published_nothing(watched: House) -> None:
+    await run(watched)
+    again = await run(watched, select="chosen")
+    assert ([step.name for step in again.steps], again.outcome) == (["stale"], "nothing to do")
+
+
+async def test_a_file_that_is_read_while_an_expression_is_built_is_read_at_every_plan(watched: House) -> None:
+    await run(watched)
+    assert watched.query("SELECT count(*) FROM watched.chosen") == [(2,)]
+    (watched.state / "kinds").write_text("a b c")
+    assert whys(await run(watched))["chosen"] == "its code or a parameter changed"
+    assert watched.query("SELECT count(*) FROM watched.chosen") == [(3,)]
+    (watched.state / "kinds").write_text("b c a")  # the same set
+    assert "chosen" not in whys(await run(watched))
+
+
+@pytest.mark.fast
+async def test_two_runs_with_nothing_new_differ_by_what_reads_the_clock_alone(watched: House) -> None:
+    await run(watched)
+    assert set(whys(await run(watched))) == {"stale", "stamped"}
+
+
+def standing(summary: RunSummary) -> dict[str, str]:
+    return {step.name: str(step.stands) for step in summary.standing}
+
+
+async def test_a_warning_stands_as_long_as_what_it_is_about_is_shown(watched: House) -> None:
+    first = await run(watched, parameters={"most": 1})
+    assert {step.name for step in first.steps if step.warned} == {"stale", "few"}
+    assert first.standing == []
+    [(since,)] = watched.query("SELECT checked_at FROM entrepot.checks WHERE name = 'few'")
+    said = (
+        '1 violating row, for example {"id": 1, "kind": "b", "fresh_until": 0}, '
+        f"since {since:%Y-%m-%d %H:%M} UTC (run {first.run[:13]})"
+    )
+    again = await run(watched, parameters={"most": 1})
+    assert standing(again) == {"few": said}
+    assert [step.name for step in again.standing if step.warned] == ["few"]
+    assert standing(await run(watched, parameters={"most": 1}, select="stamped"))["few"] == said  # not selected
+    planned = await run(watched, parameters={"most": 1}, dry_run=True)
+    assert planned.plan is not None
+    assert [str(step.stands) for step in planned.plan.steps if step.name == "few"] == [said]
+    passed = await run(watched, parameters={"most": 2})  # another rule
+    assert standing(passed) == {}
+    assert standing(await run(watched, parameters={"most": 2}))["few"].startswith("passed, since ")
+    assert standing(await run(watched, parameters={"most": 1})) == {"few": said}
+
+
+async def test_the_web_uis_table_shows_what_stands(watched: House) -> None:
+    await run(watched, parameters={"most": 1})
+    again = {"tenant": "acme", "pipeline": "watched", "parameters": {"folder": str(watched.state), "most": 1}}
+    handle = await watched.start("Pipeline", again)
+    await handle.result()
+    progress = Progress.model_validate(await handle.query("progress"))
+    (line,) = [line for line in progress.markdown().splitlines() if line.startswith("| few")]
+    assert "skipped" in line
+    assert "⚠ 1 violating row, for example" in line
+    assert ", since 20" in line
+
+
+async def test_a_verdict_that_reads_the_clock_stands_since_it_is_that(watched: House) -> None:
+    first = await run(watched)
+    await run(watched)
+    held = await run(watched, select="stamped")
+    assert next(str(s.stands) for s in held.standing if s.name == "stale").endswith(f"(run {first.run[:13]})")
+
+
+async def test_all_violating_rows_that_were_kept_are_listed(watched: House) -> None:
+    first = await run(watched, parameters={"most": 1})
+    await run(watched, parameters={"most": 1}, environment="dev")
+
+    async def listed(**more: str) -> list[tuple[Any, ...]]:
+        rows = await asked(watched, names.CHECKS, tenant="acme", pipeline="watched", **more)
+        return [(row["check"], row["violations"], row["environments"]) for row in rows]
+
+    stale, few = ("stale", 2, ["dev", "prod"]), ("few", 1, ["dev", "prod"])
+    assert await listed() == [stale, *sorted([stale, few], reverse=True)]
+    assert sorted(await listed(run=first.run[:20])) == [few, stale]
+    assert await listed(table="stamped") == await listed(environment="pr_1") == []
+    assert len(await listed(table="chosen", environment="dev")) == 3
+    with pytest.raises(ActivityFailureError) as caught:
+        await listed(tabel="chosen")
+    assert "unknown field 'tabel'; did you mean 'table'?" in str(caught.value.cause)
+
+
+async def asked(house: House, activity: str, **value: str) -> Any:
+    return await house.client.execute_activity(
+        activity,
+        value,
+        id=uuid.uuid4().hex,
+        task_queue=house.task_queue,
+        result_type=list,
+        start_to_close_timeout=timedelta(minutes=1),
+    )
+
+
+CHANGING = """
+from ibis import _
+from entrepot import Pipeline
+
+{name} = Pipeline("{name}")
+
+@{name}.ingest(tables=["raw"])
+def source():
+    return [{{"id": 1, "x": 2}}]
+
+@{name}.transform
+def a(raw):
+    return raw.mutate({a})
+
+@{name}.transform
+def b(a):
+    return a.mutate({b})
+"""
+
+
+@dataclass
+class Changing:
+    """A pipeline whose file is written anew while it is served."""
+
+    house: House
+    file: Path
+
+    def write(self, a: str, b: str) -> None:
+        self.file.write_text(CHANGING.format(name=self.file.stem, a=a, b=b))
+
+    async def run(self, **more: Any) -> RunSummary:
+        return await self.house.run(self.file.stem, **more)
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        return self.house.query(f"SELECT * FROM {self.file.stem}.b")
+
+
+@pytest_asyncio.fixture
+async def changing(
+    temporal: WorkflowEnvironment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Changing]:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    name = f"changing_{uuid.uuid4().hex[:8]}"
+    loaded = settings(tmp_path, {name: f"{name}:{name}"})
+    async with serving(temporal.client, loaded, reload=True) as house:
+        yield Changing(house, tmp_path / f"{name}.py")
+
+
+async def test_a_selected_step_is_computed_over_what_the_environment_shows_of_another(changing: Changing) -> None:
+    changing.write(a="y=_.x * 2", b="z=_.y + 1")
+    await changing.run()
+    assert changing.rows() == [(1, 2, 4, 5)]
+    changing.write(a="y=_.x * 3, w=0", b="z=_.y + 2")
+    await changing.run(select="b")
+    assert changing.rows() == [(1, 2, 4, 6)]
+    await changing.run()
+    assert changing.rows() == [(1, 2, 6, 0, 8)]
+
+
+async def test_a_selected_step_that_needs_what_only_new_code_of_another_makes_is_told(changing: Changing) -> None:
+    changing.write(a="y=_.x * 2", b="z=_.y + 1")
+    await changing.run()
+    changing.write(a="y=_.x * 3, w=0", b="z=_.w + 2")
+    name = changing.file.stem
+    failure = await changing.house.fail(tenant="acme", pipeline=name, select="b")
+    assert f"{changing.file}:15: transform 'b' raised AttributeError" in failure.message
+    assert (
+        f"{changing.file}:11: 'a' is not selected, and prod shows it without 'w', which its new code makes; "
+        "select it, too"
+    ) in failure.message
+    assert (await changing.run(select="a b")).outcome == "published"
