@@ -77,7 +77,7 @@ def compared(before: Known, paths: Sequence[str], *, adds: bool) -> Compared:
     inside = dict(zip([files[p] for p in new], _each(_hash_inside, new), strict=True))
     now = Known(files, {h: inside.get(h) or before.unpacked[h] for p, h in files.items() if p.endswith(PACKED)})
     same = {p for p in paths if p in before.files and before.content(p) == now.content(p)}
-    lost = sorted((p for p in before.files if p not in same), key=lambda p: p in files)  # gone ones first
+    lost = sorted((p for p in before.files if p not in same), key=lambda p: (p in files, p))  # gone ones first
     moved: dict[str, str] = {}
     for path in paths:
         if path not in same:

@@ -272,7 +272,7 @@ def appended(state: dict[str, int] | None, folder: Folder, _: str) -> dict[str, 
     files = {name: number for name, (number, _) in folder.files.items()}
     new = Counter(number for name, number in files.items() if (state or {}).get(name) != number)
     held = dict(files)
-    for name, number in (state or {}).items():
+    for name, number in sorted((state or {}).items()):  # of those that are alike, the first is the one that moved
         if name not in files and not new[number]:
             held[name] = number
         elif name not in files:
