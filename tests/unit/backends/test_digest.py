@@ -135,6 +135,16 @@ def test_a_type_is_taken_as_another_kind(
     assert sql_digest(connection, columns) == arrow_digest(connection, columns)
 
 
+@settings(max_examples=25)
+@given(
+    st.lists(st.integers(1 - 10**14, 10**14 - 1) | st.integers(-300, 300), min_size=1, max_size=20), st.integers(0, 14)
+)
+def test_few_digits_in_a_wide_type(connection: duckdb.DuckDBPyConnection, values: list[int], scale: int) -> None:
+    filled(connection, {"x": f"DECIMAL(38, {scale})"}, [(Decimal(value).scaleb(-scale),) for value in values])
+    columns = {"x": Column("x", dt.Decimal(38, scale), kind(dt.Decimal(38, scale)))}
+    assert sql_digest(connection, columns) == arrow_digest(connection, columns)
+
+
 def test_an_empty_table(connection: duckdb.DuckDBPyConnection) -> None:
     filled(connection, {"x": "BIGINT", "y": "DATE"}, [])
     columns = {"x": Column("x", dt.int64, INTEGER), "y": Column("y", dt.date, DATE)}
