@@ -350,6 +350,8 @@ def _decimal_digits(dialect: Dialect, column: Column) -> dict[int, str]:
     if 0 < own <= NARROW:
         part = dialect.double.format(x=dialect.fraction.format(x=x))
         found[-1] = f"ROUND({part} * {_number(dialect, TENS)})"
+    elif own > dialect.most_places:
+        raise ValueError(f"{x} has {own} decimal places, and only up to {dialect.most_places} have a digest there")
     elif own:
         rest = (dialect.long_fraction or dialect.fraction).format(x=x, own="0" * own, more="0" * (38 - own))
         for place in range(1, -(-own // NARROW) + 1):
