@@ -335,8 +335,7 @@ class PreparedParity(Message):
 
 
 class Compilation(Message):
-    """What `compile_parity` is told: the steps to be compiled over raw tables of these versions, and for which
-    warehouses."""
+    """What `compile_parity` is told: steps, the raw tables that they start from, and the warehouses."""
 
     context: Context
     steps: tuple[str, ...]
@@ -362,7 +361,6 @@ class Comparison(Message):
     failed: dict[str, str] = {}
     """Those of them that have no such table, and why."""
     inputs: dict[str, str] = {}
-    """The versions of what it is computed from."""
     fresh: bool = False
     """What other runs have certified does not count."""
     brief: bool = False
@@ -398,10 +396,9 @@ class Side(Message):
     only_right: tuple[dict[str, str | None], ...] = ()
     """Some of the rows that only this one has."""
     certified: bool = False
-    """Told by a certificate of an earlier comparison of the same version in the same places."""
     certified_by: str = ""
-    """The run that made the certificate."""
     certified_at: str = ""
+    """Told by a certificate of an earlier comparison, in this run, then."""
     unavailable: bool = False
     """It could not be used, though it was tried again."""
     sql: str = ""

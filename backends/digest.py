@@ -335,6 +335,8 @@ def _decimal_digits(dialect: Dialect, column: Column) -> dict[int, str]:
     """The digits to the base `TENS` of a decimal that may have many, or of a whole number beside one."""
     dtype, x = column.dtype, column.sql
     precision, own = ((dtype.precision or 38), (dtype.scale or 0)) if dtype.is_decimal() else (20, 0)
+    if dtype.is_decimal() and own <= NARROW and column.most is not None and column.most * 10**own < TENS:
+        return _few_digits(dialect, x, own)
     if dtype.is_decimal():
         whole = dialect.truncated.format(x=x)
     else:
@@ -348,12 +350,22 @@ def _decimal_digits(dialect: Dialect, column: Column) -> dict[int, str]:
     if 0 < own <= NARROW:
         part = dialect.double.format(x=dialect.fraction.format(x=x))
         found[-1] = f"ROUND({part} * {_number(dialect, TENS)})"
+    elif own > dialect.most_places:
+        raise ValueError(f"{x} has {own} decimal places, and only up to {dialect.most_places} have a digest there")
     elif own:
         rest = (dialect.long_fraction or dialect.fraction).format(x=x, own="0" * own, more="0" * (38 - own))
         for place in range(1, -(-own // NARROW) + 1):
             found[-place] = dialect.double.format(x=dialect.next_digit.format(x=rest))
             rest = dialect.after_digit.format(x=rest)
     return found
+
+
+def _few_digits(dialect: Dialect, x: str, own: int) -> dict[int, str]:
+    """The digits of a decimal of which no value has more than 15: floats tell those apart, and are faster."""
+    power = _number(dialect, 10.0**own)
+    number = dialect.narrow_decimal.format(x=x, s1=own + 1, zeros="0" * own, power=power)
+    whole = f"TRUNC({dialect.double.format(x=x)})"
+    return {0: whole, -1: f"({number} - {whole} * {power}) * {_number(dialect, 10.0 ** (NARROW - own))}"}
 
 
 def _divided(dialect: Dialect, whole: str, near: str, small: str, count: int, base: int = BASE) -> dict[int, str]:

@@ -62,6 +62,8 @@ class Dialect:
     long_fraction: str = ""
     """The fraction of which `next_digit` takes digits, where that is another: `{own}` has a zero for each of its
     places, `{more}` for each of those that are missing to 38."""
+    most_places: int = 38
+    """Of a decimal: beyond them its own arithmetic would round."""
     fence: str = ""
     """What ends each stage, so that a planner does not put one into the next, where its names occur several times."""
 
@@ -198,4 +200,5 @@ DATABRICKS = Dialect(
     nan="isnan({x})",
     whole="CAST({x} AS BIGINT)",
     total="SUM(CAST({x} AS DECIMAL(38, 0)))",
+    most_places=36,
 )

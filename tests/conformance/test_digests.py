@@ -49,6 +49,8 @@ def types(target: Target) -> dict[str, tuple[dt.DataType, st.SearchStrategy[obje
     }
     is_standin = target.backend.name == "bigquery" and not is_live()
     for precision, scale in DECIMALS:
+        if scale > 36 and target.backend.name == "databricks":
+            continue  # refused: its decimals of 38 digits round the last places
         # The stand-in's BIGNUMERIC has 38 digits, and not 76.
         if not (is_standin and (precision - scale > 29 or scale > 18 or (scale > 9 and precision - scale > 20))):
             found[f"d{precision}_{scale}"] = (dt.Decimal(precision, scale), decimals(precision, scale))

@@ -135,6 +135,16 @@ def test_a_type_is_taken_as_another_kind(
     assert sql_digest(connection, columns) == arrow_digest(connection, columns)
 
 
+@settings(max_examples=25)
+@given(
+    st.lists(st.integers(1 - 10**14, 10**14 - 1) | st.integers(-300, 300), min_size=1, max_size=20), st.integers(0, 14)
+)
+def test_few_digits_in_a_wide_type(connection: duckdb.DuckDBPyConnection, values: list[int], scale: int) -> None:
+    filled(connection, {"x": f"DECIMAL(38, {scale})"}, [(Decimal(value).scaleb(-scale),) for value in values])
+    columns = {"x": Column("x", dt.Decimal(38, scale), kind(dt.Decimal(38, scale)))}
+    assert sql_digest(connection, columns) == arrow_digest(connection, columns)
+
+
 def test_an_empty_table(connection: duckdb.DuckDBPyConnection) -> None:
     filled(connection, {"x": "BIGINT", "y": "DATE"}, [])
     columns = {"x": Column("x", dt.int64, INTEGER), "y": Column("y", dt.date, DATE)}
@@ -197,6 +207,11 @@ def test_what_cannot_be_is_refused() -> None:
 def test_every_dialect_fills_its_templates(dialect: object) -> None:
     columns = {f"c{n}": Column(f"c{n}", dtype, kind(dtype)) for n, (dtype, _) in enumerate(TYPES.values())}
     assert isinstance(dialect, type(DUCKDB))
+    if dialect is DATABRICKS:
+        beyond = Column("x", dt.Decimal(38, 38), kind(dt.Decimal(38, 38)))
+        with pytest.raises(ValueError, match="has 38 decimal places, and only up to 36 have a digest there"):
+            query(dialect, "t", {"x": beyond})
+        columns = {name: column for name, column in columns.items() if column.dtype != beyond.dtype}
     written = query(dialect, "t", columns, keys=["c0"], buckets=8)
     assert "{" not in written
     assert "MIN" in statistics("t", columns)
