@@ -19,6 +19,7 @@ from backends import Made, Name, Session
 from backends.base import count, physical
 from entrepot.errors import StepFailed
 from entrepot.model import PREDICTION, Predict, probability_column
+from entrepot.raised import said
 from entrepot.scoring import (
     TOLERANCE,
     Agreement,
@@ -167,11 +168,11 @@ class Scorer:
         for name, kind in kept.items():
             schema = schema.set(schema.get_field_index(name), schema.field(name).with_type(kind))
         scored = score_batches(estimator, reader, features, node.keep, node.classes, schema)
-        with own_errors(scored) as batches:
-            try:
+        try:
+            with own_errors(scored) as batches:
                 return self._session.write(target, node.schema, self._checked(batches), schema)
-            except (ValueError, TypeError) as error:
-                raise self._refusal(node, error) from error
+        except (ValueError, TypeError) as error:
+            raise self._refusal(node, error) from error
 
     def _checked(self, batches: Any) -> Any:
         for batch in batches:
@@ -180,5 +181,4 @@ class Scorer:
 
     @staticmethod
     def _refusal(node: Predict, error: Exception) -> StepFailed:
-        line = str(error).strip().splitlines()[0]
-        return StepFailed(f"model {node.model!r} refuses these rows: {type(error).__name__}: {line}")
+        return StepFailed(f"model {node.model!r} refuses these rows: {said(error).splitlines()[0]}")

@@ -12,11 +12,12 @@ import ibis.expr.datatypes as dt
 import ibis.expr.schema as sch
 
 from entrepot.code import digest, function_identity, installed
-from entrepot.errors import EntrepotError, PipelineError, Problem, listed, unknown
+from entrepot.errors import EntrepotError, PipelineError, Problem, Unavailable, listed, unknown
 from entrepot.estimator import contract_identity, estimator_identity
 from entrepot.expression import foreign, identity, input_table, schema_from, schema_to
 from entrepot.graph import Graph
 from entrepot.model import Model
+from entrepot.raised import line_of, may_pass, said
 from entrepot.split import Where
 from entrepot.step import CheckStep, IngestStep, PublishStep, Step, TrainStep, TransformStep
 
@@ -36,6 +37,7 @@ def resolve(graph: Graph, raw: Mapping[str, sch.Schema], parameters: Mapping[str
 
     Raises:
         PipelineError: with every step that cannot be built and why.
+        Unavailable: for one that may be built the next time.
     """
     known: dict[str, sch.Schema | Model] = dict(raw)
     identities: dict[str, str] = {}
@@ -51,9 +53,13 @@ def resolve(graph: Graph, raw: Mapping[str, sch.Schema], parameters: Mapping[str
             if made is not None:
                 known[step.name] = made
         except EntrepotError as error:
-            problems.append(Problem(f"{step.kind} {step.name!r}: {error}", step.at))
-        except Exception as error:
-            problems.append(Problem(f"{step.kind} {step.name!r} raised {type(error).__name__}: {error}", step.at))
+            problems.append(Problem(f"{step.kind} {step.name!r}: {said(error)}", step.at))
+        except BaseException as error:
+            text = f"{step.kind} {step.name!r} raised {said(error)}"
+            if may_pass(error):  # it asks somebody who does not answer now
+                raise Unavailable(f"{step.at}: {text}") from error
+            line = line_of(error, step.at.file)
+            problems.append(Problem(f"{text}, at {line}" if line else text, step.at))
     if problems:
         raise PipelineError(graph.name, problems)
     return Resolved(identities, known)
