@@ -221,8 +221,12 @@ def own_errors(items: Iterable[T]) -> Iterator[Iterator[T]]:
     except Exception:
         if not raised:
             raise
-    if raised:  # a reader may also take it for the end
-        raise raised[0]
+    for error in raised:  # a reader may also take it for the end
+        context = error.__context__
+        try:
+            raise error
+        finally:
+            error.__context__ = context  # and not what the reader made of it
 
 
 async def do(work: Callable[[Work], T], tenant: Tenant, context: Context, step: str) -> T:

@@ -14,6 +14,7 @@ import os
 import re
 import sysconfig
 from collections.abc import Iterator
+from itertools import groupby, islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -57,8 +58,7 @@ def said(error: BaseException, most: int = LONGEST) -> str:
         return cut(f"cannot write{place}: {os.strerror(error.errno or 0)}", most)
     told = f"{_name(error)}: {text}" if text else _name(error)
     if isinstance(error, BaseExceptionGroup):
-        parts = list(_leaves(error))
-        told += f": {'; '.join(said(part, most // 4) for part in parts[:3])}"
+        told += f": {'; '.join(said(part, most // 4) for part in islice(_leaves(error), 3))}"
     elif (first := _beginning(error)) is not error:
         told += f", because of {_name(first)}: {message(first, most // 2)}"
     if isinstance(error, ImportError):
@@ -98,6 +98,7 @@ def way_to(error: BaseException, home: str = "") -> TracebackType | None:
     chain = list(_chain(error))
     of = next((each for each in chain if any(_is_own(step, home) for step in _steps(each))), error)
     every = [step for step in _steps(of) if _is_short(step)]
+    every = [next(same) for _, same in groupby(every, lambda step: (step.tb_frame.f_code, step.tb_lineno))]
     own = [step for step in every if _is_own(step, home)] or every
     chosen = [*own[-_LINES:], *(every[-1:] if every[-1:] != own[-1:] else [])]
     way: TracebackType | None = None
@@ -146,7 +147,11 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    return (each for each in _chain(group) if not isinstance(each, BaseExceptionGroup))
+    for each in group.exceptions:
+        if isinstance(each, BaseExceptionGroup):
+            yield from _leaves(each)
+        else:
+            yield each
 
 
 def _beginning(error: BaseException) -> BaseException:
@@ -187,12 +192,8 @@ def may_pass(error: BaseException) -> bool | None:
     What is away, locked, full, throttled or late may be there later. What is missing, misspelt or of a wrong type
     stays so.
     """
-    if isinstance(error, EntrepotError):
-        return isinstance(error, Unavailable)
-    if not isinstance(error, Exception):
-        return False if not isinstance(error, BaseExceptionGroup) else _parts_may_pass(error)
-    if isinstance(error, ExceptionGroup):
-        return _parts_may_pass(error)
+    if not isinstance(error, Exception | BaseExceptionGroup):
+        return False  # it asked to end
     verdicts = (_may_pass_itself(each) for each in _chain(error))
     return next((verdict for verdict in verdicts if verdict is not None), None)
 
@@ -203,6 +204,8 @@ def _parts_may_pass(group: BaseExceptionGroup[BaseException]) -> bool | None:
 
 
 def _may_pass_itself(error: BaseException) -> bool | None:
+    if isinstance(error, BaseExceptionGroup):
+        return _parts_may_pass(error)
     if isinstance(error, EntrepotError):
         return isinstance(error, Unavailable)
     if (code := _http_code(error)) is not None:

@@ -42,6 +42,7 @@ def resolve(graph: Graph, raw: Mapping[str, sch.Schema], parameters: Mapping[str
     known: dict[str, sch.Schema | Model] = dict(raw)
     identities: dict[str, str] = {}
     problems: list[Problem] = []
+    first: BaseException | None = None
     for step in graph.steps.values():
         if not isinstance(step, IngestStep) and not all(name in known for name in graph.table_inputs(step)):
             continue
@@ -58,10 +59,11 @@ def resolve(graph: Graph, raw: Mapping[str, sch.Schema], parameters: Mapping[str
             text = f"{step.kind} {step.name!r} raised {said(error)}"
             if may_pass(error):  # it asks somebody who does not answer now
                 raise Unavailable(f"{step.at}: {text}") from error
+            first = first or error
             line = line_of(error, step.at.file)
             problems.append(Problem(f"{text}, at {line}" if line else text, step.at))
     if problems:
-        raise PipelineError(graph.name, problems)
+        raise PipelineError(graph.name, problems) from first
     return Resolved(identities, known)
 
 

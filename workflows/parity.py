@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from temporalio import workflow
-from temporalio.common import Priority
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from activities import names
@@ -31,7 +30,18 @@ from activities.messages import (
 )
 from entrepot.plan import Plan, PlannedStep
 from workflows.progress import parity_markdown
-from workflows.run import BACKEND, ENVIRONMENT, PIPELINE, STAGE, TENANT, call, failure_of, in_a_sentence, understood
+from workflows.run import (
+    BACKEND,
+    ENVIRONMENT,
+    PIPELINE,
+    STAGE,
+    TENANT,
+    call,
+    failure_of,
+    in_a_sentence,
+    priority,
+    understood,
+)
 from workflows.steps import run_steps
 
 
@@ -73,14 +83,14 @@ class _Parity:
         self._compared = compared
         self._show = show
         self._started = workflow.now()
-        self._priority = Priority(fairness_key=asked.tenant)
+        self._priority = priority(asked.tenant)
         self._failed: dict[str, dict[str, str]] = {}
         """Warehouse to the tables that could not be made there, and why."""
 
     async def execute(self) -> ParityReport:
         """The whole comparison."""
         prepared: PreparedParity = await self._call(names.PREPARE_PARITY, self._asked, PreparedParity)
-        self._priority = Priority(fairness_key=self._asked.tenant, fairness_weight=prepared.weight)
+        self._priority = priority(self._asked.tenant, prepared.weight)
         first, *others = prepared.on
         workflow.upsert_search_attributes(
             [

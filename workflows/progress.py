@@ -95,7 +95,7 @@ class Progress(BaseModel):
         for s in steps:
             rows = f"{s.rows:,}" if s.rows is not None else ""
             seconds = f"{s.seconds:.2f}" if s.seconds is not None else ""
-            said = (s.note or s.why).replace("|", "\\|").replace("\n", " ")
+            said = _cell(s.why) if s.state == "failed" else (s.note or s.why).replace("|", "\\|").replace("\n", " ")
             mark = "⚠ " if s.warned else ""
             # The Web UI leaves no space between columns; em spaces do.
             lines.append(
