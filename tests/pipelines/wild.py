@@ -7,7 +7,7 @@ import errno
 import importlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import ibis
@@ -58,30 +58,30 @@ def recurse(number: int = 0) -> int:
     return recurse(number + 1) + 1
 
 
-RAISED: dict[str, Any] = {
-    "interrupt": KeyboardInterrupt(),
-    "cancelled": asyncio.CancelledError("who"),
-    "closed": GeneratorExit(),
-    "stopped": StopIteration("no more"),
-    "interrupted": InterruptedError("a signal"),
-    "unspeakable": Unspeakable(),
-    "huge": ValueError("x" * 3_000_000),
-    "huge name": type("X" * 700_000, (Exception,), {})("called so"),
-    "unfit": ValueError("half \ud800, nothing \x00, \x1b[31mred\x1b[0m"),
-    "group": ExceptionGroup("both", [ValueError("left"), ExceptionGroup("in", [KeyError("right")])]),
-    "chained": chained(400),
-    "circle": circle(),
-    "key": KeyError("colour"),
-    "type": TypeError("unsupported operand"),
-    "strange": OSError("something is odd"),
-    "full": OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/data/x"),
-    "away": ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"),
-    "late": TimeoutError("no answer for 30 s"),
-    "unknown": RuntimeError("it says nothing of itself"),
-    "throttled": Answer(429),
-    "down": Answer(503),
-    "not found": Answer(404),
-    "temporal's": ApplicationError("y" * 700_000, type="Odd", non_retryable=False),
+RAISED: dict[str, Callable[[], BaseException]] = {
+    "interrupt": KeyboardInterrupt,
+    "cancelled": lambda: asyncio.CancelledError("who"),
+    "closed": GeneratorExit,
+    "stopped": lambda: StopIteration("no more"),
+    "interrupted": lambda: InterruptedError("a signal"),
+    "unspeakable": Unspeakable,
+    "huge": lambda: ValueError("x" * 3_000_000),
+    "huge name": lambda: type("X" * 700_000, (Exception,), {})("called so"),
+    "unfit": lambda: ValueError("half \ud800, nothing \x00, \x1b[31mred\x1b[0m"),
+    "group": lambda: ExceptionGroup("both", [ValueError("left"), ExceptionGroup("in", [KeyError("right")])]),
+    "chained": lambda: chained(400),
+    "circle": circle,
+    "key": lambda: KeyError("colour"),
+    "type": lambda: TypeError("unsupported operand"),
+    "strange": lambda: OSError("something is odd"),
+    "full": lambda: OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/data/x"),
+    "away": lambda: ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"),
+    "late": lambda: TimeoutError("no answer for 30 s"),
+    "unknown": lambda: RuntimeError("it says nothing of itself"),
+    "throttled": lambda: Answer(429),
+    "down": lambda: Answer(503),
+    "not found": lambda: Answer(404),
+    "temporal's": lambda: ApplicationError("y" * 700_000, type="Odd", non_retryable=False),
 }
 
 
@@ -96,7 +96,7 @@ def misbehave(what: str) -> None:
     if what == "depth":
         recurse()
     if what in RAISED:
-        raise RAISED[what].with_traceback(None)
+        raise RAISED[what]()
 
 
 @ibis.udf.scalar.python
