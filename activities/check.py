@@ -14,9 +14,12 @@ from backends import Session
 from backends.base import count
 from entrepot.errors import CheckFailed
 from entrepot.expression import schema_from
+from entrepot.raised import cut, message
 from entrepot.step import CheckStep
 
 SAMPLE_ROWS = 10
+LONGEST_VALUE = 200
+"""Characters of a value in a sample, which goes to people, and through Temporal."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +76,12 @@ def check_contract(session: Session, contract: Any, guarded: Version) -> Found:
     try:
         contract.validate(table, lazy=True)
     except SchemaErrors as errors:
-        broken = [{"rule": str(e.check), "said": str(e)} for e in errors.schema_errors]
+        broken = [{"rule": cut(str(e.check), LONGEST_VALUE), "said": message(e)} for e in errors.schema_errors]
         return Found(len(broken), broken[:SAMPLE_ROWS], "rules")
     return Found(0, [])
 
 
 def _plain(value: Any) -> Any:
-    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
+    if value is None or isinstance(value, int | float | bool):
+        return value
+    return cut(str(value), LONGEST_VALUE)

@@ -142,10 +142,11 @@ def streamed(numbers: pa.RecordBatchReader, where: str, what: str) -> Iterator[A
     yield from numbers
 
 
-@wild.check(doubled)
+@wild.check(doubled, severity="warn")
 def even(doubled: Table, where: str, what: str) -> Table:
     if where == "check":
         misbehave(what)
+        return doubled.mutate(text=ibis.literal("x").repeat(3_000_000))
     return doubled.filter(doubled.twice % 2 == 1)
 
 

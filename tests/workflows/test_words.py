@@ -186,6 +186,27 @@ async def test_other_tenants_and_the_worker_go_on(house: House) -> None:
     assert (await house.run("wild")).outcome == "nothing to do"
 
 
+async def test_violating_rows_of_megabytes_are_told_in_a_few_words(house: House) -> None:
+    parameters = {"where": "check", "what": "long values"}
+    ran = await house.run("wild", "globex", environment="dev", select="+even", parameters=parameters)
+    (line,) = [step for step in ran.steps if step.name == "even"]
+    assert line.warned
+    assert line.note.startswith("39 violating rows, for example ")
+    assert len(line.note) < 400
+
+
+async def test_a_driver_of_the_lake_that_is_missing_is_named_and_not_tried_again(
+    temporal: WorkflowEnvironment, tmp_path: Path
+) -> None:
+    away = TenantSection(backend={"type": "duckdb", "path": "acme.duckdb"}, lake="lakefs://nobody/has/this")
+    async with serving(temporal.client, settings(tmp_path, {"wild": "tests.pipelines.wild:wild"}, acme=away)) as house:
+        found = await failed(house, "ingest", "")
+    assert (found.kind, found.attempts) == NEVER
+    assert STEPS["ingest"] in found.message
+    assert "lakefs" in found.message
+    assert "install it where the worker runs" in found.message
+
+
 @pytest.mark.parametrize("field", ["tenant", "pipeline", "environment", "parameters", "dry_run"])
 async def test_an_input_of_megabytes_is_refused_in_a_few_words(house: House, field: str) -> None:
     value = {"x" * 700_000: 1} if field == "parameters" else "x" * 1_500_000
