@@ -337,4 +337,4 @@ def _attempts(again: bool) -> str:
         return " (it is not tried again)"
     if info.attempt == most:
         return f" (it was tried {most} times)"
-    return f" (attempt {info.attempt}{f' of {most}' if most else ''}; it is tried again)"
+    return f" (attempt {info.attempt} of {most}; it is tried again)" if most else f" (attempt {info.attempt})"
