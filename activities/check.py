@@ -17,10 +17,13 @@ from backends import Session
 from backends.base import count
 from entrepot.errors import CheckFailed
 from entrepot.expression import schema_from
+from entrepot.raised import cut
 from entrepot.rules import Broken, Rule, rules
 from entrepot.step import CheckStep
 
 SAMPLE_ROWS = 10
+LONGEST_VALUE = 200
+"""Characters of a value in a sample, which goes to people, and through Temporal."""
 
 
 @dataclass(frozen=True)
@@ -93,10 +96,10 @@ def _violations(session: Session, every: list[Rule]) -> list[tuple[Rule, int]]:
 def _broken(session: Session, rule: Rule, rows: int) -> dict[str, Any]:
     [example] = session.fetch(rule.violating.limit(1)).to_pylist()
     shown = json.dumps({name: _plain(value) for name, value in example.items()}, default=str, ensure_ascii=False)
-    return {"rule": rule.rule, "said": f"{rule.said}: {rows:,}, for example {shown}"}
+    return {"rule": cut(rule.rule, LONGEST_VALUE), "said": f"{rule.said}: {rows:,}, for example {shown}"}
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON can hold it, which has no NaN and no infinity."""
+    """A value as JSON can hold it, which has no NaN and no infinity; long ones are cut."""
     is_number = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
-    return value if value is None or isinstance(value, str) or is_number else str(value)
+    return value if value is None or is_number else cut(str(value), LONGEST_VALUE)

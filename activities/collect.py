@@ -105,7 +105,7 @@ class CollectActivities:
         try:
             asked = parse(Target, value, names.VERSIONS)
         except BadInput as error:
-            raise as_failure(error, "no versions") from error
+            raise as_failure(error, "no versions") from None
         tenant = whose(self._tenants, asked.tenant, asked.pipeline)
 
         def read(work: Work) -> list[VersionRow]:

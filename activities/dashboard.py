@@ -20,6 +20,7 @@ import ibis
 
 from entrepot.errors import StepFailed
 from entrepot.outputs import Dashboard, Figure, Panel
+from entrepot.raised import said
 
 MOST_CHART_ROWS = 5_000
 """Rows behind one chart: beyond it a page is slow, and its reader sees no more."""
@@ -54,8 +55,7 @@ def _card(panel: Panel, charts: list[dict[str, Any]]) -> str:
     try:
         content = _table(panel.content) if isinstance(panel.content, ibis.Table) else _chart(panel, charts)
     except Exception as error:
-        reason = str(error) if isinstance(error, StepFailed) else f"{type(error).__name__}: {error}"
-        raise StepFailed(f"panel {panel.title!r}: {reason}") from error
+        raise StepFailed(f"panel {panel.title!r}: {said(error)}") from error
     text = f"<p>{_escaped(panel.text)}</p>" if panel.text else ""
     css = "card wide" if panel.wide else "card"
     return f'<section class="{css}"><h2>{_escaped(panel.title)}</h2>{text}{content}</section>'

@@ -7,6 +7,7 @@ there. A crash anywhere leaves it where it was: the next attempt starts from the
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 
 from temporalio import activity
 
@@ -17,9 +18,9 @@ from activities.extraction import extract
 from activities.messages import BringRequest, Context, ExtractRequest, Load, LoadRequest, StepResult, TableLoad, told
 from activities.sources import dlt_extract
 from activities.tenant import Tenants
-from activities.work import NOT_WRITABLE, Work, do, patiently, told_of
+from activities.work import Work, do, patiently, told_of
 from backends import Session
-from entrepot.errors import BadInput, EntrepotError, StepFailed, Unavailable, listed
+from entrepot.errors import BadInput, listed
 from entrepot.step import IngestStep
 
 
@@ -43,17 +44,8 @@ class IngestActivities:
                 last = cursors.current(session, context.pipeline, step.name, context.environment)
                 if asked.replay is not None:
                     return _replayed(work, session, asked, last.sequence)
-            try:
-                with told_of(step):
-                    return extract(work, asked, step, parameters, last)
-            except StepFailed as error:
-                if isinstance(error.__cause__, EntrepotError):
-                    raise
-                raise Unavailable(str(error)) from error  # a source that raised may answer the next time
-            except OSError as error:
-                if isinstance(error, InterruptedError) or error.errno in NOT_WRITABLE:
-                    raise
-                raise Unavailable(f"ingest {step.name!r} ({step.at}): {type(error).__name__}: {error}") from error
+            with told_of(step):
+                return extract(work, asked, step, parameters, last)
 
         return await do(ask, tenant, context, asked.step)
 
@@ -63,7 +55,8 @@ class IngestActivities:
         tenant = self._tenants.get(request.context.tenant, request.context.backend)
 
         def bring(work: Work) -> StepResult:
-            return patiently(work, lambda: _load(work, request.context, request.load))
+            with self._told_of(request.context, request.load.step):
+                return patiently(work, lambda: _load(work, request.context, request.load))
 
         return await do(bring, tenant, request.context, request.load.step)
 
@@ -78,7 +71,16 @@ class IngestActivities:
                 bringing = Bringing(work, session, context.pipeline, request.step, context.run)
                 return StepResult(name=request.step, versions=bringing.all(request.tables))
 
-        return await do(lambda work: patiently(work, lambda: bring(work)), tenant, context, request.step)
+        def patient(work: Work) -> StepResult:
+            with self._told_of(context, request.step):
+                return patiently(work, lambda: bring(work))
+
+        return await do(patient, tenant, context, request.step)
+
+    def _told_of(self, context: Context, name: str) -> AbstractContextManager[None]:
+        """Failures of bringing a load name its step; the code may have lost it since the load was made."""
+        step = self._tenants.pipeline(context.tenant, context.pipeline).graph.steps.get(name)
+        return told_of(step) if step else nullcontext()
 
 
 def _replayed(work: Work, session: Session, asked: ExtractRequest, sequence: int) -> Load:

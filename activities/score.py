@@ -17,6 +17,7 @@ from backends import Made, Name, Session
 from backends.base import physical
 from entrepot.errors import EntrepotError, StepFailed
 from entrepot.model import PREDICTION, Predict, probability_column
+from entrepot.raised import said
 from entrepot.scoring import (
     TOLERANCE,
     Agreement,
@@ -165,8 +166,7 @@ class Scorer:
 
     @staticmethod
     def _refusal(node: Predict, error: Exception) -> StepFailed:
-        line = str(error).strip().splitlines()[0]
-        return StepFailed(f"model {node.model!r} refuses these rows: {type(error).__name__}: {line}")
+        return StepFailed(f"model {node.model!r} refuses these rows: {said(error).splitlines()[0]}")
 
 
 def _small(difference: float | None) -> str:

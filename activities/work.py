@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import errno
 import functools
-import os
 import threading
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from temporalio import activity
@@ -23,7 +22,18 @@ from activities.tenant import Limits, Tenant, Tenants
 from backends import Label, Name, Session
 from backends.sql import Exists
 from entrepot.code import digest
-from entrepot.errors import BadInput, Contended, EntrepotError, LimitExceeded, StepFailed, Unavailable
+from entrepot.errors import (
+    BadInput,
+    CheckFailed,
+    Conflict,
+    Contended,
+    EntrepotError,
+    LimitExceeded,
+    PipelineError,
+    StepFailed,
+    Unavailable,
+)
+from entrepot.raised import NOT_WRITABLE, cut, line_of, may_pass, message, origin, said, way_to
 from entrepot.step import Step
 from entrepot.version import version_of, version_schema, version_table
 
@@ -31,8 +41,8 @@ if TYPE_CHECKING:
     import ibis
 
 HEARTBEAT_SECONDS = 5.0
-NOT_WRITABLE = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT)
-"""What the machine says where a disk is full, or may not be written to."""
+_LONGEST = 2_400
+"""Characters of a failure's sentence: with its causes, each of which repeats it, some KB in all."""
 _THREADS = ThreadPoolExecutor(max_workers=64, thread_name_prefix="entrepot")
 
 T = TypeVar("T")
@@ -181,17 +191,26 @@ def check_planned(step: Step, identity: str, inputs: Mapping[str, str], planned:
 
 @contextmanager
 def told_of(step: Step) -> Iterator[None]:
-    """Failures of a step's code name the step and where it stands. What a retry may cure stays as it is."""
+    """Failures of a step's code name the step, where it stands, and the line that raised; whatever the code raises."""
     where = f"{step.kind} {step.name!r} ({step.at})"
     try:
         yield
-    except (StepFailed, BadInput) as error:
-        kind = type(error) if isinstance(error, StepFailed) else StepFailed
-        raise kind(f"{where}: {error}") from error
-    except (EntrepotError, InterruptedError, OSError):
+    except (InterruptedError, CheckFailed, Conflict):
         raise
-    except Exception as error:
-        raise StepFailed(f"{where}: {type(error).__name__}: {error}") from error
+    except (StepFailed, Unavailable) as error:
+        raise type(error)(f"{where}: {said(error)}") from error
+    except BaseException as error:
+        line = line_of(error, step.at.file)
+        at = f", at {line}" if line and not isinstance(error, EntrepotError) else ""
+        passes = may_pass(error)
+        if passes is None:
+            passes = step.kind == "ingest"  # a source that raised may answer the next time
+        kind = Unavailable if passes else StepFailed
+        raise kind(f"{where}: {said(error)}{at}") from error
+
+
+class _Stopped(Exception):
+    """What a reader in C gets to see of an error in Python: nothing that it could make something else of."""
 
 
 @contextmanager
@@ -200,18 +219,28 @@ def own_errors(items: Iterable[T]) -> Iterator[Iterator[T]]:
     raised: list[BaseException] = []
 
     def watched() -> Iterator[T]:
-        try:
-            yield from items
-        except BaseException as error:
-            raised.append(error)
-            raise
+        iterator = iter(items)
+        while True:
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+            except BaseException as error:
+                raised.append(error)
+                raise _Stopped from None
+            yield item
 
     try:
         yield watched()
     except Exception:
-        if raised:
-            raise raised[0] from None
-        raise
+        if not raised:
+            raise
+    for error in raised:  # a reader may also take it for the end
+        context = error.__context__
+        try:
+            raise error
+        finally:
+            error.__context__ = context  # and not what the reader made of it
 
 
 async def do(work: Callable[[Work], T], tenant: Tenant, context: Context, step: str) -> T:
@@ -223,20 +252,41 @@ async def do(work: Callable[[Work], T], tenant: Tenant, context: Context, step: 
     task = Work(tenant, context.run, step)
     ctx = contextvars.copy_context()
     loop = asyncio.get_running_loop()
-    future = loop.run_in_executor(_THREADS, functools.partial(ctx.run, work, task))
+    future = loop.run_in_executor(_THREADS, functools.partial(ctx.run, _outcome, work, task))
     try:
         while not (await asyncio.wait({future}, timeout=HEARTBEAT_SECONDS))[0]:
             activity.heartbeat(*([task.progress] if task.progress else []))
-        return future.result()
     except asyncio.CancelledError:
         task.stop()
         await asyncio.wait({future})
-        future.exception()
         raise
-    except Exception as error:
-        # Temporal shows nothing of a failure beyond 4 KB, so our own frames are left out: the user's are the cause.
-        cause = error.__cause__ if isinstance(error, EntrepotError) else error
-        raise as_failure(error, f"tenant {tenant.name!r}, pipeline {context.pipeline!r}") from cause
+    outcome = future.result()
+    if isinstance(outcome, _Failed):
+        raise _as_told(outcome.error, tenant, context, step)
+    return outcome
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """What the work raised. As a value: some of what code may raise would end the thread, the loop or the worker."""
+
+    error: BaseException
+
+
+def _outcome(work: Callable[[Work], T], task: Work) -> T | _Failed:
+    try:
+        return work(task)
+    except BaseException as error:
+        return _Failed(error)
+
+
+def _as_told(error: BaseException, tenant: Tenant, context: Context, step: str) -> ApplicationError:
+    """The failure, with whose it is, and of which step, where the sentence does not say that itself."""
+    where = f"tenant {tenant.name!r}, pipeline {context.pipeline!r}"
+    doing = activity.info().activity_type
+    if step != doing and not any(repr(name) in message(error) for name in step.split(",")):
+        where += f", {doing} {step!r}"
+    return as_failure(error, where)
 
 
 def whose(tenants: Tenants, tenant: str, pipeline: str | None = None) -> Tenant:
@@ -250,7 +300,7 @@ def whose(tenants: Tenants, tenant: str, pipeline: str | None = None) -> Tenant:
         if pipeline is not None:
             found.settings(pipeline)
     except BadInput as error:
-        raise ApplicationError(str(error), type="BadInput", non_retryable=True) from error
+        raise ApplicationError(said(error), type="BadInput", non_retryable=True) from None
     return found
 
 
@@ -265,7 +315,7 @@ def asked_of(tenants: Tenants, asked: Target, what: str) -> Tenant:
         tenant.settings(asked.pipeline)
         tenant.check_environment(asked.environment)
     except EntrepotError as error:
-        raise as_failure(error, f"cannot {what} {asked.pipeline!r}") from error
+        raise as_failure(error, f"cannot {what} {cut(repr(asked.pipeline), 200)}") from None
     return tenant
 
 
@@ -279,11 +329,28 @@ def make_room(work: Work, pipeline: str, warehouse: str = "", environment: str |
         session.create_schema(version_schema(work.tenant.settings(pipeline).schema))
 
 
-def as_failure(error: Exception, where: str) -> ApplicationError:
-    """The failure that Temporal records: a sentence, a type, and whether to try again."""
-    if isinstance(error, OSError) and error.errno in NOT_WRITABLE:
-        place = f" {error.filename}" if error.filename else ""
-        error = Unavailable(f"cannot write{place}: {os.strerror(error.errno)}")
-    retryable = not isinstance(error, EntrepotError) or isinstance(error, Unavailable)
-    text = str(error) if isinstance(error, EntrepotError) else f"{type(error).__name__}: {error}"
-    return ApplicationError(f"{where}: {text}", type=type(error).__name__, non_retryable=not retryable)
+def as_failure(error: BaseException, where: str) -> ApplicationError:
+    """The failure that Temporal records: a sentence, a type, whether it is tried again, and the author's own lines."""
+    refused = isinstance(error, BadInput | PipelineError)
+    again = may_pass(error) is not False  # of what says nothing about it, the next attempt knows more
+    text = cut(f"{where}: {said(error, _LONGEST)}", _LONGEST)
+    failure = ApplicationError(text + ("" if refused else _attempts(again)), type=_type(error), non_retryable=not again)
+    if (first := origin(error)) is not None:
+        # Temporal shows nothing of a failure beyond 4 KB, so our own lines are left out where there are the author's.
+        failure.__cause__ = ApplicationError(said(first, 200), type=_type(first)).with_traceback(way_to(first))
+    return failure
+
+
+def _type(error: BaseException) -> str:
+    is_disk = isinstance(error, OSError) and error.errno in NOT_WRITABLE
+    return Unavailable.__name__ if is_disk else cut(type(error).__name__, 100)
+
+
+def _attempts(again: bool) -> str:
+    info = activity.info()
+    most = info.retry_policy.maximum_attempts if info.retry_policy else 0
+    if not again:
+        return " (it is not tried again)"
+    if info.attempt == most:
+        return f" (it was tried {most} times)"
+    return f" (attempt {info.attempt} of {most}; it is tried again)" if most else f" (attempt {info.attempt})"

@@ -31,7 +31,7 @@ from backends.duckdb_file import file_at, translated
 from backends.meaning import MEANINGS, STRFTIME
 from backends.settings import checked
 from backends.sql import Answer, SqlSession
-from entrepot.errors import Unavailable
+from entrepot.errors import EntrepotError, Unavailable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -198,7 +198,7 @@ class DuckDBSession(SqlSession):
         return [(row[0], row[1]) for row in self._run(f"DESCRIBE {self.dialect.table(name)}").rows]
 
     def _rollback(self) -> None:
-        with contextlib.suppress(duckdb.Error, Unavailable):  # a failed statement may have ended it
+        with contextlib.suppress(EntrepotError):  # a failed statement may have ended it
             super()._rollback()
 
     def create_table(self, name: Name, schema: sch.Schema, key: Sequence[str] = ()) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 import duckdb
 
 from backends.sql import Exists
-from entrepot.errors import Contended, Unavailable
+from entrepot.errors import Contended, EntrepotError, StepFailed, Unavailable
 
 _IDLE_SECONDS = 0.5
 """How long the file stays open after its last use, if nobody else wants it."""
@@ -286,7 +286,7 @@ class _Locked(Unavailable):
 
 @contextmanager
 def translated(path: str) -> Iterator[None]:
-    """Says what a failure of file, lock or disk means, as errors that a retry may cure."""
+    """Says what a failure means: of file, lock or disk, which a retry may cure, or of a statement, which none cures."""
     try:
         yield
     except InterruptedError:
@@ -302,21 +302,34 @@ def translated(path: str) -> Iterator[None]:
             raise Unavailable(f"DuckDB failed inside at the file {path}: {error}") from error
         raise
     except duckdb.Error as error:
-        text = str(error)
-        if "Could not set lock" in text:
-            holder = re.search(r"held in (.*?) \(PID (\d+)\)", text)
-            who = f"process {holder[2]} ({os.path.basename(holder[1])})" if holder else "another process"
-            raise _Locked(
-                f"the DuckDB file {path} is locked by {who}; close it there, since one process at a time can write"
-            ) from error
-        if "No space left" in text or "out of disk" in text.lower():
-            raise Unavailable(f"the disk that holds the DuckDB file {path} is full") from error
-        if "Read-only file system" in text or "Permission denied" in text or "read-only" in text:
-            raise Unavailable(f"the DuckDB file {path} cannot be written: its disk or file is read-only") from error
-        is_taken = isinstance(error, duckdb.CatalogException) and "already exists" in text
-        if is_taken or isinstance(error, duckdb.TransactionException | duckdb.ConstraintException):
-            kind = Exists if is_taken else Contended
-            raise kind(f"another run writes the same to {path}: {text.splitlines()[0]}") from error
-        if isinstance(error, duckdb.IOException | duckdb.ConnectionException):
-            raise Unavailable(f"the DuckDB file {path} cannot be used: {text.splitlines()[0]}") from error
-        raise
+        raise _meaning(error, path) from error
+
+
+_REFUSED = (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError)
+"""What DuckDB says of a statement that it does not understand, or of values that it cannot compute."""
+
+
+def _meaning(error: duckdb.Error, path: str) -> EntrepotError:
+    text = str(error)
+    said = " ".join(text.partition("\nLINE ")[0].split())  # without the statement
+    if "Could not set lock" in text:
+        holder = re.search(r"held in (.*?) \(PID (\d+)\)", text)
+        who = f"process {holder[2]} ({os.path.basename(holder[1])})" if holder else "another process"
+        return _Locked(
+            f"the DuckDB file {path} is locked by {who}; close it there, since one process at a time can write"
+        )
+    if "No space left" in text or "out of disk" in text.lower():
+        return Unavailable(f"the disk that holds the DuckDB file {path} is full")
+    if "Read-only file system" in text or "Permission denied" in text or "read-only" in text:
+        return Unavailable(f"the DuckDB file {path} cannot be written: its disk or file is read-only")
+    if isinstance(error, duckdb.CatalogException) and "already exists" in text:
+        return Exists(f"another run writes the same to {path}: {said}")
+    if isinstance(error, duckdb.TransactionException | duckdb.ConstraintException):
+        return Contended(f"another run writes the same to {path}: {said}")
+    if "No files found" in text:
+        return StepFailed(f"a file that DuckDB is to read is gone: {said}")
+    if isinstance(error, duckdb.IOException | duckdb.ConnectionException):
+        return Unavailable(f"the DuckDB file {path} cannot be used: {said}")
+    if isinstance(error, _REFUSED) and "database has been invalidated" not in text:
+        return StepFailed(f"DuckDB cannot compute it: {said}")
+    return Unavailable(f"DuckDB failed at the file {path}: {said}")

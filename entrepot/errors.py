@@ -84,10 +84,11 @@ def listed(names: Iterable[str], *, most: int = 12) -> str:
 def unknown(what: str, name: object, known: Iterable[str]) -> str:
     """The sentence for a name that does not exist: the nearest names, and those that are known."""
     every = list(known)
-    near = difflib.get_close_matches(str(name), every, n=3)
-    hint = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
-    return (
-        f"unknown {what} {name!r}{hint} Known: {listed(every)}"
-        if hint
-        else (f"unknown {what} {name!r}. Known: {listed(every)}")
-    )
+    text = repr(name)
+    shown = text if len(text) <= _LONGEST_NAME else f"{text[:_LONGEST_NAME]}…"
+    near = difflib.get_close_matches(str(name)[:_LONGEST_NAME], every, n=3)
+    hint = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else "."
+    return f"unknown {what} {shown}{hint} Known: {listed(every)}"
+
+
+_LONGEST_NAME = 200

@@ -8,16 +8,15 @@ import importlib.util
 import logging
 import os
 import sys
-import sysconfig
 import threading
-import traceback
 from collections.abc import Iterable, Mapping, Set
 from importlib.metadata import entry_points
 from types import ModuleType
 
-from entrepot.errors import BadInput, EntrepotError, PipelineError, unknown
+from entrepot.errors import BadInput, EntrepotError, PipelineError, Unavailable, unknown
 from entrepot.modules import neighbours
 from entrepot.pipeline import Pipeline
+from entrepot.raised import line_of, may_pass, said
 
 GROUP = "entrepot.pipelines"
 _log = logging.getLogger("entrepot")
@@ -54,6 +53,7 @@ class Registry:
 
         Raises:
             BadInput: if there is none, its module cannot be imported, or holds no such pipeline.
+        Unavailable: if its module may be imported the next time.
         """
         if name not in self.references:
             raise BadInput(unknown("pipeline", name, self.references))
@@ -102,8 +102,10 @@ def _import(name: str, reference: str) -> Pipeline:
             raise
         if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}."):
             raise BadInput(f"{where}: there is no module {error.name!r} on the worker's Python path") from None
-        line = _last_line(error)
-        raise BadInput(f"{where}: its module fails to import{line}: {type(error).__name__}: {error}") from error
+        line = line_of(error, _home(module_name))
+        at = f" at {line}" if line else ""
+        kind = Unavailable if may_pass(error) else BadInput
+        raise kind(f"{where}: its module fails to import{at}: {said(error)}") from error
     pipelines = {key: value for key, value in vars(module).items() if isinstance(value, Pipeline)}
     if (attribute or name) not in pipelines:
         raise BadInput(f"{where}: module {module_name!r}: {unknown('pipeline object', attribute or name, pipelines)}")
@@ -113,15 +115,10 @@ def _import(name: str, reference: str) -> Pipeline:
     return pipeline
 
 
-def _last_line(error: BaseException) -> str:
-    """Where the import failed: the deepest line of the user's own code, which may have called a library."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return f" at {error.filename}:{error.lineno}"
-    installed = tuple(sysconfig.get_path(which) + os.sep for which in ("stdlib", "purelib", "platlib"))
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen importlib")]
-    frames = [f for f in frames if f.filename != __file__]
-    own = [f for f in frames if not f.filename.startswith(installed)] or frames
-    return f" at {own[-1].filename}:{own[-1].lineno}" if own else ""
+def _home(module_name: str) -> str:
+    """A file of the package that a module is in, or the module's own; found without importing anything."""
+    spec = importlib.util.find_spec(module_name.partition(".")[0])
+    return (spec.origin if spec else None) or ""
 
 
 def _own_modules(module_name: str) -> dict[str, ModuleType]:

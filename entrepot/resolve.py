@@ -16,11 +16,12 @@ import ibis.expr.operations as ops
 import ibis.expr.schema as sch
 
 from entrepot.code import Code, digest, function_code, installed
-from entrepot.errors import EntrepotError, PipelineError, Problem, listed, unknown
+from entrepot.errors import EntrepotError, PipelineError, Problem, Unavailable, listed, unknown
 from entrepot.estimator import contract_code, estimator_identity
 from entrepot.expression import described, foreign, input_table, schema_from, schema_to
 from entrepot.graph import Graph
 from entrepot.model import Model
+from entrepot.raised import line_of, may_pass, said
 from entrepot.split import Share, Where
 from entrepot.step import CheckStep, IngestStep, PublishStep, Step, TrainStep, TransformStep
 
@@ -70,10 +71,12 @@ def resolve(
 
     Raises:
         PipelineError: with every step that cannot be built and why.
+        Unavailable: for one that may be built the next time.
     """
     known: dict[str, sch.Schema | Model] = dict(given)
     computed: dict[str, Computed] = {}
     problems: list[Problem] = []
+    first: BaseException | None = None
     for step in graph.steps.values():
         is_asked_for = isinstance(step, IngestStep) or selected is None or step.name in selected
         if not is_asked_for or not all(name in known for name in graph.table_inputs(step)):
@@ -86,11 +89,16 @@ def resolve(
             if found.made is not None:
                 known[step.name] = found.made
         except EntrepotError as error:
-            problems.append(Problem(f"{step.kind} {step.name!r}: {error}", step.at))
-        except Exception as error:
-            problems.append(Problem(f"{step.kind} {step.name!r} raised {type(error).__name__}: {error}", step.at))
+            problems.append(Problem(f"{step.kind} {step.name!r}: {said(error)}", step.at))
+        except BaseException as error:
+            text = f"{step.kind} {step.name!r} raised {said(error)}"
+            if may_pass(error):  # it asks somebody who does not answer now
+                raise Unavailable(f"{step.at}: {text}") from error
+            first = first or error
+            line = line_of(error, step.at.file)
+            problems.append(Problem(f"{text}, at {line}" if line else text, step.at))
     if problems:
-        raise PipelineError(graph.name, problems)
+        raise PipelineError(graph.name, problems) from first
     return Resolved(computed, known)
 
 

@@ -15,6 +15,7 @@ FILES = (
     "tests/backends/test_outside.py",
     "tests/conformance/test_matrix.py",
     "tests/workflows/test_time_skipping.py",
+    "tests/workflows/test_words.py",
     "tests/activities/sources/test_dlt_rest.py",
     "tests/activities/sources/test_databases_types.py",
 )

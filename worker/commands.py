@@ -40,9 +40,7 @@ def run(
         async with connected() as client:
             handle = await follow.start(client, "Pipeline", value, id, f"{pipeline} for {name} in {environment}")
             started = True
-            watched = (
-                follow.patiently(client, follow.result(handle)) if json else follow.watch(client, handle, show.out)
-            )
+            watched = follow.patiently(client, handle) if json else follow.watch(client, handle, show.out)
             return RunSummary.model_validate(await watched)
 
     try:
@@ -368,7 +366,7 @@ def _wait_for(workflow: str, value: dict[str, Any], id: str, summary: str) -> An
     async def go() -> Any:
         async with connected() as client:
             handle = await follow.start(client, workflow, value, id, summary)
-            return await follow.patiently(client, follow.result(handle))
+            return await follow.patiently(client, handle)
 
     return asyncio.run(go())
 
@@ -382,7 +380,7 @@ async def _asked(activity: str, value: Mapping[str, str]) -> Any:
     from temporalio.exceptions import ApplicationError
 
     from worker.client import TASK_QUEUE, connected
-    from worker.follow import RunFailed, patiently
+    from worker.follow import RunFailed, attended
 
     async with connected() as client:
         listing = client.execute_activity(
@@ -396,7 +394,7 @@ async def _asked(activity: str, value: Mapping[str, str]) -> Any:
             retry_policy=RetryPolicy(maximum_attempts=3),
         )
         try:
-            return await patiently(client, listing)
+            return await attended(client, listing)
         except ActivityFailureError as error:
             cause = error.cause
             if isinstance(cause, ApplicationError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.live import Live
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy
@@ -90,38 +92,55 @@ async def result(handle: WorkflowHandle[Any, Any]) -> Any:
 
 
 async def watch(client: Client, handle: WorkflowHandle[Any, Any], console: Console) -> Any:
-    """Waits for a run's result and shows its progress meanwhile, live on a terminal, else a line a step.
+    """Waits for a run's result and shows its progress meanwhile, live on a terminal, else a line for what happens.
 
     Raises:
         RunFailed, BadInput: as `result`.
     """
     ending = asyncio.create_task(result(handle))
-    seen: set[tuple[str, str]] = set()
-    ask_at: float | None = time.monotonic() + _PATIENCE_SECONDS
-    with Live(console=console, auto_refresh=False, transient=True) as live:
+    lines = show.Lines(console)
+    look_at: float | None = time.monotonic() + _PATIENCE_SECONDS
+    with Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else nullcontext() as live:
         pause = POLL_SECONDS
         while not (await asyncio.wait({ending}, timeout=pause))[0]:
             progress = await _progress(handle)
             # Every answer carries every step, so a large pipeline is asked less often.
             pause = POLL_SECONDS * max(1.0, len(progress.steps) / 100 if progress else 1.0)
-            if progress is None or not progress.steps:
-                if ask_at is not None and time.monotonic() >= ask_at:
-                    ask_at = None
-                    if not await has_worker(client):
-                        console.print(_NO_WORKER, style="yellow")
-                continue
-            if console.is_terminal:
-                live.update(show.progress(progress), refresh=True)
-            else:
-                show.new_states(progress.steps, seen, console)
-    ended = ending.result()
-    if not console.is_terminal:
-        last = RunSummary.model_validate(ended) if "outcome" in ended else await _progress(handle)
-        show.new_states(last.steps if last else [], seen, console)
-    return ended
+            if progress is not None and progress.steps:
+                live.update(show.progress(progress), refresh=True) if live else lines.states(progress.steps)
+            elif look_at is not None and time.monotonic() >= look_at:
+                look_at = None
+                if not await has_worker(client):
+                    console.print(_NO_WORKER, style="yellow")
+            lines.retries(await _retries(handle))
+    if not live:
+        ended = None if ending.exception() else ending.result()
+        if ended is not None and "outcome" in ended:
+            lines.states(RunSummary.model_validate(ended).steps)
+        elif last := await _progress(handle):  # of a comparison; of a run that failed: where, and what was done by then
+            lines.states(last.steps)
+    return ending.result()
 
 
-async def patiently(client: Client, ending: Awaitable[T]) -> T:
+async def patiently(client: Client, handle: WorkflowHandle[Any, Any]) -> Any:
+    """Waits for a workflow's result. Says on standard error if there is no worker, and what is tried again, and why.
+
+    Raises:
+        RunFailed, BadInput: as `result`.
+    """
+    ending = asyncio.create_task(result(handle))
+    lines = show.Lines(show.err)
+    look_at: float | None = time.monotonic() + _PATIENCE_SECONDS
+    while not (await asyncio.wait({ending}, timeout=2 * POLL_SECONDS))[0]:
+        lines.retries(await _retries(handle))
+        if look_at is not None and time.monotonic() >= look_at:
+            look_at = None
+            if not await has_worker(client):
+                show.err.print(_NO_WORKER, style="yellow")
+    return ending.result()
+
+
+async def attended(client: Client, ending: Awaitable[T]) -> T:
     """Waits for what a worker does, and says on standard error if there is none."""
     task = asyncio.ensure_future(ending)
     if not (await asyncio.wait({task}, timeout=_PATIENCE_SECONDS))[0] and not await has_worker(client):
@@ -147,3 +166,24 @@ async def _progress(handle: WorkflowHandle[Any, Any]) -> Progress | None:
         return found
     except (RPCError, RuntimeError):  # no worker just now, or the server restarts: the run goes on
         return None
+
+
+async def _retries(handle: WorkflowHandle[Any, Any]) -> list[show.Retry]:
+    """What failed and is tried again at the moment."""
+    try:
+        described = await handle.describe(rpc_timeout=timedelta(seconds=2))
+    except (RPCError, RuntimeError):
+        return []
+    return [
+        show.Retry(each.activity_id, each.attempt - 1, _why(each))
+        for each in described.raw_description.pending_activities
+        if each.attempt > 1
+    ]
+
+
+def _why(pending: PendingActivityInfo) -> str:
+    failed = pending.last_failure
+    if failed.HasField("application_failure_info"):
+        return failed.message
+    attempt = f"attempt {pending.attempt - 1} of {pending.maximum_attempts}; it is tried again"
+    return f"{pending.activity_type.name}: {failed.message or 'its worker went away'} ({attempt})"

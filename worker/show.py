@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from json import dumps
 from typing import Any
 
@@ -56,12 +57,37 @@ def progress(state: Progress) -> Group:
     return Group(head, _steps(steps))
 
 
-def new_states(steps: Iterable[StepProgress], seen: set[tuple[str, str]], console: Console) -> None:
-    """A line for every step that has ended since the last call."""
-    for step in steps:
-        if step.state in ("done", "failed") and (step.name, step.state) not in seen:
-            seen.add((step.name, step.state))
-            console.print(_line(step), soft_wrap=True)
+@dataclass(frozen=True)
+class Retry:
+    """An attempt that failed, and is not the last."""
+
+    activity: str
+    attempt: int
+    why: str
+
+
+class Lines:
+    """What happens to a run, a line for each thing, once."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._seen: set[object] = set()
+
+    def states(self, steps: Iterable[StepProgress]) -> None:
+        """A line for every step that has ended since the last call."""
+        for step in steps:
+            if step.state in ("done", "failed"):
+                self._print((step.name, step.state), _line(step))
+
+    def retries(self, retries: Iterable[Retry]) -> None:
+        """A line for every attempt that has failed since the last call."""
+        for retry in retries:
+            self._print((retry.activity, retry.attempt), f"↻ {retry.why}")
+
+    def _print(self, what: object, line: str) -> None:
+        if what not in self._seen:
+            self._seen.add(what)
+            self._console.print(line, soft_wrap=True)
 
 
 def summary(run: RunSummary) -> None:
@@ -181,7 +207,8 @@ def _line(step: StepProgress) -> str:
     rows_text = f" · {step.rows:,} rows" if step.rows is not None else ""
     seconds = f" · {step.seconds:.2f} s" if step.seconds is not None else ""
     note = f" · {step.note[:_LONGEST_NOTE]}{'…' if len(step.note) > _LONGEST_NOTE else ''}" if step.note else ""
-    return f"{_MARKS[step.state]} {step.kind} {step.name}{rows_text}{seconds}{note}"
+    why = f" · {step.why}" if step.state == "failed" and step.why else ""
+    return f"{_MARKS[step.state]} {step.kind} {step.name}{rows_text}{seconds}{note}{why}"
 
 
 def _table(*heads: str) -> Table:

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from temporalio import workflow
-from temporalio.common import Priority
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 from activities import names
@@ -37,7 +36,18 @@ from activities.messages import (
 )
 from entrepot.plan import Plan, PlannedStep
 from workflows.progress import Progress, State, parity_markdown
-from workflows.run import BACKEND, ENVIRONMENT, PIPELINE, STAGE, TENANT, call, failure_of, in_a_sentence, understood
+from workflows.run import (
+    BACKEND,
+    ENVIRONMENT,
+    PIPELINE,
+    STAGE,
+    TENANT,
+    call,
+    failure_of,
+    in_a_sentence,
+    priority,
+    understood,
+)
 from workflows.steps import run_steps
 
 MOST_DETAILS = 1_000_000
@@ -80,7 +90,7 @@ class _Parity:
         self._tables = tables
         self._progress = progress
         self._started = workflow.now()
-        self._priority = Priority(fairness_key=asked.tenant)
+        self._priority = priority(asked.tenant)
         self._failed: dict[str, dict[str, str]] = {}
         """Warehouse to the steps and tables that could not be made there, and why."""
         self._strikes: dict[str, int] = {}
@@ -90,7 +100,7 @@ class _Parity:
     async def execute(self) -> ParityReport:
         """The whole comparison."""
         prepared: PreparedParity = await self._call(names.PREPARE_PARITY, self._asked, PreparedParity)
-        self._priority = Priority(fairness_key=self._asked.tenant, fairness_weight=prepared.weight)
+        self._priority = priority(self._asked.tenant, prepared.weight)
         first, *others = prepared.on
         workflow.upsert_search_attributes(
             [

@@ -98,7 +98,7 @@ class Progress(BaseModel):
         for s in steps:
             rows = f"{s.rows:,}" if s.rows is not None else ""
             seconds = f"{s.seconds:.2f}" if s.seconds is not None else ""
-            said = s.said.replace("|", "\\|").replace("\n", " ")
+            said = _cell(s.said) if s.state == "failed" else s.said.replace("|", "\\|").replace("\n", " ")
             mark = "⚠ " if s.warned else ""
             # The Web UI leaves no space between columns; em spaces do.
             lines.append(

@@ -20,6 +20,8 @@ from temporalio.exceptions import (
     ApplicationError,
     CancelledError,
     ChildWorkflowError,
+    TimeoutError,
+    TimeoutType,
     is_cancelled_exception,
 )
 from temporalio.workflow import ActivityCancellationType
@@ -46,6 +48,7 @@ from activities.messages import (
 )
 from entrepot.errors import BadInput
 from entrepot.plan import Plan, PlannedStep
+from entrepot.raised import cut
 from entrepot.step import Kind
 from workflows.progress import Progress, RunSummary
 from workflows.steps import run_steps
@@ -61,6 +64,9 @@ LONGEST_STEP = timedelta(hours=24)
 HEARTBEAT = timedelta(seconds=30)
 """After a worker died, its step starts again on another within this time."""
 RETRIES = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=20), maximum_attempts=5)
+
+LONGEST_SENTENCE = 2_500
+"""Characters of a failure."""
 
 
 async def call(
@@ -80,12 +86,32 @@ async def call(
     )
 
 
+def priority(tenant: str, weight: float | None = None) -> Priority:
+    """A tenant's turn among the others. A name that is too long to be one is refused by an activity, which it needs."""
+    return Priority(fairness_key=tenant.encode(errors="replace")[:64].decode(errors="ignore"), fairness_weight=weight)
+
+
+def failure(text: str, kind: str) -> ApplicationError:
+    """How a workflow fails: in a sentence, which is cut, since Temporal would refuse megabytes for ever."""
+    return ApplicationError(cut(text, LONGEST_SENTENCE), type=kind, non_retryable=True)
+
+
 def failure_of(error: BaseException) -> ApplicationError:
     """A workflow's failure: the sentence of the activity that caused it."""
     cause = error.cause if isinstance(error, ActivityError | ChildWorkflowError) and error.cause else error
     if isinstance(cause, ApplicationError):
-        return ApplicationError(cause.message, type=cause.type, non_retryable=True)
-    return ApplicationError(str(cause) or type(cause).__name__, type=type(cause).__name__, non_retryable=True)
+        return failure(cause.message, cause.type or type(cause).__name__)
+    if isinstance(cause, TimeoutError) and isinstance(error, ActivityError):
+        why = _LATE.get(cause.type or TimeoutType.SCHEDULE_TO_CLOSE, "it was not done in time")
+        return failure(f"{error.activity_type}: {why}", "TimeoutError")
+    return failure(str(cause) or type(cause).__name__, type(cause).__name__)
+
+
+_LATE = {
+    TimeoutType.START_TO_CLOSE: f"it took longer than {LONGEST_STEP.total_seconds() / 3600:.0f} hours",
+    TimeoutType.HEARTBEAT: f"its worker gave no sign of life for {HEARTBEAT.total_seconds():.0f} s, "
+    f"{RETRIES.maximum_attempts} times: it was killed, or ran out of memory; its log may say why",
+}
 
 
 @contextmanager
@@ -107,7 +133,7 @@ def understood(message: type[M], value: Any) -> M:
     try:
         return parse(message, value, workflow.info().workflow_type)
     except BadInput as error:
-        raise ApplicationError(str(error), type="BadInput", non_retryable=True) from None
+        raise failure(str(error), "BadInput") from None
 
 
 class RunWorkflow:
@@ -151,7 +177,7 @@ class _Run:
         self._anew: tuple[str, ...] = ()
         self._loaded: dict[str, str] = {}
         """What is said of each ingest step that has loaded."""
-        self._priority = Priority(fairness_key=asked.tenant)
+        self._priority = priority(asked.tenant)
         self._context = Context(
             tenant=asked.tenant,
             pipeline=asked.pipeline,
@@ -166,7 +192,7 @@ class _Run:
         """The whole run."""
         with in_a_sentence():
             prepared = await self._call(names.PREPARE, self._asked, Prepared)
-            self._priority = Priority(fairness_key=self._asked.tenant, fairness_weight=prepared.weight)
+            self._priority = priority(self._asked.tenant, prepared.weight)
             workflow.upsert_search_attributes(
                 [
                     TENANT.value_set(self._asked.tenant),
@@ -179,14 +205,23 @@ class _Run:
         try:
             return await self._stages(prepared)
         except BaseException as error:
-            if isinstance(error, ActivityError | ApplicationError | ChildWorkflowError) and not is_cancelled_exception(
-                error
-            ):
-                await self._failed("failed", failure_of(error).message)
-                raise failure_of(error) from error
             if is_cancelled_exception(error):
                 await self._failed("cancelled", "the run was cancelled")
+            elif isinstance(error, ApplicationError):
+                await self._failed("failed", error.message)
+            elif isinstance(error, ActivityError | ChildWorkflowError):
+                failed = self._failure_of(error)
+                await self._failed("failed", failed.message)
+                raise failed from error
             raise
+
+    def _failure_of(self, error: ActivityError | ChildWorkflowError, *steps: str) -> ApplicationError:
+        """Its failure; of an activity that could say nothing any more, with whose it was, and of which steps."""
+        failed = failure_of(error)
+        if isinstance(error.cause, ApplicationError):
+            return failed
+        whose = [f"tenant {self._asked.tenant!r}", f"pipeline {self._asked.pipeline!r}", *map(repr, steps)]
+        return failure(f"{', '.join(whose)}, {failed.message}", failed.type or "")
 
     async def _stages(self, prepared: Prepared) -> RunSummary:
         selected = self._of_stage(prepared)
@@ -213,9 +248,7 @@ class _Run:
         if self._asked.select and (cut_off := plan.cut_off(frozenset(selected))):
             # A stage alone leaves such steps for later; somebody who named them wants to know.
             said_of = "; ".join(f"{step.name!r} {step.why}" for step in cut_off)
-            raise ApplicationError(
-                f"the selection {self._asked.select!r} cannot be computed: {said_of}", type="BadInput"
-            )
+            raise failure(f"the selection {self._asked.select!r} cannot be computed: {said_of}", "BadInput")
         await run_steps(plan.to_run(), prepared.parallel, lambda batch: self._compute(plan, batch), self._finished)
         if prepared.parity is not None:
             await self._hold_to(prepared, plan)
@@ -251,11 +284,10 @@ class _Run:
         if not report.agrees:
             differing = [table.name for table in report.tables if not table.agrees]
             why = next((side.why for t in report.tables for side in t.sides if not side.agrees), "")
-            raise ApplicationError(
+            raise failure(
                 f"{', '.join(differing)} on {prepared.backend} and {prepared.parity} do not agree ({why}), so nothing "
                 f"was published; see {report.link}",
-                type="ParityFailed",
-                non_retryable=True,
+                "ParityFailed",
             )
 
     def _of_stage(self, prepared: Prepared) -> tuple[str, ...]:
@@ -265,7 +297,7 @@ class _Run:
                 f"the selection {self._asked.select!r}" if self._asked.select else f"pipeline {self._asked.pipeline!r}"
             )
             kinds = " or ".join(sorted(self._kinds))
-            raise ApplicationError(f"{asked} has no {kinds} step", type="BadInput", non_retryable=True)
+            raise failure(f"{asked} has no {kinds} step", "BadInput")
         return selected
 
     async def _dry(self, selected: tuple[str, ...]) -> RunSummary:
@@ -288,6 +320,14 @@ class _Run:
     async def _ingest(self, name: str, raw: dict[str, str], said: dict[str, str]) -> list[StepResult]:
         self._progress.set(name, "running")
         self._show()
+        try:
+            return await self._extracted_and_loaded(name, raw, said)
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+            raise self._told([name], error) from error
+
+    async def _extracted_and_loaded(self, name: str, raw: dict[str, str], said: dict[str, str]) -> list[StepResult]:
         started = workflow.now()
         asked = ExtractRequest(
             context=self._context,
@@ -335,10 +375,19 @@ class _Run:
             ref = StepRef(context=self._context, step=batch[0], versions=versions, spent=self._spent, anew=anew)
             activity = names.TRAIN if kind == "train" else names.PUBLISH
             return [await self._call(activity, ref, StepResult, summary=summary)]
-        except ActivityError:
+        except ActivityError as error:
             for name in batch if len(batch) > 1 else ():  # which of them failed, the error says
                 self._progress.set(name, "waiting")
-            raise
+            if is_cancelled_exception(error):
+                raise
+            raise self._told(batch, error) from error
+
+    def _told(self, batch: list[str], error: ActivityError) -> ApplicationError:
+        """What steps failed with. Several can fail before the run ends: the progress of each says why."""
+        failed = self._failure_of(error, *batch)
+        if len(batch) == 1:
+            self._progress.set(batch[0], "failed", failed.message)
+        return failed
 
     async def _commit(self, plan: Plan) -> RunSummary:
         self._stage("publish")

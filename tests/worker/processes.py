@@ -23,6 +23,7 @@ TENANTS = """
 [pipelines]
 shop = "tests.pipelines.shop:shop"
 slow = "tests.pipelines.slow:slow"
+wild = "tests.pipelines.wild:wild"
 
 [tenants.acme]
 backend = { type = "duckdb", path = "acme.duckdb" }

@@ -84,6 +84,31 @@ def test_a_failing_run_ends_with_the_sentence_of_its_check(place: Place) -> None
     assert said(place.entrepot("run", "slow", "-e", "pr_fail", "-p", "most=97", "--json"), 1).startswith("✗ ")
 
 
+def test_without_a_terminal_every_line_is_printed_as_it_happens(place: Place) -> None:
+    """What a step that is tried again says, and each step that ends, also in a run that fails."""
+    misbehaving = ("-p", "hesitant=true", "-p", "where=python", "-p", "what=key")
+    with place.spawned("run", "wild", "-s", "+streamed", *misbehaving) as watching:
+        assert watching.stdout is not None
+        first = watching.stdout.readline()
+        assert watching.poll() is None
+        rest, err = watching.communicate(timeout=300)
+    whose = re.escape("tenant 'acme', pipeline 'wild': ")
+    again = r"ingest 'numbers' \(.*wild\.py:\d+\): ConnectionResetError: not now, at .*wild\.py:\d+"
+    assert re.fullmatch(rf"↻ {whose}{again} \(attempt 1 of 5; it is tried again\)\n", first), first
+    brought, failed = rest.splitlines()
+    assert brought.startswith("✓ ingest numbers · 39 rows · ")
+    why = r"transform 'streamed' \(.*wild\.py:\d+\): KeyError: 'colour', at .*wild\.py:\d+ \(it is not tried again\)"
+    assert re.fullmatch(f"✗ transform streamed · {whose}{why}", failed), failed
+    assert re.fullmatch(rf"✗ {whose}{why}\n", err), err
+    assert watching.returncode == 1
+
+
+def test_what_is_tried_again_is_told_beside_json(place: Place) -> None:
+    done = place.entrepot("run", "wild", "-s", "numbers", "-e", "pr_wild", "-p", "hesitant=true", "--json")
+    assert json.loads(done.stdout)["outcome"] == "published"
+    assert "ConnectionResetError: not now" in done.stderr
+
+
 def test_ctrl_c_stops_watching_and_not_the_run(place: Place) -> None:
     with place.spawned("run", "slow", "-e", "pr_ctrl_c", "-p", "seconds=20") as watching:
         place.until_running("acme/slow/pr_ctrl_c", "slept")

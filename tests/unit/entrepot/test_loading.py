@@ -77,7 +77,7 @@ def test_a_missing_import_is_told_with_file_and_line(folder: Path) -> None:
     file = write(folder / "lacking_more.py", "\nimport lacking\n")
     assert said(Registry({"shop": "lacking_more:shop"})) == (
         f"pipeline 'shop' (lacking_more:shop): its module fails to import at {file}:2: "
-        "ModuleNotFoundError: No module named 'lacking'"
+        "ModuleNotFoundError: No module named 'lacking'; install it where the worker runs"
     )
 
 

@@ -1,0 +1,239 @@
+"""What code raises, told so that it can be kept and shown: short, as clean text, with the author's own line.
+
+A user's code may raise anything: an exception whose `str` raises, a message of megabytes or with half a character, a
+chain of hundreds of causes. Here all of it becomes a sentence; and here, and nowhere else, is decided whether trying
+again can help.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import linecache
+import os
+import re
+import sysconfig
+from collections.abc import Iterator
+from itertools import groupby, islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from entrepot.errors import EntrepotError, Location, Unavailable
+
+LONGEST = 1_200
+"""Characters that are kept of a message: Temporal shows 4 KB of a failure, and refuses megabytes for ever."""
+
+_LINES = 5
+"""Lines that are kept of the way to where something was raised: the deepest."""
+_LONGEST_LINE = 300
+
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+"""What PostgreSQL, Protobuf or a terminal do not take: control characters, halves of characters."""
+
+_HOUSE = Path(__file__).parents[1]
+_OURS = tuple(f"{_HOUSE / name}{os.sep}" for name in ("activities", "backends", "entrepot", "worker", "workflows"))
+_INSTALLED = tuple(sysconfig.get_path(which) + os.sep for which in ("stdlib", "purelib", "platlib"))
+
+
+def cut(text: str, most: int = LONGEST) -> str:
+    """The beginning of a text, without what cannot be stored or shown. What is left out is counted."""
+    length = str.__len__(text)
+    # As a plain `str`: a subclass may do otherwise when it is formatted.
+    clean = _ANSI.sub("", str.__getitem__(text, slice(0, 2 * most)).replace("\r\n", "\n"))
+    shown = _UNFIT.sub("\ufffd", clean)
+    if length <= most or (length <= 2 * most and len(shown) <= most):
+        return shown
+    return f"{shown[:most]}… ({length - most:,} more characters)"
+
+
+def said(error: BaseException, most: int = LONGEST) -> str:
+    """An exception's own sentence, for an error of ours; for any other its type and message, and how it came about."""
+    text = message(error, most)
+    if isinstance(error, EntrepotError):
+        return text
+    if isinstance(error, OSError) and error.errno in NOT_WRITABLE:
+        place = f" {error.filename}" if error.filename else ""
+        return cut(f"cannot write{place}: {os.strerror(error.errno or 0)}", most)
+    told = f"{_name(error)}: {text}" if text else _name(error)
+    if isinstance(error, BaseExceptionGroup):
+        told += f": {'; '.join(said(part, most // 4) for part in islice(_leaves(error), 3))}"
+    elif (first := _beginning(error)) is not error:
+        told += f", because of {_name(first)}: {message(first, most // 2)}"
+    if isinstance(error, ImportError):
+        told += "; install it where the worker runs"
+    return cut(told, 2 * most)
+
+
+def message(error: BaseException, most: int = LONGEST) -> str:
+    """What an exception says of itself, whatever becomes of asking it."""
+    try:
+        return cut(str(error), most).strip()
+    except BaseException as broken:  # a user's `__str__` may do anything
+        return f"(it cannot say what: its str() raises {_name(broken)})"
+
+
+def line_of(error: BaseException, home: str = "") -> Location | None:
+    """The deepest line of the author's own code, which may have called a library.
+
+    Args:
+        home: A file of the author's, whose folder is his even where it is an installed package.
+    """
+    for each in _chain(error):
+        if isinstance(each, SyntaxError) and each.filename:
+            return Location(each.filename, each.lineno or 0)
+        if own := [step for step in _steps(each) if _is_own(step, home)]:
+            return Location(own[-1].tb_frame.f_code.co_filename, own[-1].tb_lineno)
+    return None
+
+
+def origin(error: BaseException) -> BaseException | None:
+    """What an error of ours came from, where that was none of ours; another is its own."""
+    return next((each for each in _chain(error) if not isinstance(each, EntrepotError)), None)
+
+
+def way_to(error: BaseException, home: str = "") -> TracebackType | None:
+    """A traceback of the last lines of the author's own code, and of the one that raised; of any, if none is his."""
+    chain = list(_chain(error))
+    of = next((each for each in chain if any(_is_own(step, home) for step in _steps(each))), error)
+    every = [step for step in _steps(of) if _is_short(step)]
+    every = [next(same) for _, same in groupby(every, lambda step: (step.tb_frame.f_code, step.tb_lineno))]
+    own = [step for step in every if _is_own(step, home)] or every
+    chosen = [*own[-_LINES:], *(every[-1:] if every[-1:] != own[-1:] else [])]
+    way: TracebackType | None = None
+    for step in reversed(chosen):
+        way = TracebackType(way, step.tb_frame, step.tb_lasti, step.tb_lineno)
+    return way
+
+
+def _steps(error: BaseException) -> list[TracebackType]:
+    step, found = error.__traceback__, []
+    while step is not None:
+        found.append(step)
+        step = step.tb_next
+    return found
+
+
+def _is_own(step: TracebackType, home: str) -> bool:
+    file = step.tb_frame.f_code.co_filename
+    folder = os.path.dirname(home) + os.sep
+    if home and folder.startswith(_INSTALLED):
+        return file.startswith(folder)
+    return not file.startswith(("<", *_INSTALLED, *_OURS))
+
+
+def _is_short(step: TracebackType) -> bool:
+    return len(linecache.getline(step.tb_frame.f_code.co_filename, step.tb_lineno)) <= _LONGEST_LINE
+
+
+def _name(error: BaseException) -> str:
+    return cut(type(error).__name__, 100)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The exception, what it came from, and so on; of a group, its parts as well. Each once: chains can be circles."""
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        each = waiting.pop(0)
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        if isinstance(each, BaseExceptionGroup):
+            waiting.extend(each.exceptions)
+        waiting.append(each.__cause__ or (None if each.__suppress_context__ else each.__context__))
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for each in group.exceptions:
+        if isinstance(each, BaseExceptionGroup):
+            yield from _leaves(each)
+        else:
+            yield each
+
+
+def _beginning(error: BaseException) -> BaseException:
+    """What an exception was raised from in the first place, where its author says so."""
+    seen = {id(error)}
+    while (cause := error.__cause__) is not None and id(cause) not in seen:
+        error = cause
+        seen.add(id(error))
+    return error
+
+
+# Whether trying again can help ---------------------------------------------------------------------------------------
+
+NOT_WRITABLE = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT)
+"""What the machine says where a disk is full, or may not be written to. Somebody may make room."""
+
+_NEVER = (
+    *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, NotImplementedError),
+    *(RecursionError, SyntaxError, TypeError, ValueError),
+    *(FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError),
+)
+"""The same code meets the same again."""
+_NEVER_NUMBERS = (errno.EINVAL, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTSUP)
+
+_AGAIN = (BlockingIOError, ConnectionError, MemoryError, TimeoutError)
+_AGAIN_NAMES = re.compile(
+    r"Connect(ion|Error|Timeout)|Time(d)?Out|Timeout|Transient|Temporar|Throttl|RateLimit|TooManyRequests|Unavailable"
+    r"|Disconnected|IncompleteRead|ProtocolError|Locked"
+)
+"""What libraries call it that are no part of Python: of HTTP clients, clouds and databases."""
+_AGAIN_CODES = (408, 425, 429)
+"""Of HTTP, beside those from 500 on."""
+
+
+def may_pass(error: BaseException) -> bool | None:
+    """Whether trying again can help; None where neither the error nor what it came from says so.
+
+    What is away, locked, full, throttled or late may be there later. What is missing, misspelt or of a wrong type
+    stays so.
+    """
+    if not isinstance(error, Exception | BaseExceptionGroup):
+        return False  # it asked to end
+    verdicts = (_may_pass_itself(each) for each in _chain(error))
+    return next((verdict for verdict in verdicts if verdict is not None), None)
+
+
+def _parts_may_pass(group: BaseExceptionGroup[BaseException]) -> bool | None:
+    verdicts = {may_pass(part) for part in group.exceptions}
+    return False if False in verdicts else True if True in verdicts else None
+
+
+def _may_pass_itself(error: BaseException) -> bool | None:
+    if isinstance(error, BaseExceptionGroup):
+        return _parts_may_pass(error)
+    if isinstance(error, EntrepotError):
+        return isinstance(error, Unavailable)
+    if (code := _http_code(error)) is not None:
+        return code in _AGAIN_CODES or code >= 500
+    if isinstance(error, json.JSONDecodeError):
+        return None  # whoever answered may answer otherwise
+    if isinstance(error, _AGAIN):
+        return True
+    if isinstance(error, _NEVER):
+        return False
+    if isinstance(error, OSError) and isinstance(error.errno, int):
+        return error.errno not in _NEVER_NUMBERS
+    names = [kind.__name__ for kind in type(error).__mro__ if kind.__module__ != "builtins"]
+    return True if any(_AGAIN_NAMES.search(name) for name in names) else None
+
+
+def _http_code(error: BaseException) -> int | None:
+    """The code of an HTTP answer, as `requests`, `httpx`, `urllib`, `aiohttp` and clients of clouds keep it."""
+    for holder in (_attribute(error, "response"), error):
+        for name in ("status_code", "status", "code"):
+            code = _attribute(holder, name)
+            if isinstance(code, int) and 400 <= code < 600:
+                return int(code)
+    return None
+
+
+def _attribute(holder: Any, name: str) -> Any:
+    try:
+        return getattr(holder, name, None)
+    except Exception:  # a property of somebody's
+        return None
