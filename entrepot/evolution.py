@@ -8,6 +8,9 @@ import ibis.expr.schema as sch
 from entrepot.errors import StepFailed
 from entrepot.step import Contract
 
+DOUBLE_HOLDS = 1 << 53
+"""A float64 holds every whole number up to this one, and some beyond."""
+
 
 def evolved(
     table: str, before: sch.Schema, found: sch.Schema, contract: Contract, *, grows: bool

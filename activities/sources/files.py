@@ -6,7 +6,7 @@ import glob
 import hashlib
 import os
 import tempfile
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ import pyarrow as pa
 from activities.sources import files_parquet as parquet
 from activities.sources import files_types as types
 from activities.sources.files_csv import CsvReader
-from activities.sources.files_json import JsonReader, sql_type
+from activities.sources.files_json import JsonReader, is_kept_as, sql_type
 from activities.sources.files_part import FILE_COLUMN, Columns, Part, Rejected, name_of, named
 from activities.sources.files_text import PACKED, Place, ahead, readable
 from activities.sources.quoting import literal, quoted
@@ -72,14 +72,17 @@ def fingerprint(files: Files) -> str:
     )
 
 
-def stream(table: str, files: Files, state: Json) -> FileStream:
+def stream(table: str, files: Files, state: Json, begins: Mapping[str, str] | None = None) -> FileStream:
     """The files as a source of one table, and of `<table>__rejected` where rows are set aside.
+
+    Args:
+        begins: The kinds (see files_types.py) that columns have already, from loads before.
 
     Raises:
         BadInput: for settings that do not go together.
     """
     _check(table, files)
-    return FileStream(table, files, state)
+    return FileStream(table, files, state, begins or {})
 
 
 class FileStream:
@@ -90,8 +93,9 @@ class FileStream:
     everything is given anew. A column that had no values yet has no type yet: that is no reason to begin anew.
     """
 
-    def __init__(self, table: str, files: Files, state: Json) -> None:
+    def __init__(self, table: str, files: Files, state: Json, begins: Mapping[str, str]) -> None:
         self._table = table
+        self._begins = begins
         self._files = files
         self._declared = {name: types.Declared(name, text).type for name, text in named(files.types).items()}
         self._known: dict[str, str] = state.get("files", {})
@@ -185,7 +189,7 @@ class FileStream:
             connection.execute("SET disabled_optimizers = 'statistics_propagation'")
             connection.execute(f"SET temp_directory = {literal(str(folder / 'spill'))}")
             kind = CsvReader if format == "csv" else JsonReader
-            reader = kind(self._files, connection, folder, columns)
+            reader = kind(self._files, connection, folder, columns, self._begins)
             at = after if after.get("for_types") else (yield from self._rows(reader, paths, folder, after))
             if at is not None:
                 yield from self._types_only(reader, paths, folder, at)
@@ -252,7 +256,7 @@ class FileStream:
         """Whether rows that were given would have been given with other types."""
         if not before:
             return self._given is not None
-        return any(now[name] != kind for name, kind in before.items() if not self._is_open(name, before))
+        return any(not is_kept_as(kind, now[name]) for name, kind in before.items() if not self._is_open(name, before))
 
     def _is_open(self, name: str, columns: Columns) -> bool:
         return columns[name] == "null" and name not in self._declared

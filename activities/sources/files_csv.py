@@ -32,12 +32,20 @@ _STRUCTURAL = {
 class CsvReader:
     """Turns chunks of one table's files into Parquet; `columns` are those that it has met so far."""
 
-    def __init__(self, files: Files, connection: duckdb.DuckDBPyConnection, folder: Path, columns: Columns) -> None:
+    def __init__(
+        self,
+        files: Files,
+        connection: duckdb.DuckDBPyConnection,
+        folder: Path,
+        columns: Columns,
+        begins: Mapping[str, str],
+    ) -> None:
         self._files = files
         self._sql = connection
         self._folder = folder
         self._records = Records(files.delimiter)
         self._declared = {name: types.Declared(name, text) for name, text in named(files.types).items()}
+        self._begins = begins
         self.columns = columns
 
     def chunks(self, path: str, start: Place) -> Iterator[Chunk]:
@@ -71,7 +79,7 @@ class CsvReader:
     def part(self, path: str, chunk: Chunk, target: Path) -> Part:
         """One chunk as Parquet, and the rows that were set aside."""
         new = {column: name for column, name in _named(chunk) if name not in self.columns}
-        self.columns.update(dict.fromkeys(new.values(), "null"))
+        self.columns |= {name: self._begins.get(name, "null") for name in new.values()}
         if not chunk.data:  # a file that has no rows has columns
             return Part(0, target, [])
         text = self._folder / "chunk.csv"

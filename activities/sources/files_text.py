@@ -239,7 +239,8 @@ def _values(path: str, encoding: str, start: Place) -> Iterator[tuple[bytes, int
                 value = rest[at:end].encode("utf-8", "surrogateescape")
                 offset, behind = offset + at - behind + len(value), end  # between values, all is ASCII
                 first, line = line, line + value.count(b"\n")
-                yield value.replace(b"\n", b" ").replace(b"\r", b" "), first, Place(offset, line)
+                # Between tokens a tab is as good as the end of a line, and within a text as wrong.
+                yield value.replace(b"\n", b"\t").replace(b"\r", b"\t"), first, Place(offset, line)
                 at, expected = end, ","
             elif char == "," and expected == ",":
                 at, expected = at + 1, "v"

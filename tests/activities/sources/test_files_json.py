@@ -98,7 +98,7 @@ def test_an_object_with_very_many_keys_is_json_text(tmp_path: Path) -> None:
 def test_long_numbers(tmp_path: Path) -> None:
     result = lines(tmp_path, {"a": 2**63 - 1}, {"a": 5})
     assert result.columns()["a"] == [2**63 - 1, 5]
-    assert types(lines(tmp_path, {"a": 2**64}, {"a": 5})) == {"a": "double"}
+    assert lines(tmp_path, {"a": 2**64}, {"a": 5}).columns() == {"a": [str(2**64), "5"]}
 
 
 BAD = '{"a": 1}\n{"a": 2\n\n[3]\n{"a": 4}\n{"a": "\udcff"}\n{"a": 6}\n'.encode("utf-8", "surrogateescape")
