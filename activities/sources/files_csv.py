@@ -83,7 +83,8 @@ class CsvReader:
         if not chunk.data:  # a file that has no rows has columns
             return Part(0, target, [])
         text = self._folder / "chunk.csv"
-        text.write_bytes(_one_line_end(chunk.data))
+        chunk = replace(chunk, data=self._records.prepared(chunk.data, len(chunk.end.header)))
+        text.write_bytes(chunk.data)
         try:
             return self._part(path, chunk, text, target, new)
         except duckdb.Error as error:
@@ -137,7 +138,7 @@ class CsvReader:
 
     def _located(self, chunk: Chunk, structural: list[int], bad: Mapping[int, str]) -> list[Rejected]:
         """Bad rows by their number among the good ones, with their lines."""
-        data, gone = _one_line_end(chunk.data), set(structural)
+        data, gone = chunk.data, set(structural)
         good = (record for record in self._records.each(data) if record[0] not in gone)
         found, line, seen = [], chunk.line, 0
         for row, (start, end) in enumerate(good):
@@ -152,7 +153,7 @@ class CsvReader:
         pads = self._files.short_rows == "nulls"
         return (
             f"read_csv({literal(str(text))}, auto_detect=false, header=false, columns={{{columns}}}, "
-            f"delim={literal(self._files.delimiter)}, quote='\"', escape='\"', "
+            f"delim={literal(self._files.delimiter)}, quote='\"', escape='\"', new_line='\\n', "
             f"nullstr=[{', '.join(map(literal, self._files.nulls))}], max_line_size={longest}, "
             f"buffer_size={max(longest, 32 << 20)}, null_padding={pads}, parallel={not pads}, "
             "store_rejects=true, rejects_table='rejects', rejects_scan='scans', rejects_limit=0)"
@@ -192,14 +193,16 @@ class CsvReader:
         """The lines that the last reading has set aside."""
         query = "SELECT line_byte_position, error_type, csv_line, error_message FROM rejects ORDER BY ALL"
         found: dict[int, Rejected] = {}
-        data = b""
+        data = chunk.data
         for position, kind, content, message in self._sql.execute(query).fetchall():
-            data = data or _one_line_end(chunk.data)
             start = position - 1
             start += len(data[start:]) - len(data[start:].lstrip(b"\r\n"))
             reason = _STRUCTURAL.get(kind, message)
             line = chunk.line + data.count(b"\n", 0, start)
-            found.setdefault(start, Rejected(line, reason, content.strip("\r\n")))
+            content = content.strip("\r\n")
+            if content.endswith(f"{self._files.delimiter} "):  # the space is ours: see Records.prepared
+                content = content[:-1]
+            found.setdefault(start, Rejected(line, reason, content))
         self._forget()
         if starts is not None:
             starts.extend(found)
@@ -212,13 +215,3 @@ class CsvReader:
 
 def _named(chunk: Chunk) -> list[tuple[str, str]]:
     return [(f"c{n}", name) for n, name in enumerate(chunk.end.header)]
-
-
-def _one_line_end(data: bytes) -> bytes:
-    """DuckDB wants one kind of line ends in a file. Line breaks within values are kept where there is one."""
-    if b"\r" not in data:
-        return data
-    breaks = data.count(b"\r\n")
-    if data.count(b"\r") == breaks == data.count(b"\n"):
-        return data
-    return data.replace(b"\r\n", b"\n")

@@ -346,6 +346,8 @@ class Records:
         byte = delimiter.encode()
         if len(byte) != 1 or delimiter in '"\r\n':
             raise BadInput(f"the delimiter must be one ASCII character, and is {delimiter!r}")
+        self._delimiter = byte
+        self._others = bytes(set(range(256)) - set(byte + b"\n"))
         self._around = np.zeros(256, dtype=bool)
         self._around[list(byte + b'\r\n"')] = True
         plain = b"[^" + re.escape(byte) + rb"\r\n]"
@@ -358,10 +360,7 @@ class Records:
         """Where the last whole record ends, and whether a quote is open behind it."""
         array = np.frombuffer(data, np.uint8)
         quotes = np.flatnonzero(array == ord('"'))
-        before, after = quotes[0::2] - 1, quotes[1::2] + 1
-        before, after = before[before >= 0], after[after < len(data)]
-        # Where each opening quote follows a delimiter, and each closing one is followed by one, quotes can be counted.
-        if not (self._around[array[before]].all() and self._around[array[after]].all()):
+        if not self._can_count(array, quotes):
             return self._end_read(data)
         end = len(data)
         while (end := data.rfind(b"\n", 0, end)) >= 0:
@@ -370,6 +369,42 @@ class Records:
                 break
             end = int(quotes[quotes_before - 1])
         return end + 1, len(quotes) % 2 == 1
+
+    def _can_count(self, array: Any, quotes: Any) -> bool:
+        """Whether each opening quote follows a delimiter, and each closing one is followed by one."""
+        before, after = quotes[0::2] - 1, quotes[1::2] + 1
+        before, after = before[before >= 0], after[after < len(array)]
+        return bool(self._around[array[before]].all() and self._around[array[after]].all())
+
+    def prepared(self, data: bytes, fields: int) -> bytes:
+        """The same records as DuckDB takes them: all end alike, and a field too many is never empty.
+
+        DuckDB wants one kind of line ends, and takes lines that end with a delimiter too many. Line breaks within
+        quotes stay as they are.
+        """
+        if b"\r" not in data and b'"' not in data:
+            lines = data.count(b"\n")
+            if data.translate(None, self._others) == (self._delimiter * (fields - 1) + b"\n") * lines:
+                return data
+        array = np.frombuffer(data, np.uint8)
+        delimiters, ends = self._marks(array, data)
+        is_two = (ends > 0) & (array[ends - 1] == ord("\r")) & (ends < len(data))
+        behind, returns = ends - is_two, ends[is_two] - 1
+        is_surplus = np.diff(np.searchsorted(delimiters, behind), prepend=0) >= fields
+        surplus = behind[is_surplus & (array[behind - 1] == ord(self._delimiter))]
+        return bytes(np.insert(np.delete(array, returns), surplus - np.searchsorted(returns, surplus), ord(" ")))
+
+    def _marks(self, array: Any, data: bytes) -> tuple[Any, Any]:
+        """Where delimiters and the ends of records are, but for those within quotes."""
+        quotes = np.flatnonzero(array == ord('"'))
+        if self._can_count(array, quotes):
+            outside = ~np.logical_xor.accumulate(array == ord('"')) if len(quotes) else True
+            delimiters, ends = (np.flatnonzero((array == byte) & outside) for byte in (ord(self._delimiter), ord("\n")))
+        else:
+            marks = [(field.end() - 1, field[2]) for field in self._field.finditer(data) if field[2]]
+            delimiters = np.array([at for at, mark in marks if mark == self._delimiter], np.int64)
+            ends = np.array([at for at, mark in marks if mark in (b"\n", b"\r\n")], np.int64)
+        return delimiters, ends if data.endswith(b"\n") else np.append(ends, len(data))
 
     def _end_read(self, data: bytes) -> tuple[int, bool]:
         end = 0

@@ -115,6 +115,25 @@ def test_line_ends(tmp_path: Path, ends: str) -> None:
     assert columns(tmp_path, ends.join(["a,b", "1,x", "2,y", ""])) == {"a": [1, 2], "b": ["x", "y"]}
 
 
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+@pytest.mark.parametrize("value", ["x\r\ny", "x\ny", "\r\n", "\r", 'a "b",\r\n'])
+@pytest.mark.parametrize("odd", ["plain", '5" pipe'])
+def test_line_breaks_within_quotes_stay_as_they_are(tmp_path: Path, ends: str, value: str, odd: str) -> None:
+    quoted = '"' + value.replace('"', '""') + '"'
+    assert columns(tmp_path, ends.join(["a,b", f"1,{quoted}", f"2,{odd}", ""])) == {"a": [1, 2], "b": [value, odd]}
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+@pytest.mark.parametrize("torn", ["2,y,", "2,,", "2,y,,", '"2","y",', ",,", '2,"y\n,",'])
+@pytest.mark.parametrize("last", [True, False])
+def test_a_line_with_an_empty_field_too_many_is_torn(tmp_path: Path, ends: str, torn: str, last: bool) -> None:
+    lines = ["a,b", "1,x", torn] if last else ["a,b", torn, "1,x", ""]
+    result = read(Files(written(tmp_path, ends.join(lines).encode()), bad_rows="reject"))
+    assert result.columns() == {"a": [1], "b": ["x"]}
+    aside = result.columns("t__rejected")
+    assert (aside["line"], aside["reason"], aside["content"]) == ([3 if last else 2], ["too many fields"], [torn])
+
+
 def test_mixed_line_ends(tmp_path: Path) -> None:
     assert columns(tmp_path, 'a,b\r\n1,"x\ny"\r\n2,z\n') == {"a": [1, 2], "b": ["x\ny", "z"]}
 
