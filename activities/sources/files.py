@@ -157,7 +157,7 @@ class FileStream:
         return tables
 
     def _parquet(self, paths: list[str], folder: Path, after: Json, format: str) -> Iterator[Piece]:
-        sources = parquet.sources(paths, folder)
+        sources = parquet.sources(paths, folder, self._declared)
         schema = parquet.common(sources, self._files)
         self._check_types(schema.names)
         for number, source in enumerate(sources[after["file"] :], after["file"]):

@@ -199,10 +199,10 @@ class CsvReader:
             start += len(data[start:]) - len(data[start:].lstrip(b"\r\n"))
             reason = _STRUCTURAL.get(kind, message)
             line = chunk.line + data.count(b"\n", 0, start)
-            content = content.strip("\r\n")
-            if content.endswith(f"{self._files.delimiter} "):  # the space is ours: see Records.prepared
-                content = content[:-1]
-            found.setdefault(start, Rejected(line, reason, content))
+            text = content.strip("\r\n")
+            if text.endswith(f"{self._files.delimiter} "):  # the space is ours: see Records.prepared
+                text = text[:-1]
+            found.setdefault(start, Rejected(line, reason, text))
         self._forget()
         if starts is not None:
             starts.extend(found)

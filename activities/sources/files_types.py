@@ -16,6 +16,7 @@ from ibis.backends.sql.datatypes import DuckDBType
 from activities.sources.quoting import literal
 from entrepot.errors import BadInput
 from entrepot.evolution import DOUBLE_HOLDS
+from entrepot.expression import type_from
 
 _CLOCK = r"([01][0-9]|2[0-3]):[0-5][0-9]"
 _SECONDS = r"(:[0-5][0-9](\.[0-9]{1,6}0{0,3})?)"
@@ -76,7 +77,7 @@ def kinds_of(columns: sch.Schema, wide: Collection[str]) -> dict[str, str]:
         wide: The columns of whole numbers in which some are beyond what a DOUBLE holds.
     """
     kinds = {
-        name: next((kind for kind in KINDS if SQL_TYPES[kind] == _sql_type(dtype) and kind != "null"), None)
+        name: next((kind for kind in KINDS if SQL_TYPES[kind] == sql_type(dtype) and kind != "null"), None)
         for name, dtype in columns.items()
     }
     return {name: "bigint" if name in wide else kind for name, kind in kinds.items() if kind}
@@ -126,11 +127,11 @@ class Declared:
 
     def __init__(self, column: str, declared: str) -> None:
         try:
-            self.dtype = dt.dtype(declared)
+            self.dtype = type_from(declared)
         except Exception as error:
             raise BadInput(f"the type {declared!r} of the column {column!r} is not known") from error
         self.text = declared
-        self.type = _sql_type(self.dtype)
+        self.type = sql_type(self.dtype)
         self._zone = self.dtype.timezone if self.dtype.is_timestamp() else None
         self._fits = " AND ".join(["(true)" if self.type == "VARCHAR" else "(¤ IS NOT NULL)", *_exact(self.dtype)])
 
@@ -153,7 +154,8 @@ class Declared:
         return f"CASE WHEN {_has_zone(text)} THEN TRY_CAST({text} AS TIMESTAMPTZ) ELSE {here} END"
 
 
-def _sql_type(dtype: dt.DataType) -> str:
+def sql_type(dtype: dt.DataType) -> str:
+    """DuckDB's type for values of a type."""
     if dtype.is_string() or dtype.is_json():
         return "VARCHAR"
     if dtype.is_timestamp():
