@@ -25,9 +25,13 @@ from activities.sources.quoting import literal, quoted
 from activities.sources.stream import Among, Hints, Json, Piece
 from entrepot.code import digest
 from entrepot.errors import BadInput, StepFailed, unknown
-from entrepot.sources import Files
+from entrepot.sources import Files, Format
 
-_FORMATS = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".parquet": "parquet", ".json": "json", ".jsonl": "json"}
+_FORMATS: dict[str, Format] = {
+    **dict.fromkeys((".csv", ".tsv", ".tab", ".txt"), "csv"),
+    **dict.fromkeys((".parquet", ".pq"), "parquet"),
+    **dict.fromkeys((".json", ".jsonl", ".ndjson"), "json"),
+}
 REJECTED = "__rejected"
 """The suffix of the table with the rows of a table that were set aside."""
 
@@ -45,7 +49,8 @@ def found(files: Files) -> list[str]:
     """
     filesystem, path = fsspec.core.url_to_fs(files.path)
     with readable(files.path):
-        paths = sorted(filesystem.glob(path)) if glob.has_magic(path) else [path] if filesystem.exists(path) else []
+        # A name may have a bracket in it without being a pattern.
+        paths = [path] if filesystem.exists(path) else sorted(filesystem.glob(path)) if glob.has_magic(path) else []
     if not paths:
         raise BadInput(f"there is no file {files.path!r}")
     return [filesystem.unstrip_protocol(p) for p in paths]
@@ -290,10 +295,10 @@ def _check(table: str, files: Files) -> None:
 
 def _format(paths: list[str], files: Files) -> str:
     """The one format of all files."""
-    formats = {}
+    formats: dict[Format, str] = {}
     for path in paths:
         name, ending = os.path.splitext(path)
-        if ending in PACKED:
+        if ending.lower() in PACKED:
             ending = os.path.splitext(name)[1]
         format = files.format or _FORMATS.get(ending.lower())
         if format is None:

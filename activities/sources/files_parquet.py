@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from activities import exact
 from activities.sources.files_part import name_of, named
-from activities.sources.files_text import PACKED, readable, unpacked
+from activities.sources.files_text import is_packed, readable, unpacked
 from entrepot.errors import StepFailed
 from entrepot.expression import type_from
 from entrepot.sources import Files
@@ -118,7 +118,7 @@ def copied(source: Source, schema: pa.Schema, folder: Path) -> Path | None:
     No hard link: the copy goes to the lake, and must stay as it is when somebody writes into the file.
     """
     local = local_path(source.path)
-    if not local or source.path.endswith(PACKED) or not source.is_plain or not _is_same(source.schema, schema):
+    if not local or is_packed(source.path) or not source.is_plain or not _is_same(source.schema, schema):
         return None
     with readable(source.path):
         return Path(shutil.copyfile(local, folder / f"copy-{os.path.basename(local)}"))
@@ -174,7 +174,7 @@ def _opened(path: str, folder: Path) -> Iterator[Any]:
     """A Parquet file; a packed one is unpacked first."""
     with readable(path), ExitStack() as stack:
         local = local_path(path)
-        if path.endswith(PACKED):
+        if is_packed(path):
             local = str(folder / "unpacked.parquet")
             with open(local, "wb") as target:
                 target.writelines(unpacked(path))

@@ -18,6 +18,7 @@ from typing import IO, Any, NamedTuple, TypeVar
 
 import fsspec
 import numpy as np
+import pyarrow as pa
 
 from entrepot.errors import BadInput, StepFailed, Unavailable
 
@@ -32,7 +33,7 @@ BOMB_RATIO = 1_000
 BOMB_FREE = 100 << 20
 """A packed file that becomes more than `BOMB_RATIO` times as large, beyond its first `BOMB_FREE` bytes, is refused."""
 
-PACKED = (".gz", ".bz2", ".xz", ".zip")
+PACKED = (".gz", ".bz2", ".xz", ".zip", ".zst")
 
 HEAD = 64 << 10
 """Bytes by which a text is known: whether it has a byte order mark, and its line ends."""
@@ -95,9 +96,9 @@ def readable(path: str) -> Iterator[None]:
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         raise StepFailed(f"the file {path!r} cannot be read: {error.strerror or error}") from error
     except OSError as error:
-        if isinstance(error.errno, int) or not path.endswith(".bz2"):
+        if isinstance(error.errno, int) or not path.lower().endswith((".bz2", ".zst")):
             raise Unavailable(f"the file {path!r} cannot be read now: {error}") from error
-        raise StepFailed(f"the file {path!r} cannot be unpacked: {error}") from error  # as bz2 says it
+        raise StepFailed(f"the file {path!r} cannot be unpacked: {error}") from error  # as these say it
 
 
 def unpacked(path: str, size: int | None = None, start: int = 0) -> Iterator[bytes]:
@@ -117,7 +118,7 @@ def unpacked(path: str, size: int | None = None, start: int = 0) -> Iterator[byt
             stream.seek(start)
         while block := stream.read(size or CHUNK):
             done += len(block)
-            if path.endswith(PACKED) and done > BOMB_FREE and done > BOMB_RATIO * raw.taken:
+            if is_packed(path) and done > BOMB_FREE and done > BOMB_RATIO * raw.taken:
                 raise StepFailed(
                     f"the file {path!r} becomes more than {BOMB_RATIO:,} times as large when it is unpacked; it is "
                     "taken for a bomb"
@@ -125,14 +126,22 @@ def unpacked(path: str, size: int | None = None, start: int = 0) -> Iterator[byt
             yield block
 
 
+def is_packed(path: str) -> bool:
+    """Whether a file's name says that it is packed."""
+    return path.lower().endswith(PACKED)
+
+
 def _opened(path: str, raw: Any, stack: ExitStack) -> Any:
-    if path.endswith(".gz"):
+    ending = path.lower()
+    if ending.endswith(".gz"):
         return stack.enter_context(gzip.GzipFile(fileobj=raw))
-    if path.endswith(".bz2"):
+    if ending.endswith(".bz2"):
         return stack.enter_context(bz2.BZ2File(raw))
-    if path.endswith(".xz"):
+    if ending.endswith(".xz"):
         return stack.enter_context(lzma.LZMAFile(raw))
-    if path.endswith(".zip"):
+    if ending.endswith(".zst"):
+        return stack.enter_context(pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd"))
+    if ending.endswith(".zip"):
         archive = stack.enter_context(zipfile.ZipFile(raw))
         members = [m for m in archive.namelist() if not m.endswith("/") and not m.startswith("__MACOSX/")]
         if len(members) != 1:
@@ -166,7 +175,7 @@ def text(path: str, encoding: str, start: int = 0, size: int | None = None) -> I
     is_utf8 = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig", "ascii")
     at = block_start = 0
     head = b""
-    if start and is_utf8 and not path.endswith(PACKED):  # else what is before has to be read as well
+    if start and is_utf8 and not is_packed(path):  # else what is before has to be read as well
         head = next(unpacked(path, HEAD), b"")
         mark = len(_BOM) if head.startswith(_BOM) else 0
         block_start = (start + mark) // CHUNK * CHUNK

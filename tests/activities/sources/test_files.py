@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import gzip
 import os
 from pathlib import Path
 from typing import Any
@@ -253,3 +254,21 @@ def test_rows_are_there_until_the_next_piece(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a\n1\n")
     pieces = files.stream("t", Files(str(tmp_path / "t.csv")), {}).pieces(None)
     assert rows(next(pieces)).num_rows == 1
+
+
+@pytest.mark.parametrize("name", ["t.CSV", "t.csv.GZ", "t.csv.zst", "t [1].csv", "t[1].csv", "a*b.csv"])
+def test_names_and_endings_that_are_common(tmp_path: Path, name: str) -> None:
+    data = b"a\n1\n"
+    if name.endswith("GZ"):
+        data = gzip.compress(data)
+    if name.endswith("zst"):
+        data = pa.compress(data, "zstd", asbytes=True)
+    (tmp_path / name).write_bytes(data)
+    assert read(Files(str(tmp_path / name))).columns() == {"a": [1]}
+    assert read(Files(f"{tmp_path}/*")).columns() == {"a": [1]}
+
+
+def test_packed_by_zstandard_and_broken(tmp_path: Path) -> None:
+    (tmp_path / "t.csv.zst").write_bytes(b"no frame")
+    with pytest.raises(StepFailed, match="cannot be unpacked"):
+        read(Files(str(tmp_path / "t.csv.zst")))
