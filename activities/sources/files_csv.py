@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
 from activities.sources import files_types as types
 from activities.sources.files_part import Columns, Part, Rejected, file_column, named
-from activities.sources.files_text import Chunk, Place, Records, csv_chunks
+from activities.sources.files_text import PACKED, Chunk, Place, Records, csv_chunks, first_lines
 from activities.sources.quoting import literal, quoted
 from entrepot.errors import StepFailed
 from entrepot.sources import Files
 
 SAMPLE_ROWS = 10_000
 """From so many rows of a chunk the types of columns are guessed; then all rows are asked."""
+
+_SAYS = re.compile(rb"sep=([^\r\n])\r?\n", re.IGNORECASE)
+"""The line by which Excel tells the delimiter."""
 
 _MISFIT = "entrepot: a value of another type"
 _STRUCTURAL = {
@@ -43,7 +48,9 @@ class CsvReader:
         self._files = files
         self._sql = connection
         self._folder = folder
-        self._records = Records(files.delimiter)
+        self._delimiter = files.delimiter or ","
+        self._records = self._records_of(self._delimiter)
+        self._number = types.number(files.decimal, files.thousands)
         self._declared = {name: types.Declared(name, text) for name, text in named(files.types).items()}
         self._begins = begins
         self.columns = columns
@@ -54,26 +61,62 @@ class CsvReader:
         Raises:
             StepFailed: for a file without a header, or with two columns of one name.
         """
-        header = start.header
-        for chunk in csv_chunks(path, self._files.encoding, self._files.delimiter, start):
+        header, start = start.header, self._begin(path, start)
+        for chunk in csv_chunks(path, self._files.encoding, self._records, start):
             whole = chunk
             if not header:
                 begin, end = next(self._records.each(chunk.data), (0, 0))
                 if not end:
                     continue
-                header = self._header(path, chunk.data[begin:end])
-                end = end + len(chunk.data[end : end + 2]) - len(chunk.data[end : end + 2].lstrip(b"\r\n"))
-                skipped = chunk.data.count(b"\n", 0, end)
-                whole = replace(chunk, data=chunk.data[end:], line=chunk.line + skipped)
+                line = chunk.line + chunk.data.count(b"\n", 0, begin)
+                header = self._header(path, line, chunk.data[begin:end])
+                if self._files.header:
+                    end = end + len(chunk.data[end : end + 2]) - len(chunk.data[end : end + 2].lstrip(b"\r\n"))
+                    skipped = chunk.data.count(b"\n", 0, end)
+                    whole = replace(chunk, data=chunk.data[end:], line=chunk.line + skipped)
             yield replace(whole, end=chunk.end._replace(header=header))
         if not header:
             raise StepFailed(f"the file {path!r} is empty; the first line of a CSV file names its columns")
 
-    def _header(self, path: str, line: bytes) -> tuple[str, ...]:
+    def _records_of(self, delimiter: str) -> Records:
+        return Records(delimiter, self._files.quote, self._files.escape)
+
+    def _begin(self, path: str, start: Place) -> Place:
+        """Where a file's header is, or where to go on; and what separates the file's fields."""
+        name = path.lower()
+        for ending in PACKED:
+            name = name.removesuffix(ending)
+        delimiter, skip = self._files.delimiter or ("\t" if name.endswith((".tsv", ".tab")) else ","), self._files.skip
+        lines = first_lines(path, self._files.encoding, skip + 1) if skip or not self._files.delimiter else []
+        if said := _SAYS.fullmatch(lines[skip] if len(lines) > skip else b""):
+            delimiter, skip = self._files.delimiter or said[1].decode(), skip + 1
+            lines = first_lines(path, self._files.encoding, skip)
+        self._delimiter, self._records = delimiter, self._records_of(delimiter)
+        return start if start.offset else Place(sum(map(len, lines[:skip])), 1 + skip)
+
+    def _header(self, path: str, number: int, line: bytes) -> tuple[str, ...]:
+        """The names of the columns, by the first record."""
+        options: dict[str, Any] = {"quotechar": self._files.quote} if self._files.quote else {"quoting": csv.QUOTE_NONE}
+        if self._files.escape and self._files.escape != self._files.quote:
+            options |= {"escapechar": self._files.escape, "doublequote": False}
         try:
-            fields = next(csv.reader([line.decode()], delimiter=self._files.delimiter, strict=True))
+            fields = next(csv.reader([line.decode()], delimiter=self._delimiter, strict=True, **options))
         except (UnicodeDecodeError, csv.Error) as error:
-            raise StepFailed(f"{path}:1: the names of the columns cannot be read: {error}") from error
+            raise StepFailed(f"{path}:{number}: the names of the columns cannot be read: {error}") from error
+        others = [mark for mark in ";\t|" if mark in fields[0]] if len(fields) == 1 else []
+        if others and not self._files.delimiter:
+            raise StepFailed(
+                f"{path}:{number}: the first line has no {self._delimiter!r} and has {others[0]!r}; say "
+                f"`delimiter={others[0]!r}`, or `delimiter=','` if it is one column"
+            )
+        if self._files.names:
+            if len(self._files.names) != len(fields):
+                raise StepFailed(
+                    f"{path}:{number}: `names` has {len(self._files.names)}, the line {len(fields)} fields"
+                )
+            fields = list(self._files.names)
+        elif not self._files.header:
+            fields = [""] * len(fields)
         return tuple(named({field or f"column_{n}": "" for n, field in enumerate(fields, 1)}, path, len(fields)))
 
     def part(self, path: str, chunk: Chunk, target: Path) -> Part:
@@ -97,7 +140,7 @@ class CsvReader:
         if unknown:
             # What will be set aside has no say. DuckDB finds bad bytes only in columns that are asked for.
             good = [
-                f"({column} IS NULL OR {self._declared[name].fits(column)})"
+                f"({column} IS NULL OR {self._fits(name, column)})"
                 for column, name in _named(chunk)
                 if name in self._declared
             ]
@@ -119,7 +162,9 @@ class CsvReader:
         bad: dict[int, str] = {}  # taken away first: what is set aside has no say in the types
         for column, name in _named(chunk):
             if declared := self._declared.get(name):
-                query = f"SELECT rowid, {column} FROM chunk WHERE {column} IS NOT NULL AND NOT {declared.fits(column)}"
+                query = (
+                    f"SELECT rowid, {column} FROM chunk WHERE {column} IS NOT NULL AND NOT {self._fits(name, column)}"
+                )
                 for row, value in self._sql.execute(query).fetchall():
                     bad.setdefault(row, f"{value[:100]!r} in the column {name!r} is no {declared.text}")
         if bad:
@@ -127,7 +172,7 @@ class CsvReader:
             self._sql.executemany("DELETE FROM chunk WHERE rowid = ?", [[row] for row in bad])
         open_columns = {c: n for c, n in _named(chunk) if n not in self._declared}
         if open_columns:
-            tests = ", ".join(types.all_fit(self.columns[n], c) for c, n in open_columns.items())
+            tests = ", ".join(types.all_fit(self.columns[n], c, self._number) for c, n in open_columns.items())
             (answers,) = self._sql.execute(f"SELECT {tests} FROM chunk").fetchall()
             misfits = {c: n for (c, n), fits in zip(open_columns.items(), answers, strict=True) if fits is False}
             if misfits:
@@ -153,14 +198,15 @@ class CsvReader:
         pads = self._files.short_rows == "nulls"
         return (
             f"read_csv({literal(str(text))}, auto_detect=false, header=false, columns={{{columns}}}, "
-            f"delim={literal(self._files.delimiter)}, quote='\"', escape='\"', new_line='\\n', "
+            f"delim={literal(self._delimiter)}, quote={literal(self._files.quote)}, new_line='\\n', "
+            f"escape={literal(self._files.escape or self._files.quote)}, "
             f"nullstr=[{', '.join(map(literal, self._files.nulls))}], max_line_size={longest}, "
             f"buffer_size={max(longest, 32 << 20)}, null_padding={pads}, parallel={not pads}, "
             "store_rejects=true, rejects_table='rejects', rejects_scan='scans', rejects_limit=0)"
         )
 
     def _widen(self, table: str, columns: Mapping[str, str]) -> None:
-        asked = ", ".join(types.kinds_sql(column, types.KINDS) for column in columns)
+        asked = ", ".join(types.kinds_sql(column, types.KINDS, self._number) for column in columns)
         (kinds,) = self._sql.execute(f"SELECT {asked}, count(COLUMNS(*)) FROM {table}").fetchall()
         for name, kind in zip(columns.values(), kinds, strict=False):
             self.columns[name] = types.join(self.columns[name], kind)
@@ -180,14 +226,20 @@ class CsvReader:
                 expression = column
             else:
                 cast = f"v{column}"  # once, below: for the question and for the answer
-                casts.append(f"{declared.value(column) if declared else types.value(kind, column)} AS {cast}")
-                fits = declared.fits(column, cast) if declared else types.fits(kind, column, cast)
+                is_number = declared.is_number if declared else kind in types.NUMBERS
+                text = self._number(column) if is_number else column
+                casts.append(f"{declared.value(text) if declared else types.value(kind, text)} AS {cast}")
+                fits = declared.fits(text, cast) if declared else types.fits(kind, text, cast)
                 expression = f"CASE WHEN {column} IS NULL OR {fits} THEN {cast} ELSE {misfit} END"
             selected.append(f"{expression} AS {quoted(name)}")
         selected += file_column(self._files, path)
         source = f"(SELECT {', '.join(casts)} FROM {source})"
         query = f"COPY (SELECT {', '.join(selected)} FROM {source}) TO {literal(str(target))} (FORMAT parquet)"
         return int(self._sql.execute(query).fetchall()[0][0])
+
+    def _fits(self, name: str, column: str) -> str:
+        declared = self._declared[name]
+        return declared.fits(self._number(column) if declared.is_number else column)
 
     def _structural(self, chunk: Chunk, starts: list[int] | None = None) -> list[Rejected]:
         """The lines that the last reading has set aside."""
@@ -200,7 +252,7 @@ class CsvReader:
             reason = _STRUCTURAL.get(kind, message)
             line = chunk.line + data.count(b"\n", 0, start)
             text = content.strip("\r\n")
-            if text.endswith(f"{self._files.delimiter} "):  # the space is ours: see Records.prepared
+            if text.endswith(f"{self._delimiter} "):  # the space is ours: see Records.prepared
                 text = text[:-1]
             found.setdefault(start, Rejected(line, reason, text))
         self._forget()

@@ -284,9 +284,18 @@ def _value_end(rest: str, at: int, ended: bool, path: str, line: int) -> int | N
     return None if end == len(rest) and not ended else int(end)  # a number may go on in the next block
 
 
-def csv_chunks(path: str, encoding: str, delimiter: str, start: Place) -> Iterator[Chunk]:
+def first_lines(path: str, encoding: str, number: int) -> list[bytes]:
+    """So many lines of a file, or all that it has, each with its end."""
+    begin = b""
+    for block in text(path, encoding, size=HEAD):
+        begin += block
+        if begin.count(b"\n") >= number or len(begin) > LONGEST:
+            break
+    return begin.splitlines(keepends=True)[:number]
+
+
+def csv_chunks(path: str, encoding: str, records: Records, start: Place) -> Iterator[Chunk]:
     """A CSV file's records; the file's first line is not told from the others."""
-    records = Records(delimiter)
     rest, here = yield from _whole(path, encoding, start, lambda data: records.end(data)[0])
     while rest:
         cut, is_open = records.end(rest)
@@ -351,25 +360,28 @@ def _too_long(path: str, line: int) -> str:
 class Records:
     """Where CSV records begin and end: a line break within quotes ends none."""
 
-    def __init__(self, delimiter: str) -> None:
-        byte = delimiter.encode()
-        if len(byte) != 1 or delimiter in '"\r\n':
-            raise BadInput(f"the delimiter must be one ASCII character, and is {delimiter!r}")
-        self._delimiter = byte
-        self._others = bytes(set(range(256)) - set(byte + b"\n"))
+    def __init__(self, delimiter: str, quote: str = '"', escape: str | None = None) -> None:
+        for what, given in (("delimiter", delimiter), ("quote", quote or '"'), ("escape", escape or quote or '"')):
+            if len(given.encode()) != 1 or given in "\r\n":
+                raise BadInput(f"the {what} must be one ASCII character, and is {given!r}")
+        if delimiter in (quote, escape):
+            raise BadInput(f"the delimiter must not be the quote or the escape, and is {delimiter!r}")
+        self._delimiter, self._quote = delimiter.encode(), ord(quote) if quote else -1
+        self._escape = escape.encode() if escape and escape != quote else b""
+        self._others = bytes(set(range(256)) - set(self._delimiter + b"\n"))
         self._around = np.zeros(256, dtype=bool)
-        self._around[list(byte + b'\r\n"')] = True
-        plain = b"[^" + re.escape(byte) + rb"\r\n]"
-        self._field = re.compile(
-            rb'(?:"[^"]*+(?:""[^"]*+)*+"' + plain + rb'*+|("[^"]*+(?:""[^"]*+)*+\Z)|' + plain + rb"*+)"
-            rb"(" + re.escape(byte) + rb"|\r\n|\n|\r|\Z)"
-        )
+        self._around[list(self._delimiter + b"\r\n" + quote.encode())] = True
+        ends, q, e = re.escape(self._delimiter), re.escape(quote.encode()), re.escape(self._escape)
+        within = b"(?:[^" + q + e + b"]|" + e + b".)*+" if e else b"[^" + q + b"]*+(?:" + q + q + b"[^" + q + b"]*+)*+"
+        plain = b"[^" + ends + rb"\r\n]*+"
+        quoted = q + within + q + plain + b"|(" + q + within + rb"\Z)|" if quote else b"((?!))|"
+        self._field = re.compile(b"(?:" + quoted + plain + b")(" + ends + rb"|\r\n|\n|\r|\Z)", re.DOTALL)
 
     def end(self, data: bytes) -> tuple[int, bool]:
         """Where the last whole record ends, and whether a quote is open behind it."""
         array = np.frombuffer(data, np.uint8)
-        quotes = np.flatnonzero(array == ord('"'))
-        if not self._can_count(array, quotes):
+        quotes = np.flatnonzero(array == self._quote)
+        if not self._can_count(array, data, quotes):
             return self._end_read(data)
         end = len(data)
         while (end := data.rfind(b"\n", 0, end)) >= 0:
@@ -379,8 +391,10 @@ class Records:
             end = int(quotes[quotes_before - 1])
         return end + 1, len(quotes) % 2 == 1
 
-    def _can_count(self, array: Any, quotes: Any) -> bool:
+    def _can_count(self, array: Any, data: bytes, quotes: Any) -> bool:
         """Whether each opening quote follows a delimiter, and each closing one is followed by one."""
+        if self._escape and self._escape in data:
+            return False
         before, after = quotes[0::2] - 1, quotes[1::2] + 1
         before, after = before[before >= 0], after[after < len(array)]
         return bool(self._around[array[before]].all() and self._around[array[after]].all())
@@ -391,7 +405,7 @@ class Records:
         DuckDB wants one kind of line ends, and takes lines that end with a delimiter too many. Line breaks within
         quotes stay as they are.
         """
-        if b"\r" not in data and b'"' not in data:
+        if b"\r" not in data and (self._quote < 0 or bytes([self._quote]) not in data):
             lines = data.count(b"\n")
             if data.translate(None, self._others) == (self._delimiter * (fields - 1) + b"\n") * lines:
                 return data
@@ -405,9 +419,9 @@ class Records:
 
     def _marks(self, array: Any, data: bytes) -> tuple[Any, Any]:
         """Where delimiters and the ends of records are, but for those within quotes."""
-        quotes = np.flatnonzero(array == ord('"'))
-        if self._can_count(array, quotes):
-            outside = ~np.logical_xor.accumulate(array == ord('"')) if len(quotes) else True
+        quotes = np.flatnonzero(array == self._quote)
+        if self._can_count(array, data, quotes):
+            outside = ~np.logical_xor.accumulate(array == self._quote) if len(quotes) else True
             delimiters, ends = (np.flatnonzero((array == byte) & outside) for byte in (ord(self._delimiter), ord("\n")))
         else:
             marks = [(field.end() - 1, field[2]) for field in self._field.finditer(data) if field[2]]

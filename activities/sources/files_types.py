@@ -7,7 +7,8 @@ DOUBLE where that gives all its digits back.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Callable, Collection, Sequence
 
 import ibis.expr.datatypes as dt
 import ibis.expr.schema as sch
@@ -67,6 +68,8 @@ KINDS = tuple(_FITS)
 
 SQL_TYPES = {kind: kind.upper() for kind in _FITS} | {"null": "VARCHAR", "whole": "BIGINT"}
 
+NUMBERS = ("whole", "bigint", "double")
+
 _WIDER = {("whole", "bigint"), ("whole", "double"), ("date", "timestamp")}
 
 
@@ -88,9 +91,36 @@ def fits(kind: str, text: str, cast: str | None = None) -> str:
     return _FITS[kind].replace("¤", cast or value(kind, text)).replace("§", text)
 
 
-def all_fit(kind: str, text: str) -> str:
-    """SQL for an aggregate: whether all texts, apart from NULLs, are of a kind."""
-    return f"coalesce(bool_and({fits(kind, text)}) FILTER (WHERE {text} IS NOT NULL), true)"
+def number(decimal: str, thousands: str) -> Callable[[str], str]:
+    """How SQL makes of a text the number that it would be with a point and without marks between thousands.
+
+    Raises:
+        BadInput: for marks that cannot be told from each other, or from digits.
+    """
+    if (
+        len(decimal) != 1
+        or len(thousands) > 1
+        or decimal == thousands
+        or set(decimal + thousands) & set("0123456789-+eE")
+    ):
+        raise BadInput(f"`decimal` and `thousands` must be two different marks, and are {decimal!r} and {thousands!r}")
+    if (decimal, thousands) == (".", ""):
+        return lambda text: text
+    point, mark = (re.escape(sign).replace("'", "''") for sign in (decimal, thousands))
+    whole = f"([0-9]+|[0-9]{{1,3}}({mark}[0-9]{{3}})+)" if mark else "[0-9]+"
+    pattern = f"-?({whole}({point}[0-9]*)?|{point}[0-9]+)([eE][+-]?[0-9]+)?"
+
+    def plain(text: str) -> str:
+        made = f"replace({text}, {literal(thousands)}, '')" if thousands else text
+        return f"CASE WHEN regexp_full_match({text}, '{pattern}') THEN replace({made}, {literal(decimal)}, '.') END"
+
+    return plain
+
+
+def all_fit(kind: str, text: str, number: Callable[[str], str] = lambda text: text) -> str:
+    """SQL for an aggregate: whether all texts, apart from NULLs, are of a kind. `number`: see `number`."""
+    its = number(text) if kind in NUMBERS else text
+    return f"coalesce(bool_and({fits(kind, its)}) FILTER (WHERE {text} IS NOT NULL), true)"
 
 
 def join(one: str, other: str) -> str:
@@ -109,9 +139,9 @@ def value(kind: str, text: str) -> str:
     return f"(lower({text}) = 'true')" if kind == "boolean" else f"TRY_CAST({text} AS {SQL_TYPES[kind]})"
 
 
-def kinds_sql(text: str, kinds: Sequence[str]) -> str:
+def kinds_sql(text: str, kinds: Sequence[str], number: Callable[[str], str] = lambda text: text) -> str:
     """SQL for an aggregate: the first of these kinds that takes every one of the texts."""
-    tests = " ".join(f"WHEN {all_fit(kind, text)} THEN '{kind}'" for kind in kinds if kind != "null")
+    tests = " ".join(f"WHEN {all_fit(kind, text, number)} THEN '{kind}'" for kind in kinds if kind != "null")
     return f"CASE WHEN count({text}) = 0 THEN 'null' {tests} END"
 
 
@@ -134,6 +164,11 @@ class Declared:
         self.type = sql_type(self.dtype)
         self._zone = self.dtype.timezone if self.dtype.is_timestamp() else None
         self._fits = " AND ".join(["(true)" if self.type == "VARCHAR" else "(¤ IS NOT NULL)", *_exact(self.dtype)])
+
+    @property
+    def is_number(self) -> bool:
+        """Whether its texts may be written with other marks."""
+        return bool(self.dtype.is_numeric())
 
     @property
     def takes_digits(self) -> bool:
