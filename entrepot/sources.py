@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Format = Literal["csv", "parquet", "json"]
-"""`json` is one JSON object a line, or one array of objects."""
+"""`json` is one JSON object a line, objects one after another on lines of their own, or one array of objects."""
 
 Disposition = Literal["replace", "append", "merge", "scd2"]
 """What becomes of the rows of before. `replace`: only what is brought now counts. `append`: it is added. `merge`: it
@@ -22,7 +22,8 @@ class Files:
     """The files of one raw table: `Files("data/*.csv", nulls=["NA"])`. Changed files are recognised by their content.
 
     Attributes:
-        path: A local path, a glob, or any fsspec URL. A `.zip` holds one file; `.gz`, `.bz2`, `.xz` and `.zst` are read as is.
+        path: A local path, a glob, or any fsspec URL. A `.zip` holds one file; `.gz`, `.bz2`, `.xz` and `.zst` are read
+            as is.
         format: Taken from the name's ending unless given.
         nulls: The texts that stand for NULL in CSV.
         types: Columns to ibis types, where the inferred ones would be wrong: `{"year": "int32"}`.
@@ -35,6 +36,7 @@ class Files:
         escape: What stands before a quote within quotes; default: another quote.
         decimal: What stands before the fraction of a number of CSV.
         thousands: What stands between the thousands of a number of CSV.
+        records: Where in a JSON object the array of rows is: `data.items`.
         encoding: Of CSV and JSON.
         bad_rows: `fail` with file and line, or `reject`: set them aside in the table `<table>__rejected`.
         short_rows: Whether CSV rows with fewer fields than the header are `bad`, or what they lack is NULL (`nulls`).
@@ -58,6 +60,7 @@ class Files:
     escape: str | None = None
     decimal: str = "."
     thousands: str = ""
+    records: str = ""
     encoding: str = "utf-8"
     bad_rows: Literal["fail", "reject"] = "fail"
     short_rows: Literal["bad", "nulls"] = "bad"

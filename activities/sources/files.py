@@ -67,7 +67,7 @@ def fingerprint(files: Files) -> str:
             list(files.nulls),
             dict(files.types),
             [files.delimiter, files.header, list(files.names), files.skip, files.quote, files.escape],
-            [files.decimal, files.thousands],
+            [files.decimal, files.thousands, files.records],
             files.encoding,
             files.bad_rows,
             files.short_rows,

@@ -19,7 +19,7 @@ import pyarrow as pa
 from activities.sources import files_numbers as numbers
 from activities.sources import files_types as types
 from activities.sources.files_part import Columns, Part, Rejected, file_column, named
-from activities.sources.files_text import HEAD, Chunk, Place, array_chunks, line_chunks, text
+from activities.sources.files_text import HEAD, Chunk, Place, array_at, line_chunks, text, value_chunks
 from activities.sources.quoting import literal, quoted
 from entrepot.errors import StepFailed
 from entrepot.sources import Files
@@ -70,9 +70,15 @@ class JsonReader:
     def chunks(self, path: str, start: Place) -> Iterator[Chunk]:
         """A file's chunks from a place on, one value a line."""
         blocks = text(path, self._files.encoding, size=HEAD)
+        if self._files.records:
+            begin = array_at(path, self._files.encoding, self._files.records.split("."))
+            return value_chunks(path, self._files.encoding, start if start.offset else begin, begin)
         first = next((block.lstrip() for block in blocks if block.strip()), b"")
-        chunks = array_chunks if first.startswith(b"[") else line_chunks
-        return chunks(path, self._files.encoding, start)
+        if first.startswith(b"["):
+            return value_chunks(path, self._files.encoding, start, Place())
+        if first.split(b"\n", 1)[0].strip() == b"{":  # an object that is written on several lines
+            return value_chunks(path, self._files.encoding, start, None)
+        return line_chunks(path, self._files.encoding, start)
 
     def part(self, path: str, chunk: Chunk, target: Path) -> Part:
         """One chunk as Parquet, and the values that were set aside."""

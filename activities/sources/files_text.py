@@ -10,7 +10,7 @@ import lzma
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -209,14 +209,65 @@ def _chunk(data: bytes, start: Place) -> Chunk:
     return Chunk(data, start.line, Place(start.offset + len(data), start.line + data.count(b"\n")))
 
 
-def array_chunks(path: str, encoding: str, start: Place) -> Iterator[Chunk]:
-    """A file that is one JSON array: each of its values is put on a line of its own.
+def array_at(path: str, encoding: str, keys: Sequence[str]) -> Place:
+    """Where an array begins that a JSON object has under some keys, one within the other.
+
+    Raises:
+        StepFailed: if it has none.
+    """
+    begin = b""
+    for block in text(path, encoding):
+        begin += block
+        known = begin.decode("utf-8", "surrogateescape")
+        try:
+            at = _array_at(known, keys)
+        except (IndexError, json.JSONDecodeError) as error:
+            if len(begin) > LONGEST:
+                raise StepFailed(_too_long(path, 1)) from error
+            continue  # more text is needed to know
+        if at is not None:
+            before = known[:at].encode("utf-8", "surrogateescape")
+            return Place(len(before), 1 + before.count(b"\n"))
+        break
+    raise StepFailed(f"the file {path!r} has no array of rows under {'.'.join(keys)!r}, which `records` names")
+
+
+def _array_at(text: str, keys: Sequence[str]) -> int | None:
+    at = _behind_space(text, 0)
+    for key in keys:
+        if text[at] != "{":
+            return None
+        name = None
+        while name != key:
+            at = _behind_space(text, at + 1)
+            if text[at] == "}":
+                return None
+            name, at = _DECODER.raw_decode(text, at)
+            at = _behind_space(text, _behind_space(text, at) + 1)
+            if name != key:
+                at = _behind_space(text, _DECODER.raw_decode(text, at)[1])
+                if text[at] == "}":
+                    return None
+    return at if text[at] == "[" else None
+
+
+def _behind_space(text: str, at: int) -> int:
+    while text[at] in " \t\r\n":
+        at += 1
+    return at
+
+
+def value_chunks(path: str, encoding: str, start: Place, array: Place | None) -> Iterator[Chunk]:
+    """The values of a JSON array, or of a file that is one value after another, each put on a line of its own.
+
+    Args:
+        array: Where the array begins; None: there is none.
 
     Raises:
         StepFailed: for invalid JSON, even where bad rows are rejected: what comes behind it cannot be told apart.
     """
     values, lines, size, end = [], [], 0, start
-    for value, line, end in _values(path, encoding, start):
+    for value, line, end in _values(path, encoding, start, array):
         values.append(value)
         lines.append(line)
         size += len(value)
@@ -227,21 +278,22 @@ def array_chunks(path: str, encoding: str, start: Place) -> Iterator[Chunk]:
         yield Chunk(b"\n".join(values), lines[0], end, tuple(lines))
 
 
-def _values(path: str, encoding: str, start: Place) -> Iterator[tuple[bytes, int, Place]]:
+def _values(path: str, encoding: str, start: Place, array: Place | None) -> Iterator[tuple[bytes, int, Place]]:
     """Each value, its line, and where it ends."""
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     blocks = text(path, encoding, start.offset)
     rest, at, line = "", 0, start.line
     offset, behind = start.offset, 0  # the bytes of the text before the character `behind` of the rest
     # One of: [ (the start), v (a value or the end), , (a comma or the end), . (nothing)
-    expected, ended = "," if start.offset else "[", False
+    follows = "," if array else "v"
+    expected, ended = "[" if array and start.offset == array.offset else follows, False
     while True:
         while at < len(rest):
             char = rest[at]
             if char in " \t\r\n":
                 line += char == "\n"
                 at += 1
-            elif expected == "v" and char != "]":
+            elif expected == "v" and not (char == "]" and array):
                 end = _value_end(rest, at, ended, path, line)
                 if end is None:
                     break
@@ -250,11 +302,13 @@ def _values(path: str, encoding: str, start: Place) -> Iterator[tuple[bytes, int
                 first, line = line, line + value.count(b"\n")
                 # Between tokens a tab is as good as the end of a line, and within a text as wrong.
                 yield value.replace(b"\n", b"\t").replace(b"\r", b"\t"), first, Place(offset, line)
-                at, expected = end, ","
+                at, expected = end, follows
             elif char == "," and expected == ",":
                 at, expected = at + 1, "v"
             elif char == "]" and expected in "v,":
                 at, expected = at + 1, "."
+                if array and array.offset:  # what comes behind it is of the object around
+                    return
             elif char == "[" and expected == "[":
                 at, expected = at + 1, "v"
             else:
@@ -266,7 +320,7 @@ def _values(path: str, encoding: str, start: Place) -> Iterator[tuple[bytes, int
         ended = block is None
         offset += at - behind
         rest, at, behind = rest[at:] + decoder.decode(block or b"", ended), 0, 0
-    if expected != ".":
+    if array and expected != ".":
         raise StepFailed(f"{path}:{line}: invalid JSON: the array does not end")
 
 
