@@ -43,7 +43,7 @@ def inexact(connection: duckdb.DuckDBPyConnection, numbers: Collection[str]) -> 
 
 def is_wide(number: str) -> bool:
     """Whether it is a whole number, and more than a DOUBLE holds."""
-    return number.lstrip("-").isdigit() and abs(int(number)) > DOUBLE_HOLDS
+    return "." not in number and number.lstrip("-").isdigit() and abs(int(number)) > DOUBLE_HOLDS
 
 
 def wide_sql(text: str) -> str:

@@ -45,6 +45,7 @@ def _double() -> str:
     is_safe = f"(NOT regexp_full_match(§, '-?[0-9]+') OR abs(¤) <= {DOUBLE_HOLDS})"
     return (
         f"(¤ IS NOT NULL AND CASE WHEN strlen(§) <= 15 AND regexp_full_match(§, '{_SHORT}') THEN true "
+        "WHEN CAST(¤ AS VARCHAR) = § AND isfinite(¤) THEN true "
         f"ELSE regexp_full_match(§, '{_NUMBER}') AND isfinite(¤) AND {is_safe} AND {_digits('§')} = {again} END)"
     )
 
