@@ -13,7 +13,8 @@ import duckdb
 
 from activities.sources import files_types as types
 from activities.sources.files_part import Columns, Part, Rejected, file_column, named
-from activities.sources.files_text import PACKED, Chunk, Place, Records, csv_chunks, first_lines
+from activities.sources.files_records import Records
+from activities.sources.files_text import PACKED, Chunk, Place, csv_chunks, first_lines
 from activities.sources.quoting import literal, quoted
 from entrepot.errors import StepFailed
 from entrepot.sources import Files
