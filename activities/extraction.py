@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from activities.messages import ExtractRequest, Load, TableLoad
 from activities.segments import GONE, VALID_FROM, VALID_TO
 from activities.sources import databases, dlt_extract, files
 from activities.sources.files_part import FILE_COLUMN
+from activities.sources.files_types import kinds_of
 from activities.sources.stream import FILE_NUMBER, Among, Bounds, Hints, Json, Stream
 from activities.work import Work
 from entrepot.code import digest
@@ -57,7 +58,7 @@ def extract(work: Work, asked: ExtractRequest, step: IngestStep, parameters: Map
     before = {t: manifest.read(tenant, pipeline, t, v) for t, v in last.tables.items() if t in step.tables}
     state = json.loads(lake.read(last.state)) if last.state else {}
     folder = tenant.lake_path("loads", pipeline, step.name, asked.context.run)
-    taken = _taken(work, step, _streams(step, source, state, asked), folder, before)
+    taken = _taken(work, step, _streams(step, source, state, asked, before), folder, before)
     loading = _Loading(work, asked, step, before, taken)
     versions = {**loading.known, **{table: its.version for table, its in loading.made.items()}}
     path = last.state
@@ -90,7 +91,9 @@ def _fingerprint(step: IngestStep, data: Any) -> str | None:
     return digest([dict(step.tables), {name: files.fingerprint(value) for name, value in given.items()}])
 
 
-def _streams(step: IngestStep, data: Any, state: Json, asked: ExtractRequest) -> dict[str, Stream]:
+def _streams(
+    step: IngestStep, data: Any, state: Json, asked: ExtractRequest, before: Mapping[str, Manifest]
+) -> dict[str, Stream]:
     """What a step's function returned, as streams. Each one's state has the stream's name."""
     window = Bounds(asked.backfill.start, asked.backfill.end) if asked.backfill else None
     # What is no part of another table: a bare resource, or rows without a name, are of the only one.
@@ -107,12 +110,18 @@ def _streams(step: IngestStep, data: Any, state: Json, asked: ExtractRequest) ->
             if value.bad_rows == "reject" and files.rejected_table(table) not in step.tables:
                 aside = files.rejected_table(table)
                 raise BadInput(f"table {table!r} sets bad rows aside, so the step has to name {aside!r} as well")
-            made[key] = files.stream(table, value, state.get(key, {}))
+            made[key] = files.stream(table, value, state.get(key, {}), _begins(step, table, before.get(table)))
         elif isinstance(value, SqlTable):
             made[key] = databases.stream(table, value, state.get(key, {}), window)
     if rest or not parts:
         made["dlt"] = dlt_extract.stream(name, rest or data, state=state.get("dlt", {}), window=window)
     return made
+
+
+def _begins(step: IngestStep, table: str, before: Manifest | None) -> dict[str, str]:
+    """What the columns of a table read from text are taken for, until a value says otherwise."""
+    columns = {**(_columns_of(before) if before else {}), **schema_from(step.tables.get(table) or {})}
+    return kinds_of(sch.Schema(columns), before.wide if before else ())
 
 
 def _taken(
@@ -202,7 +211,8 @@ class _Loading:
             raise StepFailed(
                 f"table {table!r} is loaded by {hints.disposition!r}; a range is backfilled by append or merge"
             )
-        found = self._found(table, parts, before)
+        wide = {name for part in parts for name in part.wide} | set(before.wide if before and grows else ())
+        found = self._found(table, parts, before, wide)
         if before and grows:
             _check_same(table, before.hints, hints)
         if before and not hints.root:
@@ -211,7 +221,7 @@ class _Loading:
         shape, changes = found, tuple[str, ...]()
         if before:
             contract = _contract(self._step, table, hints)
-            shape, changes = evolved(table, _columns_of(before), found, contract, grows=grows)
+            shape, changes = evolved(table, _columns_of(before), found, contract, grows=grows, wide=wide)
         if lost := self._taken.lost.get(table):
             changes += (f"{lost:,} values did not fit and are NULL",)
         if changes:
@@ -236,11 +246,12 @@ class _Loading:
             parts=tuple(part for part in parts if part.rows),
             columns=schema_to(columns),
             shape=schema_to(shape),
+            wide=tuple(sorted(wide)),
             hints=hints,
             loaded_at=self._asked.context.started_at,
         )
 
-    def _found(self, table: str, parts: list[Part], before: Manifest | None) -> sch.Schema:
+    def _found(self, table: str, parts: list[Part], before: Manifest | None, wide: Collection[str]) -> sch.Schema:
         """The columns that a table's files have, without those in which dlt keeps its own books."""
         declared = self._step.tables[table]
         if not parts:
@@ -254,7 +265,7 @@ class _Loading:
         columns: dict[str, dt.DataType] = {}
         for part in parts:
             for name, dtype in schema_from(part.columns).items():
-                if (both := common(columns.get(name, dtype), dtype)) is None:
+                if (both := common(columns.get(name, dtype), dtype, is_wide=name in wide)) is None:
                     raise StepFailed(
                         f"table {table!r}: column {name!r} is {columns[name]} in some rows and {dtype} in others"
                     )

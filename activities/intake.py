@@ -13,19 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import ibis.expr.datatypes as dt
 import ibis.expr.schema as sch
 import pyarrow as pa
 import pyarrow.parquet
-from ibis.backends.sql.datatypes import DuckDBType
 from pydantic import BaseModel, ConfigDict
 
 from activities import lake
+from activities.sources import files_types as types
 from activities.sources.quoting import literal, quoted
 from activities.sources.stream import FILE_NUMBER, Hints, Json, Piece, Stream
 from activities.work import Work
 from entrepot.code import digest
 from entrepot.errors import StepFailed
-from entrepot.evolution import common
+from entrepot.evolution import DOUBLE_HOLDS, common
 from entrepot.expression import schema_from, schema_to
 
 PART_ROWS = 1_000_000
@@ -53,6 +54,8 @@ class Part(BaseModel):
     """Two sums of hashes of its rows: the same whatever the order, duplicates counted."""
     columns: dict[str, str]
     """As ibis types."""
+    wide: tuple[str, ...] = ()
+    """The columns with whole numbers that a float64 does not hold."""
 
 
 def content_of(parts: list[Part]) -> str:
@@ -89,6 +92,10 @@ class _Buffer:
         self.rows = 0
         self.bytes = 0
 
+    def is_like(self, batch: pa.RecordBatch) -> bool:
+        """Whether a batch goes into one file with these, as it is."""
+        return bool(batch.schema == self.batches[-1].schema)
+
     def add(self, batch: pa.RecordBatch) -> None:
         self.batches.append(batch)
         self.rows += batch.num_rows
@@ -120,6 +127,7 @@ class Intake:
         self._buffers: dict[str, _Buffer] = {}
         self._flushed = time.monotonic()
         self._duckdb = duckdb.connect()
+        self._duckdb.execute("SET TimeZone = 'UTC'")
         note = f"{folder}/checkpoint.json"
         self.reached = Checkpoint.model_validate_json(lake.read(note)) if lake.exists(note) else Checkpoint()
 
@@ -138,6 +146,8 @@ class Intake:
         if isinstance(piece.rows, Path):
             self._into_lake(piece.table, piece.rows)
         elif piece.rows is not None and (piece.rows.num_rows or piece.table not in self._buffers):
+            if (known := self._buffers.get(piece.table)) and not known.is_like(piece.rows):
+                self._flush(piece.table)
             buffer = self._buffers.setdefault(piece.table, _Buffer())
             buffer.add(piece.rows)
             if buffer.bytes >= PART_BYTES or buffer.rows >= PART_ROWS:
@@ -170,19 +180,14 @@ class Intake:
     def _flush(self, table: str) -> None:
         batches = self._buffers.pop(table).batches
         local = self._scratch / f"{uuid.uuid4().hex}.parquet"
-        try:
-            schema = pa.unify_schemas([batch.schema for batch in batches], promote_options="permissive")
-        except pa.ArrowException as error:
-            raise StepFailed(
-                f"table {table!r}: rows of one load have columns of types that do not go together: {error}"
-            ) from error
-        tables = [pa.Table.from_batches([batch]) for batch in batches]
-        whole = pa.concat_tables(tables, promote_options="permissive").cast(schema)
+        whole = pa.Table.from_batches(batches)
         pyarrow.parquet.write_table(whole, local, compression="zstd", compression_level=1)
         self._into_lake(table, local)
 
     def _into_lake(self, table: str, local: Path) -> None:
         schema = sch.Schema.from_pyarrow(pyarrow.parquet.read_schema(local))
+        if table in self._declared:
+            local, schema = self._held(table, local, schema, self._declared[table])
         if (kept := self._kept(table)) is not None:
             local, schema = self._fitted(table, local, schema, kept)
         wanted = self._declared.get(table, schema)
@@ -193,10 +198,12 @@ class Intake:
         query = f"SELECT count(*), sum(h::HUGEINT), sum(hash(h)::HUGEINT) FROM ({hashed})"
         rows, first, second = self._duckdb.execute(query, [str(local)]).fetchone() or (0, 0, 0)
         target = f"{self._folder}/{table}-{uuid.uuid4().hex}.parquet"
-        size = local.stat().st_size
+        size, wide = local.stat().st_size, _wide(local)
         lake.put(str(local), target)
         columns_of = schema_to(sch.Schema({name: dtype(nullable=True) for name, dtype in schema.items()}))
-        part = Part(file=target, rows=rows, bytes=size, content=(first or 0, second or 0), columns=columns_of)
+        part = Part(
+            file=target, rows=rows, bytes=size, content=(first or 0, second or 0), columns=columns_of, wide=wide
+        )
         self.reached.parts.setdefault(table, []).append(part)
 
     def _fitted(self, table: str, local: Path, found: sch.Schema, kept: sch.Schema) -> tuple[Path, sch.Schema]:
@@ -207,17 +214,98 @@ class Intake:
         before = schema_from(self.reached.brought.get(table, {}))
         both = {name: common(before.get(name, dtype), dtype) or dtype for name, dtype in found.items()}
         self.reached.brought[table] = schema_to(sch.Schema({**before, **both}))
-        source = literal(str(local))
-        tried = {n: f"TRY_CAST({quoted(n)} AS {DuckDBType.to_string(t)})" for n, t in columns.items()}
-        lost = " + ".join(f"count({quoted(n)}) - count({cast})" for n, cast in tried.items()) or "0"
-        (count,) = self._duckdb.execute(f"SELECT {lost} FROM read_parquet({source})").fetchone() or (0,)
-        self.reached.lost[table] = self.reached.lost.get(table, 0) + count
-        chosen = ", ".join(f"{cast} AS {quoted(n)}" for n, cast in tried.items())
-        fitted = local.with_suffix(".fitted.parquet")
-        target = literal(str(fitted))
-        self._duckdb.execute(f"COPY (SELECT {chosen} FROM read_parquet({source})) TO {target} (FORMAT parquet)")
-        return fitted, columns
+        tried = {name: _exactly(name, found[name], dtype) for name, dtype in columns.items()}
+        lost = self._lost(local, tried, {name: [name] for name in tried})
+        self.reached.lost[table] = self.reached.lost.get(table, 0) + sum(lost.values())
+        return self._written(local, tried), columns
+
+    def _held(self, table: str, local: Path, found: sch.Schema, declared: sch.Schema) -> tuple[Path, sch.Schema]:
+        """A file with columns of the types that the step declares.
+
+        Raises:
+            StepFailed: for values that such a type does not hold.
+        """
+        # dlt puts values of other kinds into columns of their own, and here they are of one.
+        variants = {name: [n for n in found if n.startswith(f"{name}__v_") and n not in declared] for name in declared}
+        casts = {n for n in found if n in declared and (variants[n] or _is_cast(found[n], declared[n]))}
+        if not casts:
+            return local, found
+        extra = {n for name in casts for n in variants[name]}
+        columns = {n: declared[n] if n in casts else t for n, t in found.items() if n not in extra}
+        of = {name: [name, *variants.get(name, [])] for name in columns}
+        tried = {name: quoted(name) for name in columns}
+        for name in casts:
+            values = (_exactly(n, found[n], declared[name]) for n in of[name])
+            tried[name] = f"coalesce({', '.join(values)})"
+        lost = {name: count for name, count in self._lost(local, tried, of).items() if count}
+        for name, count in lost.items():
+            given = f"coalesce({', '.join(f'{quoted(n)}::VARCHAR' for n in of[name])})"
+            some = f"SELECT {given} FROM read_parquet(?) WHERE {tried[name]} IS NULL AND {given} IS NOT NULL LIMIT 1"
+            ((value,),) = self._duckdb.execute(some, [str(local)]).fetchall()
+            raise StepFailed(
+                f"table {table!r}: {value[:100]!r} in the column {name!r}, which the step declares as "
+                f"{declared[name]}, is none ({count:,} values)"
+            )
+        return self._written(local, tried), sch.Schema(columns)
+
+    def _lost(self, local: Path, tried: Mapping[str, str], of: Mapping[str, list[str]]) -> dict[str, int]:
+        """How many values of each column would become NULL. `of`: the columns that it is made of."""
+        given = {name: " + ".join(f"count({quoted(n)})" for n in of[name]) for name in tried}
+        counts = ", ".join(f"{given[name]} - count({cast})" for name, cast in tried.items())
+        found = self._duckdb.execute(f"SELECT {counts or 0} FROM read_parquet(?)", [str(local)]).fetchall()[0]
+        return dict(zip(tried, found, strict=False))
+
+    def _written(self, local: Path, columns: Mapping[str, str]) -> Path:
+        chosen = ", ".join(f"{value} AS {quoted(name)}" for name, value in columns.items())
+        target = local.with_suffix(".fitted.parquet")
+        query = f"SELECT {chosen} FROM read_parquet({literal(str(local))})"
+        self._duckdb.execute(f"COPY ({query}) TO {literal(str(target))} (FORMAT parquet)")
+        return target
 
     def close(self) -> None:
         """Lets go of what it holds open."""
         self._duckdb.close()
+
+
+def _is_cast(found: dt.DataType, declared: dt.DataType) -> bool:
+    """Whether a column has to be made one of its declared type here: warehouses would round what does not fit."""
+    both = (found, declared)
+    if found.is_null() or any(t.is_nested() or t.is_json() or t.is_binary() or t.is_uuid() for t in both):
+        return False
+    is_open = declared.is_decimal() and declared.precision is None
+    return not is_open and types.sql_type(found) != types.sql_type(declared)
+
+
+def _exactly(name: str, found: dt.DataType, wanted: dt.DataType) -> str:
+    """SQL for a column's value as one of another type, NULL where that would change it."""
+    column = quoted(name)
+    if types.sql_type(found) == types.sql_type(wanted):
+        return column
+    if found.is_string() or (found.is_timestamp() and not found.timezone and wanted.is_timestamp() and wanted.timezone):
+        text, declared = f"CAST({column} AS VARCHAR)", types.Declared(name, str(wanted))
+        return f"CASE WHEN {declared.fits(text)} THEN {declared.value(text)} END"
+    cast = f"TRY_CAST({column} AS {types.sql_type(wanted)})"
+    if found.is_floating() and wanted.is_floating():
+        return cast
+    return f"CASE WHEN TRY_CAST({cast} AS {types.sql_type(found)}) = {column} THEN {cast} END"
+
+
+def _wide(local: Path) -> tuple[str, ...]:
+    """The columns of a file with whole numbers that a float64 does not hold, or that may have some."""
+    found = pyarrow.parquet.read_metadata(local)
+    names = set()
+    for group in map(found.row_group, range(found.num_row_groups)):
+        for number in range(group.num_columns):
+            column, kind = group.column(number), found.schema.column(number).logical_type.type
+            is_whole = column.physical_type == "INT64" and kind in ("NONE", "INT")
+            if is_whole and _may_be_wide(column.statistics, column.num_values):
+                names.add(column.path_in_schema.split(".")[0])
+    return tuple(sorted(names))
+
+
+def _may_be_wide(statistics: Any, values: int) -> bool:
+    if statistics is None:
+        return True
+    if statistics.has_min_max:
+        return bool(max(-statistics.min, statistics.max) > DOUBLE_HOLDS)
+    return bool(statistics.null_count != values)

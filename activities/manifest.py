@@ -27,6 +27,8 @@ class Manifest(BaseModel):
     """The columns that the files give, under the types that they are loaded with."""
     shape: dict[str, str]
     """The version's columns."""
+    wide: tuple[str, ...] = ()
+    """The columns that have or had whole numbers that a float64 does not hold."""
     hints: Hints
     loaded_at: str
     """UTC, without zone: from when on rows hold, with `scd2`."""

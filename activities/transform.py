@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import ibis
@@ -12,7 +12,7 @@ import ibis.expr.schema as sch
 import pyarrow as pa
 from temporalio import activity
 
-from activities import catalog, names
+from activities import catalog, exact, names
 from activities.check import check_contract, check_rows
 from activities.messages import Batch, Context, StepResult
 from activities.models import known_of
@@ -31,7 +31,7 @@ from activities.work import (
 )
 from backends import Session
 from backends.base import physical
-from entrepot.errors import StepFailed
+from entrepot.errors import StepFailed, unknown
 from entrepot.expression import bind, schema_from, schema_to
 from entrepot.graph import Graph
 from entrepot.resolve import Computed, arguments, expression, resolve_step
@@ -243,8 +243,9 @@ class Computation:
 def _as_batches(made: Any, schema: pa.Schema, which: str) -> Iterator[pa.RecordBatch]:
     """What a Python transform yielded, as batches of the declared schema."""
     if isinstance(made, list | dict):
-        made = pa.Table.from_pylist(made if isinstance(made, list) else [made], schema=schema)
-    elif hasattr(made, "__arrow_c_stream__") and not isinstance(made, pa.Table):
+        yield from _of_rows(made if isinstance(made, list) else [made], schema, which).to_batches()
+        return
+    if hasattr(made, "__arrow_c_stream__") and not isinstance(made, pa.Table):
         made = pa.table(made)
     if isinstance(made, pa.RecordBatch):
         made = pa.Table.from_batches([made])
@@ -256,4 +257,20 @@ def _as_batches(made: Any, schema: pa.Schema, which: str) -> Iterator[pa.RecordB
         raise StepFailed(
             f"{which} does not have the declared columns: missing {missing or 'none'}, not declared {extra or 'none'}"
         )
-    yield from made.select(schema.names).cast(schema).to_batches()
+    columns = [_declared(exact.cast, made[field.name], field, which) for field in schema]
+    yield from pa.Table.from_arrays(columns, schema=schema).to_batches()
+
+
+def _of_rows(rows: list[Any], schema: pa.Schema, which: str) -> pa.Table:
+    for number, row in enumerate(rows, 1):
+        if strange := [key for key in row if key not in schema.names]:
+            raise StepFailed(f"{which}, row {number}: {unknown('column', strange[0], schema.names)}")
+    columns = [_declared(exact.array, [row.get(field.name) for row in rows], field, which) for field in schema]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _declared(make: Callable[[Any, pa.DataType], Any], values: Any, field: pa.Field, which: str) -> Any:
+    try:
+        return make(values, field.type)
+    except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+        raise StepFailed(f"{which}: a value of {field.name!r} is no {field.type}, as declared: {error}") from error

@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime
 import decimal
 import enum
-from collections.abc import Iterator, Mapping
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -42,13 +44,13 @@ def bind(expression: ibis.Table, tables: Mapping[str, ops.Relation]) -> ibis.Tab
 
 
 def schema_from(columns: Mapping[str, str]) -> sch.Schema:
-    """A schema from column names and ibis types as text."""
-    return sch.Schema({name: _dtype(text) for name, text in columns.items()})
+    """A schema from column names and types as text."""
+    return sch.Schema({name: type_from(text) for name, text in columns.items()})
 
 
 def schema_to(schema: sch.Schema) -> dict[str, str]:
-    """A schema as column names and ibis types as text. Whether a column may be NULL is left out: warehouses differ."""
-    return {name: str(nullable(dtype)) for name, dtype in schema.items()}
+    """A schema as column names and types as text. Whether a column may be NULL is left out: warehouses differ."""
+    return {name: type_to(nullable(dtype)) for name, dtype in schema.items()}
 
 
 def nullable(dtype: dt.DataType) -> dt.DataType:
@@ -56,9 +58,45 @@ def nullable(dtype: dt.DataType) -> dt.DataType:
     return dtype if dtype.nullable else dtype.copy(nullable=True)
 
 
+_PLAIN = re.compile("(?!__)[a-zA-Z_0-9]+")
+_ENCODED = "__x"
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"(?=\s*:)')
+
+
+def type_to(dtype: dt.DataType) -> str:
+    """A type as ibis writes it, but for names of fields that ibis would not read again: `struct<"a b": int64>`."""
+    return _named(str(_with_names(dtype, lambda name: name if _PLAIN.fullmatch(name) else _encoded(name))))
+
+
 @lru_cache(maxsize=4096)
-def _dtype(text: str) -> dt.DataType:
-    return dt.dtype(text)
+def type_from(text: str) -> dt.DataType:
+    """A type from its text; what ibis cannot read raises as it does there."""
+    plain = _QUOTED.sub(lambda match: _encoded(json.loads(match[0])), text)
+    return _with_names(dt.dtype(plain), lambda name: _decoded(name) if name.startswith(_ENCODED) else name)
+
+
+def _encoded(name: str) -> str:
+    return _ENCODED + name.encode("utf-8", "surrogatepass").hex() + "x"
+
+
+def _decoded(name: str) -> str:
+    return bytes.fromhex(name[len(_ENCODED) : -1]).decode("utf-8", "surrogatepass")
+
+
+def _named(text: str) -> str:
+    return re.sub(f"{_ENCODED}([0-9a-f]*)x", lambda match: json.dumps(_decoded(match[0]), ensure_ascii=False), text)
+
+
+def _with_names(dtype: dt.DataType, name: Callable[[str], str]) -> dt.DataType:
+    """The type with other names of the fields within."""
+    if dtype.is_struct():
+        return dtype.copy(fields={name(key): _with_names(inner, name) for key, inner in dtype.items()})
+    if dtype.is_array():
+        return dtype.copy(value_type=_with_names(dtype.value_type, name))
+    if dtype.is_map():
+        keys, values = (_with_names(inner, name) for inner in (dtype.key_type, dtype.value_type))
+        return dtype.copy(key_type=keys, value_type=values)
+    return dtype
 
 
 def identity(expression: ibis.Table) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Format = Literal["csv", "parquet", "json"]
-"""`json` is one JSON object a line, or one array of objects."""
+"""`json` is one JSON object a line, objects one after another on lines of their own, or one array of objects."""
 
 Disposition = Literal["replace", "append", "merge", "scd2"]
 """What becomes of the rows of before. `replace`: only what is brought now counts. `append`: it is added. `merge`: it
@@ -22,12 +22,22 @@ class Files:
     """The files of one raw table: `Files("data/*.csv", nulls=["NA"])`. Changed files are recognised by their content.
 
     Attributes:
-        path: A local path, a glob, or any fsspec URL. A `.zip` holds one file; `.gz`, `.bz2` and `.xz` are read as is.
+        path: A local path, a glob, or any fsspec URL. A `.zip` holds one file; `.gz`, `.bz2`, `.xz` and `.zst` are read
+            as is.
         format: Taken from the name's ending unless given.
         nulls: The texts that stand for NULL in CSV.
         types: Columns to ibis types, where the inferred ones would be wrong: `{"year": "int32"}`.
         rename: Columns, as the files call them, to the names that they shall have: `{"Preis (€)": "price"}`.
-        delimiter: What separates the fields of a CSV line.
+        delimiter: What separates the fields of a CSV line. Default: what a first line like `sep=;` says, a tab for
+            `.tsv`, else a comma.
+        header: Whether the first line of CSV names the columns.
+        names: The names of the columns of CSV, in the place of the header's.
+        skip: How many lines of CSV come before the header, or before the first row.
+        quote: What stands around fields of CSV that have delimiters in them; nothing, if none does.
+        escape: What stands before a quote within quotes; default: another quote.
+        decimal: What stands before the fraction of a number of CSV.
+        thousands: What stands between the thousands of a number of CSV.
+        records: Where in a JSON object the array of rows is: `data.items`.
         encoding: Of CSV and JSON.
         bad_rows: `fail` with file and line, or `reject`: set them aside in the table `<table>__rejected`.
         short_rows: Whether CSV rows with fewer fields than the header are `bad`, or what they lack is NULL (`nulls`).
@@ -45,7 +55,15 @@ class Files:
     nulls: Sequence[str] = ("",)
     types: Mapping[str, str] = field(default_factory=dict)
     rename: Mapping[str, str] = field(default_factory=dict)
-    delimiter: str = ","
+    delimiter: str | None = None
+    header: bool = True
+    names: Sequence[str] = ()
+    skip: int = 0
+    quote: str = '"'
+    escape: str | None = None
+    decimal: str = "."
+    thousands: str = ""
+    records: str = ""
     encoding: str = "utf-8"
     bad_rows: Literal["fail", "reject"] = "fail"
     short_rows: Literal["bad", "nulls"] = "bad"

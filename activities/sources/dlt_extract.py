@@ -31,6 +31,7 @@ from dlt.normalize.exceptions import NormalizeJobFailed
 from dlt.pipeline.exceptions import PipelineStepFailed
 from pydantic import TypeAdapter
 
+from activities import exact
 from activities.sources.dlt_cursors import Chunks, narrow, no_value
 from activities.sources.dlt_hints import hints_of, welcome_new_tables
 from activities.sources.dlt_limits import Limits
@@ -167,6 +168,7 @@ def _items(data: Iterable[Any]) -> Iterator[Any]:
         elif hasattr(item, "__arrow_c_stream__"):  # an Arrow table or batch, a pandas or polars frame
             table = item if isinstance(item, pa.Table | pa.RecordBatch) else pa.table(item)
             check_apart([(n, name_of(n)) for n in table.schema.names], "the columns of an Arrow table", TELL_APART)
+            table = exact.plain_table(table, "an Arrow table or data frame of the source")
             naive = [field.name for field in table.schema if pa.types.is_timestamp(field.type) and not field.type.tz]
             columns: Any = [{"name": name, "data_type": "timestamp", "timezone": False} for name in naive]
             yield dlt.mark.with_hints(table, dlt.mark.make_hints(columns=columns)) if naive else table

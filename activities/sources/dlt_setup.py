@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
+from collections.abc import Sequence
 from copy import deepcopy
 from importlib import import_module, util
 from threading import Lock
@@ -12,9 +14,11 @@ from typing import Any
 from dlt.common.configuration import providers
 from dlt.common.configuration.container import Container
 from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
+from dlt.common.data_writers.writers import TypedJsonlListWriter
 from dlt.common.destination import Destination, DestinationCapabilitiesContext
 from dlt.common.destination.client import DestinationClientConfiguration
 from dlt.common.destination.configuration import ParquetFormatConfiguration
+from dlt.common.json import DECODERS, PUA_START
 from dlt.common.runtime.run_context import RunContext
 from dlt.common.runtime.telemetry import stop_telemetry
 from dlt.extract import decorators, hints
@@ -23,6 +27,8 @@ from activities.sources import dlt_rows, naming
 
 os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"  # before anyone's first touch of dlt's container: importing is none
 _INSTALL = Lock()
+_FLOAT = chr(PUA_START + len(DECODERS))
+"""How dlt marks a text that is a value of another type; it has no mark for floats."""
 
 
 class Unsaid(str):
@@ -50,6 +56,26 @@ class _Context(RunContext):
             "schema": {"json_normalizer": {"module": dlt_rows.__name__}},
         }
         return [settings, *super().initial_providers()]
+
+
+_WRITE = TypedJsonlListWriter.write_data
+
+
+def _write_data(self: TypedJsonlListWriter, items: Sequence[Any]) -> None:
+    """Between its steps dlt keeps rows as JSON, which has no NaN and no infinity: they go as dlt's marked texts."""
+    _WRITE(self, _marked(items))
+
+
+def _marked(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else f"{_FLOAT}{value!r}"
+    if isinstance(value, dict):
+        changed = {key: made for key, its in value.items() if (made := _marked(its)) is not its}
+        return {**value, **changed} if changed else value
+    if isinstance(value, list | tuple):
+        made = [_marked(its) for its in value]
+        return made if any(new is not old for new, old in zip(made, value, strict=True)) else value
+    return value
 
 
 class Lake(Destination[DestinationClientConfiguration, Any]):
@@ -84,6 +110,8 @@ def install() -> None:
         stop_telemetry()
         container[PluggableRunContext] = PluggableRunContext(context := _Context(None))
         context._global_dir = os.path.join(tempfile.gettempdir(), "entrepot-dlt")  # ~/.dlt was read; never write to it
+        DECODERS.append(float)
+        TypedJsonlListWriter.write_data = _write_data  # type: ignore[method-assign]
         # dlt writes "append" where nothing was said, and what was said cannot be told from it afterwards.
         for module_with_default in (decorators, hints):
             setattr(module_with_default, "DEFAULT_WRITE_DISPOSITION", Unsaid("append"))  # noqa: B010

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import tempfile
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import pyarrow as pa
 from activities.sources import files_parquet as parquet
 from activities.sources import files_types as types
 from activities.sources.files_csv import CsvReader
-from activities.sources.files_json import JsonReader, sql_type
+from activities.sources.files_json import JsonReader, is_kept_as, sql_type
 from activities.sources.files_known import Known, compared, hashes
 from activities.sources.files_part import FILE_COLUMN, Columns, Own, Part, Rejected, constants, named
 from activities.sources.files_text import PACKED, Place, ahead, readable
@@ -26,9 +26,13 @@ from activities.sources.quoting import literal, quoted
 from activities.sources.stream import FILE_NUMBER, Among, Hints, Json, Piece
 from entrepot.code import digest
 from entrepot.errors import BadInput, StepFailed, unknown
-from entrepot.sources import Files
+from entrepot.sources import Files, Format
 
-_FORMATS = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".parquet": "parquet", ".json": "json", ".jsonl": "json"}
+_FORMATS: dict[str, Format] = {
+    **dict.fromkeys((".csv", ".tsv", ".tab", ".txt"), "csv"),
+    **dict.fromkeys((".parquet", ".pq"), "parquet"),
+    **dict.fromkeys((".json", ".jsonl", ".ndjson"), "json"),
+}
 REJECTED = "__rejected"
 """The suffix of the table with the rows of a table that were set aside."""
 
@@ -45,7 +49,8 @@ def found(files: Files) -> list[str]:
     """
     filesystem, path = fsspec.core.url_to_fs(files.path)
     with readable(files.path):
-        paths = sorted(filesystem.glob(path)) if glob.has_magic(path) else [path] if filesystem.exists(path) else []
+        # A name may have a bracket in it without being a pattern.
+        paths = [path] if filesystem.exists(path) else sorted(filesystem.glob(path)) if glob.has_magic(path) else []
     if not paths:
         raise BadInput(f"there is no file {files.path!r}")
     return [filesystem.unstrip_protocol(p) for p in paths]
@@ -62,7 +67,8 @@ def fingerprint(files: Files) -> str:
             list(files.nulls),
             dict(files.types),
             dict(files.rename),
-            files.delimiter,
+            [files.delimiter, files.header, list(files.names), files.skip, files.quote, files.escape],
+            [files.decimal, files.thousands, files.records],
             files.encoding,
             files.bad_rows,
             files.short_rows,
@@ -73,14 +79,17 @@ def fingerprint(files: Files) -> str:
     )
 
 
-def stream(table: str, files: Files, state: Json) -> FileStream:
+def stream(table: str, files: Files, state: Json, begins: Mapping[str, str] | None = None) -> FileStream:
     """The files as a source of one table, and of `<table>__rejected` where rows are set aside.
+
+    Args:
+        begins: The kinds (see files_types.py) that columns have already, from loads before.
 
     Raises:
         BadInput: for settings that do not go together.
     """
     _check(table, files)
-    return FileStream(table, files, state)
+    return FileStream(table, files, state, begins or {})
 
 
 class FileStream:
@@ -91,8 +100,9 @@ class FileStream:
     everything is given anew. A column that had no values yet has no type yet: that is no reason to begin anew.
     """
 
-    def __init__(self, table: str, files: Files, state: Json) -> None:
+    def __init__(self, table: str, files: Files, state: Json, begins: Mapping[str, str]) -> None:
         self._table = table
+        self._begins = begins
         self._files = files
         self._declared = {name: types.Declared(name, text).type for name, text in named(files.types, files).items()}
         self._known = Known.read(state)
@@ -167,7 +177,7 @@ class FileStream:
         return str(self._own.get(path, {}).get(FILE_COLUMN, path))
 
     def _parquet(self, paths: list[str], folder: Path, after: Json, format: str) -> Iterator[Piece]:
-        sources = parquet.sources(paths, folder, self._files)
+        sources = parquet.sources(paths, folder, self._files, self._declared)
         schema = parquet.common(sources, self._files)
         self._check_types(schema.names)
         for number, source in enumerate(sources[after["file"] :], after["file"]):
@@ -195,7 +205,7 @@ class FileStream:
             connection.execute("SET disabled_optimizers = 'statistics_propagation'")
             connection.execute(f"SET temp_directory = {literal(str(folder / 'spill'))}")
             kind = CsvReader if format == "csv" else JsonReader
-            reader = kind(self._files, connection, folder, columns, self._own)
+            reader = kind(self._files, connection, folder, columns, self._own, self._begins)
             at = after if after.get("for_types") else (yield from self._rows(reader, paths, folder, after))
             if at is not None:
                 yield from self._types_only(reader, paths, folder, at)
@@ -272,7 +282,7 @@ class FileStream:
         """Whether rows that were given would have been given with other types."""
         if not before:
             return self._given is not None
-        return any(now[name] != kind for name, kind in before.items() if not self._is_open(name, before))
+        return any(not is_kept_as(kind, now[name]) for name, kind in before.items() if not self._is_open(name, before))
 
     def _is_open(self, name: str, columns: Columns) -> bool:
         return columns[name] == "null" and name not in self._declared
@@ -306,10 +316,10 @@ def _check(table: str, files: Files) -> None:
 
 def _format(paths: list[str], files: Files) -> str:
     """The one format of all files."""
-    formats = {}
+    formats: dict[Format, str] = {}
     for path in paths:
         name, ending = os.path.splitext(path)
-        if ending in PACKED:
+        if ending.lower() in PACKED:
             ending = os.path.splitext(name)[1]
         format = files.format or _FORMATS.get(ending.lower())
         if format is None:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
 from activities.sources import files_types as types
 from activities.sources.files_part import Columns, Own, Part, Rejected, constants, named
-from activities.sources.files_text import Chunk, Place, Records, csv_chunks
+from activities.sources.files_records import Records
+from activities.sources.files_text import PACKED, Chunk, Place, csv_chunks, first_lines
 from activities.sources.quoting import literal, quoted
 from entrepot.errors import StepFailed
 from entrepot.sources import Files
 
 SAMPLE_ROWS = 10_000
 """From so many rows of a chunk the types of columns are guessed; then all rows are asked."""
+
+_SAYS = re.compile(rb"sep=([^\r\n])\r?\n", re.IGNORECASE)
+"""The line by which Excel tells the delimiter."""
 
 _MISFIT = "entrepot: a value of another type"
 _STRUCTURAL = {
@@ -33,14 +39,23 @@ class CsvReader:
     """Turns chunks of one table's files into Parquet; `columns` are those that it has met so far."""
 
     def __init__(
-        self, files: Files, connection: duckdb.DuckDBPyConnection, folder: Path, columns: Columns, own: Own
+        self,
+        files: Files,
+        connection: duckdb.DuckDBPyConnection,
+        folder: Path,
+        columns: Columns,
+        own: Own,
+        begins: Mapping[str, str],
     ) -> None:
         self._files = files
         self._own = own
         self._sql = connection
         self._folder = folder
-        self._records = Records(files.delimiter)
+        self._delimiter = files.delimiter or ","
+        self._records = self._records_of(self._delimiter)
+        self._number = types.number(files.decimal, files.thousands)
         self._declared = {name: types.Declared(name, text) for name, text in named(files.types, files).items()}
+        self._begins = begins
         self.columns = columns
 
     def chunks(self, path: str, start: Place) -> Iterator[Chunk]:
@@ -49,37 +64,74 @@ class CsvReader:
         Raises:
             StepFailed: for a file without a header, or with two columns of one name.
         """
-        header = start.header
-        for chunk in csv_chunks(path, self._files.encoding, self._files.delimiter, start):
+        header, start = start.header, self._begin(path, start)
+        for chunk in csv_chunks(path, self._files.encoding, self._records, start):
             whole = chunk
             if not header:
                 begin, end = next(self._records.each(chunk.data), (0, 0))
                 if not end:
                     continue
-                header = self._header(path, chunk.data[begin:end])
-                end = end + len(chunk.data[end : end + 2]) - len(chunk.data[end : end + 2].lstrip(b"\r\n"))
-                skipped = chunk.data.count(b"\n", 0, end)
-                whole = replace(chunk, data=chunk.data[end:], line=chunk.line + skipped)
+                line = chunk.line + chunk.data.count(b"\n", 0, begin)
+                header = self._header(path, line, chunk.data[begin:end])
+                if self._files.header:
+                    end = end + len(chunk.data[end : end + 2]) - len(chunk.data[end : end + 2].lstrip(b"\r\n"))
+                    skipped = chunk.data.count(b"\n", 0, end)
+                    whole = replace(chunk, data=chunk.data[end:], line=chunk.line + skipped)
             yield replace(whole, end=chunk.end._replace(header=header))
         if not header:
             raise StepFailed(f"the file {path!r} is empty; the first line of a CSV file names its columns")
 
-    def _header(self, path: str, line: bytes) -> tuple[str, ...]:
+    def _records_of(self, delimiter: str) -> Records:
+        return Records(delimiter, self._files.quote, self._files.escape)
+
+    def _begin(self, path: str, start: Place) -> Place:
+        """Where a file's header is, or where to go on; and what separates the file's fields."""
+        name = path.lower()
+        for ending in PACKED:
+            name = name.removesuffix(ending)
+        delimiter, skip = self._files.delimiter or ("\t" if name.endswith((".tsv", ".tab")) else ","), self._files.skip
+        lines = first_lines(path, self._files.encoding, skip + 1) if skip or not self._files.delimiter else []
+        if said := _SAYS.fullmatch(lines[skip] if len(lines) > skip else b""):
+            delimiter, skip = self._files.delimiter or said[1].decode(), skip + 1
+            lines = first_lines(path, self._files.encoding, skip)
+        self._delimiter, self._records = delimiter, self._records_of(delimiter)
+        return start if start.offset else Place(sum(map(len, lines[:skip])), 1 + skip)
+
+    def _header(self, path: str, number: int, line: bytes) -> tuple[str, ...]:
+        """The names of the columns, by the first record."""
+        options: dict[str, Any] = {"quotechar": self._files.quote} if self._files.quote else {"quoting": csv.QUOTE_NONE}
+        if self._files.escape and self._files.escape != self._files.quote:
+            options |= {"escapechar": self._files.escape, "doublequote": False}
         try:
-            fields = next(csv.reader([line.decode()], delimiter=self._files.delimiter, strict=True))
+            fields = next(csv.reader([line.decode()], delimiter=self._delimiter, strict=True, **options))
         except (UnicodeDecodeError, csv.Error) as error:
-            raise StepFailed(f"{path}:1: the names of the columns cannot be read: {error}") from error
+            raise StepFailed(f"{path}:{number}: the names of the columns cannot be read: {error}") from error
+        others = [mark for mark in ";\t|" if mark in fields[0]] if len(fields) == 1 else []
+        if others and not self._files.delimiter:
+            raise StepFailed(
+                f"{path}:{number}: the first line has no {self._delimiter!r} and has {others[0]!r}; say "
+                f"`delimiter={others[0]!r}`, or `delimiter=','` if it is one column"
+            )
+        if self._files.names:
+            if len(self._files.names) != len(fields):
+                raise StepFailed(
+                    f"{path}:{number}: `names` has {len(self._files.names)}, the line {len(fields)} fields"
+                )
+            fields = list(self._files.names)
+        elif not self._files.header:
+            fields = [""] * len(fields)
         columns = [field or f"column_{n}" for n, field in enumerate(fields, 1)]
         return tuple(named(dict.fromkeys(columns, ""), self._files, path, columns))
 
     def part(self, path: str, chunk: Chunk, target: Path) -> Part:
         """One chunk as Parquet, and the rows that were set aside."""
         new = {column: name for column, name in _named(chunk) if name not in self.columns}
-        self.columns.update(dict.fromkeys(new.values(), "null"))
+        self.columns |= {name: self._begins.get(name, "null") for name in new.values()}
         if not chunk.data:  # a file that has no rows has columns
             return Part(0, target, [])
         text = self._folder / "chunk.csv"
-        text.write_bytes(_one_line_end(chunk.data))
+        chunk = replace(chunk, data=self._records.prepared(chunk.data, len(chunk.end.header)))
+        text.write_bytes(chunk.data)
         try:
             return self._part(path, chunk, text, target, new)
         except duckdb.Error as error:
@@ -92,7 +144,7 @@ class CsvReader:
         if unknown:
             # What will be set aside has no say. DuckDB finds bad bytes only in columns that are asked for.
             good = [
-                f"({column} IS NULL OR {self._declared[name].fits(column)})"
+                f"({column} IS NULL OR {self._fits(name, column)})"
                 for column, name in _named(chunk)
                 if name in self._declared
             ]
@@ -114,7 +166,9 @@ class CsvReader:
         bad: dict[int, str] = {}  # taken away first: what is set aside has no say in the types
         for column, name in _named(chunk):
             if declared := self._declared.get(name):
-                query = f"SELECT rowid, {column} FROM chunk WHERE {column} IS NOT NULL AND NOT {declared.fits(column)}"
+                query = (
+                    f"SELECT rowid, {column} FROM chunk WHERE {column} IS NOT NULL AND NOT {self._fits(name, column)}"
+                )
                 for row, value in self._sql.execute(query).fetchall():
                     bad.setdefault(row, f"{value[:100]!r} in the column {name!r} is no {declared.text}")
         if bad:
@@ -122,7 +176,7 @@ class CsvReader:
             self._sql.executemany("DELETE FROM chunk WHERE rowid = ?", [[row] for row in bad])
         open_columns = {c: n for c, n in _named(chunk) if n not in self._declared}
         if open_columns:
-            tests = ", ".join(types.all_fit(self.columns[n], c) for c, n in open_columns.items())
+            tests = ", ".join(types.all_fit(self.columns[n], c, self._number) for c, n in open_columns.items())
             (answers,) = self._sql.execute(f"SELECT {tests} FROM chunk").fetchall()
             misfits = {c: n for (c, n), fits in zip(open_columns.items(), answers, strict=True) if fits is False}
             if misfits:
@@ -133,7 +187,7 @@ class CsvReader:
 
     def _located(self, chunk: Chunk, structural: list[int], bad: Mapping[int, str]) -> list[Rejected]:
         """Bad rows by their number among the good ones, with their lines."""
-        data, gone = _one_line_end(chunk.data), set(structural)
+        data, gone = chunk.data, set(structural)
         good = (record for record in self._records.each(data) if record[0] not in gone)
         found, line, seen = [], chunk.line, 0
         for row, (start, end) in enumerate(good):
@@ -148,14 +202,15 @@ class CsvReader:
         pads = self._files.short_rows == "nulls"
         return (
             f"read_csv({literal(str(text))}, auto_detect=false, header=false, columns={{{columns}}}, "
-            f"delim={literal(self._files.delimiter)}, quote='\"', escape='\"', "
+            f"delim={literal(self._delimiter)}, quote={literal(self._files.quote)}, new_line='\\n', "
+            f"escape={literal(self._files.escape or self._files.quote)}, "
             f"nullstr=[{', '.join(map(literal, self._files.nulls))}], max_line_size={longest}, "
             f"buffer_size={max(longest, 32 << 20)}, null_padding={pads}, parallel={not pads}, "
             "store_rejects=true, rejects_table='rejects', rejects_scan='scans', rejects_limit=0)"
         )
 
     def _widen(self, table: str, columns: Mapping[str, str]) -> None:
-        asked = ", ".join(types.kinds_sql(column, types.KINDS) for column in columns)
+        asked = ", ".join(types.kinds_sql(column, types.KINDS, self._number) for column in columns)
         (kinds,) = self._sql.execute(f"SELECT {asked}, count(COLUMNS(*)) FROM {table}").fetchall()
         for name, kind in zip(columns.values(), kinds, strict=False):
             self.columns[name] = types.join(self.columns[name], kind)
@@ -175,8 +230,10 @@ class CsvReader:
                 expression = column
             else:
                 cast = f"v{column}"  # once, below: for the question and for the answer
-                casts.append(f"{declared.value(column) if declared else types.value(kind, column)} AS {cast}")
-                fits = declared.fits(column, cast) if declared else types.fits(kind, column, cast)
+                is_number = declared.is_number if declared else kind in types.NUMBERS
+                text = self._number(column) if is_number else column
+                casts.append(f"{declared.value(text) if declared else types.value(kind, text)} AS {cast}")
+                fits = declared.fits(text, cast) if declared else types.fits(kind, text, cast)
                 expression = f"CASE WHEN {column} IS NULL OR {fits} THEN {cast} ELSE {misfit} END"
             selected.append(f"{expression} AS {quoted(name)}")
         selected += constants(self._own, path)
@@ -184,18 +241,24 @@ class CsvReader:
         query = f"COPY (SELECT {', '.join(selected)} FROM {source}) TO {literal(str(target))} (FORMAT parquet)"
         return int(self._sql.execute(query).fetchall()[0][0])
 
+    def _fits(self, name: str, column: str) -> str:
+        declared = self._declared[name]
+        return declared.fits(self._number(column) if declared.is_number else column)
+
     def _structural(self, chunk: Chunk, starts: list[int] | None = None) -> list[Rejected]:
         """The lines that the last reading has set aside."""
         query = "SELECT line_byte_position, error_type, csv_line, error_message FROM rejects ORDER BY ALL"
         found: dict[int, Rejected] = {}
-        data = b""
+        data = chunk.data
         for position, kind, content, message in self._sql.execute(query).fetchall():
-            data = data or _one_line_end(chunk.data)
             start = position - 1
             start += len(data[start:]) - len(data[start:].lstrip(b"\r\n"))
             reason = _STRUCTURAL.get(kind, message)
             line = chunk.line + data.count(b"\n", 0, start)
-            found.setdefault(start, Rejected(line, reason, content.strip("\r\n")))
+            text = content.strip("\r\n")
+            if text.endswith(f"{self._delimiter} "):  # the space is ours: see Records.prepared
+                text = text[:-1]
+            found.setdefault(start, Rejected(line, reason, text))
         self._forget()
         if starts is not None:
             starts.extend(found)
@@ -208,13 +271,3 @@ class CsvReader:
 
 def _named(chunk: Chunk) -> list[tuple[str, str]]:
     return [(f"c{n}", name) for n, name in enumerate(chunk.end.header)]
-
-
-def _one_line_end(data: bytes) -> bytes:
-    """DuckDB wants one kind of line ends in a file. Line breaks within values are kept where there is one."""
-    if b"\r" not in data:
-        return data
-    breaks = data.count(b"\r\n")
-    if data.count(b"\r") == breaks == data.count(b"\n"):
-        return data
-    return data.replace(b"\r\n", b"\n")

@@ -7,8 +7,8 @@ for that. Who wants a table of their own for them has dlt's `filesystem` source.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from activities.sources import files_numbers as numbers
 from activities.sources import files_types as types
 from activities.sources.files_part import Columns, Own, Part, Rejected, constants, named
-from activities.sources.files_text import HEAD, Chunk, Place, array_chunks, line_chunks, text
+from activities.sources.files_text import HEAD, Chunk, Place, array_at, line_chunks, text, value_chunks
 from activities.sources.quoting import literal, quoted
 from entrepot.errors import StepFailed
 from entrepot.sources import Files
@@ -26,14 +27,16 @@ from entrepot.sources import Files
 MOST_FIELDS = 1_000
 """A value with more fields is kept as JSON text: its keys are most likely data."""
 
+_WHOLE = ("UBIGINT", "BIGINT", "HUGEINT")
+_WIDER = [("WHOLE", "BIGINT"), ("WHOLE", "DOUBLE")]
 _DATES = ("date", "timestamp", "timestamptz", "varchar")
-_SCALARS = {"VARCHAR": "varchar", "BIGINT": "bigint", "DOUBLE": "double", "BOOLEAN": "boolean", "NULL": "null"}
-_LONG = re.compile(rb"[:\[,\s](-?\d{19,})[,\]}\s]")
+_SCALARS = {kind: kind.lower() for kind in ("VARCHAR", "WHOLE", "BIGINT", "DOUBLE", "BOOLEAN", "NULL")}
 
 
 @dataclass(frozen=True)
 class _Found:
-    """What a chunk has under one name: the key, and its structure as DuckDB tells it."""
+    """What a chunk has under one name: the key, and its structure as DuckDB tells it, with `WHOLE` for whole numbers
+    that a DOUBLE holds as well, and `JSON` for values of several kinds."""
 
     key: str
     structure: Any
@@ -47,38 +50,63 @@ class JsonReader:
     """
 
     def __init__(
-        self, files: Files, connection: duckdb.DuckDBPyConnection, folder: Path, columns: Columns, own: Own
+        self,
+        files: Files,
+        connection: duckdb.DuckDBPyConnection,
+        folder: Path,
+        columns: Columns,
+        own: Own,
+        begins: Mapping[str, str],
     ) -> None:
         self._files = files
         self._own = own
         self._sql = connection
         self._declared = {name: types.Declared(name, text) for name, text in named(files.types, files).items()}
+        self._begins = begins
         self.columns = columns
+        self._inexact: set[str] = set()
+        """Of the chunk: the numbers that become texts, the keys whose fractions do, and whether whole ones are wide."""
+        self._texts: set[str] = set()
+        self._has_wide = False
 
     def chunks(self, path: str, start: Place) -> Iterator[Chunk]:
         """A file's chunks from a place on, one value a line."""
         blocks = text(path, self._files.encoding, size=HEAD)
+        if self._files.records:
+            begin = array_at(path, self._files.encoding, self._files.records.split("."))
+            return value_chunks(path, self._files.encoding, start if start.offset else begin, begin)
         first = next((block.lstrip() for block in blocks if block.strip()), b"")
-        chunks = array_chunks if first.startswith(b"[") else line_chunks
-        return chunks(path, self._files.encoding, start)
+        if first.startswith(b"["):
+            return value_chunks(path, self._files.encoding, start, Place())
+        if first.split(b"\n", 1)[0].strip() == b"{":  # an object that is written on several lines
+            return value_chunks(path, self._files.encoding, start, None)
+        return line_chunks(path, self._files.encoding, start)
 
     def part(self, path: str, chunk: Chunk, target: Path) -> Part:
         """One chunk as Parquet, and the values that were set aside."""
-        rejected, values = self._values(chunk)
+        lines = [line for line in enumerate(chunk.data.split(b"\n")) if line[1].strip()]
         try:
-            self._sql.register("chunk", pa.table({"value": values}))
-            found = self._found(path, chunk)
+            rejected = self._register(chunk, lines)
+            found = self._found(path)
+            if twice := self._twice(found):
+                rejected |= twice
+                found = self._found(path)
             self._learn(found)
-            return Part(self._copy(path, found, target), target, rejected)
+            if texts := {here.key for name, here in found.items() if self._is_text_of_numbers(name, here)}:
+                self._as_written(lines, texts)
+                found = self._found(path)
+            return Part(self._copy(path, found, target), target, _aside(chunk, lines, rejected))
         except duckdb.Error as error:
             first = str(error).splitlines()[0]
             raise StepFailed(f"{path}:{chunk.line}: the values from here on cannot be read: {first}") from error
         finally:
-            self._sql.unregister("chunk")
+            self._sql.execute("DROP TABLE IF EXISTS chunk")
 
-    def _values(self, chunk: Chunk) -> tuple[list[Rejected], Any]:
-        """The values that are objects with all declared columns as they should be, and what was set aside."""
-        lines = [line for line in enumerate(chunk.data.split(b"\n")) if line[1].strip()]
+    def _register(self, chunk: Chunk, lines: list[tuple[int, bytes]]) -> dict[int, str]:
+        """Makes the table `chunk` of the values that are objects, and whose declared columns are as they should be.
+
+        Returns: the others, by their numbers, with what is wrong with them.
+        """
         rejected: dict[int, str] = {}
         try:
             values = pa.array([line for _, line in lines], pa.binary()).cast(pa.string())
@@ -89,47 +117,111 @@ class JsonReader:
                 except UnicodeDecodeError:
                     rejected[at] = "bytes that are not of the encoding"
             values = pa.array([line.decode(errors="replace") for _, line in lines])
-        self._sql.register("chunk", pa.table({"n": pa.array(range(len(lines)), pa.int64()), "value": values}))
+        self._put(range(len(lines)), values)
         bad = "NOT json_valid(value) OR json_type(CASE WHEN json_valid(value) THEN value END) <> 'OBJECT'"
         for at, value in self._sql.execute(f"SELECT n, value FROM chunk WHERE {bad} ORDER BY n").fetchall():
             rejected.setdefault(at, _what_is_wrong(value))
-        good = f"json_valid(value) AND n NOT IN ({', '.join(map(str, rejected)) or '-1'})"
-        for name, declared in self._declared.items():
-            for key in self._keys(good, name) if declared.type != "VARCHAR" else ():
-                content = f"json_extract_string(CASE WHEN {good} THEN value END, {literal(_pointer(key))})"
-                query = f"SELECT n, {content} FROM chunk WHERE {content} IS NOT NULL AND NOT {declared.fits(content)}"
+        self._drop(rejected)
+        rejected |= self._twice_above()
+        long = numbers.long(chunk.data)
+        self._inexact, self._texts = numbers.inexact(self._sql, long), set()
+        self._has_wide = any(numbers.is_wide(number) for number in long - self._inexact)
+        declared = {name: self._keys(name) for name, declared in self._declared.items() if declared.type != "VARCHAR"}
+        texts = {key for name, keys in declared.items() for key in keys if self._declared[name].takes_digits}
+        if self._inexact or (long and texts):
+            self._as_written(lines, texts)
+        for name, keys in declared.items():
+            for key in keys:
+                content = f"json_extract_string(value, {literal(_pointer(key))})"
+                query = f"SELECT n, {content} FROM chunk WHERE {content} IS NOT NULL"
+                query += f" AND NOT {self._declared[name].fits(content)}"
                 for at, value in self._sql.execute(query).fetchall():
-                    rejected.setdefault(at, f"{value[:100]!r} in the column {name!r} is no {declared.text}")
-        self._sql.unregister("chunk")
-        if rejected:
-            values = values.filter(pa.array([at not in rejected for at in range(len(lines))]))
-        aside = []
-        for at in sorted(rejected):
-            number, line = lines[at]
-            where = chunk.lines[number] if chunk.lines else chunk.line + number
-            aside.append(Rejected(where, rejected[at], line.decode(errors="replace")))
-        return aside, values
+                    what = f"{value[:100]!r} in the column {name!r} is no {self._declared[name].text}"
+                    rejected.setdefault(at, what)
+        self._drop(rejected)
+        return rejected
 
-    def _keys(self, good: str, name: str) -> list[str]:
-        query = f"SELECT DISTINCT unnest(json_keys(value)) FROM chunk WHERE {good}"
+    def _twice_above(self) -> dict[int, str]:
+        """Takes out the values that have a key twice."""
+        first = self._one("SELECT any_value(json_keys(value)) FROM (FROM chunk LIMIT 1)") or []
+        known = first if len(set(first)) == len(first) else []  # most have the keys of the first, in its order
+        query = "SELECT n, keys FROM (SELECT n, json_keys(value) AS keys FROM chunk)"
+        query += f" WHERE CASE WHEN keys = ?::VARCHAR[] THEN false ELSE {_has_twice('keys')} END"
+        rejected = {at: _said_twice(keys) for at, keys in self._sql.execute(query, [known]).fetchall()}
+        self._drop(rejected)
+        return rejected
+
+    def _put(self, at: Iterable[int], values: Any) -> None:
+        self._sql.register("given", pa.table({"n": pa.array(at, pa.int64()), "value": values}))
+        self._sql.execute("CREATE OR REPLACE TEMP TABLE chunk AS FROM given")
+        self._sql.unregister("given")
+
+    def _drop(self, rejected: Mapping[int, str]) -> None:
+        if rejected:
+            self._sql.execute(f"DELETE FROM chunk WHERE n IN ({', '.join(map(str, rejected))})")
+
+    def _as_written(self, lines: list[tuple[int, bytes]], keys: Collection[str]) -> None:
+        """Makes texts of all fractions under some keys, and of numbers that no type of DuckDB's JSON holds."""
+        self._texts |= set(keys)
+        left = [n for (n,) in self._sql.execute("SELECT n FROM chunk ORDER BY n").fetchall()]
+        made = [numbers.as_written(lines[n][1].decode(), self._inexact, self._texts) for n in left]
+        self._put(left, pa.array(made, pa.string()))
+
+    def _keys(self, name: str) -> list[str]:
+        query = "SELECT DISTINCT unnest(json_keys(value)) FROM chunk"
         return [key for (key,) in self._sql.execute(query).fetchall() if name in named({key: ""}, self._files)]
 
-    def _found(self, path: str, chunk: Chunk) -> dict[str, _Found]:
+    def _twice(self, found: dict[str, _Found]) -> dict[int, str]:
+        """Takes out the values in which an object within has a key twice. Where it stays text, it stays as it is."""
+        rejected: dict[int, str] = {}
+        for path in (path for here in found.values() for path in _objects(here.structure, _path(here.key))):
+            keys = f"json_keys(value, {literal(path)})"
+            keys = keys if "[*]" in path else f"[{keys}]"
+            query = f"SELECT n, list_filter({keys}, lambda k: {_has_twice('k')})[1] AS twice FROM chunk"
+            for at, twice in self._sql.execute(f"FROM ({query}) WHERE twice IS NOT NULL").fetchall():
+                rejected[at] = _said_twice(twice)
+        self._drop(rejected)
+        return rejected
+
+    def _found(self, path: str) -> dict[str, _Found]:
         told = self._one("SELECT json_group_structure(value::JSON) FROM chunk")
         structure = json.loads(told) if told else {}
         if not isinstance(structure, dict):  # nothing but empty objects
             return {}
-        # Numbers that are too long for 64 bits; rare enough to look for them like that.
-        is_long = any(not -(1 << 63) <= int(number) < 1 << 63 for number in _LONG.findall(chunk.data))
+        wide = self._wide(structure) if self._has_wide else set()
         return {
-            name: _Found(key, _plain(structure[key], is_long))
+            name: _Found(key, _plain(structure[key], _path(key), wide))
             for name, key in named({key: key for key in structure}, self._files, path).items()
         }
 
+    def _wide(self, structure: Any) -> set[str]:
+        """The paths of numbers some of which are whole, and more than a DOUBLE holds."""
+        paths = [path for key, inner in structure.items() for path in _numeric(inner, _path(key))]
+        paths.sort(key=lambda path: "[*]" in path)  # DuckDB reads those without all at once
+        single = [path for path in paths if "[*]" not in path]
+        asked = [f"bool_or({numbers.wide_sql(f'texts[{n}]')})" for n in range(1, len(single) + 1)]
+        for path in paths[len(single) :]:
+            texts = f"json_extract_string(value, {literal(path)})"
+            asked.append(f"bool_or(len(list_filter({texts}, lambda x: {numbers.wide_sql('x')})) > 0)")
+        texts = f"json_extract_string(value, [{', '.join(map(literal, single))}]::VARCHAR[])"
+        answers = self._sql.execute(
+            f"SELECT {', '.join([*asked, 'NULL'])} FROM (SELECT value, {texts} AS texts FROM chunk)"
+        ).fetchall()[0]
+        return {path for path, answer in zip(paths, answers, strict=False) if answer}
+
     def _learn(self, found: dict[str, _Found]) -> None:
         for name, here in found.items():
-            kind = self._kind(here, self.columns.get(name, "null"))
-            self.columns[name] = _join(self.columns.get(name, "null"), kind)
+            known = self.columns.get(name) or self._begins.get(name, "null")
+            self.columns[name] = _join(known, self._kind(here, known))
+
+    def _is_text_of_numbers(self, name: str, found: _Found) -> bool:
+        """Whether a key's values are kept as text, and some are fractions, which DuckDB would write in its own way."""
+        declared = self._declared.get(name)
+        is_text = declared.type == "VARCHAR" if declared else self.columns[name] == "varchar"
+        if not is_text or found.structure not in ("DOUBLE", "JSON"):
+            return False
+        kind = f"json_type(value, {literal(_pointer(found.key))})"
+        return bool(self._one(f"SELECT bool_or({kind} = 'DOUBLE') FROM chunk"))
 
     def _kind(self, found: _Found, known: Any) -> Any:
         """The kind of a column in this chunk."""
@@ -163,7 +255,8 @@ class JsonReader:
             return _asked(kind)
         if kind == "json":
             return "JSON"
-        return kind.upper() if kind in ("bigint", "double", "boolean") and name not in self._declared else "VARCHAR"
+        plain = kind in ("whole", "bigint", "double", "boolean") and name not in self._declared
+        return types.SQL_TYPES[kind] if plain else "VARCHAR"
 
     def _selected(self, name: str, found: _Found | None) -> str:
         declared, kind = self._declared.get(name), self.columns[name]
@@ -187,14 +280,28 @@ def sql_type(kind: Any) -> str:
         return f"{sql_type(kind[0])}[]"
     if isinstance(kind, dict):
         return f"STRUCT({', '.join(f'{quoted(key)} {sql_type(inner)}' for key, inner in kind.items())})"
-    return "VARCHAR" if kind in ("json", "NULL") else types.SQL_TYPES.get(kind, kind)
+    return "VARCHAR" if kind == "json" else types.SQL_TYPES.get(kind.lower(), kind)
+
+
+def is_kept_as(one: Any, other: Any) -> bool:
+    """Whether values of one kind are written as those of the other."""
+    return one == other or ("json" not in (one, other) and sql_type(one) == sql_type(other))
+
+
+def _aside(chunk: Chunk, lines: list[tuple[int, bytes]], rejected: Mapping[int, str]) -> list[Rejected]:
+    aside = []
+    for at in sorted(rejected):
+        number, line = lines[at]
+        where = chunk.lines[number] if chunk.lines else chunk.line + number
+        aside.append(Rejected(where, rejected[at], line.decode(errors="replace")))
+    return aside
 
 
 def _asked(structure: Any) -> Any:
-    """A structure without NULLs that no value has told the type of."""
+    """What DuckDB is asked to make of a structure."""
     if isinstance(structure, dict):
         return {key: _asked(inner) for key, inner in structure.items()}
-    return [_asked(structure[0])] if isinstance(structure, list) else structure.replace("NULL", "VARCHAR")
+    return [_asked(structure[0])] if isinstance(structure, list) else sql_type(structure)
 
 
 def _what_is_wrong(value: str) -> str:
@@ -209,17 +316,47 @@ def _pointer(key: str) -> str:
     return "/" + key.replace("~", "~0").replace("/", "~1")
 
 
-def _plain(structure: Any, is_long: bool) -> Any:
-    """A structure with fewer types; `JSON` for one that holds values of several kinds."""
+def _path(*keys: str) -> str:
+    return "$" + "".join('."' + key.replace("\\", "\\\\").replace('"', '\\"') + '"' for key in keys)
+
+
+def _within(structure: Any, path: str) -> Iterator[tuple[Any, str]]:
+    """What a structure is made of, itself included, and the paths."""
+    yield structure, path
     if isinstance(structure, dict):
-        fields = {key: _plain(inner, is_long) for key, inner in structure.items()}
+        for key, inner in structure.items():
+            yield from _within(inner, path + _path(key)[1:])
+    elif isinstance(structure, list):
+        yield from _within(structure[0], f"{path}[*]")
+
+
+def _objects(structure: Any, path: str) -> list[str]:
+    return [where for inner, where in _within(structure, path) if isinstance(inner, dict)]
+
+
+def _numeric(structure: Any, path: str) -> list[str]:
+    return [where for inner, where in _within(structure, path) if inner in (*_WHOLE, "DOUBLE")]
+
+
+def _has_twice(keys: str) -> str:
+    return f"len(list_distinct({keys})) < len({keys})"
+
+
+def _said_twice(keys: list[str]) -> str:
+    return f"the key {next(key for key, times in Counter(keys).items() if times > 1)!r} is there twice"
+
+
+def _plain(structure: Any, path: str, wide: Collection[str]) -> Any:
+    """A structure with fewer types. `wide`: the paths of whole numbers that a DOUBLE would round."""
+    if isinstance(structure, dict):
+        fields = {key: _plain(inner, path + _path(key)[1:], wide) for key, inner in structure.items()}
         return "JSON" if "JSON" in fields.values() or not fields else fields
     if isinstance(structure, list):
-        inner = _plain(structure[0], is_long)
+        inner = _plain(structure[0], f"{path}[*]", wide)
         return "JSON" if inner == "JSON" else [inner]
-    if structure in ("UBIGINT", "BIGINT", "HUGEINT"):
-        return "DOUBLE" if is_long else "BIGINT"
-    return structure
+    if structure in _WHOLE:
+        return "BIGINT" if path in wide else "WHOLE"
+    return "JSON" if structure == "DOUBLE" and path in wide else structure
 
 
 def _join(one: Any, other: Any) -> Any:
@@ -246,8 +383,7 @@ def _joined(one: Any, other: Any) -> Any:
     if isinstance(one, dict) and isinstance(other, dict):
         both = {key: _joined(one.get(key, "NULL"), other.get(key, "NULL")) for key in one | other}
         return None if None in both.values() else both
-    numbers = ("BIGINT", "DOUBLE")
-    return "DOUBLE" if one in numbers and other in numbers else None
+    return other if (one, other) in _WIDER else one if (other, one) in _WIDER else None
 
 
 def _fields(structure: Any) -> int:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import fsspec
-import ibis.expr.datatypes as dt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from activities import exact
 from activities.sources.files_part import named
-from activities.sources.files_text import PACKED, readable, unpacked
+from activities.sources.files_text import is_packed, readable, unpacked
 from entrepot.errors import StepFailed
+from entrepot.expression import type_from
 from entrepot.sources import Files
 
 BATCH_ROWS = 250_000
@@ -32,11 +33,11 @@ class Source:
     path: str
     schema: pa.Schema
     is_plain: bool
-    """Whether its columns have those names already."""
+    """Whether its columns have those names already, and types that warehouses have."""
 
 
-def sources(paths: list[str], folder: Path, files: Files) -> list[Source]:
-    """Looks at what the files hold, not at their rows.
+def sources(paths: list[str], folder: Path, files: Files, declared: Collection[str] = ()) -> list[Source]:
+    """Looks at what the files hold, not at their rows. `declared`: the columns whose types are.
 
     Raises:
         StepFailed: for a file that is no Parquet, or with two columns of one name.
@@ -46,9 +47,35 @@ def sources(paths: list[str], folder: Path, files: Files) -> list[Source]:
         with _opened(path, folder) as file:
             schema = file.schema_arrow
             names = named({name: name for name in schema.names}, files, path, schema.names)
-            renamed = pa.schema([field.with_name(name) for name, field in zip(names, schema, strict=True)])
-            found.append(Source(path, renamed, list(names) == schema.names))
+            _check_no_spans(file.schema, path)
+            columns = zip(names, schema, strict=True)
+            types = [(name, field.type if name in declared else _plain(field, path)) for name, field in columns]
+            plain = pa.schema([field.with_name(n).with_type(t) for field, (n, t) in zip(schema, types, strict=True)])
+            is_plain = list(names) == schema.names and plain.types == schema.types and not _has_old_times(file)
+            found.append(Source(path, plain, is_plain))
     return found
+
+
+def _check_no_spans(schema: pq.ParquetSchema, path: str) -> None:
+    """Raises StepFailed for an INTERVAL, which Arrow takes for twelve bytes of anything."""
+    for column in map(schema.column, range(len(schema.names))):
+        if column.converted_type == "INTERVAL":
+            raise StepFailed(
+                f"the column {column.path!r} of {path!r} is an INTERVAL, which no warehouse has as Parquet has it; "
+                "write it as a number or a text"
+            )
+
+
+def _plain(field: pa.Field, path: str) -> pa.DataType:
+    try:
+        return exact.plain(field.type)
+    except ValueError as error:
+        raise StepFailed(f"the column {field.name!r} of {path!r} is {error}, by `types`") from error
+
+
+def _has_old_times(file: pq.ParquetFile) -> bool:
+    """Whether it has times of 96 bits, which most readers take for nanoseconds since 1970, and those end in 2262."""
+    return any(file.schema.column(n).physical_type == "INT96" for n in range(len(file.schema.names)))
 
 
 def common(found: list[Source], files: Files) -> pa.Schema:
@@ -57,13 +84,14 @@ def common(found: list[Source], files: Files) -> pa.Schema:
     Raises:
         StepFailed: if a column is of types in two files that have none in common.
     """
-    declared = {name: dt.dtype(text).to_pyarrow() for name, text in named(files.types, files).items()}
+    declared = {name: type_from(text).to_pyarrow() for name, text in named(files.types, files).items()}
     fields: dict[str, tuple[pa.Field, str]] = {}
     for source in found:
         for field in source.schema:
             wanted = field.with_type(declared.get(field.name, field.type)).with_nullable(True)
             known, first = fields.get(field.name, (wanted, source.path))
             try:
+                _check_exact(known.type, wanted.type)
                 (united,) = pa.unify_schemas([pa.schema([known]), pa.schema([wanted])], promote_options="permissive")
             except pa.ArrowTypeError as error:
                 raise StepFailed(
@@ -74,13 +102,20 @@ def common(found: list[Source], files: Files) -> pa.Schema:
     return pa.schema([field for field, _ in fields.values()])
 
 
+def _check_exact(one: pa.DataType, other: pa.DataType) -> None:
+    """Arrow takes DOUBLE for the type that holds decimals and fractions."""
+    both = (one, other)
+    if any(map(pa.types.is_decimal, both)) and any(map(pa.types.is_floating, both)):
+        raise pa.ArrowTypeError("no type holds decimals and fractions")
+
+
 def copied(source: Source, schema: pa.Schema, folder: Path) -> Path | None:
     """A copy of the file, where nothing in it has to change; else None.
 
     No hard link: the copy goes to the lake, and must stay as it is when somebody writes into the file.
     """
     local = local_path(source.path)
-    if not local or source.path.endswith(PACKED) or not source.is_plain or not _is_same(source.schema, schema):
+    if not local or is_packed(source.path) or not source.is_plain or not _is_same(source.schema, schema):
         return None
     with readable(source.path):
         return Path(shutil.copyfile(local, folder / f"copy-{os.path.basename(local)}"))
@@ -116,8 +151,8 @@ def _conformed(batch: pa.RecordBatch, schema: pa.Schema, path: str) -> pa.Record
             columns.append(pa.nulls(batch.num_rows, field.type))
             continue
         try:
-            columns.append(batch.column(field.name).cast(field.type))
-        except pa.ArrowInvalid as error:
+            columns.append(exact.cast(batch.column(field.name), field.type))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise StepFailed(
                 f"the file {path!r}: a value of the column {field.name!r} is no {field.type}: {error}"
             ) from error
@@ -136,13 +171,13 @@ def _opened(path: str, folder: Path) -> Iterator[Any]:
     """A Parquet file; a packed one is unpacked first."""
     with readable(path), ExitStack() as stack:
         local = local_path(path)
-        if path.endswith(PACKED):
+        if is_packed(path):
             local = str(folder / "unpacked.parquet")
             with open(local, "wb") as target:
                 target.writelines(unpacked(path))
         try:
             raw = stack.enter_context(fsspec.open(local or path, "rb"))
-            yield stack.enter_context(pq.ParquetFile(raw))
+            yield stack.enter_context(pq.ParquetFile(raw, coerce_int96_timestamp_unit="us"))
         except pa.ArrowInvalid as error:
             raise StepFailed(f"the file {path!r} cannot be read as Parquet: {error}") from error
 

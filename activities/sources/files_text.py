@@ -7,18 +7,18 @@ import codecs
 import gzip
 import json
 import lzma
-import re
 import zipfile
 import zlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import IO, Any, NamedTuple, TypeVar
 
 import fsspec
-import numpy as np
+import pyarrow as pa
 
+from activities.sources.files_records import Records
 from entrepot.errors import BadInput, StepFailed, Unavailable
 
 CHUNK = 24 << 20
@@ -32,14 +32,13 @@ BOMB_RATIO = 1_000
 BOMB_FREE = 100 << 20
 """A packed file that becomes more than `BOMB_RATIO` times as large, beyond its first `BOMB_FREE` bytes, is refused."""
 
-PACKED = (".gz", ".bz2", ".xz", ".zip")
+PACKED = (".gz", ".bz2", ".xz", ".zip", ".zst")
 
 HEAD = 64 << 10
 """Bytes by which a text is known: whether it has a byte order mark, and its line ends."""
 
 _BOM = codecs.BOM_UTF8
 _DECODER = json.JSONDecoder(strict=False)
-_RECORD_ENDS = (b"\n", b"\r\n", b"\r", b"")
 _EXPECTED = {"[": "the array", "v": "a value", ",": "a comma", ".": "nothing more"}
 
 T = TypeVar("T")
@@ -95,9 +94,9 @@ def readable(path: str) -> Iterator[None]:
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         raise StepFailed(f"the file {path!r} cannot be read: {error.strerror or error}") from error
     except OSError as error:
-        if isinstance(error.errno, int) or not path.endswith(".bz2"):
+        if isinstance(error.errno, int) or not path.lower().endswith((".bz2", ".zst")):
             raise Unavailable(f"the file {path!r} cannot be read now: {error}") from error
-        raise StepFailed(f"the file {path!r} cannot be unpacked: {error}") from error  # as bz2 says it
+        raise StepFailed(f"the file {path!r} cannot be unpacked: {error}") from error  # as these say it
 
 
 def unpacked(path: str, size: int | None = None, start: int = 0) -> Iterator[bytes]:
@@ -117,7 +116,7 @@ def unpacked(path: str, size: int | None = None, start: int = 0) -> Iterator[byt
             stream.seek(start)
         while block := stream.read(size or CHUNK):
             done += len(block)
-            if path.endswith(PACKED) and done > BOMB_FREE and done > BOMB_RATIO * raw.taken:
+            if is_packed(path) and done > BOMB_FREE and done > BOMB_RATIO * raw.taken:
                 raise StepFailed(
                     f"the file {path!r} becomes more than {BOMB_RATIO:,} times as large when it is unpacked; it is "
                     "taken for a bomb"
@@ -125,14 +124,22 @@ def unpacked(path: str, size: int | None = None, start: int = 0) -> Iterator[byt
             yield block
 
 
+def is_packed(path: str) -> bool:
+    """Whether a file's name says that it is packed."""
+    return path.lower().endswith(PACKED)
+
+
 def _opened(path: str, raw: Any, stack: ExitStack) -> Any:
-    if path.endswith(".gz"):
+    ending = path.lower()
+    if ending.endswith(".gz"):
         return stack.enter_context(gzip.GzipFile(fileobj=raw))
-    if path.endswith(".bz2"):
+    if ending.endswith(".bz2"):
         return stack.enter_context(bz2.BZ2File(raw))
-    if path.endswith(".xz"):
+    if ending.endswith(".xz"):
         return stack.enter_context(lzma.LZMAFile(raw))
-    if path.endswith(".zip"):
+    if ending.endswith(".zst"):
+        return stack.enter_context(pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd"))
+    if ending.endswith(".zip"):
         archive = stack.enter_context(zipfile.ZipFile(raw))
         members = [m for m in archive.namelist() if not m.endswith("/") and not m.startswith("__MACOSX/")]
         if len(members) != 1:
@@ -166,7 +173,7 @@ def text(path: str, encoding: str, start: int = 0, size: int | None = None) -> I
     is_utf8 = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig", "ascii")
     at = block_start = 0
     head = b""
-    if start and is_utf8 and not path.endswith(PACKED):  # else what is before has to be read as well
+    if start and is_utf8 and not is_packed(path):  # else what is before has to be read as well
         head = next(unpacked(path, HEAD), b"")
         mark = len(_BOM) if head.startswith(_BOM) else 0
         block_start = (start + mark) // CHUNK * CHUNK
@@ -200,14 +207,65 @@ def _chunk(data: bytes, start: Place) -> Chunk:
     return Chunk(data, start.line, Place(start.offset + len(data), start.line + data.count(b"\n")))
 
 
-def array_chunks(path: str, encoding: str, start: Place) -> Iterator[Chunk]:
-    """A file that is one JSON array: each of its values is put on a line of its own.
+def array_at(path: str, encoding: str, keys: Sequence[str]) -> Place:
+    """Where an array begins that a JSON object has under some keys, one within the other.
+
+    Raises:
+        StepFailed: if it has none.
+    """
+    begin = b""
+    for block in text(path, encoding):
+        begin += block
+        known = begin.decode("utf-8", "surrogateescape")
+        try:
+            at = _array_at(known, keys)
+        except (IndexError, json.JSONDecodeError) as error:
+            if len(begin) > LONGEST:
+                raise StepFailed(_too_long(path, 1)) from error
+            continue  # more text is needed to know
+        if at is not None:
+            before = known[:at].encode("utf-8", "surrogateescape")
+            return Place(len(before), 1 + before.count(b"\n"))
+        break
+    raise StepFailed(f"the file {path!r} has no array of rows under {'.'.join(keys)!r}, which `records` names")
+
+
+def _array_at(text: str, keys: Sequence[str]) -> int | None:
+    at = _behind_space(text, 0)
+    for key in keys:
+        if text[at] != "{":
+            return None
+        name = None
+        while name != key:
+            at = _behind_space(text, at + 1)
+            if text[at] == "}":
+                return None
+            name, at = _DECODER.raw_decode(text, at)
+            at = _behind_space(text, _behind_space(text, at) + 1)
+            if name != key:
+                at = _behind_space(text, _DECODER.raw_decode(text, at)[1])
+                if text[at] == "}":
+                    return None
+    return at if text[at] == "[" else None
+
+
+def _behind_space(text: str, at: int) -> int:
+    while text[at] in " \t\r\n":
+        at += 1
+    return at
+
+
+def value_chunks(path: str, encoding: str, start: Place, array: Place | None) -> Iterator[Chunk]:
+    """The values of a JSON array, or of a file that is one value after another, each put on a line of its own.
+
+    Args:
+        array: Where the array begins; None: there is none.
 
     Raises:
         StepFailed: for invalid JSON, even where bad rows are rejected: what comes behind it cannot be told apart.
     """
     values, lines, size, end = [], [], 0, start
-    for value, line, end in _values(path, encoding, start):
+    for value, line, end in _values(path, encoding, start, array):
         values.append(value)
         lines.append(line)
         size += len(value)
@@ -218,33 +276,37 @@ def array_chunks(path: str, encoding: str, start: Place) -> Iterator[Chunk]:
         yield Chunk(b"\n".join(values), lines[0], end, tuple(lines))
 
 
-def _values(path: str, encoding: str, start: Place) -> Iterator[tuple[bytes, int, Place]]:
+def _values(path: str, encoding: str, start: Place, array: Place | None) -> Iterator[tuple[bytes, int, Place]]:
     """Each value, its line, and where it ends."""
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     blocks = text(path, encoding, start.offset)
     rest, at, line = "", 0, start.line
     offset, behind = start.offset, 0  # the bytes of the text before the character `behind` of the rest
     # One of: [ (the start), v (a value or the end), , (a comma or the end), . (nothing)
-    expected, ended = "," if start.offset else "[", False
+    follows = "," if array else "v"
+    expected, ended = "[" if array and start.offset == array.offset else follows, False
     while True:
         while at < len(rest):
             char = rest[at]
             if char in " \t\r\n":
                 line += char == "\n"
                 at += 1
-            elif expected == "v" and char != "]":
+            elif expected == "v" and not (char == "]" and array):
                 end = _value_end(rest, at, ended, path, line)
                 if end is None:
                     break
                 value = rest[at:end].encode("utf-8", "surrogateescape")
                 offset, behind = offset + at - behind + len(value), end  # between values, all is ASCII
                 first, line = line, line + value.count(b"\n")
-                yield value.replace(b"\n", b" ").replace(b"\r", b" "), first, Place(offset, line)
-                at, expected = end, ","
+                # Between tokens a tab is as good as the end of a line, and within a text as wrong.
+                yield value.replace(b"\n", b"\t").replace(b"\r", b"\t"), first, Place(offset, line)
+                at, expected = end, follows
             elif char == "," and expected == ",":
                 at, expected = at + 1, "v"
             elif char == "]" and expected in "v,":
                 at, expected = at + 1, "."
+                if array and array.offset:  # what comes behind it is of the object around
+                    return
             elif char == "[" and expected == "[":
                 at, expected = at + 1, "v"
             else:
@@ -256,7 +318,7 @@ def _values(path: str, encoding: str, start: Place) -> Iterator[tuple[bytes, int
         ended = block is None
         offset += at - behind
         rest, at, behind = rest[at:] + decoder.decode(block or b"", ended), 0, 0
-    if expected != ".":
+    if array and expected != ".":
         raise StepFailed(f"{path}:{line}: invalid JSON: the array does not end")
 
 
@@ -274,9 +336,18 @@ def _value_end(rest: str, at: int, ended: bool, path: str, line: int) -> int | N
     return None if end == len(rest) and not ended else int(end)  # a number may go on in the next block
 
 
-def csv_chunks(path: str, encoding: str, delimiter: str, start: Place) -> Iterator[Chunk]:
+def first_lines(path: str, encoding: str, number: int) -> list[bytes]:
+    """So many lines of a file, or all that it has, each with its end."""
+    begin = b""
+    for block in text(path, encoding, size=HEAD):
+        begin += block
+        if begin.count(b"\n") >= number or len(begin) > LONGEST:
+            break
+    return begin.splitlines(keepends=True)[:number]
+
+
+def csv_chunks(path: str, encoding: str, records: Records, start: Place) -> Iterator[Chunk]:
     """A CSV file's records; the file's first line is not told from the others."""
-    records = Records(delimiter)
     rest, here = yield from _whole(path, encoding, start, lambda data: records.end(data)[0])
     while rest:
         cut, is_open = records.end(rest)
@@ -336,54 +407,3 @@ def _check_length(rest: bytes, path: str, here: Place) -> None:
 
 def _too_long(path: str, line: int) -> str:
     return f"{path}:{line}: the line is longer than {LONGEST:,} bytes, or a quote in it is never closed"
-
-
-class Records:
-    """Where CSV records begin and end: a line break within quotes ends none."""
-
-    def __init__(self, delimiter: str) -> None:
-        byte = delimiter.encode()
-        if len(byte) != 1 or delimiter in '"\r\n':
-            raise BadInput(f"the delimiter must be one ASCII character, and is {delimiter!r}")
-        self._around = np.zeros(256, dtype=bool)
-        self._around[list(byte + b'\r\n"')] = True
-        plain = b"[^" + re.escape(byte) + rb"\r\n]"
-        self._field = re.compile(
-            rb'(?:"[^"]*+(?:""[^"]*+)*+"' + plain + rb'*+|("[^"]*+(?:""[^"]*+)*+\Z)|' + plain + rb"*+)"
-            rb"(" + re.escape(byte) + rb"|\r\n|\n|\r|\Z)"
-        )
-
-    def end(self, data: bytes) -> tuple[int, bool]:
-        """Where the last whole record ends, and whether a quote is open behind it."""
-        array = np.frombuffer(data, np.uint8)
-        quotes = np.flatnonzero(array == ord('"'))
-        before, after = quotes[0::2] - 1, quotes[1::2] + 1
-        before, after = before[before >= 0], after[after < len(data)]
-        # Where each opening quote follows a delimiter, and each closing one is followed by one, quotes can be counted.
-        if not (self._around[array[before]].all() and self._around[array[after]].all()):
-            return self._end_read(data)
-        end = len(data)
-        while (end := data.rfind(b"\n", 0, end)) >= 0:
-            quotes_before = int(np.searchsorted(quotes, end))
-            if quotes_before % 2 == 0:
-                break
-            end = int(quotes[quotes_before - 1])
-        return end + 1, len(quotes) % 2 == 1
-
-    def _end_read(self, data: bytes) -> tuple[int, bool]:
-        end = 0
-        for field in self._field.finditer(data):
-            if field[2] in (b"\n", b"\r\n"):
-                end = field.end()
-            if field[1] is not None:
-                return end, True
-        return end, False
-
-    def each(self, data: bytes) -> Iterator[tuple[int, int]]:
-        """Where each record begins and ends, without lines that are empty."""
-        start = 0
-        for field in self._field.finditer(data):
-            if field[2] in _RECORD_ENDS:
-                if field.start(2) > start:
-                    yield start, field.start(2)
-                start = field.end()

@@ -76,6 +76,43 @@ async def test_files_have_contracts_too(ingesting: Ingesting) -> None:
     assert rows == [(1, 1.0, None), (2, 2.5, "x")]
 
 
+@pytest.mark.parametrize("disposition", ["append", "replace"])
+async def test_a_text_stays_text_though_a_file_has_nothing_but_digits(ingesting: Ingesting, disposition: str) -> None:
+    options = {"path": "*.csv", "disposition": disposition}
+    ingesting.write("a.csv", "id,zip,at\n1,01234,2026-01-01\n")
+    await ingesting.load("texts", options)
+    (ingesting.folder / "a.csv").unlink()
+    ingesting.write("b.csv", "id,zip,at\n2,10115,\n")
+    assert await ingesting.note("texts", options) == ""
+    rows = [(1, "01234"), (2, "10115")] if disposition == "append" else [(2, "10115")]
+    assert ingesting.query("SELECT id, zip FROM ingested.texts ORDER BY 1") == rows
+
+
+async def test_long_numbers_of_before_are_not_rounded_by_fractions(ingesting: Ingesting) -> None:
+    options = {"path": "*.csv", "disposition": "append"}
+    ingesting.write("a.csv", f"id,n\n1,{2**53 + 1}\n")
+    await ingesting.load("texts", options)
+    ingesting.write("b.csv", "id,n\n2,0.5\n")
+    failed = await ingesting.refused("texts", options)
+    assert "column 'n' was int64 and is now string, and no type holds both" in failed.message
+    ingesting.give("keyed", [{"id": 1, "n": 2**53 + 1}])
+    await ingesting.load("keyed")
+    ingesting.give("keyed", [{"id": 2, "n": 0.5}])
+    failed = await ingesting.refused("keyed")
+    assert "column 'n' was int64 and is now float64, and no type holds both" in failed.message
+
+
+async def test_declared_columns_refuse_what_they_do_not_hold(ingesting: Ingesting) -> None:
+    ingesting.give("declared", [{"id": 1, "name": "a"}, {"id": 2.5, "name": "b"}])
+    failed = await ingesting.refused("declared")
+    assert failed.message.endswith(
+        "table 'declared': '2.5' in the column 'id', which the step declares as int64, is none (1 values)"
+    )
+    ingesting.give("declared", [{"id": 1.0, "name": 7}, {"id": 2, "name": 8}])
+    await ingesting.load("declared")
+    assert ingesting.query("SELECT * FROM ingested.declared ORDER BY 1") == [(1, "7"), (2, "8")]
+
+
 async def test_a_column_without_values_is_what_it_was(ingesting: Ingesting) -> None:
     options = {"path": "*.csv", "disposition": "append"}
     ingesting.write("a.csv", "id,n,note\n1,1,\n")

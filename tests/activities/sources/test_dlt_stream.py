@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections import Counter
 from typing import Any
 
@@ -51,6 +52,14 @@ def test_rows_of_every_kind(data: Any) -> None:
     assert values(found) == [{"a": 1}, {"a": 2}]
     assert found.hints == {"t": Hints()}
     assert found.positions == []
+
+
+def test_nan_and_infinity_stay_in_rows_and_lists() -> None:
+    rows: Any = [{"id": 1, "x": math.nan, "list": [math.inf, 1.5]}, {"id": 2, "x": None, "list": [-math.inf]}]
+    found = brought(rows)
+    assert repr([row["x"] for row in found.rows["t"]]) == "[nan, None]"
+    assert [row["value"] for row in found.rows["t__list"]] == [math.inf, 1.5, -math.inf]
+    assert math.isnan(rows[0]["x"])  # the user's own rows are left alone
 
 
 def test_a_mapping_brings_several_tables() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import decimal
+import gzip
 import os
 from pathlib import Path
 from typing import Any
@@ -76,6 +78,28 @@ def test_parquet_goes_on_behind_a_position(tmp_path: Path, monkeypatch: pytest.M
         behind = sum(rows.num_rows for _, rows, _ in whole.pieces[: at + 1])
         rest = [rows["n"].to_pylist() for _, rows, _ in read(source, after=position).pieces]
         assert [n for values in rest for n in values] == list(range(behind, 200))
+
+
+def test_old_times_of_parquet_keep_their_years(tmp_path: Path) -> None:
+    times = [datetime.datetime(9999, 12, 31, 23), datetime.datetime(1, 1, 1), None]
+    path = parquet(tmp_path / "t.parquet", {"a": times}, use_deprecated_int96_timestamps=True)
+    assert read(Files(str(path))).columns() == {"a": times}
+
+
+def test_parquet_types_that_warehouses_lack(tmp_path: Path) -> None:
+    table = {"a": pa.array([b"ab"], pa.binary(2)), "b": pa.array([{"a b": 1, "@": [2]}]), "c": [None]}
+    assert read(Files(str(parquet(tmp_path / "t.parquet", table)))).columns()["a"] == [b"ab"]
+    path = parquet(tmp_path / "t.parquet", {"took": pa.array([5], pa.duration("s"))})
+    with pytest.raises(StepFailed, match=r"the column 'took' of '.*' is a span of time"):
+        read(Files(str(path)))
+    assert read(Files(str(path), types={"took": "int64"})).columns() == {"took": [5]}
+
+
+def test_parquet_decimals_and_fractions_have_no_type_in_common(tmp_path: Path) -> None:
+    parquet(tmp_path / "1.parquet", {"a": [decimal.Decimal("12345678901234567.89")]})
+    parquet(tmp_path / "2.parquet", {"a": [0.5]})
+    with pytest.raises(StepFailed, match="the column 'a' is decimal128"):
+        read(Files(str(tmp_path / "*.parquet")))
 
 
 def test_no_parquet(tmp_path: Path) -> None:
@@ -230,3 +254,21 @@ def test_rows_are_there_until_the_next_piece(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a\n1\n")
     pieces = files.stream("t", Files(str(tmp_path / "t.csv")), {}).pieces(None)
     assert rows(next(pieces)).num_rows == 1
+
+
+@pytest.mark.parametrize("name", ["t.CSV", "t.csv.GZ", "t.csv.zst", "t [1].csv", "t[1].csv", "a*b.csv"])
+def test_names_and_endings_that_are_common(tmp_path: Path, name: str) -> None:
+    data = b"a\n1\n"
+    if name.endswith("GZ"):
+        data = gzip.compress(data)
+    if name.endswith("zst"):
+        data = pa.compress(data, "zstd", asbytes=True)
+    (tmp_path / name).write_bytes(data)
+    assert read(Files(str(tmp_path / name))).columns() == {"a": [1]}
+    assert read(Files(f"{tmp_path}/*")).columns() == {"a": [1]}
+
+
+def test_packed_by_zstandard_and_broken(tmp_path: Path) -> None:
+    (tmp_path / "t.csv.zst").write_bytes(b"no frame")
+    with pytest.raises(StepFailed, match="cannot be unpacked"):
+        read(Files(str(tmp_path / "t.csv.zst")))

@@ -9,6 +9,7 @@ import gzip
 import io
 import lzma
 import zipfile
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from activities.sources import files_text
 from entrepot.errors import BadInput, StepFailed
 from entrepot.sources import Files
-from tests.activities.sources.reading import Read, read
+from tests.activities.sources.reading import Read, read, read_in_two
 
 
 def written(folder: Path, data: bytes, name: str = "t.csv") -> str:
@@ -44,7 +45,17 @@ def types(result: Read) -> dict[str, str]:
         (["007", "1"], "string"),
         (["1_000", "1"], "string"),
         ([" 1", "1"], "string"),
-        (["9223372036854775808", "1"], "double"),
+        (["9223372036854775808", "1"], "string"),
+        (["9007199254740993", "0.5"], "string"),
+        (["9007199254740992", "0.5"], "double"),
+        (["+41791234567", "1"], "string"),
+        (["12345678901234567.89", "1"], "string"),
+        (
+            ["0.1", "0.10000000000000001", "1.000000000000000056e-01", "0.50000000000000000000", "-.5", "1e300"],
+            "double",
+        ),
+        (["1e400", "1"], "string"),
+        (["1e-400", "1"], "string"),
         (["123456789012345678901", "1"], "string"),
         (["true", "False"], "bool"),
         (["true", "1"], "string"),
@@ -105,6 +116,25 @@ def test_line_ends(tmp_path: Path, ends: str) -> None:
     assert columns(tmp_path, ends.join(["a,b", "1,x", "2,y", ""])) == {"a": [1, 2], "b": ["x", "y"]}
 
 
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+@pytest.mark.parametrize("value", ["x\r\ny", "x\ny", "\r\n", "\r", 'a "b",\r\n'])
+@pytest.mark.parametrize("odd", ["plain", '5" pipe'])
+def test_line_breaks_within_quotes_stay_as_they_are(tmp_path: Path, ends: str, value: str, odd: str) -> None:
+    quoted = '"' + value.replace('"', '""') + '"'
+    assert columns(tmp_path, ends.join(["a,b", f"1,{quoted}", f"2,{odd}", ""])) == {"a": [1, 2], "b": [value, odd]}
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+@pytest.mark.parametrize("torn", ["2,y,", "2,,", "2,y,,", '"2","y",', ",,", '2,"y\n,",'])
+@pytest.mark.parametrize("last", [True, False])
+def test_a_line_with_an_empty_field_too_many_is_torn(tmp_path: Path, ends: str, torn: str, last: bool) -> None:
+    lines = ["a,b", "1,x", torn] if last else ["a,b", torn, "1,x", ""]
+    result = read(Files(written(tmp_path, ends.join(lines).encode()), bad_rows="reject"))
+    assert result.columns() == {"a": [1], "b": ["x"]}
+    aside = result.columns("t__rejected")
+    assert (aside["line"], aside["reason"], aside["content"]) == ([3 if last else 2], ["too many fields"], [torn])
+
+
 def test_mixed_line_ends(tmp_path: Path) -> None:
     assert columns(tmp_path, 'a,b\r\n1,"x\ny"\r\n2,z\n') == {"a": [1, 2], "b": ["x\ny", "z"]}
 
@@ -113,6 +143,76 @@ def test_mixed_line_ends(tmp_path: Path) -> None:
 def test_encodings(tmp_path: Path, encoding: str) -> None:
     path = written(tmp_path, "Stadt,n\nMünchen,1\nKöln,2\n".encode(encoding))
     assert read(Files(path, encoding=encoding)).columns() == {"stadt": ["München", "Köln"], "n": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "options"),
+    [
+        ("t.tsv", "id\tname\n1\tx,y\n", {}),
+        ("t.tsv.gz", "id\tname\n1\tx,y\n", {}),
+        ("t.csv", "sep=;\r\nid;name\r\n1;x,y\r\n", {}),
+        ("t.csv", "id;name\n1;x,y\n", {"delimiter": ";"}),
+        ("t.csv", '1,"x,y"\n', {"header": False, "names": ["id", "name"]}),
+        ("t.csv", 'id,id\n1,"x,y"\n', {"names": ["id", "name"]}),
+        ("t.csv", 'Report "x\n\nid,name\n1,"x,y"\n', {"skip": 2}),
+        ("t.csv", "id,name\n1,'x,y'\n", {"quote": "'"}),
+        ("t.csv", 'id,name\n1,"x\\"\n\\"y"\n', {"escape": "\\"}),
+        ("t.csv", 'id;name\n1;x "y\n', {"quote": "", "delimiter": ";"}),
+    ],
+)
+def test_dialects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str, options: Any) -> None:
+    data = gzip.compress(text.encode()) if name.endswith("gz") else text.encode()
+    expected = 'x"\n"y' if "escape" in options else 'x "y' if options.get("quote") == "" else "x,y"
+    source = Files(written(tmp_path, data, name), **options)
+    for size in (files_text.CHUNK, 9):
+        monkeypatch.setattr(files_text, "CHUNK", size)
+        whole = read(source)
+        assert whole.columns() == {"id": [1], "name": [expected]}
+        for stop in range(len(whole.pieces)):
+            assert read_in_two(source, stop).columns() == whole.columns()
+
+
+def test_names_that_are_not_told(tmp_path: Path) -> None:
+    assert columns(tmp_path, "1,x\n2,y\n", header=False) == {"column_1": [1, 2], "column_2": ["x", "y"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "error", "sentence"),
+    [
+        ("id;n\n1;x\n", {}, StepFailed, r"t\.csv:1: the first line has no ',' and has ';'; say `delimiter=';'`"),
+        ("id\tn\n1\tx\n", {}, StepFailed, r"the first line has no ',' and has '\\t'"),
+        ("a,b\n1,2\n", {"names": ["x"]}, StepFailed, r"t\.csv:1: `names` has 1, (and )?the line 2 fields"),
+        ("a\n1\n", {"decimal": ",", "thousands": ","}, BadInput, "must be two different marks"),
+        ("a\n1\n", {"quote": "ab"}, BadInput, "the quote must be one ASCII character"),
+    ],
+)
+def test_dialects_that_are_not_understood(
+    tmp_path: Path, text: str, options: Any, error: type[Exception], sentence: str
+) -> None:
+    with pytest.raises(error, match=sentence):
+        columns(tmp_path, text, **options)
+
+
+@pytest.mark.parametrize(
+    ("values", "read_as"),
+    [
+        (["1.234,5", "-0,5", "7"], [1234.5, -0.5, 7.0]),
+        (["1.234", "12"], [1234, 12]),
+        (["1.2.3", "1"], ["1.2.3", "1"]),
+        (["1,5", "x"], ["1,5", "x"]),
+        (["12345678901234567,89", "1"], ["12345678901234567,89", "1"]),
+    ],
+)
+def test_marks_in_numbers(tmp_path: Path, values: list[str], read_as: list[Any]) -> None:
+    text = "a;b\n" + "".join(f"{value};x\n" for value in values)
+    assert columns(tmp_path, text, delimiter=";", decimal=",", thousands=".")["a"] == read_as
+
+
+def test_marks_in_numbers_of_declared_types(tmp_path: Path) -> None:
+    options: Any = {"delimiter": ";", "decimal": ",", "thousands": ".", "types": {"a": "decimal(38, 2)"}}
+    assert columns(tmp_path, "a;b\n1.234.567,89;x\n", **options)["a"] == [Decimal("1234567.89")]
+    with pytest.raises(StepFailed, match=r"t\.csv:2: '1.5' in the column 'a' is no decimal"):
+        columns(tmp_path, "a;b\n1.5;x\n", **options)
 
 
 def test_an_unknown_encoding(tmp_path: Path) -> None:

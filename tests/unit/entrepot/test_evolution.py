@@ -30,11 +30,23 @@ TYPES = [
         ("int64", "string", None),
         ("boolean", "int64", None),
         ("decimal(38, 0)", "decimal(38, 9)", None),
+        ("decimal(10, 2)", "float64", None),
+        ("uint64", "int64", "decimal(20, 0)"),
+        ("uint64", "decimal(10, 2)", "decimal(22, 2)"),
+        ("uint32", "int64", "int64"),
         ("timestamp(6)", "timestamp('UTC', 6)", None),
     ],
 )
 def test_the_type_that_holds_both(one: str, other: str, both: str | None) -> None:
     assert common(dt.dtype(one), dt.dtype(other)) == (dt.dtype(both) if both else None)
+
+
+@pytest.mark.parametrize("of", ["{}", "array<{}>", "struct<a: {}>"])
+def test_whole_numbers_that_a_double_does_not_hold_have_no_type_with_fractions(of: str) -> None:
+    whole, fraction = dt.dtype(of.format("int64")), dt.dtype(of.format("float64"))
+    assert common(whole, fraction) == fraction
+    assert common(whole, fraction, is_wide=True) is None
+    assert common(fraction, whole, is_wide=True) is None
 
 
 @given(st.sampled_from(TYPES), st.sampled_from(TYPES), st.sampled_from(TYPES))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import json
 import os
 import subprocess
 import sys
@@ -21,7 +22,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from ibis import _
 
@@ -486,6 +487,35 @@ TYPES = [
 def test_types_survive_being_written_down(text: str) -> None:
     schema = schema_from({"x": text})
     assert schema_from(schema_to(schema)) == schema
+
+
+_LEAVES = st.one_of(
+    st.sampled_from([t for t in TYPES if "<" not in t]).map(dt.dtype),
+    st.builds(
+        dt.Timestamp, timezone=st.sampled_from([None, "UTC", "Europe/Paris"]), scale=st.integers(0, 9) | st.none()
+    ),
+    st.integers(1, 38).flatmap(lambda p: st.builds(dt.Decimal, st.just(p), st.integers(0, p))),
+    st.builds(dt.Interval, st.sampled_from(["Y", "M", "D", "h", "m", "s", "ms", "us", "ns"])),
+    st.builds(dt.String, length=st.integers(1, 99) | st.none()),
+    st.builds(dt.JSON, binary=st.booleans()),
+)
+_NAMES = st.text(max_size=5) | st.sampled_from(
+    ["a b", "@x", "1y", "z-z", "a:b", 'q"q', "__x61x", "é", "a<b>", "x, y", ""]
+)
+
+
+def _nested(inner: st.SearchStrategy[dt.DataType]) -> st.SearchStrategy[dt.DataType]:
+    structs = st.dictionaries(_NAMES, inner, max_size=3).map(dt.Struct)
+    maps = st.builds(dt.Map, st.just(dt.string), inner)
+    arrays = st.builds(dt.Array, inner, length=st.none() | st.integers(1, 9))
+    return (arrays | maps | structs).flatmap(lambda t: st.booleans().map(lambda n: t.copy(nullable=n)))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.recursive(_LEAVES, _nested, max_leaves=6))
+def test_every_type_survives_being_written_down(dtype: dt.DataType) -> None:
+    schema = ibis.schema({"x": dtype.copy(nullable=True)})
+    assert schema_from(json.loads(json.dumps(schema_to(schema)))) == schema
 
 
 def test_whether_a_column_may_be_null_is_not_written_down() -> None:
