@@ -184,8 +184,8 @@ def check_planned(step: Step, identity: str, inputs: Mapping[str, str], planned:
     """Raises StepFailed if what the code now computes is not the version that the run's plan named."""
     if planned not in (version_of(step.kind, identity, inputs), version_of(step.kind, identity, inputs, run)):
         raise StepFailed(
-            "its code, or something that its code reads beside its inputs (a file, the date, the environment), "
-            "changed after the run was planned; start the run again"
+            "its code changed after the run was planned; start the run again (what its code reads beside its inputs "
+            "counts, too: a file, the date, the environment)"
         )
 
 

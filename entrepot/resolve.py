@@ -1,13 +1,14 @@
 """From a graph and the schemas of its raw tables to what every step computes.
 
-Every function is called anew each time: what it sees beside its inputs (a file, the date, the environment) may have
-changed, and then its expression has.
+Functions are called anew each time: what they see beside their inputs (a file, the date, the environment) may have
+changed, and then their expressions have. What the others gave is remembered for each schema.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Hashable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import ibis
@@ -15,6 +16,7 @@ import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 import ibis.expr.schema as sch
 
+from entrepot.closed import seen_by
 from entrepot.code import Code, digest, function_code, installed
 from entrepot.errors import EntrepotError, PipelineError, Problem, Unavailable, listed, unknown
 from entrepot.estimator import contract_code, estimator_identity
@@ -163,7 +165,8 @@ def resolve_step(step: Step, inputs: tuple[tuple[str, Any], ...]) -> Computed:
         contract = contract_code(step.contract)
         return Computed(contract.hash, varies=contract.varies)
     if isinstance(step, TransformStep | CheckStep):
-        return _resolve_expression(step, expression(step, inputs))
+        seen = seen_by(step.function)
+        return _resolve_expression(step, inputs) if seen is None else _remembered(step, inputs, seen)
     if isinstance(step, TrainStep):
         return _resolve_training(step, inputs)
     if isinstance(step, PublishStep):
@@ -172,7 +175,15 @@ def resolve_step(step: Step, inputs: tuple[tuple[str, Any], ...]) -> Computed:
     raise TypeError(f"cannot resolve {step!r}")
 
 
-def _resolve_expression(step: TransformStep | CheckStep, made: ibis.Table) -> Computed:
+@lru_cache(maxsize=20_000)
+def _remembered(
+    step: TransformStep | CheckStep, inputs: tuple[tuple[str, Any], ...], seen: tuple[Hashable, ...]
+) -> Computed:
+    return _resolve_expression(step, inputs)
+
+
+def _resolve_expression(step: TransformStep | CheckStep, inputs: tuple[tuple[str, Any], ...]) -> Computed:
+    made = expression(step, inputs)
     found = described(made)
     hashed = digest([found.hash, installed(step.depends)])
     if isinstance(step, CheckStep):

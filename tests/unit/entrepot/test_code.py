@@ -425,7 +425,7 @@ def test_identities_do_not_depend_on_the_process(tmp_path: Path) -> None:
             env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(tmp_path)},
             capture_output=True, text=True, check=True,
         ).stdout
-        for seed in ("0", "1", "2", "random")
+        for seed in ("0", "1", "random")
     }  # fmt: skip
     assert len(seen) == 1
     assert seen.pop().strip()
