@@ -22,122 +22,13 @@ from typing import Any
 import ibis
 import sqlglot.expressions as sge
 
+from activities.catalog_tables import KEYS, TABLES
 from backends import Name, Session
 from entrepot.errors import Conflict
 from entrepot.plan import Known
 from entrepot.version import CATALOG
 
 SCHEMA = CATALOG
-
-_PUBLISH = {
-    "pipeline": "string",
-    "environment": "string",
-    "sequence": "int64",
-    "action": "string",  # publish, rollback, undo
-    "run": "string",
-    "published_at": "timestamp",
-    "pointers": "string",  # JSON: every name → version, after it
-    "moved": "string",  # JSON: the names that it moved
-}
-
-_LOAD = {
-    "pipeline": "string",
-    "step": "string",
-    "environment": "string",
-    "sequence": "int64",
-    "load": "string",  # what it was: the hash of what it came after and of what it brought
-    "action": "string",  # load, rollback
-    "run": "string",
-    "loaded_at": "timestamp",
-    "fingerprint": "string",  # of the source and of what reads it; NULL where a source has none
-    "tables": "string",  # JSON: table → version
-    "state": "string",  # the file in the lake with what the source remembers
-    "changes": "string",  # JSON: table → what changed in its columns
-}
-
-_TABLES: dict[str, dict[str, str]] = {
-    "versions": {
-        "pipeline": "string",
-        "name": "string",
-        "version": "string",
-        "kind": "string",
-        "step": "string",
-        "identity": "string",  # the hash of what computed it
-        "inputs": "string",  # JSON: name → version; this is the lineage
-        "columns": "string",  # JSON: column → type, as the warehouse has them
-        "inferred": "string",  # JSON: column → type, as ibis inferred them
-        "physical_schema": "string",
-        "physical_table": "string",
-        "row_count": "int64",
-        "byte_count": "int64",
-        "scanned": "int64",  # bytes read in the warehouse to make it, where the warehouse says so
-        "seconds": "float64",
-        "run": "string",
-        "made_at": "timestamp",
-        "details": "string",  # JSON: scores, how rows were scored, the artifact's path
-    },
-    "cursors": _LOAD,
-    "loads": _LOAD,  # the history of the cursors
-    "heads": {**_PUBLISH, "shown": "int64"},  # the sequence up to which the views show what was published
-    "publishes": _PUBLISH,  # the history of the heads
-    "places": {  # each name that people see has one owner
-        "tenant": "string",
-        "pipeline": "string",
-        "environment": "string",
-        "name": "string",  # of what is shown there
-        "kind": "string",  # view, file, versions
-        "warehouse": "string",
-        "place": "string",  # the same for two names that are one to some warehouse
-        "in_schema": "string",
-        "in_table": "string",
-        "run": "string",
-        "since": "timestamp",
-    },
-    "checks": {
-        "pipeline": "string",
-        "name": "string",
-        "version": "string",
-        "identity": "string",
-        "inputs": "string",
-        "guards": "string",
-        "severity": "string",
-        "violations": "int64",
-        "sample": "string",  # JSON: some of the violating rows
-        "run": "string",
-        "checked_at": "timestamp",
-    },
-    "certificates": {  # that two warehouses have the same rows for a version: content and engines hold it for ever
-        "pipeline": "string",
-        "name": "string",
-        "version": "string",
-        "identity": "string",  # the hash of what computed it
-        "warehouses": "string",  # JSON: the two, each with its engine, and how they were digested
-        "verdict": "string",
-        "row_count": "int64",
-        "digest": "string",
-        "run": "string",
-        "made_at": "timestamp",
-    },
-    "runs": {
-        "pipeline": "string",
-        "environment": "string",
-        "run": "string",
-        "workflow": "string",
-        "status": "string",
-        "started_at": "timestamp",
-        "ended_at": "timestamp",
-        "summary": "string",  # JSON: the steps, what they read and wrote, and the versions
-        "error": "string",
-    },
-}
-
-_KEYS = {
-    "versions": ("pipeline", "name", "version"),
-    "heads": ("pipeline", "environment"),
-    "publishes": ("pipeline", "environment", "sequence"),
-    "cursors": ("pipeline", "step", "environment"),
-    "loads": ("pipeline", "step", "environment", "sequence"),
-}
 
 
 @dataclass(frozen=True)
@@ -176,10 +67,10 @@ class Published:
 
 def ensure(session: Session) -> None:
     """Makes the catalog's tables where they are missing."""
-    if not session.tables(SCHEMA) >= set(_TABLES):
+    if not session.tables(SCHEMA) >= set(TABLES):
         session.create_schema(SCHEMA)
-        for table, columns in _TABLES.items():
-            session.create_table(Name(SCHEMA, table), ibis.schema(columns), _KEYS.get(table, ()))
+        for table, columns in TABLES.items():
+            session.create_table(Name(SCHEMA, table), ibis.schema(columns), KEYS.get(table, ()))
 
 
 def now() -> datetime.datetime:
@@ -189,7 +80,7 @@ def now() -> datetime.datetime:
 
 def add(session: Session, table: str, **values: Any) -> None:
     """Adds one row; dicts and lists are kept as JSON."""
-    row = {c: _encode(values.pop(c, None)) for c in _TABLES[table]}
+    row = {c: _encode(values.pop(c, None)) for c in TABLES[table]}
     if values:
         raise TypeError(f"catalog table {table!r} has no column {sorted(values)}")
     session.insert(table_name(table), [row])
@@ -418,7 +309,7 @@ def select(
     Without a pipeline, those of all.
     """
     its = [equals("pipeline", pipeline)] if pipeline is not None else []
-    query = sge.select(*(column(name) for name in columns or _TABLES[table]))
+    query = sge.select(*(column(name) for name in columns or TABLES[table]))
     query = query.from_(sge.table_(table, db=SCHEMA, quoted=True)).where(*its, *conditions)
     if newest:
         query = query.order_by(sge.Ordered(this=column(newest), desc=True)).limit(1)

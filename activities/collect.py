@@ -12,7 +12,8 @@ from pydantic import BaseModel
 from temporalio import activity
 
 from activities import catalog, cursors, drop, lake, manifest, names, show
-from activities.messages import CollectInput, Context, DropInput, Target, parse
+from activities.care_messages import DropInput
+from activities.messages import CollectInput, Context, Target, parse
 from activities.repair import Standing
 from activities.segments import Segment
 from activities.tenant import Tenants

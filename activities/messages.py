@@ -80,37 +80,6 @@ class CollectInput(Message):
     dry_run: bool = False
 
 
-class DropInput(Message):
-    """The input of `Drop`."""
-
-    tenant: str = Field(min_length=1)
-    environment: str = Field(min_length=1)
-    pipeline: str | None = Field(default=None, min_length=1)
-    """Default: every pipeline that has something there. `prod` is dropped for one that is named."""
-    dry_run: bool = False
-
-
-class RepairInput(Message):
-    """The input of `Repair`."""
-
-    tenant: str = Field(min_length=1)
-    pipeline: str | None = Field(default=None, min_length=1)
-    """Default: all that the tenant runs."""
-    dry_run: bool = False
-    """Only look."""
-
-
-class Repaired(Message):
-    """What `Repair` found, and what is left to do for runs."""
-
-    found: tuple[str, ...] = ()
-    """What differs from the catalog, each a sentence."""
-    left: tuple[str, ...] = ()
-    """What somebody has to look at, each a sentence."""
-    runs: dict[str, dict[str, tuple[str, ...]]] = {}
-    """Pipeline and environment to the steps that are to be computed anew."""
-
-
 class ChecksInput(Message):
     """The input of the activity `checks`: which verdicts with violating rows are listed."""
 

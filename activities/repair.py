@@ -15,9 +15,10 @@ from temporalio import activity
 
 from activities import catalog, lake, names, show
 from activities.bring import Bringing
+from activities.care_messages import Repaired, RepairInput
 from activities.catalog import any_of, equals
 from activities.drop import EVERY, environments
-from activities.messages import Context, Repaired, RepairInput
+from activities.messages import Context
 from activities.places import recorded
 from activities.segments import Segment
 from activities.tenant import Tenants

@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from entrepot.errors import BadInput, EntrepotError, PipelineError, Unavailable
-from worker import commands
+from worker import care, commands
 
 app = typer.Typer(
     name="entrepot",
@@ -294,7 +294,7 @@ def gc(
       entrepot gc flights --keep-days 30 --dry-run
       entrepot gc
     """
-    commands.gc(pipeline, tenant, tenants, keep_days, keep_publishes, dry_run, json)
+    care.gc(pipeline, tenant, tenants, keep_days, keep_publishes, dry_run, json)
 
 
 @app.command()
@@ -318,7 +318,7 @@ def doctor(
       temporal workflow start --type Repair --task-queue entrepot --workflow-id acme:repair \\
         --input '{"tenant": "acme"}'
     """
-    commands.doctor(tenants, state, repair=repair)
+    care.repair(tenants) if repair else commands.doctor(tenants, state)
 
 
 @env.command("drop")
@@ -344,7 +344,7 @@ def env_drop(
       temporal workflow start --type Drop --task-queue entrepot \\
         --workflow-id acme:drop:pr_12 --input '{"tenant": "acme", "environment": "pr_12"}'
     """
-    commands.env_drop(environment, pipeline, tenant, tenants, dry_run, json)
+    care.env_drop(environment, pipeline, tenant, tenants, dry_run, json)
 
 
 @schedules.command("plan")

@@ -28,7 +28,7 @@ def run(
     from worker.client import connected
     from workflows.progress import RunSummary
 
-    name = _tenant(tenant, tenants)
+    name = tenant_of(tenant, tenants)
     value = _input(name, pipeline, environment, select, parameters) | {n: v for n, v in how.items() if v}
     if "backfill" in value:
         value["backfill"] = _range(value["backfill"])
@@ -65,11 +65,11 @@ def plan(
     from worker import follow, show
     from workflows.progress import RunSummary
 
-    name = _tenant(tenant, tenants)
+    name = tenant_of(tenant, tenants)
     value = {**_input(name, pipeline, environment, select, parameters), "dry_run": True}
     # Beside a run that may be going on: a plan changes nothing, so it needs no mutex.
     id = f"{follow.workflow_id(name, pipeline, environment)}:plan:{uuid.uuid4().hex[:8]}"
-    ended = RunSummary.model_validate(_wait_for("Pipeline", value, id, f"Plan of {pipeline} for {name}"))
+    ended = RunSummary.model_validate(wait_for("Pipeline", value, id, f"Plan of {pipeline} for {name}"))
     assert ended.plan is not None
     show.json(ended.plan) if json else show.plan(ended.plan)
 
@@ -90,7 +90,7 @@ def parity(
     from worker import follow, show
     from worker.client import connected
 
-    name = _tenant(tenant, tenants)
+    name = tenant_of(tenant, tenants)
     value = _input(name, pipeline, environment, select, parameters)
     value |= {"on": _names(on), "fresh": fresh}
     id = f"{follow.workflow_id(name, pipeline, environment)}:parity"
@@ -119,7 +119,7 @@ def rollback(
     """`entrepot rollback`."""
     from worker import follow, show
 
-    name = _tenant(tenant, tenants)
+    name = tenant_of(tenant, tenants)
     value: dict[str, Any] = {
         "tenant": name,
         "pipeline": pipeline,
@@ -128,7 +128,7 @@ def rollback(
     }
     value |= {"cursor": True} if cursor else {}
     id = f"{follow.workflow_id(name, pipeline, environment)}:rollback"
-    ended = _wait_for("Rollback", value, id, f"Rollback of {pipeline} for {name}")
+    ended = wait_for("Rollback", value, id, f"Rollback of {pipeline} for {name}")
     if json:
         show.json(ended)
     elif ended["moved"]:
@@ -143,66 +143,12 @@ def rollback(
         show.out.print(f"✓ nothing to do: {environment} shows that already")
 
 
-def gc(
-    pipeline: str | None,
-    tenant: str | None,
-    tenants: str | None,
-    keep_days: float,
-    keep_publishes: int,
-    dry_run: bool,
-    json: bool,
-) -> None:
-    """`entrepot gc`."""
-    from worker import follow, show
-
-    name = _tenant(tenant, tenants)
-    value: dict[str, Any] = {"tenant": name, "keep_days": keep_days, "keep_publishes": keep_publishes}
-    value |= {"dry_run": dry_run, **({"pipeline": pipeline} if pipeline else {})}
-    id = f"{follow.workflow_id(name, pipeline) if pipeline else name}:gc"
-    ended = _wait_for("Collect", value, id, f"Collection of {pipeline or 'everything'} for {name}")
-    if json:
-        show.json(ended)
-        return
-    for each in ended["removed"]:
-        show.out.print(f"  {each}")
-    done = "would be removed" if dry_run else "removed"
-    for each in ended["left"]:
-        show.out.print(f"  {each}: of a pipeline that {name} does not run any more", soft_wrap=True)
-    for each in ended["waiting"]:
-        why = (
-            f"of a pipeline that {name} does not run any more; stays, since it was published within {keep_days:g} days"
-        )
-        show.out.print(f"  {each}: {why}", soft_wrap=True)
-    removed = show.count(len(ended["removed"]), "version")
-    show.out.print(f"✓ {removed} {done} ({ended['rows']:,} rows), {ended['kept']} stay")
-
-
-def env_drop(
-    environment: str, pipeline: str | None, tenant: str | None, tenants: str | None, dry_run: bool, json: bool
-) -> None:
-    """`entrepot env drop`."""
-    from worker import show
-
-    name = _tenant(tenant, tenants)
-    value = {"tenant": name, "environment": environment, "dry_run": dry_run}
-    value |= {"pipeline": pipeline} if pipeline else {}
-    ended = _wait_for("Drop", value, f"{name}:drop:{environment}", f"Drop of {environment} for {name}")
-    if json:
-        show.json(ended)
-        return
-    for its, shown in ended["removed"].items():
-        for each in shown:
-            show.out.print(f"  {each}")
-        done = "would be dropped" if dry_run else "dropped"
-        show.out.print(f"✓ {environment} of {its} {done}: {show.count(len(shown), 'name')}", soft_wrap=True)
-
-
 def versions(pipeline: str, tenant: str | None, tenants: str | None, json: bool) -> None:
     """`entrepot versions`."""
     from activities import names
     from worker import show
 
-    rows = asyncio.run(_asked(names.VERSIONS, {"tenant": _tenant(tenant, tenants), "pipeline": pipeline}))
+    rows = asyncio.run(_asked(names.VERSIONS, {"tenant": tenant_of(tenant, tenants), "pipeline": pipeline}))
     show.json(rows) if json else show.versions(rows)
 
 
@@ -219,7 +165,7 @@ def checks(
     from activities import names
     from worker import show
 
-    value = {"tenant": _tenant(tenant, tenants), "pipeline": pipeline}
+    value = {"tenant": tenant_of(tenant, tenants), "pipeline": pipeline}
     value |= {n: v for n, v in {"table": table, "run": run, "environment": environment}.items() if v}
     rows = asyncio.run(_asked(names.CHECKS, value))
     if json:
@@ -278,7 +224,7 @@ def sql(
     from worker import settings
     from worker.sql import compiled
 
-    name = _tenant(tenant, tenants)
+    name = tenant_of(tenant, tenants)
     print(compiled(settings.load(tenants, state).connect(), name, step, backend, _parameters(parameters)))
 
 
@@ -316,25 +262,11 @@ def demo(state: str | None) -> None:
     main(state)
 
 
-def doctor(tenants: str | None, state: str | None, *, repair: bool) -> None:
+def doctor(tenants: str | None, state: str | None) -> None:
     """`entrepot doctor`."""
-    from worker import show
     from worker.doctor import main
 
-    if not repair:
-        main(tenants, state)
-        return
-    left: list[str] = []
-    for name in _tenant_names(tenants):
-        repaired = _wait_for("Repair", {"tenant": name}, f"{name}:repair", f"Repair of {name}")
-        for each in repaired["found"]:
-            show.out.print(f"  {name}: {each}", soft_wrap=True)
-        left += [f"{name}: {each}" for each in repaired["left"]]
-        show.out.print(f"✓ {name}: {show.count(len(repaired['found']), 'finding')} repaired")
-    for each in left:
-        show.failure(each)
-    if left:
-        raise SystemExit(1)
+    main(tenants, state)
 
 
 def schedules(tenants: str | None, *, apply: bool) -> None:
@@ -358,7 +290,7 @@ def schedules(tenants: str | None, *, apply: bool) -> None:
         raise SystemExit(1)
 
 
-def _wait_for(workflow: str, value: dict[str, Any], id: str, summary: str) -> Any:
+def wait_for(workflow: str, value: dict[str, Any], id: str, summary: str) -> Any:
     """Starts a short workflow and waits for its result."""
     from worker import follow
     from worker.client import connected
@@ -445,13 +377,7 @@ def _parameters(given: Iterable[str]) -> dict[str, Any]:
     return values
 
 
-def _tenant_names(file: str | None) -> list[str]:
-    from worker import settings
-
-    return settings.tenant_names(file)
-
-
-def _tenant(given: str | None, file: str | None) -> str:
+def tenant_of(given: str | None, file: str | None) -> str:
     """The tenant that is meant: the one given, else the only one there is."""
     from worker import settings
 

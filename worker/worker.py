@@ -91,7 +91,13 @@ def create(client: Client, tenants: Tenants, *, task_queue: str = TASK_QUEUE, sl
 def sandbox() -> SandboxedWorkflowRunner:
     """How workflow code is run. Ours is deterministic: importing it anew for each run would only cost time."""
     restrictions = SandboxRestrictions.default.with_passthrough_modules(
-        "pydantic", "pydantic_core", "entrepot", "activities.messages", "activities.names", "workflows"
+        "pydantic",
+        "pydantic_core",
+        "entrepot",
+        "activities.messages",
+        "activities.care_messages",
+        "activities.names",
+        "workflows",
     )
     return SandboxedWorkflowRunner(restrictions=restrictions)
 

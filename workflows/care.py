@@ -8,7 +8,8 @@ from temporalio import workflow
 from temporalio.exceptions import ChildWorkflowError, is_cancelled_exception
 
 from activities import names
-from activities.messages import CollectInput, Committed, DropInput, Repaired, RepairInput, RollbackInput
+from activities.care_messages import DropInput, Repaired, RepairInput
+from activities.messages import CollectInput, Committed, RollbackInput
 from workflows.run import ENVIRONMENT, PIPELINE, STAGE, TENANT, call, failure_of, in_a_sentence, understood
 
 

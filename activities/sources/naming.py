@@ -39,7 +39,7 @@ _NAMING = NamingConvention()
 
 def name_of(column: str, rename: Mapping[str, str] | None = None) -> str:
     """A column's name in the warehouse: the one that a user gave it, or the one that its own becomes."""
-    return (rename or {}).get(column) or _NAMING.normalize_path(column)
+    return (rename or {}).get(column) or _NAMING.normalize_path(column) or "_"
 
 
 def check_apart(names: Iterable[tuple[str, str]], where: str, remedy: str) -> None:

@@ -199,6 +199,15 @@ def test_the_doctor_finds_everything_well(place: Place) -> None:
         assert found in out
 
 
+def test_the_doctor_repairs_what_was_changed_by_hand_and_an_environment_is_dropped(place: Place) -> None:
+    said(place.entrepot("run", "shop", "--environment", "pr_1"), 0)
+    assert "finding" in said(place.entrepot("doctor", "--repair"), 0)
+    assert "✓ pr_1 of shop would be dropped: " in said(place.entrepot("env", "drop", "pr_1", "--dry-run"), 0)
+    dropped = json.loads(said(place.entrepot("env", "drop", "pr_1", "--json"), 0))
+    assert "shop__pr_1.orders" in dropped["removed"]["shop"]
+    assert "unknown environment 'pr_1'" in said(place.entrepot("env", "drop", "pr_1"), 2)
+
+
 def test_schedules_are_planned_applied_and_then_as_they_should_be(place: Place) -> None:
     planned = place.entrepot("schedules", "plan")
     assert (planned.returncode, planned.stdout) == (1, "+ acme/shop: create, every 12h\n")
