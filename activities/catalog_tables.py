@@ -79,7 +79,7 @@ TABLES: dict[str, dict[str, str]] = {
         "run": "string",
         "checked_at": "timestamp",
     },
-    "certificates": {  # that two warehouses have the same rows for a version: content and engines hold it for ever
+    "certificates": {  # that two warehouses have the same rows for a version; for how long: certificates.py
         "pipeline": "string",
         "name": "string",
         "version": "string",

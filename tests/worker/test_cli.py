@@ -55,7 +55,9 @@ def test_a_run_tells_its_steps_and_ends_with_a_summary(place: Place) -> None:
     assert "⚠ warned: known_country" in out
     assert re.search(r"^  board: .*board\.html$", out, re.M)
     again = said(place.entrepot("run", "shop", "-e", "pr_run", "-p", "limit=61"), 0)
-    assert re.fullmatch(r"✓ nothing to do: pr_run is up to date, 12 steps unchanged · .*\n", again)
+    assert re.match(
+        r"✓ nothing to do: pr_run is up to date, 12 steps unchanged · .*\n⚠ still warns: known_country", again
+    )
 
 
 def test_json_is_all_there_is_on_standard_output(place: Place) -> None:
@@ -140,10 +142,10 @@ def test_a_cancelled_run_says_so(place: Place) -> None:
 
 def test_violating_rows_are_listed_and_warnings_stand(place: Place) -> None:
     out = said(place.entrepot("checks", "shop", "--table", "orders"), 0)
-    assert re.search(
-        r"^known_country of orders · \d+ violating rows \(warn\) · 20\S+ UTC · run \w+-\w+ · ", out, re.M
-    ), out
-    assert len(re.findall(r'^  {"id": \d+, "country": "IT"', out, re.M)) == 10
+    verdict = r"^known_country of orders · \d+ violating rows \(warn\) · 20\S+ UTC · run \w+-\w+ · "
+    verdicts = len(re.findall(verdict, out, re.M))
+    assert verdicts >= 1, out
+    assert len(re.findall(r'^  {"id": \d+, "country": "IT"', out, re.M)) == 10 * verdicts
     assert "✓ no violating rows" in said(place.entrepot("checks", "shop", "-e", "pr_none"), 0)
     again = said(place.entrepot("run", "shop"), 0)
     assert re.search(

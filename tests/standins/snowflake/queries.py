@@ -61,6 +61,8 @@ class Run:
     cancelled: bool = False
     timed_out: bool = False
     answer: dict[str, Any] | None = None
+    is_promised: bool = False
+    """Whether its answer is asked for later; of others it is given at once, however long it took."""
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -103,9 +105,10 @@ class Queries:
         self._runs[run.id] = run
         while len(self._runs) > REMEMBERED:
             self._runs.popitem(last=False)
-        for old in list(self._runs.values())[:-RESULTS_KEPT]:
+        for old in [run for run in self._runs.values() if run.is_promised][:-RESULTS_KEPT]:
             old.forget_rows()
         if body.get("asyncExec"):
+            run.is_promised = True
             task = asyncio.create_task(self._run(request, run, body))
             self._background.add(task)
             task.add_done_callback(self._background.discard)
