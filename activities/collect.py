@@ -13,7 +13,8 @@ from temporalio import activity
 
 from activities import catalog, cursors, drop, lake, manifest, names, show
 from activities.care_messages import DropInput
-from activities.messages import CollectInput, Context, Target, parse
+from activities.inputs import parse
+from activities.messages import CollectInput, Context, Target
 from activities.repair import Standing
 from activities.segments import Segment
 from activities.tenant import Tenants

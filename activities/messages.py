@@ -5,13 +5,11 @@ Light on purpose: workflows import it inside Temporal's sandbox.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from entrepot.errors import BadInput, listed, unknown
 from entrepot.step import Kind
 from entrepot.version import DEFAULT_ENVIRONMENT
 
@@ -413,35 +411,3 @@ class ParityReport(Message):
     link: str = ""
     """The report as a page in the lake."""
     seconds: float = 0.0
-
-
-M = TypeVar("M", bound=BaseModel)
-
-
-def parse(message: type[M], value: Any, workflow: str) -> M:
-    """A workflow's input, from whatever JSON it was started with.
-
-    Raises:
-        BadInput: with every problem, each a sentence that names the field and what is known.
-    """
-    fields = list(message.model_fields)
-    if isinstance(value, message):
-        return value
-    if not isinstance(value, dict):
-        what = "nothing" if value is None else f"{type(value).__name__} {value!r}"
-        raise BadInput(f"{workflow} takes one JSON object with {listed(fields)}, and got {what}")
-    try:
-        return message.model_validate(value, strict=True)
-    except ValidationError as error:
-        problems = [_sentence(dict(e), fields) for e in error.errors(include_url=False)]
-        raise BadInput(f"{workflow}: " + "; ".join(problems)) from None
-
-
-def _sentence(error: dict[str, Any], fields: list[str]) -> str:
-    where = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        return unknown("field", where, fields)
-    if error["type"] == "missing":
-        return f"the field {where!r} is missing"
-    said = re.sub(r"^Input should be", "it should be", error["msg"])
-    return f"the field {where!r} is wrong: {said}, and is {error['input']!r}"

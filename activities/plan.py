@@ -177,11 +177,13 @@ def _resolved(
         try:
             newer = resolve(graph, tables, parameters).known
         except PipelineError:
-            raise error from None
+            raise error from error.__cause__
         changed = [name for name in held if name in newer and newer[name] != held[name]]
         if not changed:
             raise
-        raise PipelineError(graph.name, [*error.problems, *_needed(graph, changed, held, newer, environment)]) from None
+        raise PipelineError(
+            graph.name, [*error.problems, *_needed(graph, changed, held, newer, environment)]
+        ) from error.__cause__
 
 
 def _needed(

@@ -15,7 +15,7 @@ from activities.sample import check_categories, rows_to_compare
 from activities.work import Work, own_errors
 from backends import Made, Name, Session
 from backends.base import physical
-from entrepot.errors import EntrepotError, StepFailed
+from entrepot.errors import LimitExceeded, StepFailed, Unavailable
 from entrepot.model import PREDICTION, Predict, probability_column
 from entrepot.raised import said
 from entrepot.scoring import (
@@ -129,7 +129,7 @@ class Scorer:
         rows = rows_to_compare(self._session, parent, features, encoded, block_sample)
         try:
             by_sql = self._session.fetch(translate(estimator, rows, features, features, labels, node.dtype))
-        except (EntrepotError, InterruptedError, OSError):
+        except (Unavailable, LimitExceeded, InterruptedError, OSError):
             raise
         except Exception as error:  # such as of a number that is too large for a tree; scikit-learn may refuse it, too
             self._work.check()

@@ -12,7 +12,8 @@ from temporalio import activity
 
 from activities import catalog, names
 from activities.check import Found
-from activities.messages import ChecksInput, Context, parse
+from activities.inputs import parse
+from activities.messages import ChecksInput, Context
 from activities.tenant import Tenants
 from activities.work import Work, as_failure, do, whose
 from backends import Session

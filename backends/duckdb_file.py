@@ -296,9 +296,8 @@ def translated(path: str) -> Iterator[None]:
     except OSError as error:
         raise Unavailable(f"the DuckDB file {path} cannot be used: {error.strerror or error}") from error
     except RuntimeError as error:
-        if str(error).startswith(
-            "std::"
-        ):  # nothing of its own: seen once, `bad_cast` as a stream of rows was registered
+        # Nothing of its own: `bad_cast` was seen as streams of rows were registered.
+        if str(error).startswith("std::"):
             raise Unavailable(f"DuckDB failed inside at the file {path}: {error}") from error
         raise
     except duckdb.Error as error:

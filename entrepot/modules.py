@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from types import ModuleType
 
+from entrepot.syntax import parsed
+
 _BY_NAME = frozenset({"__import__", "import_module", "pkgutil", "runpy", "modules"})
 """What a module reads that imports others by names which its source need not show (`modules`: of `sys`)."""
 
@@ -73,7 +75,7 @@ class _Source:
     """What is read from the text of a module."""
 
     def __init__(self, text: str) -> None:
-        tree = ast.parse(text)
+        tree = parsed(text)
         for node in ast.walk(tree):
             for name in ("body", "orelse", "finalbody"):
                 if isinstance(statements := getattr(node, name, None), list):
@@ -121,7 +123,7 @@ def _text(name: str) -> str | None:
     try:
         with open(file, encoding="utf-8") as opened:
             text = opened.read()
-        ast.parse(text)
+        parsed(text)
     except (OSError, UnicodeDecodeError, SyntaxError, ValueError):
         return None
     if module is not None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ast
 import linecache
+import threading
 import types
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -92,11 +94,31 @@ def class_definition(cls: type, file: str, scope: dict[str, Any]) -> ast.ClassDe
     return found[0] if len(found) == 1 else None
 
 
+_PARSING = threading.Lock()
+_TRIES = 20
+
+
+def parsed(text: str) -> ast.Module:
+    """The tree of a source.
+
+    Python 3.11 counts the depth of all trees that threads are making together, and fails if the count is wrong at the
+    end: so one at a time, and again if somebody else's code was making one.
+
+    Raises:
+        SyntaxError, ValueError: if it is no source.
+    """
+    with _PARSING:
+        for _ in range(_TRIES):
+            with suppress(SystemError):
+                return ast.parse(text)
+        return ast.parse(text)
+
+
 class _Parsed:
     """A file's source, and what is looked for in it."""
 
     def __init__(self, text: str) -> None:
-        self.tree = ast.parse(text)
+        self.tree = parsed(text)
         self.compiled = frozenset(_codes(compile(text, "", "exec", dont_inherit=True)))
         self.functions: dict[tuple[str, int], _Function] = {}
         """By name and first line."""

@@ -10,7 +10,8 @@ from temporalio.exceptions import ChildWorkflowError, is_cancelled_exception
 from activities import names
 from activities.care_messages import DropInput, Repaired, RepairInput
 from activities.messages import CollectInput, Committed, RollbackInput
-from workflows.run import ENVIRONMENT, PIPELINE, STAGE, TENANT, call, failure_of, in_a_sentence, understood
+from workflows.calls import call, failure_of, in_a_sentence, understood
+from workflows.run import ENVIRONMENT, PIPELINE, STAGE, TENANT
 
 
 @workflow.defn(name="Rollback")

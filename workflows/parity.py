@@ -35,19 +35,9 @@ from activities.messages import (
     TableParity,
 )
 from entrepot.plan import Plan, PlannedStep
+from workflows.calls import call, failure_of, in_a_sentence, priority, understood
 from workflows.progress import Progress, State, parity_markdown
-from workflows.run import (
-    BACKEND,
-    ENVIRONMENT,
-    PIPELINE,
-    STAGE,
-    TENANT,
-    call,
-    failure_of,
-    in_a_sentence,
-    priority,
-    understood,
-)
+from workflows.run import BACKEND, ENVIRONMENT, PIPELINE, STAGE, TENANT
 from workflows.steps import run_steps
 
 MOST_DETAILS = 1_000_000

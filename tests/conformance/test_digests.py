@@ -11,6 +11,7 @@ from decimal import Context, Decimal
 import ibis
 import ibis.expr.datatypes as dt
 import pyarrow as pa
+import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +19,8 @@ from activities.digests import Source, digest_of
 from backends.base import physical
 from entrepot.digest import FLOAT, TIMESTAMP, Kind, common, kind, of_batches
 from tests.conformance.target import Target, is_live, parquet
+
+pytestmark = pytest.mark.area("Digests are the reference's")
 
 DECIMALS = [(9, 2), (15, 2), (15, 15), (18, 4), (20, 12), (22, 18), (29, 0), (38, 0), (38, 9), (38, 18), (38, 37)]
 MADE_OF_15 = st.integers(0, 10**15 - 1) | st.sampled_from([0, 1, 2**26, 10**14, 10**15 - 1])

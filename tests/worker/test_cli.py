@@ -16,7 +16,7 @@ from tests.worker.processes import ENTREPOT, Place
 
 COMMANDS = [
     *("demo", "dev", "worker", "run", "plan", "sql", "graph", "versions", "rollback", "gc", "doctor", "parity"),
-    *("checks", "schedules plan", "schedules apply"),
+    *("checks", "env drop", "schedules plan", "schedules apply"),
 ]
 HEAVY = ["ibis", "duckdb", "dlt", "sklearn", "pandas", "pyarrow"]
 
@@ -411,7 +411,7 @@ def test_notes_with_brackets_are_printed_as_they_are() -> None:
 
     with show.out.capture() as captured:
         noted = StepProgress(name="x", kind="check", state="done", note='1 violating row: {"code": "[/b] [red]"}')
-        show.new_states([noted], set(), show.out)
+        show.Lines(show.out).states([noted])
         show.rows(("a",), [("[bold]b[/nothing]",)])
     assert '{"code": "[/b] [red]"}' in captured.get()
     assert "[bold]b[/nothing]" in captured.get()

@@ -48,8 +48,9 @@ from activities.work import as_failure
 from entrepot.errors import BadInput, Unavailable
 from entrepot.plan import Plan, PlannedStep
 from worker.worker import WORKFLOWS, sandbox
+from workflows.calls import RETRIES
 from workflows.progress import RunSummary
-from workflows.run import RETRIES, SEARCH_ATTRIBUTES
+from workflows.run import SEARCH_ATTRIBUTES
 
 PLAN = Plan(
     steps=(

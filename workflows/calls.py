@@ -1,0 +1,100 @@
+"""How workflows understand their input, call activities, and fail: always in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+from temporalio import workflow
+from temporalio.common import Priority, RetryPolicy
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    ChildWorkflowError,
+    TimeoutError,
+    TimeoutType,
+    is_cancelled_exception,
+)
+from temporalio.workflow import ActivityCancellationType
+
+from activities.inputs import parse
+from entrepot.errors import BadInput
+from entrepot.raised import cut
+
+LONGEST_STEP = timedelta(hours=24)
+HEARTBEAT = timedelta(seconds=30)
+"""After a worker died, its step starts again on another within this time."""
+RETRIES = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=20), maximum_attempts=5)
+
+LONGEST_SENTENCE = 2_500
+"""Characters of a failure."""
+
+
+async def call(
+    activity: str, message: Any, result: type[Any], *, summary: str = "", priority: Priority | None = None
+) -> Any:
+    """Runs one activity, as every activity of Entrepot is run."""
+    return await workflow.execute_activity(
+        activity,
+        message,
+        result_type=result,
+        start_to_close_timeout=LONGEST_STEP,
+        heartbeat_timeout=HEARTBEAT,
+        retry_policy=RETRIES,
+        cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        summary=summary[:190] or None,
+        priority=priority or Priority.default,
+    )
+
+
+def priority(tenant: str, weight: float | None = None) -> Priority:
+    """A tenant's turn among the others. A name that is too long to be one is refused by an activity, which it needs."""
+    return Priority(fairness_key=tenant.encode(errors="replace")[:64].decode(errors="ignore"), fairness_weight=weight)
+
+
+def failure(text: str, kind: str) -> ApplicationError:
+    """How a workflow fails: in a sentence, which is cut, since Temporal would refuse megabytes for ever."""
+    return ApplicationError(cut(text, LONGEST_SENTENCE), type=kind, non_retryable=True)
+
+
+def failure_of(error: BaseException) -> ApplicationError:
+    """A workflow's failure: the sentence of the activity that caused it."""
+    cause = error.cause if isinstance(error, ActivityError | ChildWorkflowError) and error.cause else error
+    if isinstance(cause, ApplicationError):
+        return failure(cause.message, cause.type or type(cause).__name__)
+    if isinstance(cause, TimeoutError) and isinstance(error, ActivityError):
+        why = _LATE.get(cause.type or TimeoutType.SCHEDULE_TO_CLOSE, "it was not done in time")
+        return failure(f"{error.activity_type}: {why}", "TimeoutError")
+    return failure(str(cause) or type(cause).__name__, type(cause).__name__)
+
+
+_LATE = {
+    TimeoutType.START_TO_CLOSE: f"it took longer than {LONGEST_STEP.total_seconds() / 3600:.0f} hours",
+    TimeoutType.HEARTBEAT: f"its worker gave no sign of life for {HEARTBEAT.total_seconds():.0f} s, "
+    f"{RETRIES.maximum_attempts} times: it was killed, or ran out of memory; its log may say why",
+}
+
+
+@contextmanager
+def in_a_sentence() -> Iterator[None]:
+    """An activity that failed fails the workflow, in the activity's own sentence; a cancelled one cancels it."""
+    try:
+        yield
+    except ActivityError as error:
+        if is_cancelled_exception(error):
+            raise
+        raise failure_of(error) from error
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def understood(message: type[M], value: Any) -> M:
+    """A workflow's input. What cannot be understood fails the workflow at once, in a sentence."""
+    try:
+        return parse(message, value, workflow.info().workflow_type)
+    except BadInput as error:
+        raise failure(str(error), "BadInput") from None
