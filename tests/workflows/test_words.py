@@ -19,7 +19,7 @@ from temporalio.testing import WorkflowEnvironment
 from tests.conftest import House, serving, settings
 from tests.pipelines import wild as code
 from worker.sections import TenantSection
-from workflows import run
+from workflows import calls
 
 CODE = Path(code.__file__)
 STEPS = {
@@ -37,11 +37,11 @@ STEPS = {
 @pytest_asyncio.fixture(scope="module")
 async def house(temporal: WorkflowEnvironment, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
     """The pipeline whose steps misbehave, which has run once. What is tried again is tried at once."""
-    quick = RetryPolicy(initial_interval=timedelta(milliseconds=1), maximum_attempts=run.RETRIES.maximum_attempts)
+    quick = RetryPolicy(initial_interval=timedelta(milliseconds=1), maximum_attempts=calls.RETRIES.maximum_attempts)
     tenants = {name: TenantSection(backend={"type": "duckdb", "path": f"{name}.duckdb"}) for name in ("acme", "globex")}
     folder = tmp_path_factory.mktemp("wild")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "RETRIES", quick)
+        patch.setattr(calls, "RETRIES", quick)
         loaded = settings(folder, {"wild": "tests.pipelines.wild:wild"}, **tenants)
         async with serving(temporal.client, loaded) as served:
             await served.run("wild")
