@@ -36,8 +36,8 @@ async def test_names_that_people_query_are_views_on_immutable_tables(shop: House
         "SELECT table_name FROM information_schema.tables WHERE table_schema = 'shop' AND table_type = 'VIEW'"
     )
     assert {name for (name,) in views} == {"orders_raw", "countries", "orders", "by_country", "labels", "return_risk"}
-    tables = shop.query("SELECT count(*) FROM information_schema.tables WHERE table_schema = 'shop__v'")
-    assert tables == [(6,)]
+    tables = shop.query("SELECT table_name FROM information_schema.tables WHERE table_schema = 'shop__v'")
+    assert {name.rpartition("__")[0] for (name,) in tables} == {name for (name,) in views} | {"shared"}  # a copy's
 
 
 @pytest.mark.fast
