@@ -76,8 +76,10 @@ def array(values: list[Any], wanted: pa.DataType) -> Any:
         pa.ArrowException, ValueError, TypeError: for a value that the type does not hold.
     """
     if pa.types.is_timestamp(wanted):
+        # As UTC without zone: whether Arrow heeds Python's zones depends on the environment (see entrepot/__init__.py).
         moments = [_moment(value, wanted.tz) if isinstance(value, d.datetime) else value for value in values]
-        return pa.array(moments, wanted if wanted.unit == "ns" else pa.timestamp("us", wanted.tz)).cast(wanted)
+        in_utc = pa.array(moments, pa.timestamp("ns" if wanted.unit == "ns" else "us"))
+        return in_utc.cast(pa.timestamp(in_utc.type.unit, wanted.tz)).cast(wanted)
     if pa.types.is_integer(wanted):
         for value in values:
             if isinstance(value, float | Decimal) and value % 1 != 0:
@@ -90,14 +92,13 @@ def array(values: list[Any], wanted: pa.DataType) -> Any:
 
 
 def _moment(value: d.datetime, zone: str | None) -> d.datetime:
-    if zone is None:
-        return value.astimezone(d.UTC).replace(tzinfo=None) if value.tzinfo else value
-    if value.tzinfo:
-        return value
-    here = value.replace(tzinfo=ZoneInfo(zone), fold=0)
-    if here.utcoffset() != here.replace(fold=1).utcoffset():
-        raise ValueError(f"the clocks of {zone} have shown {value} twice or never")
-    return here
+    """In UTC; a time without zone is of the clocks in `zone`, or in UTC."""
+    if value.tzinfo is None and zone is not None:
+        here = value.replace(tzinfo=ZoneInfo(zone), fold=0)
+        if here.utcoffset() != here.replace(fold=1).utcoffset():
+            raise ValueError(f"the clocks of {zone} have shown {value} twice or never")
+        value = here
+    return value.astimezone(d.UTC).replace(tzinfo=None) if value.tzinfo else value
 
 
 def cast(column: Any, wanted: pa.DataType) -> Any:

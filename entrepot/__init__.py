@@ -6,7 +6,12 @@ What pipeline authors import. Names are loaded when they are first used, so that
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
+
+# pandera sets it to 1 when it is imported, for Spark's sake, unless it is set: then Arrow would take the wall clock of
+# a datetime for UTC, whatever its zone. Empty is set, and false.
+os.environ.setdefault("PYARROW_IGNORE_TIMEZONE", "")
 
 if TYPE_CHECKING:
     from ibis import Table

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as d
 import math
+import subprocess
+import sys
 import uuid
 from decimal import Decimal
 from typing import Any
@@ -98,7 +100,17 @@ def batches(made: Any) -> list[dict[str, Any]]:
     return [row for batch in _as_batches(made, SCHEMA, "item 1") for row in batch.to_pylist()]
 
 
-def test_times_of_a_python_transform_are_the_same_moments() -> None:
+def test_arrow_heeds_zones_where_contracts_are_used() -> None:
+    """pandera tells Arrow not to, unless somebody was there before it."""
+    moment = "datetime.datetime(2024, 1, 1, 10, tzinfo=datetime.timezone(datetime.timedelta(hours=2)))"
+    code = f"import entrepot, pandera.ibis, datetime, pyarrow; print(pyarrow.array([{moment}]).cast('int64')[0])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == d.datetime(2024, 1, 1, 8, tzinfo=d.UTC).timestamp() * 1_000_000
+
+
+@pytest.mark.parametrize("ignores", ["", "1"])
+def test_times_of_a_python_transform_are_the_same_moments(ignores: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYARROW_IGNORE_TIMEZONE", ignores)
     two = d.timezone(d.timedelta(hours=2))
     (row,) = batches({"at": d.datetime(2024, 1, 1, 10, tzinfo=two), "here": d.datetime(2024, 1, 1, 10)})
     assert row["id"] is None
