@@ -182,8 +182,9 @@ def test_a_run_without_a_worker_waits_and_says_so(place: Place) -> None:
             with place.spawned(*arguments) as waiting:
                 told = waiting.stdout if arguments[0] == "run" else waiting.stderr
                 assert told is not None
-                # gRPC of the process that this one was forked from may have said something on standard error before.
-                assert any(line.startswith("No worker serves the task queue 'entrepot'; the run waits") for line in told)
+                # gRPC may have said something of the fork on standard error before.
+                waits = "No worker serves the task queue 'entrepot'; the run waits for one."
+                assert any(line.startswith(waits) for line in told)
                 waiting.send_signal(signal.SIGINT)
                 assert waiting.wait(300) == 130
         done = place.entrepot("doctor")
