@@ -13,15 +13,12 @@ from ibis.backends.sql.compilers import BigQueryCompiler
 
 from backends.bigquery_types import CastTypes
 from backends.compiling import (
+    FloorDivision,
     Letters,
     Logarithms,
-    are_whole,
     backslashes,
     defined,
-    floored,
-    floored_exactly,
     groups,
-    is_exact,
     matched,
     position,
     shifted_left,
@@ -33,7 +30,7 @@ from backends.compiling import (
 from backends.meaning import MEANINGS, STRFTIME_IN_PARTS
 
 
-class Compiler(Letters, Logarithms, BigQueryCompiler):  # type: ignore[misc]
+class Compiler(FloorDivision, Letters, Logarithms, BigQueryCompiler):  # type: ignore[misc]
     """ibis's own, but for what other warehouses compute otherwise."""
 
     __slots__ = ()
@@ -77,12 +74,6 @@ class Compiler(Letters, Logarithms, BigQueryCompiler):  # type: ignore[misc]
             return to_24_bits(self, cast, sge.convert)
         places = to.scale if to.is_decimal() else None
         return cast if places in (None, 9, 38) else self.f.round(cast, places)
-
-    def visit_FloorDivide(self, op: Any, *, left: Any, right: Any) -> Any:
-        if not is_exact(op):
-            return super().visit_FloorDivide(op, left=left, right=right)
-        floor = floored(self, op, left, right) if are_whole(op) else floored_exactly(self, left, right)
-        return self.cast(floor, dt.int64)
 
     def visit_Mean(self, op: Any, *, arg: Any, where: Any) -> Any:
         arg = self.cast(arg, dt.float64) if op.arg.dtype.is_decimal() else arg

@@ -126,6 +126,18 @@ def are_whole(op: Any) -> bool:
     return bool(op.left.dtype.is_integer() and op.right.dtype.is_integer())
 
 
+class FloorDivision:
+    """`//` that is exact for whole numbers and decimals, for warehouses that divide whole numbers as such."""
+
+    __slots__ = ()
+
+    def visit_FloorDivide(self: Any, op: Any, *, left: Any, right: Any) -> Any:
+        if not is_exact(op):
+            return super().visit_FloorDivide(op, left=left, right=right)  # type: ignore[misc]
+        floor = floored(self, op, left, right) if are_whole(op) else floored_exactly(self, left, right)
+        return self.cast(floor, dt.int64)
+
+
 def without_null(compiler: Any, arguments: Sequence[Any]) -> list[Any]:
     """For GREATEST and LEAST where NULL is contagious: each argument, or another one where it is NULL."""
     return [compiler.f.coalesce(*arguments[n:], *arguments[:n]) for n in range(len(arguments))]

@@ -19,17 +19,14 @@ from ibis.backends.sql.datatypes import DatabricksType
 
 from backends.base import Capabilities
 from backends.compiling import (
+    FloorDivision,
     Letters,
     Logarithms,
-    are_whole,
     backslashes,
     defined,
     divided,
     double,
-    floored,
-    floored_exactly,
     groups,
-    is_exact,
     shifted_left,
     without,
 )
@@ -78,7 +75,7 @@ class Types(CastTypes):
         return super().from_ibis(dtype)
 
 
-class Compiler(Letters, Logarithms, DatabricksCompiler):  # type: ignore[misc]
+class Compiler(FloorDivision, Letters, Logarithms, DatabricksCompiler):  # type: ignore[misc]
     """ibis's own, where it means something else than on other warehouses, or raises where they give NULL."""
 
     __slots__ = ()
@@ -97,12 +94,6 @@ class Compiler(Letters, Logarithms, DatabricksCompiler):  # type: ignore[misc]
         # What is divided by 0 is NULL; decimals would be divided as such, to a few places.
         left = self.cast(left, dt.float64) if op.left.dtype.is_decimal() else left
         return divided(self, op, super().visit_Divide(op, left=left, right=right), left, right)
-
-    def visit_FloorDivide(self, op: Any, *, left: Any, right: Any) -> Any:
-        if not is_exact(op):
-            return super().visit_FloorDivide(op, left=left, right=right)
-        floor = floored(self, op, left, right) if are_whole(op) else floored_exactly(self, left, right)
-        return self.cast(floor, dt.int64)
 
     def visit_Mean(self, op: Any, *, arg: Any, where: Any) -> Any:
         # A decimal's mean has four places more than the decimal.

@@ -25,7 +25,7 @@ import sqlglot.expressions as sge
 from ibis.backends.sql.compilers import DuckDBCompiler
 
 from backends.base import Backend, Capabilities, Label, Made, Name, Session
-from backends.compiling import are_whole, double, floored, floored_exactly, groups, is_exact, shifted_left
+from backends.compiling import FloorDivision, double, groups, shifted_left
 from backends.dialect import Dialect, Identifiers
 from backends.duckdb_file import file_at, translated
 from backends.meaning import MEANINGS, STRFTIME
@@ -46,7 +46,7 @@ again. For other workers it waits as long as they work."""
 _STREAM = "entrepot_stream"
 
 
-class _Compiler(DuckDBCompiler):  # type: ignore[misc]
+class _Compiler(FloorDivision, DuckDBCompiler):  # type: ignore[misc]
     """ibis's own, where what DuckDB makes of it is of another type than ibis says, or another value than elsewhere."""
 
     rewrites = (*MEANINGS, STRFTIME, *DuckDBCompiler.rewrites)
@@ -71,12 +71,6 @@ class _Compiler(DuckDBCompiler):  # type: ignore[misc]
     def _rounded(self, op: Any, arg: Any, to: Any) -> Any:
         """A cast takes a float that is halfway between two whole numbers for the even one; ROUND does not."""
         return self.f.round(arg) if to.is_integer() and op.arg.dtype.is_floating() else arg
-
-    def visit_FloorDivide(self, op: Any, *, left: Any, right: Any) -> Any:
-        if not is_exact(op):
-            return super().visit_FloorDivide(op, left=left, right=right)
-        floor = floored(self, op, left, right) if are_whole(op) else floored_exactly(self, left, right)
-        return self.cast(floor, dt.int64)
 
     def visit_BitwiseLeftShift(self, op: Any, *, left: Any, right: Any) -> Any:
         return shifted_left(self, left, right)

@@ -11,16 +11,13 @@ import sqlglot as sg
 import sqlglot.expressions as sge
 from backends.base import Capabilities
 from backends.compiling import (
+    FloorDivision,
     Letters,
     Logarithms,
-    are_whole,
     backslashes,
     defined,
     divided,
-    floored,
-    floored_exactly,
     groups,
-    is_exact,
     matched,
 )
 from backends.dialect import Dialect, Identifiers
@@ -46,7 +43,7 @@ class Types(PostgresType):  # type: ignore[misc]
         return super().from_string("text" if text.startswith("bpchar") else text, nullable=nullable)
 
 
-class Compiler(Letters, Logarithms, PostgresCompiler):  # type: ignore[misc]
+class Compiler(FloorDivision, Letters, Logarithms, PostgresCompiler):  # type: ignore[misc]
     """Where ibis's compiler has other types than it says, or another value than Entrepot."""
 
     __slots__ = ()
@@ -96,12 +93,6 @@ class Compiler(Letters, Logarithms, PostgresCompiler):  # type: ignore[misc]
             return super().visit_Divide(op, left=left, right=right)
         quotient = super().visit_Divide(op, left=left, right=self.f.nullif(right, 0))
         return divided(self, op, quotient, left, right)
-
-    def visit_FloorDivide(self, op: Any, *, left: Any, right: Any) -> Any:
-        if not is_exact(op):
-            return super().visit_FloorDivide(op, left=left, right=right)
-        floor = floored(self, op, left, right) if are_whole(op) else floored_exactly(self, left, right)
-        return self.cast(floor, dt.int64)
 
     def visit_Log(self, op: Any, *, arg: Any, base: Any) -> Any:
         if base is None:
