@@ -78,7 +78,7 @@ class Registry:
 
     def _say_changed(self, name: str, stamps: Mapping[str, tuple[int, int]]) -> None:
         """Says once which files have changed since they were imported."""
-        changed = {file for file, stamp in stamps.items() if stamp != _stamp(file)} - self._said
+        changed = {file for file, before in stamps.items() if before != stamp(file)} - self._said
         self._said |= changed
         for file in sorted(changed):
             _log.warning(
@@ -138,10 +138,11 @@ def _forget(module_name: str, but: Set[str] = frozenset()) -> None:
 
 
 def _stamps(files: Iterable[str]) -> dict[str, tuple[int, int]]:
-    return {file: _stamp(file) for file in files}
+    return {file: stamp(file) for file in files}
 
 
-def _stamp(file: str) -> tuple[int, int]:
+def stamp(file: str | os.PathLike[str]) -> tuple[int, int]:
+    """What changes when a file does: its time and size; zeros, if it is not there."""
     try:
         found = os.stat(file)
     except OSError:

@@ -5,13 +5,13 @@ What is wrong with it is logged, and what was read before stays.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 from activities.tenant import Tenant, Tenants
 from entrepot.errors import EntrepotError
+from entrepot.loading import stamp
 from worker.logs import log
 
 
@@ -25,15 +25,15 @@ class Renewal:
     def __init__(self, file: Path, read: Callable[[], Tenants]) -> None:
         self._file = file
         self._read = read
-        self._stamp = _stamp(file)
+        self._stamp = stamp(file)
         self._lock = threading.Lock()
 
     def __call__(self, served: Tenants) -> None:
         """Reads the file again, if it has changed since the last call."""
         with self._lock:
-            if (stamp := _stamp(self._file)) == self._stamp:
+            if (now := stamp(self._file)) == self._stamp:
                 return
-            self._stamp = stamp
+            self._stamp = now
             try:
                 newer = self._read()
             except EntrepotError as error:
@@ -51,11 +51,3 @@ def _kept(before: Tenant | None, now: Tenant) -> Tenant:
     if before.backend_settings == now.backend_settings and "backend" in (kept := vars(before)):
         vars(now)["backend"] = kept["backend"]
     return now
-
-
-def _stamp(file: Path) -> tuple[int, int]:
-    try:
-        found = os.stat(file)
-    except OSError:
-        return 0, 0
-    return found.st_mtime_ns, found.st_size
