@@ -123,7 +123,7 @@ def _text(name: str) -> str | None:
     try:
         with open(file, encoding="utf-8") as opened:
             text = opened.read()
-        parsed(text)
+        _read(text)  # whether it is Python at all
     except (OSError, UnicodeDecodeError, SyntaxError, ValueError):
         return None
     if module is not None:
