@@ -17,7 +17,7 @@ from backends import Made, Name, Session
 from backends.base import physical
 from entrepot.errors import LimitExceeded, StepFailed, Unavailable
 from entrepot.model import PREDICTION, Predict, probability_column
-from entrepot.raised import said
+from entrepot.raised import message, said
 from entrepot.scoring import (
     TOLERANCE,
     Agreement,
@@ -133,7 +133,8 @@ class Scorer:
             raise
         except Exception as error:  # such as of a number that is too large for a tree; scikit-learn may refuse it, too
             self._work.check()
-            raise NotTranslatable(f"the warehouse refuses its SQL: {str(error).strip().splitlines()[0]}") from error
+            why, _, _ = message(error).partition("\n")
+            raise NotTranslatable(f"the warehouse refuses its SQL: {why}") from error
         check_categories(by_sql, encoded)
         try:
             return compare(by_sql, estimator, frame(by_sql, features, models.floats(version)), labels)
