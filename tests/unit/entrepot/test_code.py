@@ -7,8 +7,6 @@ import functools
 import importlib
 import itertools
 import linecache
-import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +19,7 @@ from hypothesis import strategies as st
 
 from entrepot.code import class_identity, digest, function_identity, value_identity
 from entrepot.errors import BadInput
+from tests.unit.entrepot.seeds import printed
 
 Write = Callable[..., ModuleType]
 _numbers = itertools.count()
@@ -419,13 +418,6 @@ def test_identities_do_not_depend_on_the_process(tmp_path: Path) -> None:
         "def f(a):\n    import os\n    return [h(x) for x in a], R, S, os.sep, lambda q: q, F, T, p, d, C\n"
         "from entrepot.code import function_identity\nprint(function_identity(f))"
     )
-    seen = {
-        subprocess.run(
-            [sys.executable, "-c", "import elsewhere"],
-            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(tmp_path)},
-            capture_output=True, text=True, check=True,
-        ).stdout
-        for seed in ("0", "1", "random")
-    }  # fmt: skip
+    seen = printed("import elsewhere", ["0", "1", "random"], tmp_path)
     assert len(seen) == 1
     assert seen.pop().strip()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from entrepot.estimator import contract_identity, estimator_identity
+from tests.unit.entrepot.seeds import printed
 
 
 class Halved(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -103,15 +101,7 @@ def test_estimators_are_the_same_in_every_process() -> None:
         "from tests.unit.entrepot.test_estimator import *\n"
         "print({n: estimator_identity(m(), 'tests') for n, m in ESTIMATORS.items()})"
     )
-    seen = {
-        subprocess.run(
-            [sys.executable, "-c", script],
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            cwd=Path(__file__).parents[3],
-            capture_output=True, text=True, check=True,
-        ).stdout
-        for seed in ("1", "2")
-    }  # fmt: skip
+    seen = printed(script, ["1", "2"])
     assert len(seen) == 1
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +21,7 @@ from entrepot import Model, Pipeline, PipelineError, Table, split
 from entrepot.expression import schema_from
 from entrepot.resolve import publish_identity, resolve
 from entrepot.step import PublishStep
+from tests.unit.entrepot.seeds import printed
 
 SALES = {"id": "int64", "shop": "string", "price": "float64", "day": "date"}
 
@@ -292,15 +290,7 @@ def test_a_pipeline_has_one_identity_in_all_processes(tmp_path: Path) -> None:
         "made = [resolve(shop.graph, raw, shop.parameters), resolve(watched.graph, raw, given)]\n"
         "print([each.identities for each in made], len(made[0].identities) + len(made[1].identities))"
     )
-    seen = {
-        subprocess.run(
-            [sys.executable, "-c", script],
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            cwd=Path(__file__).parents[3],
-            capture_output=True, text=True, check=True,
-        ).stdout
-        for seed in ("1", "random")
-    }  # fmt: skip
+    seen = printed(script, ["1", "random"])
     assert len(seen) == 1
     assert seen.pop().endswith(" 15\n")
 
