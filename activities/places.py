@@ -140,13 +140,18 @@ def check_free(session: Session, owner: Owner, wanted: Shown) -> None:
             raise BadInput(f"{place} belongs to {other}, and cannot belong to {ours}, too; {other.remedy}")
 
 
+def standing(session: Session, schema: str) -> dict[str, Kind]:
+    """What stands in a schema, by names in small letters: two that differ in case alone are one to some warehouse."""
+    return {name.lower(): kind for name, kind in session.kinds(schema).items()}
+
+
 def check_way(kinds: Mapping[str, Kind], place: Place, *, is_ours: bool) -> None:
     """Raises BadInput if something stands at a place that Entrepot has not made.
 
     Args:
-        kinds: What stands in the place's schema.
+        kinds: What stands in the place's schema, as `standing` tells it.
     """
-    found = {name.lower(): kind for name, kind in kinds.items()}.get(place.table.lower())
+    found = kinds.get(place.table.lower())
     if found is not None and (found == "table" or not is_ours):
         raise BadInput(
             f"{place} is a {found} that Entrepot has not made, and it stands where a view is to show {place.table!r}; "

@@ -171,6 +171,7 @@ def _commit(work: Work, session: Session, request: Commit) -> Committed:
     current = catalog.published(session, context.pipeline, context.environment)
     if current.run == context.run:  # done by an attempt before
         moves, displaced = False, set(current.moved)
+        its = show.pointed(session, context, current.pointers)
     else:
         removed = [name for name in request.removes if name in current.pointers]
         pointers = {n: v for n, v in {**current.pointers, **request.moves}.items() if n not in removed}
@@ -186,7 +187,7 @@ def _commit(work: Work, session: Session, request: Commit) -> Committed:
     elif current.shown < current.sequence:  # whoever published it died before its views were moved
         with session.transaction():
             show.show(work, session, context)
-    links = show.show_files(work, session, context)
+    links = show.show_files(work, session, context, its)
     show.show_anew(
         work, session, context, {name: request.moves[name] for name in request.anew if name in request.moves}
     )
@@ -239,7 +240,7 @@ def _rollback(work: Work, session: Session, context: Context, asked: RollbackInp
         if asked.cursor:  # first: if we die in between, the next run asks a source again, and loses nothing
             _move_cursors(session, context, pointers)
         moved = show.move(work, session, context, "rollback", current, pointers, expected=current.sequence)
-    links = show.show_files(work, session, context)
+    links = show.show_files(work, session, context, its)
     ahead = [
         step
         for step in cursors.history(session, context.pipeline)

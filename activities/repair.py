@@ -13,13 +13,12 @@ from typing import Any
 import sqlglot.expressions as sge
 from temporalio import activity
 
-from activities import catalog, lake, names, show
+from activities import catalog, lake, names, places, show
 from activities.bring import Bringing
 from activities.care_messages import Repaired, RepairInput
 from activities.catalog import any_of, equals
 from activities.drop import EVERY, environments
 from activities.messages import Context
-from activities.places import recorded
 from activities.segments import Segment
 from activities.tenant import Tenants
 from activities.work import Work, do, patiently, whose
@@ -45,7 +44,7 @@ class Standing:
     def kind(self, name: Name) -> Kind | None:
         """What stands at a name, if anything does."""
         if name.schema not in self._kinds:
-            self._kinds[name.schema] = {n.lower(): kind for n, kind in self._session.kinds(name.schema).items()}
+            self._kinds[name.schema] = places.standing(self._session, name.schema)
         return self._kinds[name.schema].get(name.table.lower())
 
     def said(self, name: Name, wanted: Kind = "table", rows: int | None = None) -> str:
@@ -104,7 +103,7 @@ def repair(work: Work, session: Session, context: Context, graph: Graph, *, dry_
         found += wrong.values()
         its = show.pointed(session, its_context, {n: v for n, v in pointers.items() if n not in {*wrong, *raw}})
         moved = {}
-        for place, name in recorded(session, pipeline, environment):
+        for place, name in places.recorded(session, pipeline, environment):
             if place.kind == "view" and not place.warehouse and name in its.versions:
                 said = standing.said(place.name, "view", its.versions[name].rows)
                 if said and standing.kind(place.name) == "table":
@@ -146,9 +145,13 @@ def _wrong_raw(
     """The raw tables that environments stand at and that are not as they were made, each with what is wrong."""
     steps = _steps(graph)
     found: dict[str, str] = {}
-    for pointers in _pointed(session, pipeline, environment):
-        raw = {name: version for name, version in pointers.items() if _root(name) in steps}
-        rows = {row["name"]: row for row in catalog.version_rows(session, pipeline, raw)} if raw else {}
+    every = [
+        {name: version for name, version in pointers.items() if _root(name) in steps}
+        for pointers in _pointed(session, pipeline, environment)
+    ]
+    # What is shown is mostly what was loaded last.
+    for raw in (each for number, each in enumerate(every) if each and each not in every[:number]):
+        rows = {row["name"]: row for row in catalog.version_rows(session, pipeline, raw)}
         for name in raw:
             if name not in rows:
                 found[name] = f"{name} is not in the catalog"

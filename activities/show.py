@@ -15,7 +15,7 @@ from activities.catalog import Version
 from activities.messages import Context
 from activities.places import Owner, Place, Shown
 from activities.work import Work
-from backends import Kind, Session
+from backends import Session
 from entrepot.errors import BadInput, StepFailed
 from entrepot.graph import Graph
 from entrepot.outputs import CopiedTo, copies
@@ -120,7 +120,7 @@ def check_ways(work: Work, session: Session, wanted: Shown, recorded: Shown) -> 
         if warehouse and not new:
             continue  # another warehouse is not asked at each publish
         with _at(work, session, warehouse) as there:
-            kinds = there.kinds(schema)
+            kinds = places.standing(there, schema)
         for place in its:
             places.check_way(kinds, place, is_ours=place in ours)
 
@@ -132,7 +132,7 @@ def displaced(work: Work, session: Session, context: Context, its: Pointed) -> s
     recorded = places.recorded(session, context.pipeline, context.environment)
     names = {name for _, name in (wanted - recorded) | _stale(work, its, recorded - wanted)}
     views = {(place, name) for place, name in wanted if place.kind == "view" and not place.warehouse}
-    kinds = {schema: _kinds(session, schema) for schema in {place.schema for place, _ in views}}
+    kinds = {schema: places.standing(session, schema) for schema in {place.schema for place, _ in views}}
     return names | {name for place, name in views if kinds[place.schema].get(place.table.lower()) != "view"}
 
 
@@ -170,9 +170,14 @@ def show_anew(work: Work, session: Session, context: Context, anew: Mapping[str,
         point(work, session, its, {(place, name) for place, name in shown if name in its.versions})
 
 
-def show_files(work: Work, session: Session, context: Context) -> dict[str, str]:
-    """Copies published pages and files to paths that stay the same, and removes those of before. Name to path."""
-    its = pointed(session, context, catalog.published(session, context.pipeline, context.environment).pointers)
+def show_files(work: Work, session: Session, context: Context, its: Pointed) -> dict[str, str]:
+    """Copies published pages and files to paths that stay the same, and removes those of before. Name to path.
+
+    Args:
+        its: What the environment points at, unless somebody else has published meanwhile.
+    """
+    pointers = catalog.published(session, context.pipeline, context.environment).pointers
+    its = its if its.pointers == pointers else pointed(session, context, pointers)
     wanted = places.shown_by(work.tenant, context, its.versions.values())
     links = {}
     for place, name in wanted:
@@ -214,7 +219,7 @@ def remove(work: Work, session: Session, unwanted: Iterable[Place]) -> None:
             lake.remove(work.tenant.lake_path(place.table))
     for (warehouse, schema), some in _by_schema({place for place in gone if place.kind == "view"}).items():
         with _at(work, session, warehouse) as there:
-            kinds = _kinds(there, schema)
+            kinds = places.standing(there, schema)
             for place in sorted(some, key=str):
                 if kinds.get(place.table.lower()) == "view":
                     there.drop_view(place.name)
@@ -261,10 +266,6 @@ def _by_schema(views: Iterable[Place]) -> dict[tuple[str, str], set[Place]]:
     for place in views:
         found.setdefault((place.warehouse, place.schema), set()).add(place)
     return dict(sorted(found.items()))
-
-
-def _kinds(session: Session, schema: str) -> dict[str, Kind]:
-    return {name.lower(): kind for name, kind in session.kinds(schema).items()}
 
 
 @contextmanager
