@@ -13,12 +13,11 @@ from temporalio import activity
 
 from activities import catalog, cursors, drop, lake, manifest, names, show
 from activities.care_messages import DropInput
-from activities.inputs import parse
 from activities.messages import CollectInput, Context, Target
 from activities.repair import Standing
 from activities.segments import Segment
 from activities.tenant import Tenants
-from activities.work import Work, as_failure, do, patiently, whose
+from activities.work import Work, do, patiently, understood, whose
 from backends import Name, Session
 from entrepot.errors import BadInput, unknown
 from entrepot.version import DEFAULT_ENVIRONMENT, version_schema
@@ -104,10 +103,7 @@ class CollectActivities:
 
         People start it by itself, with JSON: what does not fit a `Target` is refused in a sentence.
         """
-        try:
-            asked = parse(Target, value, names.VERSIONS)
-        except BadInput as error:
-            raise as_failure(error, "no versions") from None
+        asked = understood(Target, value, names.VERSIONS)
         tenant = whose(self._tenants, asked.tenant, asked.pipeline)
 
         def read(work: Work) -> list[VersionRow]:

@@ -12,12 +12,10 @@ from temporalio import activity
 
 from activities import catalog, names
 from activities.check import Found
-from activities.inputs import parse
 from activities.messages import ChecksInput, Context
 from activities.tenant import Tenants
-from activities.work import Work, as_failure, do, whose
+from activities.work import Work, do, understood, whose
 from backends import Session
-from entrepot.errors import BadInput
 from entrepot.graph import CONTRACT_SUFFIX, Graph
 from entrepot.plan import Verdict
 from entrepot.step import CheckStep
@@ -50,10 +48,7 @@ class VerdictActivities:
 
         People start it by itself, with JSON: what does not fit a `ChecksInput` is refused in a sentence.
         """
-        try:
-            asked = parse(ChecksInput, value, names.CHECKS)
-        except BadInput as error:
-            raise as_failure(error, "no checks") from error
+        asked = understood(ChecksInput, value, names.CHECKS)
         tenant = whose(self._tenants, asked.tenant, asked.pipeline)
         run = activity.info().workflow_run_id or ""
         context = Context(tenant=asked.tenant, pipeline=asked.pipeline, run=run)

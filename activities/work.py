@@ -13,10 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pydantic import BaseModel
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities import catalog, places
+from activities.inputs import parse
 from activities.messages import Context, StepRef, StepResult, Target
 from activities.tenant import Limits, Tenant, Tenants
 from backends import Label, Name, Session
@@ -46,6 +48,7 @@ _LONGEST = 2_400
 _THREADS = ThreadPoolExecutor(max_workers=64, thread_name_prefix="entrepot")
 
 T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
 S = TypeVar("S", bound=Step)
 
 MADE_MEANWHILE = "made by another run meanwhile"
@@ -287,6 +290,18 @@ def _as_told(error: BaseException, tenant: Tenant, context: Context, step: str) 
     if step != doing and not any(repr(name) in message(error) for name in step.split(",")):
         where += f", {doing} {step!r}"
     return as_failure(error, where)
+
+
+def understood(message: type[M], value: Any, name: str) -> M:
+    """The input of an activity that people start by itself, with JSON.
+
+    Raises:
+        ApplicationError: not retryable, if it does not fit.
+    """
+    try:
+        return parse(message, value, name)
+    except BadInput as error:
+        raise as_failure(error, f"no {name}") from None
 
 
 def whose(tenants: Tenants, tenant: str, pipeline: str | None = None) -> Tenant:
