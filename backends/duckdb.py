@@ -225,12 +225,21 @@ class DuckDBSession(SqlSession):
         self._check(name, schema)
         reader = pa.RecordBatchReader.from_batches(arrow or schema.to_pyarrow(), batches)
         with translated(self._path):
-            self._connection.register(_STREAM, reader)
+            self._register(reader)
         try:
             return self._made(name, f"SELECT {self.dialect.casts(schema)} FROM {_STREAM}", schema)
         finally:
             with contextlib.suppress(duckdb.Error):
                 self._connection.unregister(_STREAM)
+
+    def _register(self, reader: pa.RecordBatchReader) -> None:
+        """Gives the stream a name. DuckDB 2.0 now and then says nothing but `std::bad_cast` while other threads are at
+        work, before it has read a row; so it is asked again, and only what it says three times is a failure."""
+        for _ in range(2):
+            with contextlib.suppress(RuntimeError):
+                self._connection.register(_STREAM, reader)
+                return
+        self._connection.register(_STREAM, reader)
 
     def fetch(self, expression: ibis.Table) -> pa.Table:
         with self._with_rows(expression) as bound, translated(self._path):

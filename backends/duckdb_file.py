@@ -296,7 +296,7 @@ def translated(path: str) -> Iterator[None]:
     except OSError as error:
         raise Unavailable(f"the DuckDB file {path} cannot be used: {error.strerror or error}") from error
     except RuntimeError as error:
-        # Nothing of its own: `bad_cast` was seen as streams of rows were registered.
+        # What C++ says, and nothing of DuckDB's own.
         if str(error).startswith("std::"):
             raise Unavailable(f"DuckDB failed inside at the file {path}: {error}") from error
         raise

@@ -114,6 +114,8 @@ class Pipeline:
             max_shrink: It fails, too, if a larger share of the rows of before would go: `0.5` is half of them.
         """
 
+        self._check_options(self.ingest, others)
+
         def declare(f: Function) -> IngestStep:
             common = self._common(f, **others)
             given = [tables] if isinstance(tables, str) else tables if tables is not None else [common["name"]]
@@ -172,6 +174,7 @@ class Pipeline:
             contract: A pandera (ibis) `DataFrameModel` or `DataFrameSchema` that the table must keep to be published.
             depends: Distributions whose installed versions are part of the version of what Python code makes.
         """
+        self._check_options(self.transform, options)
 
         def declare(f: Function) -> TransformStep:
             return self._add(
@@ -258,6 +261,7 @@ class Pipeline:
     ) -> Callable[[Function], PublishStep]: ...
     def publish(self, function: Function | None = None, /, **options: Any) -> Any:
         """Makes something to look at or take away: the function returns a `Dashboard`, an `Export` or a `Copy`."""
+        self._check_options(self.publish, options)
 
         def declare(f: Function) -> PublishStep:
             return self._add(PublishStep(**self._common(f, **options)))
@@ -268,6 +272,17 @@ class Pipeline:
         self.steps.append(step)
         self.__dict__.pop("graph", None)
         return step
+
+    def _check_options(self, decorator: Callable[..., Any], others: Mapping[str, object]) -> None:
+        """Refuses options that neither the decorator has nor all steps have."""
+        options = [
+            name
+            for of in (decorator, self._common)
+            for name, parameter in inspect.signature(of).parameters.items()
+            if parameter.kind is parameter.KEYWORD_ONLY
+        ]
+        if strange := [name for name in others if name not in options]:
+            raise BadInput(f"pipeline {self.name!r}, @{decorator.__name__}: {unknown('option', strange[0], options)}")
 
     def _common(
         self,

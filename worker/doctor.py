@@ -111,7 +111,7 @@ def _tables(tenants: Tenants, tenant: Tenant) -> str:
         said.append(f"{listed(forgotten)} is shown and not run any more; `entrepot gc` removes it")
     if said:
         raise EntrepotError("; ".join(said) + ". `entrepot doctor --repair` makes good what was changed by hand")
-    return f"as they were made, of {listed(shown)}"
+    return f"as they were made, of {listed(shown)}" if shown else "no run has shown any"
 
 
 def _folder(state: Path) -> str:

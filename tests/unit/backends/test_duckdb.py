@@ -5,14 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import ibis
+import pyarrow as pa
 import pytest
 
 import backends
-from backends import Backend, Label
+from backends import Backend, Label, Name
 from backends.base import Session
+from backends.duckdb import DuckDBSession
 from backends.duckdb_file import translated
 from entrepot.errors import Unavailable
 
@@ -81,3 +84,35 @@ def test_what_fails_inside_of_the_engine_is_tried_again() -> None:
         raise RuntimeError("std::bad_cast")
     with pytest.raises(RuntimeError, match="its own"), translated("w.duckdb"):
         raise RuntimeError("its own")
+
+
+class Moody:
+    """A connection that says nothing but `std::bad_cast` a few times before it registers anything."""
+
+    def __init__(self, connection: Any, failures: int) -> None:
+        self.connection, self.failures = connection, failures
+
+    def register(self, name: str, stream: object) -> None:
+        self.failures -= 1
+        if self.failures >= 0:
+            raise RuntimeError("std::bad_cast")
+        self.connection.register(name, stream)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.connection, name)
+
+
+@pytest.mark.parametrize("failures", range(4))
+def test_rows_are_given_again_to_an_engine_that_fails_before_it_has_read_any(backend: Backend, failures: int) -> None:
+    schema = ibis.schema({"n": "int64"})
+    rows = iter([pa.RecordBatch.from_pydict({"n": [1, 2]}), pa.RecordBatch.from_pydict({"n": [3]})])
+    with backend.session(LABEL) as session:
+        assert isinstance(session, DuckDBSession)
+        session.create_schema("a")
+        session._connection = Moody(session._connection, failures)
+        if failures == 3:
+            with pytest.raises(Unavailable, match="std::bad_cast"):
+                session.write(Name("a", "t"), schema, rows)
+        else:
+            assert session.write(Name("a", "t"), schema, rows).rows == 3
+            assert session.query("SELECT sum(n) AS n FROM a.t") == [{"n": 6}]

@@ -319,6 +319,15 @@ def test_what_is_no_function_cannot_be_a_step() -> None:
         pipeline().transform(functools.partial(lambda sales, n: sales, n=1))
 
 
+@pytest.mark.parametrize("kind", ["ingest", "transform", "publish"])
+def test_an_option_that_no_step_has_is_named(kind: str) -> None:
+    sentence = (
+        rf"pipeline 'shop', @{kind}: unknown option 'descripton'; did you mean 'description'\? Known: .*'depends'"
+    )
+    with pytest.raises(BadInput, match=sentence):
+        getattr(pipeline(), kind)(descripton="Sales")
+
+
 def test_importing_the_graph_brings_no_heavy_library() -> None:
     script = "import sys, entrepot.graph, entrepot.pipeline; print({'ibis', 'sklearn', 'pandas'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
