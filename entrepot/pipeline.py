@@ -113,7 +113,6 @@ class Pipeline:
                 tables but nested ones and those of rejected rows, or a mapping of tables to it.
             max_shrink: It fails, too, if a larger share of the rows of before would go: `0.5` is half of them.
         """
-
         self._check_options(self.ingest, others)
 
         def declare(f: Function) -> IngestStep:

@@ -143,10 +143,16 @@ class House:
         got = state.read(folder)
         return ends, state.compare(self.expected, got, is_same_run=False, is_plain=self.is_plain)
 
-    async def two_runs(self, folder: Path, boundary: Boundary, meanwhile: Callable[[], None]) -> list[str]:
-        """How each of two runs ended: one that waits at a boundary, and one that starts then, after something else."""
+    async def two_runs(
+        self, folder: Path, boundary: Boundary, meanwhile: Callable[[], None] = lambda: None, *, workers: int = 2
+    ) -> list[str]:
+        """How each of two runs ended: one that waits at a boundary, and one that starts then, after something else.
+
+        Args:
+            workers: With one, the runs do not wait for each other to have the DuckDB file.
+        """
         Control("wait", boundary, self.is_plain).write(folder)
-        return await _Case(self, folder).run_beside(meanwhile)
+        return await _Case(self, folder).run_beside(meanwhile, workers)
 
     async def _run(self, folder: Path) -> None:
         Control(is_plain=self.is_plain).write(folder)
@@ -247,9 +253,9 @@ class _Case:
         async with self._workers_at_once(runs):
             return await _ends(await asyncio.gather(*(self._start() for _ in range(runs))))
 
-    async def run_beside(self, meanwhile: Callable[[], None]) -> list[str]:
-        """Two runs, with a worker for each. The first waits for the second to end, or to wait for the first."""
-        async with self._workers_at_once(2):
+    async def run_beside(self, meanwhile: Callable[[], None], workers: int) -> list[str]:
+        """Two runs. The first waits for the second to end, or to wait for the first."""
+        async with self._workers_at_once(workers):
             first = await self._start()
             async with asyncio.timeout(LONGEST_SECONDS):
                 await self._fired()

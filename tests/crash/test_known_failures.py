@@ -132,6 +132,24 @@ async def test_runs_at_the_same_time_do_not_double_rows(any_house: House) -> Non
     assert all("start it again" in end for end in told), told
 
 
+async def test_what_a_run_is_about_to_read_may_be_removed_by_another_that_brings_the_same(
+    plain_house: House, every: int
+) -> None:
+    """Without transactions both make the same tables, and the first that is through with one removes it."""
+    made = [b for b in plain_house.boundaries if b.name.startswith("load[shop]/bring.") and b.place == "after"]
+    for_a_moment = [b for b in made if "_files:load" in b.name and "__s__" in b.name]
+    assert for_a_moment
+    others = [boundary for boundary in made if boundary not in for_a_moment]
+    for boundary in [*for_a_moment, *sample(others, every)]:
+        folder = plain_house.copy()
+        ends = await plain_house.two_runs(folder, boundary, workers=1)
+        assert "completed" in ends
+        assert all(end == "completed" or "start it again" in end for end in ends), (str(boundary), ends)
+        got = state.read(folder)
+        difference = state.compare(plain_house.expected, got, is_same_run=False, is_plain=True)
+        assert (difference.lost, difference.doubled) == (0, 0), (str(boundary), difference)
+
+
 @pytest.mark.parametrize("is_plain", [False, True], ids=["with transactions", "without transactions"])
 @pytest.mark.parametrize("where", WAITING)
 async def test_runs_at_the_same_time_that_find_other_rows_do_not_double_any(
