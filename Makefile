@@ -5,6 +5,8 @@ HOME_OF_STATE := $(shell if test -w .; then echo .; else echo "$${XDG_CACHE_HOME
 VENV ?= $(HOME_OF_STATE)/.venv
 STATE ?= $(HOME_OF_STATE)/.entrepot
 BIN := $(VENV)/bin
+# A process that hangs and is ended ends the run: the runner does not get on with a new one.
+SPREAD := --dist loadscope --no-loadscope-reorder --max-worker-restart=0
 export PYTHONDONTWRITEBYTECODE := $(if $(filter .,$(HOME_OF_STATE)),,1)
 
 .PHONY: help demo dev test test-fast test-live check format lock benchmark clean
@@ -19,10 +21,10 @@ dev: $(VENV)/.demo ## Temporal server, Web UI and worker in one, until Ctrl-C
 	@$(BIN)/entrepot dev --state "$(STATE)"
 
 test: check $(VENV)/.dev ## Everything: style, types, layers, and all tests
-	$(BIN)/python -m pytest -n 5 --dist loadscope --no-loadscope-reorder $(TESTS)
+	$(BIN)/python -m pytest -n 5 $(SPREAD) $(TESTS)
 
 test-fast: $(VENV)/.dev ## For the daily loop: units, histories, conformance on DuckDB, one whole run of each kind
-	ENTREPOT_BACKEND=duckdb $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m fast $(TESTS)
+	ENTREPOT_BACKEND=duckdb $(BIN)/python -m pytest -n 2 $(SPREAD) -m fast $(TESTS)
 
 test-live: $(VENV)/.dev ## The conformance suite against a real account: make test-live BACKEND=snowflake
 	@test -n "$(BACKEND)" || { echo "name a backend: make test-live BACKEND=snowflake"; exit 2; }

@@ -25,6 +25,7 @@ from tests import data, standins, suites
 from tests.groups import FILES, GROUPS, Scheduling, group_of, is_fast
 from tests.servers.ports import free_port
 from tests.servers.postgres import Server, running
+from tests.watchdog import Watchdog
 from worker import worker
 from worker.dev import temporal_binary
 from worker.settings import Settings, TenantSection
@@ -33,6 +34,11 @@ from workflows.progress import RunSummary
 # How long an example takes says something of the machine, and of what else it does.
 hypothesis.settings.register_profile("entrepot", deadline=None)
 hypothesis.settings.load_profile("entrepot")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """No test can keep a run from its end."""
+    config.pluginmanager.register(Watchdog(config))
 
 
 @pytest.hookimpl(hookwrapper=True)

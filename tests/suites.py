@@ -42,7 +42,8 @@ def suites(stats: dict[str, list[Any]]) -> dict[str, Suite]:
         for report in _reports(reports):
             suite = found.setdefault(suite_of(report.nodeid), Suite())
             suite.work += report.duration
-            suite.begin, suite.end = min(suite.begin, report.start), max(suite.end, report.stop)
+            if report.start:  # it has none where the process has ended
+                suite.begin, suite.end = min(suite.begin, report.start), max(suite.end, report.stop)
             if outcome in OUTCOMES:
                 suite.outcomes[outcome] += 1
     return found
