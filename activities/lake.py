@@ -8,7 +8,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import fsspec
 
@@ -16,24 +16,33 @@ import fsspec
 def put(local: str, target: str) -> None:
     """Moves a local file to its place in the lake: whole, or not at all."""
     filesystem, path = fsspec.core.url_to_fs(target)
-    filesystem.makedirs(os.path.dirname(path), exist_ok=True)
-    part = f"{path}.part-{uuid.uuid4().hex}"
-    if _is_local(filesystem):
-        shutil.move(local, part)  # on one disk, nothing is copied
-    else:
-        filesystem.put_file(local, part)
-        os.remove(local)
-    filesystem.mv(part, path)
+    with _arriving(filesystem, path) as part:
+        if _is_local(filesystem):
+            shutil.move(local, part)  # on one disk, nothing is copied
+        else:
+            filesystem.put_file(local, part)
+            os.remove(local)
 
 
 def write(data: bytes, target: str) -> None:
     """Writes a small file: whole, or not at all."""
     filesystem, path = fsspec.core.url_to_fs(target)
+    with _arriving(filesystem, path) as part, filesystem.open(part, "wb") as file:
+        file.write(data)
+
+
+@contextmanager
+def _arriving(filesystem: fsspec.AbstractFileSystem, path: str) -> Iterator[str]:
+    """Where a file is written before it has its name. What a failure leaves, as a full disk does, is removed."""
     filesystem.makedirs(os.path.dirname(path), exist_ok=True)
     part = f"{path}.part-{uuid.uuid4().hex}"
-    with filesystem.open(part, "wb") as file:
-        file.write(data)
-    filesystem.mv(part, path)
+    try:
+        yield part
+        filesystem.mv(part, path)
+    except BaseException:
+        with suppress(Exception):
+            filesystem.rm(part)
+        raise
 
 
 def read(target: str) -> bytes:

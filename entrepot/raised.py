@@ -54,8 +54,8 @@ def said(error: BaseException, most: int = LONGEST) -> str:
     if isinstance(error, EntrepotError):
         return text
     if isinstance(error, OSError) and error.errno in NOT_WRITABLE:
-        place = f" {error.filename}" if error.filename else ""
-        return cut(f"cannot write{place}: {os.strerror(error.errno or 0)}", most)
+        place = error.filename2 or error.filename  # of a copy, the first is what is read
+        return cut(f"cannot write{f' {place}' if place else ''}: {os.strerror(error.errno or 0)}", most)
     told = f"{_name(error)}: {text}" if text else _name(error)
     if isinstance(error, BaseExceptionGroup):
         told += f": {'; '.join(said(part, most // 4) for part in islice(_leaves(error), 3))}"

@@ -306,10 +306,12 @@ async def test_a_full_disk_is_named_and_nothing_is_published(
                 pending = (await handle.describe()).raw_description.pending_activities
                 message = pending[0].last_failure.message if pending and pending[0].attempt > 1 else ""
             assert "full" in message or "No space left" in message, message
+            assert str(disk) in message
             (disk / "filler").unlink()
             if where == "lake":
                 subprocess.run(["mount", "-o", "remount,size=64M", str(disk)], check=True)
                 assert (await handle.result())["outcome"] == "published"
+                assert not list(disk.rglob("*.part-*"))  # what was begun there takes no space
             else:
                 await handle.terminate()
 

@@ -61,7 +61,9 @@ def test_what_was_raised_is_told_with_where_it_began() -> None:
     assert said(StepFailed("the table is gone")) == "the table is gone"
     assert said(TimeoutError()) == "TimeoutError"
     assert said(ModuleNotFoundError("No module named 's3fs'")).endswith("'s3fs'; install it where the worker runs")
-    assert said(OSError(errno.ENOSPC, "", "/data")) == f"cannot write /data: {os.strerror(errno.ENOSPC)}"
+    full = os.strerror(errno.ENOSPC)
+    assert said(OSError(errno.ENOSPC, "", "/data")) == f"cannot write /data: {full}"
+    assert said(OSError(errno.ENOSPC, "", "/tmp/read", None, "/data/written")) == f"cannot write /data/written: {full}"
 
 
 AGAIN: list[BaseException] = [
