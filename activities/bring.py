@@ -26,7 +26,7 @@ from activities.work import Work
 from backends import Name, Session
 from backends.base import count, physical
 from entrepot.code import digest
-from entrepot.errors import Contended, StepFailed, listed
+from entrepot.errors import StepFailed
 from entrepot.expression import schema_from, schema_to
 from entrepot.version import version_schema, version_table
 
@@ -84,7 +84,7 @@ class Bringing:
             parts: list[_Made] = []
             for its in family:
                 self._work.check()
-                with self._standing(*(part.segment.name for part in parts)):
+                with self._session.standing(*(part.segment.name for part in parts)):
                     parts.append(self._segment(its, parts[0] if parts else None))
             is_whole = set(root.family) <= {its.table for its in family}
             if may_be_same and is_whole and all(part.changes_nothing for part in parts):
@@ -117,7 +117,7 @@ class Bringing:
             schema_name=target.schema, table=target.table, columns=its.columns, rows=rows, deleted=hints.deleted
         )
         if hints.disposition == "merge" and hints.root is None:
-            with self._dropped_on_failure(target), self._standing(target):
+            with self._dropped_on_failure(target), self._session.standing(target):
                 self._check_keys(its, target, columns)
         if not before:
             return _Made(its, before, segment)
@@ -132,7 +132,7 @@ class Bringing:
         elif hints.replaces is not None:
             takes = Takes(window=(hints.replaces.column, hints.replaces.start, hints.replaces.end))
         segment = segment.model_copy(update={"takes": takes})
-        with self._standing(target):
+        with self._session.standing(target):
             is_same = takes is not None and self._is_same(its, before, segment)
         return _Made(its, before, segment, changes_nothing=is_same)
 
@@ -194,7 +194,7 @@ class Bringing:
         stage = Name(self._schema, version_table(its.table + STAGE, its.version))
         try:
             self._files(its, stage, columns)
-            with self._standing(stage):
+            with self._session.standing(stage):
                 yield physical(stage, columns)
         finally:
             self._session.drop_table(stage)
@@ -299,24 +299,6 @@ class Bringing:
             shape = sch.Schema({**{n: t for n, t in shape.items() if n != VALID_TO}, GONE: ibis.dtype("boolean")})
         made = self._session.create_as(target, segments.relation(some, shape))
         return Segment(schema_name=target.schema, table=target.table, columns=schema_to(shape), rows=made.rows)
-
-    @contextmanager
-    def _standing(self, *names: Name) -> Iterator[None]:
-        """While tables are read that were just made. Without transactions another run that brings the same makes them
-        under the same names, and removes what it needs no more.
-
-        Raises:
-            Contended: instead of the failure, if one of them is there no more.
-        """
-        try:
-            yield
-        except StepFailed as error:
-            if self._session.capabilities.transactional_ddl:
-                raise
-            gone = [name for name in names if name.table not in self._session.tables(name.schema)]
-            if not gone:
-                raise
-            raise Contended(f"another run has brought the same, and removed {listed(map(str, gone))}") from error
 
     @contextmanager
     def _dropped_on_failure(self, name: Name) -> Iterator[None]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from entrepot.errors import BadInput, Contended, StepFailed, listed
 
 if TYPE_CHECKING:
     import ibis
@@ -195,6 +197,24 @@ class Session(abc.ABC):
     def tables(self, schema: str) -> set[str]:
         """The names of the tables and views in a schema, as `kinds` tells them."""
         return set(self.kinds(schema))
+
+    @contextmanager
+    def standing(self, *names: Name) -> Iterator[None]:
+        """While tables are read that were just made. Without transactional DDL another session that makes the same
+        makes them under the same names, and removes what it needs no more.
+
+        Raises:
+            Contended: instead of the failure, if one of them is there no more.
+        """
+        try:
+            yield
+        except (BadInput, StepFailed) as error:
+            if self.capabilities.transactional_ddl:
+                raise
+            gone = [str(name) for name in names if name.table not in self.tables(name.schema)]
+            if not gone:
+                raise
+            raise Contended(f"another run has brought the same, and removed {listed(gone)}") from error
 
     @abc.abstractmethod
     def point(self, view: Name, table: Name) -> None:

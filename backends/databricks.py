@@ -131,7 +131,7 @@ class DatabricksSession(SqlSession):
     def _made(self, name: Name, select: str, schema: sch.Schema) -> Made:
         with contextlib.suppress(Exists):
             self._create(name, select, schema)
-        return Made(self._rows(name, Answer()), self.describe(name, schema))
+        return self._found(name, Answer(), schema)
 
     def _create(self, name: Name, select: str, schema: sch.Schema) -> None:
         # Not for all: other tools may not read such tables, nor follow their changes.

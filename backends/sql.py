@@ -161,7 +161,12 @@ class SqlSession(Session):
         except Exists:
             if self.capabilities.transactional_ddl:
                 raise
-        return Made(self._rows(name, answer), self.describe(name, schema))
+        return self._found(name, answer, schema)
+
+    def _found(self, name: Name, answer: Answer, schema: sch.Schema) -> Made:
+        """What stands there now: a table that this session or another has made."""
+        with self.standing(name):
+            return Made(self._rows(name, answer), self.describe(name, schema))
 
     def _rows(self, name: Name, answer: Answer) -> int:
         """The rows of a table that was made by a statement with this answer."""
@@ -174,13 +179,13 @@ class SqlSession(Session):
         except Exists:
             if self.capabilities.transactional_ddl:
                 raise
-        return Made(self._rows(name, Answer()), self.describe(name, schema))
+        return self._found(name, Answer(), schema)
 
     def write(
         self, name: Name, schema: sch.Schema, batches: Iterable[pa.RecordBatch], arrow: pa.Schema | None = None
     ) -> Made:
         if not self.capabilities.transactional_ddl and name.table in self.tables(name.schema):
-            return Made(self._rows(name, Answer()), self.describe(name, schema))
+            return self._found(name, Answer(), schema)
         with tempfile.TemporaryDirectory(prefix="entrepot-") as folder:
             return self.load(name, parquet_files(batches, arrow or schema.to_pyarrow(), folder), schema)
 

@@ -18,7 +18,7 @@ from ibis import _
 import backends.sql
 from backends import Label, Name, Session
 from backends.base import count, physical
-from backends.sql import Exists
+from backends.sql import Answer, Exists, SqlSession
 from entrepot.errors import Contended
 from tests.conformance.target import Target, parquet
 from tests.conformance.values import check_rows, rows_of
@@ -80,6 +80,26 @@ def test_made_already(way: str, session: Session, schema: str, source: ibis.Tabl
         assert _make(way, session, name, source).rows == 3
     with target.session() as another:
         assert _values(another, name) == [1, 2, 3]
+
+
+@pytest.mark.area("Versions: made once, and whole")
+@WAYS
+def test_made_already_and_removed(
+    way: str, session: Session, schema: str, source: ibis.Table, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who finds a table that is gone as it is looked at can begin again: another session needed it no more."""
+    name = Name(schema, "made")
+    _put(session, name, 1, 2, 3)
+    count = SqlSession._rows
+
+    def removed_before(self: SqlSession, name: Name, answer: Answer) -> int:
+        with target.session() as another:
+            another.drop_table(name)
+        return count(self, name, answer)
+
+    monkeypatch.setattr(type(session), "_rows", removed_before)
+    with pytest.raises(Contended):
+        _make(way, session, name, source)
 
 
 @pytest.mark.area("Versions: made once, and whole")
