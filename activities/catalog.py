@@ -16,7 +16,7 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import ibis
@@ -49,6 +49,8 @@ class Version:
     """The step that made it, where that is not its name: an ingest step's."""
     bytes: int | None = None
     scanned: int | None = None
+    inputs: dict[str, str] = field(default_factory=dict)
+    """What it was made of, where it was read from the catalog."""
 
 
 @dataclass(frozen=True)
@@ -354,4 +356,5 @@ def _version(row: Mapping[str, Any]) -> Version:
         rows=row["row_count"],
         details=json.loads(row["details"] or "{}"),
         run=row["run"],
+        inputs=json.loads(row["inputs"] or "{}"),
     )

@@ -260,6 +260,8 @@ class Commit(Message):
     removes: tuple[str, ...] = ()
     anew: tuple[str, ...] = ()
     """What was made though its version was there: other environments may show it, too."""
+    checks: dict[str, str] = {}
+    """The versions of checks, by whose rules pages say what stands."""
     results: dict[str, Any] = {}
 
 

@@ -141,7 +141,7 @@ def _make_plan(
         changes={step: told(load.changes) for step, load in loads.items() if load.changes},
         anew={**lost(session, name, versions), **dict.fromkeys(request.anew, "to be computed anew")},
         varying=resolved.varying,
-        verdicts=standing(session, graph, versions, selected, resolved.varying),
+        verdicts={check: its.verdict for check, its in standing(session, graph, versions).items()},
     )
     if request.compiled:
         check(graph, resolved, parameters, (step.name for step in plan.to_run()), dialect)

@@ -20,8 +20,9 @@ from activities.serve import serve_from
 from activities.tenant import Tenants
 from activities.work import Work, check_planned, do, make_once, patiently, version_place, whose
 from backends import Name, Session
-from entrepot.errors import BadInput, StepFailed, listed
+from entrepot.errors import BadInput, EntrepotError, StepFailed, listed
 from entrepot.expression import schema_from
+from entrepot.graph import Graph
 from entrepot.outputs import CopiedTo, Copy, Dashboard, Export
 from entrepot.resolve import publish_identity
 from entrepot.step import PublishStep
@@ -46,7 +47,8 @@ class PublishActivities:
 
         def move(work: Work) -> Committed:
             with work.session() as session:
-                return patiently(work, lambda: _commit(work, session, request))
+                graph = self._tenants.pipeline(request.context.tenant, request.context.pipeline).graph
+                return patiently(work, lambda: _commit(work, session, graph, request))
 
         return await do(move, tenant, request.context, names.COMMIT)
 
@@ -60,20 +62,30 @@ class PublishActivities:
         def move(work: Work) -> Committed:
             with work.session() as session:
                 catalog.ensure(session)
-                return patiently(work, lambda: _rollback(work, session, context, asked))
+                return patiently(work, lambda: _rollback(work, session, self._graph(context), context, asked))
 
         return await do(move, tenant, context, names.ROLLBACK)
 
     @activity.defn(name=names.RECORD_FAILURE)
     async def record_failure(self, failed: RunFailed) -> None:
-        """Keeps in the catalog that a run failed, and why."""
+        """Keeps in the catalog that a run failed, and why; pages say what its checks have found on what they show."""
         tenant = self._tenants.get(failed.context.tenant)
 
         def record(work: Work) -> None:
             with work.session() as session:
                 _record_run(session, failed.context, failed.status, {}, failed.error)
+                pointers = catalog.published(session, failed.context.pipeline, failed.context.environment).pointers
+                its = show.pointed(session, failed.context, pointers)
+                show.show_files(work, session, failed.context, its, self._graph(failed.context))
 
         await do(record, tenant, failed.context, names.RECORD_FAILURE)
+
+    def _graph(self, context: Context) -> Graph | None:
+        """The pipeline's steps; None, if its code cannot be loaded: what is to be done may be about just that."""
+        try:
+            return self._tenants.pipeline(context.tenant, context.pipeline).graph
+        except EntrepotError:
+            return None
 
 
 def _given(session: Session, version: Version) -> Any:
@@ -166,7 +178,7 @@ def _export(work: Work, session: Session, output: Export, path: str) -> int:
     return rows
 
 
-def _commit(work: Work, session: Session, request: Commit) -> Committed:
+def _commit(work: Work, session: Session, graph: Graph, request: Commit) -> Committed:
     context = request.context
     current = catalog.published(session, context.pipeline, context.environment)
     if current.run == context.run:  # done by an attempt before
@@ -187,7 +199,7 @@ def _commit(work: Work, session: Session, request: Commit) -> Committed:
     elif current.shown < current.sequence:  # whoever published it died before its views were moved
         with session.transaction():
             show.show(work, session, context)
-    links = show.show_files(work, session, context, its)
+    links = show.show_files(work, session, context, its, graph, request.checks)
     show.show_anew(
         work, session, context, {name: request.moves[name] for name in request.anew if name in request.moves}
     )
@@ -210,7 +222,7 @@ def _pointed(session: Session, context: Context, current: catalog.Published, poi
     return its
 
 
-def _rollback(work: Work, session: Session, context: Context, asked: RollbackInput) -> Committed:
+def _rollback(work: Work, session: Session, graph: Graph | None, context: Context, asked: RollbackInput) -> Committed:
     where = f"pipeline {context.pipeline!r}, environment {context.environment!r}"
     history = catalog.publishes(session, context.pipeline, context.environment).get(context.environment, [])
     if not history:
@@ -240,7 +252,7 @@ def _rollback(work: Work, session: Session, context: Context, asked: RollbackInp
         if asked.cursor:  # first: if we die in between, the next run asks a source again, and loses nothing
             _move_cursors(session, context, pointers)
         moved = show.move(work, session, context, "rollback", current, pointers, expected=current.sequence)
-    links = show.show_files(work, session, context, its)
+    links = show.show_files(work, session, context, its, graph)
     ahead = [
         step
         for step in cursors.history(session, context.pipeline)

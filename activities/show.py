@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from activities import catalog, lake, places
 from activities.catalog import Version
 from activities.messages import Context
+from activities.page_verdicts import with_verdicts
 from activities.places import Owner, Place, Shown
 from activities.work import Work
 from backends import Session
@@ -170,11 +171,17 @@ def show_anew(work: Work, session: Session, context: Context, anew: Mapping[str,
         point(work, session, its, {(place, name) for place, name in shown if name in its.versions})
 
 
-def show_files(work: Work, session: Session, context: Context, its: Pointed) -> dict[str, str]:
+def show_files(
+    work: Work, session: Session, context: Context, its: Pointed, graph: Graph | None, checks: Mapping[str, str] = {}
+) -> dict[str, str]:
     """Copies published pages and files to paths that stay the same, and removes those of before. Name to path.
+
+    Pages say what checks have found on what they rest on, which may change while they do not.
 
     Args:
         its: What the environment points at, unless somebody else has published meanwhile.
+        graph: With the checks; None, if the pipeline's code cannot be loaded.
+        checks: The versions of checks, by whose rules verdicts count.
     """
     pointers = catalog.published(session, context.pipeline, context.environment).pointers
     its = its if its.pointers == pointers else pointed(session, context, pointers)
@@ -184,6 +191,8 @@ def show_files(work: Work, session: Session, context: Context, its: Pointed) -> 
         if place.kind == "file":
             target = work.tenant.lake_path(place.table)
             data = lake.read(its.versions[name].details["path"])
+            if its.versions[name].details["output"] == "dashboard":
+                data = with_verdicts(data, session, context.pipeline, its.versions[name], graph, checks)
             if not lake.exists(target) or lake.read(target) != data:
                 lake.write(data, target)
             links[name] = target

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import sqlglot.expressions as sge
@@ -34,6 +36,23 @@ class CheckRow(BaseModel):
     checked_at: str
     environments: list[str]
     """Where its run was to publish, and where what it looked at is shown now."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a check has found on what is shown, at its newest look."""
+
+    found: Found
+    since: str
+    """When it was found first, in UTC; `run` found it."""
+    run: str
+    last: str
+    """When it was found last."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """As plans and summaries have it."""
+        return Verdict(violations=self.found.violations, said=self.found.said(), since=self.since, run=self.run)
 
 
 class VerdictActivities:
@@ -96,15 +115,12 @@ def _found(session: Session, pipeline: str, condition: sge.Condition) -> list[di
     return catalog.select(session, "checks", pipeline, condition)
 
 
-def standing(
-    session: Session, graph: Graph, versions: Mapping[str, str], selected: Iterable[str], varying: Iterable[str]
-) -> dict[str, Verdict]:
-    """The newest verdict of each check on these versions of what it reads, and since when it has been that.
+def standing(session: Session, graph: Graph, versions: Mapping[str, str]) -> dict[str, Standing]:
+    """What each check has found on these versions of what it reads.
 
     Args:
-        versions: Of the tables, and of the checks that are selected.
-        selected: The checks whose rule is known: a verdict by another one does not count.
-        varying: The checks that read the clock: each of their verdicts is one by the same rule.
+        versions: Of tables and models, and of checks. By the rule of a check's version its verdicts count; without one,
+            those by the rule of the newest. Checks that read the clock have a version for each run, by one rule.
     """
     checks = [step for step in graph.steps.values() if isinstance(step, CheckStep)]
     inputs = {
@@ -112,29 +128,32 @@ def standing(
         for step in checks
         if all(name in versions for name in graph.table_inputs(step))
     }
-    by_rule = {*selected} - {*varying}
     found: dict[str, list[dict[str, Any]]] = {}
     texts = sorted({json.dumps(each) for each in inputs.values()})  # as the catalog keeps them
     on_these = sge.In(this=catalog.column("inputs"), expressions=[sge.Literal.string(text) for text in texts])
     for row in _found(session, graph.name, on_these) if texts else ():
-        name = row["name"]
-        is_by_rule = name not in by_rule or versions.get(name) == row["version"]
-        if is_by_rule and inputs.get(name) == json.loads(row["inputs"]):
-            found.setdefault(name, []).append(row)
-    return {name: _verdict(rows) for name, rows in found.items()}
+        if inputs.get(row["name"]) == json.loads(row["inputs"]):
+            found.setdefault(row["name"], []).append(row)
+    return {name: _standing(rows, versions.get(name)) for name, rows in found.items()}
 
 
-def _verdict(rows: list[dict[str, Any]]) -> Verdict:
-    newest, *before = sorted(rows, key=lambda row: row["checked_at"], reverse=True)
+def _standing(rows: list[dict[str, Any]], version: str | None) -> Standing:
+    rows = sorted(rows, key=lambda row: row["checked_at"], reverse=True)
+    rule = next((row["identity"] for row in rows if row["version"] == version), rows[0]["identity"])
+    newest, *before = [row for row in rows if row["identity"] == rule]
     first = newest
     for row in before:
         if (row["violations"] == 0) != (newest["violations"] == 0):
             break
         first = row
     what = "rules" if newest["name"].endswith(CONTRACT_SUFFIX) else "rows"
-    return Verdict(
-        violations=newest["violations"],
-        said=Found(newest["violations"], json.loads(newest["sample"]), what).said(),
-        since=first["checked_at"].isoformat(sep=" ", timespec="minutes"),
+    return Standing(
+        found=Found(newest["violations"], json.loads(newest["sample"]), what),
+        since=_minutes(first["checked_at"]),
         run=first["run"],
+        last=_minutes(newest["checked_at"]),
     )
+
+
+def _minutes(time: datetime.datetime) -> str:
+    return time.isoformat(sep=" ", timespec="minutes")

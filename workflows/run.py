@@ -316,6 +316,7 @@ class _Run:
             moves=plan.moves,
             removes=plan.removed,
             anew=plan.anew,
+            checks={s.name: plan.versions[s.name] for s in plan.steps if s.kind == "check" and s.name in plan.versions},
             results={
                 step.name: {
                     "rows": step.rows,

@@ -7,7 +7,7 @@ from pathlib import Path
 import ibis
 from ibis import _
 
-from entrepot import Pipeline, Table
+from entrepot import Dashboard, Panel, Pipeline, Table
 
 watched = Pipeline(
     "watched",
@@ -35,9 +35,15 @@ def stamped(events: Table) -> Table:
 
 @watched.check(chosen, severity="warn")
 def stale(chosen: Table) -> Table:
+    """Events are <fresh>."""
     return chosen.filter(_.fresh_until < ibis.now().epoch_seconds())
 
 
 @watched.check(chosen, severity="warn")
 def few(chosen: Table, most: int) -> Table:
     return chosen.filter(_.id >= most)
+
+
+@watched.publish
+def board(chosen: Table) -> Dashboard:
+    return Dashboard("Events", panels=[Panel("By kind", chosen.select("kind"))])

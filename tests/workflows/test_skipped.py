@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -120,6 +121,54 @@ async def test_the_web_uis_table_shows_what_stands(watched: House) -> None:
     assert ", since 20" in line
 
 
+def told(page: str) -> list[str]:
+    """How a published page says what checks have found: open or closed, and line by line."""
+    [block] = re.findall(r'<details class="checks".*?</details>', Path(page).read_text(), re.DOTALL)
+    lines = re.findall(r"<(?:summary|li)>(.*?)</(?:summary|li)>", block)
+    return ["open" if " open>" in block else "closed", *(re.sub(r"20[-:\d ]{14}|run [-\w]+", "…", x) for x in lines)]
+
+
+STALE = "stale of chosen: Events are &lt;fresh&gt;."
+FEW = "few of chosen"
+PASSED = "passed since … UTC (…)"
+
+
+async def test_a_page_says_what_checks_find_though_it_is_not_made_anew(watched: House) -> None:
+    until = {"fresh_until": int(time.time()) + 8}
+    page = (await run(watched, parameters=until)).links["board"]
+    assert told(page) == ["closed", "2 checks passed", f"{STALE} · {PASSED}", f"{FEW} · {PASSED}"]
+    while time.time() < until["fresh_until"] + 1:
+        await asyncio.sleep(0.2)
+    second = await run(watched, parameters=until)
+    assert "board" not in whys(second)
+    found = [f"{STALE} · <b>2 violating rows since … UTC (…)</b>", f"{FEW} · {PASSED}"]
+    assert told(page) == ["open", "⚠ 1 of 2 checks found violations", *found]
+    await run(watched, parameters=until)
+    assert f"(run {second.run[:13]})" in Path(page).read_text()  # it stands since then
+    assert "fresh_until" not in Path(page).read_text()  # whoever may see the page may not see the violating rows
+
+
+async def test_a_page_tells_verdicts_by_the_rule_that_the_run_has(watched: House) -> None:
+    for most, said in (
+        (1, "<b>1 violating row since … UTC (…)</b>"),
+        (2, PASSED),
+        (1, "<b>1 violating row since … UTC (…)</b>"),
+    ):
+        page = (await run(watched, parameters={"most": most})).links["board"]
+        assert f"{FEW} · {said}" in told(page)
+
+
+async def test_a_page_that_is_held_tells_of_what_it_shows_and_not_of_what_is_newer(watched: House) -> None:
+    page = (await run(watched, parameters={"most": 2})).links["board"]
+    (watched.state / "kinds").write_text("a b c")
+    await run(watched, parameters={"most": 2}, select="chosen")
+    assert f"{FEW} · {PASSED}" in told(page)
+    await run(watched, parameters={"most": 2})
+    assert f"{FEW} · <b>1 violating row since … UTC (…)</b>" in told(page)
+    await rolled_back(watched, "watched")
+    assert f"{FEW} · {PASSED}" in told(page)
+
+
 async def test_a_verdict_that_reads_the_clock_stands_since_it_is_that(watched: House) -> None:
     first = await run(watched)
     await run(watched)
@@ -229,3 +278,51 @@ async def test_a_selected_step_that_needs_what_only_new_code_of_another_makes_is
         "select it, too"
     ) in failure.message
     assert (await changing.run(select="a b")).outcome == "published"
+
+
+BLOCKING = """
+import ibis
+from ibis import _
+from entrepot import Dashboard, Pipeline
+
+{name} = Pipeline("{name}")
+
+@{name}.ingest(tables=["raw"])
+def source():
+    return [{{"until": {until}}}]
+
+@{name}.check("raw")
+def fresh(raw):
+    return raw.filter(_.until < ibis.now().epoch_seconds())
+
+@{name}.publish
+def page(raw):
+    return Dashboard("Page", panels=[])
+"""
+
+
+async def test_a_run_that_a_check_blocks_leaves_the_page_with_its_verdict(changing: Changing) -> None:
+    until, name = int(time.time()) + 6, changing.file.stem
+    changing.file.write_text(BLOCKING.format(name=name, until=until))
+    page = (await changing.run()).links["page"]
+    assert told(page) == ["closed", "1 check passed", f"fresh of raw · {PASSED}"]
+    while time.time() < until + 1:
+        await asyncio.sleep(0.2)
+    await changing.house.fail(tenant="acme", pipeline=name)
+    assert told(page)[2:] == ["fresh of raw · <b>1 violating row since … UTC (…)</b>"]
+
+
+async def test_a_page_that_is_rolled_back_says_when_nothing_is_known_of_checks(changing: Changing) -> None:
+    name = changing.file.stem
+    for until in (1, 2):
+        changing.file.write_text(BLOCKING.format(name=name, until=until).replace('"raw")', '"raw", severity="warn")'))
+        page = (await changing.run()).links["page"]
+    assert told(page)[1] == "⚠ 1 of 1 checks found violations"
+    changing.file.write_text("this is no Python")
+    await rolled_back(changing.house, name)
+    assert "What checks have found on this is not known: their code could not be loaded." in Path(page).read_text()
+
+
+async def rolled_back(house: House, pipeline: str) -> None:
+    asked = {"tenant": "acme", "pipeline": pipeline}
+    await house.client.execute_workflow("Rollback", asked, id=uuid.uuid4().hex, task_queue=house.task_queue)
