@@ -113,6 +113,7 @@ class Context(Target):
     started_at: str = ""
     """UTC, without zone."""
     parameters: dict[str, Any] = {}
+    """Those that were given for the run, and its nominal time."""
     backend: str = ""
     """Which of the tenant's warehouses; empty: the one where its pipelines run."""
 

@@ -20,7 +20,7 @@ from backends import Session
 from backends.dialect import Dialect
 from entrepot.errors import BadInput, PipelineError, Problem, listed
 from entrepot.expression import schema_from
-from entrepot.graph import Graph
+from entrepot.graph import NOMINAL_TIME, Graph
 from entrepot.model import Model
 from entrepot.plan import Plan, address, decide
 from entrepot.resolve import Resolved, resolve
@@ -142,6 +142,7 @@ def _make_plan(
         anew={**lost(session, name, versions), **dict.fromkeys(request.anew, "to be computed anew")},
         varying=resolved.varying,
         verdicts={check: its.verdict for check, its in standing(session, graph, versions).items()},
+        nominal_time=f"{parameters[NOMINAL_TIME]} UTC",
     )
     if request.compiled:
         check(graph, resolved, parameters, (step.name for step in plan.to_run()), dialect)

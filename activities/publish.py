@@ -47,8 +47,7 @@ class PublishActivities:
 
         def move(work: Work) -> Committed:
             with work.session() as session:
-                graph = self._tenants.pipeline(request.context.tenant, request.context.pipeline).graph
-                return patiently(work, lambda: _commit(work, session, graph, request))
+                return patiently(work, lambda: _commit(work, session, request, self._graph(request.context)))
 
         return await do(move, tenant, request.context, names.COMMIT)
 
@@ -62,7 +61,7 @@ class PublishActivities:
         def move(work: Work) -> Committed:
             with work.session() as session:
                 catalog.ensure(session)
-                return patiently(work, lambda: _rollback(work, session, self._graph(context), context, asked))
+                return patiently(work, lambda: _rollback(work, session, context, asked, self._graph(context)))
 
         return await do(move, tenant, context, names.ROLLBACK)
 
@@ -178,7 +177,7 @@ def _export(work: Work, session: Session, output: Export, path: str) -> int:
     return rows
 
 
-def _commit(work: Work, session: Session, graph: Graph, request: Commit) -> Committed:
+def _commit(work: Work, session: Session, request: Commit, graph: Graph | None = None) -> Committed:
     context = request.context
     current = catalog.published(session, context.pipeline, context.environment)
     if current.run == context.run:  # done by an attempt before
@@ -222,7 +221,9 @@ def _pointed(session: Session, context: Context, current: catalog.Published, poi
     return its
 
 
-def _rollback(work: Work, session: Session, graph: Graph | None, context: Context, asked: RollbackInput) -> Committed:
+def _rollback(
+    work: Work, session: Session, context: Context, asked: RollbackInput, graph: Graph | None = None
+) -> Committed:
     where = f"pipeline {context.pipeline!r}, environment {context.environment!r}"
     history = catalog.publishes(session, context.pipeline, context.environment).get(context.environment, [])
     if not history:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import fnmatch
 import os
 from collections.abc import Callable, Mapping
@@ -11,12 +12,22 @@ from typing import Any, TypeVar
 
 import backends
 from entrepot.errors import BadInput, StepFailed, unknown
+from entrepot.graph import NOMINAL_TIME
 from entrepot.loading import Registry
 from entrepot.pipeline import Pipeline
 from entrepot.step import Step
 from entrepot.version import check_environment
 
 S = TypeVar("S", bound=Step)
+
+
+def _time(value: Any) -> datetime.datetime | None:
+    """A time that travelled as ISO text, in UTC and without zone; None for what is none."""
+    try:
+        time = datetime.datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return None
+    return time.astimezone(datetime.UTC).replace(tzinfo=None) if time.tzinfo else time
 
 
 @dataclass(frozen=True)
@@ -161,10 +172,12 @@ class Tenants:
     def parameters(self, tenant: str, pipeline: Pipeline, given: Mapping[str, Any]) -> dict[str, Any]:
         """The values of a pipeline's parameters: its defaults, then the tenant's, then the run's.
 
+        A run gives its nominal time. Who asks outside of a run, such as for SQL, gets this moment.
+
         Raises:
             BadInput: for a parameter that the pipeline does not have, or a value of another type.
         """
-        values = dict(pipeline.parameters)
+        values = {**pipeline.parameters, NOMINAL_TIME: datetime.datetime.now(datetime.UTC).replace(tzinfo=None)}
         own = self.get(tenant).settings(pipeline.name).parameters
         for whose, some in ((f"tenant {tenant!r}", own), ("the run", given)):
             for name, value in some.items():
@@ -174,6 +187,8 @@ class Tenants:
                 kind = type(values[name])
                 if kind is float and type(value) is int:
                     values[name] = float(value)
+                elif kind is datetime.datetime and (time := _time(value)) is not None:
+                    values[name] = time
                 elif values[name] is None or type(value) is kind:
                     values[name] = value
                 else:

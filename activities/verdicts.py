@@ -120,7 +120,8 @@ def standing(session: Session, graph: Graph, versions: Mapping[str, str]) -> dic
 
     Args:
         versions: Of tables and models, and of checks. By the rule of a check's version its verdicts count; without one,
-            those by the rule of the newest. Checks that read the clock have a version for each run, by one rule.
+            those by the rule of the newest. Checks that read the clock have a version for each run, by one rule. The
+            rule of one that takes the run's nominal time is another each time, so that all its verdicts count.
     """
     checks = [step for step in graph.steps.values() if isinstance(step, CheckStep)]
     inputs = {
@@ -134,13 +135,15 @@ def standing(session: Session, graph: Graph, versions: Mapping[str, str]) -> dic
     for row in _found(session, graph.name, on_these) if texts else ():
         if inputs.get(row["name"]) == json.loads(row["inputs"]):
             found.setdefault(row["name"], []).append(row)
-    return {name: _standing(rows, versions.get(name)) for name, rows in found.items()}
+    timed = {step.name for step in checks if graph.takes_time(step)}
+    return {name: _standing(rows, versions.get(name), is_timed=name in timed) for name, rows in found.items()}
 
 
-def _standing(rows: list[dict[str, Any]], version: str | None) -> Standing:
+def _standing(rows: list[dict[str, Any]], version: str | None, *, is_timed: bool) -> Standing:
     rows = sorted(rows, key=lambda row: row["checked_at"], reverse=True)
-    rule = next((row["identity"] for row in rows if row["version"] == version), rows[0]["identity"])
-    newest, *before = [row for row in rows if row["identity"] == rule]
+    its = next((number for number, row in enumerate(rows) if row["version"] == version), 0)
+    rule = rows[its]["identity"]
+    newest, *before = rows[its:] if is_timed else [row for row in rows if row["identity"] == rule]
     first = newest
     for row in before:
         if (row["violations"] == 0) != (newest["violations"] == 0):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import heapq
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -19,7 +20,9 @@ NESTED = re.compile(rf"{NAME.pattern}(__{NAME.pattern})+")
 """A table of what was nested in another, as dlt names it: `orders__items`."""
 LONGEST_NESTED = 80
 """Leaves room for a version's suffix within the 63 characters that the narrowest warehouses allow."""
-RESERVED = frozenset({"entrepot", "information_schema", "main", "public", "tenant", "environment", "run"})
+NOMINAL_TIME = "nominal_time"
+"""What every step may take without declaring it: the time for which a run computes, in UTC and without zone."""
+RESERVED = frozenset({"entrepot", "information_schema", "main", "public", "tenant", "environment", "run", NOMINAL_TIME})
 CONTRACT_SUFFIX = ".contract"
 """`departures.contract` is the check that the contract of `departures` stands for; users cannot write a dot."""
 
@@ -36,6 +39,7 @@ class Graph:
     upstream: Mapping[str, frozenset[str]]
     """Step to the steps that it needs directly."""
     parameters: Mapping[str, Any]
+    """Names to default values, with any nominal time."""
 
     @staticmethod
     def build(
@@ -53,8 +57,9 @@ class Graph:
             PipelineError: with every problem, not only the first.
         """
         written = [*steps]
+        given, parameters = parameters, {NOMINAL_TIME: datetime.datetime(2000, 1, 1), **parameters}
         written += [_contract_check(s) for s in written if isinstance(s, TransformStep) and s.contract is not None]
-        problems = [*_name_problems(name, written, parameters), *_step_problems(written)]
+        problems = [*_name_problems(name, written, given), *_step_problems(written)]
         producers = {table: step.name for step in written for table in _makes(step)}
         by_name = {step.name: step for step in written}
         problems += _input_problems(written, by_name, producers, parameters)
@@ -102,6 +107,10 @@ class Graph:
             tuple(step.tables) if isinstance(step, IngestStep) else () if isinstance(step, CheckStep) else (step.name,)
         )
 
+    def takes_time(self, step: Step) -> bool:
+        """Whether it takes the run's nominal time."""
+        return NOMINAL_TIME in step.inputs
+
     def table_inputs(self, step: Step) -> tuple[str, ...]:
         """The tables and models that a step reads, without the pipeline's parameters."""
         return tuple(i for i in needs(step) if i in self.producers)
@@ -137,6 +146,8 @@ def _contract_check(step: TransformStep) -> CheckStep:
 def _name_problems(name: str, steps: list[Step], parameters: Mapping[str, Any]) -> Iterable[Problem]:
     if not NAME.fullmatch(name) or len(name) > LONGEST_NAME or name in RESERVED:
         yield Problem(f"{name!r} cannot name a pipeline: {_NAME_RULE}")
+    if NOMINAL_TIME in parameters:
+        yield Problem(f"{NOMINAL_TIME!r} is no parameter of a pipeline's own: a step that takes it gets the run's")
     first: dict[str, Step] = {}
     for step in steps:
         own = () if isinstance(step, CheckStep) and step.contract is not None else (step.name,)

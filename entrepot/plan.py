@@ -131,6 +131,7 @@ def decide(
     anew: Mapping[str, str] | None = None,
     varying: Mapping[str, str] | None = None,
     verdicts: Mapping[str, Verdict] | None = None,
+    nominal_time: str = "",
 ) -> Plan:
     """Says of every step whether it runs, and why.
 
@@ -141,6 +142,7 @@ def decide(
         anew: Steps that run though the catalog knows their versions, each with the reason.
         varying: The steps that are no function of their inputs, and why.
         verdicts: What checks have found before on the versions above.
+        nominal_time: The run's, which some steps take.
     """
     again = {name: why for name, why in (anew or {}).items() if (name, versions.get(name, "")) in known}
     steps = []
@@ -157,6 +159,8 @@ def decide(
             if action == "run" and step.name in (varying or {}):
                 always = f"{(varying or {})[step.name]}, so it runs every time"
                 why = f"{why}; {always}" if why and not isinstance(step, CheckStep) else always
+            if action == "run" and graph.takes_time(step):
+                why = f"{why}; it takes the run's nominal time, {nominal_time}"
         guards = step.guards if isinstance(step, CheckStep) else ()
         reads = graph.table_inputs(step)
         stands = (verdicts or {}).get(step.name) if action != "run" else None

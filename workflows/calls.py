@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
 from temporalio import workflow
-from temporalio.common import Priority, RetryPolicy
+from temporalio.common import Priority, RetryPolicy, SearchAttributeKey
 from temporalio.exceptions import (
     ActivityError,
     ApplicationError,
@@ -28,6 +28,9 @@ LONGEST_STEP = timedelta(hours=24)
 HEARTBEAT = timedelta(seconds=30)
 """After a worker died, its step starts again on another within this time."""
 RETRIES = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=20), maximum_attempts=5)
+
+_SCHEDULED = SearchAttributeKey.for_datetime("TemporalScheduledStartTime")
+"""Set by Temporal on what a schedule starts, also when it makes up for a start that was missed, or fills one back."""
 
 LONGEST_SENTENCE = 2_500
 """Characters of a failure."""
@@ -48,6 +51,16 @@ async def call(
         summary=summary[:190] or None,
         priority=priority or Priority.default,
     )
+
+
+def nominal_time() -> str:
+    """The time for which a workflow computes: when its schedule wanted it, however late it comes; else when it began.
+
+    In UTC, without zone.
+    """
+    scheduled = workflow.info().typed_search_attributes.get(_SCHEDULED)
+    time = scheduled.astimezone(UTC) if scheduled is not None else workflow.now()
+    return time.replace(tzinfo=None).isoformat()
 
 
 def priority(tenant: str, weight: float | None = None) -> Priority:

@@ -34,8 +34,9 @@ from activities.messages import (
     StepResult,
     TableParity,
 )
+from entrepot.graph import NOMINAL_TIME
 from entrepot.plan import Plan, PlannedStep
-from workflows.calls import call, failure_of, in_a_sentence, priority, understood
+from workflows.calls import call, failure_of, in_a_sentence, nominal_time, priority, understood
 from workflows.progress import Progress, State, parity_markdown
 from workflows.run import BACKEND, ENVIRONMENT, PIPELINE, STAGE, TENANT
 from workflows.steps import run_steps
@@ -80,6 +81,7 @@ class _Parity:
         self._tables = tables
         self._progress = progress
         self._started = workflow.now()
+        self._nominal_time = nominal_time()
         self._priority = priority(asked.tenant)
         self._failed: dict[str, dict[str, str]] = {}
         """Warehouse to the steps and tables that could not be made there, and why."""
@@ -391,7 +393,7 @@ class _Parity:
             environment=self._asked.environment,
             run=workflow.info().run_id,
             started_at=self._started.replace(tzinfo=None).isoformat(),
-            parameters=self._asked.parameters,
+            parameters={NOMINAL_TIME: self._nominal_time, **self._asked.parameters},
             backend=warehouse,
         )
 

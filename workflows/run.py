@@ -40,9 +40,10 @@ from activities.messages import (
     StepResult,
     told,
 )
+from entrepot.graph import NOMINAL_TIME
 from entrepot.plan import Plan, PlannedStep
 from entrepot.step import Kind
-from workflows.calls import call, failure, failure_of, in_a_sentence, priority, understood
+from workflows.calls import call, failure, failure_of, in_a_sentence, nominal_time, priority, understood
 from workflows.progress import Progress, RunSummary
 from workflows.steps import run_steps
 
@@ -102,7 +103,7 @@ class _Run:
             environment=asked.environment,
             run=workflow.info().run_id,
             started_at=self._started.replace(tzinfo=None).isoformat(),
-            parameters=asked.parameters,
+            parameters={NOMINAL_TIME: nominal_time(), **asked.parameters},
         )
         progress.tenant, progress.pipeline, progress.environment = asked.tenant, asked.pipeline, asked.environment
 
@@ -189,7 +190,7 @@ class _Run:
             on=[prepared.backend, prepared.parity or ""],
             select=" ".join(tables),
             raw=plan.versions,
-            parameters=self._asked.parameters,
+            parameters=self._context.parameters,
         )
         report = ParityReport.model_validate(
             await workflow.execute_child_workflow(

@@ -87,7 +87,7 @@ def test_an_unknown_input_is_told_with_the_nearest_names() -> None:
 
     (problem,) = problems(p)
     assert problem.startswith("transform 'dear': unknown input 'sale'; did you mean 'sales'?")
-    assert "Known: 'dear', 'sales', 'shops', 'since'" in problem
+    assert "Known: 'dear', 'nominal_time', 'sales', 'shops', 'since'" in problem
 
 
 def test_the_name_of_an_ingest_step_is_ambiguous_if_it_brings_other_tables() -> None:
@@ -109,7 +109,7 @@ def test_a_name_is_taken_once() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["main", "entrepot", "run"])
+@pytest.mark.parametrize("name", ["main", "entrepot", "run", "nominal_time"])
 def test_reserved_names_are_refused(name: str) -> None:
     p = pipeline()
     _transform(p, name, ["sales"])
@@ -135,6 +135,12 @@ def test_a_parameter_and_a_step_cannot_share_a_name() -> None:
     assert problems(p) == ["'a' is both a transform step and a parameter of the pipeline"]
 
 
+def test_the_nominal_time_is_no_parameter_of_a_pipelines_own() -> None:
+    p = pipeline(parameters={"nominal_time": ""})
+    _transform(p, "a", ["sales", "nominal_time"])
+    assert problems(p) == ["'nominal_time' is no parameter of a pipeline's own: a step that takes it gets the run's"]
+
+
 def test_a_check_on_nothing_is_refused() -> None:
     p = pipeline()
 
@@ -150,7 +156,7 @@ def test_a_check_on_nothing_is_refused() -> None:
     assert problems(p) == [
         "check 'unguarding' guards nothing: name the table, as in `check(departures)`",
         "check 'blind' looks at nothing: give its function a table as parameter",
-        "check 'astray': unknown input 'seles'; did you mean 'sales'? Known: 'sales', 'shops'",
+        "check 'astray': unknown input 'seles'; did you mean 'sales'? Known: 'nominal_time', 'sales', 'shops'",
     ]
 
 

@@ -292,7 +292,7 @@ def test_a_pipeline_has_one_identity_in_all_processes(tmp_path: Path) -> None:
     )
     seen = printed(script, ["1", "random"])
     assert len(seen) == 1
-    assert seen.pop().endswith(" 15\n")
+    assert seen.pop().endswith(" 16\n")
 
 
 def test_what_is_published_is_code_and_parameters() -> None:
