@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from activities import exact
 from activities.sources.files_part import named
 from activities.sources.files_text import is_packed, readable, unpacked
+from activities.sources.files_times import beside, finest, old_times
 from entrepot.errors import StepFailed
 from entrepot.expression import type_from
 from entrepot.sources import Files
@@ -51,7 +52,7 @@ def sources(paths: list[str], folder: Path, files: Files, declared: Collection[s
             columns = zip(names, schema, strict=True)
             types = [(name, field.type if name in declared else _plain(field, path)) for name, field in columns]
             plain = pa.schema([field.with_name(n).with_type(t) for field, (n, t) in zip(schema, types, strict=True)])
-            is_plain = list(names) == schema.names and plain.types == schema.types and not _has_old_times(file)
+            is_plain = list(names) == schema.names and plain.types == schema.types and not old_times(file)
             found.append(Source(path, plain, is_plain))
     return found
 
@@ -71,11 +72,6 @@ def _plain(field: pa.Field, path: str) -> pa.DataType:
         return exact.plain(field.type)
     except ValueError as error:
         raise StepFailed(f"the column {field.name!r} of {path!r} is {error}, by `types`") from error
-
-
-def _has_old_times(file: pq.ParquetFile) -> bool:
-    """Whether it has times of 96 bits, which most readers take for nanoseconds since 1970, and those end in 2262."""
-    return any(file.schema.column(n).physical_type == "INT96" for n in range(len(file.schema.names)))
 
 
 def common(found: list[Source], files: Files) -> pa.Schema:
@@ -138,20 +134,37 @@ def batches(source: Source, schema: pa.Schema, start: int, folder: Path) -> Iter
                 skip -= rows
             else:
                 groups.append(group)
-        for batch in file.iter_batches(most, row_groups=groups):
+        names = dict(zip(file.schema_arrow.names, source.schema.names, strict=True))
+        for batch, finer in _read(file, most, groups, source.path, folder):
             rest, skip = batch.slice(skip), max(0, skip - batch.num_rows)
             if rest.num_rows:
-                yield _conformed(rest.rename_columns(source.schema.names), schema, source.path)
+                times = {names[old]: finer.column(old).slice(len(batch) - len(rest)) for old in finer.schema.names}
+                yield _conformed(rest.rename_columns(source.schema.names), times, schema, source.path)
 
 
-def _conformed(batch: pa.RecordBatch, schema: pa.Schema, path: str) -> pa.RecordBatch:
+def _read(
+    file: Any, most: int, groups: list[int], path: str, folder: Path
+) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
+    """The rows, and their old times once more, as nanoseconds."""
+    rows = file.iter_batches(most, row_groups=groups)
+    if not (old := old_times(file)):
+        yield from ((batch, batch.select([])) for batch in rows)
+        return
+    with _opened(path, folder, "ns") as again:
+        yield from beside(rows, again.iter_batches(most, row_groups=groups, columns=old))
+
+
+def _conformed(batch: pa.RecordBatch, times: Mapping[str, pa.Array], schema: pa.Schema, path: str) -> pa.RecordBatch:
     columns = []
     for field in schema:
         if field.name not in batch.schema.names:
             columns.append(pa.nulls(batch.num_rows, field.type))
             continue
+        column = batch.column(field.name)
         try:
-            columns.append(exact.cast(batch.column(field.name), field.type))
+            if field.name in times:
+                column = finest(column, times[field.name], field.type)
+            columns.append(exact.cast(column, field.type))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise StepFailed(
                 f"the file {path!r}: a value of the column {field.name!r} is no {field.type}: {error}"
@@ -167,17 +180,17 @@ def local_path(path: str) -> str | None:
 
 
 @contextmanager
-def _opened(path: str, folder: Path) -> Iterator[Any]:
+def _opened(path: str, folder: Path, old_times_in: str = "us") -> Iterator[Any]:
     """A Parquet file; a packed one is unpacked first."""
     with readable(path), ExitStack() as stack:
         local = local_path(path)
         if is_packed(path):
-            local = str(folder / "unpacked.parquet")
+            local = str(folder / f"unpacked-{old_times_in}.parquet")
             with open(local, "wb") as target:
                 target.writelines(unpacked(path))
         try:
             raw = stack.enter_context(fsspec.open(local or path, "rb"))
-            yield stack.enter_context(pq.ParquetFile(raw, coerce_int96_timestamp_unit="us"))
+            yield stack.enter_context(pq.ParquetFile(raw, coerce_int96_timestamp_unit=old_times_in))
         except pa.ArrowInvalid as error:
             raise StepFailed(f"the file {path!r} cannot be read as Parquet: {error}") from error
 
