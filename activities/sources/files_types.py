@@ -2,7 +2,7 @@
 
 Whole numbers, dates and times count as such where they are written in the one usual way, so that text made of them
 again is the same: `007` and `+49` are no numbers, and a column that has one of them is text. A fraction counts as a
-DOUBLE where that gives all its digits back.
+DOUBLE where that gives all its digits back, and so do infinity and what is no number, as programs write them.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ _NUMBER = r"-?(0|[1-9][0-9]*)?(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?|-?(0|[1-9][0-9]*
 _SHORT = _NUMBER.replace("{1,3}", "{1,2}")
 """A DOUBLE gives back 15 digits, whatever they are; longer texts are asked one by one."""
 
+_NO_DIGITS = "'NaN', 'nan', 'inf', '-inf', 'Infinity', '-Infinity'"
+"""How pandas, DuckDB and Spark write the values of a DOUBLE that have none."""
+
 _PUT_BACK = ("30 minutes", "1 hour", "2 hours")
 """By how much clocks are put back at the end of summer."""
 
@@ -46,6 +49,7 @@ def _double() -> str:
     return (
         f"(¤ IS NOT NULL AND CASE WHEN strlen(§) <= 15 AND regexp_full_match(§, '{_SHORT}') THEN true "
         "WHEN CAST(¤ AS VARCHAR) = § AND isfinite(¤) THEN true "
+        f"WHEN § IN ({_NO_DIGITS}) THEN true "
         f"ELSE regexp_full_match(§, '{_NUMBER}') AND isfinite(¤) AND {is_safe} AND {_digits('§')} = {again} END)"
     )
 
@@ -113,7 +117,8 @@ def number(decimal: str, thousands: str) -> Callable[[str], str]:
 
     def plain(text: str) -> str:
         made = f"replace({text}, {literal(thousands)}, '')" if thousands else text
-        return f"CASE WHEN regexp_full_match({text}, '{pattern}') THEN replace({made}, {literal(decimal)}, '.') END"
+        number = f"WHEN regexp_full_match({text}, '{pattern}') THEN replace({made}, {literal(decimal)}, '.')"
+        return f"CASE {number} WHEN {text} IN ({_NO_DIGITS}) THEN {text} END"
 
     return plain
 

@@ -8,6 +8,7 @@ import datetime
 import gzip
 import io
 import lzma
+import math
 import zipfile
 from decimal import Decimal
 from pathlib import Path
@@ -57,6 +58,13 @@ def types(result: Read) -> dict[str, str]:
         (["1e400", "1"], "string"),
         (["1e-400", "1"], "string"),
         (["123456789012345678901", "1"], "string"),
+        (["1", "NaN"], "double"),
+        (["0.5", "nan", "inf", "-inf", "Infinity", "-Infinity"], "double"),
+        (["9007199254740993", "NaN"], "string"),
+        (["12345678901234567.89", "inf"], "string"),
+        (["007", "NaN"], "string"),
+        (["NaN", "2020-01-31"], "string"),
+        (["1", "NA"], "string"),
         (["true", "False"], "bool"),
         (["true", "1"], "string"),
         (["2020-01-31", "1999-12-01"], "date32[day]"),
@@ -200,6 +208,7 @@ def test_dialects_that_are_not_understood(
         (["1.234", "12"], [1234, 12]),
         (["1.2.3", "1"], ["1.2.3", "1"]),
         (["1,5", "x"], ["1,5", "x"]),
+        (["1.234,5", "inf", "-Infinity"], [1234.5, math.inf, -math.inf]),
         (["12345678901234567,89", "1"], ["12345678901234567,89", "1"]),
     ],
 )

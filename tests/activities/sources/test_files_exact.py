@@ -6,6 +6,7 @@ import csv
 import datetime
 import io
 import json
+import math
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ def gives_back(text: str, value: Any) -> bool:
         return value == text
     if isinstance(value, bool):
         return str(value).lower() == text.lower()
+    if isinstance(value, float) and not math.isfinite(value):
+        return repr(value) == repr(float(text))
     if isinstance(value, float):  # as many digits as the text has are those of the text
         digits = max(1, len(Decimal(text).normalize().as_tuple().digits))
         is_whole = text.lstrip("-").isdigit()
@@ -41,6 +44,7 @@ def gives_back(text: str, value: Any) -> bool:
     return str(value) in (text, text.replace("T", " "))
 
 
+NO_DIGITS = ["NaN", "nan", "inf", "-inf", "Infinity", "-Infinity"]
 TEXTS = st.one_of(
     st.integers(-(2**70), 2**70).map(str),
     st.integers(-1_000, 1_000).map(str),
@@ -50,10 +54,12 @@ TEXTS = st.one_of(
     st.sampled_from(
         ["007", "+41791234567", "1.10", ".5", "5.", "1e5", "1E-3", "1e400", "1e-400", "0.1000000000000000055"]
     ),
+    st.sampled_from(NO_DIGITS),
     st.dates().map(str),
     st.sampled_from(["true", "False", "x", "2020-01-01 10:00:00", "10:00:00"]),
 )
-KINDS = st.one_of(st.lists(TEXTS, min_size=1, max_size=6), st.lists(st.integers().map(str), min_size=1, max_size=6))
+NUMBERS = st.one_of(st.integers().map(str), st.floats().map(repr), st.sampled_from(NO_DIGITS))
+KINDS = st.one_of(*(st.lists(t, min_size=1, max_size=6) for t in (TEXTS, st.integers().map(str), NUMBERS)))
 
 
 @settings(max_examples=15, deadline=None)
@@ -68,6 +74,23 @@ def test_a_column_of_csv_says_what_its_texts_say(values: list[str], size: int, t
         column = found(tmp_path_factory.mktemp("csv"), buffer.getvalue())["a"]
     assert all(map(gives_back, values, column)), column
     assert len({type(value) for value in column}) == 1
+
+
+SMALL = st.one_of(st.integers(-(2**53), 2**53).map(str), st.floats(width=32).map(repr), st.sampled_from(NO_DIGITS))
+
+
+@settings(max_examples=8, deadline=None)
+@given(values=st.lists(SMALL, min_size=1, max_size=6), size=st.sampled_from([8, 10_000]))
+@example(values=["1", "NaN"], size=8)
+@example(values=["NaN", "1"], size=8)
+def test_numbers_with_nan_and_infinity_among_them_are_numbers(
+    values: list[str], size: int, tmp_path_factory: Any
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files_text, "CHUNK", size)
+        column = found(tmp_path_factory.mktemp("csv"), "\n".join(["a", *values]))["a"]
+    assert [repr(float(value)) for value in column] == [repr(float(text)) for text in values]
+    assert not any(isinstance(value, str) for value in column)
 
 
 LEAVES = st.one_of(
