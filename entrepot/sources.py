@@ -38,6 +38,8 @@ class Files:
         decimal: What stands before the fraction of a number of CSV.
         thousands: What stands between the thousands of a number of CSV.
         records: Where in a JSON object the array of rows is: `data.items`.
+        hive_partitioning: Whether folders like `year=2024` are columns, beside those that the files have: whole
+            numbers and dates where these are written as the folders say, else text, such as `month=01`.
         encoding: Of CSV and JSON.
         bad_rows: `fail` with file and line, or `reject`: set them aside in the table `<table>__rejected`.
         short_rows: Whether CSV rows with fewer fields than the header are `bad`, or what they lack is NULL (`nulls`).
@@ -64,6 +66,7 @@ class Files:
     decimal: str = "."
     thousands: str = ""
     records: str = ""
+    hive_partitioning: bool = False
     encoding: str = "utf-8"
     bad_rows: Literal["fail", "reject"] = "fail"
     short_rows: Literal["bad", "nulls"] = "bad"

@@ -14,6 +14,7 @@ import duckdb
 import fsspec
 import pyarrow as pa
 
+from activities.sources import files_folders as folders
 from activities.sources import files_parquet as parquet
 from activities.sources import files_types as types
 from activities.sources.files_csv import CsvReader
@@ -59,7 +60,9 @@ def found(files: Files) -> list[str]:
 def fingerprint(files: Files) -> str:
     """The hash of the files' content and of how they are read. Dates do not count, nor names unless rows have them."""
     now = hashes(found(files))
-    content = sorted(now.items()) if files.disposition == "append" else sorted(now.values())
+    content: list[Any] = sorted(now.items()) if files.disposition == "append" else sorted(now.values())
+    if files.hive_partitioning:
+        content = [content, sorted([hashed, folders.folders(path)] for path, hashed in now.items())]
     return digest(
         [
             content,
@@ -104,7 +107,9 @@ class FileStream:
         self._table = table
         self._begins = begins
         self._files = files
-        self._declared = {name: types.Declared(name, text).type for name, text in named(files.types, files).items()}
+        self._declared = {name: types.Declared(name, text) for name, text in named(files.types, files).items()}
+        self._told: dict[str, dict[str, folders.Told]] = {}
+        """What the folders of each file tell."""
         self._known = Known.read(state)
         self._state: Json = {}
         self._changed: tuple[str, ...] = ()
@@ -120,8 +125,11 @@ class FileStream:
         """The rows of the files that are to be read, from behind a position."""
         paths = found(self._files)
         format = _format(paths, self._files)
+        if self._files.hive_partitioning:
+            self._told = folders.told(paths, self._files, self._declared, self._begins)
+            self._declared |= {name: column.its for name, column in self._told[paths[0]].items()}
         if self._files.disposition in ("append", "merge"):
-            new = compared(self._known, paths, adds=self._files.disposition == "append")
+            new = compared(self._known, paths, adds=self._files.disposition == "append", says=self._says)
             self._changed, self._state = new.replaced, new.known.state
             paths = list(new.read)
             if self._files.disposition == "append":
@@ -173,16 +181,23 @@ class FileStream:
         """There is nothing to tell."""
         return {}
 
+    def _says(self, path: str) -> object:
+        """What of a file's path its rows have."""
+        return folders.folders(path) if self._files.hive_partitioning else None
+
+    def _wanted(self, path: str) -> folders.Wanted:
+        return {**self._declared, **self._told.get(path, {})}
+
     def _name(self, path: str) -> str:
         return str(self._own.get(path, {}).get(FILE_COLUMN, path))
 
     def _parquet(self, paths: list[str], folder: Path, after: Json, format: str) -> Iterator[Piece]:
         sources = parquet.sources(paths, folder, self._files, self._declared)
-        schema = parquet.common(sources, self._files)
-        self._check_types(schema.names)
+        schema = parquet.common(sources, {name: its.dtype.to_pyarrow() for name, its in self._declared.items()})
+        self._check_types([*schema.names, *self._told.get(paths[0], {})])
         for number, source in enumerate(sources[after["file"] :], after["file"]):
             row = after["row"] if number == after["file"] else 0
-            copied = None if row or self._own else parquet.copied(source, schema, folder)
+            copied = None if row or self._own or self._told else parquet.copied(source, schema, folder)
             if copied:
                 yield Piece(self._table, copied, {"file": number + 1, "row": 0})
                 continue
@@ -193,6 +208,7 @@ class FileStream:
             self._rest = self._with_own(pa.RecordBatch.from_pylist([], schema=schema), paths[0]).schema
 
     def _with_own(self, batch: pa.RecordBatch, path: str) -> pa.RecordBatch:
+        batch = folders.with_told(batch, self._told.get(path, {}), path)
         for name, value in self._own.get(path, {}).items():
             batch = batch.append_column(name, pa.repeat(pa.scalar(value), batch.num_rows))
         return batch
@@ -205,7 +221,7 @@ class FileStream:
             connection.execute("SET disabled_optimizers = 'statistics_propagation'")
             connection.execute(f"SET temp_directory = {literal(str(folder / 'spill'))}")
             kind = CsvReader if format == "csv" else JsonReader
-            reader = kind(self._files, connection, folder, columns, self._own, self._begins)
+            reader = kind(self._files, connection, folder, columns, self._own, self._begins, self._wanted)
             at = after if after.get("for_types") else (yield from self._rows(reader, paths, folder, after))
             if at is not None:
                 yield from self._types_only(reader, paths, folder, at)
@@ -215,13 +231,11 @@ class FileStream:
             if format == "csv":  # not every object of JSON has every key
                 self._check_types(columns)
             if columns and self._given != list(columns):
-                types = {name: self._declared.get(name) or sql_type(kind) for name, kind in columns.items()}
-                nothing = ", ".join(
-                    [
-                        *(f"NULL::{type} AS {quoted(name)}" for name, type in types.items()),
-                        *constants(self._own, paths[0]),
-                    ]
-                )
+                wanted = {name: its.type for name, its in self._declared.items()}
+                none = [
+                    f"NULL::{wanted.get(name) or sql_type(kind)} AS {quoted(name)}" for name, kind in columns.items()
+                ]
+                nothing = ", ".join([*none, *constants(self._own, paths[0])])
                 schema = connection.sql(f"SELECT {nothing} LIMIT 0").to_arrow_table().schema
                 is_open = {name: self._is_open(name, columns) for name in columns}
                 self._rest = pa.schema([f.with_type(pa.null()) if is_open.get(f.name) else f for f in schema])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 
 from activities.sources import files_types as types
+from activities.sources.files_folders import Wanted, add_told
 from activities.sources.files_part import Columns, Own, Part, Rejected, constants, named
 from activities.sources.files_records import Records
 from activities.sources.files_text import PACKED, Chunk, Place, csv_chunks, first_lines
@@ -46,6 +47,7 @@ class CsvReader:
         columns: Columns,
         own: Own,
         begins: Mapping[str, str],
+        declared: Callable[[str], Wanted],
     ) -> None:
         self._files = files
         self._own = own
@@ -54,7 +56,9 @@ class CsvReader:
         self._delimiter = files.delimiter or ","
         self._records = self._records_of(self._delimiter)
         self._number = types.number(files.decimal, files.thousands)
-        self._declared = {name: types.Declared(name, text) for name, text in named(files.types, files).items()}
+        self._declared_of = declared
+        self._declared: Wanted = {}
+        """Of the file that is read."""
         self._begins = begins
         self.columns = columns
 
@@ -125,8 +129,10 @@ class CsvReader:
 
     def part(self, path: str, chunk: Chunk, target: Path) -> Part:
         """One chunk as Parquet, and the rows that were set aside."""
+        self._declared = self._declared_of(path)
         new = {column: name for column, name in _named(chunk) if name not in self.columns}
         self.columns |= {name: self._begins.get(name, "null") for name in new.values()}
+        add_told(self.columns, self._declared)
         if not chunk.data:  # a file that has no rows has columns
             return Part(0, target, [])
         text = self._folder / "chunk.csv"
@@ -222,11 +228,11 @@ class CsvReader:
             column, declared = there.get(name), self._declared.get(name)
             misfit = f"error({literal(_MISFIT)})"
             if column is None:
-                type = declared.type if declared else types.SQL_TYPES[kind]
-                expression = "NULL" if kind == "null" and not declared else f"NULL::{type}"
+                nothing = "NULL" if kind == "null" else f"NULL::{types.SQL_TYPES[kind]}"
+                expression = declared.absent if declared else nothing
             elif declared is None and kind == "null":
                 expression = f"CASE WHEN {column} IS NOT NULL THEN {misfit} END"
-            elif (declared.type if declared else types.SQL_TYPES[kind]) == "VARCHAR":
+            elif declared.takes_all if declared else types.SQL_TYPES[kind] == "VARCHAR":
                 expression = column
             else:
                 cast = f"v{column}"  # once, below: for the question and for the answer

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,10 @@ import pyarrow as pa
 
 from activities.sources import files_numbers as numbers
 from activities.sources import files_types as types
+from activities.sources.files_folders import Wanted, add_told
 from activities.sources.files_part import Columns, Own, Part, Rejected, constants, named
 from activities.sources.files_text import HEAD, Chunk, Place, array_at, line_chunks, text, value_chunks
+from activities.sources.naming import name_of
 from activities.sources.quoting import literal, quoted
 from entrepot.errors import StepFailed
 from entrepot.sources import Files
@@ -57,11 +59,14 @@ class JsonReader:
         columns: Columns,
         own: Own,
         begins: Mapping[str, str],
+        declared: Callable[[str], Wanted],
     ) -> None:
         self._files = files
         self._own = own
         self._sql = connection
-        self._declared = {name: types.Declared(name, text) for name, text in named(files.types, files).items()}
+        self._declared_of = declared
+        self._declared: Wanted = {}
+        """Of the file that is read."""
         self._begins = begins
         self.columns = columns
         self._inexact: set[str] = set()
@@ -84,6 +89,7 @@ class JsonReader:
 
     def part(self, path: str, chunk: Chunk, target: Path) -> Part:
         """One chunk as Parquet, and the values that were set aside."""
+        self._declared = self._declared_of(path)
         lines = [line for line in enumerate(chunk.data.split(b"\n")) if line[1].strip()]
         try:
             rejected = self._register(chunk, lines)
@@ -126,7 +132,8 @@ class JsonReader:
         long = numbers.long(chunk.data)
         self._inexact, self._texts = numbers.inexact(self._sql, long), set()
         self._has_wide = any(numbers.is_wide(number) for number in long - self._inexact)
-        declared = {name: self._keys(name) for name, declared in self._declared.items() if declared.type != "VARCHAR"}
+        asked = [name for name, declared in self._declared.items() if not declared.takes_all]
+        declared = self._keys(asked) if asked else {}
         texts = {key for name, keys in declared.items() for key in keys if self._declared[name].takes_digits}
         if self._inexact or (long and texts):
             self._as_written(lines, texts)
@@ -167,9 +174,10 @@ class JsonReader:
         made = [numbers.as_written(lines[n][1].decode(), self._inexact, self._texts) for n in left]
         self._put(left, pa.array(made, pa.string()))
 
-    def _keys(self, name: str) -> list[str]:
-        query = "SELECT DISTINCT unnest(json_keys(value)) FROM chunk"
-        return [key for (key,) in self._sql.execute(query).fetchall() if name in named({key: ""}, self._files)]
+    def _keys(self, names: list[str]) -> dict[str, list[str]]:
+        """The keys that columns have."""
+        keys = self._sql.execute("SELECT DISTINCT unnest(json_keys(value)) AS key FROM chunk ORDER BY key").fetchall()
+        return {name: [key for (key,) in keys if name_of(key, self._files.rename) == name] for name in names}
 
     def _twice(self, found: dict[str, _Found]) -> dict[int, str]:
         """Takes out the values in which an object within has a key twice. Where it stays text, it stays as it is."""
@@ -213,6 +221,7 @@ class JsonReader:
         for name, here in found.items():
             known = self.columns.get(name) or self._begins.get(name, "null")
             self.columns[name] = _join(known, self._kind(here, known))
+        add_told(self.columns, self._declared)
 
     def _is_text_of_numbers(self, name: str, found: _Found) -> bool:
         """Whether a key's values are kept as text, and some are fractions, which DuckDB would write in its own way."""
@@ -263,7 +272,7 @@ class JsonReader:
         if kind == "null" and not declared:
             return f"NULL AS {quoted(name)}"
         if found is None:
-            return f"NULL::{declared.type if declared else sql_type(kind)} AS {quoted(name)}"
+            return f"{declared.absent if declared else f'NULL::{sql_type(kind)}'} AS {quoted(name)}"
         value = f"row.{quoted(found.key)}"
         if declared:
             value = declared.value(value)

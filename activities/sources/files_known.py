@@ -62,7 +62,9 @@ class Compared:
     """All that are known now."""
 
 
-def compared(before: Known, paths: Sequence[str], *, adds: bool) -> Compared:
+def compared(
+    before: Known, paths: Sequence[str], *, adds: bool, says: Callable[[str], object] = lambda path: None
+) -> Compared:
     """What is new in files.
 
     A file that has the content of a known one that is not there any more is that file under a new name. A file of
@@ -71,6 +73,7 @@ def compared(before: Known, paths: Sequence[str], *, adds: bool) -> Compared:
     Args:
         adds: Rows of files that are gone stay, so these stay known. Else what a file brings may hold again what another
             had brought before, so that a new name is a new file, but for the ending of a packed one.
+        says: What of a path the rows have: where that is another, it is another file.
     """
     files = hashes(paths)
     new = [p for p in paths if p.endswith(PACKED) and files[p] not in before.unpacked]
@@ -81,7 +84,8 @@ def compared(before: Known, paths: Sequence[str], *, adds: bool) -> Compared:
     moved: dict[str, str] = {}
     for path in paths:
         if path not in same:
-            found = (p for p in lost if before.content(p) == now.content(path) and (adds or _plain(p) == _plain(path)))
+            same_content = [p for p in lost if before.content(p) == now.content(path) and says(p) == says(path)]
+            found = (p for p in same_content if adds or _plain(p) == _plain(path))
             if (old := next(found, None)) is not None:
                 moved[path] = old
                 lost.remove(old)

@@ -19,7 +19,6 @@ from activities.sources.files_part import named
 from activities.sources.files_text import is_packed, readable, unpacked
 from activities.sources.files_times import beside, finest, old_times
 from entrepot.errors import StepFailed
-from entrepot.expression import type_from
 from entrepot.sources import Files
 
 BATCH_ROWS = 250_000
@@ -74,24 +73,23 @@ def _plain(field: pa.Field, path: str) -> pa.DataType:
         raise StepFailed(f"the column {field.name!r} of {path!r} is {error}, by `types`") from error
 
 
-def common(found: list[Source], files: Files) -> pa.Schema:
-    """The columns of all files, with their common types, or those that are declared.
+def common(found: list[Source], known: Mapping[str, pa.DataType]) -> pa.Schema:
+    """The columns of all files, with their common types, or those that are known.
 
     Raises:
         StepFailed: if a column is of types in two files that have none in common.
     """
-    declared = {name: type_from(text).to_pyarrow() for name, text in named(files.types, files).items()}
     fields: dict[str, tuple[pa.Field, str]] = {}
     for source in found:
         for field in source.schema:
-            wanted = field.with_type(declared.get(field.name, field.type)).with_nullable(True)
-            known, first = fields.get(field.name, (wanted, source.path))
+            wanted = field.with_type(known.get(field.name, field.type)).with_nullable(True)
+            one, first = fields.get(field.name, (wanted, source.path))
             try:
-                _check_exact(known.type, wanted.type)
-                (united,) = pa.unify_schemas([pa.schema([known]), pa.schema([wanted])], promote_options="permissive")
+                _check_exact(one.type, wanted.type)
+                (united,) = pa.unify_schemas([pa.schema([one]), pa.schema([wanted])], promote_options="permissive")
             except pa.ArrowTypeError as error:
                 raise StepFailed(
-                    f"the column {field.name!r} is {known.type} in {first!r} and {field.type} in {source.path!r}; give "
+                    f"the column {field.name!r} is {one.type} in {first!r} and {field.type} in {source.path!r}; give "
                     "its type in `types`"
                 ) from error
             fields[field.name] = (united, first)

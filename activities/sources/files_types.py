@@ -172,6 +172,16 @@ class Declared:
         self._fits = " AND ".join(["(true)" if self.type == "VARCHAR" else "(¤ IS NOT NULL)", *_exact(self.dtype)])
 
     @property
+    def takes_all(self) -> bool:
+        """Whether every text is of the type."""
+        return self.type == "VARCHAR"
+
+    @property
+    def absent(self) -> str:
+        """SQL for the value in rows that do not have the column."""
+        return f"NULL::{self.type}"
+
+    @property
     def is_number(self) -> bool:
         """Whether its texts may be written with other marks."""
         return bool(self.dtype.is_numeric())
