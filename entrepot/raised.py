@@ -61,9 +61,21 @@ def said(error: BaseException, most: int = LONGEST) -> str:
         told += f": {'; '.join(said(part, most // 4) for part in islice(_leaves(error), 3))}"
     elif (first := _beginning(error)) is not error:
         told += f", because of {_name(first)}: {message(first, most // 2)}"
+    if isinstance(error, AttributeError):
+        told += _of_type(error)
     if isinstance(error, ImportError):
         told += "; install it where the worker runs"
     return cut(told, 2 * most)
+
+
+def _of_type(error: AttributeError) -> str:
+    """Of which type a column is that has not what was asked of it: its author took it for one of another."""
+    value = _attribute(error, "obj")
+    if not type(value).__module__.startswith("ibis."):
+        return ""
+    import ibis.expr.types as ir  # workflows do without
+
+    return f": {value.get_name()!r} is of the type {value.type()}" if isinstance(value, ir.Value) else ""
 
 
 def message(error: BaseException, most: int = LONGEST) -> str:

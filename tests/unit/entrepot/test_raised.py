@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import ibis
 import pyarrow as pa
 import pytest
 import requests
@@ -64,6 +65,13 @@ def test_what_was_raised_is_told_with_where_it_began() -> None:
     full = os.strerror(errno.ENOSPC)
     assert said(OSError(errno.ENOSPC, "", "/data")) == f"cannot write /data: {full}"
     assert said(OSError(errno.ENOSPC, "", "/tmp/read", None, "/data/written")) == f"cannot write /data/written: {full}"
+
+
+def test_a_column_of_another_type_than_its_author_thinks_is_named() -> None:
+    sales = ibis.table({"amount": "string"}, name="sales")
+    with pytest.raises(AttributeError) as raised:
+        sales.agg(total=ibis._.amount.sum())
+    assert said(raised.value).endswith("'StringColumn' object has no attribute 'sum': 'amount' is of the type string")
 
 
 AGAIN: list[BaseException] = [
