@@ -291,6 +291,41 @@ def test_appended_files_are_known_by_their_content(turns: list[Folder]) -> None:
         held.check(lambda files: [row for number in files.values() for row in Folder.rows(number)], "_file")
 
 
+@given(turns=st.lists(st.dictionaries(st.sampled_from("12"), folders(), min_size=1), min_size=4, max_size=6))
+@settings(max_examples=3)
+def test_appended_files_say_what_their_folders_say(turns: list[dict[str, Folder]]) -> None:
+    """A file that moves to a folder that says something else is another one."""
+    options = {"path": "*/*.csv*", "disposition": "append", "hive_partitioning": True}
+
+    def after(state: dict[str, dict[str, int]] | None, turn: Parts, now: str) -> dict[str, dict[str, int]]:
+        held = state or {}
+        return {k: appended(held.get(k), turn.parts.get(k, Folder(files={})), now) for k in {*held, *turn.parts}}
+
+    with warehouse() as made:
+        held = Held(made, "texts", options, after)
+        for parts in turns:
+            for k in "12":
+                (made.folder / f"k={k}").mkdir(exist_ok=True)
+                parts.get(k, Folder(files={})).write(made.folder / f"k={k}")
+            held.load(Parts(parts=parts))
+        held.check(
+            lambda state: [
+                row | {"k": int(k)}
+                for k, files in state.items()
+                for number in files.values()
+                for row in Folder.rows(number)
+            ],
+            "_file",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts(Turn):
+    """Files in folders, by what the folders say."""
+
+    parts: Mapping[str, Folder]
+
+
 @given(deltas=st.lists(st.lists(brought(with_deletions=True), min_size=1, max_size=3), min_size=3, max_size=5))
 @settings(max_examples=3)
 def test_of_several_files_with_one_key_the_last_by_path_counts(deltas: list[list[Brought]]) -> None:
