@@ -1,4 +1,4 @@
-"""Times of 96 bits in Parquet: nanoseconds of every year, for which Arrow has no type. It cuts them, or ends in 2262.
+"""Times of 96 bits in Parquet: nanoseconds of every year, for which Arrow has no type: it cuts digits, or years.
 
 Read as microseconds they have all years, and read as nanoseconds all digits; where the two say the same, nothing is
 lost.

@@ -37,8 +37,11 @@ def text(value: int) -> str:
     return f"{EPOCH + datetime.timedelta(microseconds=micros):%Y-%m-%d %H:%M:%S.%f}" + (f"{nanos:03}" if nanos else "")
 
 
+FIRST, LAST = -(2**63) // 1_000 * 1_000 + 1_000, 2**63 - 1
+"""The nanoseconds that Arrow holds, from the first whole microsecond on."""
+
 TIMES = st.lists(
-    st.none() | st.integers(-(2**63) + 1, 2**63 - 1) | st.integers(-(10**15), 10**15).map(lambda n: n * 1_000),
+    st.none() | st.integers(FIRST, LAST) | st.integers(-(10**15), 10**15).map(lambda n: n * 1_000),
     min_size=1,
     max_size=8,
 )
@@ -47,6 +50,7 @@ TIMES = st.lists(
 @settings(max_examples=15, deadline=None)
 @given(values=TIMES, batch=st.integers(1, 4), group=st.integers(1, 4))
 @example(values=[1_000, None, -1], batch=2, group=2)
+@example(values=[FIRST, LAST], batch=1, group=2)
 def test_nanoseconds_are_kept_or_refused(
     values: list[int | None], batch: int, group: int, tmp_path_factory: Any
 ) -> None:
