@@ -19,10 +19,13 @@ import pyarrow.parquet
 import backends
 from backends import Backend, Label, Name, Session
 from backends.base import physical
-from tests.conformance.operations.tables import TABLES
+from tests.conformance.operations import tables
+from tests.conformance.operations.tpch import data
 
 BACKENDS = ("duckdb", "snowflake", "bigquery", "databricks")
 LABEL = Label("conformance", "conformance", "case")
+TABLES = {**tables.TABLES, **{f"tpch_{name}": table for name, table in data.TABLES.items()}}
+"""The input tables of the cases."""
 
 
 def is_live() -> bool:

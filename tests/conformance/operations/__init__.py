@@ -1,4 +1,6 @@
-"""The ibis operations that people use, each with what it must give, computed by Python and never by a warehouse."""
+"""The ibis operations that people use, each with what it must give, computed by Python and never by a warehouse.
+
+TPC-H's queries alone are held against plain SQL."""
 
 from tests.conformance.cases import Case
 from tests.conformance.operations.aggregates import AGGREGATES
@@ -10,6 +12,7 @@ from tests.conformance.operations.joins import JOINS, SETS
 from tests.conformance.operations.numbers import CASTS, NUMBERS_CASES
 from tests.conformance.operations.strings import STRINGS
 from tests.conformance.operations.times import TIMES_CASES, ZONES
+from tests.conformance.operations.tpch import TPCH
 from tests.conformance.operations.windows import ORDER, RESHAPING, WINDOWS
 
 CASES: list[Case] = [
@@ -29,6 +32,7 @@ CASES: list[Case] = [
     *HARD_NUMBERS,
     *HARD_TEXTS,
     *HARD_TIMES,
+    *TPCH,
 ]
 
 __all__ = ["CASES"]
