@@ -1,6 +1,7 @@
 """The ibis operations that people use, each with what it must give, computed by Python and never by a warehouse.
 
-TPC-H's queries alone are held against plain SQL."""
+TPC-H's queries alone are held against plain SQL.
+"""
 
 from tests.conformance.cases import Case
 from tests.conformance.operations.aggregates import AGGREGATES
