@@ -11,6 +11,7 @@ import ibis.expr.operations as ops
 import sqlglot.expressions as sge
 from ibis.backends.sql.compilers import BigQueryCompiler
 
+from backends import decimals
 from backends.bigquery_types import CastTypes
 from backends.compiling import (
     FloorDivision,
@@ -30,7 +31,7 @@ from backends.compiling import (
 from backends.meaning import MEANINGS, STRFTIME_IN_PARTS
 
 
-class Compiler(FloorDivision, Letters, Logarithms, BigQueryCompiler):  # type: ignore[misc]
+class Compiler(FloorDivision, Letters, Logarithms, decimals.BigQuery, BigQueryCompiler):  # type: ignore[misc]
     """ibis's own, but for what other warehouses compute otherwise."""
 
     __slots__ = ()

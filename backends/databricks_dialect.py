@@ -17,6 +17,7 @@ from ibis.backends.sql.compilers import DatabricksCompiler
 from ibis.backends.sql.compilers.base import SQLGlotCompiler
 from ibis.backends.sql.datatypes import DatabricksType
 
+from backends import decimals
 from backends.base import Capabilities
 from backends.compiling import (
     FloorDivision,
@@ -75,7 +76,7 @@ class Types(CastTypes):
         return super().from_ibis(dtype)
 
 
-class Compiler(FloorDivision, Letters, Logarithms, DatabricksCompiler):  # type: ignore[misc]
+class Compiler(FloorDivision, Letters, Logarithms, decimals.Databricks, DatabricksCompiler):  # type: ignore[misc]
     """ibis's own, where it means something else than on other warehouses, or raises where they give NULL."""
 
     __slots__ = ()

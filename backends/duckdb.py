@@ -23,7 +23,9 @@ import ibis.expr.operations as ops
 import ibis.expr.schema as sch
 import sqlglot.expressions as sge
 from ibis.backends.sql.compilers import DuckDBCompiler
+from ibis.backends.sql.datatypes import DuckDBType
 
+from backends import decimals
 from backends.base import Backend, Capabilities, Label, Made, Name, Session
 from backends.compiling import FloorDivision, double, groups, shifted_left
 from backends.dialect import Dialect, Identifiers
@@ -46,9 +48,16 @@ again. For other workers it waits as long as they work."""
 _STREAM = "entrepot_stream"
 
 
-class _Compiler(FloorDivision, DuckDBCompiler):  # type: ignore[misc]
+class Types(DuckDBType):  # type: ignore[misc]
+    """A decimal of no digits in particular has those that it has elsewhere, and not three places."""
+
+    default_decimal_precision, default_decimal_scale = 38, 9
+
+
+class _Compiler(FloorDivision, decimals.Written, DuckDBCompiler):  # type: ignore[misc]
     """ibis's own, where what DuckDB makes of it is of another type than ibis says, or another value than elsewhere."""
 
+    type_mapper = Types
     rewrites = (*MEANINGS, STRFTIME, *DuckDBCompiler.rewrites)
 
     def visit_NonNullLiteral(self, op: Any, *, value: Any, dtype: Any) -> Any:
@@ -120,7 +129,7 @@ class _Compiler(FloorDivision, DuckDBCompiler):  # type: ignore[misc]
 DIALECT = Dialect(
     name="duckdb",
     compiler="backends.duckdb:_Compiler",
-    types="DuckDBType",
+    types="backends.duckdb:Types",
     digests="backends.digest:DUCKDB",
     python_functions=True,
     identifiers=Identifiers(longest_table=1000, longest_column=1000),

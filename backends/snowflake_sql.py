@@ -13,6 +13,7 @@ import sqlglot.expressions as sge
 from ibis.backends.sql.compilers import SnowflakeCompiler
 from ibis.backends.sql.datatypes import SnowflakeType
 
+from backends import decimals
 from backends.base import Capabilities
 from backends.compiling import (
     Letters,
@@ -89,7 +90,7 @@ def _microseconds(scale: Any) -> int:
     return SCALE if scale is None else min(int(scale.this.this), SCALE)
 
 
-class Compiler(Letters, Logarithms, SnowflakeCompiler):  # type: ignore[misc]
+class Compiler(Letters, Logarithms, decimals.Snowflake, SnowflakeCompiler):  # type: ignore[misc]
     """Where ibis's compiler gives other numbers or types than ibis promises, or needs functions that are not there."""
 
     __slots__ = ()

@@ -62,6 +62,19 @@ MEANINGS: tuple[Meaning, ...] = (
         ("hard-mean_*", "hard-median_*", "hard-quantile_*", "hard-deviation_*", "aggregate-sum_of_decimals"),
     ),
     Meaning(
+        "`*`, `+` and `-` of decimals",
+        "are exact: a product has the places of both factors. What has no room for its digits fails; on DuckDB, a "
+        "product of factors of up to 18 digits has 18. A product that Databricks would round, since its factors may "
+        "have more than 38 digits together, is refused there: cast them to decimals of fewer",
+        ("hard-product_*", "hard-sum_of_decimals_*", "hard-difference_of_decimals_*", "tpch-*"),
+    ),
+    Meaning(
+        "a decimal that is written down",
+        "has its own digits: `Decimal('0.0125')` has four places. A cast to `decimal` without digits is one to "
+        "decimal(38, 9)",
+        ("hard-decimal_written_down*", "hard-decimal_without_digits"),
+    ),
+    Meaning(
         "an element of an array",
         "counts from 0, and from the end if the index is negative. NULL where there is none",
         ("hard-array_index_*",),

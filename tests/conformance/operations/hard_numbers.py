@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from decimal import ROUND_HALF_UP
+from decimal import ROUND_HALF_UP, localcontext
 from decimal import Decimal as D
 from fractions import Fraction
 
@@ -29,6 +29,11 @@ def _floor(left: D | None, right: D | int) -> int:
 def _rest(left: int | None, right: int) -> int:
     """What is left has the sign of what is divided, as in C and SQL; Python's has that of the divisor."""
     return int(math.copysign(abs(left or 0) % abs(right), left or 0))
+
+
+def _exact(*factors: D | None) -> D:
+    with localcontext(prec=80):
+        return math.prod((factor or D(0) for factor in factors), start=D(1))
 
 
 def _known(*values: int | None) -> list[int]:
@@ -146,6 +151,53 @@ HARD_NUMBERS = group(
         Case("log_to_base_10_is_exact", *one(lambda h: (h.j * 1000).log(10).floor(), 3)),
         Case("log10_is_exact", *one(lambda h: (h.j * 1000).log10().floor(), 3)),
         Case("root_of_negative", *each("x", lambda h: h.x.sqrt(), lambda r: math.sqrt(r.x) if r.x >= 0 else math.nan)),
+        # BigQuery rounds NUMERIC to nine places, Snowflake products to twelve, and Databricks down to six what may have
+        # more than 38 digits. All of the stand-ins but Databricks' are exact, or fail.
+        Case(
+            "product_of_decimals",
+            *each("p", lambda h: h.p * h.p * h.q, lambda r: _exact(r.p, r.p, r.q), range(1, 9)),
+        ),
+        Case(
+            "product_of_more_than_twelve_places",
+            *each("p", lambda h: h.p * h.p * h.p * h.q, lambda r: _exact(r.p, r.p, r.p, r.q), range(1, 9)),
+        ),
+        Case(
+            "product_of_decimals_of_few_digits",
+            *each(
+                "p",
+                lambda h: h.p.cast("decimal(9, 4)") * h.p.cast("decimal(9, 4)") * h.q.cast("decimal(9, 2)"),
+                lambda r: _exact(r.p, r.p, r.q),
+                range(1, 9),
+            ),
+        ),
+        Case(
+            "product_of_united_products",
+            lambda t: (
+                t.hard.select("id", v=_.p * _.p)
+                .union(t.hard.select("id", v=_.p).filter(_.id < 0))
+                .filter(_.id < 9)
+                .select("id", v=_.v * _.v)
+            ),
+            [(r.id, None if r.p is None else _exact(r.p, r.p, r.p, r.p)) for r in HARD if r.id < 9],
+        ),
+        Case("product_of_a_sum", *each("p", lambda h: h.p.sum().over() * h.p, lambda r: sum(_DECIMALS) * r.p)),
+        Case(
+            "product_of_a_mean",
+            *each("p", lambda h: h.p.mean().over() * h.p, lambda r: float(sum(_DECIMALS) / len(_DECIMALS) * r.p)),
+        ),
+        Case(
+            "sum_of_decimals_of_38_digits",
+            *each("p", lambda h: h.p.cast("decimal(38, 9)") + D("0.000000001"), lambda r: r.p + D("0.000000001")),
+        ),
+        Case(
+            "difference_of_decimals_of_38_digits",
+            *each("p", lambda h: D("0.000000001") - h.p.cast("decimal(38, 9)"), lambda r: D("0.000000001") - r.p),
+        ),
+        # ibis makes a DECIMAL(18, 3) of it for DuckDB, and nine places elsewhere.
+        Case("decimal_written_down", *one(lambda h: ibis.literal(D("1.12345678901")), D("1.12345678901"))),
+        Case("decimal_written_down_times", *each("p", lambda h: h.p * D("0.0125"), lambda r: _exact(r.p, D("0.0125")))),
+        Case("decimal_written_down_compared", *one(lambda h: h.p.between(D("1.00005"), D("1.00015")), True)),
+        Case("decimal_without_digits", *one(lambda h: h.p.cast("decimal"), D("1.0001"))),
         # A NUMBER's mean has six places more than it on Snowflake, nine in all on BigQuery; the stand-in has a DOUBLE.
         Case("mean_of_decimals", lambda t: t.hard.aggregate(v=_.p.mean()), [(float(sum(_DECIMALS) / len(_DECIMALS)),)]),
         Case(
