@@ -143,7 +143,7 @@ class BigQuery(Written):
 
     def visit_Multiply(self: Any, op: Any, *, left: Any, right: Any) -> Any:
         found = _operands(op, _exactly)
-        if found and max(each.places for each in found) <= 9 < _exactly(*found).places:
+        if found and _exactly(*found).places > 9:
             left = self.cast(left, dt.Decimal(76, 38))
         return super().visit_Multiply(op, left=left, right=right)  # type: ignore[misc]
 

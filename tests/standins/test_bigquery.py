@@ -133,6 +133,21 @@ def test_a_running_job_is_cancelled(client: bigquery.Client) -> None:
     assert job.error_result["reason"] == "stopped"
 
 
+def test_products_of_decimals_are_rounded_as_bigquery_does(client: bigquery.Client, dataset: str) -> None:
+    run(client, f"create table {dataset}.t (n numeric(15, 2), m numeric, b bignumeric)")
+    run(client, f"insert into {dataset}.t values (199999.99, 1.000005, 1.000005), (-0.01, 0.000001, 0.000001)")
+    nine = [Decimal("1.000010000"), Decimal("0")]
+    assert rows(client, f"select m * m from {dataset}.t order by n desc") == [(each,) for each in nine]
+    assert rows(client, f"select b * m from {dataset}.t order by n desc") == [
+        (Decimal("1.000010000025"),),
+        (Decimal("0.000000000001"),),
+    ]
+    assert rows(client, f"select n * b from {dataset}.t order by n desc") == [
+        (Decimal("200000.98999995"),),
+        (Decimal("-0.00000001"),),
+    ]
+
+
 def table_of_everything() -> tuple[pa.Table, list[bigquery.SchemaField]]:
     moment = datetime(2024, 1, 2, 3, 4, 5, 123456)
     columns = [

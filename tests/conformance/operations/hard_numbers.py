@@ -155,7 +155,7 @@ HARD_NUMBERS = group(
         # more than 38 digits. All of the stand-ins but Databricks' are exact, or fail.
         Case(
             "product_of_decimals",
-            *each("p", lambda h: h.p * h.p * h.q, lambda r: _exact(r.p, r.p, r.q), range(1, 9)),
+            *each("p", lambda h: h.p * h.p * h.p, lambda r: _exact(r.p, r.p, r.p), range(1, 9)),
         ),
         Case(
             "product_of_more_than_twelve_places",

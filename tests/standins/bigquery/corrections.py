@@ -51,7 +51,7 @@ def correct(faults: Faults) -> None:
     tables.columns = columns
     query.execute = with_one_decoding(without_temporary_tables(query.execute))
     rules.NODE_RULES.remove(strings.string_escapes)
-    rules.NODE_RULES += [whole_length, parts_of_a_second, sum_of_integers]
+    rules.NODE_RULES += [whole_length, parts_of_a_second, sum_of_integers, product_of_decimals]
     # Each stream reads the table from its begin to find its place, so there should be few.
     read.STREAM_ROWS = 1_000_000
     read.read_rows = in_small_messages(read.read_rows)
@@ -244,8 +244,39 @@ def sum_of_integers(node: exp.Expression, context: Any) -> exp.Expression:
     return node
 
 
+DECIMALS = {exp.DataType.Type.DECIMAL, exp.DataType.Type.BIGDECIMAL}
+
+
+def declared(node: exp.Expression) -> exp.DataType.Type | None:
+    """BigQuery's type, where `kind` gives DuckDB's once a CAST was translated."""
+    node = node.unnest()
+    return node.type.this if node.type else None
+
+
+def product_of_decimals(node: exp.Expression, context: Any) -> exp.Expression:
+    """A product of NUMERIC is one, of nine places, and of BIGNUMERIC one. In DuckDB it has the places of both factors,
+    and soon none before them."""
+    kinds = {declared(factor) for factor in (node.this, node.expression)} if isinstance(node, exp.Mul) else {None}
+    if not kinds <= DECIMALS:
+        return node
+    if exp.DataType.Type.BIGDECIMAL not in kinds:
+        return exp.cast(node, "DECIMAL(38, 9)", copy=False)
+    product = exp.Anonymous(this="bq.main.product", expressions=[node.this, node.expression])
+    product.type = exp.DataType.Type.BIGDECIMAL
+    return product
+
+
 # Functions that take the place of local-bigquery's own.
 MACROS = [
+    # Of DECIMAL(38, 18), which stands for BIGNUMERIC: the parts before and behind the point, each with each.
+    """CREATE OR REPLACE MACRO bq.main.product(a, b) AS CAST(
+        CAST(trunc(CAST(a AS DECIMAL(38, 18))) AS DECIMAL(20, 0)) * CAST(b AS DECIMAL(38, 18))
+        + CAST(CAST(a AS DECIMAL(38, 18)) - trunc(CAST(a AS DECIMAL(38, 18))) AS DECIMAL(18, 18))
+            * CAST(trunc(CAST(b AS DECIMAL(38, 18))) AS DECIMAL(20, 0))
+        + CAST(CAST(CAST(a AS DECIMAL(38, 18)) - trunc(CAST(a AS DECIMAL(38, 18))) AS DECIMAL(18, 18))
+            * CAST(CAST(b AS DECIMAL(38, 18)) - trunc(CAST(b AS DECIMAL(38, 18))) AS DECIMAL(18, 18))
+            AS DECIMAL(38, 18))
+        AS DECIMAL(38, 18))""",
     # INSTR of NULL is NULL.
     """CREATE OR REPLACE MACRO bq.main.instr(s, t) AS if(s IS NULL OR t IS NULL, NULL, bq.main._instr(s, t, 1, 1)),
         (s, t, p) AS if(s IS NULL OR t IS NULL OR p IS NULL, NULL, bq.main._instr(s, t, p, 1)),
