@@ -287,7 +287,7 @@ class Bringing:
             step=self._step,
             bytes=its.bytes,
         )
-        catalog.add_version(self._session, self._pipeline, version, {}, seconds)
+        catalog.add_version(self._session, self._pipeline, version, seconds)
         self._there[its.table, its.version] = version
 
     def _together(self, its: Manifest, some: list[Segment]) -> Segment:

@@ -50,7 +50,7 @@ class Version:
     bytes: int | None = None
     scanned: int | None = None
     inputs: dict[str, str] = field(default_factory=dict)
-    """What it was made of, where it was read from the catalog."""
+    """What it was made of: tables and models, and the versions of each."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,6 @@ def add_version(
     session: Session,
     pipeline: str,
     made: Version,
-    inputs: Mapping[str, str],
     seconds: float,
     before: Version | None = None,
 ) -> None:
@@ -115,7 +114,7 @@ def add_version(
         "kind": made.kind,
         "step": made.step or made.name,
         "identity": made.identity or None,
-        "inputs": dict(inputs),
+        "inputs": made.inputs,
         "columns": made.columns,
         "inferred": made.inferred if made.inferred != made.columns else None,
         "physical_schema": made.table.schema if made.table else None,

@@ -153,8 +153,9 @@ def _make(
             details=details,
             run=ref.context.run,
             bytes=details.get("bytes"),
+            inputs=inputs,
         )
-        catalog.add_version(session, pipeline, made, inputs, seconds, before=versions.get(step.name))
+        catalog.add_version(session, pipeline, made, seconds, before=versions.get(step.name))
     return StepResult(name=step.name, rows=rows, bytes=details.get("bytes"), seconds=seconds, note=details["output"])
 
 

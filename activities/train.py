@@ -102,8 +102,9 @@ def _fit(
         run=ref.context.run,
         bytes=details["bytes"],
         scanned=session.used.bytes,
+        inputs=inputs,
     )
-    catalog.add_version(session, ref.context.pipeline, made, inputs, seconds, before=versions.get(step.name))
+    catalog.add_version(session, ref.context.pipeline, made, seconds, before=versions.get(step.name))
     said = ", ".join(f"{name} {scores[name]:.3f} (baseline {baseline[name]:.3f})" for name in scores)
     worse = [name for name in scores if scores[name] < baseline[name]]
     below = f"; below the baseline in {listed(worse)}: a guess that ignores the features is better" if worse else ""

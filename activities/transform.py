@@ -148,9 +148,9 @@ class Computation:
                 details=details,
                 run=self._context.run,
                 scanned=self._scanned(),
+                inputs=self._inputs(step),
             )
-            its = (self._context.pipeline, made_version, self._inputs(step), seconds)
-            catalog.add_version(self._session, *its, before=before)
+            catalog.add_version(self._session, self._context.pipeline, made_version, seconds, before=before)
         self._versions[step.name] = made_version
         return StepResult(
             name=step.name, rows=table.rows, seconds=seconds, note=details.get("scoring", {}).get("said", "")

@@ -53,7 +53,7 @@ def plan_here() -> dict[str, float]:
         target = Name("bench__v", "source__0")
         session.create_table(target, schema_from(_SHAPE))
         source = catalog.Version("source", "0", "ingest", "", target, _SHAPE, _SHAPE, 0, {}, context.run)
-        catalog.add_version(session, context.pipeline, source, {}, 0.0)
+        catalog.add_version(session, context.pipeline, source, 0.0)
 
         def plan_once() -> float:
             before = time.perf_counter()

@@ -118,7 +118,7 @@ def prepare(rows: int) -> None:
             session.execute(f"CREATE TABLE {target} AS {query}")
             columns = schema_to(session.describe(target))
             made = catalog.Version(name, "0", "ingest", "", target, columns, columns, rows, {}, context.run, "source")
-            catalog.add_version(session, context.pipeline, made, {}, 0.0)
+            catalog.add_version(session, context.pipeline, made, 0.0)
         raw = {"rows": "0", "labelled": "0"}
         request = PlanRequest(context=context, selected=tuple(graph.steps), raw=raw, ingested={})
         planned = plan._make_plan(session, backends.dialect("duckdb"), graph, {}, request)

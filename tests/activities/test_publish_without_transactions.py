@@ -75,7 +75,7 @@ class Warehouse:
                     version = catalog.Version(
                         name, str(number), "transform", "", target, columns, columns, made.rows, {}, "r"
                     )
-                    catalog.add_version(session, "shop", version, {}, 0.0)
+                    catalog.add_version(session, "shop", version, 0.0)
 
     @contextmanager
     def session(self, run: str = "test") -> Iterator[Session]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import ibis
 import pyarrow as pa
@@ -56,10 +57,10 @@ def test_ensure_twice(session: Session, pipeline: str) -> None:
 
 
 def test_versions(session: Session, pipeline: str) -> None:
-    made = _version("a", "1", Name("s", "t"))
-    catalog.add_version(session, pipeline, made, {"source": "0"}, 1.5)
-    catalog.add_version(session, pipeline, _version("b", "1"), {}, 0.0)
-    catalog.add_version(session, pipeline, _version("a", "2"), {}, 0.0)
+    made = replace(_version("a", "1", Name("s", "t")), inputs={"source": "0"})
+    catalog.add_version(session, pipeline, made, 1.5)
+    catalog.add_version(session, pipeline, _version("b", "1"), 0.0)
+    catalog.add_version(session, pipeline, _version("a", "2"), 0.0)
     assert catalog.versions(session, pipeline, {"a": "1"}) == {"a": made}
     known = catalog.known(session, pipeline, ["1"])
     assert set(known) == {("a", "1"), ("b", "1")}
@@ -72,8 +73,8 @@ def test_versions(session: Session, pipeline: str) -> None:
 def test_forgotten(session: Session, pipeline: str, schema: str) -> None:
     name = Name(schema, "made")
     session.write(name, ibis.schema({"n": "int64"}), iter(pa.table({"n": [1]}).to_batches()))
-    catalog.add_version(session, pipeline, _version("a", "1", name), {}, 0.0)
-    catalog.add_version(session, pipeline, _version("b", "1"), {}, 0.0)
+    catalog.add_version(session, pipeline, _version("a", "1", name), 0.0)
+    catalog.add_version(session, pipeline, _version("b", "1"), 0.0)
     with session.transaction():
         catalog.delete(session, "versions", pipeline, [("a", "1")])
         session.drop_table(name)
