@@ -59,7 +59,7 @@ def plan_here() -> dict[str, float]:
             before = time.perf_counter()
             graph = tenants.pipeline(context.tenant, context.pipeline).graph
             request = PlanRequest(context=context, selected=tuple(graph.steps), raw={"source": "0"}, ingested={})
-            made = plan._make_plan(session, backends.dialect("duckdb"), graph, {}, request)
+            made = plan._make_plan(session, backends.dialect("duckdb"), graph, dict(graph.parameters), request)
             seconds = time.perf_counter() - before
             if len(made.to_run()) != len(graph.steps) - 1:
                 raise RuntimeError(f"{len(made.to_run())} of {len(graph.steps)} steps were planned to run")

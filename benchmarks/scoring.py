@@ -121,7 +121,7 @@ def prepare(rows: int) -> None:
             catalog.add_version(session, context.pipeline, made, 0.0)
         raw = {"rows": "0", "labelled": "0"}
         request = PlanRequest(context=context, selected=tuple(graph.steps), raw=raw, ingested={})
-        planned = plan._make_plan(session, backends.dialect("duckdb"), graph, {}, request)
+        planned = plan._make_plan(session, backends.dialect("duckdb"), graph, dict(graph.parameters), request)
         for name in ("model", "private_model"):
             step: Any = graph.steps[name]
             ref = StepRef(context=context, step=name, versions=planned.versions)
