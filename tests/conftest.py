@@ -32,7 +32,10 @@ from worker.settings import Settings, TenantSection
 from workflows.progress import RunSummary
 
 # How long an example takes says something of the machine, and of what else it does.
-hypothesis.settings.register_profile("entrepot", deadline=None)
+# Property-based tests take the same examples each time, so that a run here says what CI will say. Others are searched
+# for by `pytest --hypothesis-profile search`.
+hypothesis.settings.register_profile("entrepot", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("search", deadline=None)
 hypothesis.settings.load_profile("entrepot")
 
 

@@ -12,9 +12,9 @@ from collections.abc import Callable, Collection, Sequence
 
 import ibis.expr.datatypes as dt
 import ibis.expr.schema as sch
-from ibis.backends.sql.datatypes import DuckDBType
 
 from activities.sources.quoting import literal
+from backends.duckdb import Types
 from entrepot.errors import BadInput
 from entrepot.evolution import DOUBLE_HOLDS
 from entrepot.expression import type_from
@@ -211,7 +211,7 @@ def sql_type(dtype: dt.DataType) -> str:
         return "VARCHAR"
     if dtype.is_timestamp():
         return "TIMESTAMPTZ" if dtype.timezone else {9: "TIMESTAMP_NS"}.get(dtype.scale or 6, "TIMESTAMP")
-    return str(DuckDBType.to_string(dtype))
+    return str(Types.to_string(dtype))
 
 
 def _has_zone(text: str) -> str:
@@ -223,7 +223,8 @@ def _exact(dtype: dt.DataType) -> list[str]:
     if dtype.is_integer():
         return ["regexp_full_match(§, '[+-]?[0-9]+')"]
     if dtype.is_decimal():
-        places = f"[0-9]{{0,{3 if dtype.scale is None else dtype.scale}}}0*"
+        scale = Types.default_decimal_scale if dtype.scale is None else dtype.scale
+        places = f"[0-9]{{0,{scale}}}0*"
         plain = f"regexp_full_match(§, '[+-]?([0-9]+(\\.{places})?|\\.{places})')"
         return [f"({plain} OR (contains(lower(§), 'e') AND CAST(¤ AS DOUBLE) = TRY_CAST(§ AS DOUBLE)))"]
     if dtype.is_floating():  # the nearest one to a fraction; a whole number is there or not
