@@ -25,6 +25,10 @@ class NamingConvention(snake_case.NamingConvention):
         """The name of a column, or of a part of one."""
         return super().normalize_identifier(identifier) if identifier.isascii() else _of_any_script(identifier)
 
+    def normalize_path(self, path: str) -> str:
+        """The name of a column, of which `__` parts the names. What is nothing but that has a name, too."""
+        return super().normalize_path(path) or self.normalize_identifier(path)
+
 
 @lru_cache(maxsize=16_384)
 def _of_any_script(identifier: str) -> str:

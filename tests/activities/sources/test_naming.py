@@ -80,6 +80,7 @@ COLUMN = st.text(st.sampled_from("aAbéÉßÄ1 -_!€名яЯع"), min_size=1, ma
 @example(columns=["na!e", "na%e"])
 @example(columns=["€", "$"])
 @example(columns=["Straße", "STRASSE"])
+@example(columns=["1", "__"])
 @example(columns=["é", "e\N{COMBINING ACUTE ACCENT}"])
 @settings(max_examples=12)
 def test_each_column_stays_itself_or_both_are_named(columns: list[str]) -> None:
