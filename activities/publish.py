@@ -73,9 +73,7 @@ class PublishActivities:
         def record(work: Work) -> None:
             with work.session() as session:
                 _record_run(session, failed.context, failed.status, {}, failed.error)
-                pointers = catalog.published(session, failed.context.pipeline, failed.context.environment).pointers
-                its = show.pointed(session, failed.context, pointers)
-                show.show_files(work, session, failed.context, its, self._graph(failed.context))
+                show.bring_up_to_date(work, session, failed.context, self._graph(failed.context))
 
         await do(record, tenant, failed.context, names.RECORD_FAILURE)
 
@@ -178,7 +176,7 @@ def _export(work: Work, session: Session, output: Export, path: str) -> int:
     return rows
 
 
-def _commit(work: Work, session: Session, request: Commit, graph: Graph | None = None) -> Committed:
+def _commit(work: Work, session: Session, request: Commit, graph: Graph | None) -> Committed:
     context = request.context
     current = catalog.published(session, context.pipeline, context.environment)
     if current.run == context.run:  # done by an attempt before
@@ -222,9 +220,7 @@ def _pointed(session: Session, context: Context, current: catalog.Published, poi
     return its
 
 
-def _rollback(
-    work: Work, session: Session, context: Context, asked: RollbackInput, graph: Graph | None = None
-) -> Committed:
+def _rollback(work: Work, session: Session, context: Context, asked: RollbackInput, graph: Graph | None) -> Committed:
     where = f"pipeline {context.pipeline!r}, environment {context.environment!r}"
     history = catalog.publishes(session, context.pipeline, context.environment).get(context.environment, [])
     if not history:

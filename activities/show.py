@@ -174,30 +174,54 @@ def show_anew(work: Work, session: Session, context: Context, anew: Mapping[str,
 def show_files(
     work: Work, session: Session, context: Context, its: Pointed, graph: Graph | None, checks: Mapping[str, str] = {}
 ) -> dict[str, str]:
-    """Copies published pages and files to paths that stay the same, and removes those of before. Name to path.
-
-    Pages say what checks have found on what they rest on, which may change while they do not.
+    """Brings published pages and files up to date, and removes those of before. Name to path: see `bring_up_to_date`.
 
     Args:
         its: What the environment points at, unless somebody else has published meanwhile.
-        graph: With the checks; None, if the pipeline's code cannot be loaded.
-        checks: The versions of checks, by whose rules verdicts count.
     """
-    pointers = catalog.published(session, context.pipeline, context.environment).pointers
-    its = its if its.pointers == pointers else pointed(session, context, pointers)
+    its, links = bring_up_to_date(work, session, context, graph, checks, its)
     wanted = places.shown_by(work.tenant, context, its.versions.values())
-    links = {}
-    for place, name in wanted:
-        if place.kind == "file":
-            target = work.tenant.lake_path(place.table)
-            data = lake.read(its.versions[name].details["path"])
-            if its.versions[name].details["output"] == "dashboard":
-                data = with_verdicts(data, session, context.pipeline, its.versions[name], graph, checks)
-            if not lake.exists(target) or lake.read(target) != data:
-                lake.write(data, target)
-            links[name] = target
     _take_away(work, session, context, its, wanted, "file")
     return links
+
+
+def bring_up_to_date(
+    work: Work,
+    session: Session,
+    context: Context,
+    graph: Graph | None,
+    checks: Mapping[str, str] = {},
+    its: Pointed | None = None,
+) -> tuple[Pointed, dict[str, str]]:
+    """Copies published pages and files to paths that stay the same. What is pointed at, and name to path.
+
+    Pages say what checks have found on what they rest on, which may change while they do not. Who publishes meanwhile
+    may have written a file before we do: then it is written once more, as it is published now.
+
+    Args:
+        graph: With the checks; None, if the pipeline's code cannot be loaded.
+        checks: The versions of checks, by whose rules verdicts count.
+        its: What the environment points at, where that is known already.
+    """
+    pointers = catalog.published(session, context.pipeline, context.environment).pointers
+    while True:
+        if its is None or its.pointers != pointers:
+            its = pointed(session, context, pointers)
+        links, is_written = {}, False
+        for place, name in places.shown_by(work.tenant, context, its.versions.values()):
+            if place.kind == "file":
+                links[name] = target = work.tenant.lake_path(place.table)
+                data = lake.read(its.versions[name].details["path"])
+                if its.versions[name].details["output"] == "dashboard":
+                    data = with_verdicts(data, session, context.pipeline, its.versions[name], graph, checks)
+                if not lake.exists(target) or lake.read(target) != data:
+                    lake.write(data, target)
+                    is_written = True
+        pointers = (
+            catalog.published(session, context.pipeline, context.environment).pointers if is_written else pointers
+        )
+        if its.pointers == pointers:
+            return its, links
 
 
 def _take_away(work: Work, session: Session, context: Context, its: Pointed, wanted: Shown, kind: str) -> None:

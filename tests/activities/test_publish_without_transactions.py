@@ -86,7 +86,8 @@ class Warehouse:
         context = Context(tenant="acme", pipeline="shop", run=run)
         work = Work(self.tenant, run, "commit")
         with work.session() as session:
-            publish._commit(work, session, Commit(context=context, sequence=sequence, moves=moves, removes=removes))
+            commit = Commit(context=context, sequence=sequence, moves=moves, removes=removes)
+            publish._commit(work, session, commit, None)
 
     def shown(self) -> dict[str, int]:
         """What people see: each view and the number in it."""

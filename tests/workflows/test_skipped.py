@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -17,7 +18,8 @@ import pytest_asyncio
 from temporalio.client import ActivityFailureError
 from temporalio.testing import WorkflowEnvironment
 
-from activities import names
+from activities import names, show
+from activities.page_verdicts import with_verdicts
 from tests.conftest import House, serving, settings
 from workflows.progress import Progress, RunSummary
 
@@ -169,6 +171,31 @@ async def test_a_page_that_is_held_tells_of_what_it_shows_and_not_of_what_is_new
     assert f"{FEW} · {PASSED}" in told(page)
 
 
+async def test_a_page_is_the_published_one_though_it_is_written_late(
+    watched: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run with nothing to publish has read the page when another publishes a new one, and writes after it."""
+    page = Path((await run(watched)).links["board"])
+    has_read, has_published = threading.Event(), threading.Event()
+
+    def slow(data: bytes, *more: Any) -> bytes:
+        told = with_verdicts(data, *more)
+        if not has_read.is_set():
+            has_read.set()
+            assert has_published.wait(300)
+        return told
+
+    monkeypatch.setattr(show, "with_verdicts", slow)
+    late = asyncio.create_task(run(watched))
+    assert await asyncio.to_thread(has_read.wait, 300)
+    (watched.state / "kinds").write_text("a b c")
+    assert (await run(watched)).outcome == "published"
+    published = page.read_text()
+    has_published.set()
+    await late
+    assert page.read_text() == published
+
+
 async def test_a_verdict_that_reads_the_clock_stands_since_it_is_that(watched: House) -> None:
     first = await run(watched)
     await run(watched)
@@ -302,7 +329,7 @@ def page(raw):
 
 
 async def test_a_run_that_a_check_blocks_leaves_the_page_with_its_verdict(changing: Changing) -> None:
-    until, name = int(time.time()) + 6, changing.file.stem
+    until, name = int(time.time()) + 20, changing.file.stem  # the first run is over by then
     changing.file.write_text(BLOCKING.format(name=name, until=until))
     page = (await changing.run()).links["page"]
     assert told(page) == ["closed", "1 check passed", f"fresh of raw · {PASSED}"]
