@@ -22,19 +22,26 @@ _BEFORE = b"<main>"
 
 
 def with_verdicts(
-    page: bytes, session: Session, pipeline: str, made: Version, graph: Graph | None, checks: Mapping[str, str]
+    page: bytes,
+    session: Session,
+    pipeline: str,
+    made: Version,
+    known: Mapping[str, Version],
+    graph: Graph | None,
+    checks: Mapping[str, str],
 ) -> bytes:
     """A page with what stands.
 
     Args:
         made: The page's version.
+        known: Versions beside it, which need not be looked up.
         graph: With the checks; None, if the pipeline's code cannot be loaded.
         checks: The versions of checks, by whose rules verdicts count.
     """
     if graph is None:
         told = '<p class="checks">What checks have found on this is not known: their code could not be loaded.</p>'
     else:
-        rests_on = _rests_on(session, pipeline, made)
+        rests_on = _rests_on(session, pipeline, made, known)
         guarding = [
             step
             for step in graph.steps.values()
@@ -44,14 +51,16 @@ def with_verdicts(
     return page.replace(_BEFORE, told.encode() + b"\n" + _BEFORE, 1) if told else page
 
 
-def _rests_on(session: Session, pipeline: str, made: Version) -> dict[str, str]:
+def _rests_on(session: Session, pipeline: str, made: Version, known: Mapping[str, Version]) -> dict[str, str]:
     """What a version was made of, and what that was; not what is shown beside it, which may be newer."""
     found: dict[str, str] = {}
     level = made.inputs
     while level := {name: version for name, version in level.items() if name not in found}:
         found |= level
-        of_these = catalog.versions(session, pipeline, level).values()
-        level = {name: version for each in of_these for name, version in each.inputs.items()}
+        here = {name: known[name] for name in level if name in known and known[name].version == level[name]}
+        if older := {name: version for name, version in level.items() if name not in here}:
+            here |= catalog.versions(session, pipeline, older)
+        level = {name: version for each in here.values() for name, version in each.inputs.items()}
     return found
 
 

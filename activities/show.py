@@ -203,24 +203,24 @@ def bring_up_to_date(
         checks: The versions of checks, by whose rules verdicts count.
         its: What the environment points at, where that is known already.
     """
-    pointers = catalog.published(session, context.pipeline, context.environment).pointers
+
+    def published() -> Mapping[str, str]:
+        return catalog.published(session, context.pipeline, context.environment).pointers
+
+    pointers = published()
     while True:
-        if its is None or its.pointers != pointers:
-            its = pointed(session, context, pointers)
+        its = its if its is not None and its.pointers == pointers else pointed(session, context, pointers)
         links, is_written = {}, False
         for place, name in places.shown_by(work.tenant, context, its.versions.values()):
             if place.kind == "file":
-                links[name] = target = work.tenant.lake_path(place.table)
-                data = lake.read(its.versions[name].details["path"])
-                if its.versions[name].details["output"] == "dashboard":
-                    data = with_verdicts(data, session, context.pipeline, its.versions[name], graph, checks)
-                if not lake.exists(target) or lake.read(target) != data:
-                    lake.write(data, target)
+                made, links[name] = its.versions[name], work.tenant.lake_path(place.table)
+                data = lake.read(made.details["path"])
+                if made.details["output"] == "dashboard":
+                    data = with_verdicts(data, session, context.pipeline, made, its.versions, graph, checks)
+                if not lake.exists(links[name]) or lake.read(links[name]) != data:
+                    lake.write(data, links[name])
                     is_written = True
-        pointers = (
-            catalog.published(session, context.pipeline, context.environment).pointers if is_written else pointers
-        )
-        if its.pointers == pointers:
+        if not is_written or (pointers := published()) == its.pointers:
             return its, links
 
 
