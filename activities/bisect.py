@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from decimal import Context, Decimal
 from typing import Any
 
-from activities.digests import Source
-from activities.messages import Cell
-from backends.digest import query, rows
+from entrepot.activities.digests import Source
+from entrepot.activities.messages import Cell
+from entrepot.backends.digest import query, rows
 from entrepot.digest import NESTED, Kind
 
 BUCKETS = 1024

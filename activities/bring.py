@@ -18,13 +18,13 @@ import ibis.expr.schema as sch
 import pyarrow as pa
 import pyarrow.parquet
 
-from activities import catalog, lake, manifest, segments
-from activities.manifest import Manifest
-from activities.segments import GONE, VALID_FROM, VALID_TO, Segment, Takes
-from activities.sources.stream import FILE_NUMBER, Among
-from activities.work import Work
-from backends import Name, Session
-from backends.base import count, physical
+from entrepot.activities import catalog, lake, manifest, segments
+from entrepot.activities.manifest import Manifest
+from entrepot.activities.segments import GONE, VALID_FROM, VALID_TO, Segment, Takes
+from entrepot.activities.sources.stream import FILE_NUMBER, Among
+from entrepot.activities.work import Work
+from entrepot.backends import Name, Session
+from entrepot.backends.base import count, physical
 from entrepot.code import digest
 from entrepot.errors import StepFailed
 from entrepot.expression import schema_from, schema_to

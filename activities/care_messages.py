@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from activities.messages import Message
+from entrepot.activities.messages import Message
 
 
 class DropInput(Message):

@@ -22,8 +22,8 @@ from typing import Any
 import ibis
 import sqlglot.expressions as sge
 
-from activities.catalog_tables import KEYS, TABLES
-from backends import Name, Session
+from entrepot.activities.catalog_tables import KEYS, TABLES
+from entrepot.backends import Name, Session
 from entrepot.errors import Conflict
 from entrepot.plan import Known
 from entrepot.version import CATALOG

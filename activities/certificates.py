@@ -10,10 +10,10 @@ import datetime
 from collections.abc import Mapping
 from typing import Any
 
-from activities import catalog
-from activities.messages import Comparison, Side
-from activities.tenant import Tenant
-from backends import Session
+from entrepot.activities import catalog
+from entrepot.activities.messages import Comparison, Side
+from entrepot.activities.tenant import Tenant
+from entrepot.backends import Session
 from entrepot.digest import SPECIFICATION
 
 DAYS = 30

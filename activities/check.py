@@ -11,10 +11,10 @@ from typing import Any
 import ibis
 from ibis import _
 
-from activities.catalog import Version
-from activities.messages import StepResult
-from backends import Session
-from backends.base import count
+from entrepot.activities.catalog import Version
+from entrepot.activities.messages import StepResult
+from entrepot.backends import Session
+from entrepot.backends.base import count
 from entrepot.errors import CheckFailed
 from entrepot.expression import schema_from
 from entrepot.raised import cut

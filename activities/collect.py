@@ -11,14 +11,14 @@ from typing import Any
 from pydantic import BaseModel
 from temporalio import activity
 
-from activities import catalog, cursors, drop, lake, manifest, names, show
-from activities.care_messages import DropInput
-from activities.messages import CollectInput, Context, Target
-from activities.repair import Standing
-from activities.segments import Segment
-from activities.tenant import Tenants
-from activities.work import Work, do, patiently, understood, whose
-from backends import Name, Session
+from entrepot.activities import catalog, cursors, drop, lake, manifest, names, show
+from entrepot.activities.care_messages import DropInput
+from entrepot.activities.messages import CollectInput, Context, Target
+from entrepot.activities.repair import Standing
+from entrepot.activities.segments import Segment
+from entrepot.activities.tenant import Tenants
+from entrepot.activities.work import Work, do, patiently, understood, whose
+from entrepot.backends import Name, Session
 from entrepot.errors import BadInput, unknown
 from entrepot.version import DEFAULT_ENVIRONMENT, version_schema
 

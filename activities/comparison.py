@@ -8,15 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from activities import catalog
-from activities.bisect import SHOWN, Found, compare_rows, texts
-from activities.certificates import Certificates
-from activities.digests import Source, common_kinds, digest_of
-from activities.explained import explained
-from activities.messages import Comparison, Side, TableParity, Verdict
-from activities.tenant import Tenants
-from activities.work import Work
-from backends import Session
+from entrepot.activities import catalog
+from entrepot.activities.bisect import SHOWN, Found, compare_rows, texts
+from entrepot.activities.certificates import Certificates
+from entrepot.activities.digests import Source, common_kinds, digest_of
+from entrepot.activities.explained import explained
+from entrepot.activities.messages import Comparison, Side, TableParity, Verdict
+from entrepot.activities.tenant import Tenants
+from entrepot.activities.work import Work
+from entrepot.backends import Session
 from entrepot.digest import Digest, Kind
 from entrepot.errors import EntrepotError, Unavailable, listed
 from entrepot.expression import schema_from

@@ -10,7 +10,7 @@ import ibis
 import ibis.expr.operations as ops
 import ibis.expr.schema as sch
 
-from backends.dialect import Dialect
+from entrepot.backends.dialect import Dialect
 from entrepot.errors import BadInput, PipelineError, Problem
 from entrepot.expression import bind
 from entrepot.graph import Graph

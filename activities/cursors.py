@@ -15,8 +15,8 @@ from typing import Any
 
 import sqlglot.expressions as sge
 
-from activities.catalog import add, column, equals, now, select, table_name
-from backends import Session
+from entrepot.activities.catalog import add, column, equals, now, select, table_name
+from entrepot.backends import Session
 from entrepot.errors import Conflict
 
 

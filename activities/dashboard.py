@@ -39,7 +39,7 @@ def render(dashboard: Dashboard, facts: Mapping[str, str], inputs: Mapping[str, 
     cards = [_card(panel, charts) for panel in dashboard.panels]
     figures = "".join(map(_figure, dashboard.figures))
     shown = "".join(f"<li>{_escaped(name)} <code>{_escaped(version)}</code></li>" for name, version in inputs.items())
-    return Template(files("activities").joinpath("dashboard.html").read_text()).substitute(
+    return Template(files("entrepot.activities").joinpath("dashboard.html").read_text()).substitute(
         title=_escaped(dashboard.title),
         text=f"<p>{_escaped(dashboard.text)}</p>" if dashboard.text else "",
         figures=f'<ul class="figures">{figures}</ul>' if figures else "",

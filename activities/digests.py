@@ -10,9 +10,9 @@ from functools import reduce
 import ibis
 import ibis.expr.schema as sch
 
-from backends import Name, Session
-from backends.base import physical
-from backends.digest import Column, narrowed, query, statistics
+from entrepot.backends import Name, Session
+from entrepot.backends.base import physical
+from entrepot.backends.digest import Column, narrowed, query, statistics
 from entrepot.digest import NESTED, Digest, Kind, common, kind, of_batches
 
 

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 
 import sqlglot.expressions as sge
 
-from activities import catalog, places, show
-from activities.catalog import column, equals
-from activities.messages import Context
-from activities.places import Place
-from activities.work import Work
-from backends import Session
+from entrepot.activities import catalog, places, show
+from entrepot.activities.catalog import column, equals
+from entrepot.activities.messages import Context
+from entrepot.activities.places import Place
+from entrepot.activities.work import Work
+from entrepot.backends import Session
 from entrepot.errors import Conflict
 from entrepot.version import DEFAULT_ENVIRONMENT
 

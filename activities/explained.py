@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from activities import catalog
-from activities.compiled import is_sql, select
-from activities.messages import Comparison, TableParity
-from activities.models import known_of
-from activities.tenant import Tenants
-from backends import Session
+from entrepot.activities import catalog
+from entrepot.activities.compiled import is_sql, select
+from entrepot.activities.messages import Comparison, TableParity
+from entrepot.activities.models import known_of
+from entrepot.activities.tenant import Tenants
+from entrepot.backends import Session
 from entrepot.errors import EntrepotError
 from entrepot.resolve import arguments, expression
 from entrepot.step import TransformStep

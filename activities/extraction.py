@@ -13,17 +13,17 @@ from typing import Any
 import ibis.expr.datatypes as dt
 import ibis.expr.schema as sch
 
-from activities import lake, manifest
-from activities.cursors import Cursor
-from activities.intake import Checkpoint, Intake, Part, content_of
-from activities.manifest import Manifest
-from activities.messages import ExtractRequest, Load, TableLoad
-from activities.segments import GONE, VALID_FROM, VALID_TO
-from activities.sources import databases, dlt_extract, files
-from activities.sources.files_part import FILE_COLUMN
-from activities.sources.files_types import kinds_of
-from activities.sources.stream import FILE_NUMBER, Among, Bounds, Hints, Json, Stream
-from activities.work import Work
+from entrepot.activities import lake, manifest
+from entrepot.activities.cursors import Cursor
+from entrepot.activities.intake import Checkpoint, Intake, Part, content_of
+from entrepot.activities.manifest import Manifest
+from entrepot.activities.messages import ExtractRequest, Load, TableLoad
+from entrepot.activities.segments import GONE, VALID_FROM, VALID_TO
+from entrepot.activities.sources import databases, dlt_extract, files
+from entrepot.activities.sources.files_part import FILE_COLUMN
+from entrepot.activities.sources.files_types import kinds_of
+from entrepot.activities.sources.stream import FILE_NUMBER, Among, Bounds, Hints, Json, Stream
+from entrepot.activities.work import Work
 from entrepot.code import digest
 from entrepot.errors import BadInput, StepFailed, listed, unknown
 from entrepot.evolution import common, evolved

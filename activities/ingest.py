@@ -11,15 +11,24 @@ from contextlib import AbstractContextManager, nullcontext
 
 from temporalio import activity
 
-from activities import cursors, lake, manifest, names
-from activities.bring import Bringing
-from activities.cursors import Cursor
-from activities.extraction import extract
-from activities.messages import BringRequest, Context, ExtractRequest, Load, LoadRequest, StepResult, TableLoad, told
-from activities.sources import dlt_extract
-from activities.tenant import Tenants
-from activities.work import Work, do, patiently, told_of
-from backends import Session
+from entrepot.activities import cursors, lake, manifest, names
+from entrepot.activities.bring import Bringing
+from entrepot.activities.cursors import Cursor
+from entrepot.activities.extraction import extract
+from entrepot.activities.messages import (
+    BringRequest,
+    Context,
+    ExtractRequest,
+    Load,
+    LoadRequest,
+    StepResult,
+    TableLoad,
+    told,
+)
+from entrepot.activities.sources import dlt_extract
+from entrepot.activities.tenant import Tenants
+from entrepot.activities.work import Work, do, patiently, told_of
+from entrepot.backends import Session
 from entrepot.errors import BadInput, listed
 from entrepot.step import IngestStep
 

@@ -19,11 +19,11 @@ import pyarrow as pa
 import pyarrow.parquet
 from pydantic import BaseModel, ConfigDict
 
-from activities import lake
-from activities.sources import files_types as types
-from activities.sources.quoting import literal, quoted
-from activities.sources.stream import FILE_NUMBER, Hints, Json, Piece, Stream
-from activities.work import Work
+from entrepot.activities import lake
+from entrepot.activities.sources import files_types as types
+from entrepot.activities.sources.quoting import literal, quoted
+from entrepot.activities.sources.stream import FILE_NUMBER, Hints, Json, Piece, Stream
+from entrepot.activities.work import Work
 from entrepot.code import digest
 from entrepot.errors import StepFailed
 from entrepot.evolution import DOUBLE_HOLDS, common

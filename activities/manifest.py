@@ -6,10 +6,10 @@ import json
 
 from pydantic import BaseModel, ConfigDict
 
-from activities import lake
-from activities.intake import Part
-from activities.sources.stream import Hints
-from activities.tenant import Tenant
+from entrepot.activities import lake
+from entrepot.activities.intake import Part
+from entrepot.activities.sources.stream import Hints
+from entrepot.activities.tenant import Tenant
 from entrepot.errors import StepFailed
 
 

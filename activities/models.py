@@ -11,8 +11,8 @@ import ibis.expr.datatypes as dt
 import ibis.expr.schema as sch
 import numpy as np
 
-from activities import lake
-from activities.catalog import Version
+from entrepot.activities import lake
+from entrepot.activities.catalog import Version
 from entrepot.errors import StepFailed, Unavailable, listed
 from entrepot.expression import schema_from
 from entrepot.model import Model

@@ -9,10 +9,10 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping
 
-from activities import catalog
-from activities.catalog import Version
-from activities.verdicts import Standing, standing
-from backends import Session
+from entrepot.activities import catalog
+from entrepot.activities.catalog import Version
+from entrepot.activities.verdicts import Standing, standing
+from entrepot.backends import Session
 from entrepot.graph import Graph
 from entrepot.plan import short
 from entrepot.step import CheckStep

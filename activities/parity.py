@@ -7,9 +7,9 @@ from functools import partial
 
 from temporalio import activity
 
-from activities import catalog, compiled, cursors, lake, names
-from activities.comparison import Comparing, said
-from activities.messages import (
+from entrepot.activities import catalog, compiled, cursors, lake, names
+from entrepot.activities.comparison import Comparing, said
+from entrepot.activities.messages import (
     Adoption,
     Comparison,
     Compilation,
@@ -20,9 +20,9 @@ from activities.messages import (
     StepRef,
     TableParity,
 )
-from activities.parity_report import page
-from activities.tenant import Tenant, Tenants
-from activities.work import Work, asked_of, do, make_room, patiently
+from entrepot.activities.parity_report import page
+from entrepot.activities.tenant import Tenant, Tenants
+from entrepot.activities.work import Work, asked_of, do, make_room, patiently
 from entrepot.errors import BadInput, EntrepotError, PipelineError, Unavailable, listed, unknown
 from entrepot.expression import schema_from
 from entrepot.resolve import resolve

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
-from activities.messages import ParityReport, Side, TableParity
+from entrepot.activities.messages import ParityReport, Side, TableParity
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8883; --good: #1a7f37; --bad: #cf222e; --soft: #8881; }

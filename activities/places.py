@@ -14,11 +14,11 @@ from typing import Any, Literal
 
 import sqlglot.expressions as sge
 
-from activities import catalog
-from activities.catalog import Version, equals
-from activities.messages import Context
-from activities.tenant import Tenant
-from backends import Kind, Name, Session
+from entrepot.activities import catalog
+from entrepot.activities.catalog import Version, equals
+from entrepot.activities.messages import Context
+from entrepot.activities.tenant import Tenant
+from entrepot.backends import Kind, Name, Session
 from entrepot.errors import BadInput
 from entrepot.version import environment_schema, version_schema
 

@@ -7,17 +7,17 @@ from collections.abc import Iterable, Iterator, Mapping
 import ibis.expr.schema as sch
 from temporalio import activity
 
-from activities import catalog, cursors, names, show
-from activities.compiled import check
-from activities.cursors import Cursor
-from activities.messages import Context, PlanRequest, Prepared, RunInput, told
-from activities.models import known_of
-from activities.repair import bring_back, lost
-from activities.tenant import Tenants
-from activities.verdicts import standing
-from activities.work import Work, asked_of, do, make_room, patiently
-from backends import Session
-from backends.dialect import Dialect
+from entrepot.activities import catalog, cursors, names, show
+from entrepot.activities.compiled import check
+from entrepot.activities.cursors import Cursor
+from entrepot.activities.messages import Context, PlanRequest, Prepared, RunInput, told
+from entrepot.activities.models import known_of
+from entrepot.activities.repair import bring_back, lost
+from entrepot.activities.tenant import Tenants
+from entrepot.activities.verdicts import standing
+from entrepot.activities.work import Work, asked_of, do, make_room, patiently
+from entrepot.backends import Session
+from entrepot.backends.dialect import Dialect
 from entrepot.errors import BadInput, PipelineError, Problem, listed
 from entrepot.expression import schema_from
 from entrepot.graph import NOMINAL_TIME, Graph

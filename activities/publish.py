@@ -12,14 +12,14 @@ import pyarrow.csv
 import pyarrow.parquet
 from temporalio import activity
 
-from activities import catalog, cursors, lake, models, names, show
-from activities.catalog import Version
-from activities.dashboard import render
-from activities.messages import Commit, Committed, Context, RollbackInput, RunFailed, StepRef, StepResult
-from activities.serve import serve_from
-from activities.tenant import Tenants
-from activities.work import Work, check_planned, do, make_once, patiently, version_place, whose
-from backends import Name, Session
+from entrepot.activities import catalog, cursors, lake, models, names, show
+from entrepot.activities.catalog import Version
+from entrepot.activities.dashboard import render
+from entrepot.activities.messages import Commit, Committed, Context, RollbackInput, RunFailed, StepRef, StepResult
+from entrepot.activities.serve import serve_from
+from entrepot.activities.tenant import Tenants
+from entrepot.activities.work import Work, check_planned, do, make_once, patiently, version_place, whose
+from entrepot.backends import Name, Session
 from entrepot.errors import BadInput, EntrepotError, StepFailed, listed
 from entrepot.expression import schema_from
 from entrepot.graph import Graph

@@ -13,16 +13,16 @@ from typing import Any
 import sqlglot.expressions as sge
 from temporalio import activity
 
-from activities import catalog, lake, names, places, show
-from activities.bring import Bringing
-from activities.care_messages import Repaired, RepairInput
-from activities.catalog import any_of, equals
-from activities.drop import EVERY, environments
-from activities.messages import Context
-from activities.segments import Segment
-from activities.tenant import Tenants
-from activities.work import Work, do, patiently, whose
-from backends import Kind, Name, Session
+from entrepot.activities import catalog, lake, names, places, show
+from entrepot.activities.bring import Bringing
+from entrepot.activities.care_messages import Repaired, RepairInput
+from entrepot.activities.catalog import any_of, equals
+from entrepot.activities.drop import EVERY, environments
+from entrepot.activities.messages import Context
+from entrepot.activities.segments import Segment
+from entrepot.activities.tenant import Tenants
+from entrepot.activities.work import Work, do, patiently, whose
+from entrepot.backends import Kind, Name, Session
 from entrepot.graph import Graph
 from entrepot.step import IngestStep
 

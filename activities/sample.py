@@ -18,7 +18,7 @@ import ibis
 import ibis.expr.operations as ops
 import pyarrow as pa
 
-from backends import Session
+from entrepot.backends import Session
 from entrepot.scoring import MOST_CATEGORIES, NotTranslatable
 
 ROWS = 2_000

@@ -9,12 +9,12 @@ from typing import Any
 
 import ibis
 
-from activities import models
-from activities.catalog import Version
-from activities.sample import check_categories, rows_to_compare
-from activities.work import Work, own_errors
-from backends import Made, Name, Session
-from backends.base import physical
+from entrepot.activities import models
+from entrepot.activities.catalog import Version
+from entrepot.activities.sample import check_categories, rows_to_compare
+from entrepot.activities.work import Work, own_errors
+from entrepot.backends import Made, Name, Session
+from entrepot.backends.base import physical
 from entrepot.errors import LimitExceeded, StepFailed, Unavailable
 from entrepot.model import PREDICTION, Predict, probability_column
 from entrepot.raised import message, said

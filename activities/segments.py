@@ -18,9 +18,9 @@ import ibis.expr.datatypes as dt
 import ibis.expr.schema as sch
 from pydantic import BaseModel, ConfigDict
 
-from activities.sources.stream import Bound, Range
-from backends import Name
-from backends.base import physical
+from entrepot.activities.sources.stream import Bound, Range
+from entrepot.backends import Name
+from entrepot.backends.base import physical
 from entrepot.expression import schema_from
 
 MOST = 16

@@ -7,9 +7,9 @@ from typing import Any
 
 import ibis
 
-from activities.digests import Source, common_kinds, digests_of
-from activities.work import Work
-from backends import Name, Session
+from entrepot.activities.digests import Source, common_kinds, digests_of
+from entrepot.activities.work import Work
+from entrepot.backends import Name, Session
 from entrepot.errors import StepFailed, listed
 
 

@@ -10,13 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from activities import catalog, lake, places
-from activities.catalog import Version
-from activities.messages import Context
-from activities.page_verdicts import with_verdicts
-from activities.places import Owner, Place, Shown
-from activities.work import Work
-from backends import Session
+from entrepot.activities import catalog, lake, places
+from entrepot.activities.catalog import Version
+from entrepot.activities.messages import Context
+from entrepot.activities.page_verdicts import with_verdicts
+from entrepot.activities.places import Owner, Place, Shown
+from entrepot.activities.work import Work
+from entrepot.backends import Session
 from entrepot.errors import BadInput, StepFailed
 from entrepot.graph import Graph
 from entrepot.outputs import CopiedTo, copies

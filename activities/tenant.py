@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
-import backends
+from entrepot import backends
 from entrepot.errors import BadInput, StepFailed, unknown
 from entrepot.graph import NOMINAL_TIME
 from entrepot.loading import Registry

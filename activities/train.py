@@ -11,13 +11,13 @@ import numpy as np
 import sklearn
 from temporalio import activity
 
-from activities import catalog, models, names
-from activities.catalog import Version
-from activities.messages import StepRef, StepResult
-from activities.tenant import Tenants
-from activities.work import Work, check_planned, make_once
-from backends import Session
-from backends.base import physical
+from entrepot.activities import catalog, models, names
+from entrepot.activities.catalog import Version
+from entrepot.activities.messages import StepRef, StepResult
+from entrepot.activities.tenant import Tenants
+from entrepot.activities.work import Work, check_planned, make_once
+from entrepot.backends import Session
+from entrepot.backends.base import physical
 from entrepot.errors import StepFailed, listed
 from entrepot.expression import schema_from
 from entrepot.resolve import arguments, dividing_columns, feature_columns, resolve_step

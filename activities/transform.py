@@ -12,13 +12,13 @@ import ibis.expr.schema as sch
 import pyarrow as pa
 from temporalio import activity
 
-from activities import catalog, exact, names
-from activities.check import check_contract, check_rows
-from activities.messages import Batch, Context, StepResult
-from activities.models import known_of
-from activities.score import Scorer
-from activities.tenant import Tenants
-from activities.work import (
+from entrepot.activities import catalog, exact, names
+from entrepot.activities.check import check_contract, check_rows
+from entrepot.activities.messages import Batch, Context, StepResult
+from entrepot.activities.models import known_of
+from entrepot.activities.score import Scorer
+from entrepot.activities.tenant import Tenants
+from entrepot.activities.work import (
     MADE_MEANWHILE,
     Work,
     check_planned,
@@ -29,8 +29,8 @@ from activities.work import (
     told_of,
     version_place,
 )
-from backends import Session
-from backends.base import physical
+from entrepot.backends import Session
+from entrepot.backends.base import physical
 from entrepot.errors import StepFailed, unknown
 from entrepot.expression import bind, schema_from, schema_to
 from entrepot.graph import Graph

@@ -12,12 +12,12 @@ import sqlglot.expressions as sge
 from pydantic import BaseModel
 from temporalio import activity
 
-from activities import catalog, names
-from activities.check import Found
-from activities.messages import ChecksInput, Context
-from activities.tenant import Tenants
-from activities.work import Work, do, understood, whose
-from backends import Session
+from entrepot.activities import catalog, names
+from entrepot.activities.check import Found
+from entrepot.activities.messages import ChecksInput, Context
+from entrepot.activities.tenant import Tenants
+from entrepot.activities.work import Work, do, understood, whose
+from entrepot.backends import Session
 from entrepot.graph import CONTRACT_SUFFIX, Graph
 from entrepot.plan import Verdict
 from entrepot.step import CheckStep

@@ -17,12 +17,12 @@ from pydantic import BaseModel
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from activities import catalog, places
-from activities.inputs import parse
-from activities.messages import Context, StepRef, StepResult, Target
-from activities.tenant import Limits, Tenant, Tenants
-from backends import Label, Name, Session
-from backends.sql import Exists
+from entrepot.activities import catalog, places
+from entrepot.activities.inputs import parse
+from entrepot.activities.messages import Context, StepRef, StepResult, Target
+from entrepot.activities.tenant import Limits, Tenant, Tenants
+from entrepot.backends import Label, Name, Session
+from entrepot.backends.sql import Exists
 from entrepot.code import digest
 from entrepot.errors import (
     BadInput,

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
-from backends.base import Backend, Capabilities, Kind, Label, Made, Name, Session
-from backends.dialect import Dialect
+from entrepot.backends.base import Backend, Capabilities, Kind, Label, Made, Name, Session
+from entrepot.backends.dialect import Dialect
 from entrepot.errors import BadInput, unknown
 
 __all__ = [

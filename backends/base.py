@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import sqlglot.expressions as sge
 
-    from backends.dialect import Dialect
+    from entrepot.backends.dialect import Dialect
 
 
 Kind = Literal["table", "view"]

@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import ibis
 import ibis.expr.schema as sch
 
-from backends import bigquery_types
-from backends.base import Backend, Capabilities, Kind, Label, Name, Session, Used
-from backends.bigquery_client import CALL_SECONDS, HOST, Clients, connect, retry, translated
-from backends.dialect import Dialect, Identifiers
-from backends.settings import Secret, checked
-from backends.sql import Answer, SqlSession, kind_of
+from entrepot.backends import bigquery_types
+from entrepot.backends.base import Backend, Capabilities, Kind, Label, Name, Session, Used
+from entrepot.backends.bigquery_client import CALL_SECONDS, HOST, Clients, connect, retry, translated
+from entrepot.backends.dialect import Dialect, Identifiers
+from entrepot.backends.settings import Secret, checked
+from entrepot.backends.sql import Answer, SqlSession, kind_of
 from entrepot.errors import BadInput, StepFailed
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ _NOT_IN_LABELS = re.compile(r"[^\w-]")
 
 DIALECT = Dialect(
     name="bigquery",
-    compiler="backends.bigquery_compiler:Compiler",
-    types="backends.bigquery_types:Types",
-    digests="backends.digest:BIGQUERY",
+    compiler="entrepot.backends.bigquery_compiler:Compiler",
+    types="entrepot.backends.bigquery_types:Types",
+    digests="entrepot.backends.digest:BIGQUERY",
     identifiers=Identifiers(
         longest_table=1024,
         longest_column=300,

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from backends.settings import Secret
-from backends.sql import Exists
+from entrepot.backends.settings import Secret
+from entrepot.backends.sql import Exists
 from entrepot.errors import BadInput, Contended, EntrepotError, StepFailed, Unavailable
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import ibis.expr.operations as ops
 import sqlglot.expressions as sge
 from ibis.backends.sql.compilers import BigQueryCompiler
 
-from backends import decimals
-from backends.bigquery_types import CastTypes
-from backends.compiling import (
+from entrepot.backends import decimals
+from entrepot.backends.bigquery_types import CastTypes
+from entrepot.backends.compiling import (
     FloorDivision,
     Letters,
     Logarithms,
@@ -28,7 +28,7 @@ from backends.compiling import (
     without,
     without_null,
 )
-from backends.meaning import MEANINGS, STRFTIME_IN_PARTS
+from entrepot.backends.meaning import MEANINGS, STRFTIME_IN_PARTS
 
 
 class Compiler(FloorDivision, Letters, Logarithms, decimals.BigQuery, BigQueryCompiler):  # type: ignore[misc]

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import ibis
 import ibis.expr.schema as sch
 
-from backends.base import Backend, Capabilities, Kind, Label, Made, Name, Session
-from backends.databricks_client import Target, translated
-from backends.databricks_dialect import (
+from entrepot.backends.base import Backend, Capabilities, Kind, Label, Made, Name, Session
+from entrepot.backends.databricks_client import Target, translated
+from entrepot.backends.databricks_dialect import (
     CAPABILITIES,
     DIALECT,
     Compiler,
@@ -33,10 +33,10 @@ from backends.databricks_dialect import (
     readable,
     spelled,
 )
-from backends.dialect import Dialect
-from backends.pool import Pool
-from backends.settings import Secret, checked, is_local
-from backends.sql import Answer, Exists, SqlSession
+from entrepot.backends.dialect import Dialect
+from entrepot.backends.pool import Pool
+from entrepot.backends.settings import Secret, checked, is_local
+from entrepot.backends.sql import Answer, Exists, SqlSession
 from entrepot.errors import BadInput, listed
 
 if TYPE_CHECKING:

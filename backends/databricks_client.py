@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from backends.base import Label
-from backends.settings import Secret
-from backends.sql import Exists
+from entrepot.backends.base import Label
+from entrepot.backends.settings import Secret
+from entrepot.backends.sql import Exists
 from entrepot.errors import BadInput, Contended, EntrepotError, StepFailed, Unavailable
 
 _RETRIES = {

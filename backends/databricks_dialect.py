@@ -17,9 +17,9 @@ from ibis.backends.sql.compilers import DatabricksCompiler
 from ibis.backends.sql.compilers.base import SQLGlotCompiler
 from ibis.backends.sql.datatypes import DatabricksType
 
-from backends import decimals
-from backends.base import Capabilities
-from backends.compiling import (
+from entrepot.backends import decimals
+from entrepot.backends.base import Capabilities
+from entrepot.backends.compiling import (
     FloorDivision,
     Letters,
     Logarithms,
@@ -31,8 +31,8 @@ from backends.compiling import (
     shifted_left,
     without,
 )
-from backends.dialect import Dialect, Identifiers
-from backends.meaning import MEANINGS, STRFTIME_IN_PARTS
+from entrepot.backends.dialect import Dialect, Identifiers
+from entrepot.backends.meaning import MEANINGS, STRFTIME_IN_PARTS
 from entrepot.errors import BadInput
 
 if TYPE_CHECKING:
@@ -239,9 +239,9 @@ def _may_be(char: str) -> bool:
 
 DIALECT = Dialect(
     name="databricks",
-    compiler="backends.databricks_dialect:Compiler",
-    types="backends.databricks_dialect:Types",
-    digests="backends.digest:DATABRICKS",
+    compiler="entrepot.backends.databricks_dialect:Compiler",
+    types="entrepot.backends.databricks_dialect:Types",
+    digests="entrepot.backends.digest:DATABRICKS",
     identifiers=Identifiers(longest_table=255, longest_column=255, in_table=_may_be, in_schema=_may_be),
 )
 

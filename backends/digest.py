@@ -14,8 +14,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from backends.digest_dialects import BIGQUERY, DATABRICKS, DUCKDB, SNOWFLAKE, Dialect
 from entrepot import digest
+from entrepot.backends.digest_dialects import BIGQUERY, DATABRICKS, DUCKDB, SNOWFLAKE, Dialect
 from entrepot.digest import BASE, FLOAT_RANGE, FLOAT_UNITS, HALF, TENS, Kind
 
 __all__ = [

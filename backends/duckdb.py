@@ -25,14 +25,14 @@ import sqlglot.expressions as sge
 from ibis.backends.sql.compilers import DuckDBCompiler
 from ibis.backends.sql.datatypes import DuckDBType
 
-from backends import decimals
-from backends.base import Backend, Capabilities, Label, Made, Name, Session
-from backends.compiling import FloorDivision, double, groups, shifted_left
-from backends.dialect import Dialect, Identifiers
-from backends.duckdb_file import file_at, translated
-from backends.meaning import MEANINGS, STRFTIME
-from backends.settings import checked
-from backends.sql import Answer, SqlSession
+from entrepot.backends import decimals
+from entrepot.backends.base import Backend, Capabilities, Label, Made, Name, Session
+from entrepot.backends.compiling import FloorDivision, double, groups, shifted_left
+from entrepot.backends.dialect import Dialect, Identifiers
+from entrepot.backends.duckdb_file import file_at, translated
+from entrepot.backends.meaning import MEANINGS, STRFTIME
+from entrepot.backends.settings import checked
+from entrepot.backends.sql import Answer, SqlSession
 from entrepot.errors import EntrepotError, Unavailable
 
 if TYPE_CHECKING:
@@ -128,9 +128,9 @@ class _Compiler(FloorDivision, decimals.Written, DuckDBCompiler):  # type: ignor
 
 DIALECT = Dialect(
     name="duckdb",
-    compiler="backends.duckdb:_Compiler",
-    types="backends.duckdb:Types",
-    digests="backends.digest:DUCKDB",
+    compiler="entrepot.backends.duckdb:_Compiler",
+    types="entrepot.backends.duckdb:Types",
+    digests="entrepot.backends.digest:DUCKDB",
     python_functions=True,
     identifiers=Identifiers(longest_table=1000, longest_column=1000),
 )

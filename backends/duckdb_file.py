@@ -19,7 +19,7 @@ from typing import Any
 
 import duckdb
 
-from backends.sql import Exists
+from entrepot.backends.sql import Exists
 from entrepot.errors import Contended, EntrepotError, StepFailed, Unavailable
 
 _IDLE_SECONDS = 0.5

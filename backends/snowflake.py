@@ -22,14 +22,14 @@ import ibis.common.exceptions as com
 import ibis.expr.datatypes as dt
 import ibis.expr.schema as sch
 
-from backends.base import Backend, Capabilities, Label, Name, Session
-from backends.dialect import Dialect
-from backends.pool import Pool
-from backends.settings import Secret, checked, is_local
-from backends.snowflake_arrow import parsed, schema_of, uploadable
-from backends.snowflake_client import connect, translated
-from backends.snowflake_sql import CAPABILITIES, DIALECT
-from backends.sql import Answer, SqlSession, conformed
+from entrepot.backends.base import Backend, Capabilities, Label, Name, Session
+from entrepot.backends.dialect import Dialect
+from entrepot.backends.pool import Pool
+from entrepot.backends.settings import Secret, checked, is_local
+from entrepot.backends.snowflake_arrow import parsed, schema_of, uploadable
+from entrepot.backends.snowflake_client import connect, translated
+from entrepot.backends.snowflake_sql import CAPABILITIES, DIALECT
+from entrepot.backends.sql import Answer, SqlSession, conformed
 from entrepot.errors import BadInput, EntrepotError
 
 if TYPE_CHECKING:

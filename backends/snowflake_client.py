@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from backends.sql import Exists
+from entrepot.backends.sql import Exists
 from entrepot.errors import BadInput, Contended, EntrepotError, StepFailed, Unavailable
 
 LOGIN_SECONDS = 20

@@ -13,9 +13,9 @@ import sqlglot.expressions as sge
 from ibis.backends.sql.compilers import SnowflakeCompiler
 from ibis.backends.sql.datatypes import SnowflakeType
 
-from backends import decimals
-from backends.base import Capabilities
-from backends.compiling import (
+from entrepot.backends import decimals
+from entrepot.backends.base import Capabilities
+from entrepot.backends.compiling import (
     Letters,
     Logarithms,
     divided,
@@ -29,8 +29,8 @@ from backends.compiling import (
     without,
     without_null,
 )
-from backends.dialect import Dialect, Identifiers
-from backends.meaning import MEANINGS, STRFTIME_IN_PARTS
+from entrepot.backends.dialect import Dialect, Identifiers
+from entrepot.backends.meaning import MEANINGS, STRFTIME_IN_PARTS
 
 LARGEST_DECIMAL = (38, 37)
 SCALE = 6
@@ -281,9 +281,9 @@ def _number(amount: sge.Expression) -> sge.Expression:
 
 DIALECT = Dialect(
     name="snowflake",
-    compiler="backends.snowflake_sql:Compiler",
-    types="backends.snowflake_sql:Types",
-    digests="backends.digest:SNOWFLAKE",
+    compiler="entrepot.backends.snowflake_sql:Compiler",
+    types="entrepot.backends.snowflake_sql:Types",
+    digests="entrepot.backends.digest:SNOWFLAKE",
     identifiers=Identifiers(longest_table=255, longest_column=255, capitals=True),
 )
 

@@ -18,8 +18,8 @@ import ibis.expr.operations as ops
 import ibis.expr.schema as sch
 import sqlglot.expressions as sge
 
-from backends.base import Capabilities, Kind, Made, Name, Session, Used, physical
-from backends.dialect import Dialect
+from entrepot.backends.base import Capabilities, Kind, Made, Name, Session, Used, physical
+from entrepot.backends.dialect import Dialect
 from entrepot.errors import Contended
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ import ibis
 from rich.console import Console
 from rich.table import Table
 
-from backends.digest import DUCKDB, Column, narrowed, query, statistics
 from benchmarks.timing import Row, finish, table, timed
+from entrepot.backends.digest import DUCKDB, Column, narrowed, query, statistics
 from entrepot.digest import Digest, kind, of_batches
 
 OURS, SUMS = "digest", "count and sums"

@@ -35,13 +35,13 @@ _ENVIRONMENT = {"PYTHONPATH": str(Path(__file__).parent.parent)}
 
 def plan_here() -> dict[str, float]:
     """In the current folder: our seconds for the first plan of `bench`, and for the next."""
-    import backends
-    from activities import catalog, plan
-    from activities.messages import Context, PlanRequest
-    from activities.work import Work
-    from backends import Name
+    from entrepot import backends
+    from entrepot.activities import catalog, plan
+    from entrepot.activities.messages import Context, PlanRequest
+    from entrepot.activities.work import Work
+    from entrepot.backends import Name
     from entrepot.expression import schema_from
-    from worker import settings, worker
+    from entrepot.worker import settings, worker
 
     worker.warm_up()
     tenants = settings.load("tenants.toml", ".").connect()
@@ -73,7 +73,7 @@ def build_here() -> dict[str, float]:
     import ibis
 
     from entrepot.step import TransformStep
-    from worker import worker
+    from entrepot.worker import worker
 
     worker.warm_up()
     sys.path.insert(0, ".")

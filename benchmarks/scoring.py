@@ -96,11 +96,11 @@ def streamed(rows: Table, private_model: Model) -> Table:
 
 def prepare(rows: int) -> None:
     """In the current folder: a tenant's warehouse and lake, with the table to score and two fitted models."""
-    import backends
-    from activities import catalog, plan, train
-    from activities.messages import PlanRequest, StepRef
-    from activities.work import Work
-    from backends import Name
+    from entrepot import backends
+    from entrepot.activities import catalog, plan, train
+    from entrepot.activities.messages import PlanRequest, StepRef
+    from entrepot.activities.work import Work
+    from entrepot.backends import Name
     from entrepot.expression import schema_to
 
     Path("scored_pipeline.py").write_text(_PIPELINE)
@@ -132,7 +132,7 @@ def prepare(rows: int) -> None:
 
 
 def _tenants() -> Any:
-    from activities.tenant import PipelineSettings, Tenant, Tenants
+    from entrepot.activities.tenant import PipelineSettings, Tenant, Tenants
     from entrepot.loading import Registry
 
     settings = {"type": "duckdb", "path": "warehouse.duckdb", "memory_limit": MEMORY_LIMIT}
@@ -141,7 +141,7 @@ def _tenants() -> Any:
 
 
 def _context() -> Any:
-    from activities.messages import Context
+    from entrepot.activities.messages import Context
 
     return Context(tenant="bench", pipeline="scoring", run="benchmark")
 
@@ -151,9 +151,9 @@ def entrepot(step: str) -> str:
     import orbital  # noqa: F401 - as in a worker, which imports it before it serves
     import skops.io  # noqa: F401
 
-    from activities.messages import Batch
-    from activities.transform import Computation
-    from activities.work import Work
+    from entrepot.activities.messages import Batch
+    from entrepot.activities.transform import Computation
+    from entrepot.activities.work import Work
 
     with _clock():
         tenants, context = _tenants(), _context()

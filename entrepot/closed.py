@@ -7,6 +7,8 @@ import types
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
+from entrepot.modules import package_of
+
 _PACKAGES = frozenset({"ibis", "entrepot"})
 _PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes})
 _UNSAFE = frozenset(
@@ -48,7 +50,7 @@ def _key(value: Any) -> Hashable:
     if isinstance(value, types.ModuleType):
         return ("module", value.__name__) if value.__name__ in _PACKAGES else None
     if isinstance(value, type) or (isinstance(value, types.FunctionType) and value.__closure__ is None):
-        return id(value) if value.__module__.partition(".")[0] in _PACKAGES else None
+        return id(value) if package_of(value.__module__) in _PACKAGES else None
     return id(value) if type(value).__module__ == "ibis.common.deferred" else None  # `_`
 
 

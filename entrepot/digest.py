@@ -1,6 +1,6 @@
 """The canonical digest of a table: what it is, and a reference that computes it from Arrow batches.
 
-`docs/parity.md` says it in words, and why each part is there. `backends.digest` writes the same as SQL.
+`docs/parity.md` says it in words, and why each part is there. `entrepot.backends.digest` writes the same as SQL.
 """
 
 from __future__ import annotations

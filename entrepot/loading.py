@@ -14,7 +14,7 @@ from importlib.metadata import entry_points
 from types import ModuleType
 
 from entrepot.errors import BadInput, EntrepotError, PipelineError, Unavailable, unknown
-from entrepot.modules import neighbours
+from entrepot.modules import neighbours, package_of
 from entrepot.pipeline import Pipeline
 from entrepot.raised import line_of, may_pass, said
 
@@ -42,8 +42,7 @@ class Registry:
 
     def refer(self, references: Mapping[str, str]) -> None:
         """Takes other references of pipelines, for those that are loaded from now on."""
-        found = {entry.name: entry.value for entry in entry_points(group=GROUP)}
-        before, self.references = self.references, {**found, **references}
+        before, self.references = self.references, {**installed(), **references}
         with self._lock:
             for name in [n for n in self._loaded if before.get(n) != self.references.get(n)]:
                 del self._loaded[name]
@@ -87,6 +86,11 @@ class Registry:
             )
 
 
+def installed() -> dict[str, str]:
+    """The pipelines that installed packages offer, as `module:object`."""
+    return {entry.name: entry.value for entry in entry_points(group=GROUP)}
+
+
 def _import(name: str, reference: str) -> Pipeline:
     module_name, _, attribute = reference.partition(":")
     where = f"pipeline {name!r} ({reference})"
@@ -117,7 +121,7 @@ def _import(name: str, reference: str) -> Pipeline:
 
 def _home(module_name: str) -> str:
     """A file of the package that a module is in, or the module's own; found without importing anything."""
-    spec = importlib.util.find_spec(module_name.partition(".")[0])
+    spec = importlib.util.find_spec(package_of(module_name))
     return (spec.origin if spec else None) or ""
 
 

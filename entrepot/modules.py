@@ -28,10 +28,15 @@ _texts: weakref.WeakKeyDictionary[ModuleType, str] = weakref.WeakKeyDictionary()
 """The source of each module as it was when it was first looked at: what was imported does not change with the file."""
 
 
+def package_of(module: str) -> str:
+    """The package that a module belongs to: the one of the first level; for an example of Entrepot, the example."""
+    names = module.split(".")
+    return ".".join(names[:3]) if names[:2] == ["entrepot", "examples"] else names[0]
+
+
 def is_own(module: str, home: str) -> bool:
     """Whether a module belongs to the package of the module `home`."""
-    top = home.partition(".")[0]
-    if module.partition(".")[0] == top:
+    if package_of(module) == package_of(home):
         return True
     if "." in home or hasattr(sys.modules.get(home), "__path__") or (folder := _folder(home)) is None:
         return False
@@ -169,7 +174,7 @@ def _parents(name: str) -> list[str]:
 
 def _every(home: str) -> Iterator[str]:
     """All modules of a package, imported or not; of a module that stands alone, those beside it."""
-    top = home.partition(".")[0]
+    top = package_of(home)
     if _is_package(top):
         yield from _within(top)
     elif (folder := _folder(top)) is not None:

@@ -32,8 +32,9 @@ _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 """What PostgreSQL, Protobuf or a terminal do not take: control characters, halves of characters."""
 
-_HOUSE = Path(__file__).parents[1]
-_OURS = tuple(f"{_HOUSE / name}{os.sep}" for name in ("activities", "backends", "entrepot", "worker", "workflows"))
+_OURS = f"{Path(__file__).parent}{os.sep}"
+_EXAMPLES = f"{_OURS}examples{os.sep}"
+"""As good as an author's own."""
 _INSTALLED = tuple(sysconfig.get_path(which) + os.sep for which in ("stdlib", "purelib", "platlib"))
 
 
@@ -132,7 +133,7 @@ def _is_own(step: TracebackType, home: str) -> bool:
     folder = os.path.dirname(home) + os.sep
     if home and folder.startswith(_INSTALLED):
         return file.startswith(folder)
-    return not file.startswith(("<", *_INSTALLED, *_OURS))
+    return file.startswith(_EXAMPLES) or not file.startswith(("<", *_INSTALLED, _OURS))
 
 
 def _is_short(step: TracebackType) -> bool:

@@ -20,16 +20,16 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 
-from activities.tenant import Tenants
+from entrepot.activities.tenant import Tenants
+from entrepot.worker import worker
+from entrepot.worker.dev import temporal_binary
+from entrepot.worker.settings import Settings, TenantSection
+from entrepot.workflows.progress import RunSummary
 from tests import data, standins, suites
 from tests.groups import FILES, GROUPS, Scheduling, group_of, is_fast
 from tests.servers.ports import free_port
 from tests.servers.postgres import Server, running
 from tests.watchdog import Watchdog
-from worker import worker
-from worker.dev import temporal_binary
-from worker.settings import Settings, TenantSection
-from workflows.progress import RunSummary
 
 # How long an example takes says something of the machine, and of what else it does.
 # Property-based tests take the same examples each time, so that a run here says what CI will say. Others are searched
@@ -155,7 +155,7 @@ class House:
     def query(self, sql: str, tenant: str = "acme") -> list[tuple[Any, ...]]:
         """Rows of a query against a tenant's warehouse, as any client of it would ask."""
         backend: Any = self.tenants.get(tenant).backend
-        from backends import Label
+        from entrepot.backends import Label
 
         with backend.session(Label(tenant, "test", "test")) as session:
             return session._connection.execute(sql).fetchall()  # type: ignore[no-any-return]

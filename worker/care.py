@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from worker.commands import tenant_of, wait_for
+from entrepot.worker.commands import tenant_of, wait_for
 
 
 def gc(
@@ -17,7 +17,7 @@ def gc(
     json: bool,
 ) -> None:
     """`entrepot gc`."""
-    from worker import follow, show
+    from entrepot.worker import follow, show
 
     name = tenant_of(tenant, tenants)
     value: dict[str, Any] = {"tenant": name, "keep_days": keep_days, "keep_publishes": keep_publishes}
@@ -45,7 +45,7 @@ def env_drop(
     environment: str, pipeline: str | None, tenant: str | None, tenants: str | None, dry_run: bool, json: bool
 ) -> None:
     """`entrepot env drop`."""
-    from worker import show
+    from entrepot.worker import show
 
     name = tenant_of(tenant, tenants)
     value = {"tenant": name, "environment": environment, "dry_run": dry_run}
@@ -63,7 +63,7 @@ def env_drop(
 
 def repair(tenants: str | None) -> None:
     """`entrepot doctor --repair`."""
-    from worker import settings, show
+    from entrepot.worker import settings, show
 
     left: list[str] = []
     for name in settings.tenant_names(tenants):

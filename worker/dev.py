@@ -19,13 +19,13 @@ from typing import IO
 
 from temporalio.client import Client
 
-from activities.tenant import Tenants
+from entrepot.activities.tenant import Tenants
 from entrepot.errors import BadInput, Unavailable
-from worker import logs, show, standins
-from worker import worker as process
-from worker.client import reach
-from worker.settings import Settings
-from workflows.run import SEARCH_ATTRIBUTES
+from entrepot.worker import logs, show, standins
+from entrepot.worker import worker as process
+from entrepot.worker.client import reach
+from entrepot.worker.settings import Settings
+from entrepot.workflows.run import SEARCH_ATTRIBUTES
 
 HOST = "127.0.0.1"
 _START_SECONDS = 30.0

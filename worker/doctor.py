@@ -12,15 +12,15 @@ from pathlib import Path
 from rich.text import Text
 from temporalio.api.workflowservice.v1 import GetSystemInfoRequest
 
-from activities import catalog, lake, repair
-from activities.messages import Context
-from activities.tenant import Tenant, Tenants
-from activities.work import Work
-from backends import Label
+from entrepot.activities import catalog, lake, repair
+from entrepot.activities.messages import Context
+from entrepot.activities.tenant import Tenant, Tenants
+from entrepot.activities.work import Work
+from entrepot.backends import Label
 from entrepot.errors import EntrepotError, listed
-from worker import settings, show
-from worker.client import TASK_QUEUE, connected
-from worker.follow import has_worker
+from entrepot.worker import settings, show
+from entrepot.worker.client import TASK_QUEUE, connected
+from entrepot.worker.follow import has_worker
 
 _LEAST_FREE_BYTES = 2 << 30
 

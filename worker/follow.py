@@ -22,9 +22,9 @@ from temporalio.service import RPCError
 
 from entrepot.errors import BadInput, EntrepotError
 from entrepot.version import DEFAULT_ENVIRONMENT
-from worker import show
-from worker.client import TASK_QUEUE
-from workflows.progress import Progress, RunSummary
+from entrepot.worker import show
+from entrepot.worker.client import TASK_QUEUE
+from entrepot.workflows.progress import Progress, RunSummary
 
 POLL_SECONDS = 0.4
 _PATIENCE_SECONDS = 4.0

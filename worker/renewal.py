@@ -9,10 +9,10 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from activities.tenant import Tenant, Tenants
+from entrepot.activities.tenant import Tenant, Tenants
 from entrepot.errors import EntrepotError
 from entrepot.loading import stamp
-from worker.logs import log
+from entrepot.worker.logs import log
 
 
 class Renewal:

@@ -33,14 +33,14 @@ from temporalio.client import (
 from temporalio.common import Priority, SearchAttributePair, TypedSearchAttributes
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities.messages import RunInput
+from entrepot.activities.messages import RunInput
 from entrepot.errors import BadInput, Conflict
-from worker import cron
-from worker.client import TASK_QUEUE
-from worker.follow import workflow_id
-from worker.sections import ScheduleSection, seconds
-from worker.settings import Settings
-from workflows.run import ENVIRONMENT, PIPELINE, TENANT
+from entrepot.worker import cron
+from entrepot.worker.client import TASK_QUEUE
+from entrepot.worker.follow import workflow_id
+from entrepot.worker.sections import ScheduleSection, seconds
+from entrepot.worker.settings import Settings
+from entrepot.workflows.run import ENVIRONMENT, PIPELINE, TENANT
 
 WORKFLOW = "Pipeline"
 MEMO = {"made_by": "entrepot"}
@@ -170,7 +170,7 @@ async def apply(client: Client, settings: Settings) -> list[Change]:
         BadInput: if there is no tenant file, and so every schedule would be deleted.
         Conflict: if somebody else changed the same schedules at the same time. Doing it again is safe.
     """
-    from worker.worker import register_search_attributes
+    from entrepot.worker.worker import register_search_attributes
 
     wanted = desired(settings)
     changes = await plan(client, settings)

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 from entrepot.errors import BadInput, unknown
 from entrepot.graph import NAME
 from entrepot.version import DEFAULT_ENVIRONMENT, check_environment, check_schema
-from worker import cron
+from entrepot.worker import cron
 
 OVERLAPS = ("skip", "buffer_one", "buffer_all", "cancel_other", "terminate_other", "allow_all")
 LONGEST_DURATION = 3650 * 86400

@@ -1,8 +1,8 @@
 """The tenant file: who is served, where their data stands, which pipelines they run and when.
 
 One TOML file, `tenants.toml`, found by `--tenants`, else `ENTREPOT_TENANTS`, else in the current folder. Without one
-there is a single tenant, `local`, that runs every known pipeline on a DuckDB file in the state folder. Relative paths
-are relative to the state folder, so that a checkout can be read-only.
+there is a single tenant, `local`, that runs every installed pipeline, or the demo's, on a DuckDB file in the state
+folder. Relative paths are relative to the state folder, so that a checkout can be read-only.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import ValidationError
 
 from entrepot.errors import BadInput, EntrepotError, listed, unknown
-from worker.sections import File, LimitsSection, PipelineSection, ScheduleSection, Section, TenantSection, size
+from entrepot.worker.sections import File, LimitsSection, PipelineSection, ScheduleSection, Section, TenantSection, size
 
 if TYPE_CHECKING:
-    from activities.tenant import Tenants
+    from entrepot.activities.tenant import Tenants
 
 DEFAULT_FILE = "tenants.toml"
 DEFAULT_STATE = ".entrepot"
 LOCAL_TENANT = "local"
+DEMO = {"flights": "entrepot.examples.flights.pipeline:flights"}
 _TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 """It stands in workflow ids, between slashes, and is a fairness key: Temporal allows 64 bytes."""
 
@@ -50,7 +51,7 @@ class Settings:
         Args:
             reload: Import pipelines anew when they change: see `Registry`.
         """
-        from worker.renewal import Renewal
+        from entrepot.worker.renewal import Renewal
 
         tenants = self._connected(reload=reload)
         if self.file is not None:
@@ -62,7 +63,7 @@ class Settings:
         return replace(load(str(self.file), str(self.state)), further=self.further)._connected()
 
     def _connected(self, *, reload: bool = False) -> Tenants:
-        from activities.tenant import Limits, PipelineSettings, Tenant, Tenants
+        from entrepot.activities.tenant import Limits, PipelineSettings, Tenant, Tenants
         from entrepot.loading import Registry
 
         registry = Registry(self.references, reload=reload)
@@ -115,10 +116,20 @@ def load(file: str | None = None, state: str | None = None) -> Settings:
     return settings
 
 
-def local(state: str | None = None) -> Settings:
-    """What holds without a tenant file: one tenant, on DuckDB in the state folder, for every known pipeline."""
+def local(state: str | None = None, references: Mapping[str, str] | None = None) -> Settings:
+    """What holds without a tenant file: one tenant, on DuckDB in the state folder.
+
+    Args:
+        state: The state folder.
+        references: The pipelines that it runs, beside those that installed packages offer. By default the demo's, where
+            no package offers any.
+    """
+    from entrepot.loading import installed
+
+    if references is None:
+        references = {} if installed() else DEMO
     tenant = TenantSection(backend={"type": "duckdb", "path": f"{LOCAL_TENANT}.duckdb"})
-    return Settings(None, _folder(state), {}, {LOCAL_TENANT: tenant})
+    return Settings(None, _folder(state), references, {LOCAL_TENANT: tenant})
 
 
 def tenant_names(file: str | None = None) -> list[str]:
@@ -259,7 +270,7 @@ def _schedule_problems(where: str, tenant: TenantSection, runs: Mapping[str, Any
 
 
 def _backend_problems(settings: Settings, where: str, tenant: TenantSection) -> Iterator[str]:
-    import backends
+    from entrepot import backends
 
     for place, given in _warehouses(where, tenant):
         if "type" not in given:
@@ -278,7 +289,7 @@ def _backend_problems(settings: Settings, where: str, tenant: TenantSection) -> 
 
 
 def _can_estimate(kind: str) -> bool:
-    import backends
+    from entrepot import backends
 
     return kind not in backends.known() or backends.capabilities(kind).dry_run
 

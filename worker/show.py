@@ -12,10 +12,10 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from activities.messages import ParityReport, Side
+from entrepot.activities.messages import ParityReport, Side
 from entrepot.graph import CONTRACT_SUFFIX
 from entrepot.plan import Plan, Verdict, short
-from workflows.progress import Progress, RunSummary, StepProgress
+from entrepot.workflows.progress import Progress, RunSummary, StepProgress
 
 _MARKS = {"done": "✓", "running": "…", "failed": "✗", "waiting": " ", "skipped": "·", "held": "·"}
 _STYLES = {"done": "green", "running": "cyan", "failed": "bold red", "waiting": "dim", "skipped": "dim", "held": "dim"}

@@ -8,10 +8,10 @@ from typing import Any
 
 import ibis.expr.schema as sch
 
-import backends
-from activities import lake
-from activities.compiled import is_sql, select
-from activities.tenant import Tenant, Tenants
+from entrepot import backends
+from entrepot.activities import lake
+from entrepot.activities.compiled import is_sql, select
+from entrepot.activities.tenant import Tenant, Tenants
 from entrepot.errors import BadInput, listed, unknown
 from entrepot.expression import schema_from
 from entrepot.graph import Graph

@@ -9,10 +9,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
-import backends
+from entrepot import backends
 from entrepot.errors import BadInput, Unavailable, unknown
-from worker import show
-from worker.settings import Settings
+from entrepot.worker import show
+from entrepot.worker.settings import Settings
 
 
 def check(names: Sequence[str]) -> None:

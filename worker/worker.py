@@ -18,23 +18,23 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
-from activities import ingest
-from activities.collect import CollectActivities
-from activities.ingest import IngestActivities
-from activities.parity import ParityActivities
-from activities.plan import PlanActivities
-from activities.publish import PublishActivities
-from activities.repair import RepairActivities
-from activities.sources import dlt_setup
-from activities.tenant import Tenants
-from activities.train import TrainActivities
-from activities.transform import TransformActivities
-from activities.verdicts import VerdictActivities
-from worker.client import TASK_QUEUE
-from workflows.care import Collect, Drop, Repair, Rollback
-from workflows.parity import Parity
-from workflows.pipeline import Ingest, Pipeline, Publish, Train, Transform
-from workflows.run import SEARCH_ATTRIBUTES
+from entrepot.activities import ingest
+from entrepot.activities.collect import CollectActivities
+from entrepot.activities.ingest import IngestActivities
+from entrepot.activities.parity import ParityActivities
+from entrepot.activities.plan import PlanActivities
+from entrepot.activities.publish import PublishActivities
+from entrepot.activities.repair import RepairActivities
+from entrepot.activities.sources import dlt_setup
+from entrepot.activities.tenant import Tenants
+from entrepot.activities.train import TrainActivities
+from entrepot.activities.transform import TransformActivities
+from entrepot.activities.verdicts import VerdictActivities
+from entrepot.worker.client import TASK_QUEUE
+from entrepot.workflows.care import Collect, Drop, Repair, Rollback
+from entrepot.workflows.parity import Parity
+from entrepot.workflows.pipeline import Ingest, Pipeline, Publish, Train, Transform
+from entrepot.workflows.run import SEARCH_ATTRIBUTES
 
 WORKFLOWS = (Pipeline, Ingest, Transform, Train, Publish, Rollback, Collect, Drop, Repair, Parity)
 GRACE = timedelta(seconds=20)
@@ -94,10 +94,6 @@ def sandbox() -> SandboxedWorkflowRunner:
         "pydantic",
         "pydantic_core",
         "entrepot",
-        "activities.messages",
-        "activities.care_messages",
-        "activities.names",
-        "workflows",
     )
     return SandboxedWorkflowRunner(restrictions=restrictions)
 

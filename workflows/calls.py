@@ -20,7 +20,7 @@ from temporalio.exceptions import (
 )
 from temporalio.workflow import ActivityCancellationType
 
-from activities.inputs import parse
+from entrepot.activities.inputs import parse
 from entrepot.errors import BadInput
 from entrepot.raised import cut
 

@@ -7,11 +7,11 @@ from typing import Any
 from temporalio import workflow
 from temporalio.exceptions import ChildWorkflowError, is_cancelled_exception
 
-from activities import names
-from activities.care_messages import DropInput, Repaired, RepairInput
-from activities.messages import CollectInput, Committed, RollbackInput
-from workflows.calls import call, failure_of, in_a_sentence, understood
-from workflows.run import ENVIRONMENT, PIPELINE, STAGE, TENANT
+from entrepot.activities import names
+from entrepot.activities.care_messages import DropInput, Repaired, RepairInput
+from entrepot.activities.messages import CollectInput, Committed, RollbackInput
+from entrepot.workflows.calls import call, failure_of, in_a_sentence, understood
+from entrepot.workflows.run import ENVIRONMENT, PIPELINE, STAGE, TENANT
 
 
 @workflow.defn(name="Rollback")

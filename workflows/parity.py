@@ -14,8 +14,8 @@ from typing import Any
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
-from activities import names
-from activities.messages import (
+from entrepot.activities import names
+from entrepot.activities.messages import (
     Adoption,
     Batch,
     BringRequest,
@@ -36,10 +36,10 @@ from activities.messages import (
 )
 from entrepot.graph import NOMINAL_TIME
 from entrepot.plan import Plan, PlannedStep
-from workflows.calls import call, failure_of, in_a_sentence, nominal_time, priority, understood
-from workflows.progress import Progress, State, parity_markdown
-from workflows.run import BACKEND, ENVIRONMENT, PIPELINE, STAGE, TENANT
-from workflows.steps import run_steps
+from entrepot.workflows.calls import call, failure_of, in_a_sentence, nominal_time, priority, understood
+from entrepot.workflows.progress import Progress, State, parity_markdown
+from entrepot.workflows.run import BACKEND, ENVIRONMENT, PIPELINE, STAGE, TENANT
+from entrepot.workflows.steps import run_steps
 
 MOST_DETAILS = 1_000_000
 """Bytes of JSON that tables may have together before further ones come without rows and statements: Temporal takes

@@ -1,4 +1,4 @@
-"""The five workflow types of a run, each started with one JSON object: see `activities.messages.RunInput`."""
+"""The five workflow types of a run, each started with one JSON object: see `entrepot.activities.messages.RunInput`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 from temporalio import workflow
 
 from entrepot.step import KINDS
-from workflows.progress import RunSummary
-from workflows.run import RunWorkflow
+from entrepot.workflows.progress import RunSummary
+from entrepot.workflows.run import RunWorkflow
 
 
 @workflow.defn(name="Pipeline")

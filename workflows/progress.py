@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, PrivateAttr
 
-from activities.messages import ParityInput, PreparedParity, StepResult, TableParity
+from entrepot.activities.messages import ParityInput, PreparedParity, StepResult, TableParity
 from entrepot.plan import Plan, PlannedStep, Verdict
 
 State = Literal["waiting", "running", "done", "skipped", "held", "failed"]

@@ -21,8 +21,8 @@ from temporalio.exceptions import (
     is_cancelled_exception,
 )
 
-from activities import names
-from activities.messages import (
+from entrepot.activities import names
+from entrepot.activities.messages import (
     Batch,
     Commit,
     Committed,
@@ -43,9 +43,9 @@ from activities.messages import (
 from entrepot.graph import NOMINAL_TIME
 from entrepot.plan import Plan, PlannedStep
 from entrepot.step import Kind
-from workflows.calls import call, failure, failure_of, in_a_sentence, nominal_time, priority, understood
-from workflows.progress import Progress, RunSummary
-from workflows.steps import run_steps
+from entrepot.workflows.calls import call, failure, failure_of, in_a_sentence, nominal_time, priority, understood
+from entrepot.workflows.progress import Progress, RunSummary
+from entrepot.workflows.steps import run_steps
 
 TENANT = SearchAttributeKey.for_keyword("Tenant")
 PIPELINE = SearchAttributeKey.for_keyword("Pipeline")

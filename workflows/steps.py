@@ -8,7 +8,7 @@ from typing import Any
 
 from temporalio import workflow
 
-from activities.messages import StepResult
+from entrepot.activities.messages import StepResult
 from entrepot.plan import PlannedStep
 
 LARGE_PIPELINE = 40

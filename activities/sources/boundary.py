@@ -14,8 +14,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from activities.sources.postgres import Column, literal
-from activities.sources.stream import Bound, Json
+from entrepot.activities.sources.postgres import Column, literal
+from entrepot.activities.sources.stream import Bound, Json
 from entrepot.errors import BadInput, StepFailed
 from entrepot.sources import SqlTable
 

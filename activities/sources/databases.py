@@ -18,12 +18,12 @@ from urllib.parse import parse_qs, urlsplit
 
 import pyarrow as pa
 
-from activities.sources import postgres
-from activities.sources.boundary import Beyond, CursorColumn, Mark, Told, written
-from activities.sources.naming import check_apart
-from activities.sources.postgres import Column, Database, Relation, literal
-from activities.sources.stream import Bounds, Disposition, Hints, Json, Piece, Range, Stream
-from backends.settings import Secret
+from entrepot.activities.sources import postgres
+from entrepot.activities.sources.boundary import Beyond, CursorColumn, Mark, Told, written
+from entrepot.activities.sources.naming import check_apart
+from entrepot.activities.sources.postgres import Column, Database, Relation, literal
+from entrepot.activities.sources.stream import Bounds, Disposition, Hints, Json, Piece, Range, Stream
+from entrepot.backends.settings import Secret
 from entrepot.errors import BadInput, StepFailed, listed, unknown
 from entrepot.sources import SqlTable
 

@@ -20,8 +20,8 @@ from dlt.extract.items_transform import BaseItemTransform, ItemTransform
 from dlt.extract.pipe import Pipe
 from dlt.extract.utils import wrap_iterator
 
-from activities.sources.boundary import AHEAD
-from activities.sources.stream import Bound, Bounds
+from entrepot.activities.sources.boundary import AHEAD
+from entrepot.activities.sources.stream import Bound, Bounds
 from entrepot.errors import BadInput, StepFailed
 
 CHUNK_ROWS = 500_000

@@ -31,13 +31,13 @@ from dlt.normalize.exceptions import NormalizeJobFailed
 from dlt.pipeline.exceptions import PipelineStepFailed
 from pydantic import TypeAdapter
 
-from activities import exact
-from activities.sources.dlt_cursors import Chunks, narrow, no_value
-from activities.sources.dlt_hints import hints_of, welcome_new_tables
-from activities.sources.dlt_limits import Limits
-from activities.sources.dlt_setup import Lake, install
-from activities.sources.naming import TELL_APART, check_apart, name_of
-from activities.sources.stream import Bounds, Hints, Json, Piece, Stream
+from entrepot.activities import exact
+from entrepot.activities.sources.dlt_cursors import Chunks, narrow, no_value
+from entrepot.activities.sources.dlt_hints import hints_of, welcome_new_tables
+from entrepot.activities.sources.dlt_limits import Limits
+from entrepot.activities.sources.dlt_setup import Lake, install
+from entrepot.activities.sources.naming import TELL_APART, check_apart, name_of
+from entrepot.activities.sources.stream import Bounds, Hints, Json, Piece, Stream
 from entrepot.errors import BadInput, StepFailed
 
 ROWS_PER_ITEM = 5_000  # single dicts go to dlt in lists of this many: one by one costs three times as much a row

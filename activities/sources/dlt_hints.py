@@ -15,10 +15,10 @@ from dlt.extract import DltResource, DltSource
 from dlt.extract.exceptions import DataItemRequiredForDynamicTableHints
 from dlt.extract.incremental import Incremental
 
-from activities.sources.dlt_cursors import bound_of, dedups, inherited, own
-from activities.sources.dlt_limits import Limits
-from activities.sources.dlt_setup import Unsaid
-from activities.sources.stream import Bounds, Disposition, Hints, Range
+from entrepot.activities.sources.dlt_cursors import bound_of, dedups, inherited, own
+from entrepot.activities.sources.dlt_limits import Limits
+from entrepot.activities.sources.dlt_setup import Unsaid
+from entrepot.activities.sources.stream import Bounds, Disposition, Hints, Range
 from entrepot.errors import StepFailed
 
 _STRATEGIES = ("delete-insert", "upsert", "scd2")

@@ -15,9 +15,9 @@ from dlt.extract import DltResource, DltSource
 from dlt.extract.incremental import Incremental
 from dlt.extract.items_transform import BaseItemTransform, ItemTransform
 
-from activities.sources.boundary import beyond_note
-from activities.sources.dlt_cursors import bound_of, is_beyond, latest, own
-from activities.sources.stream import Bound, Json
+from entrepot.activities.sources.boundary import beyond_note
+from entrepot.activities.sources.dlt_cursors import bound_of, is_beyond, latest, own
+from entrepot.activities.sources.stream import Bound, Json
 
 AGAIN = "entrepot_again"
 """In dlt's state of a cursor: from which value on rows come again. None: all."""

@@ -22,7 +22,7 @@ from dlt.common.normalizers.json.helpers import get_row_hash
 from dlt.common.normalizers.utils import DLT_ID_LENGTH_BYTES
 from dlt.common.utils import digest128
 
-from activities.sources.naming import TELL_APART, one_name
+from entrepot.activities.sources.naming import TELL_APART, one_name
 from entrepot.errors import StepFailed
 
 Row = dict[str, Any]

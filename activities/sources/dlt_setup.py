@@ -23,7 +23,7 @@ from dlt.common.runtime.run_context import RunContext
 from dlt.common.runtime.telemetry import stop_telemetry
 from dlt.extract import decorators, hints
 
-from activities.sources import dlt_rows, naming
+from entrepot.activities.sources import dlt_rows, naming
 
 os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"  # before anyone's first touch of dlt's container: importing is none
 _INSTALL = Lock()

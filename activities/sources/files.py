@@ -14,17 +14,17 @@ import duckdb
 import fsspec
 import pyarrow as pa
 
-from activities.sources import files_folders as folders
-from activities.sources import files_parquet as parquet
-from activities.sources import files_types as types
-from activities.sources.files_csv import CsvReader
-from activities.sources.files_json import JsonReader, is_kept_as, sql_type
-from activities.sources.files_known import Known, compared, hashes
-from activities.sources.files_part import FILE_COLUMN, Columns, Own, Part, Rejected, constants, named
-from activities.sources.files_text import PACKED, Place, ahead, readable
-from activities.sources.naming import name_of
-from activities.sources.quoting import literal, quoted
-from activities.sources.stream import FILE_NUMBER, Among, Hints, Json, Piece
+from entrepot.activities.sources import files_folders as folders
+from entrepot.activities.sources import files_parquet as parquet
+from entrepot.activities.sources import files_types as types
+from entrepot.activities.sources.files_csv import CsvReader
+from entrepot.activities.sources.files_json import JsonReader, is_kept_as, sql_type
+from entrepot.activities.sources.files_known import Known, compared, hashes
+from entrepot.activities.sources.files_part import FILE_COLUMN, Columns, Own, Part, Rejected, constants, named
+from entrepot.activities.sources.files_text import PACKED, Place, ahead, readable
+from entrepot.activities.sources.naming import name_of
+from entrepot.activities.sources.quoting import literal, quoted
+from entrepot.activities.sources.stream import FILE_NUMBER, Among, Hints, Json, Piece
 from entrepot.code import digest
 from entrepot.errors import BadInput, StepFailed, unknown
 from entrepot.sources import Files, Format

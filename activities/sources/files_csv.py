@@ -11,12 +11,12 @@ from typing import Any
 
 import duckdb
 
-from activities.sources import files_types as types
-from activities.sources.files_folders import Wanted, add_told
-from activities.sources.files_part import Columns, Own, Part, Rejected, constants, named
-from activities.sources.files_records import Records
-from activities.sources.files_text import PACKED, Chunk, Place, csv_chunks, first_lines
-from activities.sources.quoting import literal, quoted
+from entrepot.activities.sources import files_types as types
+from entrepot.activities.sources.files_folders import Wanted, add_told
+from entrepot.activities.sources.files_part import Columns, Own, Part, Rejected, constants, named
+from entrepot.activities.sources.files_records import Records
+from entrepot.activities.sources.files_text import PACKED, Chunk, Place, csv_chunks, first_lines
+from entrepot.activities.sources.quoting import literal, quoted
 from entrepot.errors import StepFailed
 from entrepot.sources import Files
 

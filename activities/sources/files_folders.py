@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from ibis.backends.sql.datatypes import DuckDBType
 
-from activities.sources import files_types as types
-from activities.sources.files_part import Columns
-from activities.sources.naming import check_apart, name_of
-from activities.sources.quoting import literal, quoted
+from entrepot.activities.sources import files_types as types
+from entrepot.activities.sources.files_part import Columns
+from entrepot.activities.sources.naming import check_apart, name_of
+from entrepot.activities.sources.quoting import literal, quoted
 from entrepot.errors import BadInput, StepFailed, listed
 from entrepot.sources import Files
 

@@ -16,13 +16,13 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from activities.sources import files_numbers as numbers
-from activities.sources import files_types as types
-from activities.sources.files_folders import Wanted, add_told
-from activities.sources.files_part import Columns, Own, Part, Rejected, constants, named
-from activities.sources.files_text import HEAD, Chunk, Place, array_at, line_chunks, text, value_chunks
-from activities.sources.naming import name_of
-from activities.sources.quoting import literal, quoted
+from entrepot.activities.sources import files_numbers as numbers
+from entrepot.activities.sources import files_types as types
+from entrepot.activities.sources.files_folders import Wanted, add_told
+from entrepot.activities.sources.files_part import Columns, Own, Part, Rejected, constants, named
+from entrepot.activities.sources.files_text import HEAD, Chunk, Place, array_at, line_chunks, text, value_chunks
+from entrepot.activities.sources.naming import name_of
+from entrepot.activities.sources.quoting import literal, quoted
 from entrepot.errors import StepFailed
 from entrepot.sources import Files
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 import fsspec
 
-from activities.sources.files_text import PACKED, readable, unpacked
-from activities.sources.stream import Json
+from entrepot.activities.sources.files_text import PACKED, readable, unpacked
+from entrepot.activities.sources.stream import Json
 
 _THREADS = 4
 

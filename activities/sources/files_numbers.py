@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 
-from activities.sources import files_types as types
+from entrepot.activities.sources import files_types as types
 from entrepot.evolution import DOUBLE_HOLDS
 
 _TO_ZEROS = bytes.maketrans(b"123456789.E", b"0000000000e")

@@ -14,10 +14,10 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from activities import exact
-from activities.sources.files_part import named
-from activities.sources.files_text import is_packed, readable, unpacked
-from activities.sources.files_times import beside, finest, old_times
+from entrepot.activities import exact
+from entrepot.activities.sources.files_part import named
+from entrepot.activities.sources.files_text import is_packed, readable, unpacked
+from entrepot.activities.sources.files_times import beside, finest, old_times
 from entrepot.errors import StepFailed
 from entrepot.sources import Files
 

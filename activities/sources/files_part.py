@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from activities.sources.naming import check_apart, name_of
-from activities.sources.quoting import literal, quoted
+from entrepot.activities.sources.naming import check_apart, name_of
+from entrepot.activities.sources.quoting import literal, quoted
 from entrepot.sources import Files
 
 Columns = dict[str, Any]

@@ -18,7 +18,7 @@ from typing import IO, Any, NamedTuple, TypeVar
 import fsspec
 import pyarrow as pa
 
-from activities.sources.files_records import Records
+from entrepot.activities.sources.files_records import Records
 from entrepot.errors import BadInput, StepFailed, Unavailable
 
 CHUNK = 24 << 20

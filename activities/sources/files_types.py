@@ -13,8 +13,8 @@ from collections.abc import Callable, Collection, Sequence
 import ibis.expr.datatypes as dt
 import ibis.expr.schema as sch
 
-from activities.sources.quoting import literal
-from backends.duckdb import Types
+from entrepot.activities.sources.quoting import literal
+from entrepot.backends.duckdb import Types
 from entrepot.errors import BadInput
 from entrepot.evolution import DOUBLE_HOLDS
 from entrepot.expression import type_from

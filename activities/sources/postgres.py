@@ -13,7 +13,7 @@ import ibis
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from activities.sources import quoting
+from entrepot.activities.sources import quoting
 from entrepot.errors import BadInput, EntrepotError, StepFailed, Unavailable, unknown
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import ibis
 from ibis import _
 
 from entrepot import Dashboard, Export, Files, Model, Pipeline, Table, split
-from examples.flights.contracts import Departures, Risk
-from examples.flights.page import (
+from entrepot.examples.flights.contracts import Departures, Risk
+from entrepot.examples.flights.page import (
     cancellations,
     carriers,
     delays_over_the_year,
@@ -20,7 +20,7 @@ from examples.flights.page import (
     trust,
     weather,
 )
-from examples.flights.source import data_folder
+from entrepot.examples.flights.source import data_folder
 
 flights = Pipeline(
     "flights",

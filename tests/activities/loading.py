@@ -14,14 +14,14 @@ from typing import Any
 
 from temporalio.testing import ActivityEnvironment
 
-from activities import catalog, cursors
-from activities.cursors import Cursor
-from activities.ingest import IngestActivities
-from activities.messages import Context, ExtractRequest, LoadRequest, StepResult
-from activities.tenant import PipelineSettings, Tenant, Tenants
-from activities.work import Work, make_room
-from backends import Label
-from backends.base import physical
+from entrepot.activities import catalog, cursors
+from entrepot.activities.cursors import Cursor
+from entrepot.activities.ingest import IngestActivities
+from entrepot.activities.messages import Context, ExtractRequest, LoadRequest, StepResult
+from entrepot.activities.tenant import PipelineSettings, Tenant, Tenants
+from entrepot.activities.work import Work, make_room
+from entrepot.backends import Label
+from entrepot.backends.base import physical
 from entrepot.expression import schema_from
 from entrepot.loading import Registry
 

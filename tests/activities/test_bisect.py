@@ -11,10 +11,10 @@ import ibis
 import pyarrow as pa
 import pytest
 
-from activities.bisect import Found, compare_rows
-from activities.digests import Source, common_kinds
-from backends import Label, Name, Session
-from backends.duckdb import DuckDB
+from entrepot.activities.bisect import Found, compare_rows
+from entrepot.activities.digests import Source, common_kinds
+from entrepot.backends import Label, Name, Session
+from entrepot.backends.duckdb import DuckDB
 from entrepot.digest import INTEGER
 
 ROWS = 60_000
@@ -90,7 +90,7 @@ def test_decimals_of_38_digits_are_compared_exactly(sessions: list[Session]) -> 
 def test_the_search_is_bounded_and_says_so(sessions: list[Session], monkeypatch: pytest.MonkeyPatch) -> None:
     left = pa.table({"id": list(range(ROWS)), "x": [0] * ROWS})
     right = left.set_column(1, "x", pa.array([1] * ROWS))
-    monkeypatch.setattr("activities.bisect.STATEMENTS", 4)
+    monkeypatch.setattr("entrepot.activities.bisect.STATEMENTS", 4)
     found = compared(sessions, left, right)
     assert found.stopped == "the search for rows ended after 4 statements, which is its bound"
     assert (found.complete, found.within_tolerance) == (False, False)

@@ -6,9 +6,8 @@ import ibis
 import pytest
 from ibis import _
 
-import backends
-from activities.compiled import check
-from entrepot import Pipeline, Table
+from entrepot import Pipeline, Table, backends
+from entrepot.activities.compiled import check
 from entrepot.errors import PipelineError
 from entrepot.resolve import resolve
 

@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandera import pandas as for_pandas
 
-from activities.catalog import Version
-from activities.check import Found, check_contract
-from activities.tenant import PipelineSettings, Tenant
-from activities.work import Work
-from backends import Name, Session
 from entrepot import Pipeline, PipelineError
+from entrepot.activities.catalog import Version
+from entrepot.activities.check import Found, check_contract
+from entrepot.activities.tenant import PipelineSettings, Tenant
+from entrepot.activities.work import Work
+from entrepot.backends import Name, Session
 from entrepot.expression import schema_to
 
 KINDS = {"n": pa.int64(), "x": pa.float64(), "text": pa.string()}

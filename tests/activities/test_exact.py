@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from activities import exact
-from activities.transform import _as_batches
+from entrepot.activities import exact
+from entrepot.activities.transform import _as_batches
 from entrepot.errors import StepFailed
 
 NANOSECONDS = 1577836800123456789

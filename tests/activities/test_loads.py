@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from activities import segments
-from activities.cursors import Cursor
+from entrepot.activities import segments
+from entrepot.activities.cursors import Cursor
 from tests.activities.loading import Row, Warehouse, seen, warehouse
 
 KINDS: dict[str, st.SearchStrategy[Any]] = {

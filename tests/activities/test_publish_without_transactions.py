@@ -10,13 +10,13 @@ from pathlib import Path
 import ibis
 import pytest
 
-from activities import catalog, publish
-from activities.messages import Commit, Context
-from activities.tenant import PipelineSettings, Tenant
-from activities.work import Work
-from backends import Label, Name, Session
-from backends.duckdb import CAPABILITIES, DuckDB, DuckDBSession
-from backends.sql import Answer
+from entrepot.activities import catalog, publish
+from entrepot.activities.messages import Commit, Context
+from entrepot.activities.tenant import PipelineSettings, Tenant
+from entrepot.activities.work import Work
+from entrepot.backends import Label, Name, Session
+from entrepot.backends.duckdb import CAPABILITIES, DuckDB, DuckDBSession
+from entrepot.backends.sql import Answer
 from entrepot.errors import Conflict, StepFailed
 
 

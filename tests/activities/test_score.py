@@ -20,13 +20,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, QuantileTransformer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from activities import models
-from activities.catalog import Version
-from activities.score import Scorer
-from activities.tenant import PipelineSettings, Tenant
-from activities.work import Work
-from backends import Name
-from backends.base import physical
+from entrepot.activities import models
+from entrepot.activities.catalog import Version
+from entrepot.activities.score import Scorer
+from entrepot.activities.tenant import PipelineSettings, Tenant
+from entrepot.activities.work import Work
+from entrepot.backends import Name
+from entrepot.backends.base import physical
 from entrepot.errors import StepFailed
 from entrepot.model import Model
 from entrepot.scoring import frame

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activities.segments import MOST, Segment, Takes, history, relation, tail, taken
-from backends.duckdb import DIALECT
+from entrepot.activities.segments import MOST, Segment, Takes, history, relation, tail, taken
+from entrepot.backends.duckdb import DIALECT
 
 SHAPE = ibis.schema({"id": "int64", "v": "int64"})
 COLUMNS = {"id": "int64", "v": "int64"}

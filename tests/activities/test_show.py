@@ -14,11 +14,11 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from activities import drop, publish
-from activities.messages import Context
-from activities.tenant import PipelineSettings, Tenant
-from activities.work import Work
-from backends import Name
+from entrepot.activities import drop, publish
+from entrepot.activities.messages import Context
+from entrepot.activities.tenant import PipelineSettings, Tenant
+from entrepot.activities.work import Work
+from entrepot.backends import Name
 from entrepot.errors import BadInput, Conflict
 from tests.activities.test_publish_without_transactions import Died, Plain, PlainBackend, Warehouse, published_once
 
@@ -159,7 +159,7 @@ def test_the_views_are_those_of_a_dict(
 
 def test_two_that_claim_a_name_at_the_same_time_do_not_both_get_it(tmp_path: Path) -> None:
     """Each has looked before the other has written; whoever sees both, yields."""
-    from activities.places import Owner, Place, claim, release
+    from entrepot.activities.places import Owner, Place, claim, release
 
     warehouse = published_once(tmp_path)
     wanted = frozenset({(Place("view", "Reporting", "Totals"), "totals")})

@@ -24,13 +24,13 @@ from google.auth import exceptions as auth
 from google.cloud import bigquery
 from ibis import _
 
-import backends
-from backends import Backend, Label, Name, Session, bigquery_client
-from backends.base import physical
-from backends.bigquery import DIALECT, BigQuerySession, job_labels
-from backends.bigquery_client import translated
-from backends.bigquery_types import Types
-from backends.sql import Exists
+from entrepot import backends
+from entrepot.backends import Backend, Label, Name, Session, bigquery_client
+from entrepot.backends.base import physical
+from entrepot.backends.bigquery import DIALECT, BigQuerySession, job_labels
+from entrepot.backends.bigquery_client import translated
+from entrepot.backends.bigquery_types import Types
+from entrepot.backends.sql import Exists
 from entrepot.errors import BadInput, Contended, StepFailed, Unavailable
 
 LABEL = Label("acme", "run-1", "step")
@@ -131,7 +131,7 @@ class TestSettings:
     def test_the_client_is_an_extra(self) -> None:
         code = (
             "import sys; sys.modules['google.cloud'] = None\n"
-            "import backends\n"
+            "from entrepot import backends\n"
             "print(backends.dialect('bigquery').name)\n"
             "backends.create({'type': 'bigquery', 'project': 'p'}, 'here')\n"
         )

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
-from activities.tenant import Limits, PipelineSettings, Tenant, Tenants
-from backends import Label
+from entrepot.activities.tenant import Limits, PipelineSettings, Tenant, Tenants
+from entrepot.backends import Label
 from entrepot.loading import Registry
 from tests.conftest import working
 

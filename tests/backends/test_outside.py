@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
-import backends
-from activities.messages import ParityReport
-from backends import Label
+from entrepot import backends
+from entrepot.activities.messages import ParityReport
+from entrepot.backends import Label
+from entrepot.worker.settings import TenantSection
 from tests.conftest import serving, settings
 from tests.servers.postgres import Server
-from worker.settings import TenantSection
 
 CHECKOUT = Path(__file__).parents[2]
 OUTSIDE = CHECKOUT / "examples" / "postgres"

@@ -28,13 +28,13 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from ibis import _
 from snowflake.connector import errors
 
-import backends
-from backends import Label, Name, Session
-from backends.base import physical
-from backends.snowflake import Snowflake, SnowflakeSession
-from backends.snowflake_client import translated
-from backends.snowflake_sql import DIALECT
-from backends.sql import Exists
+from entrepot import backends
+from entrepot.backends import Label, Name, Session
+from entrepot.backends.base import physical
+from entrepot.backends.snowflake import Snowflake, SnowflakeSession
+from entrepot.backends.snowflake_client import translated
+from entrepot.backends.snowflake_sql import DIALECT
+from entrepot.backends.sql import Exists
 from entrepot.errors import BadInput, Contended, StepFailed, Unavailable
 
 LABEL = Label("acme", "run-1", "orders")

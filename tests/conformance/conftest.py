@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-import backends.sql
-from activities import catalog
-from backends import Session
+from entrepot.activities import catalog
+from entrepot.backends import Session, sql
 from tests.conformance import gaps
 from tests.conformance.target import Target, chosen, is_live, opened, settings
 
@@ -55,7 +54,7 @@ def within(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
         return
     made: Target = request.getfixturevalue("target")
     monkeypatch.setattr(catalog, "SCHEMA", made.schema)
-    monkeypatch.setattr(backends.sql, "SCRATCH", made.schema)
+    monkeypatch.setattr(sql, "SCRATCH", made.schema)
     if made.backend.name == "bigquery" and not is_live():
         # After the last rows its client waits so long before it looks whether more come: at each read.
         monkeypatch.setattr("google.cloud.bigquery._pandas_helpers._PROGRESS_INTERVAL", 0.01)

@@ -16,9 +16,9 @@ import ibis
 import pyarrow as pa
 import pyarrow.parquet
 
-import backends
-from backends import Backend, Label, Name, Session
-from backends.base import physical
+from entrepot import backends
+from entrepot.backends import Backend, Label, Name, Session
+from entrepot.backends.base import physical
 from tests.conformance.operations import tables
 from tests.conformance.operations.tpch import data
 

@@ -11,10 +11,10 @@ import ibis
 import pyarrow as pa
 import pytest
 
-from activities import catalog, cursors
-from activities.cursors import Cursor
-from backends import Name, Session
-from backends.base import physical
+from entrepot.activities import catalog, cursors
+from entrepot.activities.cursors import Cursor
+from entrepot.backends import Name, Session
+from entrepot.backends.base import physical
 from entrepot.errors import Conflict, Contended
 from tests.conformance.target import Target
 from tests.conformance.values import rows_of

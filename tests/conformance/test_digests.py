@@ -15,8 +15,8 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from activities.digests import Source, digest_of
-from backends.base import physical
+from entrepot.activities.digests import Source, digest_of
+from entrepot.backends.base import physical
 from entrepot.digest import FLOAT, TIMESTAMP, Kind, common, kind, of_batches
 from tests.conformance.target import Target, is_live, parquet
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
-from activities.digests import Source, common_kinds, digest_of
-from activities.messages import ParityReport
-from activities.tenant import PipelineSettings, Tenant, Tenants
-from backends import Name
+from entrepot.activities.digests import Source, common_kinds, digest_of
+from entrepot.activities.messages import ParityReport
+from entrepot.activities.tenant import PipelineSettings, Tenant, Tenants
+from entrepot.backends import Name
 from entrepot.loading import Registry
+from entrepot.workflows.progress import RunSummary
 from tests.conformance.target import Target
 from tests.conftest import House, working
-from workflows.progress import RunSummary
 
 pytestmark = [pytest.mark.area("flights, whole"), pytest.mark.timeout(1500)]
 
@@ -29,7 +29,7 @@ async def test_flights(target: Target, temporal: WorkflowEnvironment, tmp_path: 
         {"flights": PipelineSettings(schema)},
         others={"reference": {"type": "duckdb", "path": str(tmp_path / "reference.duckdb")}},
     )
-    registry = Registry({"flights": "examples.flights.pipeline:flights"})
+    registry = Registry({"flights": "entrepot.examples.flights.pipeline:flights"})
     async with working(temporal.client, Tenants({"acme": tenant}, registry), tmp_path) as house:
         first = await run(house)
         assert first.outcome == "published"

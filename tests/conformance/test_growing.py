@@ -12,9 +12,9 @@ import pytest
 from ibis import _
 from temporalio.testing import WorkflowEnvironment
 
-from activities.tenant import PipelineSettings, Tenant, Tenants
-from backends import Name
-from backends.base import physical
+from entrepot.activities.tenant import PipelineSettings, Tenant, Tenants
+from entrepot.backends import Name
+from entrepot.backends.base import physical
 from entrepot.loading import Registry
 from tests.conformance.target import Target
 from tests.conformance.values import rows_of

@@ -15,10 +15,9 @@ import pytest
 import sqlglot.expressions as sge
 from ibis import _
 
-import backends.sql
-from backends import Label, Name, Session
-from backends.base import count, physical
-from backends.sql import Answer, Exists, SqlSession
+from entrepot.backends import Label, Name, Session, sql
+from entrepot.backends.base import count, physical
+from entrepot.backends.sql import Answer, Exists, SqlSession
 from entrepot.errors import Contended
 from tests.conformance.target import Target, parquet
 from tests.conformance.values import check_rows, rows_of
@@ -154,7 +153,7 @@ def test_read_and_written_in_one_session(session: Session, schema: str, source: 
 
 @pytest.mark.area("Rows brought along (memtable)")
 def test_rows_brought_along(session: Session, schema: str) -> None:
-    before = session.tables(backends.sql.SCRATCH)
+    before = session.tables(sql.SCRATCH)
     texts = ["", "it's", 'quo"ted', "👩‍🚀", None]
     rows = ibis.memtable(pa.table({"n": [1, 2, 3, 4, 5], "s": texts}))
     made = session.create_as(Name(schema, "made"), rows)
@@ -162,7 +161,7 @@ def test_rows_brought_along(session: Session, schema: str) -> None:
         physical(Name(schema, "made"), made.columns).filter(_.n.isin(ibis.memtable({"n": [1, 2, 4]}).n))
     )
     check_rows(rows_of(found), [(1, ""), (2, "it's"), (4, "👩‍🚀")])
-    assert session.tables(backends.sql.SCRATCH) == before
+    assert session.tables(sql.SCRATCH) == before
 
 
 @pytest.mark.area("Views: they show what they are pointed at")

@@ -6,8 +6,8 @@ import ibis
 import pyarrow as pa
 import pytest
 
-from backends import Made, Name, Session
-from backends.base import physical
+from entrepot.backends import Made, Name, Session
+from entrepot.backends.base import physical
 from entrepot.errors import BadInput
 from tests.conformance.names import CASES, NameCase
 from tests.conformance.target import Target, parquet

@@ -7,8 +7,8 @@ from functools import partial
 import ibis
 import pytest
 
-from backends import Name, Session
-from backends.base import physical
+from entrepot.backends import Name, Session
+from entrepot.backends.base import physical
 from entrepot.errors import BadInput, Unavailable
 from tests.conformance.cases import Case, Outcome
 from tests.conformance.operations import CASES

@@ -10,8 +10,8 @@ import ibis
 import pyarrow as pa
 import pytest
 
-from backends import Name, Session
-from backends.base import physical
+from entrepot.backends import Name, Session
+from entrepot.backends.base import physical
 from entrepot.scoring import compare, frame, labels_of, translate
 from tests.conformance import models
 from tests.conformance.models import CASES, ModelCase

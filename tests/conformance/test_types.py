@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from backends import Session
-from backends.base import physical
+from entrepot.backends import Session
+from entrepot.backends.base import physical
 from tests.conformance.target import Target, parquet
 from tests.conformance.together import asked_for, holds
 from tests.conformance.types import CASES, TypeCase, family

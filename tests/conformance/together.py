@@ -16,9 +16,9 @@ import ibis.expr.operations as ops
 import pyarrow as pa
 import pytest
 
-from backends import Session
-from backends.base import physical
-from backends.sql import SqlSession
+from entrepot.backends import Session
+from entrepot.backends.base import physical
+from entrepot.backends.sql import SqlSession
 from tests.conformance.target import Target
 
 AT_ONCE = 10

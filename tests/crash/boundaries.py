@@ -24,8 +24,8 @@ from typing import Any
 import sqlglot
 from fsspec.implementations.local import LocalFileSystem
 
-from activities import lake
-from backends import Name, Session
+from entrepot.activities import lake
+from entrepot.backends import Name, Session
 
 ROOT = Path(__file__).parents[2]
 CONTROL = "control.json"
@@ -171,7 +171,9 @@ def _caller() -> str:
     frame = sys._getframe(2)
     while frame is not None:
         path = Path(frame.f_code.co_filename)
-        is_ours = (ROOT / "activities" in path.parents and path.name not in _BELOW) or path.name == "pipeline.py"
+        is_ours = (
+            ROOT / "entrepot" / "activities" in path.parents and path.name not in _BELOW
+        ) or path.name == "pipeline.py"
         if is_ours and not frame.f_code.co_name.startswith("<"):
             return f"{path.stem}.{frame.f_code.co_name}"
         frame = frame.f_back  # type: ignore[assignment]

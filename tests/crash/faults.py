@@ -12,9 +12,9 @@ from pathlib import Path
 import duckdb
 from temporalio import activity
 
-from backends import Session
-from backends.duckdb import DuckDBSession
-from backends.duckdb_file import translated
+from entrepot.backends import Session
+from entrepot.backends.duckdb import DuckDBSession
+from entrepot.backends.duckdb_file import translated
 from entrepot.errors import Unavailable
 from tests.crash.boundaries import Boundary, Control
 

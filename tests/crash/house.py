@@ -14,10 +14,10 @@ from typing import Any
 from temporalio.client import Client
 
 from entrepot.errors import Unavailable
+from entrepot.worker.client import reach
+from entrepot.worker.dev import HOST, _arguments, is_free, temporal_binary
 from tests.crash.boundaries import ROOT
 from tests.servers.ports import free_port
-from worker.client import reach
-from worker.dev import HOST, _arguments, is_free, temporal_binary
 
 
 class Server:

@@ -92,7 +92,7 @@ def _row(number: int) -> dict[str, Any]:
 
 def install() -> None:
     """Makes pieces small, and what reads rows from files and databases tell of them."""
-    from activities.sources import dlt_cursors, files_csv, files_parquet, postgres
+    from entrepot.activities.sources import dlt_cursors, files_csv, files_parquet, postgres
 
     files_parquet.BATCH_ROWS = ROWS // FILES // 2
     postgres.BATCH_BYTES = 32_000

@@ -10,8 +10,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from backends import Label
-from backends.duckdb import DuckDB
+from entrepot.backends import Label
+from entrepot.backends.duckdb import DuckDB
 from tests.crash import family, pipeline, small, state
 from tests.crash.boundaries import Boundary, Control
 from tests.crash.cases import House, Outcome, Scenario

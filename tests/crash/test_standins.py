@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-import backends
-from activities import catalog
-from backends import Backend, Label, Name
-from backends.base import physical
+from entrepot import backends
+from entrepot.activities import catalog
+from entrepot.backends import Backend, Label, Name
+from entrepot.backends.base import physical
 from tests.crash import pipeline, small
 from tests.crash.boundaries import Boundary, recorded
 from tests.crash.cases import House, Outcome, Scenario

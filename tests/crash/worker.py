@@ -47,10 +47,10 @@ _OF_EVERY_CASE = (
     "ibis.formats.pandas",
     "narwhals._pandas_like.namespace",  # by scikit-learn's estimators
     "tests.crash.faults",
-    "worker.client",
-    "worker.logs",
-    "worker.sections",
-    "worker.settings",
+    "entrepot.worker.client",
+    "entrepot.worker.logs",
+    "entrepot.worker.sections",
+    "entrepot.worker.settings",
 )
 """Imported once, so that no worker has to."""
 HERE = "/proc/self/cwd"
@@ -64,7 +64,7 @@ _heartbeat = SHORTEST_HEARTBEAT
 
 def main() -> None:
     """The parent, until its standard input ends."""
-    from worker import worker
+    from entrepot.worker import worker
 
     os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
     for name in _OF_EVERY_CASE:
@@ -140,15 +140,15 @@ def _child(asked: dict[str, Any]) -> None:
 
 
 async def _serve(address: str, task_queue: str) -> None:
-    from activities import intake, transform, work
-    from backends.duckdb import DuckDB, DuckDBSession
+    from entrepot.activities import intake, transform, work
+    from entrepot.backends.duckdb import DuckDB, DuckDBSession
+    from entrepot.worker import logs, worker
+    from entrepot.worker.client import reach
+    from entrepot.worker.sections import TenantSection
+    from entrepot.worker.settings import Settings
     from tests.crash import long
     from tests.crash.boundaries import Control, install
     from tests.crash.faults import Fault
-    from worker import logs, worker
-    from worker.client import reach
-    from worker.sections import TenantSection
-    from worker.settings import Settings
 
     global _heartbeat  # noqa: PLW0603 - the workflow's interceptor is made by the SDK
     logs.configure()
@@ -160,7 +160,7 @@ async def _serve(address: str, task_queue: str) -> None:
     if control.is_plain:
         from dataclasses import replace
 
-        from backends.sql import SqlSession
+        from entrepot.backends.sql import SqlSession
 
         plain = replace(DuckDB.capabilities, transactional_ddl=False)
         DuckDB.capabilities = DuckDBSession.capabilities = plain

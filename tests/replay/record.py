@@ -20,10 +20,10 @@ from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
+from entrepot.worker import worker
+from entrepot.worker.dev import temporal_binary
+from entrepot.worker.sections import TenantSection
 from tests.conftest import House, serving, settings
-from worker import worker
-from worker.dev import temporal_binary
-from worker.sections import TenantSection
 
 ROOT = Path(__file__).parents[2]
 HISTORIES = Path(__file__).parent / "histories"

@@ -11,7 +11,7 @@ from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
 
-from worker import worker
+from entrepot.worker import worker
 
 HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 import vl_convert
 
-from activities.dashboard import MOST_CHART_ROWS, MOST_TABLE_ROWS, render
+from entrepot.activities.dashboard import MOST_CHART_ROWS, MOST_TABLE_ROWS, render
 from entrepot.errors import StepFailed
 from entrepot.outputs import Dashboard, Figure, Panel
 

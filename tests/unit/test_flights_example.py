@@ -11,11 +11,11 @@ import pyarrow as pa
 import pytest
 
 from entrepot.errors import BadInput
+from entrepot.examples.flights.pipeline import FIRST_UNSEEN_DAY, NUMBERS, WORDS, flights, nycflights13
+from entrepot.examples.flights.source import data_folder
 from entrepot.loading import Registry
 from entrepot.resolve import resolve
 from entrepot.select import select
-from examples.flights.pipeline import FIRST_UNSEEN_DAY, NUMBERS, WORDS, flights, nycflights13
-from examples.flights.source import data_folder
 from tests.activities.sources.reading import read
 
 ROWS = {"flights": 336_776, "weather": 26_115, "planes": 3_322, "airports": 1_458, "airlines": 16}

@@ -38,8 +38,8 @@ def test_the_top_level_is_as_designed() -> None:
     ("modules", "forbidden"),
     [
         ("entrepot, entrepot.graph, entrepot.plan", "ibis duckdb sklearn pandas pyarrow dlt temporalio"),
-        ("workflows.pipeline, workflows.care", "ibis duckdb sklearn pandas pyarrow dlt"),
-        ("worker.cli", "ibis duckdb sklearn pandas pyarrow dlt temporalio pydantic"),
+        ("entrepot.workflows.pipeline, entrepot.workflows.care", "ibis duckdb sklearn pandas pyarrow dlt"),
+        ("entrepot.worker.cli", "ibis duckdb sklearn pandas pyarrow dlt temporalio pydantic"),
     ],
 )
 def test_what_must_be_light_is_light(modules: str, forbidden: str) -> None:

@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from entrepot.worker.dev import temporal_binary
 from tests.servers.ports import HOST, free_port
-from worker.dev import temporal_binary
 
 ROOT = Path(__file__).parents[2]
 ENTREPOT = os.path.join(os.path.dirname(sys.executable), "entrepot")

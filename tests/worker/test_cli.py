@@ -406,8 +406,8 @@ def test_output_into_a_closed_pipe_is_no_error(nowhere: Place) -> None:
 
 
 def test_notes_with_brackets_are_printed_as_they_are() -> None:
-    from worker import show
-    from workflows.progress import StepProgress
+    from entrepot.worker import show
+    from entrepot.workflows.progress import StepProgress
 
     with show.out.capture() as captured:
         noted = StepProgress(name="x", kind="check", state="done", note='1 violating row: {"code": "[/b] [red]"}')

@@ -22,11 +22,11 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
 from entrepot.errors import BadInput
-from worker import cron, schedules
-from worker.dev import temporal_binary
-from worker.sections import OVERLAPS, TenantSection
-from worker.settings import Settings, local
-from worker.worker import create
+from entrepot.worker import cron, schedules
+from entrepot.worker.dev import temporal_binary
+from entrepot.worker.sections import OVERLAPS, TenantSection
+from entrepot.worker.settings import Settings, local
+from entrepot.worker.worker import create
 
 TEMPORAL = temporal_binary()
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest_asyncio
 from temporalio.testing import WorkflowEnvironment
 
+from entrepot.worker.sections import TenantSection
 from tests.conftest import serving, settings
 from tests.workflows.ingesting import Ingesting
-from worker.sections import TenantSection
 
 
 @pytest_asyncio.fixture

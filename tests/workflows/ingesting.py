@@ -12,8 +12,8 @@ import pytest
 from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
+from entrepot.workflows.progress import RunSummary, StepProgress
 from tests.conftest import House
-from workflows.progress import RunSummary, StepProgress
 
 Rows = list[dict[str, Any]]
 

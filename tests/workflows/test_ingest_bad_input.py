@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from activities.sources import files_text
+from entrepot.activities.sources import files_text
 from tests.activities.sources.tables import Table
 from tests.servers.postgres import Server
 from tests.workflows.ingesting import Ingesting, Rows

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from activities import intake, lake
-from activities.messages import ParityReport
-from backends import Label
+from entrepot.activities import intake, lake
+from entrepot.activities.messages import ParityReport
+from entrepot.backends import Label
 from entrepot.errors import Unavailable
 from tests.activities.sources.tables import Table
 from tests.servers.postgres import Server

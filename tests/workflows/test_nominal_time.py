@@ -23,8 +23,8 @@ from temporalio.client import (
 )
 from temporalio.testing import WorkflowEnvironment
 
+from entrepot.workflows.progress import RunSummary
 from tests.conftest import House, serving, settings
-from workflows.progress import RunSummary
 
 THIRD = datetime.datetime(2026, 1, 3)
 

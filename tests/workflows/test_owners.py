@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
+from entrepot.worker.sections import PipelineSection, TenantSection
 from tests.conftest import House, serving, settings
-from worker.sections import PipelineSection, TenantSection
 
 OWNED = "tests.pipelines.owned"
 PIPELINES = {name: f"{OWNED}:{name}" for name in ("one", "two", "hidden")}

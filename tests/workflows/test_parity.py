@@ -14,11 +14,11 @@ import pytest_asyncio
 from rich.console import Console
 from temporalio.testing import WorkflowEnvironment
 
-from activities.messages import ParityReport, TableParity
-from backends import Label
+from entrepot.activities.messages import ParityReport, TableParity
+from entrepot.backends import Label
+from entrepot.worker import follow, show
+from entrepot.worker.sections import TenantSection
 from tests.conftest import House, serving, settings
-from worker import follow, show
-from worker.sections import TenantSection
 
 TWO = TenantSection(
     backend={"type": "duckdb", "path": "acme.duckdb"}, backends={"other": {"type": "duckdb", "path": "other.duckdb"}}

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
+from entrepot.worker.sections import TenantSection
 from tests.conftest import House, serving, settings
-from worker.sections import TenantSection
 
 
 @pytest.fixture

@@ -18,10 +18,10 @@ import pytest_asyncio
 from temporalio.client import ActivityFailureError
 from temporalio.testing import WorkflowEnvironment
 
-from activities import names, show
-from activities.page_verdicts import with_verdicts
+from entrepot.activities import names, show
+from entrepot.activities.page_verdicts import with_verdicts
+from entrepot.workflows.progress import Progress, RunSummary
 from tests.conftest import House, serving, settings
-from workflows.progress import Progress, RunSummary
 
 
 @pytest_asyncio.fixture

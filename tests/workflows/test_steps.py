@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activities.messages import StepResult
+from entrepot.activities.messages import StepResult
 from entrepot.plan import Plan, PlannedStep
-from workflows.progress import Progress
-from workflows.steps import LARGE_PIPELINE, MOST_IN_BATCH, Ready
+from entrepot.workflows.progress import Progress
+from entrepot.workflows.steps import LARGE_PIPELINE, MOST_IN_BATCH, Ready
 
 KINDS = ("ingest", "transform", "check", "train", "publish")
 

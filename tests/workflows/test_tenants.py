@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
+from entrepot.worker.sections import PipelineSection
+from entrepot.worker.settings import TenantSection
+from entrepot.workflows.progress import RunSummary
 from tests.conftest import serving, settings
-from worker.sections import PipelineSection
-from worker.settings import TenantSection
-from workflows.progress import RunSummary
 
 
 def tenant(name: str, late_after: int) -> TenantSection:
@@ -25,7 +25,7 @@ def tenant(name: str, late_after: int) -> TenantSection:
 async def test_two_tenants_run_the_demo_at_once_and_see_nothing_of_each_other(
     temporal: WorkflowEnvironment, tmp_path: Path
 ) -> None:
-    pipelines = {"flights": "examples.flights.pipeline:flights"}
+    pipelines = {"flights": "entrepot.examples.flights.pipeline:flights"}
     loaded = settings(tmp_path, pipelines, acme=tenant("acme", 15), globex=tenant("globex", 30))
     async with serving(temporal.client, loaded) as house:
         handles = {

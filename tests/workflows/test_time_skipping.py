@@ -29,8 +29,8 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
-from activities import names
-from activities.messages import (
+from entrepot.activities import names
+from entrepot.activities.messages import (
     Batch,
     Commit,
     Committed,
@@ -44,13 +44,13 @@ from activities.messages import (
     StepResult,
     TableLoad,
 )
-from activities.work import as_failure
+from entrepot.activities.work import as_failure
 from entrepot.errors import BadInput, Unavailable
 from entrepot.plan import Plan, PlannedStep
-from worker.worker import WORKFLOWS, sandbox
-from workflows.calls import RETRIES
-from workflows.progress import RunSummary
-from workflows.run import SEARCH_ATTRIBUTES
+from entrepot.worker.worker import WORKFLOWS, sandbox
+from entrepot.workflows.calls import RETRIES
+from entrepot.workflows.progress import RunSummary
+from entrepot.workflows.run import SEARCH_ATTRIBUTES
 
 PLAN = Plan(
     steps=(

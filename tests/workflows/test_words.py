@@ -16,10 +16,10 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 
+from entrepot.worker.sections import TenantSection
+from entrepot.workflows import calls
 from tests.conftest import House, serving, settings
 from tests.pipelines import wild as code
-from worker.sections import TenantSection
-from workflows import calls
 
 CODE = Path(code.__file__)
 STEPS = {

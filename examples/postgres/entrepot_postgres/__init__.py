@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import ibis
 import ibis.expr.schema as sch
 import psycopg
-from backends.base import Backend, Capabilities, Label, Name, Session
-from backends.dialect import Dialect
-from backends.pool import Pool
-from backends.settings import Secret, checked
-from backends.sql import Answer, SqlSession, conformed
+from entrepot.backends.base import Backend, Capabilities, Label, Name, Session
+from entrepot.backends.dialect import Dialect
+from entrepot.backends.pool import Pool
+from entrepot.backends.settings import Secret, checked
+from entrepot.backends.sql import Answer, SqlSession, conformed
 from entrepot.errors import EntrepotError, StepFailed
 from psycopg.pq import TransactionStatus
 

@@ -9,8 +9,8 @@ import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 import sqlglot as sg
 import sqlglot.expressions as sge
-from backends.base import Capabilities
-from backends.compiling import (
+from entrepot.backends.base import Capabilities
+from entrepot.backends.compiling import (
     FloorDivision,
     Letters,
     Logarithms,
@@ -20,8 +20,8 @@ from backends.compiling import (
     groups,
     matched,
 )
-from backends.dialect import Dialect, Identifiers
-from backends.meaning import MEANINGS, STRFTIME_IN_PARTS
+from entrepot.backends.dialect import Dialect, Identifiers
+from entrepot.backends.meaning import MEANINGS, STRFTIME_IN_PARTS
 from ibis.backends.sql.compilers import PostgresCompiler
 from ibis.backends.sql.compilers.base import SQLGlotCompiler
 from ibis.backends.sql.datatypes import PostgresType

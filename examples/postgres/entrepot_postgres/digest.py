@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backends.digest import Dialect
+from entrepot.backends.digest import Dialect
 from entrepot.digest import HASH_STARTS
 
 _HASHED = tuple(f"CAST(CAST('x' || SUBSTR(MD5({{x}}), {start + 1}, 6) AS BIT(24)) AS INTEGER)" for start in HASH_STARTS)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 
-import backends
 import ibis
 import psycopg
 import pyarrow as pa
 import pytest
-from backends import Label, Name
+from entrepot import backends
+from entrepot.backends import Label, Name
 from entrepot.errors import BadInput, Contended, StepFailed, Unavailable
 from tests.servers.postgres import Server
 

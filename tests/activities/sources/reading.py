@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from activities.sources import files
-from activities.sources.stream import Hints, Json, Piece
+from entrepot.activities.sources import files
+from entrepot.activities.sources.stream import Hints, Json, Piece
 from entrepot.sources import Files
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from activities.sources.stream import Hints, Json, Stream
+from entrepot.activities.sources.stream import Hints, Json, Stream
 
 Rows = list[dict[str, Any]]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from activities.sources import databases
-from activities.sources.stream import Json, Piece
+from entrepot.activities.sources import databases
+from entrepot.activities.sources.stream import Json, Piece
 from entrepot.sources import SqlTable
 from tests.servers.postgres import Server
 

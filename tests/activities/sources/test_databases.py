@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from activities.sources import boundary, databases
-from activities.sources.stream import Bounds, Range
+from entrepot.activities.sources import boundary, databases
+from entrepot.activities.sources.stream import Bounds, Range
 from entrepot.errors import BadInput, StepFailed
 from entrepot.sources import SqlTable
 from tests.activities.sources.tables import Load, Table, events, rows

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from activities.sources import databases
+from entrepot.activities.sources import databases
 from entrepot.errors import BadInput, EntrepotError, StepFailed, Unavailable
 from entrepot.sources import SqlTable
 from tests.activities.sources.tables import Load, events

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from activities.sources import dlt_cursors, dlt_extract
-from activities.sources.stream import Json
+from entrepot.activities.sources import dlt_cursors, dlt_extract
+from entrepot.activities.sources.stream import Json
 from entrepot.errors import StepFailed
 from tests.activities.sources.streams import Read, read
 

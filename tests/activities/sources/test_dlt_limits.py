@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from activities.sources import dlt_cursors, dlt_extract
-from activities.sources.stream import Range
+from entrepot.activities.sources import dlt_cursors, dlt_extract
+from entrepot.activities.sources.stream import Range
 from tests.activities.sources.streams import read
 
 dlt_extract.install()

@@ -17,8 +17,8 @@ import pytest
 import requests
 from requests import PreparedRequest, Response
 
-from activities.sources import dlt_extract
-from activities.sources.stream import Json
+from entrepot.activities.sources import dlt_extract
+from entrepot.activities.sources.stream import Json
 from tests.activities.sources.streams import Read, read
 from tests.data import data
 from tests.servers.rest import Rest

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from activities.sources import dlt_extract
-from activities.sources.stream import Bounds, Hints, Json, Range
+from entrepot.activities.sources import dlt_extract
+from entrepot.activities.sources.stream import Bounds, Hints, Json, Range
 from entrepot.errors import BadInput, StepFailed
 from tests.activities.sources.streams import Read, read
 

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from activities.sources import files, files_parquet, files_text
-from activities.sources.stream import Among, Hints
+from entrepot.activities.sources import files, files_parquet, files_text
+from entrepot.activities.sources.stream import Among, Hints
 from entrepot.errors import BadInput, StepFailed
 from entrepot.sources import Files
 from tests.activities.sources.reading import read, rows

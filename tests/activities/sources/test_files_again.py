@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from activities.sources import files, files_json, files_text
+from entrepot.activities.sources import files, files_json, files_text
 from entrepot.sources import Files
 from tests.activities.sources.reading import Read, read, read_in_two
 

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from activities.sources import files_text
+from entrepot.activities.sources import files_text
 from entrepot.errors import BadInput, StepFailed
 from entrepot.sources import Files
 from tests.activities.sources.reading import Read, read, read_in_two

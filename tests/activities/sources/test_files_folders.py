@@ -14,8 +14,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from activities.sources import files, files_parquet, files_text
-from activities.sources.files_folders import NOTHING
+from entrepot.activities.sources import files, files_parquet, files_text
+from entrepot.activities.sources.files_folders import NOTHING
 from entrepot.errors import BadInput, StepFailed
 from entrepot.sources import Files, Format
 from tests.activities.sources.reading import read, read_in_two, rows

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from activities.sources import files_known
-from activities.sources.files_known import Known, compared
+from entrepot.activities.sources import files_known
+from entrepot.activities.sources.files_known import Known, compared
 from entrepot.sources import Files
 from tests.activities.sources.reading import Read, read
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from activities.sources import files_parquet
+from entrepot.activities.sources import files_parquet
 from entrepot.errors import StepFailed
 from entrepot.sources import Files
 from tests.activities.sources.reading import read

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from activities.sources import dlt_extract
-from activities.sources.naming import name_of
-from activities.sources.stream import Range
+from entrepot.activities.sources import dlt_extract
+from entrepot.activities.sources.naming import name_of
+from entrepot.activities.sources.stream import Range
 from entrepot.errors import BadInput, StepFailed
 from entrepot.sources import Files
 from tests.activities.sources import streams

@@ -8,8 +8,8 @@ import ibis
 import pytest
 from ibis.backends.sql.compilers.base import SQLGlotCompiler
 
-from backends import Name, dialect
-from backends.base import physical
+from entrepot.backends import Name, dialect
+from entrepot.backends.base import physical
 
 BACKENDS = ["duckdb", "snowflake", "bigquery", "databricks"]
 

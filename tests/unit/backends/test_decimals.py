@@ -12,8 +12,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from ibis.common.exceptions import UnsupportedOperationError
 
-import backends
-from backends.decimals import Digits, digits, written
+from entrepot import backends
+from entrepot.backends.decimals import Digits, digits, written
 
 TABLE = ibis.table({"a": "decimal(5, 2)", "b": "decimal(7, 3)", "i": "int32"}, name="t", database="main")
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends.digest import BIGQUERY, DATABRICKS, DUCKDB, SNOWFLAKE, Column, narrowed, query, rows, statistics
+from entrepot.backends.digest import BIGQUERY, DATABRICKS, DUCKDB, SNOWFLAKE, Column, narrowed, query, rows, statistics
 from entrepot.digest import DATE, FLOAT, INTEGER, NESTED, STRING, TIMESTAMP, Digest, Kind, kind, of_batches
 
 FLOATS = st.floats() | st.sampled_from(

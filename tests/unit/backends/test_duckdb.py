@@ -12,11 +12,11 @@ import ibis
 import pyarrow as pa
 import pytest
 
-import backends
-from backends import Backend, Label, Name
-from backends.base import Session
-from backends.duckdb import DuckDBSession
-from backends.duckdb_file import translated
+from entrepot import backends
+from entrepot.backends import Backend, Label, Name
+from entrepot.backends.base import Session
+from entrepot.backends.duckdb import DuckDBSession
+from entrepot.backends.duckdb_file import translated
 from entrepot.errors import Unavailable
 
 LABEL = Label("t", "r", "s")

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ibis.common.exceptions import IbisError
 
-import backends
+from entrepot import backends
 from tests.conformance.target import BACKENDS
 
 TABLE = ibis.table({"s": "string", "i": "int64", "at": "timestamp", "zoned": "timestamp('UTC')"}, name="t")

@@ -64,7 +64,7 @@ def test_settings_win_over_installed_pipelines(folder: Path) -> None:
 
 
 def test_an_unknown_pipeline_is_told_with_the_nearest() -> None:
-    assert "unknown pipeline 'flight'; did you mean 'flights'?" in said(Registry({}), "flight")
+    assert "unknown pipeline 'flight'; did you mean 'flights'?" in said(Registry({"flights": "a:flights"}), "flight")
 
 
 def test_a_module_that_does_not_exist_is_told() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker import cron
+from entrepot.worker import cron
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from activities.tenant import Tenants
 from entrepot import BadInput
-from worker import settings
+from entrepot.activities.tenant import Tenants
+from entrepot.worker import settings
 
 FILE = """
 [pipelines]

@@ -4,9 +4,9 @@ from typing import Any
 
 from temporalio.client import ScheduleActionStartWorkflow
 
-from worker.schedules import Actual, Desired, desired, diff
-from worker.sections import TenantSection
-from worker.settings import Settings
+from entrepot.worker.schedules import Actual, Desired, desired, diff
+from entrepot.worker.sections import TenantSection
+from entrepot.worker.settings import Settings
 
 
 def wanted(*schedules: dict[str, Any], tenant: str = "acme") -> dict[str, Desired]:

@@ -1,12 +1,14 @@
+import re
 from pathlib import Path
 
 import pytest
 
 from entrepot.errors import BadInput
-from worker import settings
-from worker.sections import PipelineSection, ScheduleSection, Section, TenantSection
-from worker.settings import Settings
+from entrepot.worker import settings
+from entrepot.worker.sections import PipelineSection, ScheduleSection, Section, TenantSection
+from entrepot.worker.settings import Settings
 
+FLIGHTS = 'flights = "acme.flights:flights"'
 GOOD = """
 [pipelines]
 sales = "acme.sales:sales"
@@ -39,6 +41,8 @@ class Files:
         self.folder = folder
 
     def load(self, text: str) -> Settings:
+        if "flight" in text and not re.search(r"^\[?pipelines( =|\])", text, re.MULTILINE):
+            text = f"pipelines = {{ {FLIGHTS} }}\n{text}"
         (self.folder / "tenants.toml").write_text(text)
         return settings.load(str(self.folder / "tenants.toml"), str(self.folder / "state"))
 
@@ -80,7 +84,7 @@ def test_a_good_file(files: Files, tmp_path: Path) -> None:
 
 
 def test_a_tenant_without_pipelines_runs_every_known_one(files: Files) -> None:
-    tenants = files.load('pipelines = { sales = "a:b" }\n' + tenant("")).connect()
+    tenants = files.load(f'pipelines = {{ {FLIGHTS}, sales = "a:b" }}\n' + tenant("")).connect()
     assert set(tenants.get("acme").pipelines) == set(tenants.registry.references) > {"sales"}
 
 
@@ -170,7 +174,8 @@ def test_bad_toml_says_the_line(files: Files) -> None:
             "tenants.acme.backend: unknown setting of a duckdb backend 'thread'; did you mean 'threads'?",
         ),
         (
-            'pipelines = { sales = "a:b" }\n' + tenant('pipelines = { flights = { schema = "sales" }, sales = {} }'),
+            f'pipelines = {{ {FLIGHTS}, sales = "a:b" }}\n'
+            + tenant('pipelines = { flights = { schema = "sales" }, sales = {} }'),
             "tenants.acme.pipelines: 'flights', 'sales' have the same schema 'sales'",
         ),
         (tenant("schedules = 3"), "tenants.acme.schedules: write each as [[tenants.acme.schedules]]"),
@@ -220,7 +225,11 @@ def test_says_what_is_wrong_and_where(files: Files, text: str, said: str) -> Non
 
 
 def test_a_schedule_needs_a_pipeline_that_the_tenant_runs(files: Files) -> None:
-    text = 'pipelines = { sales = "a:b" }\n' + schedule('pipeline = "sales", every = "1h"') + "pipelines.flights = {}"
+    text = (
+        f'pipelines = {{ {FLIGHTS}, sales = "a:b" }}\n'
+        + schedule('pipeline = "sales", every = "1h"')
+        + "pipelines.flights = {}"
+    )
     assert files.problem(text) == "tenants.acme.schedules[0]: unknown pipeline 'sales'. Known: 'flights'"
 
 
