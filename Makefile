@@ -62,11 +62,11 @@ $(VENV)/.uv: requirements/uv.txt
 $(VENV)/.demo: $(VENV)/.uv requirements/demo.txt pyproject.toml
 	@echo "Setting up $(VENV) ..."
 	@$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements/demo.txt
-	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
+	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e . -e tests/standins
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.uv requirements/dev.txt pyproject.toml
 	@echo "Setting up $(VENV) ..."
 	@$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements/dev.txt
-	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
+	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e . -e tests/standins
 	@touch $@ $(VENV)/.demo

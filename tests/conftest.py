@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import entrepot_standins as standins
 import hypothesis
 import pytest
 import pytest_asyncio
+from entrepot_standins.ports import free_port
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError
@@ -25,9 +27,8 @@ from entrepot.worker import worker
 from entrepot.worker.dev import temporal_binary
 from entrepot.worker.settings import Settings, TenantSection
 from entrepot.workflows.progress import RunSummary
-from tests import data, standins, suites
+from tests import data, suites
 from tests.groups import FILES, GROUPS, Scheduling, group_of, is_fast
-from tests.servers.ports import free_port
 from tests.servers.postgres import Server, running
 from tests.watchdog import Watchdog
 

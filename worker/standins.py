@@ -16,7 +16,7 @@ from entrepot.worker.settings import Settings
 
 
 def check(names: Sequence[str]) -> None:
-    """Raises BadInput for a stand-in that is not known, or where there are none: an installed package lacks them."""
+    """Raises BadInput for a stand-in that is not known, or where the package with them is not installed."""
     for name in names:
         if name not in (known := _standins().STANDINS):
             raise BadInput(unknown("stand-in", name, known))
@@ -48,6 +48,8 @@ def beside(settings: Settings, names: Sequence[str]) -> Iterator[Settings]:
 
 
 def _standins() -> Any:
-    if importlib.util.find_spec("tests") is None or importlib.util.find_spec("tests.standins") is None:
-        raise BadInput("the stand-ins come with Entrepot's source code, in tests/standins; start from a checkout of it")
-    return importlib.import_module("tests.standins")
+    if importlib.util.find_spec("entrepot_standins") is None:
+        raise BadInput(
+            "the stand-ins are a package of their own, in a checkout of Entrepot: pip install -e tests/standins"
+        )
+    return importlib.import_module("entrepot_standins")

@@ -11,13 +11,13 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from entrepot_standins.ports import free_port
 from temporalio.client import Client
 
 from entrepot.errors import Unavailable
 from entrepot.worker.client import reach
 from entrepot.worker.dev import HOST, _arguments, is_free, temporal_binary
 from tests.crash.boundaries import ROOT
-from tests.servers.ports import free_port
 
 
 class Server:

@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-
-from tests.servers.ports import free_port
+from entrepot_standins.ports import free_port
 
 NOBODY = 65534
 """Who the server runs as where the tests run as root, which it refuses."""

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests import standins
-from tests.standins import environments, processes
+import entrepot_standins as standins
+from entrepot_standins import environments, processes
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -88,7 +88,7 @@ def test_the_server_ends_with_the_block(tmp_path: Path) -> None:
 
 def test_the_server_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     code = (
-        "import os, pathlib, sys; from tests import standins\n"
+        "import os, pathlib, sys; import entrepot_standins as standins\n"
         "with standins.running('snowflake', standins.default_home(), pathlib.Path(sys.argv[1])) as settings:\n"
         "    print(settings['port'], flush=True)\n"
         "    sys.stdin.read()\n"

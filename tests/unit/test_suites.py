@@ -28,7 +28,7 @@ CONFORMANCE = "tests/conformance/test_operations.py::test_operation"
         ("tests/backends/test_bigquery_limits.py::test_it", "bigquery", "backends on bigquery"),
         ("tests/backends/test_duckdb_turns.py::test_it[a-b]", "duckdb", "backends on duckdb"),
         ("tests/backends/test_outside.py::test_on_duckdb", "tests/backends/test_outside.py", "backends"),
-        ("tests/standins/databricks/test_gate.py::test_it", "databricks", "standins on databricks"),
+        ("tests/standins/test_databricks_gate.py::test_it", "databricks", "standins on databricks"),
         ("tests/standins/test_install.py::test_it[bigquery]", "", "standins"),
         ("tests/crash/test_standins.py::test_each[snowflake]", "snowflake", "crash on snowflake"),
         ("tests/crash/test_matrix.py::test_it", "crash", "crash"),

@@ -13,8 +13,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from entrepot_standins.ports import HOST, free_port
+
 from entrepot.worker.dev import temporal_binary
-from tests.servers.ports import HOST, free_port
 
 ROOT = Path(__file__).parents[2]
 ENTREPOT = os.path.join(os.path.dirname(sys.executable), "entrepot")

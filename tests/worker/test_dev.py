@@ -9,8 +9,8 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from entrepot_standins.ports import HOST, free_port
 
-from tests.servers.ports import HOST, free_port
 from tests.worker.processes import Place, is_alive
 
 RUN = ["--type", "Pipeline", "--task-queue", "entrepot", "-w", "acme/slow", "--input"]

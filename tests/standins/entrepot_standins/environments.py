@@ -12,17 +12,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.standins.available import NotAvailable
-from tests.standins.kinds import STANDINS, Standin
+from entrepot_standins.available import NotAvailable
+from entrepot_standins.kinds import STANDINS, Standin
 
-CHECKOUT = Path(__file__).parents[2]
+CHECKOUT = Path(__file__).parents[3]
 
 
 def default_home() -> Path:
     """Where environments are kept unless told: ENTREPOT_STANDINS, the checkout, or the user's cache folder."""
     if told := os.environ.get("ENTREPOT_STANDINS"):
         return Path(told)
-    if os.access(CHECKOUT, os.W_OK):
+    if (CHECKOUT / "Makefile").exists() and os.access(CHECKOUT, os.W_OK):
         return CHECKOUT / ".entrepot" / "standins"
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "entrepot" / ".entrepot" / "standins"
@@ -57,7 +57,7 @@ def lock(name: str) -> None:
     standin = STANDINS[name]
     version = standin.python or f"{sys.version_info.major}.{sys.version_info.minor}"
     options = ["--generate-hashes", "--no-emit-index-url", "--no-emit-find-links", "--upgrade"]
-    command = ["--custom-compile-command", f"python -m tests.standins lock {name}"]
+    command = ["--custom-compile-command", f"python -m entrepot_standins lock {name}"]
     files = ["requirements.in", "-o", "requirements.txt"]
     _uv(standin, "pip", "compile", "-q", "--universal", "--python-version", version, *options, *command, *files)
 

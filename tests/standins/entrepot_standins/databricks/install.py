@@ -15,7 +15,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from tests.standins.available import NotAvailable
+from entrepot_standins.available import NotAvailable
 
 WHEEL = "sagemaker-feature-store-pyspark==2.2.2"
 WHEEL_SHA256 = "5e5da72967812a0cc92399682da0d8fab3d0ec9e038eb82fe79b645c35fbf8e9"

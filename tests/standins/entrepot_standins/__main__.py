@@ -1,4 +1,4 @@
-"""`python -m tests.standins install [NAMES]`, `serve NAME [--folder F]`, `lock [NAMES]`."""
+"""`python -m entrepot_standins install [NAMES]`, `serve NAME [--folder F]`, `lock [NAMES]`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.standins import STANDINS, NotAvailable, default_home, install, lock, running
+from entrepot_standins import STANDINS, NotAvailable, default_home, install, lock, running
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.standins", description="Stand-ins for cloud warehouses")
+    parser = argparse.ArgumentParser(prog="python -m entrepot_standins", description="Stand-ins for cloud warehouses")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in [("install", "make the environments"), ("lock", "pin the requirements anew")]:
         commands.add_parser(name, help=text).add_argument("names", nargs="*", metavar="NAME")

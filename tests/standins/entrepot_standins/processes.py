@@ -13,9 +13,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tests.servers.ports import free_port
-from tests.standins.environments import install
-from tests.standins.kinds import STANDINS, Place, Standin
+from entrepot_standins.environments import install
+from entrepot_standins.kinds import STANDINS, Place, Standin
+from entrepot_standins.ports import free_port
 
 LOG = "server.log"
 

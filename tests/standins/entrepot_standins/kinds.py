@@ -135,13 +135,13 @@ def _databricks_volume(place: Place) -> None:
 
 
 def _databricks_jars(environment: Path) -> None:
-    from tests.standins.databricks.install import jars
+    from entrepot_standins.databricks.install import jars
 
     jars(environment / "jars")
 
 
 def _databricks_variables() -> dict[str, str]:
-    from tests.standins.databricks.install import java
+    from entrepot_standins.databricks.install import java
 
     # Spark looks for `bin/java` below JAVA_HOME.
     return {"JAVA_HOME": str(Path(java()).parent.parent)}

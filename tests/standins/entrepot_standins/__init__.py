@@ -12,9 +12,9 @@ in a virtual environment of its own and imports nothing of the project.
         backend = backends.create(settings, "test")
 """
 
-from tests.standins.available import NotAvailable
-from tests.standins.environments import default_home, install, lock
-from tests.standins.kinds import STANDINS, Standin
-from tests.standins.processes import running
+from entrepot_standins.available import NotAvailable
+from entrepot_standins.environments import default_home, install, lock
+from entrepot_standins.kinds import STANDINS, Standin
+from entrepot_standins.processes import running
 
 __all__ = ["STANDINS", "NotAvailable", "Standin", "default_home", "install", "lock", "running"]

@@ -39,13 +39,13 @@ def one(cursor: Any, statement: str) -> dict[str, Any]:
     return row.asDict()
 
 
-def told(settings: dict[str, Any], **order: Any) -> None:
-    url = settings["uri"].replace(settings["http_path"], "/control")
+def told(databricks: dict[str, Any], **order: Any) -> None:
+    url = databricks["uri"].replace(databricks["http_path"], "/control")
     urllib.request.urlopen(urllib.request.Request(url, json.dumps(order).encode(), method="POST")).close()
 
 
-def asked(settings: dict[str, Any]) -> list[dict[str, Any]]:
-    with urllib.request.urlopen(settings["uri"].replace(settings["http_path"], "/control")) as answer:
+def asked(databricks: dict[str, Any]) -> list[dict[str, Any]]:
+    with urllib.request.urlopen(databricks["uri"].replace(databricks["http_path"], "/control")) as answer:
         return json.load(answer)["statements"]
 
 
@@ -198,27 +198,27 @@ def test_a_wrong_token_is_refused(connect: Connect) -> None:
         connect(access_token="y")
 
 
-def test_a_token_expires(cursor: Any, settings: dict[str, Any]) -> None:
-    told(settings, fail="expired")
+def test_a_token_expires(cursor: Any, databricks: dict[str, Any]) -> None:
+    told(databricks, fail="expired")
     with pytest.raises(exc.RequestError, match="Invalid access token"):
         cursor.execute("SELECT 1")
 
 
-def test_a_permission_is_missing(cursor: Any, settings: dict[str, Any]) -> None:
-    told(settings, fail="denied", containing="secret")
+def test_a_permission_is_missing(cursor: Any, databricks: dict[str, Any]) -> None:
+    told(databricks, fail="denied", containing="secret")
     assert rows(cursor, "SELECT 1") == [(1,)]
     with pytest.raises(exc.ServerOperationError, match=r"\[INSUFFICIENT_PERMISSIONS\].*42501"):
         cursor.execute("SELECT * FROM secret")
 
 
-def test_the_client_waits_for_a_warehouse_that_starts(cursor: Any, settings: dict[str, Any]) -> None:
-    told(settings, fail="unavailable", times=1)
+def test_the_client_waits_for_a_warehouse_that_starts(cursor: Any, databricks: dict[str, Any]) -> None:
+    told(databricks, fail="unavailable", times=1)
     assert rows(cursor, "SELECT 1") == [(1,)]
 
 
-def test_tags_are_kept(cursor: Any, settings: dict[str, Any]) -> None:
+def test_tags_are_kept(cursor: Any, databricks: dict[str, Any]) -> None:
     cursor.execute("SELECT 'tagged'", query_tags={"tenant": "acme", "run": "a:b,c"})
-    [found] = [entry for entry in asked(settings) if entry["statement"] == "SELECT 'tagged'"]
+    [found] = [entry for entry in asked(databricks) if entry["statement"] == "SELECT 'tagged'"]
     assert found == {
         "statement": "SELECT 'tagged'",
         "tags": {"tenant": "acme", "run": "a:b,c"},
@@ -289,7 +289,7 @@ SLOW = "SELECT sum(id % 7) AS s FROM range(1000000000000)"
 
 
 @pytest.mark.parametrize("statement", [SLOW, f"CREATE TABLE never AS {SLOW}"])
-def test_a_statement_is_cancelled(cursor: Any, settings: dict[str, Any], statement: str) -> None:
+def test_a_statement_is_cancelled(cursor: Any, databricks: dict[str, Any], statement: str) -> None:
     caught: list[BaseException] = []
 
     def execute() -> None:
@@ -300,13 +300,13 @@ def test_a_statement_is_cancelled(cursor: Any, settings: dict[str, Any], stateme
 
     thread = threading.Thread(target=execute)
     thread.start()
-    wait_for(lambda: any(e["statement"] == statement and e["state"] == "RUNNING_STATE" for e in asked(settings)))
+    wait_for(lambda: any(e["statement"] == statement and e["state"] == "RUNNING_STATE" for e in asked(databricks)))
     time.sleep(1.5)  # past the first answer, so that the client is asking for the state
     cursor.cancel()
     thread.join(timeout=60)
     assert not thread.is_alive()
     assert "CANCELED_STATE" in str(caught[0])
-    assert [e["state"] for e in asked(settings) if e["statement"] == statement] == ["CANCELED_STATE"]
+    assert [e["state"] for e in asked(databricks) if e["statement"] == statement] == ["CANCELED_STATE"]
     assert rows(cursor, "SHOW TABLES IN gate") == []
 
 
