@@ -7,25 +7,28 @@ from collections.abc import Iterable, Iterator, Mapping
 import ibis.expr.schema as sch
 from temporalio import activity
 
-from entrepot.activities import catalog, cursors, names, show
-from entrepot.activities.compiled import check
-from entrepot.activities.cursors import Cursor
-from entrepot.activities.messages import Context, PlanRequest, Prepared, RunInput, told
-from entrepot.activities.models import known_of
-from entrepot.activities.repair import bring_back, lost
-from entrepot.activities.tenant import Tenants
-from entrepot.activities.verdicts import standing
-from entrepot.activities.work import Work, asked_of, do, make_room, patiently
+from entrepot.activities.catalog import catalog, ingest_state
+from entrepot.activities.catalog.ingest_state import Cursor
+from entrepot.activities.catalog.verdicts import standing
+from entrepot.activities.maintenance.repair import bring_back, lost
+from entrepot.activities.ml.models import known_of
+from entrepot.activities.publish import view_sync
+from entrepot.activities.runtime.context import Work, asked_of, do, make_room, patiently
+from entrepot.activities.runtime.tenant import Tenants
+from entrepot.activities.transform.compilation import check
 from entrepot.backends import Session
 from entrepot.backends.dialect import Dialect
 from entrepot.errors import BadInput, PipelineError, Problem, listed
-from entrepot.expression import schema_from
-from entrepot.graph import NOMINAL_TIME, Graph
-from entrepot.model import Model
-from entrepot.plan import Plan, address, decide
-from entrepot.resolve import Resolved, resolve
-from entrepot.select import select
-from entrepot.step import IngestStep
+from entrepot.identity.expression import schema_from
+from entrepot.language.model import Model
+from entrepot.language.names import NOMINAL_TIME
+from entrepot.language.step import IngestStep
+from entrepot.planning.graph import Graph
+from entrepot.planning.plan import Plan, address, decide
+from entrepot.planning.resolve import Resolved, resolve
+from entrepot.planning.selection import select
+from entrepot.protocol import activity_names
+from entrepot.protocol.messages import Context, PlanRequest, Prepared, RunInput, told
 
 LARGEST_PLAN = 1_500_000
 """Bytes of JSON. Temporal refuses payloads of 2 MB, and a run would try again for ever; this is about 8,000 steps."""
@@ -37,7 +40,7 @@ class PlanActivities:
     def __init__(self, tenants: Tenants) -> None:
         self._tenants = tenants
 
-    @activity.defn(name=names.PREPARE)
+    @activity.defn(name=activity_names.PREPARE)
     async def prepare(self, asked: RunInput) -> Prepared:
         """Checks every name in a run's input, and makes the schema and the catalog where they are missing."""
         tenant = asked_of(self._tenants, asked, "run")
@@ -66,9 +69,9 @@ class PlanActivities:
                 anew=anew,
             )
 
-        return await do(check, tenant, context, names.PREPARE)
+        return await do(check, tenant, context, activity_names.PREPARE)
 
-    @activity.defn(name=names.PLAN)
+    @activity.defn(name=activity_names.PLAN)
     async def plan(self, request: PlanRequest) -> Plan:
         """The plan of a run, from the code as it is and one read of the catalog. Changes nothing."""
         context = request.context
@@ -80,7 +83,7 @@ class PlanActivities:
             with work.session() as session:
                 if not context.backend:  # parity, which names a warehouse, publishes nothing
                     its = context.model_copy(update={"parameters": parameters})
-                    show.check_names(work, session, its, pipeline.graph, request.selected)
+                    view_sync.check_names(work, session, its, pipeline.graph, request.selected)
                 plan = _make_plan(session, tenant.backend.dialect, pipeline.graph, parameters, request)
             if (size := len(plan.model_dump_json())) > LARGEST_PLAN:
                 raise BadInput(
@@ -89,7 +92,7 @@ class PlanActivities:
                 )
             return plan
 
-        return await do(make, tenant, context, names.PLAN)
+        return await do(make, tenant, context, activity_names.PLAN)
 
 
 def _check_loading(asked: RunInput) -> None:
@@ -210,7 +213,7 @@ def _newest_loads(session: Session, graph: Graph, request: PlanRequest) -> dict[
     to_come = [step for step in graph.steps.values() if isinstance(step, IngestStep) and step.name in request.selected]
     if request.ingested is not None:
         return {}
-    return {step.name: cursors.current(session, name, step.name, environment) for step in to_come}
+    return {step.name: ingest_state.current(session, name, step.name, environment) for step in to_come}
 
 
 def _raw_versions(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import sqlglot.expressions as sge
 
 from entrepot.backends.base import Name
-from entrepot.backends.compiling import by_name, naming
+from entrepot.backends.sql.compiling import by_name, naming
 from entrepot.errors import BadInput
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Dialect:
     """Of the class in `ibis.backends.sql.datatypes`, or `module:class` of one of our own."""
     identifiers: Identifiers
     digests: str
-    """Of how it writes digests, as `module:name`: a `entrepot.backends.digest.Dialect`."""
+    """Of how it writes digests, as `module:name`: a `entrepot.backends.sql.digest.Dialect`."""
     python_functions: bool = False
     """An expression may call functions written in Python (`ibis.udf.scalar.python`)."""
 

@@ -26,7 +26,7 @@ import duckdb
 
 from benchmarks.peers import install, projects
 from benchmarks.timing import Row, table, timed
-from entrepot.worker.dev import free_port
+from entrepot.worker.local.dev import free_port
 
 VENVS = Path(tempfile.gettempdir()) / "entrepot-peers"
 """Where the peers are installed, unless somebody has them elsewhere."""

@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.timing import Row, finish, table, timed
-from entrepot.backends.digest import DUCKDB, Column, narrowed, query, statistics
-from entrepot.digest import Digest, kind, of_batches
+from entrepot.backends.sql.digest import DUCKDB, Column, narrowed, query, statistics
+from entrepot.identity.table_digest import Digest, kind, of_batches
 
 OURS, SUMS = "digest", "count and sums"
 NUMBERS = """

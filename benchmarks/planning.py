@@ -36,14 +36,16 @@ _ENVIRONMENT = {"PYTHONPATH": str(Path(__file__).parent.parent)}
 def plan_here() -> dict[str, float]:
     """In the current folder: our seconds for the first plan of `bench`, and for the next."""
     from entrepot import backends
-    from entrepot.activities import catalog, plan
-    from entrepot.activities.messages import Context, PlanRequest
-    from entrepot.activities.work import Work
+    from entrepot.activities import plan
+    from entrepot.activities.catalog import catalog
+    from entrepot.activities.runtime.context import Work
     from entrepot.backends import Name
-    from entrepot.expression import schema_from
-    from entrepot.worker import settings, worker
+    from entrepot.identity.expression import schema_from
+    from entrepot.protocol.messages import Context, PlanRequest
+    from entrepot.worker import process
+    from entrepot.worker.config import settings
 
-    worker.warm_up()
+    process.warm_up()
     tenants = settings.load("tenants.toml", ".").connect()
     context = Context(tenant="bench", pipeline="bench", run="benchmark")
     work = Work(tenants.get("bench"), context.run, "plan")
@@ -72,10 +74,10 @@ def build_here() -> dict[str, float]:
     """In the current folder: what ibis takes to build every expression of `bench`."""
     import ibis
 
-    from entrepot.step import TransformStep
-    from entrepot.worker import worker
+    from entrepot.language.step import TransformStep
+    from entrepot.worker import process
 
-    worker.warm_up()
+    process.warm_up()
     sys.path.insert(0, ".")
     before = time.perf_counter()
     import bench  # type: ignore[import-not-found]

@@ -97,11 +97,13 @@ def streamed(rows: Table, private_model: Model) -> Table:
 def prepare(rows: int) -> None:
     """In the current folder: a tenant's warehouse and lake, with the table to score and two fitted models."""
     from entrepot import backends
-    from entrepot.activities import catalog, plan, train
-    from entrepot.activities.messages import PlanRequest, StepRef
-    from entrepot.activities.work import Work
+    from entrepot.activities import plan
+    from entrepot.activities.catalog import catalog
+    from entrepot.activities.ml import train
+    from entrepot.activities.runtime.context import Work
     from entrepot.backends import Name
-    from entrepot.expression import schema_to
+    from entrepot.identity.expression import schema_to
+    from entrepot.protocol.messages import PlanRequest, StepRef
 
     Path("scored_pipeline.py").write_text(_PIPELINE)
     tenants, context = _tenants(), _context()
@@ -132,8 +134,8 @@ def prepare(rows: int) -> None:
 
 
 def _tenants() -> Any:
-    from entrepot.activities.tenant import PipelineSettings, Tenant, Tenants
-    from entrepot.loading import Registry
+    from entrepot.activities.runtime.tenant import PipelineSettings, Tenant, Tenants
+    from entrepot.registry import Registry
 
     settings = {"type": "duckdb", "path": "warehouse.duckdb", "memory_limit": MEMORY_LIMIT}
     tenant = Tenant("bench", settings, "lake", {"scoring": PipelineSettings("scoring")})
@@ -141,7 +143,7 @@ def _tenants() -> Any:
 
 
 def _context() -> Any:
-    from entrepot.activities.messages import Context
+    from entrepot.protocol.messages import Context
 
     return Context(tenant="bench", pipeline="scoring", run="benchmark")
 
@@ -151,9 +153,9 @@ def entrepot(step: str) -> str:
     import orbital  # noqa: F401 - as in a worker, which imports it before it serves
     import skops.io  # noqa: F401
 
-    from entrepot.activities.messages import Batch
-    from entrepot.activities.transform import Computation
-    from entrepot.activities.work import Work
+    from entrepot.activities.runtime.context import Work
+    from entrepot.activities.transform.transform import Computation
+    from entrepot.protocol.messages import Batch
 
     with _clock():
         tenants, context = _tenants(), _context()

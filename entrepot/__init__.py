@@ -16,12 +16,12 @@ os.environ.setdefault("PYARROW_IGNORE_TIMEZONE", "")
 if TYPE_CHECKING:
     from ibis import Table
 
-    from entrepot import split
     from entrepot.errors import BadInput, EntrepotError, PipelineError
-    from entrepot.model import Model
-    from entrepot.outputs import Copy, Dashboard, Export, Figure, Panel
+    from entrepot.language import split
+    from entrepot.language.model import Model
+    from entrepot.language.outputs import Copy, Dashboard, Export, Figure, Panel
+    from entrepot.language.sources import Files, SqlTable
     from entrepot.pipeline import Pipeline
-    from entrepot.sources import Files, SqlTable
 
 __all__ = [
     "BadInput",
@@ -42,24 +42,24 @@ __all__ = [
 
 _HOMES = {
     "BadInput": "entrepot.errors",
-    "Copy": "entrepot.outputs",
-    "Dashboard": "entrepot.outputs",
+    "Copy": "entrepot.language.outputs",
+    "Dashboard": "entrepot.language.outputs",
     "EntrepotError": "entrepot.errors",
-    "Export": "entrepot.outputs",
-    "Figure": "entrepot.outputs",
-    "Files": "entrepot.sources",
-    "Model": "entrepot.model",
-    "Panel": "entrepot.outputs",
+    "Export": "entrepot.language.outputs",
+    "Figure": "entrepot.language.outputs",
+    "Files": "entrepot.language.sources",
+    "Model": "entrepot.language.model",
+    "Panel": "entrepot.language.outputs",
     "Pipeline": "entrepot.pipeline",
     "PipelineError": "entrepot.errors",
-    "SqlTable": "entrepot.sources",
+    "SqlTable": "entrepot.language.sources",
     "Table": "ibis",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name == "split":
-        return importlib.import_module("entrepot.split")
+        return importlib.import_module("entrepot.language.split")
     if name not in _HOMES:
         raise AttributeError(f"module 'entrepot' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -12,9 +12,19 @@ from functools import cached_property
 from typing import Any, TypeVar, get_args, overload
 
 from entrepot.errors import BadInput, Location, PipelineError, Problem, unknown
-from entrepot.graph import Graph
-from entrepot.split import Share, Split
-from entrepot.step import CheckStep, Contract, Engine, IngestStep, PublishStep, Severity, Step, TrainStep, TransformStep
+from entrepot.language.split import Share, Split
+from entrepot.language.step import (
+    CheckStep,
+    Contract,
+    Engine,
+    IngestStep,
+    PublishStep,
+    Severity,
+    Step,
+    TrainStep,
+    TransformStep,
+)
+from entrepot.planning.graph import Graph
 
 S = TypeVar("S", bound=Step)
 Function = Callable[..., Any]
@@ -25,7 +35,7 @@ def _expression_problems(graph: Graph) -> Iterable[Problem]:
     ingests = [step for step in graph.steps.values() if isinstance(step, IngestStep)]
     if not ingests or any(schema is None for step in ingests for schema in step.tables.values()):
         return ()
-    from entrepot.resolve import resolve  # brings ibis, which importing a pipeline's module need not
+    from entrepot.planning.resolve import resolve  # brings ibis, which importing a pipeline's module need not
 
     try:
         resolve(graph, {}, graph.parameters)

@@ -22,10 +22,10 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 
-from entrepot.activities.tenant import Tenants
-from entrepot.worker import worker
-from entrepot.worker.dev import temporal_binary
-from entrepot.worker.settings import Settings, TenantSection
+from entrepot.activities.runtime.tenant import Tenants
+from entrepot.worker import process
+from entrepot.worker.config.settings import Settings, TenantSection
+from entrepot.worker.local.dev import temporal_binary
 from entrepot.workflows.progress import RunSummary
 from tests import data, suites
 from tests.groups import FILES, GROUPS, Scheduling, group_of, is_fast
@@ -119,7 +119,7 @@ async def temporal() -> AsyncIterator[WorkflowEnvironment]:
         dev_server_extra_args=["--dynamic-config-value", "matching.enableFairness=true"],
     )
     async with environment:
-        await worker.register_search_attributes(environment.client)
+        await process.register_search_attributes(environment.client)
         yield environment
 
 
@@ -180,7 +180,7 @@ async def working(client: Client, tenants: Tenants, state: Path) -> AsyncIterato
     """A worker over tenants while the block runs."""
     task_queue = f"test-{uuid.uuid4().hex}"
     try:
-        async with worker.create(client, tenants, task_queue=task_queue):
+        async with process.create(client, tenants, task_queue=task_queue):
             yield House(client, tenants, task_queue, state)
     finally:
         # A client of Databricks that is left open tries long to close itself, although its server has ended.

@@ -16,8 +16,8 @@ FILES = (
     "tests/conformance/test_matrix.py",
     "tests/workflows/test_time_skipping.py",
     "tests/workflows/test_words.py",
-    "tests/activities/sources/test_dlt_rest.py",
-    "tests/activities/sources/test_databases_types.py",
+    "tests/activities/ingest/sources/dlt/test_rest.py",
+    "tests/activities/ingest/sources/postgres/test_types.py",
 )
 """Their tests share a server or what another process has computed."""
 

@@ -20,9 +20,9 @@ from temporalio.exceptions import (
 )
 from temporalio.workflow import ActivityCancellationType
 
-from entrepot.activities.inputs import parse
 from entrepot.errors import BadInput
-from entrepot.raised import cut
+from entrepot.protocol.parsing import parse
+from entrepot.tracebacks import cut
 
 LONGEST_STEP = timedelta(hours=24)
 HEARTBEAT = timedelta(seconds=30)

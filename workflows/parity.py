@@ -14,8 +14,10 @@ from typing import Any
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
-from entrepot.activities import names
-from entrepot.activities.messages import (
+from entrepot.language.names import NOMINAL_TIME
+from entrepot.planning.plan import Plan, PlannedStep
+from entrepot.protocol import activity_names
+from entrepot.protocol.messages import (
     Adoption,
     Batch,
     BringRequest,
@@ -34,8 +36,6 @@ from entrepot.activities.messages import (
     StepResult,
     TableParity,
 )
-from entrepot.graph import NOMINAL_TIME
-from entrepot.plan import Plan, PlannedStep
 from entrepot.workflows.calls import call, failure_of, in_a_sentence, nominal_time, priority, understood
 from entrepot.workflows.progress import Progress, State, parity_markdown
 from entrepot.workflows.run import BACKEND, ENVIRONMENT, PIPELINE, STAGE, TENANT
@@ -91,7 +91,7 @@ class _Parity:
 
     async def execute(self) -> ParityReport:
         """The whole comparison."""
-        prepared: PreparedParity = await self._call(names.PREPARE_PARITY, self._asked, PreparedParity)
+        prepared: PreparedParity = await self._call(activity_names.PREPARE_PARITY, self._asked, PreparedParity)
         self._priority = priority(self._asked.tenant, prepared.weight)
         first, *others = prepared.on
         workflow.upsert_search_attributes(
@@ -132,7 +132,7 @@ class _Parity:
     async def _written(self, report: ParityReport) -> str:
         """Where the report's page is; nowhere, if it cannot be written: what it says is the result all the same."""
         try:
-            link: str = await self._call(names.REPORT, report, str)
+            link: str = await self._call(activity_names.REPORT, report, str)
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
@@ -154,13 +154,13 @@ class _Parity:
 
         async def loaded(name: str) -> dict[str, str]:
             ref = StepRef(context=context, step=name, versions=self._asked.raw)
-            last: dict[str, str] = await self._call(names.LAST_LOAD, ref, dict[str, str], summary=name)
+            last: dict[str, str] = await self._call(activity_names.LAST_LOAD, ref, dict[str, str], summary=name)
             if last:
                 return last
             asked = ExtractRequest(context=context, step=name)
-            load: Load = await self._call(names.EXTRACT, asked, Load, summary=name)
+            load: Load = await self._call(activity_names.EXTRACT, asked, Load, summary=name)
             request = LoadRequest(context=context, load=load)
-            made: StepResult = await self._call(names.LOAD, request, StepResult, summary=name)
+            made: StepResult = await self._call(activity_names.LOAD, request, StepResult, summary=name)
             return made.versions
 
         found = await asyncio.gather(*map(load_of, prepared.ingests))
@@ -171,7 +171,7 @@ class _Parity:
         request = Compilation(
             context=self._context(prepared.on[0]), steps=prepared.computed, raw=dict(raw), on=prepared.on
         )
-        refused = await self._call(names.COMPILE_PARITY, request, dict[str, dict[str, str]], summary="compile")
+        refused = await self._call(activity_names.COMPILE_PARITY, request, dict[str, dict[str, str]], summary="compile")
         for warehouse, steps in refused.items():
             for step, why in steps.items():
                 self._failed[warehouse][step] = why
@@ -191,12 +191,12 @@ class _Parity:
             if not tables or warehouse in self._given_up:
                 continue
             request = BringRequest(context=context, step=step, tables=dict(tables))
-            await self._tried(names.BRING, request, step, "ingest", warehouse, tables)
+            await self._tried(activity_names.BRING, request, step, "ingest", warehouse, tables)
         fitted = {name: version for name, version in models.items() if name not in self._failed[prepared.on[0]]}
         self._failed[warehouse] |= {n: self._failed[prepared.on[0]][n] for n in models if n not in fitted}
         if fitted and warehouse not in self._given_up:
             adoption = Adoption(context=context, versions=fitted, whence=prepared.on[0])
-            await self._tried(names.ADOPT, adoption, "models", "train", warehouse, fitted)
+            await self._tried(activity_names.ADOPT, adoption, "models", "train", warehouse, fitted)
         transforms = tuple(name for name in prepared.computed if prepared.kinds[name] == "transform")
         try:
             if warehouse not in self._given_up:
@@ -236,7 +236,7 @@ class _Parity:
             given=dict(given),
             compiled=False,
         )
-        plan: Plan = await self._call(names.PLAN, request, Plan, summary=f"plan on {warehouse}")
+        plan: Plan = await self._call(activity_names.PLAN, request, Plan, summary=f"plan on {warehouse}")
         todo = [step for step in plan.to_run() if step.kind in ("transform", "train")]
         steps, failed = {step.name: step for step in plan.steps}, self._failed[warehouse]
         for step in plan.cut_off(frozenset(selected)):
@@ -306,9 +306,9 @@ class _Parity:
         context = self._context(warehouse)
         if steps[batch[0]].kind == "train":
             ref = StepRef(context=context, step=batch[0], versions=versions)
-            return [await self._call(names.TRAIN, ref, StepResult, summary=summary)]
+            return [await self._call(activity_names.TRAIN, ref, StepResult, summary=summary)]
         request = Batch(context=context, steps=tuple(batch), versions=versions)
-        made: list[StepResult] = await self._call(names.TRANSFORM, request, list[StepResult], summary=summary)
+        made: list[StepResult] = await self._call(activity_names.TRANSFORM, request, list[StepResult], summary=summary)
         return made
 
     async def _all_compared(self, prepared: PreparedParity, reference: Plan) -> None:
@@ -347,7 +347,7 @@ class _Parity:
             brief=sum(len(table.model_dump_json()) for table in self._tables.values()) > MOST_DETAILS,
         )
         try:
-            table: TableParity = await self._call(names.COMPARE, request, TableParity, summary=name)
+            table: TableParity = await self._call(activity_names.COMPARE, request, TableParity, summary=name)
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise

@@ -1,4 +1,4 @@
-"""The five workflow types of a run, each started with one JSON object: see `entrepot.activities.messages.RunInput`."""
+"""The five workflow types of a run, each started with one JSON object: see `entrepot.protocol.messages.RunInput`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from temporalio import workflow
 
-from entrepot.step import KINDS
+from entrepot.language.step import KINDS
 from entrepot.workflows.progress import RunSummary
 from entrepot.workflows.run import RunWorkflow
 

@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, PrivateAttr
 
-from entrepot.activities.messages import ParityInput, PreparedParity, StepResult, TableParity
-from entrepot.plan import Plan, PlannedStep, Verdict
+from entrepot.planning.plan import Plan, PlannedStep, Verdict
+from entrepot.protocol.messages import ParityInput, PreparedParity, StepResult, TableParity
 
 State = Literal["waiting", "running", "done", "skipped", "held", "failed"]
 

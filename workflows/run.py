@@ -21,8 +21,11 @@ from temporalio.exceptions import (
     is_cancelled_exception,
 )
 
-from entrepot.activities import names
-from entrepot.activities.messages import (
+from entrepot.language.names import NOMINAL_TIME
+from entrepot.language.step import Kind
+from entrepot.planning.plan import Plan, PlannedStep
+from entrepot.protocol import activity_names
+from entrepot.protocol.messages import (
     Batch,
     Commit,
     Committed,
@@ -40,9 +43,6 @@ from entrepot.activities.messages import (
     StepResult,
     told,
 )
-from entrepot.graph import NOMINAL_TIME
-from entrepot.plan import Plan, PlannedStep
-from entrepot.step import Kind
 from entrepot.workflows.calls import call, failure, failure_of, in_a_sentence, nominal_time, priority, understood
 from entrepot.workflows.progress import Progress, RunSummary
 from entrepot.workflows.steps import run_steps
@@ -110,7 +110,7 @@ class _Run:
     async def execute(self) -> RunSummary:
         """The whole run."""
         with in_a_sentence():
-            prepared = await self._call(names.PREPARE, self._asked, Prepared)
+            prepared = await self._call(activity_names.PREPARE, self._asked, Prepared)
             self._priority = priority(self._asked.tenant, prepared.weight)
             workflow.upsert_search_attributes(
                 [
@@ -221,7 +221,7 @@ class _Run:
 
     async def _dry(self, selected: tuple[str, ...]) -> RunSummary:
         request = PlanRequest(context=self._context, selected=selected, anew=self._anew)
-        plan: Plan = await self._call(names.PLAN, request, Plan)
+        plan: Plan = await self._call(activity_names.PLAN, request, Plan)
         self._planned(plan)
         self._progress.planned(plan)
         return self._summary("planned", plan, Committed(moved=(), sequence=plan.sequence), whole=True)
@@ -230,7 +230,7 @@ class _Run:
         request = PlanRequest(
             context=self._context, selected=selected, raw=raw, ingested=dict(ingested), anew=self._anew
         )
-        plan: Plan = await self._call(names.PLAN, request, Plan)
+        plan: Plan = await self._call(activity_names.PLAN, request, Plan)
         self._planned(plan)
         self._progress.planned(plan)
         self._show()
@@ -255,13 +255,13 @@ class _Run:
             backfill=self._asked.backfill,
             replay=self._asked.replay,
         )
-        load: Load = await self._call(names.EXTRACT, asked, Load, summary=name)
+        load: Load = await self._call(activity_names.EXTRACT, asked, Load, summary=name)
         if load.unchanged:
             raw |= load.known
             said[name] = load.why
             return [StepResult(name=name, seconds=(workflow.now() - started).total_seconds())]
         result: StepResult = await self._call(
-            names.LOAD, LoadRequest(context=self._context, load=load), StepResult, summary=name
+            activity_names.LOAD, LoadRequest(context=self._context, load=load), StepResult, summary=name
         )
         raw |= result.versions
         if result.unchanged:
@@ -286,13 +286,13 @@ class _Run:
                     context=self._context, steps=tuple(batch), versions=versions, spent=self._spent, anew=anew
                 )
                 results: list[StepResult] = await self._call(
-                    names.TRANSFORM, request, list[StepResult], summary=summary
+                    activity_names.TRANSFORM, request, list[StepResult], summary=summary
                 )
                 for name in batch[len(results) :]:
                     self._progress.set(name, "waiting")
                 return results
             ref = StepRef(context=self._context, step=batch[0], versions=versions, spent=self._spent, anew=anew)
-            activity = names.TRAIN if kind == "train" else names.PUBLISH
+            activity = activity_names.TRAIN if kind == "train" else activity_names.PUBLISH
             return [await self._call(activity, ref, StepResult, summary=summary)]
         except ActivityError as error:
             for name in batch if len(batch) > 1 else ():  # which of them failed, the error says
@@ -329,7 +329,7 @@ class _Run:
                 for step in ran
             },
         )
-        committed: Committed = await self._call(names.COMMIT, request, Committed)
+        committed: Committed = await self._call(activity_names.COMMIT, request, Committed)
         self._stage("done")
         made = any(step.kind != "check" for step in ran)
         worked = bool(made or plan.moves or plan.removed or committed.moved)  # what was dropped by hand moves, too
@@ -360,7 +360,7 @@ class _Run:
         self._stage(status)
         try:
             failed = RunFailed(context=self._context, status=status, error=error)
-            await self._call(names.RECORD_FAILURE, failed, type(None))
+            await self._call(activity_names.RECORD_FAILURE, failed, type(None))
         except (ActivityError, CancelledError, asyncio.CancelledError):
             workflow.logger.warning("the failure of the run could not be recorded in the catalog")
 

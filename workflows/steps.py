@@ -8,8 +8,8 @@ from typing import Any
 
 from temporalio import workflow
 
-from entrepot.activities.messages import StepResult
-from entrepot.plan import PlannedStep
+from entrepot.planning.plan import PlannedStep
+from entrepot.protocol.messages import StepResult
 
 LARGE_PIPELINE = 40
 """Up to so many steps, each transform is an activity of its own, which reads best. Beyond, they go in batches: an

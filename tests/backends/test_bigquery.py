@@ -25,12 +25,13 @@ from google.cloud import bigquery
 from ibis import _
 
 from entrepot import backends
-from entrepot.backends import Backend, Label, Name, Session, bigquery_client
+from entrepot.backends import Backend, Label, Name, Session
 from entrepot.backends.base import physical
-from entrepot.backends.bigquery import DIALECT, BigQuerySession, job_labels
-from entrepot.backends.bigquery_client import translated
-from entrepot.backends.bigquery_types import Types
-from entrepot.backends.sql import Exists
+from entrepot.backends.bigquery import client as bigquery_client
+from entrepot.backends.bigquery.backend import DIALECT, BigQuerySession, job_labels
+from entrepot.backends.bigquery.client import translated
+from entrepot.backends.bigquery.types import Types
+from entrepot.backends.sql.session import Exists
 from entrepot.errors import BadInput, Contended, StepFailed, Unavailable
 
 LABEL = Label("acme", "run-1", "step")

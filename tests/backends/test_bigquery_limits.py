@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
-from entrepot.activities.tenant import Limits, PipelineSettings, Tenant, Tenants
+from entrepot.activities.runtime.tenant import Limits, PipelineSettings, Tenant, Tenants
 from entrepot.backends import Label
-from entrepot.loading import Registry
+from entrepot.registry import Registry
 from tests.conftest import working
 
 pytestmark = pytest.mark.timeout(900)

@@ -34,11 +34,11 @@ from urllib3.exceptions import MaxRetryError
 from entrepot import backends
 from entrepot.backends import Backend, Label, Name
 from entrepot.backends.base import physical
-from entrepot.backends.databricks import Databricks, DatabricksSession
-from entrepot.backends.databricks_client import ServicePrincipal, Target, translated
-from entrepot.backends.databricks_dialect import DIALECT, casts, needs_mapping, spelled
+from entrepot.backends.databricks.backend import Databricks, DatabricksSession
+from entrepot.backends.databricks.client import ServicePrincipal, Target, translated
+from entrepot.backends.databricks.compiler import DIALECT, casts, needs_mapping, spelled
 from entrepot.backends.settings import Secret
-from entrepot.backends.sql import Exists
+from entrepot.backends.sql.session import Exists
 from entrepot.errors import BadInput, Contended, StepFailed, Unavailable
 
 LABEL = Label("acme", "run-1", "step")
@@ -128,7 +128,7 @@ def test_wrong_settings_are_told(change: dict[str, Any], said: str) -> None:
 
 
 def test_the_extra_is_named_if_the_client_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.import_module("entrepot.backends.databricks"), "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.import_module("entrepot.backends.databricks.backend"), "find_spec", lambda name: None)
     with pytest.raises(BadInput, match=r"pip install 'entrepot\[databricks\]'"):
         backends.create(GIVEN, "test")
 

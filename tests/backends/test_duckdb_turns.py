@@ -15,8 +15,8 @@ import pytest
 
 from entrepot import backends
 from entrepot.backends import Label, Session
-from entrepot.backends.duckdb import DuckDB
-from entrepot.backends.duckdb_file import Ticket
+from entrepot.backends.duckdb.backend import DuckDB
+from entrepot.backends.duckdb.file import Ticket
 from entrepot.errors import Unavailable
 from tests.worker.processes import ROOT
 
@@ -112,7 +112,7 @@ def backend(path: Path) -> Iterator[DuckDB]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("entrepot.backends.duckdb.LOCK_SECONDS", 0.3)
+    monkeypatch.setattr("entrepot.backends.duckdb.backend.LOCK_SECONDS", 0.3)
 
 
 def rows(backend: DuckDB, label: Label = LABEL) -> list[tuple[str, int]]:

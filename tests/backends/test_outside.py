@@ -12,9 +12,9 @@ import pytest
 from temporalio.testing import WorkflowEnvironment
 
 from entrepot import backends
-from entrepot.activities.messages import ParityReport
 from entrepot.backends import Label
-from entrepot.worker.settings import TenantSection
+from entrepot.protocol.messages import ParityReport
+from entrepot.worker.config.settings import TenantSection
 from tests.conftest import serving, settings
 from tests.servers.postgres import Server
 

@@ -31,10 +31,10 @@ from snowflake.connector import errors
 from entrepot import backends
 from entrepot.backends import Label, Name, Session
 from entrepot.backends.base import physical
-from entrepot.backends.snowflake import Snowflake, SnowflakeSession
-from entrepot.backends.snowflake_client import translated
-from entrepot.backends.snowflake_sql import DIALECT
-from entrepot.backends.sql import Exists
+from entrepot.backends.snowflake.backend import Snowflake, SnowflakeSession
+from entrepot.backends.snowflake.client import translated
+from entrepot.backends.snowflake.compiler import DIALECT
+from entrepot.backends.sql.session import Exists
 from entrepot.errors import BadInput, Contended, StepFailed, Unavailable
 
 LABEL = Label("acme", "run-1", "orders")

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from entrepot.activities import catalog
-from entrepot.backends import Session, sql
+from entrepot.activities.catalog import catalog
+from entrepot.backends import Session
+from entrepot.backends.sql import session as sql
 from tests.conformance import gaps
 from tests.conformance.target import Target, chosen, is_live, opened, settings
 

@@ -11,8 +11,8 @@ import ibis
 import pyarrow as pa
 import pytest
 
-from entrepot.activities import catalog, cursors
-from entrepot.activities.cursors import Cursor
+from entrepot.activities.catalog import catalog, ingest_state
+from entrepot.activities.catalog.ingest_state import Cursor
 from entrepot.backends import Name, Session
 from entrepot.backends.base import physical
 from entrepot.errors import Conflict, Contended
@@ -53,7 +53,7 @@ def _move(session: Session, pipeline: str, run: str, expected: int, **pointers: 
 def test_ensure_twice(session: Session, pipeline: str) -> None:
     catalog.ensure(session)
     assert catalog.versions(session, pipeline, {"a": "1"}) == {}
-    assert cursors.current(session, pipeline, "a", "prod") == Cursor(0)
+    assert ingest_state.current(session, pipeline, "a", "prod") == Cursor(0)
 
 
 def test_versions(session: Session, pipeline: str) -> None:
@@ -85,16 +85,16 @@ def test_forgotten(session: Session, pipeline: str, schema: str) -> None:
 def test_cursors(session: Session, pipeline: str) -> None:
     for number in (1, 2):
         load = Cursor(number - 1, load=f"l{number}", run=str(number), tables={"t": str(number)}, state="s")
-        cursors.advance(session, pipeline, "source", "prod", load)
-    last = cursors.current(session, pipeline, "source", "prod")
+        ingest_state.advance(session, pipeline, "source", "prod", load)
+    last = ingest_state.current(session, pipeline, "source", "prod")
     assert (last.sequence, last.load, last.tables, last.state) == (2, "l2", {"t": "2"}, "s")
     with pytest.raises(Conflict, match="run 2 loaded for 'prod'"):
-        cursors.advance(session, pipeline, "source", "prod", Cursor(1, load="l3", run="3"))
-    assert [load.load for load in cursors.history(session, pipeline)["source"]] == ["l2", "l1"]
+        ingest_state.advance(session, pipeline, "source", "prod", Cursor(1, load="l3", run="3"))
+    assert [load.load for load in ingest_state.history(session, pipeline)["source"]] == ["l2", "l1"]
     # An environment without a load of its own begins where the newest load is.
-    dev = cursors.current(session, pipeline, "source", "dev")
+    dev = ingest_state.current(session, pipeline, "source", "dev")
     assert (dev.sequence, dev.load) == (0, "l2")
-    assert cursors.of_environment(session, pipeline, "source", "dev") is None
+    assert ingest_state.of_environment(session, pipeline, "source", "dev") is None
 
 
 def test_checks(session: Session, pipeline: str) -> None:

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from entrepot.activities.digests import Source, digest_of
+from entrepot.activities.parity.digests import Source, digest_of
 from entrepot.backends.base import physical
-from entrepot.digest import FLOAT, TIMESTAMP, Kind, common, kind, of_batches
+from entrepot.identity.table_digest import FLOAT, TIMESTAMP, Kind, common, kind, of_batches
 from tests.conformance.target import Target, is_live, parquet
 
 pytestmark = pytest.mark.area("Digests are the reference's")

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
-from entrepot.activities.digests import Source, common_kinds, digest_of
-from entrepot.activities.messages import ParityReport
-from entrepot.activities.tenant import PipelineSettings, Tenant, Tenants
+from entrepot.activities.parity.digests import Source, common_kinds, digest_of
+from entrepot.activities.runtime.tenant import PipelineSettings, Tenant, Tenants
 from entrepot.backends import Name
-from entrepot.loading import Registry
+from entrepot.protocol.messages import ParityReport
+from entrepot.registry import Registry
 from entrepot.workflows.progress import RunSummary
 from tests.conformance.target import Target
 from tests.conftest import House, working

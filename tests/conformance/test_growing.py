@@ -12,10 +12,10 @@ import pytest
 from ibis import _
 from temporalio.testing import WorkflowEnvironment
 
-from entrepot.activities.tenant import PipelineSettings, Tenant, Tenants
+from entrepot.activities.runtime.tenant import PipelineSettings, Tenant, Tenants
 from entrepot.backends import Name
 from entrepot.backends.base import physical
-from entrepot.loading import Registry
+from entrepot.registry import Registry
 from tests.conformance.target import Target
 from tests.conformance.values import rows_of
 from tests.conftest import working

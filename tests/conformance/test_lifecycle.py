@@ -15,9 +15,10 @@ import pytest
 import sqlglot.expressions as sge
 from ibis import _
 
-from entrepot.backends import Label, Name, Session, sql
+from entrepot.backends import Label, Name, Session
 from entrepot.backends.base import count, physical
-from entrepot.backends.sql import Answer, Exists, SqlSession
+from entrepot.backends.sql import session as sql
+from entrepot.backends.sql.session import Answer, Exists, SqlSession
 from entrepot.errors import Contended
 from tests.conformance.target import Target, parquet
 from tests.conformance.values import check_rows, rows_of

@@ -10,9 +10,9 @@ import ibis
 import pyarrow as pa
 import pytest
 
+from entrepot.activities.ml.translation import compare, frame, labels_of, translate
 from entrepot.backends import Name, Session
 from entrepot.backends.base import physical
-from entrepot.scoring import compare, frame, labels_of, translate
 from tests.conformance import models
 from tests.conformance.models import CASES, ModelCase
 from tests.conformance.target import Target, parquet

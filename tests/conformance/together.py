@@ -18,7 +18,7 @@ import pytest
 
 from entrepot.backends import Session
 from entrepot.backends.base import physical
-from entrepot.backends.sql import SqlSession
+from entrepot.backends.sql.session import SqlSession
 from tests.conformance.target import Target
 
 AT_ONCE = 10

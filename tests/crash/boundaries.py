@@ -24,7 +24,7 @@ from typing import Any
 import sqlglot
 from fsspec.implementations.local import LocalFileSystem
 
-from entrepot.activities import lake
+from entrepot.activities.storage import lake
 from entrepot.backends import Name, Session
 
 ROOT = Path(__file__).parents[2]

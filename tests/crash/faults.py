@@ -13,8 +13,8 @@ import duckdb
 from temporalio import activity
 
 from entrepot.backends import Session
-from entrepot.backends.duckdb import DuckDBSession
-from entrepot.backends.duckdb_file import translated
+from entrepot.backends.duckdb.backend import DuckDBSession
+from entrepot.backends.duckdb.file import translated
 from entrepot.errors import Unavailable
 from tests.crash.boundaries import Boundary, Control
 

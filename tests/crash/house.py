@@ -16,7 +16,7 @@ from temporalio.client import Client
 
 from entrepot.errors import Unavailable
 from entrepot.worker.client import reach
-from entrepot.worker.dev import HOST, _arguments, is_free, temporal_binary
+from entrepot.worker.local.dev import HOST, _arguments, is_free, temporal_binary
 from tests.crash.boundaries import ROOT
 
 

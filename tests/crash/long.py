@@ -92,16 +92,18 @@ def _row(number: int) -> dict[str, Any]:
 
 def install() -> None:
     """Makes pieces small, and what reads rows from files and databases tell of them."""
-    from entrepot.activities.sources import dlt_cursors, files_csv, files_parquet, postgres
+    from entrepot.activities.ingest.sources.dlt import cursors
+    from entrepot.activities.ingest.sources.files import csv, parquet
+    from entrepot.activities.ingest.sources.postgres import client
 
-    files_parquet.BATCH_ROWS = ROWS // FILES // 2
-    postgres.BATCH_BYTES = 32_000
-    dlt_cursors.CHUNK_ROWS = CHUNK_ROWS
+    parquet.BATCH_ROWS = ROWS // FILES // 2
+    client.BATCH_BYTES = 32_000
+    cursors.CHUNK_ROWS = CHUNK_ROWS
     of_file: Callable[[Any], int] = lambda path: pyarrow.parquet.read_metadata(path).num_rows if path else 0  # noqa: E731
-    files_parquet.copied = _telling(files_parquet.copied, of_file)
-    files_csv.CsvReader.part = _telling(files_csv.CsvReader.part, lambda part: part.rows)  # type: ignore[method-assign]
-    files_parquet.batches = _telling_each(files_parquet.batches)
-    postgres.Database.read = _telling_each(postgres.Database.read)  # type: ignore[method-assign]
+    parquet.copied = _telling(parquet.copied, of_file)
+    csv.CsvReader.part = _telling(csv.CsvReader.part, lambda part: part.rows)  # type: ignore[method-assign]
+    parquet.batches = _telling_each(parquet.batches)
+    client.Database.read = _telling_each(client.Database.read)  # type: ignore[method-assign]
 
 
 def _telling(function: Callable[..., Any], rows: Callable[[Any], int]) -> Callable[..., Any]:

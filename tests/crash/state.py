@@ -13,7 +13,7 @@ from typing import Any
 
 import duckdb
 
-from entrepot.activities.catalog import SCHEMA
+from entrepot.activities.catalog.catalog import SCHEMA
 from tests.crash.worker import HERE
 
 LOGS = {"runs", "checks"}

@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 from entrepot.backends import Label
-from entrepot.backends.duckdb import DuckDB
+from entrepot.backends.duckdb.backend import DuckDB
 from tests.crash import family, pipeline, small, state
 from tests.crash.boundaries import Boundary, Control
 from tests.crash.cases import House, Outcome, Scenario

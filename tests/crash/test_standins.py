@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from entrepot import backends
-from entrepot.activities import catalog
+from entrepot.activities.catalog import catalog
 from entrepot.backends import Backend, Label, Name
 from entrepot.backends.base import physical
 from tests.crash import pipeline, small

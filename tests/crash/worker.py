@@ -49,8 +49,8 @@ _OF_EVERY_CASE = (
     "tests.crash.faults",
     "entrepot.worker.client",
     "entrepot.worker.logs",
-    "entrepot.worker.sections",
-    "entrepot.worker.settings",
+    "entrepot.worker.config.tenant_schema",
+    "entrepot.worker.config.settings",
 )
 """Imported once, so that no worker has to."""
 HERE = "/proc/self/cwd"
@@ -64,12 +64,12 @@ _heartbeat = SHORTEST_HEARTBEAT
 
 def main() -> None:
     """The parent, until its standard input ends."""
-    from entrepot.worker import worker
+    from entrepot.worker import process
 
     os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"
     for name in _OF_EVERY_CASE:
         importlib.import_module(name)
-    worker.warm_up()
+    process.warm_up()
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     os.set_blocking(reading, False)
@@ -140,12 +140,14 @@ def _child(asked: dict[str, Any]) -> None:
 
 
 async def _serve(address: str, task_queue: str) -> None:
-    from entrepot.activities import intake, transform, work
-    from entrepot.backends.duckdb import DuckDB, DuckDBSession
-    from entrepot.worker import logs, worker
+    from entrepot.activities.ingest import landing
+    from entrepot.activities.runtime import context
+    from entrepot.activities.transform import transform
+    from entrepot.backends.duckdb.backend import DuckDB, DuckDBSession
+    from entrepot.worker import logs, process
     from entrepot.worker.client import reach
-    from entrepot.worker.sections import TenantSection
-    from entrepot.worker.settings import Settings
+    from entrepot.worker.config.settings import Settings
+    from entrepot.worker.config.tenant_schema import TenantSection
     from tests.crash import long
     from tests.crash.boundaries import Control, install
     from tests.crash.faults import Fault
@@ -154,13 +156,13 @@ async def _serve(address: str, task_queue: str) -> None:
     logs.configure()
     control = Control.read(Path())
     _heartbeat = HEARTBEAT.get(control.fault, SHORTEST_HEARTBEAT)
-    work.HEARTBEAT_SECONDS = 0.3
-    intake.SECONDS = 0
+    context.HEARTBEAT_SECONDS = 0.3
+    landing.SECONDS = 0
     transform.BATCH_SECONDS = 3600  # so that batches are the same in each run
     if control.is_plain:
         from dataclasses import replace
 
-        from entrepot.backends.sql import SqlSession
+        from entrepot.backends.sql.session import SqlSession
 
         plain = replace(DuckDB.capabilities, transactional_ddl=False)
         DuckDB.capabilities = DuckDBSession.capabilities = plain
@@ -178,7 +180,7 @@ async def _serve(address: str, task_queue: str) -> None:
     client = await reach(address, plugins=[_Quick()])
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    async with worker.create(client, tenants, task_queue=task_queue):
+    async with process.create(client, tenants, task_queue=task_queue):
         await stop.wait()
     for tenant in tenants.tenants.values():
         tenant.close()

@@ -11,7 +11,7 @@ from typing import Any
 import dlt
 
 from entrepot import Files, Pipeline, SqlTable, Table
-from entrepot.step import Contract
+from entrepot.language.step import Contract
 
 ingested = Pipeline("ingested", description="Every kind of source", parameters={"folder": "", "options": {}})
 

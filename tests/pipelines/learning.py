@@ -9,7 +9,8 @@ import numpy as np
 from ibis import _
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 
-from entrepot import Model, Pipeline, Table, split
+from entrepot import Model, Pipeline, Table
+from entrepot.language import split
 
 learning = Pipeline("learning")
 

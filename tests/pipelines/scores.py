@@ -7,7 +7,8 @@ from typing import Any
 
 from ibis import _
 
-from entrepot import Model, Pipeline, Table, split
+from entrepot import Model, Pipeline, Table
+from entrepot.language import split
 
 scores = Pipeline("scores")
 

@@ -20,9 +20,9 @@ from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
-from entrepot.worker import worker
-from entrepot.worker.dev import temporal_binary
-from entrepot.worker.sections import TenantSection
+from entrepot.worker import process
+from entrepot.worker.config.tenant_schema import TenantSection
+from entrepot.worker.local.dev import temporal_binary
 from tests.conftest import House, serving, settings
 
 ROOT = Path(__file__).parents[2]
@@ -89,7 +89,7 @@ async def _house() -> AsyncIterator[House]:
         dev_server_existing_path=temporal_binary(), data_converter=pydantic_data_converter
     )
     async with environment:
-        await worker.register_search_attributes(environment.client)
+        await process.register_search_attributes(environment.client)
         async with serving(environment.client, settings(STATE, PIPELINES, acme=ONE, globex=TWO)) as house:
             yield house
 

@@ -11,16 +11,16 @@ from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
 
-from entrepot.worker import worker
+from entrepot.worker import process
 
 HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
 
 
 def replayer(*workflows: type) -> Replayer:
     return Replayer(
-        workflows=list(workflows or worker.WORKFLOWS),
+        workflows=list(workflows or process.WORKFLOWS),
         data_converter=pydantic_data_converter,
-        workflow_runner=worker.sandbox(),
+        workflow_runner=process.sandbox(),
     )
 
 

@@ -11,7 +11,7 @@ from benchmarks import __main__ as every
 from benchmarks import chain, ingest, planning, scoring, startup
 from benchmarks.peers import projects
 from benchmarks.timing import Row, table, timed
-from entrepot.loading import Registry
+from entrepot.registry import Registry
 
 
 def test_a_process_is_timed_with_its_memory_and_output(tmp_path: Path) -> None:

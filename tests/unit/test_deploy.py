@@ -18,10 +18,10 @@ import pytest
 import yaml
 from temporalio.testing import WorkflowEnvironment
 
-from entrepot.worker import settings
 from entrepot.worker.client import TASK_QUEUE
-from entrepot.worker.dev import temporal_binary
-from entrepot.worker.worker import create
+from entrepot.worker.config import settings
+from entrepot.worker.local.dev import temporal_binary
+from entrepot.worker.process import create
 from entrepot.workflows.run import SEARCH_ATTRIBUTES
 
 ROOT = Path(__file__).parents[2]
@@ -140,7 +140,7 @@ class TestDockerfile:
             "/var/lib/entrepot",
         ]
         done = subprocess.run(
-            [sys.executable, "-m", "entrepot.worker.cli", *command[1:], "--help"],
+            [sys.executable, "-m", "entrepot.worker.cli.app", *command[1:], "--help"],
             capture_output=True,
             text=True,
             cwd=ROOT,

@@ -13,10 +13,10 @@ import pytest
 from entrepot.errors import BadInput
 from entrepot.examples.flights.pipeline import FIRST_UNSEEN_DAY, NUMBERS, WORDS, flights, nycflights13
 from entrepot.examples.flights.source import data_folder
-from entrepot.loading import Registry
-from entrepot.resolve import resolve
-from entrepot.select import select
-from tests.activities.sources.reading import read
+from entrepot.planning.resolve import resolve
+from entrepot.planning.selection import select
+from entrepot.registry import Registry
+from tests.activities.ingest.sources.reading import read
 
 ROWS = {"flights": 336_776, "weather": 26_115, "planes": 3_322, "airports": 1_458, "airlines": 16}
 KNOWN_AFTERWARDS = {"dep_time", "arr_time", "dep_delay", "arr_delay", "air_time", "cancelled", "late", "sky"}

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from entrepot_standins.ports import HOST, free_port
 
-from entrepot.worker.dev import temporal_binary
+from entrepot.worker.local.dev import temporal_binary
 
 ROOT = Path(__file__).parents[2]
 ENTREPOT = os.path.join(os.path.dirname(sys.executable), "entrepot")

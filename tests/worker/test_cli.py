@@ -406,12 +406,12 @@ def test_output_into_a_closed_pipe_is_no_error(nowhere: Place) -> None:
 
 
 def test_notes_with_brackets_are_printed_as_they_are() -> None:
-    from entrepot.worker import show
+    from entrepot.worker.cli import output
     from entrepot.workflows.progress import StepProgress
 
-    with show.out.capture() as captured:
+    with output.out.capture() as captured:
         noted = StepProgress(name="x", kind="check", state="done", note='1 violating row: {"code": "[/b] [red]"}')
-        show.Lines(show.out).states([noted])
-        show.rows(("a",), [("[bold]b[/nothing]",)])
+        output.Lines(output.out).states([noted])
+        output.rows(("a",), [("[bold]b[/nothing]",)])
     assert '{"code": "[/b] [red]"}' in captured.get()
     assert "[bold]b[/nothing]" in captured.get()

@@ -22,11 +22,11 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
 from entrepot.errors import BadInput
-from entrepot.worker import cron, schedules
-from entrepot.worker.dev import temporal_binary
-from entrepot.worker.sections import OVERLAPS, TenantSection
-from entrepot.worker.settings import Settings, local
-from entrepot.worker.worker import create
+from entrepot.worker.config.settings import Settings, local
+from entrepot.worker.config.tenant_schema import OVERLAPS, TenantSection
+from entrepot.worker.local.dev import temporal_binary
+from entrepot.worker.process import create
+from entrepot.worker.schedules import cron, reconcile
 
 TEMPORAL = temporal_binary()
 
@@ -65,7 +65,7 @@ async def cli(client: Client, *arguments: str) -> str:
 
 
 async def actions(client: Client, loaded: Settings) -> dict[str, str]:
-    return {change.id: change.action for change in await schedules.plan(client, loaded)}
+    return {change.id: change.action for change in await reconcile.plan(client, loaded)}
 
 
 async def listed(client: Client, ids: set[str]) -> None:
@@ -102,10 +102,10 @@ async def test_apply_makes_them_and_a_second_time_changes_nothing(client: Client
     loaded = settings(*EVERYTHING)
     ids = ["acme/flights", "acme/flights/dev", "acme/flights#nightly"]
     assert await actions(client, loaded) == dict.fromkeys(ids, "create")
-    assert [each.action for each in await schedules.apply(client, loaded)] == ["create"] * 3
-    again = await schedules.apply(client, loaded)
+    assert [each.action for each in await reconcile.apply(client, loaded)] == ["create"] * 3
+    again = await reconcile.apply(client, loaded)
     assert [(each.action, each.drift) for each in again] == [("unchanged", ())] * 3
-    assert [each.paused for each in again] == [None, None, schedules.PAUSED_NOTE]
+    assert [each.paused for each in again] == [None, None, reconcile.PAUSED_NOTE]
     for id in ids:
         assert (await client.get_schedule_handle(id).describe()).info.last_updated_at is None
 
@@ -113,7 +113,7 @@ async def test_apply_makes_them_and_a_second_time_changes_nothing(client: Client
 @pytest.mark.parametrize("overlap", OVERLAPS)
 async def test_every_overlap_policy_arrives(client: Client, overlap: str) -> None:
     loaded = settings({"every": "1h", "overlap": overlap})
-    await schedules.apply(client, loaded)
+    await reconcile.apply(client, loaded)
     assert await actions(client, loaded) == {"acme/flights": "unchanged"}
     described = await client.get_schedule_handle("acme/flights").describe()
     assert described.schedule.policy.overlap.name == overlap.upper()
@@ -181,14 +181,14 @@ async def test_the_server_refuses_what_we_refuse(client: Client) -> None:
 
 async def test_what_somebody_changed_with_the_cli_is_shown_and_put_right(client: Client) -> None:
     loaded = settings({"cron": "0 6 * * *", "time_zone": "Europe/Zurich"})
-    await schedules.apply(client, loaded)
+    await reconcile.apply(client, loaded)
     await cli(
         client,
         *("schedule", "update", "--schedule-id", "acme/flights", "--cron", "0 7 * * *", "--workflow-id", "mine"),
         *("--type", "Pipeline", "--task-queue", "entrepot", "--input", '{"tenant": "acme", "pipeline": "flights"}'),
         *("--overlap-policy", "AllowAll", "--run-timeout", "1h", "--pause-on-failure"),
     )
-    (change,) = await schedules.plan(client, loaded)
+    (change,) = await reconcile.plan(client, loaded)
     assert change.action == "update"
     assert {each.what: (each.actual, each.desired) for each in change.drift} == {
         "when": ("0 7 * * *", "0 6 * * *"),
@@ -201,13 +201,13 @@ async def test_what_somebody_changed_with_the_cli_is_shown_and_put_right(client:
         "run timeout": ("1:00:00", "none"),
         "pause on failure": ("True", "none"),
     }
-    assert (await schedules.apply(client, loaded)) == [change]
+    assert (await reconcile.apply(client, loaded)) == [change]
     assert await actions(client, loaded) == {"acme/flights": "unchanged"}
 
 
 async def test_the_same_written_differently_is_no_drift(client: Client) -> None:
     loaded = settings({"cron": "0 6 * * mon-fri"}, {"every": "1d", "name": "b"})
-    await schedules.apply(client, loaded)
+    await reconcile.apply(client, loaded)
 
     def other_words(current: ScheduleUpdateInput) -> ScheduleUpdate:
         spec = current.description.schedule.spec
@@ -221,8 +221,8 @@ async def test_the_same_written_differently_is_no_drift(client: Client) -> None:
 
 
 async def test_a_change_of_the_file_is_an_update(client: Client) -> None:
-    await schedules.apply(client, settings({"every": "1h", "parameters": {"x": 1}}))
-    (change,) = await schedules.apply(client, settings({"cron": "@hourly", "parameters": {"x": 2}, "jitter": "90s"}))
+    await reconcile.apply(client, settings({"every": "1h", "parameters": {"x": 1}}))
+    (change,) = await reconcile.apply(client, settings({"cron": "@hourly", "parameters": {"x": 2}, "jitter": "90s"}))
     given = '{"parameters": {"x": %d}, "pipeline": "flights", "tenant": "acme"}'
     assert [str(each) for each in change.drift] == [
         "when: every 1h → 0 * * * *",
@@ -234,29 +234,29 @@ async def test_a_change_of_the_file_is_an_update(client: Client) -> None:
 
 
 async def test_pausing_and_resuming_is_the_operators(client: Client) -> None:
-    await schedules.apply(client, settings({"every": "1h"}, {"every": "1h", "environment": "dev", "paused": True}))
+    await reconcile.apply(client, settings({"every": "1h"}, {"every": "1h", "environment": "dev", "paused": True}))
     await cli(client, "schedule", "toggle", "-s", "acme/flights", "--pause", "--reason", "quarter end")
     await cli(client, "schedule", "toggle", "-s", "acme/flights/dev", "--unpause", "--reason", "go")
     changed = settings({"every": "2h"}, {"every": "2h", "environment": "dev", "paused": True})
     for loaded, action in ((changed, "update"), (changed, "unchanged")):
-        prod, dev = await schedules.apply(client, loaded)
+        prod, dev = await reconcile.apply(client, loaded)
         assert (prod.action, prod.paused, dev.action, dev.paused) == (action, "quarter end", action, None)
 
 
 async def test_only_what_entrepot_made_is_deleted_or_changed(client: Client) -> None:
     theirs = Schedule(
         ScheduleActionStartWorkflow("Pipeline", id="x", task_queue="entrepot"),
-        ScheduleSpec(intervals=[ScheduleIntervalSpec(schedules._span("1h"))]),
+        ScheduleSpec(intervals=[ScheduleIntervalSpec(reconcile._span("1h"))]),
     )
     await client.create_schedule("acme/other", theirs)
     await client.create_schedule("globex/flights", theirs, memo={"made_by": "somebody"})
-    await schedules.apply(client, settings({"every": "1h"}, {"every": "1h", "environment": "dev"}))
+    await reconcile.apply(client, settings({"every": "1h"}, {"every": "1h", "environment": "dev"}))
     await listed(client, {"acme/other", "globex/flights", "acme/flights", "acme/flights/dev"})
     loaded = settings({"every": "1h"})
     loaded = Settings(
         Path("tenants.toml"), loaded.state, {}, {**loaded.tenants, **settings({"every": "2h"}, tenant="globex").tenants}
     )
-    assert {each.id: each.action for each in await schedules.apply(client, loaded)} == {
+    assert {each.id: each.action for each in await reconcile.apply(client, loaded)} == {
         "acme/flights": "unchanged",
         "acme/flights/dev": "delete",
         "globex/flights": "foreign",
@@ -266,19 +266,19 @@ async def test_only_what_entrepot_made_is_deleted_or_changed(client: Client) -> 
 
 
 async def test_a_tenant_that_left_loses_its_schedules(client: Client) -> None:
-    await schedules.apply(client, settings({"every": "1h"}, tenant="globex"))
+    await reconcile.apply(client, settings({"every": "1h"}, tenant="globex"))
     await listed(client, {"globex/flights"})
     assert await actions(client, settings()) == {"globex/flights": "delete"}
-    await schedules.apply(client, settings())
+    await reconcile.apply(client, settings())
     await listed(client, set())
-    assert await schedules.plan(client, settings()) == []
+    assert await reconcile.plan(client, settings()) == []
 
 
 async def test_without_a_tenant_file_nothing_is_deleted(client: Client, tmp_path: Path) -> None:
-    await schedules.apply(client, settings({"every": "1h"}))
+    await reconcile.apply(client, settings({"every": "1h"}))
     await listed(client, {"acme/flights"})
     with pytest.raises(BadInput, match=r"^there is no tenant file here, .* name it with --tenants$"):
-        await schedules.apply(client, local(str(tmp_path)))
+        await reconcile.apply(client, local(str(tmp_path)))
     assert await actions(client, settings({"every": "1h"})) == {"acme/flights": "unchanged"}
 
 
@@ -307,7 +307,7 @@ async def test_the_cli_lists_describes_triggers_and_the_run_works(
         state=tmp_path,
         flights="scheduled_flights:flights",
     )
-    await schedules.apply(client, loaded)
+    await reconcile.apply(client, loaded)
     await listed(client, {"acme/flights/dev"})
     (entry,) = json.loads(await cli(client, "schedule", "list", "-o", "json", "--query", "Tenant = 'acme'"))
     assert entry["scheduleId"] == "acme/flights/dev"
@@ -339,5 +339,5 @@ async def test_the_cli_lists_describes_triggers_and_the_run_works(
 async def test_a_hundred_at_once(client: Client) -> None:
     tenants = {f"t{n}": settings({"every": "1h"}, tenant=f"t{n}").tenants[f"t{n}"] for n in range(100)}
     loaded = Settings(Path("tenants.toml"), Path("state"), {}, tenants)
-    assert {each.action for each in await schedules.apply(client, loaded)} == {"create"}
-    assert {each.action for each in await schedules.plan(client, loaded)} == {"unchanged"}
+    assert {each.action for each in await reconcile.apply(client, loaded)} == {"create"}
+    assert {each.action for each in await reconcile.plan(client, loaded)} == {"unchanged"}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest_asyncio
 from temporalio.testing import WorkflowEnvironment
 
-from entrepot.worker.sections import TenantSection
+from entrepot.worker.config.tenant_schema import TenantSection
 from tests.conftest import serving, settings
 from tests.workflows.ingesting import Ingesting
 

@@ -18,7 +18,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.testing import WorkflowEnvironment
 
 from entrepot.errors import Unavailable
-from entrepot.worker.settings import TenantSection
+from entrepot.worker.config.settings import TenantSection
 from tests.conftest import House, serving, settings
 
 SHOP = {"tenant": "acme", "pipeline": "shop"}
@@ -262,7 +262,7 @@ async def test_a_locked_duckdb_file_is_waited_for(
     async with serving(temporal.client, settings(tmp_path, {"shop": "tests.pipelines.shop:shop"})) as house:
         with held_by_another_process(tmp_path / "acme.duckdb") as holder:
             with monkeypatch.context() as hurried:
-                hurried.setattr("entrepot.backends.duckdb.LOCK_SECONDS", 0.5)
+                hurried.setattr("entrepot.backends.duckdb.backend.LOCK_SECONDS", 0.5)
                 with pytest.raises(Unavailable, match=f"is locked by process {holder}"):
                     await asyncio.to_thread(house.query, "SELECT 1")
             handle = await house.start("Pipeline", SHOP)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from entrepot.activities.sources import files_text
-from tests.activities.sources.tables import Table
+from entrepot.activities.ingest.sources.files import text as files_text
+from tests.activities.ingest.sources.tables import Table
 from tests.servers.postgres import Server
 from tests.workflows.ingesting import Ingesting, Rows
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.activities.sources.tables import Table
+from tests.activities.ingest.sources.tables import Table
 from tests.servers.postgres import Server
 from tests.workflows.ingesting import Ingesting, line
 

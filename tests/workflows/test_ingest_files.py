@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
-from tests.activities.sources.test_files_formula1 import ROWS
+from tests.activities.ingest.sources.files.test_formula1 import ROWS
 from tests.conftest import serving, settings
 from tests.data import data
 from tests.workflows.ingesting import Ingesting, line

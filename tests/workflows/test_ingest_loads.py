@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from entrepot.activities import intake, lake
-from entrepot.activities.messages import ParityReport
+from entrepot.activities.ingest import landing
+from entrepot.activities.storage import lake
 from entrepot.backends import Label
 from entrepot.errors import Unavailable
-from tests.activities.sources.tables import Table
+from entrepot.protocol.messages import ParityReport
+from tests.activities.ingest.sources.tables import Table
 from tests.servers.postgres import Server
 from tests.workflows.ingesting import Ingesting, line
 
@@ -138,15 +139,15 @@ async def test_the_lake_keeps_what_versions_were_loaded_from(ingesting_into_two:
 async def test_what_a_failed_attempt_has_read_is_not_read_again(
     ingesting_into_two: Ingesting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ingesting, whole, attempts = ingesting_into_two, intake.Intake.finish, []
+    ingesting, whole, attempts = ingesting_into_two, landing.Intake.finish, []
 
-    def finish(self: intake.Intake, *given: Any) -> None:
+    def finish(self: landing.Intake, *given: Any) -> None:
         whole(self, *given)
         attempts.append(given)
         if len(attempts) == 1:
             raise Unavailable("the process died, as it were")
 
-    monkeypatch.setattr(intake.Intake, "finish", finish)
+    monkeypatch.setattr(landing.Intake, "finish", finish)
     ingesting.give("counted", rows(1, 5))
     run = await ingesting.load("counted+")
     assert line(run, "counted").rows == 5

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
-from entrepot.worker.sections import PipelineSection, TenantSection
+from entrepot.worker.config.tenant_schema import PipelineSection, TenantSection
 from tests.conftest import House, serving, settings
 
 OWNED = "tests.pipelines.owned"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
-from entrepot.worker.sections import TenantSection
+from entrepot.worker.config.tenant_schema import TenantSection
 from tests.conftest import House, serving, settings
 
 

@@ -18,8 +18,9 @@ import pytest_asyncio
 from temporalio.client import ActivityFailureError
 from temporalio.testing import WorkflowEnvironment
 
-from entrepot.activities import names, show
-from entrepot.activities.page_verdicts import with_verdicts
+from entrepot.activities.publish import view_sync
+from entrepot.activities.publish.page_verdicts import with_verdicts
+from entrepot.protocol import activity_names
 from entrepot.workflows.progress import Progress, RunSummary
 from tests.conftest import House, serving, settings
 
@@ -185,7 +186,7 @@ async def test_a_page_is_the_published_one_though_it_is_written_late(
             assert has_published.wait(300)
         return told
 
-    monkeypatch.setattr(show, "with_verdicts", slow)
+    monkeypatch.setattr(view_sync, "with_verdicts", slow)
     late = asyncio.create_task(run(watched))
     assert await asyncio.to_thread(has_read.wait, 300)
     (watched.state / "kinds").write_text("a b c")
@@ -208,7 +209,7 @@ async def test_all_violating_rows_that_were_kept_are_listed(watched: House) -> N
     await run(watched, parameters={"most": 1}, environment="dev")
 
     async def listed(**more: str) -> list[tuple[Any, ...]]:
-        rows = await asked(watched, names.CHECKS, tenant="acme", pipeline="watched", **more)
+        rows = await asked(watched, activity_names.CHECKS, tenant="acme", pipeline="watched", **more)
         assert [row["checked_at"] for row in rows] == sorted((row["checked_at"] for row in rows), reverse=True)
         return [(row["check"], row["violations"], row["environments"]) for row in rows]
 

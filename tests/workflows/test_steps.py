@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entrepot.activities.messages import StepResult
-from entrepot.plan import Plan, PlannedStep
+from entrepot.planning.plan import Plan, PlannedStep
+from entrepot.protocol.messages import StepResult
 from entrepot.workflows.progress import Progress
 from entrepot.workflows.steps import LARGE_PIPELINE, MOST_IN_BATCH, Ready
 

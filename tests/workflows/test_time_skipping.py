@@ -29,8 +29,11 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
-from entrepot.activities import names
-from entrepot.activities.messages import (
+from entrepot.activities.runtime.context import as_failure
+from entrepot.errors import BadInput, Unavailable
+from entrepot.planning.plan import Plan, PlannedStep
+from entrepot.protocol import activity_names
+from entrepot.protocol.messages import (
     Batch,
     Commit,
     Committed,
@@ -44,10 +47,7 @@ from entrepot.activities.messages import (
     StepResult,
     TableLoad,
 )
-from entrepot.activities.work import as_failure
-from entrepot.errors import BadInput, Unavailable
-from entrepot.plan import Plan, PlannedStep
-from entrepot.worker.worker import WORKFLOWS, sandbox
+from entrepot.worker.process import WORKFLOWS, sandbox
 from entrepot.workflows.calls import RETRIES
 from entrepot.workflows.progress import RunSummary
 from entrepot.workflows.run import SEARCH_ATTRIBUTES
@@ -107,7 +107,7 @@ class Stage:
         await self.environment.client.workflow_service.record_activity_task_heartbeat(sent)
 
     def activities(self) -> list[Callable[..., Any]]:
-        @activity.defn(name=names.PREPARE)
+        @activity.defn(name=activity_names.PREPARE)
         async def prepare(asked: RunInput) -> Prepared:
             await self._called("prepare")
             steps = {step.name: step.kind for step in PLAN.steps}
@@ -115,32 +115,32 @@ class Stage:
                 backend="duckdb", parallel=2, weight=1.0, selected=tuple(steps), kinds=steps, ingests=("source",)
             )
 
-        @activity.defn(name=names.EXTRACT)
+        @activity.defn(name=activity_names.EXTRACT)
         async def extract(asked: ExtractRequest) -> Load:
             await self._called("extract")
             return Load(step=asked.step, tables={"raw": TableLoad(version="r1", rows=1, bytes=1)})
 
-        @activity.defn(name=names.LOAD)
+        @activity.defn(name=activity_names.LOAD)
         async def load(request: LoadRequest) -> StepResult:
             await self._called("load")
             return StepResult(name=request.load.step, rows=1, versions={"raw": "r1"})
 
-        @activity.defn(name=names.PLAN)
+        @activity.defn(name=activity_names.PLAN)
         async def plan(request: PlanRequest) -> Plan:
             await self._called("plan")
             return PLAN
 
-        @activity.defn(name=names.TRANSFORM)
+        @activity.defn(name=activity_names.TRANSFORM)
         async def transform(batch: Batch) -> list[StepResult]:
             await self._called(batch.steps[0])
             return [StepResult(name=name, rows=1) for name in batch.steps]
 
-        @activity.defn(name=names.COMMIT)
+        @activity.defn(name=activity_names.COMMIT)
         async def commit(request: Commit) -> Committed:
             await self._called("commit")
             return Committed(moved=tuple(request.moves), sequence=request.sequence + 1)
 
-        @activity.defn(name=names.RECORD_FAILURE)
+        @activity.defn(name=activity_names.RECORD_FAILURE)
         async def record_failure(failed: RunFailed) -> None:
             await self._called("record_failure")
             self.recorded.append(failed)

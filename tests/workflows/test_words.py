@@ -16,7 +16,7 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 
-from entrepot.worker.sections import TenantSection
+from entrepot.worker.config.tenant_schema import TenantSection
 from entrepot.workflows import calls
 from tests.conftest import House, serving, settings
 from tests.pipelines import wild as code

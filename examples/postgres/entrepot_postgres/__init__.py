@@ -18,7 +18,7 @@ from entrepot.backends.base import Backend, Capabilities, Label, Name, Session
 from entrepot.backends.dialect import Dialect
 from entrepot.backends.pool import Pool
 from entrepot.backends.settings import Secret, checked
-from entrepot.backends.sql import Answer, SqlSession, conformed
+from entrepot.backends.sql.session import Answer, SqlSession, conformed
 from entrepot.errors import EntrepotError, StepFailed
 from psycopg.pq import TransactionStatus
 

@@ -10,7 +10,8 @@ import ibis.expr.operations as ops
 import sqlglot as sg
 import sqlglot.expressions as sge
 from entrepot.backends.base import Capabilities
-from entrepot.backends.compiling import (
+from entrepot.backends.dialect import Dialect, Identifiers
+from entrepot.backends.sql.compiling import (
     FloorDivision,
     Letters,
     Logarithms,
@@ -20,8 +21,7 @@ from entrepot.backends.compiling import (
     groups,
     matched,
 )
-from entrepot.backends.dialect import Dialect, Identifiers
-from entrepot.backends.meaning import MEANINGS, STRFTIME_IN_PARTS
+from entrepot.backends.sql.semantics import MEANINGS, STRFTIME_IN_PARTS
 from ibis.backends.sql.compilers import PostgresCompiler
 from ibis.backends.sql.compilers.base import SQLGlotCompiler
 from ibis.backends.sql.datatypes import PostgresType

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from entrepot.backends.digest import Dialect
-from entrepot.digest import HASH_STARTS
+from entrepot.backends.sql.digest import Dialect
+from entrepot.identity.table_digest import HASH_STARTS
 
 _HASHED = tuple(f"CAST(CAST('x' || SUBSTR(MD5({{x}}), {start + 1}, 6) AS BIT(24)) AS INTEGER)" for start in HASH_STARTS)
 _MICROSECONDS = "CAST(EXTRACT(EPOCH FROM {x}) * 1000000 AS BIGINT)"

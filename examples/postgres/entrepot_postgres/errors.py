@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import ibis.expr.datatypes as dt
 import psycopg
-from entrepot.backends.sql import Exists
+from entrepot.backends.sql.session import Exists
 from entrepot.errors import BadInput, Contended, EntrepotError, StepFailed, Unavailable
 
 # By SQLSTATE, or by the class that it begins with.

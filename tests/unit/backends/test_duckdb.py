@@ -15,8 +15,8 @@ import pytest
 from entrepot import backends
 from entrepot.backends import Backend, Label, Name
 from entrepot.backends.base import Session
-from entrepot.backends.duckdb import DuckDBSession
-from entrepot.backends.duckdb_file import translated
+from entrepot.backends.duckdb.backend import DuckDBSession
+from entrepot.backends.duckdb.file import translated
 from entrepot.errors import Unavailable
 
 LABEL = Label("t", "r", "s")

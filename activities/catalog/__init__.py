@@ -1,0 +1,1 @@
+"""What is recorded in the tenant's warehouse: versions, environments, owners, loads and verdicts."""

@@ -1,0 +1,240 @@
+"""The names that people see, and whose they are: views in warehouses, files in the lake, and schemas of versions.
+
+Each has one owner, recorded in the catalog's `places`. A place is claimed before anything stands there, and let go of
+after nothing does any more: so whatever stands somewhere is recorded, also what a process that died has left, and what
+is recorded and not to be shown any more can be taken away by whoever comes next.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import sqlglot.expressions as sge
+
+from entrepot.activities.catalog import catalog
+from entrepot.activities.catalog.catalog import Version, equals
+from entrepot.activities.runtime.tenant import Tenant
+from entrepot.backends import Kind, Name, Session
+from entrepot.errors import BadInput
+from entrepot.identity.version import environment_schema, version_schema
+from entrepot.protocol.messages import Context
+
+_AT_ONCE = 1000
+"""Rows of one statement; BigQuery takes 1 MB."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where something stands that people find by its name."""
+
+    kind: Literal["view", "file", "versions"]
+    """A view; a file in the lake; or a schema in which a pipeline's versions stand."""
+    schema: str
+    table: str
+    """Of a file, its path in the lake."""
+    warehouse: str = ""
+    """Empty: the one where the pipeline runs."""
+
+    @property
+    def key(self) -> str:
+        """The same for two names that some warehouse takes for one."""
+        return str(self).lower() if self.kind != "file" else self.table
+
+    @property
+    def name(self) -> Name:
+        """As a name in its warehouse."""
+        return Name(self.schema, self.table)
+
+    def __str__(self) -> str:
+        return ".".join(part for part in (self.schema, self.table) if part)
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whose a place is."""
+
+    tenant: str
+    pipeline: str
+    environment: str = ""
+    name: str = ""
+    """The table, or the publish step, that is shown there."""
+
+    def __str__(self) -> str:
+        shown = f" (which shows {self.name!r} there)" if self.name else ""
+        where = f", environment {self.environment!r}" if self.environment else ""
+        return f"pipeline {self.pipeline!r} of tenant {self.tenant!r}{where}{shown}"
+
+    @property
+    def remedy(self) -> str:
+        """What to do if the pipeline is there no more."""
+        if self.environment:
+            drop = f"entrepot env drop {self.environment} --pipeline {self.pipeline}"
+            return f"choose another name; or, if {self.pipeline!r} is not to show it any more, `{drop}`"
+        gone = f"entrepot gc {self.pipeline} --keep-days 0"
+        return f"choose another schema; or, if {self.pipeline!r} is not run any more, `{gone}`"
+
+
+Shown = frozenset[tuple[Place, str]]
+"""Places, each with the name of what is shown there."""
+
+
+def view_place(tenant: Tenant, pipeline: str, environment: str, table: str) -> Place:
+    """Where a pipeline's table is shown."""
+    return Place("view", environment_schema(tenant.settings(pipeline).schema, environment), table)
+
+
+def copy_place(environment: str, schema: str, name: str, warehouse: str = "") -> Place:
+    """Where a copy is shown."""
+    return Place("view", environment_schema(schema, environment), name, warehouse)
+
+
+def place_of(tenant: Tenant, context: Context, version: Version) -> Place | None:
+    """Where people find a version; None for a model."""
+    output = version.details.get("output")
+    if output == "copy":
+        its = version.details
+        return copy_place(context.environment, its["schema"], its["name"], str(its.get("to", "")))
+    if version.table is not None:
+        return view_place(tenant, context.pipeline, context.environment, version.name)
+    if output is not None and "path" in version.details:
+        ending = os.path.splitext(version.details["path"])[1]
+        return Place("file", "", f"published/{context.environment}/{context.pipeline}/{version.name}{ending}")
+    return None
+
+
+def shown_by(tenant: Tenant, context: Context, versions: Iterable[Version]) -> Shown:
+    """What an environment shows that points at these versions.
+
+    Raises:
+        BadInput: if two of them would stand at one place.
+    """
+    found = ((place_of(tenant, context, version), version.name) for version in versions)
+    return one_each((place, name) for place, name in found if place is not None)
+
+
+def one_each(shown: Iterable[tuple[Place, str]]) -> Shown:
+    """Raises BadInput for two names at one place."""
+    every: dict[tuple[str, str], tuple[Place, str]] = {}
+    for place, name in shown:
+        _, other = every.setdefault((place.warehouse, place.key), (place, name))
+        if other != name:
+            raise BadInput(f"{other!r} and {name!r} would both be shown as {place}; give one of them another name")
+    return frozenset(every.values())
+
+
+def recorded(session: Session, pipeline: str, environment: str) -> Shown:
+    """What an environment shows, or did before it was changed, according to the catalog."""
+    rows = catalog.select(session, "places", pipeline, equals("environment", environment))
+    return frozenset((_place(row), row["name"]) for row in rows)
+
+
+def check_free(session: Session, owner: Owner, wanted: Shown) -> None:
+    """Raises BadInput for places that are somebody else's: another pipeline's, environment's or tenant's."""
+    names = {(place.warehouse, place.key): name for place, name in wanted}
+    for place, other in _owned(session, {place for place, _ in wanted}):
+        if (other.tenant, other.pipeline, other.environment) != (owner.tenant, owner.pipeline, owner.environment):
+            ours = replace(owner, name=names[place.warehouse, place.key])
+            raise BadInput(f"{place} belongs to {other}, and cannot belong to {ours}, too; {other.remedy}")
+
+
+def standing(session: Session, schema: str) -> dict[str, Kind]:
+    """What stands in a schema, by names in small letters: two that differ in case alone are one to some warehouse."""
+    return {name.lower(): kind for name, kind in session.kinds(schema).items()}
+
+
+def check_way(kinds: Mapping[str, Kind], place: Place, *, is_ours: bool) -> None:
+    """Raises BadInput if something stands at a place that Entrepot has not made.
+
+    Args:
+        kinds: What stands in the place's schema, as `standing` tells it.
+    """
+    found = kinds.get(place.table.lower())
+    if found is not None and (found == "table" or not is_ours):
+        raise BadInput(
+            f"{place} is a {found} that Entrepot has not made, and it stands where a view is to show {place.table!r}; "
+            f"drop or rename it, or give the pipeline or the copy another schema"
+        )
+
+
+def claim(session: Session, owner: Owner, new: Shown, *, run: str = "") -> None:
+    """Records places as an environment's, outside of any transaction: of two at the same time, both see both.
+
+    Raises:
+        BadInput: if one of them is somebody else's.
+    """
+    if not new:
+        return
+    check_free(session, owner, new)
+    rows = [_row(owner, place, name, run) for place, name in sorted(new, key=str)]
+    for start in range(0, len(rows), _AT_ONCE):
+        session.insert(catalog.table_name("places"), rows[start : start + _AT_ONCE])
+    try:
+        check_free(session, owner, new)
+    except BadInput:
+        release(session, owner.pipeline, owner.environment, new)
+        raise
+
+
+def release(session: Session, pipeline: str, environment: str, shown: Shown) -> None:
+    """Lets go of places where nothing stands any more."""
+    for name in {name for _, name in shown}:
+        keys = catalog.any_of("place", {place.key for place, its in shown if its == name})
+        its = (equals("pipeline", pipeline), equals("environment", environment), equals("name", name), keys)
+        session.delete(catalog.table_name("places"), sge.and_(*its))
+
+
+def claim_versions(session: Session, tenant: Tenant, pipeline: str) -> None:
+    """Records the schema of a pipeline's versions as its own, and the pipeline's name in this catalog as the tenant's.
+
+    Raises:
+        BadInput: if one of them is somebody else's.
+    """
+    owner = Owner(tenant.name, pipeline)
+    place = Place("versions", version_schema(tenant.settings(pipeline).schema), "")
+    if any(its == owner for _, its in _owned(session, {place})):
+        return
+    for row in catalog.select(session, "places", pipeline, columns=("tenant",)):
+        if row["tenant"] != tenant.name:
+            raise BadInput(
+                f"pipeline {pipeline!r} in this warehouse's catalog belongs to tenant {row['tenant']!r}, and cannot be "
+                f"tenant {tenant.name!r}'s, too; give each tenant a warehouse or database of its own"
+            )
+    claim(session, owner, frozenset({(place, "")}))
+
+
+def versions_places(session: Session, pipeline: str) -> set[Place]:
+    """The schemas in which a pipeline's versions stand, or did."""
+    return {place for place, _ in recorded(session, pipeline, "") if place.kind == "versions"}
+
+
+def _owned(session: Session, wanted: Collection[Place]) -> list[tuple[Place, Owner]]:
+    """Those of the wanted places that are somebody's."""
+    keys = {(place.warehouse, place.key) for place in wanted}
+    if not keys:
+        return []
+    rows = catalog.select(session, "places", None, catalog.any_of("place", {key for _, key in keys}))
+    found = [(_place(row), Owner(row["tenant"], row["pipeline"], row["environment"], row["name"])) for row in rows]
+    return [(place, owner) for place, owner in found if (place.warehouse, place.key) in keys]
+
+
+def _place(row: Mapping[str, Any]) -> Place:
+    return Place(row["kind"], row["in_schema"], row["in_table"], row["warehouse"])
+
+
+def _row(owner: Owner, place: Place, name: str, run: str) -> dict[str, Any]:
+    return {
+        "tenant": owner.tenant,
+        "pipeline": owner.pipeline,
+        "environment": owner.environment,
+        "name": name,
+        "kind": place.kind,
+        "warehouse": place.warehouse,
+        "place": place.key,
+        "in_schema": place.schema,
+        "in_table": place.table,
+        "run": run,
+        "since": catalog.now(),
+    }

@@ -1,0 +1,1 @@
+"""From sources into the lake, and from there into the warehouse."""

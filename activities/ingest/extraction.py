@@ -1,0 +1,366 @@
+"""From a source to a load: its rows as files in the lake, and for each table a manifest that says what they are."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import tempfile
+from collections.abc import Collection, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import ibis.expr.datatypes as dt
+import ibis.expr.schema as sch
+
+from entrepot.activities.catalog.growing_table import GONE, VALID_FROM, VALID_TO
+from entrepot.activities.catalog.ingest_state import Cursor
+from entrepot.activities.ingest.landing import Checkpoint, Intake, Part, content_of
+from entrepot.activities.ingest.sources.dlt import extract as dlt_extract
+from entrepot.activities.ingest.sources.files import files
+from entrepot.activities.ingest.sources.files.column_types import kinds_of
+from entrepot.activities.ingest.sources.files.part import FILE_COLUMN
+from entrepot.activities.ingest.sources.postgres import tables as databases
+from entrepot.activities.ingest.sources.stream import FILE_NUMBER, Among, Bounds, Hints, Json, Stream
+from entrepot.activities.runtime.context import Work
+from entrepot.activities.storage import lake, manifest
+from entrepot.activities.storage.manifest import Manifest
+from entrepot.errors import BadInput, StepFailed, listed, unknown
+from entrepot.identity.code import digest
+from entrepot.identity.expression import schema_from, schema_to
+from entrepot.identity.version import version_of
+from entrepot.language.schema_evolution import common, evolved
+from entrepot.language.sources import Files, SqlTable
+from entrepot.language.step import Contract, IngestStep
+from entrepot.protocol.messages import ExtractRequest, Load, TableLoad
+
+
+def extract(work: Work, asked: ExtractRequest, step: IngestStep, parameters: Mapping[str, Any], last: Cursor) -> Load:
+    """Asks a step's source, and puts what it gives into the lake.
+
+    Args:
+        last: The load that this one comes after.
+
+    Raises:
+        StepFailed: if what the source gives cannot be taken; whatever the user's code raises.
+    """
+    if asked.refresh:
+        last = Cursor(last.sequence)
+    given = {name: parameters[name] for name in step.inputs}
+    data: Any = None
+    if not inspect.isgeneratorfunction(step.function):
+        data = step.function(**given)
+    mark = _fingerprint(step, data)
+    if mark is not None and last.fingerprint == mark and not asked.backfill:
+        return Load(step=step.name, known=dict(last.tables), unchanged=True, why="the files are as they were")
+    source = data if data is not None else (lambda: step.function(**given))
+    if asked.backfill and not last.load:
+        raise StepFailed("nothing was loaded yet; a backfill loads a part of it again")
+    pipeline, tenant = asked.context.pipeline, work.tenant
+    before = {t: manifest.read(tenant, pipeline, t, v) for t, v in last.tables.items() if t in step.tables}
+    state = json.loads(lake.read(last.state)) if last.state else {}
+    folder = tenant.lake_path("loads", pipeline, step.name, asked.context.run)
+    taken = _taken(work, step, _streams(step, source, state, asked, before), folder, before)
+    loading = _Loading(work, asked, step, before, taken)
+    versions = {**loading.known, **{table: its.version for table, its in loading.made.items()}}
+    path = last.state
+    if not asked.backfill:
+        text = json.dumps({name: its for name, its in taken.states.items() if its}, sort_keys=True)
+        path = tenant.lake_path("loads", pipeline, step.name, f"state-{digest(text)}.json")
+        lake.write(text.encode(), path)
+    if dict(last.tables) == versions and (last.state, last.fingerprint) == (path, mark):
+        why = "the source brought what it had brought before"
+        return Load(step=step.name, known=versions, unchanged=True, why=why)
+    for its in loading.made.values():
+        manifest.write(tenant, pipeline, its)
+    return Load(
+        step=step.name,
+        id=digest([step.name, last.load, versions, path]),
+        after=last.sequence,
+        tables={t: TableLoad(version=m.version, rows=m.rows, bytes=m.bytes) for t, m in loading.made.items()},
+        known=loading.known,
+        fingerprint=last.fingerprint if asked.backfill else mark,
+        state=path,
+        changes=loading.changes,
+    )
+
+
+def _fingerprint(step: IngestStep, data: Any) -> str | None:
+    """The hash of a source that is all files; None for one that has to be asked."""
+    given = data if isinstance(data, Mapping) else {step.name: data}
+    if not given or not all(isinstance(value, Files) for value in given.values()):
+        return None
+    return digest([dict(step.tables), {name: files.fingerprint(value) for name, value in given.items()}])
+
+
+def _streams(
+    step: IngestStep, data: Any, state: Json, asked: ExtractRequest, before: Mapping[str, Manifest]
+) -> dict[str, Stream]:
+    """What a step's function returned, as streams. Each one's state has the stream's name."""
+    window = Bounds(asked.backfill.start, asked.backfill.end) if asked.backfill else None
+    # What is no part of another table: a bare resource, or rows without a name, are of the only one.
+    own = [t for t in step.tables if not any(t.startswith(f"{other}__") for other in step.tables)]
+    name = own[0] if len(own) == 1 else step.name
+    parts = dict(data) if isinstance(data, Mapping) else {name: data} if isinstance(data, Files | SqlTable) else {}
+    rest = {table: value for table, value in parts.items() if not isinstance(value, Files | SqlTable)}
+    made: dict[str, Stream] = {}
+    for table, value in parts.items():
+        key = f"table:{table}"
+        if isinstance(value, Files):
+            if window is not None:
+                raise BadInput(f"table {table!r} is read from files, which have no cursor to backfill a range of")
+            if value.bad_rows == "reject" and files.rejected_table(table) not in step.tables:
+                aside = files.rejected_table(table)
+                raise BadInput(f"table {table!r} sets bad rows aside, so the step has to name {aside!r} as well")
+            made[key] = files.stream(table, value, state.get(key, {}), _begins(step, table, before.get(table)))
+        elif isinstance(value, SqlTable):
+            made[key] = databases.stream(table, value, state.get(key, {}), window)
+    if rest or not parts:
+        made["dlt"] = dlt_extract.stream(name, rest or data, state=state.get("dlt", {}), window=window)
+    return made
+
+
+def _begins(step: IngestStep, table: str, before: Manifest | None) -> dict[str, str]:
+    """What the columns of a table read from text are taken for, until a value says otherwise."""
+    columns = {**(_columns_of(before) if before else {}), **schema_from(step.tables.get(table) or {})}
+    return kinds_of(sch.Schema(columns), before.wide if before else ())
+
+
+def _taken(
+    work: Work, step: IngestStep, streams: Mapping[str, Stream], folder: str, before: Mapping[str, Manifest]
+) -> Checkpoint:
+    """Reads every stream, from where an attempt before this one has come."""
+    declared = {table: schema_from(columns) for table, columns in step.tables.items() if columns is not None}
+
+    def kept(table: str) -> sch.Schema | None:
+        said = next((its[table] for its in (s.hints() for s in streams.values()) if table in its), None)
+        is_kept = table in before and _contract(step, table, said or Hints()) == "discard"
+        return _columns_of(before[table]) if is_kept else None
+
+    with tempfile.TemporaryDirectory(prefix="entrepot-") as scratch:
+        intake = Intake(work, folder, Path(scratch), declared, kept)
+        try:
+            begun = intake.reached
+            for number, (name, stream) in enumerate(streams.items()):
+                if number >= begun.stream:
+                    for piece in stream.pieces(begun.position if number == begun.stream else None):
+                        intake.add(number, piece)
+                    intake.finish(number, name, stream)
+            return intake.reached
+        finally:
+            intake.close()
+
+
+class _Loading:
+    """One load: what its source gave, made into manifests."""
+
+    def __init__(
+        self, work: Work, asked: ExtractRequest, step: IngestStep, before: Mapping[str, Manifest], taken: Checkpoint
+    ) -> None:
+        self._work = work
+        self._asked = asked
+        self._step = step
+        self._before = before
+        self._taken = taken
+        self._hints = {table: its for stream in taken.hints.values() for table, its in stream.items()}
+        self.known: dict[str, str] = {}
+        self.made: dict[str, Manifest] = {}
+        self.changes = {table: list(said) for table, said in taken.notes.items()}
+        self._leave_out([table for table in taken.parts if table not in step.tables])
+        for table in sorted(step.tables, key=lambda name: self._hints_of(name).root is not None):
+            self._take(table)
+
+    def _leave_out(self, unnamed: list[str]) -> None:
+        """Notes which tables are left out, since they are new parts of ones that stay as they are.
+
+        Raises:
+            StepFailed: for others that the step does not name.
+        """
+        strange = []
+        for table in unnamed:
+            root = self._hints_of(table).root
+            if root and root in self._before and _contract(self._step, root, self._hints_of(root)) == "discard":
+                self.changes.setdefault(root, []).append(f"the nested table {table!r} is new (discarded)")
+            else:
+                strange.append(table)
+        if strange:
+            what = "a table" if len(strange) == 1 else "tables"
+            raise StepFailed(
+                f"the source brings {what} {listed(strange)} that the step does not name; it names "
+                f"{listed(self._step.tables)}"
+            )
+
+    def _hints_of(self, table: str) -> Hints:
+        if table in self._hints:
+            return self._hints[table]
+        return self._before[table].hints if table in self._before else Hints()
+
+    def _take(self, table: str) -> None:
+        """Makes a table's manifest, or finds that nothing came for it."""
+        parts, hints, before = self._taken.parts.get(table, []), self._hints_of(table), self._before.get(table)
+        is_told = bool(parts) or self._asked.backfill is not None or isinstance(hints.replaces, Among)
+        is_emptied = hints.replaces is not None and is_told
+        if not any(part.rows for part in parts) and not is_emptied:
+            follows_root = hints.disposition == "merge" and hints.root in self.made
+            if before and hints.disposition in ("append", "merge") and not follows_root:
+                self.known[table] = before.version
+                return
+        self.made[table] = self._manifest(table, parts, hints, before)
+
+    def _manifest(self, table: str, parts: list[Part], hints: Hints, before: Manifest | None) -> Manifest:
+        grows = before is not None and hints.disposition != "replace"
+        if self._asked.backfill and hints.disposition not in ("append", "merge"):
+            raise StepFailed(
+                f"table {table!r} is loaded by {hints.disposition!r}; a range is backfilled by append or merge"
+            )
+        wide = {name for part in parts for name in part.wide} | set(before.wide if before and grows else ())
+        found = self._found(table, parts, before, wide)
+        if before and grows:
+            _check_same(table, before.hints, hints)
+        if before and not hints.root:
+            _check_still_the_same(table, _columns_of(before), found)
+        _check_rows(self._step, table, hints, sum(part.rows for part in parts), before)
+        shape, changes = found, tuple[str, ...]()
+        if before:
+            contract = _contract(self._step, table, hints)
+            shape, changes = evolved(table, _columns_of(before), found, contract, grows=grows, wide=wide)
+        if lost := self._taken.lost.get(table):
+            changes += (f"{lost:,} values did not fit and are NULL",)
+        if changes:
+            self.changes.setdefault(table, []).extend(changes)
+        columns = sch.Schema({name: shape[name] for name in found if name in shape})
+        if not columns:
+            raise StepFailed(f"the source brought rows for {table!r} without any value in its columns: {listed(shape)}")
+        _check_columns(table, hints, columns, self._hints_of(hints.root) if hints.root else None)
+        if hints.disposition == "scd2":
+            shape = sch.Schema({**shape, VALID_FROM: dt.Timestamp(scale=6), VALID_TO: dt.Timestamp(scale=6)})
+        inputs = {"columns": digest(schema_to(shape))}
+        if before and grows:
+            inputs |= {"adds_to": before.version, "hints": digest(asdict(hints))}
+        if hints.root in self.made:
+            root = self.made[hints.root]
+            inputs |= {"root": root.version} if before and grows else {}
+            self.made[root.table] = root.model_copy(update={"family": (*root.family, table)})
+        return Manifest(
+            table=table,
+            version=version_of("ingest", content_of(parts), inputs),
+            adds_to=before.version if before and grows else None,
+            parts=tuple(part for part in parts if part.rows),
+            columns=schema_to(columns),
+            shape=schema_to(shape),
+            wide=tuple(sorted(wide)),
+            hints=hints,
+            loaded_at=self._asked.context.started_at,
+        )
+
+    def _found(self, table: str, parts: list[Part], before: Manifest | None, wide: Collection[str]) -> sch.Schema:
+        """The columns that a table's files have, without those in which dlt keeps its own books."""
+        declared = self._step.tables[table]
+        if not parts:
+            if declared is not None:
+                return schema_from(declared)
+            if table.endswith(files.REJECTED):
+                return sch.Schema.from_pyarrow(files.REJECTED_COLUMNS)
+            if before is not None:
+                return _columns_of(before)
+            raise StepFailed(f"the source brought no rows and no columns for {table!r}, and the step declares none")
+        columns: dict[str, dt.DataType] = {}
+        for part in parts:
+            for name, dtype in schema_from(part.columns).items():
+                if (both := common(columns.get(name, dtype), dtype, is_wide=name in wide)) is None:
+                    raise StepFailed(
+                        f"table {table!r}: column {name!r} is {columns[name]} in some rows and {dtype} in others"
+                    )
+                columns[name] = both
+        if table in self._taken.brought:  # what was left out, or made to fit, is told
+            columns = {**columns, **schema_from(self._taken.brought[table])}
+        known = _columns_of(before) if before else {}  # a column without values is what it was
+        columns = {name: known.get(name, dt.string) if t.is_null() else t for name, t in columns.items()}
+        has_family = self._hints_of(table).root is not None or any(
+            name.startswith(f"{table}__") and not name.endswith(files.REJECTED) for name in self._step.tables
+        )
+        books = {"_dlt_load_id", FILE_NUMBER} | (set() if has_family else {n for n in columns if n.startswith("_dlt_")})
+        kept = {name: dtype for name, dtype in columns.items() if name not in books}
+        if declared is None:
+            return sch.Schema(kept)
+        if missing := [name for name in declared if name not in kept]:
+            raise StepFailed(
+                f"table {table!r} has lost its column {missing[0]!r}; the source now brings {listed(kept)}, and the "
+                f"step declares {listed(declared)}"
+            )
+        return schema_from(declared)
+
+
+def _contract(step: IngestStep, table: str, hints: Hints) -> Contract:
+    """What happens when a table's columns change. Where they are declared, nothing else is taken anyhow."""
+    return "evolve" if step.tables.get(table) else hints.contract or step.contract_of(table)
+
+
+def _columns_of(its: Manifest) -> sch.Schema:
+    """The columns of a version that come from its source."""
+    own = {name: text for name, text in its.shape.items() if name not in (VALID_FROM, VALID_TO)}
+    return schema_from(own if its.hints.disposition == "scd2" else its.shape)
+
+
+def _check_same(table: str, before: Hints, now: Hints) -> None:
+    again = "run it once with `refresh` to load it anew"
+    if before.disposition != now.disposition:
+        raise StepFailed(
+            f"table {table!r} was loaded by {before.disposition!r} and now asks for {now.disposition!r}; {again}"
+        )
+    if before.key != now.key or before.is_group != now.is_group:
+        raise StepFailed(f"the key of table {table!r} was {listed(before.key)} and is now {listed(now.key)}; {again}")
+
+
+def _check_still_the_same(table: str, before: sch.Schema, found: sch.Schema) -> None:
+    """Raises StepFailed for rows of another kind altogether, such as the words of an error."""
+    own = [name for name in before if name != FILE_COLUMN and not name.startswith("_dlt_")]
+    if own and not any(name in found for name in own):
+        raise StepFailed(
+            f"table {table!r} has lost all its columns ({listed(own)}): the source now brings {listed(found)}; if that "
+            "is right, run it once with `refresh`"
+        )
+
+
+def _check_rows(step: IngestStep, table: str, hints: Hints, rows: int, before: Manifest | None) -> None:
+    """Raises StepFailed for a table that is loaded as a whole and would have fewer rows than the step says."""
+    is_whole = hints.disposition in ("replace", "scd2")
+    for option, said in (("min_rows", step.min_rows), ("max_shrink", step.max_shrink)):
+        if isinstance(said, Mapping):
+            limit = said.get(table)
+            if limit is not None and not is_whole:
+                raise BadInput(
+                    f"table {table!r} has `{option}`, and is not loaded as a whole but by {hints.disposition!r}"
+                )
+        else:
+            limit = said if is_whole and not hints.root and not table.endswith(files.REJECTED) else None
+        if limit is None:
+            continue
+        if option == "min_rows" and rows < limit:
+            raise StepFailed(f"table {table!r} would have {rows:,} rows, and its `min_rows` is {limit:,}")
+        if option == "max_shrink" and before and rows < before.rows * (1 - limit):
+            raise StepFailed(
+                f"table {table!r} would have {rows:,} rows instead of {before.rows:,}; its `max_shrink` is {limit}; if "
+                "that is right, run it once with `refresh`"
+            )
+
+
+def _check_columns(table: str, hints: Hints, columns: sch.Schema, root: Hints | None) -> None:
+    needed = {**dict.fromkeys(hints.key, "key")}
+    needed |= {hints.deleted: "mark of deleted rows"} if hints.deleted else {}
+    by = hints.newest[0] if hints.newest else None
+    needed |= {by: "order of rows with the same key"} if by and by != FILE_NUMBER else {}
+    needed |= {hints.replaces.column: "cursor"} if hints.replaces else {}
+    for name, what in needed.items():
+        if name not in columns:
+            raise StepFailed(f"table {table!r}, {what}: {unknown('column', name, columns)}")
+    if hints.disposition == "scd2" and (taken := [n for n in (VALID_FROM, VALID_TO, GONE) if n in columns]):
+        raise StepFailed(f"table {table!r} is loaded by 'scd2', which makes the column {taken[0]!r} itself; rename it")
+    if root is None:
+        if hints.disposition in ("merge", "scd2") and not hints.key:
+            raise StepFailed(f"table {table!r} is loaded by {hints.disposition!r}, which needs a key")
+    elif root.replaces or root.is_group or root.newest or root.disposition == "scd2":
+        raise StepFailed(
+            f"table {table!r} is nested in {hints.root!r}, which is not simply appended, replaced or merged by a "
+            "primary key, so that its rows could not follow theirs; load it by such a key, or without nested values"
+        )

@@ -1,0 +1,169 @@
+"""Ingest: a source read into Parquet in the lake, and from there into the warehouse, as versions.
+
+Nothing that a source remembers lives outside the catalog's cursor, which moves when everything that the load brought is
+there. A crash anywhere leaves it where it was: the next attempt starts from there.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager, nullcontext
+
+from temporalio import activity
+
+from entrepot.activities.catalog import ingest_state
+from entrepot.activities.catalog.ingest_state import Cursor
+from entrepot.activities.ingest.extraction import extract
+from entrepot.activities.ingest.sources.dlt import extract as dlt_extract
+from entrepot.activities.ingest.warehouse_loader import Bringing
+from entrepot.activities.runtime.context import Work, do, patiently, told_of
+from entrepot.activities.runtime.tenant import Tenants
+from entrepot.activities.storage import lake, manifest
+from entrepot.backends import Session
+from entrepot.errors import BadInput, listed
+from entrepot.language.step import IngestStep
+from entrepot.protocol import activity_names
+from entrepot.protocol.messages import (
+    BringRequest,
+    Context,
+    ExtractRequest,
+    Load,
+    LoadRequest,
+    StepResult,
+    TableLoad,
+    told,
+)
+
+
+class IngestActivities:
+    """The activities `extract`, `load` and `bring`."""
+
+    def __init__(self, tenants: Tenants) -> None:
+        self._tenants = tenants
+
+    @activity.defn(name=activity_names.EXTRACT)
+    async def extract(self, asked: ExtractRequest) -> Load:
+        """Asks the source, and puts what is new into the lake. The warehouse is only read."""
+        context = asked.context
+        tenant = self._tenants.get(context.tenant, context.backend)
+
+        def ask(work: Work) -> Load:
+            _, step, parameters = self._tenants.step(
+                context.tenant, context.pipeline, asked.step, IngestStep, context.parameters
+            )
+            with work.session() as session:
+                last = ingest_state.current(session, context.pipeline, step.name, context.environment)
+                if asked.replay is not None:
+                    return _replayed(work, session, asked, last.sequence)
+            with told_of(step):
+                return extract(work, asked, step, parameters, last)
+
+        return await do(ask, tenant, context, asked.step)
+
+    @activity.defn(name=activity_names.LOAD)
+    async def load(self, request: LoadRequest) -> StepResult:
+        """Brings a load from the lake into the warehouse, and moves the cursor behind it."""
+        tenant = self._tenants.get(request.context.tenant, request.context.backend)
+
+        def bring(work: Work) -> StepResult:
+            with self._told_of(request.context, request.load.step):
+                return patiently(work, lambda: _load(work, request.context, request.load))
+
+        return await do(bring, tenant, request.context, request.load.step)
+
+    @activity.defn(name=activity_names.BRING)
+    async def bring(self, request: BringRequest) -> StepResult:
+        """Brings versions from the lake into the context's warehouse; no cursor moves."""
+        context = request.context
+        tenant = self._tenants.get(context.tenant, context.backend)
+
+        def bring(work: Work) -> StepResult:
+            with work.session() as session, session.transaction():
+                bringing = Bringing(work, session, context.pipeline, request.step, context.run)
+                return StepResult(name=request.step, versions=bringing.all(request.tables))
+
+        def patient(work: Work) -> StepResult:
+            with self._told_of(context, request.step):
+                return patiently(work, lambda: bring(work))
+
+        return await do(patient, tenant, context, request.step)
+
+    def _told_of(self, context: Context, name: str) -> AbstractContextManager[None]:
+        """Failures of bringing a load name its step; the code may have lost it since the load was made."""
+        step = self._tenants.pipeline(context.tenant, context.pipeline).graph.steps.get(name)
+        return told_of(step) if step else nullcontext()
+
+
+def _replayed(work: Work, session: Session, asked: ExtractRequest, sequence: int) -> Load:
+    """What another environment stands at, as a load of this one."""
+    pipeline, environment = asked.context.pipeline, asked.replay or ""
+    found = ingest_state.of_environment(session, pipeline, asked.step, environment)
+    if found is None:
+        known = {c.environment for c in ingest_state.history(session, pipeline).get(asked.step, [])}
+        raise BadInput(
+            f"ingest {asked.step!r}: environment {environment!r} has no load to replay; those that have one: "
+            f"{listed(known)}"
+        )
+    if environment == asked.context.environment:
+        why = f"as {environment} stands; the source was not asked"
+        return Load(step=asked.step, known=dict(found.tables), unchanged=True, why=why)
+    its = {t: manifest.read(work.tenant, pipeline, t, v) for t, v in found.tables.items()}
+    return Load(
+        step=asked.step,
+        id=found.load,
+        after=sequence,
+        tables={t: TableLoad(version=m.version, rows=m.rows, bytes=m.bytes) for t, m in its.items()},
+        fingerprint=found.fingerprint,
+        state=found.state,
+    )
+
+
+def _load(work: Work, context: Context, load: Load) -> StepResult:
+    started = time.monotonic()
+    with work.session() as session, session.transaction():
+        last = ingest_state.current(session, context.pipeline, load.step, context.environment)
+        if last.sequence == load.after + 1 and last.load == load.id:  # done by an attempt before, or by another run
+            return _result(load, dict(last.tables), started, "it was there")
+        if last.sequence != load.after:  # before anything is brought for nothing
+            raise ingest_state.overtaken(load.step, context.environment, last.run)
+        bringing = Bringing(work, session, context.pipeline, load.step, context.run)
+        wanted = {table: its.version for table, its in load.tables.items()}
+        made = bringing.all(wanted, may_be_same=True)
+        versions = {**load.known, **made}
+        cursor = Cursor(
+            sequence=load.after,
+            load=load.id,
+            tables=versions,
+            state=load.state,
+            fingerprint=load.fingerprint,
+            run=context.run,
+            changes=load.changes,
+        )
+        if not cursor.says_the_same(last):
+            ingest_state.advance(session, context.pipeline, load.step, context.environment, cursor)
+    lake.remove(work.tenant.lake_path("loads", context.pipeline, load.step, context.run, "checkpoint.json"))
+    new = [table for table, version in versions.items() if last.tables.get(table) != version]
+    if not new:
+        why = "the source brought what was there before"
+        note = "; ".join(text for text in (why, told(load.changes)) if text)
+        return StepResult(name=load.step, versions=versions, unchanged=True, note=note)
+    note = f"{len(new)} of {len(versions)} tables are new" if len(versions) > 1 else ""
+    return _result(load, versions, started, note)
+
+
+def _result(load: Load, versions: dict[str, str], started: float, note: str) -> StepResult:
+    said = told(load.changes)
+    return StepResult(
+        name=load.step,
+        rows=sum(its.rows for its in load.tables.values()),
+        bytes=sum(its.bytes for its in load.tables.values()),
+        seconds=time.monotonic() - started,
+        note="; ".join(text for text in (note, said) if text),
+        versions=versions,
+    )
+
+
+def warm_up() -> None:
+    """Sends one row through dlt, which loads and caches much at its first use."""
+    for _ in dlt_extract.stream("warm_up", [{"a": 1}], state={}).pieces(None):
+        pass

@@ -1,0 +1,1 @@
+"""Whatever dlt takes, as a source."""

@@ -1,0 +1,182 @@
+"""What dlt knows of a table, in the words of an ingest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import dlt
+from dlt.common.schema.utils import (
+    get_columns_names_with_prop,
+    get_first_column_name_with_prop,
+    normalize_table_identifiers,
+)
+from dlt.extract import DltResource, DltSource
+from dlt.extract.exceptions import DataItemRequiredForDynamicTableHints
+from dlt.extract.incremental import Incremental
+
+from entrepot.activities.ingest.sources.dlt.cursors import bound_of, dedups, inherited, own
+from entrepot.activities.ingest.sources.dlt.limits import Limits
+from entrepot.activities.ingest.sources.dlt.setup import Unsaid
+from entrepot.activities.ingest.sources.stream import Bounds, Disposition, Hints, Range
+from entrepot.errors import StepFailed
+
+_STRATEGIES = ("delete-insert", "upsert", "scd2")
+_Table = Mapping[str, Any]
+
+
+def hints_of(schema: dlt.Schema, source: DltSource, window: Bounds | None, limits: Limits) -> dict[str, Hints]:
+    """Each table of the source, also those that had no rows, where dlt knows them.
+
+    Raises:
+        StepFailed: if a table asks for what cannot be.
+    """
+    tables: dict[str, _Table] = {name: schema.tables[name] for name in schema.data_table_names(include_incomplete=True)}
+    resources = {r.name: r for r in [*source.resources.extracted, *source.resources.selected.values()]}
+    for resource in source.resources.selected.values():
+        for name, table in _announced(schema, resource).items():
+            tables.setdefault(name, table)
+    roots = {
+        name: _root_hints(schema, name, table, resources.get(table.get("resource", "")), window, limits)
+        for name, table in tables.items()
+        if not table.get("parent")
+    }
+    return {name: roots[name] if name in roots else _nested(schema, name, tables, roots) for name in tables}
+
+
+def welcome_new_tables(sources: Sequence[DltSource]) -> None:
+    """Has contracts say nothing of new tables: to dlt, whose schema begins empty with each load, all of them are."""
+    for source in sources:
+        if source.schema_contract:
+            source.schema_contract = _welcoming(source.schema_contract)
+        for resource in source.resources.extracted:
+            if resource.schema_contract and not callable(resource.schema_contract):
+                hints: Any = {**(resource._hints or {}), "schema_contract": _welcoming(resource.schema_contract)}
+                resource._hints = hints
+
+
+def _welcoming(said: Any) -> Any:
+    modes = said if isinstance(said, Mapping) else {"columns": said, "data_type": said}
+    return {**modes, "tables": "evolve"}
+
+
+def _announced(schema: dlt.Schema, resource: DltResource) -> dict[str, _Table]:
+    """The table of a resource that may not have brought any rows."""
+    try:
+        table: _Table = normalize_table_identifiers(resource.compute_table_schema(), schema.naming)
+    except DataItemRequiredForDynamicTableHints:
+        return {}
+    return {} if resource.name.startswith("_dlt") else {table["name"]: table}
+
+
+def _nested(schema: dlt.Schema, name: str, tables: Mapping[str, _Table], roots: Mapping[str, Hints]) -> Hints:
+    parent = root = tables[name]["parent"]
+    while root not in roots:
+        root = tables[root]["parent"]
+    top = roots[root]
+    return Hints(
+        disposition=top.disposition,
+        parent=parent,
+        root=root,
+        contract=_contract(tables[name].get("schema_contract")) or top.contract,
+    )
+
+
+def _root_hints(
+    schema: dlt.Schema,
+    name: str,
+    table: _Table,
+    resource: DltResource | None,
+    window: Bounds | None,
+    limits: Limits,
+) -> Hints:
+    cursor = own(resource) if resource else None
+    parental = inherited(resource) if resource and not cursor else None
+    disposition = _disposition(name, table, resource, cursor or parental)
+    primary, group = (tuple(get_columns_names_with_prop(table, prop, True)) for prop in ("primary_key", "merge_key"))  # type: ignore[arg-type]
+    if disposition in ("merge", "scd2") and primary and group:
+        raise StepFailed(
+            f"table {name!r} gives both a primary key ({', '.join(primary)}) and a merge key ({', '.join(group)}); "
+            "give the primary key to replace single rows, or the merge key to replace groups of them"
+        )
+    if disposition == "merge" and not primary and not group:
+        raise StepFailed(f"table {name!r} asks for 'merge' and gives neither a primary key nor a merge key")
+    order = get_first_column_name_with_prop(table, "dedup_sort", True)  # type: ignore[arg-type]
+    contract = table.get("schema_contract") or schema.settings.get("schema_contract")
+    return Hints(
+        disposition=disposition,
+        key=primary or group if disposition in ("merge", "scd2") else primary,
+        is_group=disposition in ("merge", "scd2") and bool(group),
+        deleted=get_first_column_name_with_prop(table, "hard_delete", True),  # type: ignore[arg-type]
+        newest=(order, table["columns"][order]["dedup_sort"]) if order else None,
+        replaces=_replaces(schema, name, cursor, parental, window, limits) if disposition == "append" else None,
+        contract=_contract(contract),
+    )
+
+
+def _disposition(
+    name: str, table: _Table, resource: DltResource | None, cursor: Incremental[Any] | None
+) -> Disposition:
+    said: str = table.get("write_disposition") or "append"
+    if said == "merge":
+        strategy = table.get("x-merge-strategy")
+        if strategy is not None and strategy not in _STRATEGIES:
+            known = ", ".join(repr(known) for known in _STRATEGIES)
+            raise StepFailed(f"table {name!r} asks for the merge strategy {strategy!r}; known are {known}")
+        return "scd2" if strategy == "scd2" else "merge"
+    if said == "append" and cursor is None and (resource is None or _is_unsaid(table, resource)):
+        return "replace"
+    return "append" if said == "append" else "replace"
+
+
+def _is_unsaid(table: _Table, resource: DltResource) -> bool:
+    hints: Mapping[str, Any] = resource._hints_variants.get(table.get("variant_name", "")) or resource._hints or {}
+    said = hints.get("write_disposition")
+    return said is None or isinstance(said, Unsaid)
+
+
+def _replaces(
+    schema: dlt.Schema,
+    name: str,
+    cursor: Incremental[Any] | None,
+    parental: Incremental[Any] | None,
+    window: Bounds | None,
+    limits: Limits,
+) -> Range | None:
+    """The earlier rows that come again: those of a window, or those which dlt does not know again by itself."""
+    again = cursor or parental
+    beyond = limits.again(schema.name, again) if again and window is None else None
+    if again is None or (
+        window is None and not beyond and (dedups(again) or (again.range_start == "open" and not again.lag))
+    ):
+        return None
+    why = "a window is loaded again" if window else "its cursor goes back (lag), or has no primary key to know rows by"
+    why = "its cursor has met values far in the future" if beyond else why
+    if cursor is None:
+        raise StepFailed(
+            f"table {name!r} is appended to, and {why}, but the cursor {again.cursor_path!r} is that of the resource "
+            "above it, so earlier rows cannot be told; use 'merge'"
+        )
+    if window is None and not beyond and (cursor.last_value_func is not max or cursor.range_start == "open"):
+        raise StepFailed(
+            f"table {name!r} is appended to, and {why}: its cursor {cursor.cursor_path!r} has to grow (max) and its "
+            "range_start to be 'closed', or rows would be lost or doubled; else use 'merge'"
+        )
+    fields = (cursor.get_cursor_column_name() or cursor.cursor_path).split(".")
+    column = schema.naming.shorten_fragments(*(schema.naming.normalize_path(field) for field in fields))
+    if window is not None:
+        return Range(column, window.start, window.end)
+    if beyond and not cursor.lag:
+        return Range(column, *beyond, None)
+    return Range(column, bound_of(cursor.start_value), None)
+
+
+def _contract(said: Any) -> Literal["evolve", "freeze", "discard"] | None:
+    modes: Sequence[str | None] = (
+        [said.get(k) for k in ("columns", "data_type")] if isinstance(said, Mapping) else [said]
+    )
+    if not said:
+        return None
+    if "freeze" in modes:
+        return "freeze"
+    return "discard" if any(mode and mode.startswith("discard") for mode in modes) else "evolve"

@@ -1,0 +1,354 @@
+"""Files as a source: which they are, what they hold by their content, and their rows piece by piece."""
+
+from __future__ import annotations
+
+import glob
+import os
+import tempfile
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import fsspec
+import pyarrow as pa
+
+from entrepot.activities.ingest.sources.files import column_types as types
+from entrepot.activities.ingest.sources.files import folders, parquet
+from entrepot.activities.ingest.sources.files.csv import CsvReader
+from entrepot.activities.ingest.sources.files.json import JsonReader, is_kept_as, sql_type
+from entrepot.activities.ingest.sources.files.known_files import Known, compared, hashes
+from entrepot.activities.ingest.sources.files.part import FILE_COLUMN, Columns, Own, Part, Rejected, constants, named
+from entrepot.activities.ingest.sources.files.text import PACKED, Place, ahead, readable
+from entrepot.activities.ingest.sources.naming import name_of
+from entrepot.activities.ingest.sources.quoting import literal, quoted
+from entrepot.activities.ingest.sources.stream import FILE_NUMBER, Among, Hints, Json, Piece
+from entrepot.errors import BadInput, StepFailed, unknown
+from entrepot.identity.code import digest
+from entrepot.language.sources import Files, Format
+
+_FORMATS: dict[str, Format] = {
+    **dict.fromkeys((".csv", ".tsv", ".tab", ".txt"), "csv"),
+    **dict.fromkeys((".parquet", ".pq"), "parquet"),
+    **dict.fromkeys((".json", ".jsonl", ".ndjson"), "json"),
+}
+REJECTED = "__rejected"
+"""The suffix of the table with the rows of a table that were set aside."""
+
+REJECTED_COLUMNS = pa.schema(
+    [("file", pa.string()), ("line", pa.int64()), ("reason", pa.string()), ("content", pa.string())]
+)
+
+
+def found(files: Files) -> list[str]:
+    """The files that a source names, sorted.
+
+    Raises:
+        BadInput: if there is none.
+    """
+    filesystem, path = fsspec.core.url_to_fs(files.path)
+    with readable(files.path):
+        # A name may have a bracket in it without being a pattern.
+        paths = [path] if filesystem.exists(path) else sorted(filesystem.glob(path)) if glob.has_magic(path) else []
+    if not paths:
+        raise BadInput(f"there is no file {files.path!r}")
+    return [filesystem.unstrip_protocol(p) for p in paths]
+
+
+def fingerprint(files: Files) -> str:
+    """The hash of the files' content and of how they are read. Dates do not count, nor names unless rows have them."""
+    now = hashes(found(files))
+    content: list[Any] = sorted(now.items()) if files.disposition == "append" else sorted(now.values())
+    if files.hive_partitioning:
+        content = [content, sorted([hashed, folders.folders(path)] for path, hashed in now.items())]
+    return digest(
+        [
+            content,
+            files.format,
+            list(files.nulls),
+            dict(files.types),
+            dict(files.rename),
+            [files.delimiter, files.header, list(files.names), files.skip, files.quote, files.escape],
+            [files.decimal, files.thousands, files.records],
+            files.encoding,
+            files.bad_rows,
+            files.short_rows,
+            files.disposition,
+            list(files.key),
+            files.deleted,
+        ]
+    )
+
+
+def stream(table: str, files: Files, state: Json, begins: Mapping[str, str] | None = None) -> FileStream:
+    """The files as a source of one table, and of `<table>__rejected` where rows are set aside.
+
+    Args:
+        begins: The kinds (see files_types.py) that columns have already, from loads before.
+
+    Raises:
+        BadInput: for settings that do not go together.
+    """
+    _check(table, files)
+    return FileStream(table, files, state, begins or {})
+
+
+class FileStream:
+    """Files that are being read; see activities/ingest/sources/stream.py.
+
+    The last row of CSV and JSON may decide the type of a column. Rows are given at once all the same, with the types
+    that all rows so far have. Should a column need another type later, the rest is read for the types alone, and then
+    everything is given anew. A column that had no values yet has no type yet: that is no reason to begin anew.
+    """
+
+    def __init__(self, table: str, files: Files, state: Json, begins: Mapping[str, str]) -> None:
+        self._table = table
+        self._begins = begins
+        self._files = files
+        self._declared = {name: types.Declared(name, text) for name, text in named(files.types, files).items()}
+        self._told: dict[str, dict[str, folders.Told]] = {}
+        """What the folders of each file tell."""
+        self._known = Known.read(state)
+        self._state: Json = {}
+        self._changed: tuple[str, ...] = ()
+        """What the rows of files that are not as they were say that they are from."""
+        self._own: Own = {}
+        self._given: list[str] | None = None
+        """The columns of the rows that were given; None: there were none."""
+        self._has_rejected = False
+        self._rest: pa.Schema | None = None
+        """The columns, if some of them are in no piece."""
+
+    def pieces(self, after: Json | None) -> Iterator[Piece]:
+        """The rows of the files that are to be read, from behind a position."""
+        paths = found(self._files)
+        format = _format(paths, self._files)
+        if self._files.hive_partitioning:
+            self._told = folders.told(paths, self._files, self._declared, self._begins)
+            self._declared |= {name: column.its for name, column in self._told[paths[0]].items()}
+        if self._files.disposition in ("append", "merge"):
+            new = compared(self._known, paths, adds=self._files.disposition == "append", says=self._says)
+            self._changed, self._state = new.replaced, new.known.state
+            paths = list(new.read)
+            if self._files.disposition == "append":
+                self._own = {path: {FILE_COLUMN: new.known.name(path)} for path in paths}
+            elif len(paths) > 1:
+                self._own = {path: {FILE_NUMBER: number} for number, path in enumerate(paths)}
+        mark = digest([[path, _size(path)] for path in paths])
+        if after and after["files"] != mark:
+            raise StepFailed(f"the files {self._files.path!r} have changed while they were read; run again")
+        if not paths:
+            return
+        with tempfile.TemporaryDirectory(prefix="entrepot-files-") as folder:
+            read = self._parquet if format == "parquet" else self._text
+            start = after or {"file": 0, "row": 0, "place": Place(), "given": None, "rejected": False}
+            self._given, self._has_rejected = start["given"], start["rejected"]
+            for piece in read(paths, Path(folder), start, format):
+                position = piece.position
+                if piece.table == self._table and position is not None:
+                    self._given = list(position.get("columns", ())) if piece.rows is not None else None
+                about = {"files": mark, "given": self._given, "rejected": self._has_rejected}
+                yield replace(piece, position=position and {**position, **about})
+            if self._rest is not None:
+                yield Piece(self._table, pa.RecordBatch.from_pylist([], schema=self._rest))
+
+    def state(self) -> Json:
+        """The files that were read, by their content."""
+        return self._state
+
+    def hints(self) -> dict[str, Hints]:
+        """How the rows come to those of before."""
+        disposition = self._files.disposition
+        if disposition == "append":  # a changed file's rows take the place of its earlier ones
+            hints = Hints("append", replaces=Among(FILE_COLUMN, self._changed) if self._changed else None)
+        else:
+            deleted = name_of(self._files.deleted, self._files.rename) if self._files.deleted else None
+            key = tuple(name_of(column, self._files.rename) for column in self._files.key)
+            # Of rows with one key, that of the last file; what one file has twice stays so, and is refused.
+            newest: Any = (FILE_NUMBER, "desc") if self._own else None
+            hints = Hints(disposition, key=key, deleted=deleted, newest=newest)
+        tables = {self._table: hints}
+        if self._files.bad_rows == "reject":
+            again = Among("file", self._changed) if self._changed else None
+            is_added = disposition in ("append", "merge")
+            aside = Hints("append", replaces=again) if is_added else Hints("replace")
+            tables[rejected_table(self._table)] = aside
+        return tables
+
+    def notes(self) -> dict[str, list[str]]:
+        """There is nothing to tell."""
+        return {}
+
+    def _says(self, path: str) -> object:
+        """What of a file's path its rows have."""
+        return folders.folders(path) if self._files.hive_partitioning else None
+
+    def _wanted(self, path: str) -> folders.Wanted:
+        return {**self._declared, **self._told.get(path, {})}
+
+    def _name(self, path: str) -> str:
+        return str(self._own.get(path, {}).get(FILE_COLUMN, path))
+
+    def _parquet(self, paths: list[str], folder: Path, after: Json, format: str) -> Iterator[Piece]:
+        sources = parquet.sources(paths, folder, self._files, self._declared)
+        schema = parquet.common(sources, {name: its.dtype.to_pyarrow() for name, its in self._declared.items()})
+        self._check_types([*schema.names, *self._told.get(paths[0], {})])
+        for number, source in enumerate(sources[after["file"] :], after["file"]):
+            row = after["row"] if number == after["file"] else 0
+            copied = None if row or self._own or self._told else parquet.copied(source, schema, folder)
+            if copied:
+                yield Piece(self._table, copied, {"file": number + 1, "row": 0})
+                continue
+            for batch in parquet.batches(source, schema, row, folder):
+                row += batch.num_rows
+                yield Piece(self._table, self._with_own(batch, source.path), {"file": number, "row": row})
+        if self._given is None:
+            self._rest = self._with_own(pa.RecordBatch.from_pylist([], schema=schema), paths[0]).schema
+
+    def _with_own(self, batch: pa.RecordBatch, path: str) -> pa.RecordBatch:
+        batch = folders.with_told(batch, self._told.get(path, {}), path)
+        for name, value in self._own.get(path, {}).items():
+            batch = batch.append_column(name, pa.repeat(pa.scalar(value), batch.num_rows))
+        return batch
+
+    def _text(self, paths: list[str], folder: Path, after: Json, format: str) -> Iterator[Piece]:
+        columns: Columns = dict(after.get("columns", {}))
+        with duckdb.connect() as connection:
+            connection.execute("SET TimeZone = 'UTC'; SET memory_limit = '768MB'")
+            # Else columns without NULLs become columns that may not have any, here and not there.
+            connection.execute("SET disabled_optimizers = 'statistics_propagation'")
+            connection.execute(f"SET temp_directory = {literal(str(folder / 'spill'))}")
+            kind = CsvReader if format == "csv" else JsonReader
+            reader = kind(self._files, connection, folder, columns, self._own, self._begins, self._wanted)
+            at = after if after.get("for_types") else (yield from self._rows(reader, paths, folder, after))
+            if at is not None:
+                yield from self._types_only(reader, paths, folder, at)
+                begin = {"file": 0, "place": Place(), "columns": dict(columns)}
+                if (yield from self._rows(reader, paths, folder, begin)) is not None:
+                    raise StepFailed(f"the files {self._files.path!r} have changed while they were read; run again")
+            if format == "csv":  # not every object of JSON has every key
+                self._check_types(columns)
+            if columns and self._given != list(columns):
+                wanted = {name: its.type for name, its in self._declared.items()}
+                none = [
+                    f"NULL::{wanted.get(name) or sql_type(kind)} AS {quoted(name)}" for name, kind in columns.items()
+                ]
+                nothing = ", ".join([*none, *constants(self._own, paths[0])])
+                schema = connection.sql(f"SELECT {nothing} LIMIT 0").to_arrow_table().schema
+                is_open = {name: self._is_open(name, columns) for name in columns}
+                self._rest = pa.schema([f.with_type(pa.null()) if is_open.get(f.name) else f for f in schema])
+
+    def _check_types(self, columns: Iterable[str]) -> None:
+        """Raises BadInput for a type or a name of a column that there is not. Files that come later may lack some."""
+        known = list(columns)
+        asked = {"types": {name: name for name in self._declared}, "rename": self._files.rename}
+        for option, named_so in asked.items() if not self._known.files else ():
+            if strange := [column for column, name in named_so.items() if name not in known]:
+                raise BadInput(f"the files {self._files.path!r}, {option}: {unknown('column', strange[0], known)}")
+
+    def _rows(
+        self, reader: CsvReader | JsonReader, paths: list[str], folder: Path, after: Json
+    ) -> Generator[Piece, None, Json | None]:
+        """The rows from behind a position. Returns where a column gets another type than it had before, if one does."""
+        before = dict(reader.columns)
+        for path, part, position in self._parts(reader, paths, folder, after):
+            if self._is_other(before, reader.columns):
+                return position
+            before = position["columns"]
+            if part.rejected:
+                self._has_rejected = True
+                yield Piece(
+                    rejected_table(self._table),
+                    _aside(self._name(path), part.rejected),
+                    None if part.rows else position,
+                )
+            if part.rows:
+                yield Piece(self._table, part.path, position)
+        return None
+
+    def _types_only(
+        self, reader: CsvReader | JsonReader, paths: list[str], folder: Path, after: Json
+    ) -> Iterator[Piece]:
+        """Takes all rows back, and reads the rest for the types."""
+        if self._has_rejected:
+            self._has_rejected = False
+            yield Piece(rejected_table(self._table), None, anew=True)
+        yield Piece(self._table, None, {**after, "for_types": True}, anew=True)
+        for _, _, position in self._parts(reader, paths, folder, after):
+            yield Piece(self._table, None, {**position, "for_types": True})
+
+    def _parts(
+        self, reader: CsvReader | JsonReader, paths: list[str], folder: Path, after: Json
+    ) -> Iterator[tuple[str, Part, Json]]:
+        """Chunk after chunk from behind a position, and the position behind each."""
+        for number, path in enumerate(paths[after["file"] :], after["file"]):
+            offset, line, header = after["place"] if number == after["file"] else Place()
+            for chunk in ahead(reader.chunks(path, Place(offset, line, tuple(header)))):
+                part = reader.part(path, chunk, folder / "rows.parquet")
+                if part.rejected and self._files.bad_rows == "fail":
+                    bad = min(part.rejected)
+                    raise StepFailed(f"{path}:{bad.line}: {bad.reason}: {bad.content[:200]!r}")
+                yield path, part, {"file": number, "place": chunk.end, "columns": dict(reader.columns)}
+
+    def _is_other(self, before: Columns, now: Columns) -> bool:
+        """Whether rows that were given would have been given with other types."""
+        if not before:
+            return self._given is not None
+        return any(not is_kept_as(kind, now[name]) for name, kind in before.items() if not self._is_open(name, before))
+
+    def _is_open(self, name: str, columns: Columns) -> bool:
+        return columns[name] == "null" and name not in self._declared
+
+
+def rejected_table(table: str) -> str:
+    """The table of the rows of a table that were set aside."""
+    return table + REJECTED
+
+
+def _check(table: str, files: Files) -> None:
+    wants_key = files.disposition in ("merge", "scd2")
+    if wants_key and not files.key:
+        raise BadInput(f"the files of {table!r} have the disposition {files.disposition!r}, which needs a `key`")
+    if files.key and not wants_key:
+        raise BadInput(
+            f"the files of {table!r} have a `key`, which means nothing with the disposition {files.disposition!r}; "
+            "it is for merge and scd2"
+        )
+    if files.deleted and files.disposition != "merge":
+        raise BadInput(f"the files of {table!r} have `deleted`, which is for the disposition 'merge' only")
+    for what, given, known in (
+        ("disposition", files.disposition, ("replace", "append", "merge", "scd2")),
+        ("bad_rows", files.bad_rows, ("fail", "reject")),
+        ("short_rows", files.short_rows, ("bad", "nulls")),
+        ("format", files.format or "csv", ("csv", "parquet", "json")),
+    ):
+        if given not in known:
+            raise BadInput(unknown(what, given, known))
+
+
+def _format(paths: list[str], files: Files) -> str:
+    """The one format of all files."""
+    formats: dict[Format, str] = {}
+    for path in paths:
+        name, ending = os.path.splitext(path)
+        if ending.lower() in PACKED:
+            ending = os.path.splitext(name)[1]
+        format = files.format or _FORMATS.get(ending.lower())
+        if format is None:
+            raise BadInput(f"cannot tell the format of {path!r} by its name; give `format`: csv, parquet or json")
+        formats[format] = path
+    if len(formats) > 1:
+        one, other = list(formats.values())[:2]
+        raise BadInput(f"the files of one table have one format, and {one!r} and {other!r} have not")
+    return next(iter(formats))
+
+
+def _size(path: str) -> int:
+    filesystem, name = fsspec.core.url_to_fs(path)
+    return int(filesystem.size(name) or 0)
+
+
+def _aside(path: str, rejected: list[Rejected]) -> pa.RecordBatch:
+    rows = [{"file": path, **row._asdict()} for row in rejected]
+    return pa.RecordBatch.from_pylist(rows, schema=REJECTED_COLUMNS)

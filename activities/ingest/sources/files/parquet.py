@@ -1,0 +1,197 @@
+"""Parquet: whole files as they are where that can be, else their rows under the table's column names and types."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from entrepot.activities.ingest.sources.files.parquet_times import beside, finest, old_times
+from entrepot.activities.ingest.sources.files.part import named
+from entrepot.activities.ingest.sources.files.text import is_packed, readable, unpacked
+from entrepot.activities.storage import exact_casts
+from entrepot.errors import StepFailed
+from entrepot.language.sources import Files
+
+BATCH_ROWS = 250_000
+BATCH_BYTES = 64 << 20
+"""What a piece has at most, unless single rows are that large."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A Parquet file, and the columns that it has under the names of the warehouse."""
+
+    path: str
+    schema: pa.Schema
+    is_plain: bool
+    """Whether its columns have those names already, and types that warehouses have."""
+
+
+def sources(paths: list[str], folder: Path, files: Files, declared: Collection[str] = ()) -> list[Source]:
+    """Looks at what the files hold, not at their rows. `declared`: the columns whose types are.
+
+    Raises:
+        StepFailed: for a file that is no Parquet, or with two columns of one name.
+    """
+    found = []
+    for path in paths:
+        with _opened(path, folder) as file:
+            schema = file.schema_arrow
+            names = named({name: name for name in schema.names}, files, path, schema.names)
+            _check_no_spans(file.schema, path)
+            columns = zip(names, schema, strict=True)
+            types = [(name, field.type if name in declared else _plain(field, path)) for name, field in columns]
+            plain = pa.schema([field.with_name(n).with_type(t) for field, (n, t) in zip(schema, types, strict=True)])
+            is_plain = list(names) == schema.names and plain.types == schema.types and not old_times(file)
+            found.append(Source(path, plain, is_plain))
+    return found
+
+
+def _check_no_spans(schema: pq.ParquetSchema, path: str) -> None:
+    """Raises StepFailed for an INTERVAL, which Arrow takes for twelve bytes of anything."""
+    for column in map(schema.column, range(len(schema.names))):
+        if column.converted_type == "INTERVAL":
+            raise StepFailed(
+                f"the column {column.path!r} of {path!r} is an INTERVAL, which no warehouse has as Parquet has it; "
+                "write it as a number or a text"
+            )
+
+
+def _plain(field: pa.Field, path: str) -> pa.DataType:
+    try:
+        return exact_casts.plain(field.type)
+    except ValueError as error:
+        raise StepFailed(f"the column {field.name!r} of {path!r} is {error}, by `types`") from error
+
+
+def common(found: list[Source], known: Mapping[str, pa.DataType]) -> pa.Schema:
+    """The columns of all files, with their common types, or those that are known.
+
+    Raises:
+        StepFailed: if a column is of types in two files that have none in common.
+    """
+    fields: dict[str, tuple[pa.Field, str]] = {}
+    for source in found:
+        for field in source.schema:
+            wanted = field.with_type(known.get(field.name, field.type)).with_nullable(True)
+            one, first = fields.get(field.name, (wanted, source.path))
+            try:
+                _check_exact(one.type, wanted.type)
+                (united,) = pa.unify_schemas([pa.schema([one]), pa.schema([wanted])], promote_options="permissive")
+            except pa.ArrowTypeError as error:
+                raise StepFailed(
+                    f"the column {field.name!r} is {one.type} in {first!r} and {field.type} in {source.path!r}; give "
+                    "its type in `types`"
+                ) from error
+            fields[field.name] = (united, first)
+    return pa.schema([field for field, _ in fields.values()])
+
+
+def _check_exact(one: pa.DataType, other: pa.DataType) -> None:
+    """Arrow takes DOUBLE for the type that holds decimals and fractions."""
+    both = (one, other)
+    if any(map(pa.types.is_decimal, both)) and any(map(pa.types.is_floating, both)):
+        raise pa.ArrowTypeError("no type holds decimals and fractions")
+
+
+def copied(source: Source, schema: pa.Schema, folder: Path) -> Path | None:
+    """A copy of the file, where nothing in it has to change; else None.
+
+    No hard link: the copy goes to the lake, and must stay as it is when somebody writes into the file.
+    """
+    local = local_path(source.path)
+    if not local or is_packed(source.path) or not source.is_plain or not _is_same(source.schema, schema):
+        return None
+    with readable(source.path):
+        return Path(shutil.copyfile(local, folder / f"copy-{os.path.basename(local)}"))
+
+
+def batches(source: Source, schema: pa.Schema, start: int, folder: Path) -> Iterator[pa.RecordBatch]:
+    """The rows from `start` on. Row groups before it are not decoded.
+
+    Raises:
+        StepFailed: for a value that is not of the type that its column is to have.
+    """
+    with _opened(source.path, folder) as file:
+        size = sum(file.metadata.row_group(group).total_byte_size for group in range(file.num_row_groups))
+        most = min(BATCH_ROWS, max(1, BATCH_BYTES * file.metadata.num_rows // max(1, size)))
+        skip = start
+        groups: list[int] = []
+        for group in range(file.num_row_groups):
+            rows = file.metadata.row_group(group).num_rows
+            if not groups and skip >= rows:
+                skip -= rows
+            else:
+                groups.append(group)
+        names = dict(zip(file.schema_arrow.names, source.schema.names, strict=True))
+        for batch, finer in _read(file, most, groups, source.path, folder):
+            rest, skip = batch.slice(skip), max(0, skip - batch.num_rows)
+            if rest.num_rows:
+                times = {names[old]: finer.column(old).slice(len(batch) - len(rest)) for old in finer.schema.names}
+                yield _conformed(rest.rename_columns(source.schema.names), times, schema, source.path)
+
+
+def _read(
+    file: Any, most: int, groups: list[int], path: str, folder: Path
+) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
+    """The rows, and their old times once more, as nanoseconds."""
+    rows = file.iter_batches(most, row_groups=groups)
+    if not (old := old_times(file)):
+        yield from ((batch, batch.select([])) for batch in rows)
+        return
+    with _opened(path, folder, "ns") as again:
+        yield from beside(rows, again.iter_batches(most, row_groups=groups, columns=old))
+
+
+def _conformed(batch: pa.RecordBatch, times: Mapping[str, pa.Array], schema: pa.Schema, path: str) -> pa.RecordBatch:
+    columns = []
+    for field in schema:
+        if field.name not in batch.schema.names:
+            columns.append(pa.nulls(batch.num_rows, field.type))
+            continue
+        column = batch.column(field.name)
+        try:
+            if field.name in times:
+                column = finest(column, times[field.name], field.type)
+            columns.append(exact_casts.cast(column, field.type))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise StepFailed(
+                f"the file {path!r}: a value of the column {field.name!r} is no {field.type}: {error}"
+            ) from error
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def local_path(path: str) -> str | None:
+    """Where a file is on this machine; None for one that is elsewhere."""
+    filesystem, local = fsspec.core.url_to_fs(path)
+    protocols = (filesystem.protocol,) if isinstance(filesystem.protocol, str) else filesystem.protocol
+    return str(local) if "file" in protocols else None
+
+
+@contextmanager
+def _opened(path: str, folder: Path, old_times_in: str = "us") -> Iterator[Any]:
+    """A Parquet file; a packed one is unpacked first."""
+    with readable(path), ExitStack() as stack:
+        local = local_path(path)
+        if is_packed(path):
+            local = str(folder / f"unpacked-{old_times_in}.parquet")
+            with open(local, "wb") as target:
+                target.writelines(unpacked(path))
+        try:
+            raw = stack.enter_context(fsspec.open(local or path, "rb"))
+            yield stack.enter_context(pq.ParquetFile(raw, coerce_int96_timestamp_unit=old_times_in))
+        except pa.ArrowInvalid as error:
+            raise StepFailed(f"the file {path!r} cannot be read as Parquet: {error}") from error
+
+
+def _is_same(one: pa.Schema, other: pa.Schema) -> bool:
+    return bool(one.names == other.names and one.types == other.types)

@@ -1,0 +1,244 @@
+"""Where a cursor stands: its values on their way through JSON and SQL, and which rows with the last one are known."""
+
+from __future__ import annotations
+
+import datetime as d
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from entrepot.activities.ingest.sources.postgres.client import Column, literal
+from entrepot.activities.ingest.sources.stream import Bound, Json
+from entrepot.errors import BadInput, StepFailed
+from entrepot.language.sources import SqlTable
+
+SEEN_ROWS = 10_000
+"""How many rows with the greatest cursor value are remembered: so many that a heartbeat can hold them. With more, and
+`append`, the next load brings the rows with that value again, in the place of those of before."""
+
+AHEAD = d.timedelta(days=1)
+"""How far beyond now a cursor of times moves at most. No zone is as far from UTC."""
+
+_NUMBERED = {
+    "whole": "int8",
+    "decimal": "numeric",
+    "float": "float8",
+    "date": "date",
+    "timestamp": "timestamp",
+    "timestamptz": "timestamptz",
+}
+"""The kinds of column that can be a cursor, and how PostgreSQL reads their values."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How far a read has come: the greatest cursor value, and the rows with it; None: too many to remember."""
+
+    last: Any = None
+    seen: Counter[str] | None = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class CursorColumn:
+    """The cursor's column and its values, which are Python's between here and there."""
+
+    column: Column
+    at: str
+    """Which table it is of, for errors."""
+
+    def __post_init__(self) -> None:
+        if self.column.kind not in _NUMBERED:
+            raise BadInput(
+                f"{self.at}: the cursor {self.column.name!r} must be a time or a number, not {self.column.declared}"
+            )
+
+    @property
+    def name(self) -> str:
+        """The column and what kind it is: with another one, values of before mean nothing."""
+        return f"{self.column.name} {self.column.kind}"
+
+    def read(self, value: Any) -> Any:
+        """A value from JSON or a user.
+
+        Raises:
+            BadInput: if it is none.
+        """
+        readers: dict[str, Callable[[Any], Any]] = {
+            "whole": lambda v: int(str(v)),
+            "decimal": lambda v: Decimal(str(v)),
+            "float": float,
+            "date": lambda v: d.datetime.fromisoformat(str(v)).date(),
+            "timestamp": lambda v: _utc(v).replace(tzinfo=None),
+            "timestamptz": _utc,
+        }
+        try:
+            return readers[self.column.kind](value)
+        except (ValueError, InvalidOperation) as error:
+            raise BadInput(
+                f"{self.at}: {value!r} is no value of the cursor {self.column.name!r} of type {self.column.declared}"
+            ) from error
+
+    def write(self, value: Any) -> Bound:
+        """A value for JSON."""
+        return None if value is None else written(value)
+
+    def behind(self, value: Any, lag: float) -> Any:
+        """A value, and the lag before it."""
+        match self.column.kind:
+            case "whole":
+                return value - math.ceil(lag)
+            case "decimal":
+                return value - Decimal(str(lag))
+            case "float":
+                return value - lag
+            case "date":
+                return (d.datetime.combine(value, d.time()) - d.timedelta(seconds=lag)).date()
+        return value - d.timedelta(seconds=lag)
+
+    def value(self, rows: pa.RecordBatch, number: int) -> Any:
+        """That of one of some rows.
+
+        Raises:
+            StepFailed: for one that cannot be followed.
+        """
+        try:
+            found = rows.column(self.column.name)[number].as_py()
+        except (ValueError, OverflowError) as error:
+            raise StepFailed(f"{self.at}: the cursor {self.column.name!r} has times after year 9999") from error
+        if isinstance(found, float) and not math.isfinite(found):
+            raise StepFailed(f"{self.at}: the cursor {self.column.name!r} is {found} in some row")
+        return found
+
+    def condition(self, operator: str, value: Any) -> str:
+        """In SQL."""
+        return f"{self.column.sql} {operator} {literal(written(value), _NUMBERED[self.column.kind])}"
+
+
+class Beyond:
+    """Rows whose cursor is beyond the greatest value that it moves to: a wrong date must not hide all that come later.
+
+    They are brought with each load, in the place of those of before, until time has come to them or they are mended.
+    """
+
+    def __init__(self, cursor: CursorColumn, latest: Bound) -> None:
+        self._cursor = cursor
+        now = d.datetime.now(d.UTC) + AHEAD
+        ahead = {"date": now.date(), "timestamp": now.replace(tzinfo=None), "timestamptz": now}
+        self._latest = ahead.get(cursor.column.kind) if latest is None else cursor.read(latest)
+        self.least: Any = None
+        self._greatest: Any = None
+        self._count = 0
+
+    def parted(self, rows: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+        """Rows in the cursor's order, as those that it follows and those that are beyond."""
+        if self._latest is None or not rows.num_rows:
+            return rows, rows.slice(rows.num_rows)
+        followed = pc.sum(pc.less_equal(rows.column(self._cursor.column.name), pa.scalar(self._latest))).as_py() or 0
+        beyond = rows.slice(followed)
+        if beyond.num_rows:
+            self._count += beyond.num_rows
+            self._greatest = self._cursor.value(beyond, -1)
+            if self.least is None:
+                self.least = self._cursor.value(beyond, 0)
+        return rows.slice(0, followed), beyond
+
+    def has(self, value: Any) -> bool:
+        """Whether a value is beyond."""
+        return self._latest is not None and bool(value > self._latest)
+
+    @property
+    def note(self) -> list[str]:
+        """What to tell of them, if there are any."""
+        return beyond_note(self._count, self._cursor.column.name, self._greatest, self._latest) if self._count else []
+
+
+def beyond_note(count: int, cursor: str, greatest: Any, latest: Any) -> list[str]:
+    """What to tell of rows beyond the greatest value that a cursor moves to."""
+    what = f"{count:,} row{'s are' if count > 1 else ' is'}"
+    return [f"{what} beyond where the cursor {cursor!r} may move to ({latest}), the furthest at {greatest}"]
+
+
+class Told:
+    """How rows with the same cursor value are told apart."""
+
+    def __init__(self, columns: Sequence[Column], source: SqlTable, cursor: CursorColumn) -> None:
+        self.cursor = cursor
+        self._appends = source.disposition == "append" or not source.key
+        names = {cursor.column.name, *source.key} if self._appends and source.key else {c.name for c in columns}
+        by = [column for column in columns if column.name in names]
+        self._by = [column.name for column in by]
+        self.of = hashlib.sha256(repr([(column.name, str(column.made)) for column in by]).encode()).hexdigest()[:16]
+        """The same as long as the same columns are compared."""
+
+    def new(self, batches: Iterable[pa.RecordBatch], start: Mark) -> Iterator[pa.RecordBatch]:
+        """The rows without those that are known already: by their order these are the first."""
+        known = Counter(start.seen)
+        for rows in batches:
+            same = pc.sum(self._having(rows, start.last)).as_py() if known else 0
+            if not same:
+                known.clear()
+                yield rows
+                continue
+            fresh = []
+            for number, mark in enumerate(self._marks(rows.slice(0, same))):
+                known[mark] -= 1
+                if known[mark] < 0:
+                    fresh.append(number)
+            yield rows.take(pa.array(fresh, pa.int64()))
+            yield rows.slice(same)
+
+    def mark(self, rows: pa.RecordBatch, before: Mark) -> Mark:
+        """How far a read has come with rows that are not empty."""
+        last = self.cursor.value(rows, -1)
+        count = pc.sum(self._having(rows, last)).as_py()
+        seen = before.seen if last == before.last else Counter()
+        if seen is None or count + seen.total() > SEEN_ROWS:
+            return Mark(last, None)
+        return Mark(last, seen + Counter(self._marks(rows.slice(rows.num_rows - count))))
+
+    def position(self, mark: Mark) -> Json | None:
+        """Where to go on. What is merged may be brought again."""
+        if mark.seen is None and self._appends:
+            return None
+        return {
+            "last": self.cursor.write(mark.last),
+            "of": self.of,
+            "seen": sorted((mark.seen or Counter()).elements()),
+        }
+
+    def _having(self, rows: pa.RecordBatch, value: Any) -> pa.Array:
+        column = rows.column(self.cursor.column.name)
+        return pc.equal(column, pa.scalar(value, column.type))
+
+    def _marks(self, rows: pa.RecordBatch) -> list[str]:
+        values = [_comparable(rows.column(name)) for name in self._by]
+        return [hashlib.blake2b(repr(row).encode(), digest_size=12).hexdigest() for row in zip(*values, strict=True)]
+
+
+def _comparable(column: pa.Array) -> list[Any]:
+    """Values that Python can hold: its times end with the year 9999."""
+    if pa.types.is_temporal(column.type):
+        column = column.view(pa.int32() if column.type.bit_width == 32 else pa.int64())
+    values: list[Any] = column.to_pylist()
+    return values
+
+
+def written(value: Any) -> str | int | float:
+    """A value for JSON, and for SQL: times with all their microseconds."""
+    if isinstance(value, d.datetime):
+        return value.isoformat(timespec="microseconds")
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    return value if isinstance(value, int | float) else str(value)
+
+
+def _utc(value: Any) -> d.datetime:
+    read = d.datetime.fromisoformat(str(value))
+    return read.astimezone(d.UTC) if read.tzinfo else read.replace(tzinfo=d.UTC)

@@ -1,0 +1,1 @@
+"""What looks after environments: garbage collection, drop and repair."""

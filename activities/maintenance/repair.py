@@ -1,0 +1,234 @@
+"""What somebody dropped, replaced or emptied by hand: found by holding warehouse against catalog, and made good.
+
+Raw tables are brought back from the lake. Everything else is computed anew by a run, as a table that stands beside the
+one of before, so that nobody sees it half done. Views are pointed where they belong.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import sqlglot.expressions as sge
+from temporalio import activity
+
+from entrepot.activities.catalog import catalog, owners
+from entrepot.activities.catalog.catalog import any_of, equals
+from entrepot.activities.catalog.growing_table import Segment
+from entrepot.activities.ingest.warehouse_loader import Bringing
+from entrepot.activities.maintenance.drop import EVERY, environments
+from entrepot.activities.publish import view_sync
+from entrepot.activities.runtime.context import Work, do, patiently, whose
+from entrepot.activities.runtime.tenant import Tenants
+from entrepot.activities.storage import lake
+from entrepot.backends import Kind, Name, Session
+from entrepot.language.step import IngestStep
+from entrepot.planning.graph import Graph
+from entrepot.protocol import activity_names
+from entrepot.protocol.maintenance_messages import Repaired, RepairInput
+from entrepot.protocol.messages import Context
+
+Row = Mapping[str, Any]
+
+
+class Standing:
+    """What stands in the schemas of one warehouse, each asked for once.
+
+    Args:
+        counted: Whether rows are counted, too.
+    """
+
+    def __init__(self, session: Session, *, counted: bool = False) -> None:
+        self._session = session
+        self._counted = counted
+        self._kinds: dict[str, dict[str, Kind]] = {}
+
+    def kind(self, name: Name) -> Kind | None:
+        """What stands at a name, if anything does."""
+        if name.schema not in self._kinds:
+            self._kinds[name.schema] = owners.standing(self._session, name.schema)
+        return self._kinds[name.schema].get(name.table.lower())
+
+    def said(self, name: Name, wanted: Kind = "table", rows: int | None = None) -> str:
+        """What is wrong with a table or view; empty, if nothing is."""
+        found = self.kind(name)
+        if found != wanted:
+            return f"{name} is gone" if found is None else f"{name} is a {found} now"
+        if rows is None or not self._counted:
+            return ""
+        table = sge.table_(name.table, db=name.schema, quoted=True)
+        n = self._session.query(sge.select(sge.Count(this=sge.Star()).as_("n")).from_(table))[0]["n"]
+        return "" if n == rows else f"{name} has {n:,} rows, and was made with {rows:,}"
+
+
+def lost(session: Session, pipeline: str, versions: Mapping[str, str]) -> dict[str, str]:
+    """The transforms of these versions whose tables are not there any more, each with what befell it. A cheap look."""
+    columns = ("name", "version", "physical_schema", "physical_table")
+    its = (equals("kind", "transform"), any_of("version", set(versions.values())))
+    standing, found = Standing(session), {}
+    for row in catalog.select(session, "versions", pipeline, *its, columns=columns):
+        if versions.get(row["name"]) == row["version"]:
+            found[row["name"]] = standing.said(Name(row["physical_schema"], row["physical_table"]))
+    return {name: f"its table {said}" for name, said in found.items() if said}
+
+
+def bring_back(work: Work, session: Session, context: Context, graph: Graph) -> None:
+    """Brings the raw tables back from the lake that an environment stands at and that are not there any more.
+
+    Raises:
+        StepFailed: if the lake does not have them any more.
+    """
+    if roots := _wrong_raw(session, context.pipeline, graph, Standing(session), context.environment):
+        _restore(work, session, context, graph, {_root(name) for name in roots})
+
+
+def repair(work: Work, session: Session, context: Context, graph: Graph, *, dry_run: bool) -> Repaired:
+    """Holds everything that a pipeline's environments show against the catalog, counts rows, and makes it good.
+
+    What has to be computed is left to runs; with `dry_run`, everything is.
+    """
+    pipeline, standing = context.pipeline, Standing(session, counted=True)
+    raw = _wrong_raw(session, pipeline, graph, standing)
+    if raw and not dry_run:
+        _restore(work, session, context, graph, {_root(name) for name in raw})
+    found, left, runs = [*raw.values()], [], {}
+    for environment in sorted(environments(session, pipeline)):
+        its_context = context.model_copy(update={"environment": environment})
+        pointers = catalog.published(session, pipeline, environment).pointers
+        wrong = {
+            row["name"]: said
+            for row in catalog.version_rows(session, pipeline, pointers)
+            if row["kind"] != "ingest" and (said := _wrong(work, standing, row))
+        }
+        if here := sorted(wrong.keys() & graph.steps.keys()):
+            runs[environment] = tuple(here)
+        found += wrong.values()
+        its = view_sync.pointed(session, its_context, {n: v for n, v in pointers.items() if n not in {*wrong, *raw}})
+        moved = {}
+        for place, name in owners.recorded(session, pipeline, environment):
+            if place.kind == "view" and not place.warehouse and name in its.versions:
+                said = standing.said(place.name, "view", its.versions[name].rows)
+                if said and standing.kind(place.name) == "table":
+                    left.append(f"{said}; drop or rename it, and repair again")
+                elif said:
+                    moved[place] = (name, said)
+        found += [said for _, said in moved.values()]
+        if moved and not dry_run:
+            view_sync.point(work, session, its, {(place, name) for place, (name, _) in moved.items()})
+    return Repaired(found=tuple(found), left=tuple(left), runs={pipeline: runs} if runs else {})
+
+
+def _wrong(work: Work, standing: Standing, row: Row) -> str:
+    """What is wrong with what a version is made of; empty, if nothing is."""
+    details = json.loads(row["details"] or "{}")
+    if (path := details.get("path")) and not lake.exists(path):
+        return f"{path} is gone from the lake"
+    if details.get("to"):
+        return ""  # on another warehouse
+    said = [standing.said(name, kind, rows) for name, kind, rows in _made_of(row)]
+    return next(filter(None, said), "")
+
+
+def _made_of(row: Row) -> list[tuple[Name, Kind, int | None]]:
+    """What has to stand in the warehouse for a version: each name, what it has to be, and how many rows it has."""
+    if not row["physical_table"]:
+        return []
+    details = json.loads(row["details"] or "{}")
+    segments = [Segment.model_validate(each) for each in details.get("segments", [])]
+    kind: Kind = "view" if details.get("view") else "table"
+    own = (Name(row["physical_schema"], row["physical_table"]), kind, row["row_count"])
+    # The segments first: a view over one that is gone cannot be counted.
+    return [*((segment.name, "table", segment.rows) for segment in segments if segment.table), own]
+
+
+def _wrong_raw(
+    session: Session, pipeline: str, graph: Graph, standing: Standing, environment: str | None = None
+) -> dict[str, str]:
+    """The raw tables that environments stand at and that are not as they were made, each with what is wrong."""
+    steps = _steps(graph)
+    found: dict[str, str] = {}
+    every = [
+        {name: version for name, version in pointers.items() if _root(name) in steps}
+        for pointers in _pointed(session, pipeline, environment)
+    ]
+    # What is shown is mostly what was loaded last.
+    for raw in (each for number, each in enumerate(every) if each and each not in every[:number]):
+        rows = {row["name"]: row for row in catalog.version_rows(session, pipeline, raw)}
+        for name in raw:
+            if name not in rows:
+                found[name] = f"{name} is not in the catalog"
+            for made in _made_of(rows[name]) if name in rows and name not in found else ():
+                if said := standing.said(*made):
+                    found[name] = said
+                    break
+    return found
+
+
+def _restore(work: Work, session: Session, context: Context, graph: Graph, roots: set[str]) -> None:
+    """Makes raw tables anew, with those that hang from them, in every version that an environment stands at.
+
+    The tables go first: a row whose table is gone is found by whoever comes next, and a table without a row is trusted.
+    """
+    pipeline, steps = context.pipeline, _steps(graph)
+    every = catalog.rows(session, "versions", pipeline)
+    forgotten = [row for row in every if row["kind"] == "ingest" and _root(row["name"]) in roots]
+    with session.transaction():
+        standing = Standing(session)
+        for name in {made[0] for row in forgotten for made in _made_of(row)}:
+            if kind := standing.kind(name):
+                (session.drop_view if kind == "view" else session.drop_table)(name)
+        catalog.delete(session, "versions", pipeline, [(row["name"], row["version"]) for row in forgotten])
+        for pointers in _pointed(session, pipeline):
+            for step in {steps[root] for root in roots}:
+                wanted = {n: v for n, v in pointers.items() if _root(n) in roots and steps[_root(n)] == step}
+                Bringing(work, session, pipeline, step, context.run).all(wanted)
+
+
+def _pointed(session: Session, pipeline: str, environment: str | None = None) -> list[dict[str, str]]:
+    """What environments point at, and where they stand with their sources; or what one does."""
+    conditions = [equals("environment", environment)] if environment is not None else []
+    heads = catalog.select(session, "heads", pipeline, *conditions, columns=("pointers",))
+    cursors = catalog.select(session, "cursors", pipeline, *conditions, columns=("tables",))
+    found = [json.loads(row["pointers"]) for row in heads] + [json.loads(row["tables"]) for row in cursors]
+    return [pointers for number, pointers in enumerate(found) if pointers and pointers not in found[:number]]
+
+
+def _steps(graph: Graph) -> dict[str, str]:
+    """Raw table to its ingest step."""
+    return {table: s.name for s in graph.steps.values() if isinstance(s, IngestStep) for table in s.tables}
+
+
+def _root(name: str) -> str:
+    """The table that a nested one hangs from; itself, if it is not nested."""
+    return name.partition("__")[0]
+
+
+class RepairActivities:
+    """The activity `repair`."""
+
+    def __init__(self, tenants: Tenants) -> None:
+        self._tenants = tenants
+
+    @activity.defn(name=activity_names.REPAIR)
+    async def repair(self, asked: RepairInput) -> Repaired:
+        """Holds what a tenant's environments show against the catalog."""
+        tenant = whose(self._tenants, asked.tenant, asked.pipeline)
+        run = activity.info().workflow_run_id or ""
+        context = Context(tenant=asked.tenant, pipeline=asked.pipeline or EVERY, run=run)
+
+        def look(work: Work) -> Repaired:
+            every = Repaired()
+            with work.session() as session:
+                catalog.ensure(session)
+                known = catalog.pipelines(session)
+                for pipeline in [asked.pipeline] if asked.pipeline else sorted({*known} & {*tenant.pipelines}):
+                    graph = self._tenants.pipeline(asked.tenant, pipeline).graph
+                    its = context.model_copy(update={"pipeline": pipeline})
+                    one = repair(work, session, its, graph, dry_run=asked.dry_run)
+                    every = Repaired(
+                        found=every.found + one.found, left=every.left + one.left, runs={**every.runs, **one.runs}
+                    )
+            return every
+
+        return await do(lambda work: patiently(work, lambda: look(work)), tenant, context, activity_names.REPAIR)

@@ -1,0 +1,1 @@
+"""Training, and scoring inside the warehouse."""

@@ -1,0 +1,174 @@
+"""Scoring inside the warehouse, verified: `predict` in an expression becomes SQL where SQL agrees with the model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import ibis
+
+from entrepot.activities.catalog.catalog import Version
+from entrepot.activities.ml import models
+from entrepot.activities.ml.sample import check_categories, rows_to_compare
+from entrepot.activities.ml.translation import (
+    TOLERANCE,
+    Agreement,
+    NotTranslatable,
+    check_classes,
+    compare,
+    frame,
+    labels_of,
+    score_batches,
+    translate,
+)
+from entrepot.activities.runtime.context import Work, own_errors
+from entrepot.backends import Made, Name, Session
+from entrepot.backends.base import physical
+from entrepot.errors import LimitExceeded, StepFailed, Unavailable
+from entrepot.language.model import PREDICTION, Predict, probability_column
+from entrepot.tracebacks import message, said
+
+
+class Scorer:
+    """Replaces every `predict` of one expression by what computes it."""
+
+    def __init__(self, work: Work, session: Session, versions: Mapping[str, Version]) -> None:
+        self._work = work
+        self._session = session
+        self._versions = versions
+        self._evidence: list[dict[str, Any]] = []
+        self._temporary: list[Name] = []
+
+    def create(self, target: Name, expression: ibis.Table) -> tuple[Made, dict[str, Any]]:
+        """Makes a table of an expression. For the catalog: how its rows were scored."""
+        if not any(version.kind == "train" for version in self._versions.values()):
+            return self._create_as(target, expression), {}
+        node = expression.op()
+        if isinstance(node, Predict) and not node.parent.find(Predict):
+            by_sql = self._by_sql(node)
+            # Streamed, the rows go straight into the table, without a copy.
+            made = self._stream(node, target) if by_sql is None else self._create_as(target, by_sql)
+        else:
+            made = self._create_as(target, self.replaced(expression))
+            self.drop_temporary()
+        said = "; ".join(e["said"] for e in self._evidence)
+        return made, {"scoring": {"said": said, "models": self._evidence}} if said else {}
+
+    def _create_as(self, target: Name, expression: ibis.Table) -> Made:
+        self._work.allow(self._session, expression)
+        return self._session.create_as(target, expression)
+
+    def replaced(self, expression: ibis.Table) -> ibis.Table:
+        """The expression with each `predict` as SQL, or as a table that was scored by the estimator itself."""
+        while predicts := expression.op().find(Predict, ordered=True):
+            node = predicts[0]  # the innermost one first
+            made = self._by_sql(node)
+            if made is None:
+                where = next(v.table for v in self._versions.values() if v.table is not None)
+                name = Name(where.schema, f"scored__{self._work.label.run[:8]}_{len(self._temporary)}_{time.time_ns()}")
+                self._stream(node, name)
+                self._temporary.append(name)
+                made = physical(name, node.schema)
+            expression = expression.op().replace({node: made.op()}).to_expr()
+        return expression
+
+    def drop_temporary(self) -> None:
+        """Removes the tables of scores that `replaced` needed, when its expression has been computed."""
+        while self._temporary:
+            self._session.drop_table(self._temporary.pop())
+
+    def _by_sql(self, node: Predict) -> ibis.Table | None:
+        version = self._versions[node.model]
+        estimator = models.load(version)
+        check_classes(estimator, node.classes)
+        features = version.details["features"]
+        parent = node.parent.to_expr()
+        try:
+            made = translate(estimator, parent, features, node.keep, node.classes, node.dtype)
+            agreement = self._verify(estimator, parent, version, node)
+        except NotTranslatable as error:
+            self._record(version, "streamed", f"the model cannot be SQL: {error}", None)
+            return None
+        if agreement.rows == 0:
+            self._record(version, "streamed", "there is no row to verify SQL on", agreement)
+            return None
+        if not agreement.agrees:
+            reason = (
+                f"SQL differs from the estimator by up to {_small(agreement.largest)} "
+                f"on {agreement.beyond or agreement.labels:,} of {agreement.rows:,} sampled rows"
+            )
+            self._record(version, "streamed", reason, agreement)
+            return None
+        reason = f"within {_small(agreement.largest)} of the estimator on {agreement.rows:,} sampled rows"
+        self._record(version, "sql", reason, agreement)
+        return made
+
+    def _record(self, version: Version, path: str, why: str, agreement: Agreement | None) -> None:
+        how = "in the warehouse as SQL" if path == "sql" else "streamed through the estimator"
+        self._evidence.append(
+            {
+                "model": version.name,
+                "version": version.version,
+                "path": path,
+                "why": why,
+                "tolerance": TOLERANCE,
+                "agreement": asdict(agreement) if agreement else None,
+                "said": f"scored {how}: {why}",
+            }
+        )
+
+    def _verify(self, estimator: Any, parent: ibis.Table, version: Version, node: Predict) -> Agreement:
+        """Scores a sample both ways. One query gives its features and its scores by SQL."""
+        features, labels = version.details["features"], labels_of(estimator)
+        if clash := {PREDICTION, *map(probability_column, labels)} & set(features):
+            raise NotTranslatable(f"its feature {min(clash)!r} is called as a column of the scores")
+        encoded = [name for name in features if parent[name].type().is_string()]
+        block_sample = self._work.tenant.backend.capabilities.block_sample
+        rows = rows_to_compare(self._session, parent, features, encoded, block_sample)
+        try:
+            by_sql = self._session.fetch(translate(estimator, rows, features, features, labels, node.dtype))
+        except (Unavailable, LimitExceeded, InterruptedError, OSError):
+            raise
+        except Exception as error:  # such as of a number that is too large for a tree; scikit-learn may refuse it, too
+            self._work.check()
+            why, _, _ = message(error).partition("\n")
+            raise NotTranslatable(f"the warehouse refuses its SQL: {why}") from error
+        check_categories(by_sql, encoded)
+        try:
+            return compare(by_sql, estimator, frame(by_sql, features, models.floats(version)), labels)
+        except Exception as error:
+            raise self._refusal(node, error) from error
+
+    def _stream(self, node: Predict, target: Name) -> Made:
+        version = self._versions[node.model]
+        estimator = models.load(version)
+        features = [str(name) for name in version.details["features"]]
+        needed = list(dict.fromkeys((*features, *node.keep)))
+        rows = node.parent.to_expr().select(*needed)
+        self._work.allow(self._session, rows)
+        reader = self._session.read(rows)
+        schema = node.schema.to_pyarrow()
+        kept = {name: reader.schema.field(name).type for name in node.keep}
+        for name, kind in kept.items():
+            schema = schema.set(schema.get_field_index(name), schema.field(name).with_type(kind))
+        scored = score_batches(estimator, reader, features, node.keep, node.classes, schema, models.floats(version))
+        try:
+            with own_errors(scored) as batches:
+                return self._session.write(target, node.schema, self._checked(batches), schema)
+        except (ValueError, TypeError) as error:
+            raise self._refusal(node, error) from error
+
+    def _checked(self, batches: Any) -> Any:
+        for batch in batches:
+            self._work.check()
+            yield batch
+
+    @staticmethod
+    def _refusal(node: Predict, error: Exception) -> StepFailed:
+        return StepFailed(f"model {node.model!r} refuses these rows: {said(error).splitlines()[0]}")
+
+
+def _small(difference: float | None) -> str:
+    return "NULL" if difference is None else f"{difference:.1g}"

@@ -1,0 +1,180 @@
+"""Training: rows out of the warehouse once, a fitted model and honest scores into the lake and the catalog."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import sklearn
+from temporalio import activity
+
+from entrepot.activities.catalog import catalog
+from entrepot.activities.catalog.catalog import Version
+from entrepot.activities.ml import models
+from entrepot.activities.ml.translation import frame
+from entrepot.activities.runtime.context import Work, check_planned, make_once
+from entrepot.activities.runtime.tenant import Tenants
+from entrepot.backends import Session
+from entrepot.backends.base import physical
+from entrepot.errors import StepFailed, listed
+from entrepot.identity.expression import schema_from
+from entrepot.language.split import TEST_COLUMN, Where, order_of
+from entrepot.language.step import TrainStep
+from entrepot.planning.resolve import arguments, dividing_columns, feature_columns, resolve_step
+from entrepot.protocol import activity_names
+from entrepot.protocol.messages import StepRef, StepResult
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LIBRARIES = ("scikit-learn", "numpy", "pandas", "skops")
+
+
+class TrainActivities:
+    """The activity `train`."""
+
+    def __init__(self, tenants: Tenants) -> None:
+        self._tenants = tenants
+
+    @activity.defn(name=activity_names.TRAIN)
+    async def train(self, ref: StepRef) -> StepResult:
+        """Fits, scores and keeps one model, unless its version is there already."""
+        return await make_once(self._tenants, ref, TrainStep, _fit)
+
+
+def _fit(
+    work: Work,
+    session: Session,
+    step: TrainStep,
+    ref: StepRef,
+    versions: dict[str, Version],
+    parameters: dict[str, Any],
+) -> StepResult:
+    started = time.monotonic()
+    features = versions[step.features]
+    computed = resolve_step(step, arguments(step, {step.features: schema_from(features.inferred)}, parameters))
+    identity, model = computed.identity, computed.made
+    inputs = {step.features: ref.versions[step.features]}
+    check_planned(step, identity, inputs, ref.versions[step.name], ref.context.run)
+    columns = feature_columns(step, schema_from(features.inferred))
+    rows, target = _rows(work, session, step, features, columns)
+    held_out = step.split.mask(rows)
+    learn, test = rows[~held_out], rows[held_out]
+    for part, what in ((learn, "learn from"), (test, "score on")):
+        if part.empty:
+            raise StepFailed(f"the split {step.split} of {len(rows):,} rows leaves none to {what}")
+    given = {name: parameters[name] for name in step.inputs}
+    with sklearn.config_context():  # what the user's code sets holds for its own work alone
+        estimator = step.function(**given)
+        estimator.fit(learn[list(columns)], target[~held_out])
+        scores, baseline = _scores(
+            step, estimator, learn[list(columns)], target[~held_out], test[list(columns)], target[held_out]
+        )
+    folder = work.tenant.lake_path("models", ref.context.pipeline, step.name, ref.versions[step.name])
+    seconds = time.monotonic() - started
+    details = {
+        **models.save(estimator, folder, test[list(columns)]),
+        "features": list(columns),
+        "types": {name: features.columns[name] for name in columns},
+        "floats": [name for name in columns if learn[name].dtype.kind == "f"],
+        "target": step.target,
+        "dtype": str(model.dtype),  # type: ignore[union-attr]
+        "classifier": model.has_probabilities,  # type: ignore[union-attr]
+        "classes": [str(label) for label in getattr(estimator, "classes_", [])],
+        "estimator": " ".join(repr(estimator).split()),
+        "split": repr(step.split),
+        "rows": {"learned_from": len(learn), "scored_on": len(test)},
+        "scores": scores,
+        "baseline": baseline,
+        "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
+    }
+    made = Version(
+        name=step.name,
+        version=ref.versions[step.name],
+        kind=step.kind,
+        identity=identity,
+        table=None,
+        columns={},
+        inferred={},
+        rows=len(learn),
+        details=details,
+        run=ref.context.run,
+        bytes=details["bytes"],
+        scanned=session.used.bytes,
+        inputs=inputs,
+    )
+    catalog.add_version(session, ref.context.pipeline, made, seconds, before=versions.get(step.name))
+    said = ", ".join(f"{name} {scores[name]:.3f} (baseline {baseline[name]:.3f})" for name in scores)
+    worse = [name for name in scores if scores[name] < baseline[name]]
+    below = f"; below the baseline in {listed(worse)}: a guess that ignores the features is better" if worse else ""
+    return StepResult(
+        name=step.name,
+        rows=len(learn),
+        bytes=details["bytes"],
+        seconds=seconds,
+        note=f"{said} on {len(test):,} rows{below}",
+        warned=bool(worse),
+        details={"scores": scores, "baseline": baseline},
+    )
+
+
+def _rows(
+    work: Work, session: Session, step: TrainStep, features: Version, columns: tuple[str, ...]
+) -> tuple[pd.DataFrame, np.ndarray[Any, Any]]:
+    """The rows that have a target, without it, and the target; in an order given by the values alone."""
+    assert features.table is not None
+    table = physical(features.table, schema_from(features.columns))
+    table = table.filter(table[step.target].notnull())
+    needed = [*columns, *dividing_columns(step, schema_from(features.inferred)), step.target]
+    chosen = {name: table[name] for name in dict.fromkeys(needed)}
+    if isinstance(step.split, Where):
+        chosen[TEST_COLUMN] = step.split.test(table)
+    needed_rows = table.select(**chosen)
+    work.allow(session, needed_rows)
+    arrow = session.read(needed_rows).read_all()
+    if arrow.num_rows == 0:
+        raise StepFailed(f"{step.features!r} has no row with a {step.target!r} to learn from")
+    rows = frame(arrow, list(chosen))
+    # A table is read in any order. The target counts, so that rows that are alike in all else have an order, too.
+    rows = rows.iloc[order_of(rows)].reset_index(drop=True)
+    return rows.drop(columns=step.target), np.asarray(rows[step.target])
+
+
+def _scores(
+    step: TrainStep, estimator: Any, learn: Any, learned: Any, test: Any, truth: Any
+) -> tuple[dict[str, float], dict[str, float]]:
+    """The model's scores on rows that it never saw, and those of a guess that ignores the features."""
+    from sklearn.base import is_classifier
+    from sklearn.dummy import DummyClassifier, DummyRegressor
+
+    guess = DummyClassifier(strategy="prior") if is_classifier(estimator) else DummyRegressor()
+    guess.fit(learn, learned)
+    return (
+        {name: _score(name, estimator, test, truth) for name in step.score},
+        {name: _score(name, guess, test, truth) for name in step.score},
+    )
+
+
+def _score(name: str, estimator: Any, test: Any, truth: Any) -> float:
+    """A number.
+
+    Raises:
+        StepFailed: if the score is none on these rows, or cannot be computed.
+    """
+    from sklearn.metrics import get_scorer
+
+    values = np.unique(truth)
+    seen = f"on the {len(test):,} rows that are kept for scoring, whose target has {len(values):,} different values"
+    try:
+        value = float(get_scorer(name)(estimator, test, truth))
+    except (ValueError, TypeError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise StepFailed(
+            f"the score {name!r} of {type(estimator).__name__} cannot be computed {seen}: {reason}"
+        ) from error
+    if not math.isfinite(value):
+        raise StepFailed(f"the score {name!r} of {type(estimator).__name__} is {value} {seen}")
+    return value

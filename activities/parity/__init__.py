@@ -1,0 +1,1 @@
+"""The same table on several warehouses, compared."""

@@ -1,0 +1,94 @@
+"""What checks have found on what a page rests on: told on the page as an environment shows it.
+
+A page is a version, made once; what stands is found out when it is shown, since a check that reads the clock may find
+something else while the page stays as it is. No violating row is shown: whoever may read the page may not read those.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+
+from entrepot.activities.catalog import catalog
+from entrepot.activities.catalog.catalog import Version
+from entrepot.activities.catalog.verdicts import Standing, standing
+from entrepot.backends import Session
+from entrepot.language.step import CheckStep
+from entrepot.planning.graph import Graph
+from entrepot.planning.plan import short
+
+_BEFORE = b"<main>"
+"""Stands in every page once before all that its author wrote into it, where each `<` is escaped."""
+
+
+def with_verdicts(
+    page: bytes,
+    session: Session,
+    pipeline: str,
+    made: Version,
+    known: Mapping[str, Version],
+    graph: Graph | None,
+    checks: Mapping[str, str],
+) -> bytes:
+    """A page with what stands.
+
+    Args:
+        made: The page's version.
+        known: Versions beside it, which need not be looked up.
+        graph: With the checks; None, if the pipeline's code cannot be loaded.
+        checks: The versions of checks, by whose rules verdicts count.
+    """
+    if graph is None:
+        told = '<p class="checks">What checks have found on this is not known: their code could not be loaded.</p>'
+    else:
+        rests_on = _rests_on(session, pipeline, made, known)
+        guarding = [
+            step
+            for step in graph.steps.values()
+            if isinstance(step, CheckStep) and any(name in rests_on for name in step.guards)
+        ]
+        told = _told(guarding, standing(session, graph, {**rests_on, **checks}) if guarding else {})
+    return page.replace(_BEFORE, told.encode() + b"\n" + _BEFORE, 1) if told else page
+
+
+def _rests_on(session: Session, pipeline: str, made: Version, known: Mapping[str, Version]) -> dict[str, str]:
+    """What a version was made of, and what that was; not what is shown beside it, which may be newer."""
+    found: dict[str, str] = {}
+    level = made.inputs
+    while level := {name: version for name, version in level.items() if name not in found}:
+        found |= level
+        here = {name: known[name] for name in level if name in known and known[name].version == level[name]}
+        if older := {name: version for name, version in level.items() if name not in here}:
+            here |= catalog.versions(session, pipeline, older)
+        level = {name: version for each in here.values() for name, version in each.inputs.items()}
+    return found
+
+
+def _told(checks: list[CheckStep], stands: Mapping[str, Standing]) -> str:
+    """A line that can be opened; open already, unless all is well."""
+    if not checks:
+        return ""
+    violated = [step for step in checks if step.name in stands and stands[step.name].found.violations]
+    unknown = [step for step in checks if step.name not in stands]
+    passed = [step for step in checks if step not in violated and step not in unknown]
+    counted = [f"⚠ {len(violated)} of {len(checks)} checks found violations"] if violated else []
+    counted += [f"{len(unknown)} of {len(checks)} checks have not looked at this yet"] if unknown else []
+    is_open = " open" if counted else ""
+    head = "; ".join(counted) or f"{_checks(len(checks))} passed"
+    lines = "".join(_line(step, stands.get(step.name)) for step in (*violated, *unknown, *passed))
+    return f'<details class="checks"{is_open}><summary>{head}</summary><ul>{lines}</ul></details>'
+
+
+def _checks(count: int) -> str:
+    return "1 check" if count == 1 else f"{count} checks"
+
+
+def _line(step: CheckStep, its: Standing | None) -> str:
+    about = f": {step.description}" if step.description else ""
+    title = html.escape(f"{step.name} of {', '.join(step.guards)}{about}")
+    if its is None:
+        return f"<li>{title} · not checked yet</li>"
+    said = its.found.counted() if its.found.violations else "passed"
+    last = f", last seen {its.last} UTC" if its.last != its.since else ""
+    said = html.escape(f"{said} since {its.since} UTC (run {short(its.run)}){last}")
+    return f"<li>{title} · <b>{said}</b></li>" if its.found.violations else f"<li>{title} · {said}</li>"

@@ -1,0 +1,311 @@
+"""Publish: artifacts are made first; then every pointer of the run moves together, or none does."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from dataclasses import replace
+from typing import Any
+
+import pyarrow.csv
+import pyarrow.parquet
+from temporalio import activity
+
+from entrepot.activities.catalog import catalog, ingest_state
+from entrepot.activities.catalog.catalog import Version
+from entrepot.activities.ml import models
+from entrepot.activities.publish import view_sync
+from entrepot.activities.publish.copy_to_warehouse import serve_from
+from entrepot.activities.publish.dashboard import render
+from entrepot.activities.runtime.context import Work, check_planned, do, make_once, patiently, version_place, whose
+from entrepot.activities.runtime.tenant import Tenants
+from entrepot.activities.storage import lake
+from entrepot.backends import Name, Session
+from entrepot.errors import BadInput, EntrepotError, StepFailed, listed
+from entrepot.identity.expression import schema_from
+from entrepot.identity.version import version_schema
+from entrepot.language.outputs import Copy, Dashboard, Export
+from entrepot.language.step import PublishStep
+from entrepot.planning.copies import CopiedTo
+from entrepot.planning.graph import Graph
+from entrepot.planning.resolve import publish_identity
+from entrepot.protocol import activity_names
+from entrepot.protocol.messages import Commit, Committed, Context, RollbackInput, RunFailed, StepRef, StepResult
+
+
+class PublishActivities:
+    """The activities `publish`, `commit`, `rollback` and `record_failure`."""
+
+    def __init__(self, tenants: Tenants) -> None:
+        self._tenants = tenants
+
+    @activity.defn(name=activity_names.PUBLISH)
+    async def publish(self, ref: StepRef) -> StepResult:
+        """Makes what one publish step returns, as a version that nobody sees yet."""
+        return await make_once(self._tenants, ref, PublishStep, _make)
+
+    @activity.defn(name=activity_names.COMMIT)
+    async def commit(self, request: Commit) -> Committed:
+        """Moves the pointers of a run. The run's id is the token: doing it twice is doing it once."""
+        tenant = self._tenants.get(request.context.tenant)
+
+        def move(work: Work) -> Committed:
+            with work.session() as session:
+                return patiently(work, lambda: _commit(work, session, request, self._graph(request.context)))
+
+        return await do(move, tenant, request.context, activity_names.COMMIT)
+
+    @activity.defn(name=activity_names.ROLLBACK)
+    async def rollback(self, asked: RollbackInput) -> Committed:
+        """Points an environment at what it showed after an earlier publish."""
+        tenant = whose(self._tenants, asked.tenant, asked.pipeline)
+        run = activity.info().workflow_run_id or activity.info().activity_id
+        context = Context(tenant=asked.tenant, pipeline=asked.pipeline, environment=asked.environment, run=run)
+
+        def move(work: Work) -> Committed:
+            with work.session() as session:
+                catalog.ensure(session)
+                return patiently(work, lambda: _rollback(work, session, context, asked, self._graph(context)))
+
+        return await do(move, tenant, context, activity_names.ROLLBACK)
+
+    @activity.defn(name=activity_names.RECORD_FAILURE)
+    async def record_failure(self, failed: RunFailed) -> None:
+        """Keeps in the catalog that a run failed, and why; pages say what its checks have found on what they show."""
+        tenant = self._tenants.get(failed.context.tenant)
+
+        def record(work: Work) -> None:
+            with work.session() as session:
+                _record_run(session, failed.context, failed.status, {}, failed.error)
+                view_sync.bring_up_to_date(work, session, failed.context, self._graph(failed.context))
+
+        await do(record, tenant, failed.context, activity_names.RECORD_FAILURE)
+
+    def _graph(self, context: Context) -> Graph | None:
+        """The pipeline's steps; None, if its code cannot be loaded: what is to be done may be about just that."""
+        try:
+            return self._tenants.pipeline(context.tenant, context.pipeline).graph
+        except EntrepotError:
+            return None
+
+
+def _given(session: Session, version: Version) -> Any:
+    """What a publish function gets: a real ibis table, or the fitted estimator."""
+    if version.table is None:
+        return models.load(version)
+    return session.table(version.table, schema_from(version.columns))
+
+
+def _make(
+    work: Work,
+    session: Session,
+    step: PublishStep,
+    ref: StepRef,
+    versions: dict[str, Version],
+    parameters: dict[str, Any],
+) -> StepResult:
+    started = time.monotonic()
+    version, pipeline = ref.versions[step.name], ref.context.pipeline
+    inputs = {name: ref.versions[name] for name in step.inputs if name not in parameters}
+    identity = publish_identity(step, parameters)
+    check_planned(step, identity, inputs, version, ref.context.run)
+    given = {n: parameters[n] if n in parameters else _given(session, versions[n]) for n in step.inputs}
+    output = step.function(**given)
+    # A folder for each run: two may make the same version at once, and a page tells which run made it.
+    folder = work.tenant.lake_path("artifacts", pipeline, step.name, version, ref.context.run)
+    rows: int | None = None
+    target: Name | None = None
+    with session.transaction():
+        if isinstance(output, Dashboard):
+            facts = {"tenant": ref.context.tenant, "pipeline": pipeline, "run": ref.context.run, "version": version}
+            page = render(output, facts, inputs).encode()
+            path = f"{folder}/{step.name}.html"
+            lake.write(page, path)
+            details: dict[str, Any] = {"output": "dashboard", "path": path, "title": output.title, "bytes": len(page)}
+        elif isinstance(output, Export):
+            path = f"{folder}/{step.name}.{output.format}"
+            rows = _export(work, session, output, path)
+            details = {"output": "files", "path": path, "bytes": lake.size(path)}
+        elif isinstance(output, Copy):
+            name = output.name or step.name
+            place = view_sync.copied(work, ref.context, step, CopiedTo(output.schema, output.name, output.to))
+            view_sync.check_copy(work, session, ref.context, step, place)
+            # Among the pipeline's own versions: another pipeline may copy the same to the same schema.
+            own = version_schema(work.tenant.settings(pipeline).schema)
+            target = version_place(own, step.name, version, ref.anew, ref.context.run)
+            details = {"output": "copy", "schema": output.schema, "name": name}
+            if output.to and work.tenant.at(output.to) is not work.tenant:
+                rows, digest = serve_from(work, session, output.table, target, output.to)
+                details |= {"to": output.to, "digest": digest}
+            else:
+                session.create_schema(target.schema)
+                rows = session.create_as(target, output.table).rows
+        else:
+            raise StepFailed(f"it must return a Dashboard, an Export or a Copy, and returned a {type(output).__name__}")
+        seconds = time.monotonic() - started
+        made = Version(
+            name=step.name,
+            version=version,
+            kind=step.kind,
+            identity=identity,
+            table=target,
+            columns={},
+            inferred={},
+            rows=rows,
+            details=details,
+            run=ref.context.run,
+            bytes=details.get("bytes"),
+            inputs=inputs,
+        )
+        catalog.add_version(session, pipeline, made, seconds, before=versions.get(step.name))
+    return StepResult(name=step.name, rows=rows, bytes=details.get("bytes"), seconds=seconds, note=details["output"])
+
+
+def _export(work: Work, session: Session, output: Export, path: str) -> int:
+    """Streams a table into one file of the lake."""
+    reader = session.read(output.table)
+    rows = 0
+    with tempfile.TemporaryDirectory(prefix="entrepot-") as folder:
+        local = os.path.join(folder, "export")
+        with (
+            pyarrow.parquet.ParquetWriter(local, reader.schema)
+            if output.format == "parquet"
+            else pyarrow.csv.CSVWriter(local, reader.schema)
+        ) as writer:
+            for batch in reader:
+                work.check()
+                writer.write_batch(batch)
+                rows += batch.num_rows
+        lake.put(local, path)
+    return rows
+
+
+def _commit(work: Work, session: Session, request: Commit, graph: Graph | None) -> Committed:
+    context = request.context
+    current = catalog.published(session, context.pipeline, context.environment)
+    if current.run == context.run:  # done by an attempt before
+        moves, displaced = False, set(current.moved)
+        its = view_sync.pointed(session, context, current.pointers)
+    else:
+        removed = [name for name in request.removes if name in current.pointers]
+        pointers = {n: v for n, v in {**current.pointers, **request.moves}.items() if n not in removed}
+        its = _pointed(session, context, current, pointers)
+        # What is made anew stands elsewhere, though its pointer stays.
+        displaced = view_sync.displaced(work, session, context, its) | request.moves.keys()
+        moves = bool(removed or displaced)
+    if moves:
+        view_sync.claim(work, session, context, its)
+        at = {"expected": request.sequence}
+        with session.transaction():
+            current = view_sync.move(work, session, context, "publish", current, pointers, displaced=displaced, **at)
+    elif current.shown < current.sequence:  # whoever published it died before its views were moved
+        with session.transaction():
+            view_sync.show(work, session, context)
+    links = view_sync.show_files(work, session, context, its, graph, request.checks)
+    view_sync.show_anew(
+        work, session, context, {name: request.moves[name] for name in request.anew if name in request.moves}
+    )
+    with session.transaction():
+        _record_run(session, context, "completed", request.results, None)
+    moved = request.moves.keys() | (displaced & current.pointers.keys())
+    return Committed(moved=tuple(moved), sequence=current.sequence, links=links)
+
+
+def _pointed(
+    session: Session, context: Context, current: catalog.Published, pointers: dict[str, str]
+) -> view_sync.Pointed:
+    """What an environment is about to point at.
+
+    Raises:
+        StepFailed: if a version that it does not point at yet is not in the catalog.
+    """
+    its = view_sync.pointed(session, context, pointers)
+    new = view_sync.changed(current, pointers) & pointers.keys()
+    if missing := new - its.versions.keys():
+        raise StepFailed(f"cannot publish {listed(missing)}: the versions are not in the catalog")
+    return its
+
+
+def _rollback(work: Work, session: Session, context: Context, asked: RollbackInput, graph: Graph | None) -> Committed:
+    where = f"pipeline {context.pipeline!r}, environment {context.environment!r}"
+    history = catalog.publishes(session, context.pipeline, context.environment).get(context.environment, [])
+    if not history:
+        every = catalog.publishes(session, context.pipeline)
+        raise BadInput(f"{where}: nothing was published there yet. Environments that have a publish: {listed(every)}")
+    current, to = history[0], asked.to
+    if current.run == context.run:  # done by an attempt whose answer was lost
+        if current.shown < current.sequence:
+            view_sync.show(work, session, context)
+        return Committed(moved=current.moved, sequence=current.sequence)
+    if to is not None:
+        earlier = [publish for publish in history if publish.run.startswith(to)]
+        if len(runs := {publish.run for publish in earlier}) > 1:
+            raise BadInput(f"{where}: {to!r} is the beginning of several runs: {listed(runs)}")
+    else:
+        earlier = _before(history, current.pointers)
+    if not earlier:
+        known = listed(dict.fromkeys(publish.run for publish in history))
+        what = f"no publish of run {to!r}" if to else "no earlier publish to go back to"
+        raise BadInput(f"{where}: {what}. Runs that published there: {known}")
+    pointers = earlier[0].pointers
+    its = view_sync.pointed(session, context, pointers)
+    if gone := pointers.keys() - its.versions.keys():
+        raise BadInput(f"{where}: cannot go back to run {earlier[0].run}: {listed(gone)} was collected since")
+    view_sync.claim(work, session, context, its)
+    with session.transaction():
+        if asked.cursor:  # first: if we die in between, the next run asks a source again, and loses nothing
+            _move_cursors(session, context, pointers)
+        moved = view_sync.move(work, session, context, "rollback", current, pointers, expected=current.sequence)
+    links = view_sync.show_files(work, session, context, its, graph)
+    ahead = [
+        step
+        for step in ingest_state.history(session, context.pipeline)
+        if any(
+            pointers.get(table, version) != version
+            for table, version in ingest_state.current(
+                session, context.pipeline, step, context.environment
+            ).tables.items()
+        )
+    ]
+    return Committed(moved=moved.moved, sequence=moved.sequence, links=links, ahead=tuple(sorted(ahead)))
+
+
+def _move_cursors(session: Session, context: Context, pointers: dict[str, str]) -> None:
+    """Brings the cursors back to the loads that made what these pointers show."""
+    for step, loads in ingest_state.history(session, context.pipeline).items():
+        then = next((c for c in loads if c.tables and all(pointers.get(t) == v for t, v in c.tables.items())), None)
+        if then is None:
+            shown = any(table in pointers for load in loads for table in load.tables)
+            if shown:
+                raise BadInput(f"ingest {step!r}: no load made what that publish shows, so its cursor cannot go back")
+            continue
+        now = ingest_state.current(session, context.pipeline, step, context.environment)
+        if now.load != then.load or now.environment != context.environment:
+            back = replace(then, sequence=now.sequence, run=context.run, action="rollback")
+            ingest_state.advance(session, context.pipeline, step, context.environment, back)
+
+
+def _before(history: list[catalog.Published], pointers: dict[str, str]) -> list[catalog.Published]:
+    """The publishes before the one whose state is shown, newest first; so a second rollback goes further back."""
+    runs = [publish for publish in history if publish.action == "publish"]
+    shown = next((i for i, publish in enumerate(runs) if publish.pointers == pointers), -1)
+    return [publish for publish in runs[shown + 1 :] if publish.pointers != pointers]
+
+
+def _record_run(session: Session, context: Context, status: str, results: dict[str, Any], error: str | None) -> None:
+    info = activity.info()
+    catalog.add_once(
+        session,
+        "runs",
+        *("environment", "run", "status"),
+        pipeline=context.pipeline,
+        environment=context.environment,
+        run=context.run,
+        workflow=info.workflow_id or "",
+        status=status,
+        started_at=context.started_at or catalog.now(),
+        ended_at=catalog.now(),
+        summary=results,
+        error=error,
+    )

@@ -1,0 +1,311 @@
+"""What an environment shows is what its record says: views and files follow the pointers, and nothing else stays.
+
+All of it may be done again, by the same attempt or by whoever comes after one that died.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from entrepot.activities.catalog import catalog, owners
+from entrepot.activities.catalog.catalog import Version
+from entrepot.activities.catalog.owners import Owner, Place, Shown
+from entrepot.activities.publish.page_verdicts import with_verdicts
+from entrepot.activities.runtime.context import Work
+from entrepot.activities.storage import lake
+from entrepot.backends import Session
+from entrepot.errors import BadInput, StepFailed
+from entrepot.identity.version import check_schema
+from entrepot.language.step import IngestStep, PublishStep, Step, TransformStep
+from entrepot.planning.copies import CopiedTo, copies
+from entrepot.planning.graph import Graph
+from entrepot.protocol.messages import Context
+
+
+@dataclass(frozen=True)
+class Pointed:
+    """What an environment points at, or is about to."""
+
+    pointers: Mapping[str, str]
+    versions: Mapping[str, Version]
+    """Those of them that the catalog knows."""
+
+
+def pointed(session: Session, context: Context, pointers: Mapping[str, str]) -> Pointed:
+    """The versions behind pointers."""
+    return Pointed(pointers, catalog.versions(session, context.pipeline, pointers))
+
+
+def owner(context: Context) -> Owner:
+    """Whose the names are that a run publishes."""
+    return Owner(context.tenant, context.pipeline, context.environment)
+
+
+def claim(work: Work, session: Session, context: Context, its: Pointed) -> None:
+    """Takes the places of what an environment is about to show.
+
+    Raises:
+        BadInput: if one is somebody else's, or something stands there that Entrepot has not made.
+    """
+    wanted = owners.shown_by(work.tenant, context, its.versions.values())
+    recorded = owners.recorded(session, context.pipeline, context.environment)
+    check_ways(work, session, wanted, recorded)
+    owners.claim(session, owner(context), wanted - recorded, run=context.run)
+
+
+def check_names(work: Work, session: Session, context: Context, graph: Graph, names: Iterable[str]) -> None:
+    """Holds the names that a run of these steps will show against what is recorded and what stands there.
+
+    Raises:
+        BadInput: if one of them is somebody else's, or something stands there that Entrepot has not made.
+    """
+    wanted = owners.one_each(_to_show(work, context, graph, names))
+    recorded = owners.recorded(session, context.pipeline, context.environment)
+    owners.check_free(session, owner(context), wanted - recorded)
+    check_ways(work, session, wanted, recorded)
+
+
+def _to_show(work: Work, context: Context, graph: Graph, names: Iterable[str]) -> Iterator[tuple[Place, str]]:
+    """Where the tables of steps will be shown, and their copies, as far as the code says it in plain words."""
+    for step in (graph.steps[name] for name in names):
+        if isinstance(step, IngestStep | TransformStep):
+            for table in graph.outputs(step):
+                yield owners.view_place(work.tenant, context.pipeline, context.environment, table), table
+        elif isinstance(step, PublishStep):
+            for its in copies(step.function, context.parameters):
+                with at_step(step):
+                    place = copied(work, context, step, its)
+                yield place, step.name
+
+
+def copied(work: Work, context: Context, step: PublishStep, its: CopiedTo) -> Place:
+    """Where a copy will be shown.
+
+    Raises:
+        BadInput: if that is a schema of Entrepot's own, or a warehouse that the tenant does not have.
+    """
+    check_schema(its.schema)
+    here = work.tenant.at(its.to) is work.tenant
+    return owners.copy_place(context.environment, its.schema, its.name or step.name, "" if here else its.to)
+
+
+def check_copy(work: Work, session: Session, context: Context, step: PublishStep, place: Place) -> None:
+    """Holds a copy's place against what is recorded and what stands there, before any of it is computed.
+
+    Raises:
+        BadInput: if it is somebody else's, or something stands there that Entrepot has not made.
+    """
+    recorded = owners.recorded(session, context.pipeline, context.environment)
+    wanted = frozenset({(place, step.name)})
+    owners.check_free(session, owner(context), wanted)
+    check_ways(work, session, wanted, recorded)
+
+
+@contextmanager
+def at_step(step: Step) -> Iterator[None]:
+    """What is wrong with a name that a step asks for names the step, and where it stands."""
+    try:
+        yield
+    except BadInput as error:
+        raise BadInput(f"{step.kind} {step.name!r} ({step.at}): {error}") from error
+
+
+def check_ways(work: Work, session: Session, wanted: Shown, recorded: Shown) -> None:
+    """Raises BadInput for places where something stands that Entrepot has not made."""
+    views = {place for place, _ in wanted if place.kind == "view"}
+    ours = {place for place, _ in recorded}
+    for (warehouse, schema), its in _by_schema(views).items():
+        new = {place for place in its if place not in ours}
+        if warehouse and not new:
+            continue  # another warehouse is not asked at each publish
+        with _at(work, session, warehouse) as there:
+            kinds = owners.standing(there, schema)
+        for place in its:
+            owners.check_way(kinds, place, is_ours=place in ours)
+
+
+def displaced(work: Work, session: Session, context: Context, its: Pointed) -> set[str]:
+    """The names that do not stand where they should, though their versions may be right: the place is another than
+    before, or somebody dropped or replaced what stood there. Looks where the pipeline runs alone."""
+    wanted = owners.shown_by(work.tenant, context, its.versions.values())
+    recorded = owners.recorded(session, context.pipeline, context.environment)
+    names = {name for _, name in (wanted - recorded) | _stale(work, its, recorded - wanted)}
+    views = {(place, name) for place, name in wanted if place.kind == "view" and not place.warehouse}
+    kinds = {schema: owners.standing(session, schema) for schema in {place.schema for place, _ in views}}
+    return names | {name for place, name in views if kinds[place.schema].get(place.table.lower()) != "view"}
+
+
+def show(work: Work, session: Session, context: Context) -> None:
+    """Makes views show what is published, for every name that moved since they last did, and takes away what is not
+    shown any more."""
+    history = catalog.publishes(session, context.pipeline, context.environment)[context.environment]
+    head = history[0]
+    names = {name for publish in history if publish.sequence > head.shown for name in publish.moved}
+    its = pointed(session, context, head.pointers)
+    wanted = owners.shown_by(work.tenant, context, its.versions.values())
+    point(work, session, its, {(place, name) for place, name in wanted if name in names})
+    _take_away(work, session, context, its, wanted, "view")
+    catalog.shown(session, context.pipeline, context.environment, head.sequence)
+
+
+def point(work: Work, session: Session, its: Pointed, shown: Iterable[tuple[Place, str]]) -> None:
+    """Points views at the tables of what is pointed at."""
+    tables = {place: its.versions[name].table for place, name in shown if place.kind == "view"}
+    for (warehouse, schema), some in _by_schema(tables).items():
+        with _at(work, session, warehouse) as there:
+            there.create_schema(schema)
+            for place in sorted(some, key=str):
+                table = tables[place]
+                assert table is not None
+                there.point(place.name, table)
+
+
+def show_anew(work: Work, session: Session, context: Context, anew: Mapping[str, str]) -> None:
+    """Points the views of all environments at versions that were made anew, where they show them."""
+    for row in catalog.select(session, "heads", context.pipeline, columns=("environment", "pointers")) if anew else ():
+        theirs = json.loads(row["pointers"])
+        its = pointed(session, context, {n: v for n, v in anew.items() if theirs.get(n) == v})
+        shown = owners.recorded(session, context.pipeline, row["environment"])
+        point(work, session, its, {(place, name) for place, name in shown if name in its.versions})
+
+
+def show_files(
+    work: Work, session: Session, context: Context, its: Pointed, graph: Graph | None, checks: Mapping[str, str] = {}
+) -> dict[str, str]:
+    """Brings published pages and files up to date, and removes those of before. Name to path: see `bring_up_to_date`.
+
+    Args:
+        its: What the environment points at, unless somebody else has published meanwhile.
+    """
+    its, links = bring_up_to_date(work, session, context, graph, checks, its)
+    wanted = owners.shown_by(work.tenant, context, its.versions.values())
+    _take_away(work, session, context, its, wanted, "file")
+    return links
+
+
+def bring_up_to_date(
+    work: Work,
+    session: Session,
+    context: Context,
+    graph: Graph | None,
+    checks: Mapping[str, str] = {},
+    its: Pointed | None = None,
+) -> tuple[Pointed, dict[str, str]]:
+    """Copies published pages and files to paths that stay the same. What is pointed at, and name to path.
+
+    Pages say what checks have found on what they rest on, which may change while they do not. Who publishes meanwhile
+    may have written a file before we do: then it is written once more, as it is published now.
+
+    Args:
+        graph: With the checks; None, if the pipeline's code cannot be loaded.
+        checks: The versions of checks, by whose rules verdicts count.
+        its: What the environment points at, where that is known already.
+    """
+
+    def published() -> Mapping[str, str]:
+        return catalog.published(session, context.pipeline, context.environment).pointers
+
+    pointers = published()
+    while True:
+        its = its if its is not None and its.pointers == pointers else pointed(session, context, pointers)
+        links, is_written = {}, False
+        for place, name in owners.shown_by(work.tenant, context, its.versions.values()):
+            if place.kind == "file":
+                made, links[name] = its.versions[name], work.tenant.lake_path(place.table)
+                data = lake.read(made.details["path"])
+                if made.details["output"] == "dashboard":
+                    data = with_verdicts(data, session, context.pipeline, made, its.versions, graph, checks)
+                if not lake.exists(links[name]) or lake.read(links[name]) != data:
+                    lake.write(data, links[name])
+                    is_written = True
+        if not is_written or (pointers := published()) == its.pointers:
+            return its, links
+
+
+def _take_away(work: Work, session: Session, context: Context, its: Pointed, wanted: Shown, kind: str) -> None:
+    """Removes what an environment does not show any more, and lets go of its place."""
+    recorded = owners.recorded(session, context.pipeline, context.environment)
+    stale = {(place, name) for place, name in _stale(work, its, recorded - wanted) if place.kind == kind}
+    standing = {place for place, _ in wanted}
+    remove(work, session, {place for place, _ in stale if place not in standing})
+    owners.release(session, context.pipeline, context.environment, frozenset(stale))
+
+
+def _stale(work: Work, its: Pointed, unwanted: Shown) -> Shown:
+    """Of what is recorded and not wanted, that which may go: not what cannot be reached since the tenant no longer has
+    the warehouse, nor what is pointed at and has lost its row in the catalog."""
+    lost = its.pointers.keys() - its.versions.keys()
+    return frozenset(
+        (place, name)
+        for place, name in unwanted
+        if name not in lost and place.warehouse in ("", *work.tenant.warehouses)
+    )
+
+
+def remove(work: Work, session: Session, unwanted: Iterable[Place]) -> None:
+    """Removes views and files. Somebody's own table that took a view's place stays."""
+    gone = set(unwanted)
+    for place in gone:
+        if place.kind == "file":
+            lake.remove(work.tenant.lake_path(place.table))
+    for (warehouse, schema), some in _by_schema({place for place in gone if place.kind == "view"}).items():
+        with _at(work, session, warehouse) as there:
+            kinds = owners.standing(there, schema)
+            for place in sorted(some, key=str):
+                if kinds.get(place.table.lower()) == "view":
+                    there.drop_view(place.name)
+
+
+def move(
+    work: Work,
+    session: Session,
+    context: Context,
+    action: str,
+    current: catalog.Published,
+    pointers: Mapping[str, str],
+    *,
+    expected: int,
+    displaced: Iterable[str] = (),
+) -> catalog.Published:
+    """Moves all pointers at once, and the views after them: in the caller's transaction, where the warehouse has them.
+
+    Where it has none, a view that cannot be moved takes everything back; a crash is made good by whoever comes next.
+
+    Args:
+        displaced: Names whose pointers stay, and that are to be shown anew.
+    """
+    names = changed(current, pointers) | set(displaced)
+    place = (context.pipeline, context.environment, context.run)
+    moved = catalog.move(session, *place, action, pointers, names, expected=expected)
+    try:
+        show(work, session, context)
+    except (BadInput, StepFailed):
+        if not work.tenant.backend.capabilities.transactional_ddl:
+            catalog.move(session, *place, "undo", current.pointers, names, expected=moved.sequence)
+            show(work, session, context)
+        raise
+    return moved
+
+
+def changed(current: catalog.Published, pointers: Mapping[str, str]) -> set[str]:
+    """The names that point elsewhere, or nowhere any more."""
+    return {n for n in {**current.pointers, **pointers} if current.pointers.get(n) != pointers.get(n)}
+
+
+def _by_schema(views: Iterable[Place]) -> dict[tuple[str, str], set[Place]]:
+    found: dict[tuple[str, str], set[Place]] = {}
+    for place in views:
+        found.setdefault((place.warehouse, place.schema), set()).add(place)
+    return dict(sorted(found.items()))
+
+
+@contextmanager
+def _at(work: Work, session: Session, warehouse: str) -> Iterator[Session]:
+    if not warehouse:
+        yield session
+        return
+    with work.session(warehouse=warehouse) as there:
+        yield there

@@ -1,0 +1,1 @@
+"""What every activity works with: its tenant, its session, heartbeats and failures."""

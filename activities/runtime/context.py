@@ -1,0 +1,371 @@
+"""How an activity does blocking work: in a thread, with heartbeats, interruptible, with failures that say enough."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import threading
+import time
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from entrepot.activities.catalog import catalog, owners
+from entrepot.activities.runtime.tenant import Limits, Tenant, Tenants
+from entrepot.backends import Label, Name, Session
+from entrepot.backends.sql.session import Exists
+from entrepot.errors import (
+    BadInput,
+    CheckFailed,
+    Conflict,
+    Contended,
+    EntrepotError,
+    LimitExceeded,
+    PipelineError,
+    StepFailed,
+    Unavailable,
+)
+from entrepot.identity.code import digest
+from entrepot.identity.version import version_of, version_schema, version_table
+from entrepot.language.step import Step
+from entrepot.protocol.messages import Context, StepRef, StepResult, Target
+from entrepot.protocol.parsing import parse
+from entrepot.tracebacks import NOT_WRITABLE, cut, line_of, may_pass, message, origin, said, way_to
+
+if TYPE_CHECKING:
+    import ibis
+
+HEARTBEAT_SECONDS = 5.0
+_LONGEST = 2_400
+"""Characters of a failure's sentence: with its causes, each of which repeats it, some KB in all."""
+_THREADS = ThreadPoolExecutor(max_workers=64, thread_name_prefix="entrepot")
+
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
+S = TypeVar("S", bound=Step)
+
+MADE_MEANWHILE = "made by another run meanwhile"
+
+
+class Work:
+    """One activity's work: whose it is, and what has to be stopped if it is cancelled."""
+
+    def __init__(self, tenant: Tenant, run: str, step: str) -> None:
+        self.tenant = tenant
+        self.label = Label(tenant.name, run, step)
+        self.spent = 0
+        """Bytes that the run's steps before have read in the warehouse."""
+        self.progress: dict[str, int] = {}
+        """How far it has come, such as rows by table; the Web UI shows it while the work is going on."""
+        self._sessions: list[Session] = []
+        self._lock = threading.Lock()
+        self._stopped = False
+
+    @contextmanager
+    def session(self, step: str | None = None, warehouse: str = "") -> Iterator[Session]:
+        """A session of one of the tenant's warehouses that is interrupted when the activity is cancelled."""
+        label = Label(self.label.tenant, self.label.run, step or self.label.step)
+        with self.tenant.at(warehouse).backend.session(label, self._opened) as session:
+            try:
+                yield session
+            finally:
+                with self._lock:
+                    self._sessions.remove(session)
+
+    def stop(self) -> None:
+        """Interrupts every statement that runs. From another thread."""
+        with self._lock:
+            self._stopped = True
+            for session in self._sessions:
+                session.interrupt()
+
+    def allow(self, session: Session, expression: ibis.Table) -> None:
+        """Holds what computing an expression would read against the tenant's limits.
+
+        Raises:
+            LimitExceeded: if it is more.
+        """
+        limits = self.tenant.limits
+        if limits == Limits() or (wanted := session.estimate(expression)) is None:
+            return
+        if limits.bytes_per_step is not None and wanted > limits.bytes_per_step:
+            raise LimitExceeded(
+                f"it would read {readable(wanted)}, and the limit of tenant {self.tenant.name!r} for a step is "
+                f"{readable(limits.bytes_per_step)}; it was not started"
+            )
+        so_far = self.spent + (session.used.bytes or 0)
+        if limits.bytes_per_run is not None and so_far + wanted > limits.bytes_per_run:
+            raise LimitExceeded(
+                f"it would read {readable(wanted)} after the {readable(so_far)} that this run has read, and the limit "
+                f"of tenant {self.tenant.name!r} for a run is {readable(limits.bytes_per_run)}; it was not started"
+            )
+
+    def check(self) -> None:
+        """Raises if the work was told to stop: for loops in Python, which nobody can interrupt."""
+        if self._stopped:
+            raise InterruptedError("cancelled")
+
+    def _opened(self, session: Session) -> None:
+        with self._lock:
+            self._sessions.append(session)
+        self.check()  # what is opened after the stop would not be told of it, and may have to wait for long
+
+
+def readable(size: int) -> str:
+    """Bytes for people, in powers of ten, as warehouses count them."""
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:,.4g} {unit}"
+        size /= 1000  # type: ignore[assignment]
+    return f"{size:,.4g} TB"
+
+
+def patiently(work: Work, attempt: Callable[[], T]) -> T:
+    """Does what another run may be doing at the same time; if so, waits for that one and looks again.
+
+    `attempt` begins by looking whether there is anything left to do.
+
+    Raises:
+        StepFailed: if a table stands in the way that no run has made: the catalog does not know it.
+    """
+    in_the_way = 0
+    while True:
+        try:
+            return attempt()
+        except Contended as error:
+            in_the_way = in_the_way + 1 if isinstance(error, Exists) else 0
+            if in_the_way > 2:
+                raise StepFailed(f"what is to be made is there, and the catalog does not know it: {error}") from error
+            work.check()
+            time.sleep(0.5)
+
+
+Make = Callable[[Work, Session, S, StepRef, dict[str, catalog.Version], dict[str, Any]], StepResult]
+"""Makes a step's version, given the versions of what it reads and the values of the pipeline's parameters."""
+
+
+async def make_once(tenants: Tenants, ref: StepRef, kind: type[S], make: Make[S]) -> StepResult:
+    """Runs what makes one step's version, unless it is there already, or is when another run is through with it."""
+    context = ref.context
+    tenant = tenants.get(context.tenant, context.backend)
+
+    def work_on(work: Work) -> StepResult:
+        work.spent = ref.spent
+        pipeline, step, parameters = tenants.step(context.tenant, context.pipeline, ref.step, kind, context.parameters)
+        with work.session() as session, told_of(step):
+
+            def attempt() -> StepResult:
+                versions = catalog.versions(session, pipeline.name, ref.versions)
+                if is_made(versions.get(step.name), ref.anew, context.run):
+                    return StepResult(name=step.name, note=MADE_MEANWHILE)
+                return make(work, session, step, ref, versions, parameters)
+
+            made = patiently(work, attempt)
+            return made.model_copy(update={"scanned": session.used.bytes})
+
+    return await do(work_on, tenant, context, ref.step)
+
+
+def is_made(version: catalog.Version | None, anew: Container[str], run: str) -> bool:
+    """Whether there is nothing to make any more; what is to be made anew, this run must have made."""
+    return version is not None and (version.name not in anew or version.run == run)
+
+
+def version_place(schema: str, name: str, version: str, anew: Container[str], run: str) -> Name:
+    """Where a version's table stands. One that is made anew stands beside the one of before, which is still shown."""
+    return Name(schema, version_table(name, digest([version, run]) if name in anew else version))
+
+
+def check_planned(step: Step, identity: str, inputs: Mapping[str, str], planned: str, run: str) -> None:
+    """Raises StepFailed if what the code now computes is not the version that the run's plan named."""
+    if planned not in (version_of(step.kind, identity, inputs), version_of(step.kind, identity, inputs, run)):
+        raise StepFailed(
+            "its code changed after the run was planned; start the run again (what its code reads beside its inputs "
+            "counts, too: a file, the date, the environment)"
+        )
+
+
+@contextmanager
+def told_of(step: Step) -> Iterator[None]:
+    """Failures of a step's code name the step, where it stands, and the line that raised; whatever the code raises."""
+    where = f"{step.kind} {step.name!r} ({step.at})"
+    try:
+        yield
+    except (InterruptedError, CheckFailed, Conflict):
+        raise
+    except (StepFailed, Unavailable) as error:
+        raise type(error)(f"{where}: {said(error)}") from error
+    except BaseException as error:
+        line = line_of(error, step.at.file)
+        at = f", at {line}" if line and not isinstance(error, EntrepotError) else ""
+        passes = may_pass(error)
+        if passes is None:
+            passes = step.kind == "ingest"  # a source that raised may answer the next time
+        kind = Unavailable if passes else StepFailed
+        raise kind(f"{where}: {said(error)}{at}") from error
+
+
+class _Stopped(Exception):
+    """What a reader in C gets to see of an error in Python: nothing that it could make something else of."""
+
+
+@contextmanager
+def own_errors(items: Iterable[T]) -> Iterator[Iterator[T]]:
+    """Hands items to a reader in C, and raises what went wrong in Python as it was, not as the reader tells it."""
+    raised: list[BaseException] = []
+
+    def watched() -> Iterator[T]:
+        iterator = iter(items)
+        while True:
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+            except BaseException as error:
+                raised.append(error)
+                raise _Stopped from None
+            yield item
+
+    try:
+        yield watched()
+    except Exception:
+        if not raised:
+            raise
+    for error in raised:  # a reader may also take it for the end
+        context = error.__context__
+        try:
+            raise error
+        finally:
+            error.__context__ = context  # and not what the reader made of it
+
+
+async def do(work: Callable[[Work], T], tenant: Tenant, context: Context, step: str) -> T:
+    """Runs blocking work in a thread and heartbeats until it ends.
+
+    Raises:
+        ApplicationError: not retryable where trying again would not help.
+    """
+    task = Work(tenant, context.run, step)
+    ctx = contextvars.copy_context()
+    loop = asyncio.get_running_loop()
+    future = loop.run_in_executor(_THREADS, functools.partial(ctx.run, _outcome, work, task))
+    try:
+        while not (await asyncio.wait({future}, timeout=HEARTBEAT_SECONDS))[0]:
+            activity.heartbeat(*([task.progress] if task.progress else []))
+    except asyncio.CancelledError:
+        task.stop()
+        await asyncio.wait({future})
+        raise
+    outcome = future.result()
+    if isinstance(outcome, _Failed):
+        raise _as_told(outcome.error, tenant, context, step)
+    return outcome
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """What the work raised. As a value: some of what code may raise would end the thread, the loop or the worker."""
+
+    error: BaseException
+
+
+def _outcome(work: Callable[[Work], T], task: Work) -> T | _Failed:
+    try:
+        return work(task)
+    except BaseException as error:
+        return _Failed(error)
+
+
+def _as_told(error: BaseException, tenant: Tenant, context: Context, step: str) -> ApplicationError:
+    """The failure, with whose it is, and of which step, where the sentence does not say that itself."""
+    where = f"tenant {tenant.name!r}, pipeline {context.pipeline!r}"
+    doing = activity.info().activity_type
+    if step != doing and not any(repr(name) in message(error) for name in step.split(",")):
+        where += f", {doing} {step!r}"
+    return as_failure(error, where)
+
+
+def understood(message: type[M], value: Any, name: str) -> M:
+    """The input of an activity that people start by itself, with JSON.
+
+    Raises:
+        ApplicationError: not retryable, if it does not fit.
+    """
+    try:
+        return parse(message, value, name)
+    except BadInput as error:
+        raise as_failure(error, f"no {name}") from None
+
+
+def whose(tenants: Tenants, tenant: str, pipeline: str | None = None) -> Tenant:
+    """The tenant that somebody asks for by name.
+
+    Raises:
+        ApplicationError: not retryable, if there is none, or it does not run the pipeline.
+    """
+    try:
+        found = tenants.get(tenant)
+        if pipeline is not None:
+            found.settings(pipeline)
+    except BadInput as error:
+        raise ApplicationError(said(error), type="BadInput", non_retryable=True) from None
+    return found
+
+
+def asked_of(tenants: Tenants, asked: Target, what: str) -> Tenant:
+    """The tenant that is to `what` (such as "run") a pipeline in an environment.
+
+    Raises:
+        ApplicationError: not retryable, if there is none, or it has no such pipeline or environment.
+    """
+    try:
+        tenant = tenants.get(asked.tenant)
+        tenant.settings(asked.pipeline)
+        tenant.check_environment(asked.environment)
+    except EntrepotError as error:
+        raise as_failure(error, f"cannot {what} {cut(repr(asked.pipeline), 200)}") from None
+    return tenant
+
+
+def make_room(work: Work, pipeline: str, warehouse: str = "", environment: str | None = None) -> None:
+    """Makes the catalog and the schema of versions where they are missing, and an environment's row to publish to."""
+    with work.session(warehouse=warehouse) as session:
+        catalog.ensure(session)
+        owners.claim_versions(session, work.tenant, pipeline)
+        if environment is not None:
+            catalog.open_head(session, pipeline, environment)
+        session.create_schema(version_schema(work.tenant.settings(pipeline).schema))
+
+
+def as_failure(error: BaseException, where: str) -> ApplicationError:
+    """The failure that Temporal records: a sentence, a type, whether it is tried again, and the author's own lines."""
+    refused = isinstance(error, BadInput | PipelineError)
+    again = may_pass(error) is not False  # of what says nothing about it, the next attempt knows more
+    text = cut(f"{where}: {said(error, _LONGEST)}", _LONGEST)
+    failure = ApplicationError(text + ("" if refused else _attempts(again)), type=_type(error), non_retryable=not again)
+    if (first := origin(error)) is not None:
+        # Temporal shows nothing of a failure beyond 4 KB, so our own lines are left out where there are the author's.
+        failure.__cause__ = ApplicationError(said(first, 200), type=_type(first)).with_traceback(way_to(first))
+    return failure
+
+
+def _type(error: BaseException) -> str:
+    is_disk = isinstance(error, OSError) and error.errno in NOT_WRITABLE
+    return Unavailable.__name__ if is_disk else cut(type(error).__name__, 100)
+
+
+def _attempts(again: bool) -> str:
+    info = activity.info()
+    most = info.retry_policy.maximum_attempts if info.retry_policy else 0
+    if not again:
+        return " (it is not tried again)"
+    if info.attempt == most:
+        return f" (it was tried {most} times)"
+    return f" (attempt {info.attempt} of {most}; it is tried again)" if most else f" (attempt {info.attempt})"

@@ -1,0 +1,198 @@
+"""Who the work is for: a tenant's warehouse, lake, schemas and pipelines."""
+
+from __future__ import annotations
+
+import datetime
+import fnmatch
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, TypeVar
+
+from entrepot import backends
+from entrepot.errors import BadInput, StepFailed, unknown
+from entrepot.identity.version import check_environment
+from entrepot.language.names import NOMINAL_TIME
+from entrepot.language.step import Step
+from entrepot.pipeline import Pipeline
+from entrepot.registry import Registry
+
+S = TypeVar("S", bound=Step)
+
+
+def _time(value: Any) -> datetime.datetime | None:
+    """A time that travelled as ISO text, in UTC and without zone; None for what is none."""
+    try:
+        time = datetime.datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return None
+    return time.astimezone(datetime.UTC).replace(tzinfo=None) if time.tzinfo else time
+
+
+@dataclass(frozen=True)
+class PipelineSettings:
+    """A pipeline, as one tenant runs it."""
+
+    schema: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much a tenant's warehouse may read, where the warehouse can tell before."""
+
+    bytes_per_step: int | None = None
+    bytes_per_run: int | None = None
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """A customer or a domain team."""
+
+    name: str
+    backend_settings: Mapping[str, Any]
+    lake: str
+    pipelines: Mapping[str, PipelineSettings]
+    environments: tuple[str, ...] = ("prod", "dev", "pr_*")
+    """Patterns of the environments that it allows."""
+    parallel: int = 4
+    """Steps of one run that are computed at the same time."""
+    weight: float = 1.0
+    """Its share of the workers when they are all busy."""
+    others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Settings of its further warehouses, by name: to compare with, and to publish to."""
+    limits: Limits = Limits()
+    parity: str | None = None
+    """The further warehouse with which every table must agree before it is published."""
+
+    @cached_property
+    def backend(self) -> backends.Backend:
+        """The driver of its warehouse."""
+        return backends.create(self.backend_settings, f"tenant {self.name!r}, backend")
+
+    @cached_property
+    def _elsewhere(self) -> dict[str, Tenant]:
+        made = {}
+        for name, settings in self.others.items():
+            made[name] = replace(self, backend_settings=settings, others={}, parity=None)
+            made[name].__dict__["backend"] = backends.create(settings, f"tenant {self.name!r}, backends.{name}")
+        return made
+
+    def close(self) -> None:
+        """Closes the connections that its warehouses keep open."""
+        for tenant in (self, *self.__dict__.get("_elsewhere", {}).values()):
+            if (backend := tenant.__dict__.get("backend")) is not None:
+                backend.close()
+
+    @property
+    def warehouses(self) -> tuple[str, ...]:
+        """The names of its warehouses. The first is where its pipelines run; it is called as its driver is."""
+        return (str(self.backend_settings.get("type")), *self.others)
+
+    def at(self, warehouse: str) -> Tenant:
+        """The tenant with one of its warehouses in the place of the first; an empty name means the first.
+
+        Raises:
+            BadInput: if it has no such warehouse.
+        """
+        if warehouse in self.others:
+            return self._elsewhere[warehouse]
+        if warehouse not in ("", self.warehouses[0]):
+            raise BadInput(f"tenant {self.name!r}: {unknown('backend', warehouse, self.warehouses)}")
+        return self
+
+    def settings(self, pipeline: str) -> PipelineSettings:
+        """How the tenant runs a pipeline.
+
+        Raises:
+            BadInput: if it does not.
+        """
+        if pipeline not in self.pipelines:
+            raise BadInput(f"tenant {self.name!r}: {unknown('pipeline', pipeline, self.pipelines)}")
+        return self.pipelines[pipeline]
+
+    def check_environment(self, environment: str) -> None:
+        """Raises BadInput for an environment that there cannot be, or that the tenant does not have."""
+        if not any(fnmatch.fnmatchcase(environment, pattern) for pattern in self.environments):
+            raise BadInput(f"tenant {self.name!r}: {unknown('environment', environment, self.environments)}")
+        check_environment(environment)
+
+    def lake_path(self, *parts: str) -> str:
+        """A path or URL in the tenant's lake."""
+        return "/".join([self.lake if "://" in self.lake else os.path.abspath(self.lake), *parts])
+
+
+@dataclass
+class Tenants:
+    """Every tenant that a worker serves, and the pipelines that it can load."""
+
+    tenants: Mapping[str, Tenant]
+    registry: Registry
+    renew: Callable[[Tenants], None] = lambda tenants: None
+    """Brings them up to date with what they were read from; asked whenever a tenant is."""
+
+    def get(self, name: str, warehouse: str = "") -> Tenant:
+        """The tenant of a name, at one of its warehouses.
+
+        Raises:
+            BadInput: for an unknown one.
+        """
+        self.renew(self)
+        if name not in self.tenants:
+            raise BadInput(unknown("tenant", name, self.tenants))
+        return self.tenants[name].at(warehouse)
+
+    def pipeline(self, tenant: str, name: str) -> Pipeline:
+        """A tenant's pipeline, loaded and validated.
+
+        Raises:
+            BadInput: if the tenant does not run it, or its module cannot be imported.
+            PipelineError: if it is not valid.
+        """
+        self.get(tenant).settings(name)
+        pipeline = self.registry.load(name)
+        _ = pipeline.graph
+        return pipeline
+
+    def step(
+        self, tenant: str, pipeline: str, name: str, kind: type[S], given: Mapping[str, Any]
+    ) -> tuple[Pipeline, S, dict[str, Any]]:
+        """A step that a plan named, its pipeline, and the values of the pipeline's parameters.
+
+        Raises:
+            StepFailed: if the code has no such step any more.
+        """
+        loaded = self.pipeline(tenant, pipeline)
+        step = loaded.graph.steps.get(name)
+        if not isinstance(step, kind):
+            raise StepFailed(f"{name!r} is no {kind.kind} step of the code that this worker has; start the run again")
+        return loaded, step, self.parameters(tenant, loaded, given)
+
+    def parameters(self, tenant: str, pipeline: Pipeline, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of a pipeline's parameters: its defaults, then the tenant's, then the run's.
+
+        A run gives its nominal time. Who asks outside of a run, such as for SQL, gets this moment.
+
+        Raises:
+            BadInput: for a parameter that the pipeline does not have, or a value of another type.
+        """
+        values = {**pipeline.parameters, NOMINAL_TIME: datetime.datetime.now(datetime.UTC).replace(tzinfo=None)}
+        own = self.get(tenant).settings(pipeline.name).parameters
+        for whose, some in ((f"tenant {tenant!r}", own), ("the run", given)):
+            for name, value in some.items():
+                where = f"pipeline {pipeline.name!r}"
+                if name not in values:
+                    raise BadInput(f"{where}, set by {whose}: {unknown('parameter', name, values)}")
+                kind = type(values[name])
+                if kind is float and type(value) is int:
+                    values[name] = float(value)
+                elif kind is datetime.datetime and (time := _time(value)) is not None:
+                    values[name] = time
+                elif values[name] is None or type(value) is kind:
+                    values[name] = value
+                else:
+                    raise BadInput(
+                        f"{where}: the parameter {name!r} is a {kind.__name__}, and {whose} sets it to {value!r}"
+                    )
+        return values

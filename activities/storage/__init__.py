@@ -1,0 +1,1 @@
+"""The lake: files of loads, models and pages."""

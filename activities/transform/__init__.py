@@ -1,0 +1,1 @@
+"""Transforms and checks, computed in the warehouse or in Python."""

@@ -1,0 +1,278 @@
+"""Transforms and checks: one table, one version, written once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import ibis
+import ibis.expr.operations as ops
+import ibis.expr.schema as sch
+import pyarrow as pa
+from temporalio import activity
+
+from entrepot.activities.catalog import catalog
+from entrepot.activities.ml.models import known_of
+from entrepot.activities.ml.score import Scorer
+from entrepot.activities.runtime.context import (
+    MADE_MEANWHILE,
+    Work,
+    check_planned,
+    do,
+    is_made,
+    own_errors,
+    patiently,
+    told_of,
+    version_place,
+)
+from entrepot.activities.runtime.tenant import Tenants
+from entrepot.activities.storage import exact_casts
+from entrepot.activities.transform.check import check_contract, check_rows
+from entrepot.backends import Session
+from entrepot.backends.base import physical
+from entrepot.errors import StepFailed, unknown
+from entrepot.identity.expression import bind, schema_from, schema_to
+from entrepot.identity.version import version_schema
+from entrepot.language.step import CheckStep, TransformStep
+from entrepot.planning.graph import Graph
+from entrepot.planning.resolve import Computed, arguments, expression, resolve_step
+from entrepot.protocol import activity_names
+from entrepot.protocol.messages import Batch, Context, StepResult
+
+BATCH_SECONDS = 0.5
+BATCH_ROWS = 200_000
+"""A batch ends after the step during which this time ran out, and before one that reads more rows than that. What is
+left is dealt out anew, so that a long step never waits behind another while there is a free slot."""
+
+
+class TransformActivities:
+    """The activity `transform`."""
+
+    def __init__(self, tenants: Tenants) -> None:
+        self._tenants = tenants
+
+    @activity.defn(name=activity_names.TRANSFORM)
+    async def transform(self, batch: Batch) -> list[StepResult]:
+        """Computes the first of the steps, and as many more as are small and fit into `BATCH_SECONDS`."""
+        tenant = self._tenants.get(batch.context.tenant, batch.context.backend)
+
+        def compute(work: Work) -> list[StepResult]:
+            started = time.monotonic()
+            results: list[StepResult] = []
+            work.spent = batch.spent
+            with work.session(",".join(batch.steps[:3])) as session:
+                computation = Computation(self._tenants, work, session, batch)
+                for name in batch.steps:
+                    is_late = time.monotonic() - started > BATCH_SECONDS
+                    if results and (is_late or computation.rows_read(name) > BATCH_ROWS):
+                        break
+                    results.append(computation.run(name))
+            return results
+
+        return await do(compute, tenant, batch.context, ",".join(batch.steps[:3]))
+
+
+class Computation:
+    """The transforms and checks of one batch, over one session."""
+
+    def __init__(self, tenants: Tenants, work: Work, session: Session, batch: Batch) -> None:
+        self._work = work
+        self._session = session
+        self._batch = batch
+        self._context: Context = batch.context
+        pipeline = tenants.pipeline(batch.context.tenant, batch.context.pipeline)
+        self._graph: Graph = pipeline.graph
+        self._parameters = tenants.parameters(batch.context.tenant, pipeline, batch.context.parameters)
+        self._schema = version_schema(work.tenant.settings(pipeline.name).schema)
+        self._versions = catalog.versions(session, pipeline.name, batch.versions)
+        self._tried: set[str] = set()
+        self._scanned_before = 0
+
+    def rows_read(self, name: str) -> int:
+        """The rows of all tables that a step reads."""
+        inputs = self._graph.table_inputs(self._graph.steps[name]) if name in self._graph.steps else ()
+        return sum(self._versions[each].rows or 0 for each in inputs if each in self._versions)
+
+    def run(self, name: str) -> StepResult:
+        """Computes one step, unless its version is there already.
+
+        Raises:
+            StepFailed: if the user's code or the warehouse refused.
+            CheckFailed: if a blocking check found violating rows.
+        """
+        started, self._scanned_before = time.monotonic(), self._session.used.bytes or 0
+        step = self._graph.steps.get(name)
+        if not isinstance(step, TransformStep | CheckStep):
+            raise StepFailed(f"{name!r} is no transform or check of the code that this worker has; start the run again")
+        with told_of(step):
+            if isinstance(step, CheckStep):
+                made = self._check(step, started)
+            else:
+                made = patiently(self._work, lambda: self._transform(step, started))
+        return made.model_copy(update={"scanned": self._scanned()})
+
+    def _scanned(self) -> int | None:
+        """Bytes that the step has read so far."""
+        total = self._session.used.bytes
+        return None if total is None else total - self._scanned_before
+
+    def _transform(self, step: TransformStep, started: float) -> StepResult:
+        version = self._batch.versions[step.name]
+        if step.name in self._tried:  # another run was making it, too, and may be done by now
+            self._versions |= catalog.versions(self._session, self._context.pipeline, {step.name: version})
+        self._tried.add(step.name)
+        before, anew = self._versions.get(step.name), self._batch.anew
+        if is_made(before, anew, self._context.run):
+            return StepResult(name=step.name, rows=self._versions[step.name].rows, note=MADE_MEANWHILE)
+        target = version_place(self._schema, step.name, version, anew, self._context.run)
+        computed = self._verified(step)
+        details: dict[str, Any] = {}
+        with self._session.transaction():
+            if step.engine == "python":
+                inferred = schema_from(step.schema or {})
+                with own_errors(self._python_batches(step, inferred)) as batches:
+                    table = self._session.write(target, inferred, batches)
+            else:
+                made = self._bound(step, computed)
+                inferred = made.schema()
+                table, details = self._scorer().create(target, made)
+            seconds = time.monotonic() - started
+            made_version = catalog.Version(
+                name=step.name,
+                version=version,
+                kind=step.kind,
+                identity=computed.identity,
+                table=target,
+                columns=schema_to(table.columns),
+                inferred=schema_to(inferred),
+                rows=table.rows,
+                details=details,
+                run=self._context.run,
+                scanned=self._scanned(),
+                inputs=self._inputs(step),
+            )
+            catalog.add_version(self._session, self._context.pipeline, made_version, seconds, before=before)
+        self._versions[step.name] = made_version
+        return StepResult(
+            name=step.name, rows=table.rows, seconds=seconds, note=details.get("scoring", {}).get("said", "")
+        )
+
+    def _check(self, step: CheckStep, started: float) -> StepResult:
+        computed = self._verified(step)
+        if step.contract is not None:
+            found = check_contract(self._session, step.contract, self._versions[step.guards[0]])
+        else:
+            scorer = self._scorer()
+            try:
+                found = check_rows(self._session, scorer.replaced(self._bound(step, computed)))
+            finally:
+                scorer.drop_temporary()
+        catalog.add_once(
+            self._session,
+            "checks",
+            *("name", "version", "run"),
+            pipeline=self._context.pipeline,
+            name=step.name,
+            version=self._batch.versions[step.name],
+            identity=computed.identity,
+            inputs=self._inputs(step),
+            guards=list(step.guards),
+            severity=step.severity,
+            violations=found.violations,
+            sample=found.sample,
+            run=self._context.run,
+            checked_at=catalog.now(),
+        )
+        return found.result(step, time.monotonic() - started)
+
+    def _scorer(self) -> Scorer:
+        return Scorer(self._work, self._session, self._versions)
+
+    def _inputs(self, step: TransformStep | CheckStep) -> dict[str, str]:
+        return {name: self._batch.versions[name] for name in self._graph.table_inputs(step)}
+
+    def _arguments(self, step: TransformStep | CheckStep, *, actual: bool) -> tuple[tuple[str, Any], ...]:
+        known: dict[str, Any] = {}
+        for name in self._graph.table_inputs(step):
+            if name not in self._versions:
+                raise StepFailed(f"the version {self._batch.versions.get(name)} of {name!r} is gone from the warehouse")
+            version = self._versions[name]
+            is_table = version.kind != "train"
+            known[name] = schema_from(version.columns) if actual and is_table else known_of(version)
+        return arguments(step, known, self._parameters)
+
+    def _verified(self, step: TransformStep | CheckStep) -> Computed:
+        """What the code now computes, which must be what was planned."""
+        computed = resolve_step(step, self._arguments(step, actual=False))
+        planned = self._batch.versions[step.name]
+        check_planned(step, computed.identity, self._inputs(step), planned, self._context.run)
+        return computed
+
+    def _bound(self, step: TransformStep | CheckStep, computed: Computed) -> ibis.Table:
+        """The step's expression over the physical tables, built anew if their types are not the inferred ones."""
+        actual = self._arguments(step, actual=True)
+        made = computed.expression
+        if made is None or actual != self._arguments(step, actual=False):
+            made = expression(step, actual)
+        return bind(
+            made, {name: self._relation(name) for name in self._graph.table_inputs(step) if self._is_table(name)}
+        )
+
+    def _is_table(self, name: str) -> bool:
+        return self._versions[name].table is not None
+
+    def _relation(self, name: str) -> ops.Relation:
+        version = self._versions[name]
+        assert version.table is not None
+        return physical(version.table, schema_from(version.columns)).op()
+
+    def _python_batches(self, step: TransformStep, schema: sch.Schema) -> Iterator[pa.RecordBatch]:
+        readers: dict[str, Any] = {}
+        for name, value in self._arguments(step, actual=True):
+            if isinstance(value, sch.Schema):
+                table = self._relation(name).to_expr()
+                self._work.allow(self._session, table)
+                readers[name] = self._session.read(table)
+            else:
+                readers[name] = getattr(value, "value", value)
+        target = schema.to_pyarrow()
+        for number, made in enumerate(step.function(**readers)):
+            self._work.check()
+            yield from _as_batches(made, target, f"item {number + 1}")
+
+
+def _as_batches(made: Any, schema: pa.Schema, which: str) -> Iterator[pa.RecordBatch]:
+    """What a Python transform yielded, as batches of the declared schema."""
+    if isinstance(made, list | dict):
+        yield from _of_rows(made if isinstance(made, list) else [made], schema, which).to_batches()
+        return
+    if hasattr(made, "__arrow_c_stream__") and not isinstance(made, pa.Table):
+        made = pa.table(made)
+    if isinstance(made, pa.RecordBatch):
+        made = pa.Table.from_batches([made])
+    if not isinstance(made, pa.Table):
+        raise StepFailed(f"{which} is a {type(made).__name__}; yield Arrow record batches, tables or lists of dicts")
+    missing = [name for name in schema.names if name not in made.column_names]
+    extra = [name for name in made.column_names if name not in schema.names]
+    if missing or extra:
+        raise StepFailed(
+            f"{which} does not have the declared columns: missing {missing or 'none'}, not declared {extra or 'none'}"
+        )
+    columns = [_declared(exact_casts.cast, made[field.name], field, which) for field in schema]
+    yield from pa.Table.from_arrays(columns, schema=schema).to_batches()
+
+
+def _of_rows(rows: list[Any], schema: pa.Schema, which: str) -> pa.Table:
+    for number, row in enumerate(rows, 1):
+        if strange := [key for key in row if key not in schema.names]:
+            raise StepFailed(f"{which}, row {number}: {unknown('column', strange[0], schema.names)}")
+    columns = [_declared(exact_casts.array, [row.get(field.name) for row in rows], field, which) for field in schema]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _declared(make: Callable[[Any, pa.DataType], Any], values: Any, field: pa.Field, which: str) -> Any:
+    try:
+        return make(values, field.type)
+    except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+        raise StepFailed(f"{which}: a value of {field.name!r} is no {field.type}, as declared: {error}") from error

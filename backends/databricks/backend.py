@@ -1,0 +1,289 @@
+"""Databricks: a SQL warehouse (or a cluster) and a catalog of Unity Catalog, with Delta tables.
+
+Files on their way in stand in a volume for a moment. Each statement commits alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+import threading
+import time
+import uuid
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import ibis
+import ibis.expr.schema as sch
+
+from entrepot.backends.base import Backend, Capabilities, Kind, Label, Made, Name, Session
+from entrepot.backends.databricks.client import Target, translated
+from entrepot.backends.databricks.compiler import (
+    CAPABILITIES,
+    DIALECT,
+    Compiler,
+    casts,
+    check_types,
+    needs_mapping,
+    readable,
+    spelled,
+)
+from entrepot.backends.dialect import Dialect
+from entrepot.backends.pool import Pool
+from entrepot.backends.settings import Secret, checked, is_local
+from entrepot.backends.sql.session import Answer, Exists, SqlSession
+from entrepot.errors import BadInput, listed
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BATCH_ROWS = 50_000
+"""Rows of one Arrow batch when a table is read."""
+
+
+class DatabricksSession(SqlSession):
+    """One connection of the tenant's pool."""
+
+    dialect = DIALECT
+    capabilities = CAPABILITIES
+
+    def __init__(self, connection: Any, target: Target, volume: str, label: Label) -> None:
+        super().__init__()
+        self._connection = connection
+        self._target = target
+        self._volume = volume
+        self._label = label.comment()
+        self._tags = target.tags(label)
+        self._cursors: dict[Any, bool] = {}
+        """Those whose statements run or are read from, and whether each is to be stopped."""
+        self._ibis: Any = None
+
+    @contextmanager
+    def _executed(self, sql: str, **options: Any) -> Iterator[Any]:
+        """A cursor that has executed a statement. If it was interrupted, that is the error, whatever else is wrong."""
+        with translated(self._target.host):
+            cursor = self._connection.cursor()
+        self._cursors[cursor] = False
+        try:
+            with translated(self._target.host):
+                cursor.execute(self._label + sql, query_tags=self._tags, **options)
+                self.used = replace(self.used, statements=self.used.statements + 1)
+                yield cursor
+                if self._cursors[cursor]:
+                    raise InterruptedError("cancelled")
+        except Exception as error:
+            if self._cursors[cursor]:
+                raise InterruptedError("cancelled") from error
+            raise
+        finally:
+            del self._cursors[cursor]
+            with contextlib.suppress(Exception):  # what it gave is there; the warehouse forgets it by itself
+                cursor.close()
+
+    def _run(self, sql: str) -> Answer:
+        with self._executed(sql) as cursor:
+            columns = [column[0] for column in cursor.description or []]
+            rows = [tuple(row) for row in cursor.fetchall()] if columns else []
+        changed = dict(zip(columns, rows[0], strict=True)).get("num_affected_rows", 0) if rows else 0
+        return Answer(columns, rows, changed)
+
+    def _arrow(self, sql: str) -> pa.RecordBatchReader:
+        import pyarrow as pa
+
+        def batches() -> Iterator[Any]:
+            with self._executed(sql) as cursor:
+                while True:
+                    table = cursor.fetchmany_arrow(BATCH_ROWS)
+                    yield table.schema
+                    yield from table.to_batches()
+                    if table.num_rows == 0:
+                        return
+
+        found = batches()
+        schema = next(found)  # it runs now, and not when somebody reads
+        return pa.RecordBatchReader.from_batches(schema, (part for part in found if isinstance(part, pa.RecordBatch)))
+
+    def _columns(self, name: Name) -> list[tuple[str, str]]:
+        # As JSON, since the other form cuts long structs off, and does not quote the names in them.
+        answer = self._run(f"DESCRIBE TABLE EXTENDED {self.dialect.table(name)} AS JSON")
+        return [(column["name"], spelled(column["type"])) for column in json.loads(answer.rows[0][0])["columns"]]
+
+    def kinds(self, schema: str) -> dict[str, Kind]:
+        # Unity Catalog has the names of schemas and tables in small letters, whatever they were created as.
+        return super().kinds(schema.lower())
+
+    def _select(self, expression: ibis.Table) -> str:
+        columns = ", ".join(
+            self.dialect.casts(sch.Schema({n: t})) if t.is_integer() else self.dialect.identifier(n)
+            for n, t in expression.schema().items()
+        )
+        return f"SELECT {columns} FROM ({self.dialect.compile(expression)})"
+
+    def _check(self, name: Name, schema: sch.Schema) -> None:
+        super()._check(name, schema)
+        check_types(schema)
+
+    def _made(self, name: Name, select: str, schema: sch.Schema) -> Made:
+        with contextlib.suppress(Exists):
+            self._create(name, select, schema)
+        return self._found(name, Answer(), schema)
+
+    def _create(self, name: Name, select: str, schema: sch.Schema) -> None:
+        # Not for all: other tools may not read such tables, nor follow their changes.
+        properties = " TBLPROPERTIES ('delta.columnMapping.mode' = 'name')" if needs_mapping(schema) else ""
+        self._run(f"CREATE TABLE {self.dialect.table(name)}{properties} AS {select}")
+
+    def _bring(self, name: Name, files: Sequence[str], schema: sch.Schema) -> None:
+        catalog, database, volume = self._volume.split(".")
+        folder = f"/Volumes/{catalog}/{database}/{volume}/entrepot/{uuid.uuid4().hex}"
+        put: list[str] = []
+        try:
+            with tempfile.TemporaryDirectory(prefix="entrepot-") as scratch:
+                for file in readable(files, schema, scratch):
+                    put.append(f"{folder}/{len(put):05d}.parquet")
+                    with open(file, "rb") as stream:
+                        sql = f"PUT '__input_stream__' INTO {self.dialect.literal(put[-1])} OVERWRITE"
+                        with self._executed(sql, input_stream=stream):
+                            pass
+            self._create(name, f"SELECT {casts(schema)} FROM {self._files(folder)}", schema)
+        finally:
+            for path in put:
+                with contextlib.suppress(Exception), self._executed(f"REMOVE {self.dialect.literal(path)}"):
+                    pass
+
+    def _files(self, folder: str) -> str:
+        # Without a word, Databricks takes dates before 1582 to be of the Julian calendar, and shifts them.
+        return (
+            f"read_files({self.dialect.literal(folder)}, format => 'parquet', "
+            "datetimeRebaseMode => 'CORRECTED', int96RebaseMode => 'CORRECTED')"
+        )
+
+    def table(self, name: Name, schema: sch.Schema) -> ibis.Table:
+        found = self._backend().table(name.table, database=name.schema)
+        wanted = {column.lower(): column for column in schema}
+        return found.rename({wanted[n.lower()]: n for n in found.columns if wanted.get(n.lower(), n) != n})
+
+    def engine(self) -> str:
+        return f"databricks {self._run('SELECT current_version().dbsql_version').rows[0][0]}"
+
+    def _backend(self) -> Any:
+        if self._ibis is None:
+            self._ibis = _ibis_over(self)
+        return self._ibis
+
+    def interrupt(self) -> None:
+        for cursor in list(self._cursors):
+            self._cursors[cursor] = True
+        threading.Thread(target=self._cancel, daemon=True).start()
+
+    def _cancel(self) -> None:
+        """Cancels what is to be stopped, until it has: a statement has no handle before the warehouse has answered."""
+        while stopped := [cursor for cursor, stop in list(self._cursors.items()) if stop]:
+            for cursor in stopped:
+                if cursor.active_command_id is not None:
+                    with contextlib.suppress(Exception):  # it may have ended
+                        cursor.cancel()
+            time.sleep(0.2)
+
+
+class Databricks(Backend):
+    """A catalog of Databricks, and a warehouse to use it with. The settings are in `from_settings`."""
+
+    name: ClassVar[str] = "databricks"
+    capabilities: ClassVar[Capabilities] = CAPABILITIES
+    dialect: ClassVar[Dialect] = DIALECT
+
+    def __init__(self, target: Target, volume: str) -> None:
+        self.target = target
+        self.volume = volume
+        self._pool: Pool[Any] = Pool(target.connect, lambda connection: connection.close())
+        weakref.finalize(self, self._pool.close)  # when nobody has it any more, and when the process ends
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any], where: str) -> Databricks:
+        """`host`, `http_path`, `catalog`, `volume` (`catalog.schema.volume`, for files on their way in), and either
+        `token` or `client_id` and `client_secret`. `uri`: of a stand-in for all of it.
+        """
+        known = dict.fromkeys(["host", "http_path", "catalog", "volume", "client_id", "uri"], str)
+        given = checked(
+            settings,
+            {**known, "token": Secret, "client_secret": Secret},
+            ["host", "http_path", "catalog", "volume"],
+            cls.name,
+            where,
+        )
+        proofs = {"token", "client_id", "client_secret"} & set(given)
+        if proofs not in ({"token"}, {"client_id", "client_secret"}):
+            raise BadInput(
+                f"{where}: a databricks backend needs either `token` or both `client_id` and `client_secret`; "
+                f"given: {listed(proofs)}"
+            )
+        volume = given.pop("volume")
+        if len([part for part in volume.split(".") if part and "/" not in part]) != 3 or volume.count(".") != 2:
+            raise BadInput(f"{where}: `volume` must be of the form 'catalog.schema.volume', not {volume!r}")
+        if find_spec("databricks") is None or find_spec("databricks.sql") is None:
+            raise BadInput(f"{where}: the databricks client is not installed: pip install 'entrepot[databricks]'")
+        host = given.pop("host").removeprefix("https://").rstrip("/")
+        return cls(Target(host=host, **given), volume)
+
+    def session(self, label: Label, opened: Callable[[Session], None] | None = None) -> AbstractContextManager[Session]:
+        return self._session(label, opened)
+
+    @contextmanager
+    def _session(self, label: Label, opened: Callable[[Session], None] | None) -> Iterator[Session]:
+        with self._pool.taken() as connection:
+            session = DatabricksSession(connection, self.target, self.volume, label)
+            if opened is not None:
+                opened(session)
+            yield session
+
+    @property
+    def place(self) -> str:
+        standin = ", a stand-in" if self.target.uri or is_local(self.target.host) else ""
+        return f"host {self.target.host}, catalog {self.target.catalog}, {self.target.http_path}{standin}"
+
+    def close(self) -> None:
+        self._pool.close()
+
+
+class _Labelled:
+    """The connection as ibis sees it: what it executes for users carries the label, too."""
+
+    def __init__(self, session: DatabricksSession) -> None:
+        self._session = session
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session._connection, name)
+
+    def cursor(self) -> Any:
+        session = self._session
+        cursor = session._connection.cursor()
+        plain = cursor.execute
+
+        def execute(sql: str, *args: Any, **options: Any) -> Any:
+            with translated(session._target.host):
+                return plain(session._label + sql, *args, query_tags=session._tags, **options)
+
+        cursor.execute = execute
+        return cursor
+
+
+def _ibis_over(session: DatabricksSession) -> Any:
+    """ibis's own backend over the session's connection. It brings rows through our volume, and makes none itself."""
+    from ibis.backends.databricks import Backend as IbisBackend
+
+    class OverSession(IbisBackend):  # type: ignore[misc]
+        compiler = Compiler()
+
+        def _post_connect(self, *, memtable_volume: str) -> None:
+            self._memtable_catalog, self._memtable_database, self._memtable_volume = memtable_volume.split(".")
+
+        def get_schema(self, table_name: str, *, catalog: str | None = None, database: str | None = None) -> sch.Schema:
+            return session.describe(Name(database or "default", table_name))
+
+    return OverSession.from_connection(_Labelled(session), memtable_volume=session._volume)

@@ -1,0 +1,370 @@
+"""DuckDB: one file for a tenant.
+
+Within a process all sessions share one open database. It is closed a moment after the last of them ends, or when
+another worker waits for it (`duckdb_file.py`): DuckDB lets one process write at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import duckdb
+import ibis
+import ibis.expr.datatypes as dt
+import ibis.expr.operations as ops
+import ibis.expr.schema as sch
+import sqlglot.expressions as sge
+from ibis.backends.sql.compilers import DuckDBCompiler
+from ibis.backends.sql.datatypes import DuckDBType
+
+from entrepot.backends.base import Backend, Capabilities, Label, Made, Name, Session
+from entrepot.backends.dialect import Dialect, Identifiers
+from entrepot.backends.duckdb.file import file_at, translated
+from entrepot.backends.settings import checked
+from entrepot.backends.sql import decimals
+from entrepot.backends.sql.compiling import FloorDivision, double, groups, shifted_left
+from entrepot.backends.sql.semantics import MEANINGS, STRFTIME
+from entrepot.backends.sql.session import Answer, SqlSession
+from entrepot.errors import EntrepotError, Unavailable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BATCH_ROWS = 50_000
+"""Rows of one Arrow batch when a table is read: large enough that Python's share is small, a few MB at most."""
+
+LOCK_SECONDS = 20.0
+"""How long a session waits for a file that a process has which is no worker. Then the activity fails, and is tried
+again. For other workers it waits as long as they work."""
+
+_STREAM = "entrepot_stream"
+
+
+class Types(DuckDBType):  # type: ignore[misc]
+    """A decimal of no digits in particular has those that it has elsewhere, and not three places."""
+
+    default_decimal_precision, default_decimal_scale = 38, 9
+
+
+class _Compiler(FloorDivision, decimals.Written, DuckDBCompiler):  # type: ignore[misc]
+    """ibis's own, where what DuckDB makes of it is of another type than ibis says, or another value than elsewhere."""
+
+    type_mapper = Types
+    rewrites = (*MEANINGS, STRFTIME, *DuckDBCompiler.rewrites)
+
+    def visit_NonNullLiteral(self, op: Any, *, value: Any, dtype: Any) -> Any:
+        if dtype.is_floating() and math.isfinite(value):
+            return double(float(value))  # `0.1` is a DECIMAL(2, 1)
+        return super().visit_NonNullLiteral(op, value=value, dtype=dtype)
+
+    def visit_ApproxQuantile(self, op: Any, *, arg: Any, quantile: Any, where: Any) -> Any:
+        quantile = self.cast(quantile, dt.Array(dt.float32) if op.quantile.dtype.is_array() else dt.float32)
+        return super().visit_ApproxQuantile(op, arg=arg, quantile=quantile, where=where)
+
+    visit_ApproxMultiQuantile = visit_ApproxQuantile
+
+    def visit_Cast(self, op: Any, *, arg: Any, to: Any) -> Any:
+        return super().visit_Cast(op, arg=self._rounded(op, arg, to), to=to)
+
+    def visit_TryCast(self, op: Any, *, arg: Any, to: Any) -> Any:
+        return super().visit_TryCast(op, arg=self._rounded(op, arg, to), to=to)
+
+    def _rounded(self, op: Any, arg: Any, to: Any) -> Any:
+        """A cast takes a float that is halfway between two whole numbers for the even one; ROUND does not."""
+        return self.f.round(arg) if to.is_integer() and op.arg.dtype.is_floating() else arg
+
+    def visit_BitwiseLeftShift(self, op: Any, *, left: Any, right: Any) -> Any:
+        return shifted_left(self, left, right)
+
+    def visit_RegexReplace(self, op: Any, *, arg: Any, pattern: Any, replacement: Any) -> Any:
+        groups(op.replacement)
+        return super().visit_RegexReplace(op, arg=arg, pattern=pattern, replacement=replacement)
+
+    def visit_Median(self, op: Any, *, arg: Any, where: Any) -> Any:
+        return super().visit_Median(op, arg=self._float(op, arg), where=where)
+
+    def visit_Quantile(self, op: Any, *, arg: Any, quantile: Any, where: Any) -> Any:
+        return super().visit_Quantile(op, arg=self._float(op, arg), quantile=quantile, where=where)
+
+    def _float(self, op: Any, arg: Any) -> Any:
+        """What lies between two decimals may need more places than they have."""
+        return self.cast(arg, dt.float64) if op.arg.dtype.is_decimal() else arg
+
+    def visit_ExtractEpochSeconds(self, op: Any, *, arg: Any) -> Any:
+        epoch = self.cast("1970-01-01", dt.timestamp)
+        return self.f.anon.date_diff("second", epoch, self.cast(arg, dt.timestamp))  # EPOCH has the fraction too
+
+    def visit_TimestampDelta(self, op: Any, *, left: Any, right: Any, part: Any) -> Any:
+        if part.this != "week":
+            return super().visit_TimestampDelta(op, left=left, right=right, part=part)
+        # Of weeks it counts those that have passed, and not the Mondays.
+        start, end = (self.f.anon.date_trunc("week", value) for value in (right, left))
+        return self.binop(sge.IntDiv, self.f.anon.date_diff("day", start, end), sge.convert(7))
+
+    visit_DateDelta = visit_TimestampDelta
+
+    def visit_LocalTime(self, op: Any, *, arg: Any, zone: str) -> Any:
+        return self.f.anon.timezone(zone, arg)
+
+    visit_PointInTime = visit_LocalTime
+
+    def visit_DateTruncate(self, op: Any, *, arg: Any, unit: Any) -> Any:
+        return self.cast(super().visit_DateTruncate(op, arg=arg, unit=unit), dt.date)  # else a TIMESTAMP
+
+    def visit_DateAdd(self, op: Any, *, left: Any, right: Any) -> Any:
+        return self.cast(self.binop(sge.Add, left, right), dt.date)
+
+    def visit_DateSub(self, op: Any, *, left: Any, right: Any) -> Any:
+        return self.cast(self.binop(sge.Sub, left, right), dt.date)
+
+
+DIALECT = Dialect(
+    name="duckdb",
+    compiler="entrepot.backends.duckdb.backend:_Compiler",
+    types="entrepot.backends.duckdb.backend:Types",
+    digests="entrepot.backends.sql.digest:DUCKDB",
+    python_functions=True,
+    identifiers=Identifiers(longest_table=1000, longest_column=1000),
+)
+
+CAPABILITIES = Capabilities(transactional_ddl=True, block_sample=True, statistics=True, unsigned=True)
+
+
+class DuckDBSession(SqlSession):
+    """One cursor of the shared database."""
+
+    dialect = DIALECT
+    capabilities = CAPABILITIES
+
+    _connection: duckdb.DuckDBPyConnection
+
+    def __init__(self, label: Label, path: str) -> None:
+        super().__init__()
+        self._label = label.comment()
+        self._path = path
+        self._is_open = False
+        self._is_cancelled = False
+        self._readers: weakref.WeakSet[_Reader] = weakref.WeakSet()
+        """What rows may still be read from."""
+        self._ibis: Any = None
+
+    def check(self) -> None:
+        """Raises if it was interrupted: while it waits for the file, there is no statement to interrupt."""
+        if self._is_cancelled:
+            raise InterruptedError("cancelled")
+
+    def open(self, database: duckdb.DuckDBPyConnection) -> None:
+        """Begins to work."""
+        self._connection = database.cursor()
+        self._is_open = True
+        self.check()
+
+    def close(self) -> None:
+        """Ends it, and what is still read from: a single open result would keep the file from other processes."""
+        if self._is_open:
+            self._is_open = False
+            for reader in list(self._readers):
+                reader.close()
+            self._connection.close()
+
+    def _run(self, sql: str) -> Answer:
+        with translated(self._path):
+            cursor = self._connection.execute(self._label + sql)
+            columns = [column[0] for column in cursor.description or []]
+            rows = cursor.fetchall() if columns else []
+        self._count()
+        # What changes rows answers with their number.
+        return Answer(columns, rows, rows[0][0] if columns == ["Count"] and rows else 0)
+
+    def _arrow(self, sql: str) -> pa.RecordBatchReader:
+        import pyarrow as pa
+
+        # A cursor of its own: rows are still read from it while this session writes.
+        reader = _Reader(self._connection.cursor(), self._path)
+        self._readers.add(reader)
+        schema = reader.start(self._label + sql)
+        self._count()
+        return pa.RecordBatchReader.from_batches(schema, reader.batches())
+
+    def _count(self) -> None:
+        self.used = replace(self.used, statements=self.used.statements + 1)
+
+    def _columns(self, name: Name) -> list[tuple[str, str]]:
+        return [(row[0], row[1]) for row in self._run(f"DESCRIBE {self.dialect.table(name)}").rows]
+
+    def _rollback(self) -> None:
+        with contextlib.suppress(EntrepotError):  # a failed statement may have ended it
+            super()._rollback()
+
+    def create_table(self, name: Name, schema: sch.Schema, key: Sequence[str] = ()) -> None:
+        columns = ", ".join(f"{self.dialect.identifier(n)} {self.dialect.type(t)}" for n, t in schema.items())
+        columns += f", PRIMARY KEY ({', '.join(map(self.dialect.identifier, key))})" if key else ""
+        self._run(f"CREATE TABLE IF NOT EXISTS {self.dialect.table(name)} ({columns})")
+
+    def _select(self, expression: ibis.Table) -> str:
+        """BIGINTs add up to HUGEINT here, which few other tools read; ibis says BIGINT. The cast fails on overflow."""
+        sql = self.dialect.compile(expression)
+        casts = self.dialect.casts(sch.Schema({n: t for n, t in expression.schema().items() if t.is_integer()}))
+        return f"SELECT * REPLACE ({casts}) FROM ({sql})" if casts else sql
+
+    def _rows(self, name: Name, answer: Answer) -> int:
+        return answer.changed
+
+    def load(self, name: Name, files: Sequence[str], schema: sch.Schema) -> Made:
+        self._check(name, schema)
+        paths = ", ".join(map(self.dialect.literal, files))
+        return self._made(name, f"SELECT {self.dialect.casts(schema)} FROM read_parquet([{paths}])", schema)
+
+    def _bring(self, name: Name, files: Sequence[str], schema: sch.Schema) -> None:
+        self.load(name, files, schema)
+
+    def write(
+        self, name: Name, schema: sch.Schema, batches: Iterable[pa.RecordBatch], arrow: pa.Schema | None = None
+    ) -> Made:
+        import pyarrow as pa
+
+        self._check(name, schema)
+        reader = pa.RecordBatchReader.from_batches(arrow or schema.to_pyarrow(), batches)
+        with translated(self._path):
+            self._register(reader)
+        try:
+            return self._made(name, f"SELECT {self.dialect.casts(schema)} FROM {_STREAM}", schema)
+        finally:
+            with contextlib.suppress(duckdb.Error):
+                self._connection.unregister(_STREAM)
+
+    def _register(self, reader: pa.RecordBatchReader) -> None:
+        """Gives the stream a name. DuckDB 2.0 now and then says nothing but `std::bad_cast` while other threads are at
+        work, before it has read a row; so it is asked again, and only what it says three times is a failure."""
+        for _ in range(2):
+            with contextlib.suppress(RuntimeError):
+                self._connection.register(_STREAM, reader)
+                return
+        self._connection.register(_STREAM, reader)
+
+    def fetch(self, expression: ibis.Table) -> pa.Table:
+        with self._with_rows(expression) as bound, translated(self._path):
+            table = self._connection.sql(self._label + self.dialect.compile(bound)).to_arrow_table()
+        self._count()
+        return table
+
+    def read(self, expression: ibis.Table) -> pa.RecordBatchReader:
+        with self._with_rows(expression) as bound:
+            return self._arrow(self.dialect.compile(bound))
+
+    def table(self, name: Name, schema: sch.Schema) -> ibis.Table:
+        return self._backend().table(name.table, database=name.schema)
+
+    def engine(self) -> str:
+        return f"duckdb {duckdb.__version__}"
+
+    @contextmanager
+    def _with_rows(self, expression: ibis.Table) -> Iterator[ibis.Table]:
+        """Makes rows and functions that live in Python known to this connection: no copy is needed."""
+        if expression.op().find((ops.InMemoryTable, ops.ScalarUDF, ops.AggUDF)):
+            self._backend()._run_pre_execute_hooks(expression)
+        yield expression
+
+    def _backend(self) -> Any:
+        if self._ibis is None:
+            self._ibis = ibis.duckdb.from_connection(self._connection)
+        return self._ibis
+
+    def interrupt(self) -> None:
+        self._is_cancelled = True
+        if self._is_open:
+            self._connection.interrupt()
+        for reader in list(self._readers):
+            reader.interrupt()
+
+
+class _Reader:
+    """The rows of a query, batch by batch."""
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, path: str) -> None:
+        self._cursor = cursor
+        self._path = path
+        self._found: pa.RecordBatchReader | None = None
+        self._is_interrupted = False
+        self._reading = threading.Lock()
+
+    def start(self, sql: str) -> pa.Schema:
+        with translated(self._path):
+            self._found = self._cursor.sql(sql).to_arrow_reader(BATCH_ROWS)
+        return self._found.schema
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        try:
+            with translated(self._path):
+                while True:
+                    if self._is_interrupted:  # between two batches DuckDB does not take notice
+                        raise InterruptedError("cancelled")
+                    with self._reading:
+                        batch = next(self._found, None) if self._found else None
+                    if batch is None:
+                        return
+                    yield batch
+        except Unavailable as error:
+            if self._is_interrupted:
+                raise InterruptedError("cancelled") from error
+            raise
+
+    def interrupt(self) -> None:
+        self._is_interrupted = True
+        self._cursor.interrupt()
+
+    def close(self) -> None:
+        self._cursor.interrupt()
+        with self._reading:
+            if self._found is not None:
+                self._found.close()
+        self._cursor.close()
+
+
+class DuckDB(Backend):
+    """A DuckDB file. Settings: `path`, and optionally `threads` and `memory_limit` as DuckDB takes them."""
+
+    name: ClassVar[str] = "duckdb"
+    capabilities: ClassVar[Capabilities] = CAPABILITIES
+    dialect: ClassVar[Dialect] = DIALECT
+
+    def __init__(self, path: str, options: Mapping[str, Any]) -> None:
+        self.path = path
+        self.options = dict(options)
+        self._file = file_at(path)
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any], where: str) -> DuckDB:
+        known = {"path": str, "threads": int, "memory_limit": str}
+        given = checked(settings, known, ["path"], cls.name, where)
+        return cls(os.path.abspath(given.pop("path")), given)
+
+    def session(self, label: Label, opened: Callable[[Session], None] | None = None) -> AbstractContextManager[Session]:
+        return self._session(label, opened)
+
+    @contextmanager
+    def _session(self, label: Label, opened: Callable[[Session], None] | None) -> Iterator[Session]:
+        session = DuckDBSession(label, self.path)
+        if opened is not None:
+            opened(session)
+        with self._file.used(label, self.options, LOCK_SECONDS, session.check) as database:
+            try:
+                session.open(database)
+                yield session
+            finally:
+                session.close()
+
+    @property
+    def place(self) -> str:
+        return f"file {self.path}"
+
+    def close(self) -> None:
+        self._file.close()

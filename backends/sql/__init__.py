@@ -1,0 +1,1 @@
+"""What all warehouses have in common: their SQL, and what it means."""

@@ -1,0 +1,1 @@
+"""What names a version: the identity of code, expressions, estimators and tables."""

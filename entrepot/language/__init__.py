@@ -1,0 +1,1 @@
+"""What pipeline authors write with: pipelines, their steps, sources and outputs."""

@@ -1,0 +1,1 @@
+"""From a graph of steps to the plan of a run. Pure."""

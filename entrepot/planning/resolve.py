@@ -1,0 +1,291 @@
+"""From a graph and the schemas of its raw tables to what every step computes.
+
+Functions are called anew each time: what they see beside their inputs (a file, the date, the environment) may have
+changed, and then their expressions have. What the others gave is remembered for each schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Hashable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import ibis
+import ibis.expr.datatypes as dt
+import ibis.expr.operations as ops
+import ibis.expr.schema as sch
+
+from entrepot.errors import EntrepotError, PipelineError, Problem, Unavailable, listed, unknown
+from entrepot.identity.code import Code, digest, function_code, installed
+from entrepot.identity.estimator import contract_code, estimator_identity
+from entrepot.identity.expression import described, foreign, input_table, schema_from, schema_to
+from entrepot.identity.purity import seen_by
+from entrepot.language.model import Model
+from entrepot.language.split import Share, Where
+from entrepot.language.step import CheckStep, IngestStep, PublishStep, Step, TrainStep, TransformStep
+from entrepot.planning.graph import Graph
+from entrepot.tracebacks import line_of, may_pass, said
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What a step computes."""
+
+    identity: str
+    """The hash of it."""
+    made: sch.Schema | Model | None = None
+    """The columns of its table as ibis infers them, or its model."""
+    expression: ibis.Table | None = None
+    """Over the unbound inputs, where a warehouse computes it."""
+    varies: str = ""
+    """Why it is no function of its inputs, as `entrepot.identity.volatility` says it; empty, if it is one."""
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What the steps of a graph compute, as far as the tables that are known allow."""
+
+    steps: Mapping[str, Computed]
+    """Ingest steps are not among them: what they bring is known by content."""
+    known: Mapping[str, sch.Schema | Model]
+    """Table to its columns as ibis infers them; train step to its model."""
+    identities: Mapping[str, str] = field(init=False)
+    varying: Mapping[str, str] = field(init=False)
+    """The steps that are no function of their inputs, and why."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "identities", {name: step.identity for name, step in self.steps.items()})
+        object.__setattr__(self, "varying", {name: step.varies for name, step in self.steps.items() if step.varies})
+
+
+def resolve(
+    graph: Graph,
+    given: Mapping[str, sch.Schema | Model],
+    parameters: Mapping[str, Any],
+    selected: Container[str] | None = None,
+) -> Resolved:
+    """Builds every step's expression over unbound tables. Steps downstream of unknown tables are left out.
+
+    Args:
+        given: What is known before: the raw tables, and what steps that are not selected have made.
+        selected: The steps that are asked for; None: all.
+
+    Raises:
+        PipelineError: with every step that cannot be built and why.
+        Unavailable: for one that may be built the next time.
+    """
+    known: dict[str, sch.Schema | Model] = dict(given)
+    computed: dict[str, Computed] = {}
+    problems: list[Problem] = []
+    first: BaseException | None = None
+    for step in graph.steps.values():
+        is_asked_for = isinstance(step, IngestStep) or selected is None or step.name in selected
+        if not is_asked_for or not all(name in known for name in graph.table_inputs(step)):
+            continue
+        try:
+            if isinstance(step, IngestStep):
+                known = {**_declared(step), **known}
+                continue
+            computed[step.name] = found = resolve_step(step, arguments(step, known, parameters))
+            if found.made is not None:
+                known[step.name] = found.made
+        except EntrepotError as error:
+            problems.append(Problem(f"{step.kind} {step.name!r}: {said(error)}", step.at))
+        except BaseException as error:
+            text = f"{step.kind} {step.name!r} raised {said(error)}"
+            if may_pass(error):  # it asks somebody who does not answer now
+                raise Unavailable(f"{step.at}: {text}") from error
+            first = first or error
+            line = line_of(error, step.at.file)
+            problems.append(Problem(f"{text}, at {line}" if line else text, step.at))
+    if problems:
+        raise PipelineError(graph.name, problems) from first
+    return Resolved(computed, known)
+
+
+def _declared(step: IngestStep) -> dict[str, sch.Schema]:
+    return {table: schema_from(columns) for table, columns in step.tables.items() if columns is not None}
+
+
+def arguments(
+    step: Step, known: Mapping[str, sch.Schema | Model], parameters: Mapping[str, Any]
+) -> tuple[tuple[str, Any], ...]:
+    """A step's inputs by name, hashable: schemas, models, and values of parameters."""
+    names = dict.fromkeys((*((step.features,) if isinstance(step, TrainStep) else ()), *step.inputs))
+    return tuple((name, known[name] if name in known else _Value(parameters[name])) for name in names)
+
+
+class _Value:
+    """A parameter's value, hashable by what it is."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        self.key = (type(value).__name__, repr(value))
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Value) and self.key == other.key
+
+
+def expression(step: TransformStep | CheckStep, inputs: tuple[tuple[str, Any], ...]) -> ibis.Table:
+    """A step's ibis expression over its unbound inputs.
+
+    Raises:
+        EntrepotError: if the function returns no table.
+    """
+    made = step.function(**{name: _stand_in(name, value) for name, value in inputs})
+    if not isinstance(made, ibis.Table):
+        what = "nothing" if made is None else f"a {type(made).__name__}"
+        raise EntrepotError(f"it must return an ibis table expression, and returned {what}")
+    if others := foreign(made):
+        raise EntrepotError(f"it reads {listed(others)}; a step reads only its inputs, named by its parameters")
+    return made
+
+
+def _stand_in(name: str, value: Any) -> Any:
+    if isinstance(value, sch.Schema):
+        return input_table(name, value)
+    return value.value if isinstance(value, _Value) else value
+
+
+def resolve_step(step: Step, inputs: tuple[tuple[str, Any], ...]) -> Computed:
+    """What a step computes from inputs made by `arguments`.
+
+    Raises:
+        EntrepotError: if it computes nothing that Entrepot knows; whatever the user's function raises.
+    """
+    if isinstance(step, TransformStep) and step.engine == "python":
+        declared = schema_from(step.schema or {})
+        code = _code(step, inputs)
+        return Computed(digest([code.hash, list(schema_to(declared).items())]), declared, varies=code.varies)
+    if isinstance(step, CheckStep) and step.contract is not None:
+        contract = contract_code(step.contract)
+        return Computed(contract.hash, varies=contract.varies)
+    if isinstance(step, TransformStep | CheckStep):
+        seen = seen_by(step.function)
+        return _resolve_expression(step, inputs) if seen is None else _remembered(step, inputs, seen)
+    if isinstance(step, TrainStep):
+        return _resolve_training(step, inputs)
+    if isinstance(step, PublishStep):
+        code = _code(step, inputs)
+        return Computed(code.hash, varies=code.varies)
+    raise TypeError(f"cannot resolve {step!r}")
+
+
+@lru_cache(maxsize=20_000)
+def _remembered(
+    step: TransformStep | CheckStep, inputs: tuple[tuple[str, Any], ...], seen: tuple[Hashable, ...]
+) -> Computed:
+    return _resolve_expression(step, inputs)
+
+
+def _resolve_expression(step: TransformStep | CheckStep, inputs: tuple[tuple[str, Any], ...]) -> Computed:
+    made = expression(step, inputs)
+    found = described(made)
+    hashed = digest([found.hash, installed(step.depends)])
+    if isinstance(step, CheckStep):
+        return Computed(digest([hashed, step.severity]), None, made, found.varies)
+    # As the catalog keeps it: whether a column may be NULL is left out.
+    return Computed(hashed, schema_from(schema_to(made.schema())), made, found.varies)
+
+
+def _code(step: Step, inputs: tuple[tuple[str, Any], ...]) -> Code:
+    values = [[name, value.key] for name, value in inputs if isinstance(value, _Value)]
+    code = function_code(step.function, step.depends)
+    # A step gets its inputs by the names of its parameters, so those are more than names of locals.
+    return Code(digest([digest([code.hash, step.inputs]), values]), code.varies)
+
+
+def publish_identity(step: PublishStep, parameters: Mapping[str, Any]) -> str:
+    """The hash of what a publish step makes: its code, and the parameters that it reads."""
+    return _code(step, tuple((name, _Value(parameters[name])) for name in step.inputs if name in parameters)).hash
+
+
+def feature_columns(step: TrainStep, schema: sch.Schema) -> tuple[str, ...]:
+    """The columns that a train step fits on."""
+    return step.columns or tuple(n for n in schema if n != step.target and n not in step.split.columns())
+
+
+def dividing_columns(step: TrainStep, schema: sch.Schema) -> tuple[str, ...]:
+    """The columns by which a train step's rows are divided: for a share of all rows, whatever may tell rows apart."""
+    if isinstance(step.split, Share) and step.split.key is None:
+        return tuple(name for name, dtype in schema.items() if name != step.target and _is_plain(dtype))
+    return () if isinstance(step.split, Where) else step.split.columns()
+
+
+def _is_plain(dtype: dt.DataType) -> bool:
+    return isinstance(dtype, dt.Numeric | dt.Boolean | dt.String | dt.Date | dt.Timestamp)
+
+
+def _resolve_training(step: TrainStep, inputs: tuple[tuple[str, Any], ...]) -> Computed:
+    from sklearn.base import is_classifier
+
+    given = dict(inputs)
+    schema = given.pop(step.features)
+    columns = feature_columns(step, schema)
+    for name in (step.target, *columns, *dividing_columns(step, schema)):
+        if name not in schema:
+            raise EntrepotError(f"{step.features!r} has no such column: {unknown('column', name, schema)}")
+    _check_features(step, columns, schema)
+    _check_scorers(step)
+    estimator = step.function(**{name: _stand_in(name, value) for name, value in given.items()})
+    if not _is_estimator(estimator):
+        what = f"the class {estimator.__name__}" if isinstance(estimator, type) else f"a {type(estimator).__name__}"
+        raise EntrepotError(f"it must return an unfitted scikit-learn estimator, and returned {what}")
+    split = _split_code(step, schema)
+    shaped = estimator_identity(estimator, step.function.__module__)
+    hashed = digest([shaped, step.target, columns, split.hash, step.score, installed(step.depends)])
+    classifies = bool(is_classifier(estimator))
+    dtype = schema[step.target] if classifies else dt.float64
+    # What shows no `predict` before it is fitted, such as a stack without a final estimator, shows no probabilities.
+    probable = hasattr(estimator, "predict_proba") or not hasattr(estimator, "predict")
+    return Computed(hashed, Model(step.name, columns, dtype, classifies and probable), varies=split.varies)
+
+
+def _is_estimator(made: Any) -> bool:
+    from sklearn.base import is_classifier, is_regressor
+
+    if isinstance(made, type) or not hasattr(made, "fit"):
+        return False
+    return hasattr(made, "predict") or (hasattr(made, "get_params") and (is_classifier(made) or is_regressor(made)))
+
+
+def _check_features(step: TrainStep, columns: tuple[str, ...], schema: sch.Schema) -> None:
+    if step.target in columns:
+        raise EntrepotError(f"the target {step.target!r} is among its own features")
+    for name in columns:
+        if not (_is_plain(schema[name]) and not schema[name].is_temporal()):
+            raise EntrepotError(
+                f"its feature {name!r} is of type {schema[name]}; features are numbers, booleans and text: "
+                "make one of it in a transform, or leave it out of `columns`"
+            )
+
+
+def _split_code(step: TrainStep, schema: sch.Schema) -> Code:
+    """What decides which rows are kept for scoring.
+
+    Raises:
+        EntrepotError: if the target does.
+    """
+    refusal = f"the split reads the target {step.target!r}: rows chosen by what is to be learnt would bias the model"
+    if not isinstance(step.split, Where):
+        if step.target in step.split.columns():
+            raise EntrepotError(refusal)
+        return Code(repr([step.split, *dividing_columns(step, schema)]))
+    table = input_table(step.features, schema)
+    test = table.select(test=step.split.test(table))
+    if any(field.name == step.target for field in test.op().find(ops.Field) if field.rel == table.op()):
+        raise EntrepotError(refusal)
+    return described(test)
+
+
+def _check_scorers(step: TrainStep) -> None:
+    from sklearn.metrics import get_scorer_names
+
+    known = get_scorer_names()
+    for name in step.score:
+        if name not in known:
+            raise EntrepotError(unknown("score", name, known))

@@ -1,0 +1,113 @@
+"""A tenant whose pipeline `ingested` is loaded by the activities alone, without a server."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from temporalio.testing import ActivityEnvironment
+
+from entrepot.activities.catalog import catalog, ingest_state
+from entrepot.activities.catalog.ingest_state import Cursor
+from entrepot.activities.ingest.ingest import IngestActivities
+from entrepot.activities.runtime.context import Work, make_room
+from entrepot.activities.runtime.tenant import PipelineSettings, Tenant, Tenants
+from entrepot.backends import Label
+from entrepot.backends.base import physical
+from entrepot.identity.expression import schema_from
+from entrepot.protocol.messages import Context, ExtractRequest, LoadRequest, StepResult
+from entrepot.registry import Registry
+
+ENVIRONMENT = ActivityEnvironment()
+Row = dict[str, Any]
+
+
+@dataclass
+class Warehouse:
+    """A tenant, and where its sources are."""
+
+    tenants: Tenants
+    folder: Path
+    activities: IngestActivities
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+    last: int = 0
+
+    def load(
+        self, step: str, options: Mapping[str, Any], *, refresh: bool = False, environment: str = "prod"
+    ) -> StepResult | None:
+        """Asks a step's source, and brings what it gives; None: there was nothing to bring."""
+        number = self.last = next(self.numbers)
+        context = Context(
+            tenant="acme",
+            pipeline="ingested",
+            environment=environment,
+            run=f"run-{number}",
+            started_at=f"2026-01-01T00:{number // 60:02}:{number % 60:02}",
+            parameters={"folder": str(self.folder), "options": dict(options)},
+        )
+
+        async def both() -> StepResult | None:
+            asked = ExtractRequest(context=context, step=step, refresh=refresh)
+            load = await ENVIRONMENT.run(self.activities.extract, asked)
+            if load.unchanged:
+                return None
+            return await ENVIRONMENT.run(self.activities.load, LoadRequest(context=context, load=load))
+
+        return asyncio.run(both())
+
+    def cursor(self, step: str, environment: str = "prod") -> Cursor:
+        """Where an environment stands."""
+        with self._session() as session:
+            return ingest_state.current(session, "ingested", step, environment)
+
+    def back(self, step: str, environment: str, loads: int) -> None:
+        """An environment's cursor goes back, as with a rollback."""
+        with self._session() as session:
+            now = ingest_state.current(session, "ingested", step, environment)
+            own = [c for c in ingest_state.history(session, "ingested").get(step, []) if c.environment == environment]
+            if len(own) > loads:
+                then = replace(own[loads], sequence=now.sequence, action="rollback")
+                ingest_state.advance(session, "ingested", step, environment, then)
+
+    def rows(self, table: str, version: str = "") -> list[Row]:
+        """The rows of a version; default: of the newest, where the step has the table's name."""
+        version = version or self.cursor(table).tables[table]
+        with self._session() as session:
+            found = catalog.versions(session, "ingested", {table: version})[table]
+            assert found.table is not None
+            rows = session.fetch(physical(found.table, schema_from(found.columns))).to_pylist()
+            assert len(rows) == found.rows
+            return rows
+
+    @contextmanager
+    def _session(self) -> Iterator[Any]:
+        with self.tenants.get("acme").backend.session(Label("acme", "test", "test")) as session:
+            yield session
+
+
+@contextmanager
+def warehouse() -> Iterator[Warehouse]:
+    with tempfile.TemporaryDirectory() as state:
+        folder = Path(state, "source")
+        folder.mkdir()
+        backend = {"type": "duckdb", "path": str(Path(state, "acme.duckdb"))}
+        tenant = Tenant("acme", backend, str(Path(state, "lake")), {"ingested": PipelineSettings("ingested")})
+        tenants = Tenants({"acme": tenant}, Registry({"ingested": "tests.pipelines.ingested:ingested"}))
+        make_room(Work(tenant, "room", "room"), "ingested")
+        yield Warehouse(tenants, folder, IngestActivities(tenants))
+        tenant.close()
+
+
+def seen(rows: Sequence[Row], *but: str) -> Counter[tuple[tuple[str, Any], ...]]:
+    """Rows to compare: a column that a row does not have is one without a value."""
+    return Counter(
+        tuple(sorted((name, value) for name, value in row.items() if value is not None and name not in but))
+        for row in rows
+    )

@@ -1,0 +1,189 @@
+"""Starting a run and watching it: what `entrepot run` shows between the start and the summary."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from contextlib import nullcontext
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.live import Live
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflow.v1 import PendingActivityInfo
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.exceptions import ApplicationError, CancelledError, TerminatedError, WorkflowAlreadyStartedError
+from temporalio.service import RPCError
+
+from entrepot.errors import BadInput, EntrepotError
+from entrepot.identity.version import DEFAULT_ENVIRONMENT
+from entrepot.worker.cli import output
+from entrepot.worker.client import TASK_QUEUE
+from entrepot.workflows.progress import Progress, RunSummary
+
+POLL_SECONDS = 0.4
+_PATIENCE_SECONDS = 4.0
+"""How long a run may stand still before somebody looks whether there is a worker at all."""
+_NO_WORKER = f"No worker serves the task queue {TASK_QUEUE!r}; the run waits for one. Start one: entrepot worker"
+
+T = TypeVar("T")
+
+
+class RunFailed(EntrepotError):
+    """The run ended, and not well."""
+
+
+def workflow_id(tenant: str, pipeline: str, environment: str = DEFAULT_ENVIRONMENT) -> str:
+    """The id of a run's workflow: one run of a tenant's pipeline and environment at a time."""
+    plain = f"{tenant}/{pipeline}"
+    return plain if environment == DEFAULT_ENVIRONMENT else f"{plain}/{environment}"
+
+
+async def start(
+    client: Client, workflow: str, value: dict[str, Any], id: str, summary: str
+) -> WorkflowHandle[Any, Any]:
+    """Starts a workflow under an id that nothing else may have at the same time.
+
+    Raises:
+        BadInput: if it is taken.
+    """
+    try:
+        return await client.start_workflow(
+            workflow,
+            value,
+            id=id,
+            task_queue=TASK_QUEUE,
+            static_summary=summary,
+            id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+        )
+    except WorkflowAlreadyStartedError as error:
+        raise BadInput(f"{id} is running already (run {error.run_id}). {how_to_follow(id)}") from None
+
+
+def how_to_follow(id: str) -> str:
+    """What to type to see a run that goes on, or to end it."""
+    watch, stop = f"temporal workflow show --follow --workflow-id {id}", f"temporal workflow cancel --workflow-id {id}"
+    return f"Watch it: {watch}. Stop it: {stop}"
+
+
+async def result(handle: WorkflowHandle[Any, Any]) -> Any:
+    """A workflow's result.
+
+    Raises:
+        BadInput: if it refused its input.
+        RunFailed: if it failed, or was cancelled or terminated, with the reason.
+    """
+    try:
+        return await handle.result()
+    except WorkflowFailureError as error:
+        cause = error.cause
+        if isinstance(cause, ApplicationError):
+            raise (BadInput if cause.type == "BadInput" else RunFailed)(cause.message) from None
+        if isinstance(cause, CancelledError):
+            raise RunFailed("the run was cancelled; nothing of it was published") from None
+        if isinstance(cause, TerminatedError):
+            raise RunFailed("the run was terminated; nothing of it was published") from None
+        raise RunFailed(str(cause or error)) from None
+
+
+async def watch(client: Client, handle: WorkflowHandle[Any, Any], console: Console) -> Any:
+    """Waits for a run's result and shows its progress meanwhile, live on a terminal, else a line for what happens.
+
+    Raises:
+        RunFailed, BadInput: as `result`.
+    """
+    ending = asyncio.create_task(result(handle))
+    lines = output.Lines(console)
+    look_at: float | None = time.monotonic() + _PATIENCE_SECONDS
+    with Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else nullcontext() as live:
+        pause = POLL_SECONDS
+        while not (await asyncio.wait({ending}, timeout=pause))[0]:
+            progress = await _progress(handle)
+            # Every answer carries every step, so a large pipeline is asked less often.
+            pause = POLL_SECONDS * max(1.0, len(progress.steps) / 100 if progress else 1.0)
+            if progress is not None and progress.steps:
+                live.update(output.progress(progress), refresh=True) if live else lines.states(progress.steps)
+            elif look_at is not None and time.monotonic() >= look_at:
+                look_at = None
+                if not await has_worker(client):
+                    console.print(_NO_WORKER, style="yellow")
+            lines.retries(await _retries(handle))
+    if not live:
+        ended = None if ending.exception() else ending.result()
+        if ended is not None and "outcome" in ended:
+            lines.states(RunSummary.model_validate(ended).steps)
+        elif last := await _progress(handle):  # of a comparison; of a run that failed: where, and what was done by then
+            lines.states(last.steps)
+    return ending.result()
+
+
+async def patiently(client: Client, handle: WorkflowHandle[Any, Any]) -> Any:
+    """Waits for a workflow's result. Says on standard error if there is no worker, and what is tried again, and why.
+
+    Raises:
+        RunFailed, BadInput: as `result`.
+    """
+    ending = asyncio.create_task(result(handle))
+    lines = output.Lines(output.err)
+    look_at: float | None = time.monotonic() + _PATIENCE_SECONDS
+    while not (await asyncio.wait({ending}, timeout=2 * POLL_SECONDS))[0]:
+        lines.retries(await _retries(handle))
+        if look_at is not None and time.monotonic() >= look_at:
+            look_at = None
+            if not await has_worker(client):
+                output.err.print(_NO_WORKER, style="yellow")
+    return ending.result()
+
+
+async def attended(client: Client, ending: Awaitable[T]) -> T:
+    """Waits for what a worker does, and says on standard error if there is none."""
+    task = asyncio.ensure_future(ending)
+    if not (await asyncio.wait({task}, timeout=_PATIENCE_SECONDS))[0] and not await has_worker(client):
+        output.err.print(_NO_WORKER, style="yellow")
+    return await task
+
+
+async def has_worker(client: Client) -> bool:
+    """Whether any worker polls the task queue."""
+    described = await client.workflow_service.describe_task_queue(
+        DescribeTaskQueueRequest(
+            namespace=client.namespace,
+            task_queue=TaskQueue(name=TASK_QUEUE),
+            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+        )
+    )
+    return len(described.pollers) > 0
+
+
+async def _progress(handle: WorkflowHandle[Any, Any]) -> Progress | None:
+    try:
+        found: Progress = await handle.query("progress", result_type=Progress, rpc_timeout=timedelta(seconds=2))
+        return found
+    except (RPCError, RuntimeError):  # no worker just now, or the server restarts: the run goes on
+        return None
+
+
+async def _retries(handle: WorkflowHandle[Any, Any]) -> list[output.Retry]:
+    """What failed and is tried again at the moment."""
+    try:
+        described = await handle.describe(rpc_timeout=timedelta(seconds=2))
+    except (RPCError, RuntimeError):
+        return []
+    return [
+        output.Retry(each.activity_id, each.attempt - 1, _why(each))
+        for each in described.raw_description.pending_activities
+        if each.attempt > 1
+    ]
+
+
+def _why(pending: PendingActivityInfo) -> str:
+    failed = pending.last_failure
+    if failed.HasField("application_failure_info"):
+        return failed.message
+    attempt = f"attempt {pending.attempt - 1} of {pending.maximum_attempts}; it is tried again"
+    return f"{pending.activity_type.name}: {failed.message or 'its worker went away'} ({attempt})"

@@ -1,0 +1,78 @@
+"""The SQL of a step for any warehouse, without a connection."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import ibis.expr.schema as sch
+
+from entrepot import backends
+from entrepot.activities.runtime.tenant import Tenant, Tenants
+from entrepot.activities.storage import lake
+from entrepot.activities.transform.compilation import is_sql, select
+from entrepot.errors import BadInput, listed, unknown
+from entrepot.identity.expression import schema_from
+from entrepot.language.step import CheckStep, IngestStep, TransformStep
+from entrepot.planning.graph import Graph
+from entrepot.planning.resolve import arguments, resolve
+
+
+def compiled(tenants: Tenants, tenant_name: str, step: str, backend: str, parameters: Mapping[str, Any]) -> str:
+    """The SELECT that makes a transform's table, or finds a check's violating rows.
+
+    Raises:
+        BadInput: for an unknown step or backend, or raw tables whose columns nobody knows yet.
+    """
+    if backend not in backends.known():
+        raise BadInput(unknown("backend", backend, backends.known()))
+    tenant = tenants.get(tenant_name)
+    pipeline_name, step_name = _found(tenants, tenant, step)
+    pipeline = tenants.pipeline(tenant_name, pipeline_name)
+    graph = pipeline.graph
+    chosen = graph.steps[step_name]
+    if isinstance(chosen, TransformStep) and chosen.engine == "python":
+        raise BadInput(f"{step_name!r} runs in Python; it has no SQL")
+    if not isinstance(chosen, TransformStep | CheckStep) or not is_sql(chosen):
+        raise BadInput(f"{step_name!r} is a {chosen.kind} step; only transforms and checks are SQL")
+    raw = _raw_schemas(tenant, graph)
+    values = tenants.parameters(tenant_name, pipeline, parameters)
+    resolved = resolve(graph, raw, values)
+    known = resolved.known
+    if step_name not in resolved.identities:
+        missing = listed(
+            t for s in graph.steps.values() if isinstance(s, IngestStep) for t in s.tables if t not in known
+        )
+        raise BadInput(
+            f"the columns of {missing} are not known yet: run {pipeline_name!r} once, or declare them in "
+            "`ingest(tables={...})`"
+        )
+    return select(backends.dialect(backend), chosen, arguments(chosen, known, values))
+
+
+def _found(tenants: Tenants, tenant: Tenant, step: str) -> tuple[str, str]:
+    wanted, dot, name = step.partition(".")
+    if dot:
+        steps = tenants.pipeline(tenant.name, wanted).graph.steps
+        if name not in steps:
+            raise BadInput(f"pipeline {wanted!r}: {unknown('step', name, steps)}")
+        return wanted, name
+    graphs = {each: tenants.pipeline(tenant.name, each).graph for each in tenant.pipelines}
+    having = [each for each, graph in graphs.items() if step in graph.steps]
+    if not having:
+        raise BadInput(unknown("step", step, {s for graph in graphs.values() for s in graph.steps}))
+    if len(having) > 1:
+        raise BadInput(f"several pipelines have a step {step!r}; write {' or '.join(f'{p}.{step}' for p in having)}")
+    return having[0], step
+
+
+def _raw_schemas(tenant: Tenant, graph: Graph) -> dict[str, sch.Schema]:
+    """The columns that the last ingest left in the lake."""
+    found = {}
+    for step in graph.steps.values():
+        for table in step.tables if isinstance(step, IngestStep) else ():
+            path = tenant.lake_path("raw", graph.name, table, "columns.json")
+            if lake.exists(path):
+                found[table] = schema_from(json.loads(lake.read(path)))
+    return found

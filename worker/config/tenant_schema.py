@@ -1,0 +1,217 @@
+"""The shape of the tenant file: its sections, and what each value may be."""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+import zoneinfo
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from entrepot.errors import BadInput, unknown
+from entrepot.identity.version import DEFAULT_ENVIRONMENT, check_environment, check_schema
+from entrepot.language.names import NAME
+from entrepot.worker.schedules import cron
+
+OVERLAPS = ("skip", "buffer_one", "buffer_all", "cancel_other", "terminate_other", "allow_all")
+LONGEST_DURATION = 3650 * 86400
+
+_REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(:[A-Za-z_]\w*)?")
+_PATTERN = re.compile(r"[a-z0-9_*?]+")
+
+
+def seconds(text: str) -> int:
+    """A duration such as `90s`, `30m`, `6h` or `1d`, in seconds.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    match = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
+    found = int(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]] if match else 0
+    if not found:
+        raise ValueError(f"{text!r} is no duration: write a number and s, m, h or d, such as '6h'")
+    if found > LONGEST_DURATION:
+        raise ValueError(f"{text!r} is longer than ten years")
+    return found
+
+
+def size(text: str) -> int:
+    """A size such as `500MB` or `2TB`, in bytes; units are powers of ten.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    match = re.fullmatch(r"([0-9]{1,9})\s?(B|KB|MB|GB|TB)", text)
+    if not match:
+        raise ValueError(f"{text!r} is no size: write a number and B, KB, MB, GB or TB, such as '500GB'")
+    return int(match[1]) * int(1000 ** ("B", "KB", "MB", "GB", "TB").index(match[2]))
+
+
+def _size(value: str) -> str:
+    size(value)
+    return value
+
+
+def _duration(value: str) -> str:
+    seconds(value)
+    return value
+
+
+def _name(value: str) -> str:
+    if not NAME.fullmatch(value):
+        raise ValueError(f"{value!r} is no name: use lower-case letters, digits and single underscores")
+    return value
+
+
+def _schema(value: str) -> str:
+    try:
+        check_schema(value)
+    except BadInput as error:
+        raise ValueError(str(error)) from None
+    return _name(value)
+
+
+def _pattern(value: str) -> str:
+    if not _PATTERN.fullmatch(value):
+        raise ValueError(f"{value!r} is no environment: use lower-case letters, digits, '_', and '*' for any")
+    return _environment(value, value.replace("*", "a").replace("?", "a"))
+
+
+def _environment(value: str, example: str | None = None) -> str:
+    """`example`: a name that fits a pattern."""
+    try:
+        check_environment(example or value)
+    except BadInput as error:
+        raise ValueError(
+            str(error) if example in (None, value) else f"{value!r} fits no environment: {error}"
+        ) from None
+    return value
+
+
+def _cron(value: str) -> str:
+    cron.parse(value)
+    return value
+
+
+@functools.cache
+def _zones() -> frozenset[str]:
+    """Found by walking a folder of 600 files."""
+    return frozenset(zoneinfo.available_timezones())
+
+
+def _zone(value: str) -> str:
+    if value not in _zones():
+        raise ValueError(unknown("time zone", value, _zones()))
+    return value
+
+
+def _overlap(value: str) -> str:
+    if value not in OVERLAPS:
+        raise ValueError(unknown("overlap policy", value, OVERLAPS))
+    return value
+
+
+def _reference(value: str) -> str:
+    if not _REFERENCE.fullmatch(value):
+        raise ValueError(f"{value!r} is no pipeline: write 'module:object', such as 'acme.sales:sales'")
+    return value
+
+
+def _values(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Parameters travel as JSON, which has no dates and no infinity."""
+    for name, value in parameters.items():
+        for each in value if isinstance(value, list) else [value]:
+            finite = not isinstance(each, float) or math.isfinite(each)
+            if not isinstance(each, str | int | float | bool) or not finite:
+                raise ValueError(f"parameter {name!r} must be text, a number, true, false or a list, not {each}")
+    return parameters
+
+
+Duration = Annotated[str, AfterValidator(_duration)]
+Name = Annotated[str, AfterValidator(_name)]
+Parameters = Annotated[dict[str, Any], AfterValidator(_values)]
+
+
+class Section(BaseModel):
+    """Immutable and closed. TOML has types, so text is never taken for a number."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class ScheduleSection(Section):
+    """When a tenant's pipeline runs: `cron` or `every`, not both."""
+
+    pipeline: str
+    name: Name | None = None
+    """Tells several schedules of the same pipeline and environment apart."""
+    cron: Annotated[str, AfterValidator(_cron)] | None = None
+    every: Duration | None = None
+    """An interval: `30m`, `6h`, `1d`. Counted from midnight UTC of 1 January 1970."""
+    time_zone: Annotated[str, AfterValidator(_zone)] | None = None
+    """Of `cron`. Default: UTC."""
+    environment: Annotated[str, AfterValidator(_environment)] = DEFAULT_ENVIRONMENT
+    select: str | None = Field(default=None, min_length=1)
+    parameters: Parameters = {}
+    jitter: Duration | None = None
+    """Starts are spread over this long: `5m`."""
+    overlap: Annotated[str, AfterValidator(_overlap)] = "skip"
+    """What happens when the schedule's run before is still going on: see `OVERLAPS`."""
+    catch_up: Duration = "1d"
+    """Starts missed while Temporal was down are made up for, if they are not older than this."""
+    paused: bool = False
+    """Whether the schedule is created paused; whoever pauses or resumes it later is not overruled."""
+
+    @field_validator("catch_up")
+    @classmethod
+    def _is_long_enough(cls, value: str) -> str:
+        if seconds(value) < 10:
+            raise ValueError(f"{value!r} is too short: Temporal takes 10s or more")
+        return value
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> ScheduleSection:
+        if (self.cron is None) == (self.every is None):
+            raise ValueError("a schedule has either `cron` or `every`")
+        if self.every is not None and self.time_zone is not None:
+            raise ValueError("`time_zone` goes with `cron`; an interval is counted in UTC")
+        return self
+
+
+class PipelineSection(Section):
+    """A pipeline, as a tenant runs it."""
+
+    schema_: Annotated[str, AfterValidator(_schema)] | None = Field(default=None, alias="schema")
+    parameters: Parameters = {}
+
+
+class LimitsSection(Section):
+    """How much may be read in the tenant's warehouse, where that can be told before (BigQuery)."""
+
+    bytes_per_step: Annotated[str, AfterValidator(_size)] | None = None
+    bytes_per_run: Annotated[str, AfterValidator(_size)] | None = None
+
+
+class TenantSection(Section):
+    """A tenant."""
+
+    backend: dict[str, Any]
+    backends: dict[Name, dict[str, Any]] = {}
+    """Further warehouses: to compare with, and to publish to."""
+    limits: LimitsSection = LimitsSection()
+    parity: str | None = None
+    """The name of a further warehouse with which every table must agree before it is published."""
+    lake: str | None = Field(default=None, min_length=1)
+    environments: list[Annotated[str, AfterValidator(_pattern)]] = Field(default=["prod", "dev", "pr_*"], min_length=1)
+    parallel: int = Field(default=4, ge=1, le=64)
+    weight: float = Field(default=1.0, ge=0.001, le=1000)
+    pipelines: dict[str, PipelineSection] = {}
+    schedules: list[ScheduleSection] = []
+
+
+class File(Section):
+    """The whole file, but for what is in the tenants' sections."""
+
+    pipelines: dict[Name, Annotated[str, AfterValidator(_reference)]] = {}
+    tenants: dict[str, Any] = Field(min_length=1)

@@ -1,0 +1,1 @@
+"""Everything on one machine: `dev`, `demo` and stand-ins."""

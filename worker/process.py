@@ -1,0 +1,161 @@
+"""The worker: serves every tenant of the tenant file from one task queue."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import importlib
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from importlib.metadata import version
+
+import pydantic
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
+from temporalio.client import Client
+from temporalio.worker import Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from entrepot.activities.catalog.verdicts import VerdictActivities
+from entrepot.activities.ingest import ingest
+from entrepot.activities.ingest.ingest import IngestActivities
+from entrepot.activities.ingest.sources.dlt import setup
+from entrepot.activities.maintenance.gc import CollectActivities
+from entrepot.activities.maintenance.repair import RepairActivities
+from entrepot.activities.ml.train import TrainActivities
+from entrepot.activities.parity.parity import ParityActivities
+from entrepot.activities.plan import PlanActivities
+from entrepot.activities.publish.publish import PublishActivities
+from entrepot.activities.runtime.tenant import Tenants
+from entrepot.activities.transform.transform import TransformActivities
+from entrepot.worker.client import TASK_QUEUE
+from entrepot.workflows.maintenance import Collect, Drop, Repair, Rollback
+from entrepot.workflows.parity import Parity
+from entrepot.workflows.pipeline import Ingest, Pipeline, Publish, Train, Transform
+from entrepot.workflows.run import SEARCH_ATTRIBUTES
+
+WORKFLOWS = (Pipeline, Ingest, Transform, Train, Publish, Rollback, Collect, Drop, Repair, Parity)
+GRACE = timedelta(seconds=20)
+"""How long activities go on after the worker was told to stop; then they are cancelled and begin again elsewhere."""
+
+
+def create(client: Client, tenants: Tenants, *, task_queue: str = TASK_QUEUE, slots: int = 16) -> Worker:
+    """A worker over connected tenants. `slots` is how many activities it runs at the same time."""
+    plan, ingesting, transform = PlanActivities(tenants), IngestActivities(tenants), TransformActivities(tenants)
+    train, publish, collect = TrainActivities(tenants), PublishActivities(tenants), CollectActivities(tenants)
+    parity = ParityActivities(tenants)
+    return Worker(
+        client,
+        task_queue=task_queue,
+        # Unless it is told, the SDK hashes the code of every imported module: seconds at each start.
+        build_id=f"entrepot-{version('entrepot')}",
+        workflows=list(WORKFLOWS),
+        activities=[
+            plan.prepare,
+            plan.plan,
+            ingesting.extract,
+            ingesting.load,
+            ingesting.bring,
+            transform.transform,
+            train.train,
+            publish.publish,
+            publish.commit,
+            publish.rollback,
+            publish.record_failure,
+            collect.collect,
+            collect.drop,
+            collect.versions,
+            RepairActivities(tenants).repair,
+            VerdictActivities(tenants).checks,
+            parity.prepare,
+            parity.compile,
+            parity.last_load,
+            parity.adopt,
+            parity.compare,
+            parity.report,
+        ],
+        workflow_runner=sandbox(),
+        workflow_failure_exception_types=[pydantic.ValidationError],
+        max_concurrent_activities=slots,
+        max_concurrent_workflow_tasks=8,
+        graceful_shutdown_timeout=GRACE,
+        # A task handed over eagerly does not pass through the server's queue, and so not by its fairness.
+        disable_eager_activity_execution=True,
+        max_heartbeat_throttle_interval=timedelta(seconds=2),
+        default_heartbeat_throttle_interval=timedelta(seconds=2),
+    )
+
+
+def sandbox() -> SandboxedWorkflowRunner:
+    """How workflow code is run. Ours is deterministic: importing it anew for each run would only cost time."""
+    restrictions = SandboxRestrictions.default.with_passthrough_modules(
+        "pydantic",
+        "pydantic_core",
+        "entrepot",
+    )
+    return SandboxedWorkflowRunner(restrictions=restrictions)
+
+
+async def register_search_attributes(client: Client) -> None:
+    """Adds Entrepot's search attributes to the namespace, where they are missing."""
+    listed = await client.operator_service.list_search_attributes(
+        ListSearchAttributesRequest(namespace=client.namespace)
+    )
+    missing = [key.name for key in SEARCH_ATTRIBUTES if key.name not in listed.custom_attributes]
+    if missing:
+        keyword = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
+        await client.operator_service.add_search_attributes(
+            AddSearchAttributesRequest(namespace=client.namespace, search_attributes=dict.fromkeys(missing, keyword))
+        )
+
+
+@asynccontextmanager
+async def serving(client: Client, tenants: Tenants, *, slots: int = 16) -> AsyncIterator[asyncio.Event]:
+    """Serves while the block runs; the event is set by SIGINT and SIGTERM."""
+    await register_search_attributes(client)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(each, stop.set)
+    try:
+        async with create(client, tenants, slots=slots):
+            yield stop
+    finally:
+        for tenant in tenants.tenants.values():
+            tenant.close()
+
+
+def warm_up() -> None:
+    """Loads what the first run would otherwise wait for.
+
+    In the main thread and before anything is served: two threads that import the same packages in different orders can
+    fail with a deadlock, and dlt wants its settings before user code is imported.
+    """
+    for name in _HEAVY:
+        importlib.import_module(name)
+    setup.install()
+    ingest.warm_up()
+    # What is loaded by now stays: the garbage collector need not walk through it again, as it else would many times
+    # while a plan builds thousands of expressions.
+    gc.collect()
+    gc.freeze()
+
+
+_HEAVY = (
+    "altair",
+    "onnx",
+    "orbital",
+    "pandas",
+    "pandera.ibis",
+    "pyarrow.csv",
+    "pyarrow.json",
+    "pyarrow.parquet",
+    "skops.io",
+    "sklearn.dummy",
+    "sklearn.linear_model",
+    "sklearn.metrics",
+    "sklearn.pipeline",
+    "vl_convert",
+)

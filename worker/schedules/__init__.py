@@ -1,0 +1,1 @@
+"""Schedules of tenants, as Temporal has them."""

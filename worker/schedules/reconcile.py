@@ -1,0 +1,394 @@
+"""One Temporal Schedule for each schedule of the tenant file: what differs is shown, and made the same.
+
+Three parts: `desired` says what the file wants, `diff` compares it with what there is (both pure), `plan` and `apply`
+talk to Temporal. Schedules that Entrepot made carry a memo, which Temporal sets at creation and no update can change;
+others are never touched. Whether a schedule is paused is set when it is created, and is the operators' from then on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal, TypeVar
+
+from temporalio.api.common.v1 import Payload
+from temporalio.client import (
+    Client,
+    Schedule,
+    ScheduleActionStartWorkflow,
+    ScheduleAlreadyRunningError,
+    ScheduleDescription,
+    ScheduleIntervalSpec,
+    ScheduleOverlapPolicy,
+    SchedulePolicy,
+    ScheduleSpec,
+    ScheduleState,
+    ScheduleUpdate,
+    ScheduleUpdateInput,
+)
+from temporalio.common import Priority, SearchAttributePair, TypedSearchAttributes
+from temporalio.service import RPCError, RPCStatusCode
+
+from entrepot.errors import BadInput, Conflict
+from entrepot.protocol.messages import RunInput
+from entrepot.worker.cli.follow import workflow_id
+from entrepot.worker.client import TASK_QUEUE
+from entrepot.worker.config.settings import Settings
+from entrepot.worker.config.tenant_schema import ScheduleSection, seconds
+from entrepot.worker.schedules import cron
+from entrepot.workflows.run import ENVIRONMENT, PIPELINE, TENANT
+
+WORKFLOW = "Pipeline"
+MEMO = {"made_by": "entrepot"}
+PAUSED_NOTE = "paused in the tenant file when it was made"
+_AT_ONCE = 16
+"""Requests to Temporal that are under way at the same time."""
+_DEFAULT_TASK_TIMEOUT = timedelta(seconds=10)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Desired:
+    """A schedule as the tenant file wants it."""
+
+    schedule: Schedule
+    attributes: TypedSearchAttributes
+    facts: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Actual:
+    """A schedule as Temporal has it."""
+
+    ours: bool
+    facts: Mapping[str, str]
+    paused: str | None = None
+    """The note of a paused schedule, which may be empty; None if it is not paused."""
+
+
+@dataclass(frozen=True)
+class Drift:
+    """One thing that a schedule does otherwise than the file says."""
+
+    what: str
+    actual: str
+    desired: str
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.actual} → {self.desired}"
+
+
+@dataclass(frozen=True)
+class Change:
+    """What happens to one schedule. `foreign`: the file wants it, but somebody else made a schedule of that id."""
+
+    id: str
+    action: Literal["create", "update", "delete", "unchanged", "foreign"]
+    when: str = ""
+    drift: tuple[Drift, ...] = ()
+    paused: str | None = None
+
+    @property
+    def is_change(self) -> bool:
+        """Whether Temporal is not yet what the file says."""
+        return self.action != "unchanged"
+
+    @property
+    def sentence(self) -> str:
+        """The change, for people."""
+        paused = "" if self.paused is None else f"; paused ({self.paused or 'without a note'})"
+        match self.action:
+            case "create":
+                return f"+ {self.id}: create, {self.when}{paused}"
+            case "update":
+                return f"~ {self.id}: update, {'; '.join(map(str, self.drift))}{paused}"
+            case "delete":
+                return f"- {self.id}: delete, the tenant file no longer has it{paused}"
+            case "foreign":
+                return (
+                    f"! {self.id}: left alone, a schedule of this id exists that Entrepot did not make. Delete it: "
+                    f"temporal schedule delete --schedule-id {self.id}"
+                )
+            case "unchanged":
+                return f"= {self.id}: unchanged, {self.when}{paused}"
+
+
+def desired(settings: Settings) -> dict[str, Desired]:
+    """The schedules that the tenant file wants, by id: `tenant/pipeline`, then `/environment` unless it is prod.
+
+    A schedule with a `name` has it after a `#`.
+    """
+    return {
+        _id(tenant, section): _desired(tenant, section)
+        for tenant, its in settings.tenants.items()
+        for section in its.schedules
+    }
+
+
+def diff(wanted: Mapping[str, Desired], actual: Mapping[str, Actual]) -> list[Change]:
+    """What has to happen to each schedule: those of the file in its order, then those that go."""
+    changes = []
+    for id, each in wanted.items():
+        found = actual.get(id)
+        when = _when_text(each.facts)
+        if found is None:
+            paused = each.schedule.state.note if each.schedule.state.paused else None
+            changes.append(Change(id, "create", when, paused=paused))
+        elif not found.ours:
+            changes.append(Change(id, "foreign", when))
+        else:
+            drift = _drift(each.facts, found.facts)
+            changes.append(Change(id, "update" if drift else "unchanged", when, drift, found.paused))
+    gone = (id for id, found in actual.items() if found.ours and id not in wanted)
+    return changes + [
+        Change(id, "delete", _when_text(actual[id].facts), paused=actual[id].paused) for id in sorted(gone)
+    ]
+
+
+async def plan(client: Client, settings: Settings) -> list[Change]:
+    """What `apply` would do. Changes nothing.
+
+    Raises:
+        BadInput: if there is no tenant file, and so every schedule would be deleted.
+    """
+    wanted = desired(settings)
+    changes = diff(wanted, await _actual(client, wanted))
+    if settings.file is None and changes:
+        raise BadInput("there is no tenant file here, and Temporal has schedules of one; name it with --tenants")
+    return changes
+
+
+async def apply(client: Client, settings: Settings) -> list[Change]:
+    """Makes Temporal's schedules what the tenant file says, and returns what was done.
+
+    Raises:
+        BadInput: if there is no tenant file, and so every schedule would be deleted.
+        Conflict: if somebody else changed the same schedules at the same time. Doing it again is safe.
+    """
+    from entrepot.worker.process import register_search_attributes
+
+    wanted = desired(settings)
+    changes = await plan(client, settings)
+    if any(change.action in ("create", "update") for change in changes):
+        await register_search_attributes(client)
+
+    async def make(change: Change) -> None:
+        try:
+            if change.action == "create":
+                each = wanted[change.id]
+                await client.create_schedule(change.id, each.schedule, memo=MEMO, search_attributes=each.attributes)
+            elif change.action == "update":
+                await client.get_schedule_handle(change.id).update(_updater(wanted[change.id]))
+            elif change.action == "delete":
+                await client.get_schedule_handle(change.id).delete()
+        except (ScheduleAlreadyRunningError, RPCError) as error:
+            missing = isinstance(error, RPCError) and error.status == RPCStatusCode.NOT_FOUND
+            if missing and change.action == "delete":
+                return
+            if missing or isinstance(error, ScheduleAlreadyRunningError):
+                raise Conflict(
+                    f"schedule {change.id!r} was made or deleted by somebody else just now; try again"
+                ) from error
+            raise
+
+    await _each(changes, make)
+    return changes
+
+
+def _id(tenant: str, section: ScheduleSection) -> str:
+    plain = workflow_id(tenant, section.pipeline, section.environment)
+    return plain if section.name is None else f"{plain}#{section.name}"
+
+
+def _desired(tenant: str, section: ScheduleSection) -> Desired:
+    run = RunInput(
+        tenant=tenant,
+        pipeline=section.pipeline,
+        environment=section.environment,
+        select=section.select,
+        parameters=section.parameters,
+    )
+    attributes = TypedSearchAttributes(
+        [
+            SearchAttributePair(TENANT, tenant),
+            SearchAttributePair(PIPELINE, section.pipeline),
+            SearchAttributePair(ENVIRONMENT, section.environment),
+        ]
+    )
+    # What a person would write on the command line, and no more.
+    given = run.model_dump(mode="json", exclude_defaults=True)
+    summary = f"{section.pipeline} for {tenant} in {section.environment}, by schedule"
+    action = ScheduleActionStartWorkflow(
+        WORKFLOW,
+        given,
+        id=_id(tenant, section),  # Temporal appends the time of each start
+        task_queue=TASK_QUEUE,
+        static_summary=summary,
+        typed_search_attributes=attributes,
+    )
+    schedule = Schedule(
+        action=action,
+        spec=ScheduleSpec(
+            calendars=[cron.parse(section.cron)] if section.cron else [],
+            intervals=[ScheduleIntervalSpec(_span(section.every))] if section.every else [],
+            time_zone_name=section.time_zone,
+            jitter=_span(section.jitter) if section.jitter else None,
+        ),
+        policy=SchedulePolicy(
+            overlap=ScheduleOverlapPolicy[section.overlap.upper()], catchup_window=_span(section.catch_up)
+        ),
+        state=ScheduleState(paused=section.paused, note=PAUSED_NOTE if section.paused else None),
+    )
+    return Desired(schedule, attributes, _facts(schedule, action, attributes, [given], summary))
+
+
+def _span(text: str) -> timedelta:
+    return timedelta(seconds=seconds(text))
+
+
+async def _actual(client: Client, wanted: Iterable[str]) -> dict[str, Actual]:
+    """Every schedule that Entrepot made, and whatever else has an id that the file wants.
+
+    The ids come from a list that may lag a moment behind; what is said of each does not.
+    """
+    ids = {*wanted, *[id async for id in _listed(client)]}
+    found: dict[str, Actual] = {}
+
+    async def look(id: str) -> None:
+        try:
+            found[id] = await _described(client, await client.get_schedule_handle(id).describe())
+        except RPCError as error:
+            if error.status != RPCStatusCode.NOT_FOUND:
+                raise
+
+    await _each(sorted(ids), look)
+    return found
+
+
+async def _listed(client: Client) -> AsyncIterator[str]:
+    async for each in await client.list_schedules():
+        if _is_ours(await each.memo()):
+            yield each.id
+
+
+def _is_ours(memo: Mapping[str, Any]) -> bool:
+    return all(memo.get(key) == value for key, value in MEMO.items())
+
+
+async def _described(client: Client, description: ScheduleDescription) -> Actual:
+    schedule, action = description.schedule, description.schedule.action
+    assert isinstance(action, ScheduleActionStartWorkflow)  # Temporal has no other kind of action
+    arguments = [await _decoded(client, each) for each in action.args]
+    summary = await _decoded(client, action.static_summary)
+    facts = _facts(schedule, action, description.typed_search_attributes, arguments, summary)
+    paused = (schedule.state.note or "") if schedule.state.paused else None
+    return Actual(_is_ours(await description.memo()), facts, paused)
+
+
+async def _decoded(client: Client, value: Any) -> Any:
+    if not isinstance(value, Payload):
+        return value
+    try:
+        return (await client.data_converter.decode([value]))[0]
+    except Exception as error:  # somebody put in what is no JSON, or another codec wrote it: drift like any other
+        return f"unreadable: {type(error).__name__}"
+
+
+def _updater(wanted: Desired) -> Callable[[ScheduleUpdateInput], ScheduleUpdate]:
+    def update(current: ScheduleUpdateInput) -> ScheduleUpdate:
+        state = current.description.schedule.state
+        attributes = current.description.typed_search_attributes.updated(*wanted.attributes)
+        return ScheduleUpdate(dataclasses.replace(wanted.schedule, state=state), attributes)
+
+    return update
+
+
+def _facts(
+    schedule: Schedule,
+    action: ScheduleActionStartWorkflow,
+    attributes: TypedSearchAttributes,
+    arguments: Iterable[Any],
+    summary: Any,
+) -> dict[str, str]:
+    """What a schedule does, as text for people that is equal if, and only if, it does the same.
+
+    The server writes a specification its own way, so what is compared is not what was sent. What Entrepot never sets is
+    there only if somebody has set it.
+    """
+    spec, policy = schedule.spec, schedule.policy
+    when = [cron.text(each) for each in spec.calendars]
+    when += [
+        f"every {_text(each.every)}" + (f" from {_text(each.offset)}" if each.offset else "") for each in spec.intervals
+    ]
+    facts = {
+        "when": ", ".join(sorted(when)) or "never",
+        "time zone": spec.time_zone_name or "UTC",
+        "jitter": _text(spec.jitter),
+        "overlap": policy.overlap.name.lower(),
+        "catch up": _text(policy.catchup_window),
+        "workflow": action.workflow,
+        "workflow id": action.id,
+        "task queue": action.task_queue,
+        "input": " ".join(json.dumps(each, sort_keys=True, ensure_ascii=False, default=str) for each in arguments)
+        or "none",
+        "summary": str(summary or "none"),
+        "search attributes": _attributes_text(attributes),
+        "search attributes of its runs": _attributes_text(action.typed_search_attributes),
+    }
+    timeout = action.task_timeout
+    extras = {
+        "never at": ", ".join(cron.text(each) for each in spec.skip),
+        "not before": spec.start_at,
+        "not after": spec.end_at,
+        "pause on failure": policy.pause_on_failure,
+        "execution timeout": action.execution_timeout,
+        "run timeout": action.run_timeout,
+        "task timeout": timeout if timeout != _DEFAULT_TASK_TIMEOUT else None,
+        "retries": action.retry_policy,
+        "memo": ", ".join(sorted(action.memo or ())),
+        "priority": action.priority if action.priority != Priority.default else None,
+    }
+    return facts | {name: str(value) for name, value in extras.items() if value}
+
+
+def _attributes_text(attributes: TypedSearchAttributes) -> str:
+    values = {key.name: attributes.get(key) for key in (TENANT, PIPELINE, ENVIRONMENT)}
+    return " ".join(f"{name}={value}" for name, value in values.items() if value) or "none"
+
+
+def _drift(wanted: Mapping[str, str], found: Mapping[str, str]) -> tuple[Drift, ...]:
+    names = [*wanted, *(name for name in found if name not in wanted)]
+    pairs = [(name, found.get(name, "none"), wanted.get(name, "none")) for name in names]
+    return tuple(Drift(name, is_, shall) for name, is_, shall in pairs if is_ != shall)
+
+
+def _when_text(facts: Mapping[str, str]) -> str:
+    zone = "" if facts["when"].startswith("every ") else f" in {facts['time zone']}"
+    return f"{facts['when']}{zone}"
+
+
+def _text(span: timedelta | None) -> str:
+    """A duration, in the largest unit that it is a multiple of."""
+    whole, rest = divmod(span or timedelta(), timedelta(seconds=1))
+    if not span or rest:
+        return str(span) if span else "none"
+    size, unit = next((s, u) for s, u in ((86400, "d"), (3600, "h"), (60, "m"), (1, "s")) if whole % s == 0)
+    return f"{whole // size}{unit}"
+
+
+async def _each(values: Iterable[T], work: Callable[[T], Awaitable[None]]) -> None:
+    """Does something for each value, some at the same time; the first failure is raised when all have ended."""
+    slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(value: T) -> None:
+        async with slots:
+            await work(value)
+
+    for outcome in await asyncio.gather(*(one(value) for value in values), return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
