@@ -13,7 +13,13 @@ from entrepot.activities.catalog.verdicts import standing
 from entrepot.activities.maintenance.repair import bring_back, lost
 from entrepot.activities.ml.models import known_of
 from entrepot.activities.publish import view_sync
-from entrepot.activities.runtime.context import Work, asked_of, do, make_room, patiently
+from entrepot.activities.runtime.context import (
+    ActivityContext,
+    ensure_schemas,
+    find_target,
+    run_blocking,
+    wait_for_other_runs,
+)
 from entrepot.activities.runtime.tenant import Tenants
 from entrepot.activities.transform.compilation import check
 from entrepot.backends import Session
@@ -43,10 +49,10 @@ class PlanActivities:
     @activity.defn(name=activity_names.PREPARE)
     async def prepare(self, asked: RunInput) -> Prepared:
         """Checks every name in a run's input, and makes the schema and the catalog where they are missing."""
-        tenant = asked_of(self._tenants, asked, "run")
+        tenant = find_target(self._tenants, asked, "run")
         context = Context(tenant=asked.tenant, pipeline=asked.pipeline, environment=asked.environment, run="")
 
-        def check(work: Work) -> Prepared:
+        def check(work: ActivityContext) -> Prepared:
             pipeline = self._tenants.pipeline(asked.tenant, asked.pipeline)
             self._tenants.parameters(asked.tenant, pipeline, asked.parameters)
             steps = pipeline.graph.steps
@@ -54,10 +60,10 @@ class PlanActivities:
             selected = {name: step for name, step in steps.items() if name in chosen}
             _check_loading(asked)
             anew = _anew(pipeline.graph, asked, chosen)
-            patiently(work, lambda: make_room(work, asked.pipeline, environment=asked.environment))
+            wait_for_other_runs(work, lambda: ensure_schemas(work, asked.pipeline, environment=asked.environment))
             if not (asked.dry_run or asked.refresh):
                 with work.session() as session:
-                    patiently(work, lambda: bring_back(work, session, context, pipeline.graph))
+                    wait_for_other_runs(work, lambda: bring_back(work, session, context, pipeline.graph))
             return Prepared(
                 backend=tenant.backend.name,
                 parallel=tenant.parallel,
@@ -69,7 +75,7 @@ class PlanActivities:
                 anew=anew,
             )
 
-        return await do(check, tenant, context, activity_names.PREPARE)
+        return await run_blocking(check, tenant, context, activity_names.PREPARE)
 
     @activity.defn(name=activity_names.PLAN)
     async def plan(self, request: PlanRequest) -> Plan:
@@ -77,7 +83,7 @@ class PlanActivities:
         context = request.context
         tenant = self._tenants.get(context.tenant, context.backend)
 
-        def make(work: Work) -> Plan:
+        def make(work: ActivityContext) -> Plan:
             pipeline = self._tenants.pipeline(context.tenant, context.pipeline)
             parameters = self._tenants.parameters(context.tenant, pipeline, context.parameters)
             with work.session() as session:
@@ -92,7 +98,7 @@ class PlanActivities:
                 )
             return plan
 
-        return await do(make, tenant, context, activity_names.PLAN)
+        return await run_blocking(make, tenant, context, activity_names.PLAN)
 
 
 def _check_loading(asked: RunInput) -> None:

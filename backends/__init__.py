@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
-from entrepot.backends.base import Backend, Capabilities, Kind, Label, Made, Name, Session
+from entrepot.backends.base import Backend, Capabilities, CreatedTable, QueryTag, RelationKind, Session, TableName
 from entrepot.backends.dialect import Dialect
 from entrepot.errors import BadInput, unknown
 
 __all__ = [
     "Backend",
     "Capabilities",
-    "Kind",
-    "Label",
-    "Made",
-    "Name",
+    "CreatedTable",
+    "QueryTag",
+    "RelationKind",
     "Session",
+    "TableName",
     "capabilities",
     "create",
     "dialect",

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from entrepot.backends.dialect import Dialect
 
 
-Kind = Literal["table", "view"]
+RelationKind = Literal["table", "view"]
 
 
 @dataclass(frozen=True)
-class Name:
+class TableName:
     """A table or view in the tenant's warehouse, as users write it; how it is stored, the dialect knows."""
 
     schema: str
@@ -34,7 +34,7 @@ class Name:
 
 
 @dataclass(frozen=True)
-class Label:
+class QueryTag:
     """What every statement carries, so that the warehouse's own logs lead back to the run."""
 
     tenant: str
@@ -79,7 +79,7 @@ class Capabilities:
 
 
 @dataclass(frozen=True)
-class Made:
+class CreatedTable:
     """A table that was just made: its rows, and its columns as the warehouse has them, under their users' names."""
 
     rows: int
@@ -87,7 +87,7 @@ class Made:
 
 
 @dataclass(frozen=True)
-class Used:
+class Usage:
     """What a session has cost so far, as far as the warehouse says it.
 
     What users execute on a real table (`Session.table`) is not in it, nor what `estimate` asks.
@@ -110,7 +110,7 @@ class Session(abc.ABC):
 
     dialect: ClassVar[Dialect]
     capabilities: ClassVar[Capabilities]
-    used: Used
+    used: Usage
 
     @abc.abstractmethod
     def execute(self, sql: str) -> None:
@@ -121,15 +121,15 @@ class Session(abc.ABC):
         """The rows of a small query, given as sqlglot's tree, so that each dialect writes it its own way."""
 
     @abc.abstractmethod
-    def insert(self, name: Name, rows: Sequence[Mapping[str, Any]]) -> None:
+    def insert(self, name: TableName, rows: Sequence[Mapping[str, Any]]) -> None:
         """Adds a few rows to a table, in one statement."""
 
     @abc.abstractmethod
-    def update(self, name: Name, values: Mapping[str, Any], where: sge.Condition) -> int:
+    def update(self, name: TableName, values: Mapping[str, Any], where: sge.Condition) -> int:
         """Changes rows of a table, in one statement. Returns how many there were."""
 
     @abc.abstractmethod
-    def delete(self, name: Name, where: sge.Condition) -> int:
+    def delete(self, name: TableName, where: sge.Condition) -> int:
         """Removes rows of a table, in one statement. Returns how many there were."""
 
     @abc.abstractmethod
@@ -145,28 +145,28 @@ class Session(abc.ABC):
         """Removes the schema and everything in it, if it is there."""
 
     @abc.abstractmethod
-    def create_table(self, name: Name, schema: sch.Schema, key: Sequence[str] = ()) -> None:
+    def create_table(self, name: TableName, schema: sch.Schema, key: Sequence[str] = ()) -> None:
         """Makes an empty table unless it exists. `key`: what tells its rows apart, held where the warehouse can."""
 
     @abc.abstractmethod
-    def create_as(self, name: Name, expression: ibis.Table) -> Made:
+    def create_as(self, name: TableName, expression: ibis.Table) -> CreatedTable:
         """Makes a table from an expression bound to real tables, inside the warehouse.
 
         The warehouse's types decide, but for whole numbers: there ibis's type does, and a value beyond it fails.
         """
 
     @abc.abstractmethod
-    def create_view(self, name: Name, expression: ibis.Table) -> sch.Schema:
+    def create_view(self, name: TableName, expression: ibis.Table) -> sch.Schema:
         """Makes a view of an expression bound to real tables, or makes it anew. Returns its columns."""
 
     @abc.abstractmethod
-    def load(self, name: Name, files: Sequence[str], schema: sch.Schema) -> Made:
+    def load(self, name: TableName, files: Sequence[str], schema: sch.Schema) -> CreatedTable:
         """Makes a table from local Parquet files by the warehouse's bulk path, with these columns."""
 
     @abc.abstractmethod
     def write(
-        self, name: Name, schema: sch.Schema, batches: Iterable[pa.RecordBatch], arrow: pa.Schema | None = None
-    ) -> Made:
+        self, name: TableName, schema: sch.Schema, batches: Iterable[pa.RecordBatch], arrow: pa.Schema | None = None
+    ) -> CreatedTable:
         """Makes a table with these columns from Arrow batches, in bounded memory. `arrow`: their schema, if another."""
 
     @abc.abstractmethod
@@ -182,11 +182,11 @@ class Session(abc.ABC):
         """The bytes that computing an expression would read; None where the warehouse cannot tell before."""
 
     @abc.abstractmethod
-    def describe(self, name: Name, columns: Iterable[str] = ()) -> sch.Schema:
+    def describe(self, name: TableName, columns: Iterable[str] = ()) -> sch.Schema:
         """A table's columns, as the warehouse has them, under the names in `columns` where those are the same to it."""
 
     @abc.abstractmethod
-    def kinds(self, schema: str) -> dict[str, Kind]:
+    def kinds(self, schema: str) -> dict[str, RelationKind]:
         """The tables and views in a schema, as the warehouse tells them, each with what it is; none if it has no such
         schema.
 
@@ -199,7 +199,7 @@ class Session(abc.ABC):
         return set(self.kinds(schema))
 
     @contextmanager
-    def standing(self, *names: Name) -> Iterator[None]:
+    def standing(self, *names: TableName) -> Iterator[None]:
         """While tables are read that were just made. Without transactional DDL another session that makes the same
         makes them under the same names, and removes what it needs no more.
 
@@ -217,26 +217,26 @@ class Session(abc.ABC):
             raise Contended(f"another run has brought the same, and removed {listed(gone)}") from error
 
     @abc.abstractmethod
-    def point(self, view: Name, table: Name) -> None:
+    def point(self, view: TableName, table: TableName) -> None:
         """Makes the view show the table, whatever it showed before."""
 
     @abc.abstractmethod
-    def drop_view(self, view: Name) -> None:
+    def drop_view(self, view: TableName) -> None:
         """Removes the view, if it is there."""
 
     @abc.abstractmethod
-    def drop_table(self, name: Name) -> None:
+    def drop_table(self, name: TableName) -> None:
         """Removes the table, if it is there."""
 
     @abc.abstractmethod
-    def table(self, name: Name, schema: sch.Schema) -> ibis.Table:
+    def table(self, name: TableName, schema: sch.Schema) -> ibis.Table:
         """A real table of these columns for user code, which may execute what it makes of it."""
 
     @abc.abstractmethod
     def engine(self) -> str:
         """The warehouse's product and version, such as `duckdb 2.0.0`."""
 
-    def changed_at(self, name: Name) -> str | None:
+    def changed_at(self, name: TableName) -> str | None:
         """When a table's rows were last changed, as the warehouse tells; None where it does not, and for views."""
         return None
 
@@ -262,7 +262,9 @@ class Backend(abc.ABC):
         """
 
     @abc.abstractmethod
-    def session(self, label: Label, opened: Callable[[Session], None] | None = None) -> AbstractContextManager[Session]:
+    def session(
+        self, label: QueryTag, opened: Callable[[Session], None] | None = None
+    ) -> AbstractContextManager[Session]:
         """A session. `opened` gets it before it is used, so that somebody else can interrupt it.
 
         Raises:
@@ -281,7 +283,7 @@ class Backend(abc.ABC):
         """Closes the connections that its sessions share, which have to have ended."""
 
 
-def physical(name: Name, schema: sch.Schema) -> ibis.Table:
+def physical(name: TableName, schema: sch.Schema) -> ibis.Table:
     """An ibis expression for a real table, bound to no connection."""
     import ibis
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlglot.expressions as sge
 
-from entrepot.backends.base import Name
+from entrepot.backends.base import TableName
 from entrepot.backends.sql.compiling import by_name, naming
 from entrepot.errors import BadInput
 
@@ -113,7 +113,7 @@ class Dialect:
         """A name, quoted."""
         return _identifier(self, name)
 
-    def table(self, name: Name) -> str:
+    def table(self, name: TableName) -> str:
         """A table's or view's name, quoted."""
         return f"{self.identifier(name.schema)}.{self.identifier(name.table)}"
 

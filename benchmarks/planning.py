@@ -38,8 +38,8 @@ def plan_here() -> dict[str, float]:
     from entrepot import backends
     from entrepot.activities import plan
     from entrepot.activities.catalog import catalog
-    from entrepot.activities.runtime.context import Work
-    from entrepot.backends import Name
+    from entrepot.activities.runtime.context import ActivityContext
+    from entrepot.backends import TableName
     from entrepot.identity.expression import schema_from
     from entrepot.protocol.messages import Context, PlanRequest
     from entrepot.worker import process
@@ -48,11 +48,11 @@ def plan_here() -> dict[str, float]:
     process.warm_up()
     tenants = settings.load("tenants.toml", ".").connect()
     context = Context(tenant="bench", pipeline="bench", run="benchmark")
-    work = Work(tenants.get("bench"), context.run, "plan")
+    work = ActivityContext(tenants.get("bench"), context.run, "plan")
     with work.session() as session:
         catalog.ensure(session)
         session.create_schema("bench__v")
-        target = Name("bench__v", "source__0")
+        target = TableName("bench__v", "source__0")
         session.create_table(target, schema_from(_SHAPE))
         source = catalog.Version("source", "0", "ingest", "", target, _SHAPE, _SHAPE, 0, {}, context.run)
         catalog.add_version(session, context.pipeline, source, 0.0)

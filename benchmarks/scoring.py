@@ -100,15 +100,15 @@ def prepare(rows: int) -> None:
     from entrepot.activities import plan
     from entrepot.activities.catalog import catalog
     from entrepot.activities.ml import train
-    from entrepot.activities.runtime.context import Work
-    from entrepot.backends import Name
+    from entrepot.activities.runtime.context import ActivityContext
+    from entrepot.backends import TableName
     from entrepot.identity.expression import schema_to
     from entrepot.protocol.messages import PlanRequest, StepRef
 
     Path("scored_pipeline.py").write_text(_PIPELINE)
     tenants, context = _tenants(), _context()
     graph = tenants.pipeline(context.tenant, context.pipeline).graph
-    work = Work(tenants.get(context.tenant), context.run, "prepare")
+    work = ActivityContext(tenants.get(context.tenant), context.run, "prepare")
     drawn = ", ".join(f"random() * 4 - 2 AS {name}" for name in FEATURES)
     with work.session() as session:
         catalog.ensure(session)
@@ -116,7 +116,7 @@ def prepare(rows: int) -> None:
             session.create_schema(schema)
         some = f"SELECT * EXCLUDE id, {_LABEL} AS label FROM (SELECT range AS id, {drawn} FROM range({_LEARN_ROWS}))"
         for name, query in {"rows": f"SELECT range AS id, {drawn} FROM range({rows})", "labelled": some}.items():
-            target = Name("scoring__v", f"{name}__0")
+            target = TableName("scoring__v", f"{name}__0")
             session.execute(f"CREATE TABLE {target} AS {query}")
             columns = schema_to(session.describe(target))
             made = catalog.Version(name, "0", "ingest", "", target, columns, columns, rows, {}, context.run, "source")
@@ -153,14 +153,14 @@ def entrepot(step: str) -> str:
     import orbital  # noqa: F401 - as in a worker, which imports it before it serves
     import skops.io  # noqa: F401
 
-    from entrepot.activities.runtime.context import Work
+    from entrepot.activities.runtime.context import ActivityContext
     from entrepot.activities.transform.transform import Computation
     from entrepot.protocol.messages import Batch
 
     with _clock():
         tenants, context = _tenants(), _context()
         versions = json.loads(Path("versions.json").read_text())
-        work = Work(tenants.get(context.tenant), context.run, step)
+        work = ActivityContext(tenants.get(context.tenant), context.run, step)
         with work.session() as session:
             batch = Batch(context=context, steps=(step,), versions=versions)
             said = Computation(tenants, work, session, batch).run(step).note

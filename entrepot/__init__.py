@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from entrepot.language import split
     from entrepot.language.model import Model
     from entrepot.language.outputs import Copy, Dashboard, Export, Figure, Panel
-    from entrepot.language.sources import Files, SqlTable
+    from entrepot.language.sources import Files, PostgresTable
     from entrepot.pipeline import Pipeline
 
 __all__ = [
@@ -35,7 +35,7 @@ __all__ = [
     "Panel",
     "Pipeline",
     "PipelineError",
-    "SqlTable",
+    "PostgresTable",
     "Table",
     "split",
 ]
@@ -52,7 +52,7 @@ _HOMES = {
     "Panel": "entrepot.language.outputs",
     "Pipeline": "entrepot.pipeline",
     "PipelineError": "entrepot.errors",
-    "SqlTable": "entrepot.language.sources",
+    "PostgresTable": "entrepot.language.sources",
     "Table": "ibis",
 }
 

@@ -111,8 +111,8 @@ class Pipeline:
     ) -> Any:
         """Brings raw tables in.
 
-        The function returns a dlt source or resource, a `Files`, a `SqlTable`, an iterable of Arrow tables or of dicts,
-        or a dict of table names to any of these.
+        The function returns a dlt source or resource, a `Files`, a `PostgresTable`, an iterable of Arrow tables or of
+        dicts, or a dict of table names to any of these.
 
         Args:
             tables: The tables that it brings; default: one, named like the function. A mapping declares their schemas

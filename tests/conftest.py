@@ -156,9 +156,9 @@ class House:
     def query(self, sql: str, tenant: str = "acme") -> list[tuple[Any, ...]]:
         """Rows of a query against a tenant's warehouse, as any client of it would ask."""
         backend: Any = self.tenants.get(tenant).backend
-        from entrepot.backends import Label
+        from entrepot.backends import QueryTag
 
-        with backend.session(Label(tenant, "test", "test")) as session:
+        with backend.session(QueryTag(tenant, "test", "test")) as session:
             return session._connection.execute(sql).fetchall()  # type: ignore[no-any-return]
 
 

@@ -22,7 +22,7 @@ from entrepot.activities.catalog.verdicts import VerdictActivities
 from entrepot.activities.ingest import ingest
 from entrepot.activities.ingest.ingest import IngestActivities
 from entrepot.activities.ingest.sources.dlt import setup
-from entrepot.activities.maintenance.gc import CollectActivities
+from entrepot.activities.maintenance.gc import GcActivities
 from entrepot.activities.maintenance.repair import RepairActivities
 from entrepot.activities.ml.train import TrainActivities
 from entrepot.activities.parity.parity import ParityActivities
@@ -31,12 +31,12 @@ from entrepot.activities.publish.publish import PublishActivities
 from entrepot.activities.runtime.tenant import Tenants
 from entrepot.activities.transform.transform import TransformActivities
 from entrepot.worker.client import TASK_QUEUE
-from entrepot.workflows.maintenance import Collect, Drop, Repair, Rollback
+from entrepot.workflows.maintenance import Drop, Gc, Repair, Rollback
 from entrepot.workflows.parity import Parity
 from entrepot.workflows.pipeline import Ingest, Pipeline, Publish, Train, Transform
 from entrepot.workflows.run import SEARCH_ATTRIBUTES
 
-WORKFLOWS = (Pipeline, Ingest, Transform, Train, Publish, Rollback, Collect, Drop, Repair, Parity)
+WORKFLOWS = (Pipeline, Ingest, Transform, Train, Publish, Rollback, Gc, Drop, Repair, Parity)
 GRACE = timedelta(seconds=20)
 """How long activities go on after the worker was told to stop; then they are cancelled and begin again elsewhere."""
 
@@ -44,7 +44,7 @@ GRACE = timedelta(seconds=20)
 def create(client: Client, tenants: Tenants, *, task_queue: str = TASK_QUEUE, slots: int = 16) -> Worker:
     """A worker over connected tenants. `slots` is how many activities it runs at the same time."""
     plan, ingesting, transform = PlanActivities(tenants), IngestActivities(tenants), TransformActivities(tenants)
-    train, publish, collect = TrainActivities(tenants), PublishActivities(tenants), CollectActivities(tenants)
+    train, publish, collect = TrainActivities(tenants), PublishActivities(tenants), GcActivities(tenants)
     parity = ParityActivities(tenants)
     return Worker(
         client,
@@ -57,14 +57,14 @@ def create(client: Client, tenants: Tenants, *, task_queue: str = TASK_QUEUE, sl
             plan.plan,
             ingesting.extract,
             ingesting.load,
-            ingesting.bring,
+            ingesting.load_tables,
             transform.transform,
             train.train,
             publish.publish,
-            publish.commit,
+            publish.promote,
             publish.rollback,
             publish.record_failure,
-            collect.collect,
+            collect.gc,
             collect.drop,
             collect.versions,
             RepairActivities(tenants).repair,

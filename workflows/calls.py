@@ -105,7 +105,7 @@ def in_a_sentence() -> Iterator[None]:
 M = TypeVar("M", bound=BaseModel)
 
 
-def understood(message: type[M], value: Any) -> M:
+def parse_input(message: type[M], value: Any) -> M:
     """A workflow's input. What cannot be understood fails the workflow at once, in a sentence."""
     try:
         return parse(message, value, workflow.info().workflow_type)

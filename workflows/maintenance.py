@@ -1,4 +1,4 @@
-"""The workflow types that look after what runs have made: `Rollback`, `Collect`, `Drop` and `Repair`."""
+"""The workflow types that look after what runs have made: `Rollback`, `Gc`, `Drop` and `Repair`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from temporalio.exceptions import ChildWorkflowError, is_cancelled_exception
 
 from entrepot.protocol import activity_names
 from entrepot.protocol.maintenance_messages import DropInput, Repaired, RepairInput
-from entrepot.protocol.messages import CollectInput, Committed, RollbackInput
-from entrepot.workflows.calls import call, failure_of, in_a_sentence, understood
+from entrepot.protocol.messages import GcInput, Promoted, RollbackInput
+from entrepot.workflows.calls import call, failure_of, in_a_sentence, parse_input
 from entrepot.workflows.run import ENVIRONMENT, PIPELINE, STAGE, TENANT
 
 
@@ -19,11 +19,11 @@ class Rollback:
     """Points an environment at what it showed after an earlier publish."""
 
     @workflow.run
-    async def run(self, input: Any = None) -> Committed:
+    async def run(self, input: Any = None) -> Promoted:
         """Moves pointers only; no data is computed or copied."""
-        asked = understood(RollbackInput, input)
+        asked = parse_input(RollbackInput, input)
         with in_a_sentence():
-            moved: Committed = await call(activity_names.ROLLBACK, asked, Committed)
+            moved: Promoted = await call(activity_names.ROLLBACK, asked, Promoted)
         workflow.upsert_search_attributes(
             [
                 TENANT.value_set(asked.tenant),
@@ -35,16 +35,16 @@ class Rollback:
         return moved
 
 
-@workflow.defn(name="Collect")
-class Collect:
+@workflow.defn(name="Gc")
+class Gc:
     """Removes versions that nothing points at and nobody made lately, and what forgotten pipelines show."""
 
     @workflow.run
     async def run(self, input: Any = None) -> dict[str, Any]:
         """The versions removed (or, with `dry_run`, those that would be), and how many stay."""
-        asked = understood(CollectInput, input)
+        asked = parse_input(GcInput, input)
         with in_a_sentence():
-            collected: dict[str, Any] = await call(activity_names.COLLECT, asked, dict)
+            collected: dict[str, Any] = await call(activity_names.GC, asked, dict)
         of = [PIPELINE.value_set(asked.pipeline)] if asked.pipeline else []
         workflow.upsert_search_attributes([TENANT.value_set(asked.tenant), *of])
         return collected
@@ -57,7 +57,7 @@ class Drop:
     @workflow.run
     async def run(self, input: Any = None) -> dict[str, Any]:
         """What was shown (or, with `dry_run`, what is), by pipeline."""
-        asked = understood(DropInput, input)
+        asked = parse_input(DropInput, input)
         with in_a_sentence():
             dropped: dict[str, Any] = await call(activity_names.DROP, asked, dict)
         its = [TENANT.value_set(asked.tenant), ENVIRONMENT.value_set(asked.environment)]
@@ -72,7 +72,7 @@ class Repair:
     @workflow.run
     async def run(self, input: Any = None) -> Repaired:
         """Brings raw tables back and points views; what has to be computed, runs do, one after another."""
-        asked = understood(RepairInput, input)
+        asked = parse_input(RepairInput, input)
         workflow.upsert_search_attributes([TENANT.value_set(asked.tenant)])
         with in_a_sentence():
             repaired: Repaired = await call(activity_names.REPAIR, asked, Repaired)

@@ -20,13 +20,13 @@ from entrepot.protocol import activity_names
 from entrepot.protocol.messages import (
     Adoption,
     Batch,
-    BringRequest,
     Comparison,
     Compilation,
     Context,
     ExtractRequest,
     Load,
     LoadRequest,
+    LoadTablesRequest,
     ParityInput,
     ParityReport,
     PlanRequest,
@@ -36,7 +36,7 @@ from entrepot.protocol.messages import (
     StepResult,
     TableParity,
 )
-from entrepot.workflows.calls import call, failure_of, in_a_sentence, nominal_time, priority, understood
+from entrepot.workflows.calls import call, failure_of, in_a_sentence, nominal_time, parse_input, priority
 from entrepot.workflows.progress import Progress, State, parity_markdown
 from entrepot.workflows.run import BACKEND, ENVIRONMENT, PIPELINE, STAGE, TENANT
 from entrepot.workflows.steps import run_steps
@@ -66,7 +66,7 @@ class Parity:
     @workflow.run
     async def run(self, value: Any = None) -> ParityReport:
         """Starts with a `ParityInput`."""
-        asked = understood(ParityInput, value)
+        asked = parse_input(ParityInput, value)
         self._progress.tenant, self._progress.pipeline = asked.tenant, asked.pipeline
         self._progress.environment = asked.environment
         with in_a_sentence():
@@ -190,8 +190,8 @@ class _Parity:
         for step, tables in loads.items():
             if not tables or warehouse in self._given_up:
                 continue
-            request = BringRequest(context=context, step=step, tables=dict(tables))
-            await self._tried(activity_names.BRING, request, step, "ingest", warehouse, tables)
+            request = LoadTablesRequest(context=context, step=step, tables=dict(tables))
+            await self._tried(activity_names.LOAD_TABLES, request, step, "ingest", warehouse, tables)
         fitted = {name: version for name, version in models.items() if name not in self._failed[prepared.on[0]]}
         self._failed[warehouse] |= {n: self._failed[prepared.on[0]][n] for n in models if n not in fitted}
         if fitted and warehouse not in self._given_up:

@@ -22,13 +22,11 @@ from temporalio.exceptions import (
 )
 
 from entrepot.language.names import NOMINAL_TIME
-from entrepot.language.step import Kind
+from entrepot.language.step import StepKind
 from entrepot.planning.plan import Plan, PlannedStep
 from entrepot.protocol import activity_names
 from entrepot.protocol.messages import (
     Batch,
-    Commit,
-    Committed,
     Context,
     ExtractRequest,
     Load,
@@ -37,13 +35,15 @@ from entrepot.protocol.messages import (
     ParityReport,
     PlanRequest,
     Prepared,
-    RunFailed,
+    Promoted,
+    PromoteRequest,
+    RecordFailureRequest,
     RunInput,
     StepRef,
     StepResult,
     told,
 )
-from entrepot.workflows.calls import call, failure, failure_of, in_a_sentence, nominal_time, priority, understood
+from entrepot.workflows.calls import call, failure, failure_of, in_a_sentence, nominal_time, parse_input, priority
 from entrepot.workflows.progress import Progress, RunSummary
 from entrepot.workflows.steps import run_steps
 
@@ -72,8 +72,8 @@ class RunWorkflow:
         """Every step's state, rows, seconds and note."""
         return self._progress
 
-    async def _run(self, value: Any, kinds: frozenset[Kind]) -> RunSummary:
-        asked = understood(RunInput, value)
+    async def _run(self, value: Any, kinds: frozenset[StepKind]) -> RunSummary:
+        asked = parse_input(RunInput, value)
         return await _Run(asked, kinds, self._progress, self._planned).execute()
 
     def _planned(self, plan: Plan) -> None:
@@ -84,7 +84,7 @@ class _Run:
     """One run's state between its stages."""
 
     def __init__(
-        self, asked: RunInput, kinds: frozenset[Kind], progress: Progress, planned: Callable[[Plan], None]
+        self, asked: RunInput, kinds: frozenset[StepKind], progress: Progress, planned: Callable[[Plan], None]
     ) -> None:
         self._asked = asked
         self._kinds = kinds
@@ -224,7 +224,7 @@ class _Run:
         plan: Plan = await self._call(activity_names.PLAN, request, Plan)
         self._planned(plan)
         self._progress.planned(plan)
-        return self._summary("planned", plan, Committed(moved=(), sequence=plan.sequence), whole=True)
+        return self._summary("planned", plan, Promoted(moved=(), sequence=plan.sequence), whole=True)
 
     async def _make_plan(self, selected: tuple[str, ...], raw: dict[str, str], ingested: Mapping[str, str]) -> Plan:
         request = PlanRequest(
@@ -311,7 +311,7 @@ class _Run:
     async def _commit(self, plan: Plan) -> RunSummary:
         self._stage("publish")
         ran = [step for step in self._progress.steps if step.state == "done"]
-        request = Commit(
+        request = PromoteRequest(
             context=self._context,
             sequence=plan.sequence,
             moves=plan.moves,
@@ -329,13 +329,13 @@ class _Run:
                 for step in ran
             },
         )
-        committed: Committed = await self._call(activity_names.COMMIT, request, Committed)
+        committed: Promoted = await self._call(activity_names.PROMOTE, request, Promoted)
         self._stage("done")
         made = any(step.kind != "check" for step in ran)
         worked = bool(made or plan.moves or plan.removed or committed.moved)  # what was dropped by hand moves, too
         return self._summary("published" if worked else "nothing to do", plan, committed, whole=False)
 
-    def _summary(self, outcome: Any, plan: Plan, committed: Committed, *, whole: bool) -> RunSummary:
+    def _summary(self, outcome: Any, plan: Plan, committed: Promoted, *, whole: bool) -> RunSummary:
         return RunSummary(
             run=self._context.run,
             tenant=self._asked.tenant,
@@ -359,7 +359,7 @@ class _Run:
                 step.state = "failed"
         self._stage(status)
         try:
-            failed = RunFailed(context=self._context, status=status, error=error)
+            failed = RecordFailureRequest(context=self._context, status=status, error=error)
             await self._call(activity_names.RECORD_FAILURE, failed, type(None))
         except (ActivityError, CancelledError, asyncio.CancelledError):
             workflow.logger.warning("the failure of the run could not be recorded in the catalog")

@@ -23,7 +23,7 @@ import ibis
 import sqlglot.expressions as sge
 
 from entrepot.activities.catalog.tables import KEYS, TABLES
-from entrepot.backends import Name, Session
+from entrepot.backends import Session, TableName
 from entrepot.errors import Conflict
 from entrepot.identity.version import CATALOG
 from entrepot.planning.plan import Known
@@ -39,7 +39,7 @@ class Version:
     version: str
     kind: str
     identity: str
-    table: Name | None
+    table: TableName | None
     columns: dict[str, str]
     inferred: dict[str, str]
     rows: int | None
@@ -72,7 +72,7 @@ def ensure(session: Session) -> None:
     if not session.tables(SCHEMA) >= set(TABLES):
         session.create_schema(SCHEMA)
         for table, columns in TABLES.items():
-            session.create_table(Name(SCHEMA, table), ibis.schema(columns), KEYS.get(table, ()))
+            session.create_table(TableName(SCHEMA, table), ibis.schema(columns), KEYS.get(table, ()))
 
 
 def now() -> datetime.datetime:
@@ -317,9 +317,9 @@ def select(
     return session.query(query)
 
 
-def table_name(table: str) -> Name:
+def table_name(table: str) -> TableName:
     """One of the catalog's tables."""
-    return Name(SCHEMA, table)
+    return TableName(SCHEMA, table)
 
 
 def column(name: str) -> sge.Column:
@@ -349,7 +349,7 @@ def _version(row: Mapping[str, Any]) -> Version:
         version=row["version"],
         kind=row["kind"],
         identity=row["identity"] or "",
-        table=Name(row["physical_schema"], row["physical_table"]) if row["physical_table"] else None,
+        table=TableName(row["physical_schema"], row["physical_table"]) if row["physical_table"] else None,
         columns=columns,
         inferred=json.loads(row["inferred"]) if row["inferred"] else columns,
         rows=row["row_count"],

@@ -19,7 +19,7 @@ import ibis.expr.schema as sch
 from pydantic import BaseModel, ConfigDict
 
 from entrepot.activities.ingest.sources.stream import Bound, Range
-from entrepot.backends import Name
+from entrepot.backends import TableName
 from entrepot.backends.base import physical
 from entrepot.identity.expression import schema_from
 
@@ -31,7 +31,7 @@ VALID_FROM, VALID_TO, GONE = "valid_from", "valid_to", "_gone"
 has gone with this load."""
 
 
-class Takes(BaseModel):
+class Supersedes(BaseModel):
     """Which rows a segment takes away from the segments before it."""
 
     model_config = ConfigDict(frozen=True)
@@ -57,14 +57,14 @@ class Segment(BaseModel):
     """Empty for one that only takes away."""
     columns: dict[str, str]
     rows: int
-    takes: Takes | None = None
+    takes: Supersedes | None = None
     deleted: str | None = None
     """The column that says that a row is gone."""
 
     @property
-    def name(self) -> Name:
+    def name(self) -> TableName:
         """Its physical table."""
-        return Name(self.schema_name, self.table)
+        return TableName(self.schema_name, self.table)
 
 
 def relation(segments: Sequence[Segment], shape: sch.Schema) -> ibis.Table:
@@ -110,17 +110,17 @@ def taken(before: Sequence[Segment], segment: Segment, shape: sch.Schema) -> ibi
     return rows.semi_join(keys, [rows[own] == keys[theirs] for own, theirs in segment.takes.columns.items()])
 
 
-def _keys(rows: ibis.Table, takes: Takes) -> ibis.Table:
+def _keys(rows: ibis.Table, takes: Supersedes) -> ibis.Table:
     """The table whose keys say what is taken from these rows."""
     return physical(
-        Name(takes.schema_name, takes.table),
+        TableName(takes.schema_name, takes.table),
         sch.Schema({theirs: rows[own].type() for own, theirs in takes.columns.items()}),
     )
 
 
-def _left_over(rows: ibis.Table, takers: Sequence[Takes]) -> ibis.Table:
+def _left_over(rows: ibis.Table, takers: Sequence[Supersedes]) -> ibis.Table:
     """What later segments leave of an earlier one's rows."""
-    by_key: dict[tuple[tuple[str, str], ...], list[Takes]] = {}
+    by_key: dict[tuple[tuple[str, str], ...], list[Supersedes]] = {}
     for takes in takers:
         if takes.window is not None:
             rows = rows.filter(~inside(rows, Range(*takes.window)))

@@ -17,7 +17,7 @@ import sqlglot.expressions as sge
 from entrepot.activities.catalog import catalog
 from entrepot.activities.catalog.catalog import Version, equals
 from entrepot.activities.runtime.tenant import Tenant
-from entrepot.backends import Kind, Name, Session
+from entrepot.backends import RelationKind, Session, TableName
 from entrepot.errors import BadInput
 from entrepot.identity.version import environment_schema, version_schema
 from entrepot.protocol.messages import Context
@@ -44,9 +44,9 @@ class Place:
         return str(self).lower() if self.kind != "file" else self.table
 
     @property
-    def name(self) -> Name:
+    def name(self) -> TableName:
         """As a name in its warehouse."""
-        return Name(self.schema, self.table)
+        return TableName(self.schema, self.table)
 
     def __str__(self) -> str:
         return ".".join(part for part in (self.schema, self.table) if part)
@@ -140,12 +140,12 @@ def check_free(session: Session, owner: Owner, wanted: Shown) -> None:
             raise BadInput(f"{place} belongs to {other}, and cannot belong to {ours}, too; {other.remedy}")
 
 
-def standing(session: Session, schema: str) -> dict[str, Kind]:
+def standing(session: Session, schema: str) -> dict[str, RelationKind]:
     """What stands in a schema, by names in small letters: two that differ in case alone are one to some warehouse."""
     return {name.lower(): kind for name, kind in session.kinds(schema).items()}
 
 
-def check_way(kinds: Mapping[str, Kind], place: Place, *, is_ours: bool) -> None:
+def check_way(kinds: Mapping[str, RelationKind], place: Place, *, is_ours: bool) -> None:
     """Raises BadInput if something stands at a place that Entrepot has not made.
 
     Args:

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from temporalio import activity
 
 from entrepot.activities.catalog import catalog
-from entrepot.activities.runtime.context import Work, do, understood, whose
+from entrepot.activities.runtime.context import ActivityContext, find_tenant, parse_input, run_blocking
 from entrepot.activities.runtime.tenant import Tenants
 from entrepot.activities.transform.check import Found
 from entrepot.backends import Session
@@ -69,17 +69,17 @@ class VerdictActivities:
 
         People start it by itself, with JSON: what does not fit a `ChecksInput` is refused in a sentence.
         """
-        asked = understood(ChecksInput, value, activity_names.CHECKS)
-        tenant = whose(self._tenants, asked.tenant, asked.pipeline)
+        asked = parse_input(ChecksInput, value, activity_names.CHECKS)
+        tenant = find_tenant(self._tenants, asked.tenant, asked.pipeline)
         run = activity.info().workflow_run_id or ""
         context = Context(tenant=asked.tenant, pipeline=asked.pipeline, run=run)
 
-        def read(work: Work) -> list[CheckRow]:
+        def read(work: ActivityContext) -> list[CheckRow]:
             with work.session() as session:
                 catalog.ensure(session)
                 return _violated(session, asked)
 
-        return await do(read, tenant, context, activity_names.CHECKS)
+        return await run_blocking(read, tenant, context, activity_names.CHECKS)
 
 
 def _violated(session: Session, asked: ChecksInput) -> list[CheckRow]:

@@ -15,27 +15,29 @@ import ibis.expr.schema as sch
 
 from entrepot.activities.catalog.growing_table import GONE, VALID_FROM, VALID_TO
 from entrepot.activities.catalog.ingest_state import Cursor
-from entrepot.activities.ingest.landing import Checkpoint, Intake, Part, content_of
+from entrepot.activities.ingest.landing import Checkpoint, Landing, Part, content_of
 from entrepot.activities.ingest.sources.dlt import extract as dlt_extract
 from entrepot.activities.ingest.sources.files import files
 from entrepot.activities.ingest.sources.files.column_types import kinds_of
 from entrepot.activities.ingest.sources.files.part import FILE_COLUMN
 from entrepot.activities.ingest.sources.postgres import tables as databases
-from entrepot.activities.ingest.sources.stream import FILE_NUMBER, Among, Bounds, Hints, Json, Stream
-from entrepot.activities.runtime.context import Work
+from entrepot.activities.ingest.sources.stream import FILE_NUMBER, Bounds, Hints, Json, Stream, ValueFilter
+from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.storage import lake, manifest
 from entrepot.activities.storage.manifest import Manifest
 from entrepot.errors import BadInput, StepFailed, listed, unknown
-from entrepot.identity.code import digest
+from entrepot.identity.code import stable_hash
 from entrepot.identity.expression import schema_from, schema_to
 from entrepot.identity.version import version_of
 from entrepot.language.schema_evolution import common, evolved
-from entrepot.language.sources import Files, SqlTable
+from entrepot.language.sources import Files, PostgresTable
 from entrepot.language.step import Contract, IngestStep
 from entrepot.protocol.messages import ExtractRequest, Load, TableLoad
 
 
-def extract(work: Work, asked: ExtractRequest, step: IngestStep, parameters: Mapping[str, Any], last: Cursor) -> Load:
+def extract(
+    work: ActivityContext, asked: ExtractRequest, step: IngestStep, parameters: Mapping[str, Any], last: Cursor
+) -> Load:
     """Asks a step's source, and puts what it gives into the lake.
 
     Args:
@@ -66,7 +68,7 @@ def extract(work: Work, asked: ExtractRequest, step: IngestStep, parameters: Map
     path = last.state
     if not asked.backfill:
         text = json.dumps({name: its for name, its in taken.states.items() if its}, sort_keys=True)
-        path = tenant.lake_path("loads", pipeline, step.name, f"state-{digest(text)}.json")
+        path = tenant.lake_path("loads", pipeline, step.name, f"state-{stable_hash(text)}.json")
         lake.write(text.encode(), path)
     if dict(last.tables) == versions and (last.state, last.fingerprint) == (path, mark):
         why = "the source brought what it had brought before"
@@ -75,7 +77,7 @@ def extract(work: Work, asked: ExtractRequest, step: IngestStep, parameters: Map
         manifest.write(tenant, pipeline, its)
     return Load(
         step=step.name,
-        id=digest([step.name, last.load, versions, path]),
+        id=stable_hash([step.name, last.load, versions, path]),
         after=last.sequence,
         tables={t: TableLoad(version=m.version, rows=m.rows, bytes=m.bytes) for t, m in loading.made.items()},
         known=loading.known,
@@ -90,7 +92,7 @@ def _fingerprint(step: IngestStep, data: Any) -> str | None:
     given = data if isinstance(data, Mapping) else {step.name: data}
     if not given or not all(isinstance(value, Files) for value in given.values()):
         return None
-    return digest([dict(step.tables), {name: files.fingerprint(value) for name, value in given.items()}])
+    return stable_hash([dict(step.tables), {name: files.fingerprint(value) for name, value in given.items()}])
 
 
 def _streams(
@@ -101,8 +103,8 @@ def _streams(
     # What is no part of another table: a bare resource, or rows without a name, are of the only one.
     own = [t for t in step.tables if not any(t.startswith(f"{other}__") for other in step.tables)]
     name = own[0] if len(own) == 1 else step.name
-    parts = dict(data) if isinstance(data, Mapping) else {name: data} if isinstance(data, Files | SqlTable) else {}
-    rest = {table: value for table, value in parts.items() if not isinstance(value, Files | SqlTable)}
+    parts = dict(data) if isinstance(data, Mapping) else {name: data} if isinstance(data, Files | PostgresTable) else {}
+    rest = {table: value for table, value in parts.items() if not isinstance(value, Files | PostgresTable)}
     made: dict[str, Stream] = {}
     for table, value in parts.items():
         key = f"table:{table}"
@@ -113,7 +115,7 @@ def _streams(
                 aside = files.rejected_table(table)
                 raise BadInput(f"table {table!r} sets bad rows aside, so the step has to name {aside!r} as well")
             made[key] = files.stream(table, value, state.get(key, {}), _begins(step, table, before.get(table)))
-        elif isinstance(value, SqlTable):
+        elif isinstance(value, PostgresTable):
             made[key] = databases.stream(table, value, state.get(key, {}), window)
     if rest or not parts:
         made["dlt"] = dlt_extract.stream(name, rest or data, state=state.get("dlt", {}), window=window)
@@ -127,7 +129,7 @@ def _begins(step: IngestStep, table: str, before: Manifest | None) -> dict[str, 
 
 
 def _taken(
-    work: Work, step: IngestStep, streams: Mapping[str, Stream], folder: str, before: Mapping[str, Manifest]
+    work: ActivityContext, step: IngestStep, streams: Mapping[str, Stream], folder: str, before: Mapping[str, Manifest]
 ) -> Checkpoint:
     """Reads every stream, from where an attempt before this one has come."""
     declared = {table: schema_from(columns) for table, columns in step.tables.items() if columns is not None}
@@ -138,24 +140,29 @@ def _taken(
         return _columns_of(before[table]) if is_kept else None
 
     with tempfile.TemporaryDirectory(prefix="entrepot-") as scratch:
-        intake = Intake(work, folder, Path(scratch), declared, kept)
+        landing = Landing(work, folder, Path(scratch), declared, kept)
         try:
-            begun = intake.reached
+            begun = landing.reached
             for number, (name, stream) in enumerate(streams.items()):
                 if number >= begun.stream:
                     for piece in stream.pieces(begun.position if number == begun.stream else None):
-                        intake.add(number, piece)
-                    intake.finish(number, name, stream)
-            return intake.reached
+                        landing.add(number, piece)
+                    landing.finish(number, name, stream)
+            return landing.reached
         finally:
-            intake.close()
+            landing.close()
 
 
 class _Loading:
     """One load: what its source gave, made into manifests."""
 
     def __init__(
-        self, work: Work, asked: ExtractRequest, step: IngestStep, before: Mapping[str, Manifest], taken: Checkpoint
+        self,
+        work: ActivityContext,
+        asked: ExtractRequest,
+        step: IngestStep,
+        before: Mapping[str, Manifest],
+        taken: Checkpoint,
     ) -> None:
         self._work = work
         self._asked = asked
@@ -198,7 +205,7 @@ class _Loading:
     def _take(self, table: str) -> None:
         """Makes a table's manifest, or finds that nothing came for it."""
         parts, hints, before = self._taken.parts.get(table, []), self._hints_of(table), self._before.get(table)
-        is_told = bool(parts) or self._asked.backfill is not None or isinstance(hints.replaces, Among)
+        is_told = bool(parts) or self._asked.backfill is not None or isinstance(hints.replaces, ValueFilter)
         is_emptied = hints.replaces is not None and is_told
         if not any(part.rows for part in parts) and not is_emptied:
             follows_root = hints.disposition == "merge" and hints.root in self.made
@@ -234,9 +241,9 @@ class _Loading:
         _check_columns(table, hints, columns, self._hints_of(hints.root) if hints.root else None)
         if hints.disposition == "scd2":
             shape = sch.Schema({**shape, VALID_FROM: dt.Timestamp(scale=6), VALID_TO: dt.Timestamp(scale=6)})
-        inputs = {"columns": digest(schema_to(shape))}
+        inputs = {"columns": stable_hash(schema_to(shape))}
         if before and grows:
-            inputs |= {"adds_to": before.version, "hints": digest(asdict(hints))}
+            inputs |= {"adds_to": before.version, "hints": stable_hash(asdict(hints))}
         if hints.root in self.made:
             root = self.made[hints.root]
             inputs |= {"root": root.version} if before and grows else {}

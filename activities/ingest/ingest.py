@@ -15,8 +15,8 @@ from entrepot.activities.catalog import ingest_state
 from entrepot.activities.catalog.ingest_state import Cursor
 from entrepot.activities.ingest.extraction import extract
 from entrepot.activities.ingest.sources.dlt import extract as dlt_extract
-from entrepot.activities.ingest.warehouse_loader import Bringing
-from entrepot.activities.runtime.context import Work, do, patiently, told_of
+from entrepot.activities.ingest.warehouse_loader import WarehouseLoader
+from entrepot.activities.runtime.context import ActivityContext, attribute_errors, run_blocking, wait_for_other_runs
 from entrepot.activities.runtime.tenant import Tenants
 from entrepot.activities.storage import lake, manifest
 from entrepot.backends import Session
@@ -24,11 +24,11 @@ from entrepot.errors import BadInput, listed
 from entrepot.language.step import IngestStep
 from entrepot.protocol import activity_names
 from entrepot.protocol.messages import (
-    BringRequest,
     Context,
     ExtractRequest,
     Load,
     LoadRequest,
+    LoadTablesRequest,
     StepResult,
     TableLoad,
     told,
@@ -36,7 +36,7 @@ from entrepot.protocol.messages import (
 
 
 class IngestActivities:
-    """The activities `extract`, `load` and `bring`."""
+    """The activities `extract`, `load` and `load_tables`."""
 
     def __init__(self, tenants: Tenants) -> None:
         self._tenants = tenants
@@ -47,7 +47,7 @@ class IngestActivities:
         context = asked.context
         tenant = self._tenants.get(context.tenant, context.backend)
 
-        def ask(work: Work) -> Load:
+        def ask(work: ActivityContext) -> Load:
             _, step, parameters = self._tenants.step(
                 context.tenant, context.pipeline, asked.step, IngestStep, context.parameters
             )
@@ -55,46 +55,46 @@ class IngestActivities:
                 last = ingest_state.current(session, context.pipeline, step.name, context.environment)
                 if asked.replay is not None:
                     return _replayed(work, session, asked, last.sequence)
-            with told_of(step):
+            with attribute_errors(step):
                 return extract(work, asked, step, parameters, last)
 
-        return await do(ask, tenant, context, asked.step)
+        return await run_blocking(ask, tenant, context, asked.step)
 
     @activity.defn(name=activity_names.LOAD)
     async def load(self, request: LoadRequest) -> StepResult:
         """Brings a load from the lake into the warehouse, and moves the cursor behind it."""
         tenant = self._tenants.get(request.context.tenant, request.context.backend)
 
-        def bring(work: Work) -> StepResult:
+        def bring(work: ActivityContext) -> StepResult:
             with self._told_of(request.context, request.load.step):
-                return patiently(work, lambda: _load(work, request.context, request.load))
+                return wait_for_other_runs(work, lambda: _load(work, request.context, request.load))
 
-        return await do(bring, tenant, request.context, request.load.step)
+        return await run_blocking(bring, tenant, request.context, request.load.step)
 
-    @activity.defn(name=activity_names.BRING)
-    async def bring(self, request: BringRequest) -> StepResult:
+    @activity.defn(name=activity_names.LOAD_TABLES)
+    async def load_tables(self, request: LoadTablesRequest) -> StepResult:
         """Brings versions from the lake into the context's warehouse; no cursor moves."""
         context = request.context
         tenant = self._tenants.get(context.tenant, context.backend)
 
-        def bring(work: Work) -> StepResult:
+        def bring(work: ActivityContext) -> StepResult:
             with work.session() as session, session.transaction():
-                bringing = Bringing(work, session, context.pipeline, request.step, context.run)
-                return StepResult(name=request.step, versions=bringing.all(request.tables))
+                loader = WarehouseLoader(work, session, context.pipeline, request.step, context.run)
+                return StepResult(name=request.step, versions=loader.all(request.tables))
 
-        def patient(work: Work) -> StepResult:
+        def patient(work: ActivityContext) -> StepResult:
             with self._told_of(context, request.step):
-                return patiently(work, lambda: bring(work))
+                return wait_for_other_runs(work, lambda: bring(work))
 
-        return await do(patient, tenant, context, request.step)
+        return await run_blocking(patient, tenant, context, request.step)
 
     def _told_of(self, context: Context, name: str) -> AbstractContextManager[None]:
-        """Failures of bringing a load name its step; the code may have lost it since the load was made."""
+        """Failures of loading name its step; the code may have lost it since the load was made."""
         step = self._tenants.pipeline(context.tenant, context.pipeline).graph.steps.get(name)
-        return told_of(step) if step else nullcontext()
+        return attribute_errors(step) if step else nullcontext()
 
 
-def _replayed(work: Work, session: Session, asked: ExtractRequest, sequence: int) -> Load:
+def _replayed(work: ActivityContext, session: Session, asked: ExtractRequest, sequence: int) -> Load:
     """What another environment stands at, as a load of this one."""
     pipeline, environment = asked.context.pipeline, asked.replay or ""
     found = ingest_state.of_environment(session, pipeline, asked.step, environment)
@@ -118,7 +118,7 @@ def _replayed(work: Work, session: Session, asked: ExtractRequest, sequence: int
     )
 
 
-def _load(work: Work, context: Context, load: Load) -> StepResult:
+def _load(work: ActivityContext, context: Context, load: Load) -> StepResult:
     started = time.monotonic()
     with work.session() as session, session.transaction():
         last = ingest_state.current(session, context.pipeline, load.step, context.environment)
@@ -126,9 +126,9 @@ def _load(work: Work, context: Context, load: Load) -> StepResult:
             return _result(load, dict(last.tables), started, "it was there")
         if last.sequence != load.after:  # before anything is brought for nothing
             raise ingest_state.overtaken(load.step, context.environment, last.run)
-        bringing = Bringing(work, session, context.pipeline, load.step, context.run)
+        loader = WarehouseLoader(work, session, context.pipeline, load.step, context.run)
         wanted = {table: its.version for table, its in load.tables.items()}
-        made = bringing.all(wanted, may_be_same=True)
+        made = loader.all(wanted, may_be_same=True)
         versions = {**load.known, **made}
         cursor = Cursor(
             sequence=load.after,

@@ -22,10 +22,10 @@ from pydantic import BaseModel, ConfigDict
 from entrepot.activities.ingest.sources.files import column_types as types
 from entrepot.activities.ingest.sources.quoting import literal, quoted
 from entrepot.activities.ingest.sources.stream import FILE_NUMBER, Hints, Json, Piece, Stream
-from entrepot.activities.runtime.context import Work
+from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.storage import lake
 from entrepot.errors import StepFailed
-from entrepot.identity.code import digest
+from entrepot.identity.code import stable_hash
 from entrepot.identity.expression import schema_from, schema_to
 from entrepot.language.schema_evolution import DOUBLE_HOLDS, common
 
@@ -61,7 +61,7 @@ class Part(BaseModel):
 def content_of(parts: list[Part]) -> str:
     """A hash of the rows of all parts that does not depend on their order."""
     rows, first, second = (sum(part.rows for part in parts), *(sum(part.content[i] for part in parts) for i in (0, 1)))
-    return digest([rows, str(first), str(second)])
+    return stable_hash([rows, str(first), str(second)])
 
 
 class Checkpoint(BaseModel):
@@ -102,7 +102,7 @@ class _Buffer:
         self.bytes += batch.nbytes
 
 
-class Intake:
+class Landing:
     """Gathers pieces into files of the lake.
 
     Args:
@@ -113,7 +113,7 @@ class Intake:
 
     def __init__(
         self,
-        work: Work,
+        work: ActivityContext,
         folder: str,
         scratch: Path,
         declared: Mapping[str, sch.Schema],

@@ -19,15 +19,15 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from entrepot.activities.catalog import catalog, growing_table
-from entrepot.activities.catalog.growing_table import GONE, VALID_FROM, VALID_TO, Segment, Takes
-from entrepot.activities.ingest.sources.stream import FILE_NUMBER, Among
-from entrepot.activities.runtime.context import Work
+from entrepot.activities.catalog.growing_table import GONE, VALID_FROM, VALID_TO, Segment, Supersedes
+from entrepot.activities.ingest.sources.stream import FILE_NUMBER, ValueFilter
+from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.storage import lake, manifest
 from entrepot.activities.storage.manifest import Manifest
-from entrepot.backends import Name, Session
+from entrepot.backends import Session, TableName
 from entrepot.backends.base import count, physical
 from entrepot.errors import StepFailed
-from entrepot.identity.code import digest
+from entrepot.identity.code import stable_hash
 from entrepot.identity.expression import schema_from, schema_to
 from entrepot.identity.version import version_schema, version_table
 
@@ -42,10 +42,10 @@ SHOWN = 5
 """Keys that an error names."""
 
 
-class Bringing:
+class WarehouseLoader:
     """Brings versions of one step's tables into the warehouse of a session."""
 
-    def __init__(self, work: Work, session: Session, pipeline: str, step: str, run: str) -> None:
+    def __init__(self, work: ActivityContext, session: Session, pipeline: str, step: str, run: str) -> None:
         self._work = work
         self._session = session
         self._pipeline = pipeline
@@ -105,7 +105,7 @@ class Bringing:
         hints = its.hints
         columns = schema_from(its.columns)
         name = its.table if not before and not hints.deleted and hints.disposition != "scd2" else its.table + LOAD
-        target = Name(self._schema, version_table(name, its.version))
+        target = TableName(self._schema, version_table(name, its.version))
         if hints.disposition == "scd2":
             return self._scd2(its, before, target)
         if hints.newest:
@@ -125,13 +125,13 @@ class Bringing:
         takes = None
         if hints.disposition == "merge" and root is not None:
             over = {"_dlt_root_id": "_dlt_id"}
-            takes = Takes(schema_name=root.segment.schema_name, table=root.segment.table, columns=over)
+            takes = Supersedes(schema_name=root.segment.schema_name, table=root.segment.table, columns=over)
         elif hints.disposition == "merge":
-            takes = Takes(schema_name=target.schema, table=target.table, columns={k: k for k in hints.key})
-        elif isinstance(hints.replaces, Among):
-            takes = Takes(among=(hints.replaces.column, hints.replaces.values))
+            takes = Supersedes(schema_name=target.schema, table=target.table, columns={k: k for k in hints.key})
+        elif isinstance(hints.replaces, ValueFilter):
+            takes = Supersedes(among=(hints.replaces.column, hints.replaces.values))
         elif hints.replaces is not None:
-            takes = Takes(window=(hints.replaces.column, hints.replaces.start, hints.replaces.end))
+            takes = Supersedes(window=(hints.replaces.column, hints.replaces.start, hints.replaces.end))
         segment = segment.model_copy(update={"takes": takes})
         with self._session.standing(target):
             is_same = takes is not None and self._is_same(its, before, segment)
@@ -153,7 +153,7 @@ class Bringing:
         )
         return [whole]
 
-    def _files(self, its: Manifest, target: Name, columns: sch.Schema) -> int:
+    def _files(self, its: Manifest, target: TableName, columns: sch.Schema) -> int:
         """Loads a load's files into a table of its own."""
         if not its.parts:
             return self._session.write(target, columns, []).rows
@@ -168,7 +168,7 @@ class Bringing:
                 paths.append(path if fit else _completed(path, columns, folder))
             return self._session.load(target, paths, columns).rows
 
-    def _newest(self, its: Manifest, target: Name, columns: sch.Schema) -> int:
+    def _newest(self, its: Manifest, target: TableName, columns: sch.Schema) -> int:
         """Loads a load's files, and keeps of the rows with one key the first in the order that the source names."""
         assert its.hints.newest is not None
         column, order = its.hints.newest
@@ -180,7 +180,7 @@ class Bringing:
             numbered = rows.mutate(**{NUMBER: over})
             return self._session.create_as(target, numbered.filter(numbered[NUMBER] == 0).select(*columns)).rows
 
-    def _of_living(self, its: Manifest, target: Name, columns: sch.Schema, root: Segment) -> int:
+    def _of_living(self, its: Manifest, target: TableName, columns: sch.Schema, root: Segment) -> int:
         """Loads a load's files, but for the rows that hang from a row that is marked as gone."""
         assert root.deleted is not None
         with self._staged(its, columns) as rows:
@@ -192,7 +192,7 @@ class Bringing:
     @contextmanager
     def _staged(self, its: Manifest, columns: sch.Schema) -> Iterator[ibis.Table]:
         """A load's files as a table, while something else is made of it."""
-        stage = Name(self._schema, version_table(its.table + STAGE, its.version))
+        stage = TableName(self._schema, version_table(its.table + STAGE, its.version))
         try:
             self._files(its, stage, columns)
             with self._session.standing(stage):
@@ -200,14 +200,14 @@ class Bringing:
         finally:
             self._session.drop_table(stage)
 
-    def _scd2(self, its: Manifest, before: list[Segment], target: Name) -> _Made:
+    def _scd2(self, its: Manifest, before: list[Segment], target: TableName) -> _Made:
         """The rows that are new or changed since the load before, and those that are gone, each from now on."""
         columns = schema_from(its.columns)
         data = sch.Schema({n: t for n, t in schema_from(its.shape).items() if n not in (VALID_FROM, VALID_TO)})
         since = ibis.literal(datetime.datetime.fromisoformat(its.loaded_at)).cast("timestamp(6)")
         key = list(its.hints.key)
         with self._staged(its, columns) as rows:
-            self._check_keys(its, Name(self._schema, version_table(its.table + STAGE, its.version)), columns)
+            self._check_keys(its, TableName(self._schema, version_table(its.table + STAGE, its.version)), columns)
             brought = growing_table.shaped(rows, data)
             changed, left = brought, None
             if before:
@@ -235,7 +235,7 @@ class Bringing:
             return False
         return count(self._session, ibis.difference(new, taken)) == 0
 
-    def _check_keys(self, its: Manifest, name: Name, columns: sch.Schema) -> None:
+    def _check_keys(self, its: Manifest, name: TableName, columns: sch.Schema) -> None:
         """Raises StepFailed for rows without a key, and for keys that more than one row has."""
         rows, key = physical(name, columns), list(its.hints.key)
         missing = rows.filter(ibis.or_(*(rows[column].isnull() for column in key)))
@@ -257,7 +257,7 @@ class Bringing:
         """Makes what people and steps read of a version, and its row in the catalog."""
         its, every = made.manifest, [*made.before, made.segment]
         shape = schema_from(its.shape)
-        target = Name(self._schema, version_table(its.table, its.version))
+        target = TableName(self._schema, version_table(its.table, its.version))
         if (newest := growing_table.tail(every)) and (newest < len(every) or its.hints.disposition == "scd2"):
             every = [*every[:-newest], self._together(its, every[-newest:])]
         details: dict[str, Any] = {}
@@ -296,7 +296,7 @@ class Bringing:
     def _together(self, its: Manifest, some: list[Segment]) -> Segment:
         """Writes segments into one."""
         names = [each.table for each in some]
-        target = Name(self._schema, version_table(its.table + TOGETHER, digest(names)))
+        target = TableName(self._schema, version_table(its.table + TOGETHER, stable_hash(names)))
         shape = schema_from(its.shape)
         if its.hints.disposition == "scd2":
             shape = sch.Schema({**{n: t for n, t in shape.items() if n != VALID_TO}, GONE: ibis.dtype("boolean")})
@@ -304,7 +304,7 @@ class Bringing:
         return Segment(schema_name=target.schema, table=target.table, columns=schema_to(shape), rows=made.rows)
 
     @contextmanager
-    def _dropped_on_failure(self, name: Name) -> Iterator[None]:
+    def _dropped_on_failure(self, name: TableName) -> Iterator[None]:
         try:
             yield
         except StepFailed:

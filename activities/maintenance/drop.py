@@ -11,7 +11,7 @@ from entrepot.activities.catalog import catalog, owners
 from entrepot.activities.catalog.catalog import column, equals
 from entrepot.activities.catalog.owners import Place
 from entrepot.activities.publish import view_sync
-from entrepot.activities.runtime.context import Work
+from entrepot.activities.runtime.context import ActivityContext
 from entrepot.backends import Session
 from entrepot.errors import Conflict
 from entrepot.identity.version import DEFAULT_ENVIRONMENT
@@ -35,7 +35,7 @@ def shown(session: Session, pipeline: str, environment: str) -> list[str]:
     return sorted(str(place) for place, _ in owners.recorded(session, pipeline, environment))
 
 
-def drop(work: Work, session: Session, context: Context) -> list[str]:
+def drop(work: ActivityContext, session: Session, context: Context) -> list[str]:
     """Takes an environment away. Returns what it showed. May be done again, wherever an attempt before has ended.
 
     The pointers go first, so that a run that is going on cannot publish there any more; the record goes last.

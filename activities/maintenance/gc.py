@@ -16,18 +16,24 @@ from entrepot.activities.catalog.growing_table import Segment
 from entrepot.activities.maintenance import drop
 from entrepot.activities.maintenance.repair import Standing
 from entrepot.activities.publish import view_sync
-from entrepot.activities.runtime.context import Work, do, patiently, understood, whose
+from entrepot.activities.runtime.context import (
+    ActivityContext,
+    find_tenant,
+    parse_input,
+    run_blocking,
+    wait_for_other_runs,
+)
 from entrepot.activities.runtime.tenant import Tenants
 from entrepot.activities.storage import lake, manifest
-from entrepot.backends import Name, Session
+from entrepot.backends import Session, TableName
 from entrepot.errors import BadInput, unknown
 from entrepot.identity.version import DEFAULT_ENVIRONMENT, version_schema
 from entrepot.protocol import activity_names
 from entrepot.protocol.maintenance_messages import DropInput
-from entrepot.protocol.messages import CollectInput, Context, Target
+from entrepot.protocol.messages import Context, GcInput, Target
 
 
-class Collected(BaseModel):
+class GcResult(BaseModel):
     """What a collection removed, or would remove."""
 
     removed: list[str]
@@ -63,19 +69,19 @@ class VersionRow(BaseModel):
     note: str = ""
 
 
-class CollectActivities:
-    """The activities `collect`, `drop` and `versions`."""
+class GcActivities:
+    """The activities `gc`, `drop` and `versions`."""
 
     def __init__(self, tenants: Tenants) -> None:
         self._tenants = tenants
 
-    @activity.defn(name=activity_names.COLLECT)
-    async def collect(self, asked: CollectInput) -> Collected:
+    @activity.defn(name=activity_names.GC)
+    async def gc(self, asked: GcInput) -> GcResult:
         """Removes versions that nothing points at and nobody made lately."""
-        tenant = whose(self._tenants, asked.tenant)
+        tenant = find_tenant(self._tenants, asked.tenant)
         context = _context(asked.tenant, asked.pipeline or drop.EVERY)
 
-        def remove(work: Work) -> Collected:
+        def remove(work: ActivityContext) -> GcResult:
             with work.session() as session:
                 catalog.ensure(session)
                 known = catalog.pipelines(session)
@@ -84,22 +90,22 @@ class CollectActivities:
                 pipelines = [asked.pipeline] if asked.pipeline else known
                 return _together([_collect_all(work, session, context, asked, each) for each in pipelines])
 
-        return await do(remove, tenant, context, activity_names.COLLECT)
+        return await run_blocking(remove, tenant, context, activity_names.GC)
 
     @activity.defn(name=activity_names.DROP)
     async def drop(self, asked: DropInput) -> Dropped:
         """Takes an environment away."""
-        tenant = whose(self._tenants, asked.tenant)
+        tenant = find_tenant(self._tenants, asked.tenant)
         context = _context(asked.tenant, asked.pipeline or drop.EVERY).model_copy(
             update={"environment": asked.environment}
         )
 
-        def remove(work: Work) -> Dropped:
+        def remove(work: ActivityContext) -> Dropped:
             with work.session() as session:
                 catalog.ensure(session)
-                return patiently(work, lambda: _drop_environment(work, session, context, asked))
+                return wait_for_other_runs(work, lambda: _drop_environment(work, session, context, asked))
 
-        return await do(remove, tenant, context, activity_names.DROP)
+        return await run_blocking(remove, tenant, context, activity_names.DROP)
 
     @activity.defn(name=activity_names.VERSIONS)
     async def versions(self, value: Any = None) -> list[VersionRow]:
@@ -107,22 +113,22 @@ class CollectActivities:
 
         People start it by itself, with JSON: what does not fit a `Target` is refused in a sentence.
         """
-        asked = understood(Target, value, activity_names.VERSIONS)
-        tenant = whose(self._tenants, asked.tenant, asked.pipeline)
+        asked = parse_input(Target, value, activity_names.VERSIONS)
+        tenant = find_tenant(self._tenants, asked.tenant, asked.pipeline)
 
-        def read(work: Work) -> list[VersionRow]:
+        def read(work: ActivityContext) -> list[VersionRow]:
             with work.session() as session:
                 catalog.ensure(session)
                 return _versions(session, asked.pipeline)
 
-        return await do(read, tenant, _context(asked.tenant, asked.pipeline), activity_names.VERSIONS)
+        return await run_blocking(read, tenant, _context(asked.tenant, asked.pipeline), activity_names.VERSIONS)
 
 
 def _context(tenant: str, pipeline: str) -> Context:
     return Context(tenant=tenant, pipeline=pipeline, run=activity.info().workflow_run_id or "")
 
 
-def _drop_environment(work: Work, session: Session, context: Context, asked: DropInput) -> Dropped:
+def _drop_environment(work: ActivityContext, session: Session, context: Context, asked: DropInput) -> Dropped:
     if asked.pipeline is None and asked.environment == DEFAULT_ENVIRONMENT:
         raise BadInput(f"name the pipeline whose {DEFAULT_ENVIRONMENT!r} is to be dropped")
     removed = drop.dropped_by(session, context.run)
@@ -141,8 +147,8 @@ def _drop_environment(work: Work, session: Session, context: Context, asked: Dro
     return Dropped(removed=removed, dry_run=asked.dry_run)
 
 
-def _together(some: list[Collected]) -> Collected:
-    return Collected(
+def _together(some: list[GcResult]) -> GcResult:
+    return GcResult(
         removed=[each for one in some for each in one.removed],
         kept=sum(one.kept for one in some),
         rows=sum(one.rows for one in some),
@@ -152,7 +158,7 @@ def _together(some: list[Collected]) -> Collected:
     )
 
 
-def _collect_all(work: Work, session: Session, context: Context, asked: CollectInput, pipeline: str) -> Collected:
+def _collect_all(work: ActivityContext, session: Session, context: Context, asked: GcInput, pipeline: str) -> GcResult:
     """Collects a pipeline's versions; if the tenant does not run it any more, after what it shows."""
     is_run = pipeline in work.tenant.pipelines
     left, waiting = ([], []) if is_run else _leave(work, session, context, asked, pipeline)
@@ -164,7 +170,7 @@ def _collect_all(work: Work, session: Session, context: Context, asked: CollectI
 
 
 def _leave(
-    work: Work, session: Session, context: Context, asked: CollectInput, pipeline: str
+    work: ActivityContext, session: Session, context: Context, asked: GcInput, pipeline: str
 ) -> tuple[list[str], list[str]]:
     """Takes away what a pipeline has published that the tenant does not run any more; and what it shows still."""
     border = catalog.now() - datetime.timedelta(days=asked.keep_days)
@@ -182,7 +188,7 @@ def _leave(
     return left, waiting
 
 
-def _collect(work: Work, session: Session, context: Context, asked: CollectInput, pipeline: str) -> Collected:
+def _collect(work: ActivityContext, session: Session, context: Context, asked: GcInput, pipeline: str) -> GcResult:
     every = catalog.rows(session, "versions", pipeline)
     kept = _reachable(session, asked, pipeline, every)
     border = catalog.now() - datetime.timedelta(days=asked.keep_days)
@@ -202,12 +208,10 @@ def _collect(work: Work, session: Session, context: Context, asked: CollectInput
     prefix = f"{pipeline}." if asked.pipeline is None else ""
     removed = [f"{prefix}{row['name']}@{row['version']}" for row in unneeded]
     rows = sum(row["row_count"] or 0 for row in unneeded)
-    return Collected(removed=removed, kept=len(every) - len(unneeded), rows=rows, dry_run=asked.dry_run)
+    return GcResult(removed=removed, kept=len(every) - len(unneeded), rows=rows, dry_run=asked.dry_run)
 
 
-def _reachable(
-    session: Session, asked: CollectInput, pipeline: str, every: list[dict[str, Any]]
-) -> set[tuple[str, str]]:
+def _reachable(session: Session, asked: GcInput, pipeline: str, every: list[dict[str, Any]]) -> set[tuple[str, str]]:
     """What environments point at or could be rolled back to, the newest loads, and what kept models were made of."""
     kept: set[tuple[str, str]] = set()
     for history in catalog.publishes(session, pipeline).values():
@@ -226,17 +230,17 @@ def _names(rows: list[dict[str, Any]]) -> set[tuple[str, str]]:
     return {(row["name"], row["version"]) for row in rows}
 
 
-def _tables(row: dict[str, Any]) -> list[Name]:
+def _tables(row: dict[str, Any]) -> list[TableName]:
     """The physical tables that a version's row needs: its own, and those that its view is made of."""
     details = json.loads(row["details"] or "{}")
     segments = [Segment.model_validate(each) for each in details.get("segments", [])]
-    own = [Name(row["physical_schema"], row["physical_table"])] if row["physical_table"] else []
-    taken = [Name(s.takes.schema_name, s.takes.table) for s in segments if s.takes and s.takes.table]
-    replaced = [Name(schema, table) for schema, table in details.get("replaced", [])]
+    own = [TableName(row["physical_schema"], row["physical_table"])] if row["physical_table"] else []
+    taken = [TableName(s.takes.schema_name, s.takes.table) for s in segments if s.takes and s.takes.table]
+    replaced = [TableName(schema, table) for schema, table in details.get("replaced", [])]
     return [*own, *(segment.name for segment in segments), *taken, *replaced]
 
 
-def _drop(work: Work, session: Session, row: dict[str, Any], needed: set[Name]) -> None:
+def _drop(work: ActivityContext, session: Session, row: dict[str, Any], needed: set[TableName]) -> None:
     """Drops a version's table or view, and the segments that no other version needs."""
     details = json.loads(row["details"] or "{}")
     with ExitStack() as stack:
@@ -247,7 +251,7 @@ def _drop(work: Work, session: Session, row: dict[str, Any], needed: set[Name]) 
         _drop_all(there, [table for table in _tables(row) if table not in needed])
 
 
-def _drop_all(session: Session, tables: Iterable[Name]) -> None:
+def _drop_all(session: Session, tables: Iterable[TableName]) -> None:
     """Drops tables, and views over segments; or what somebody has put in their places."""
     standing = Standing(session)
     for table in tables:
@@ -255,25 +259,27 @@ def _drop_all(session: Session, tables: Iterable[Name]) -> None:
             (session.drop_view if kind == "view" else session.drop_table)(table)
 
 
-def _drop_replaced(work: Work, session: Session, context: Context, row: dict[str, Any]) -> None:
+def _drop_replaced(work: ActivityContext, session: Session, context: Context, row: dict[str, Any]) -> None:
     """Drops the tables of a version that was made anew since, after whatever may still show them shows the new one."""
     details = json.loads(row["details"] or "{}")
     view_sync.show_anew(work, session, context, {row["name"]: row["version"]})
     warehouse = details.get("to", "")
     with ExitStack() as stack:
         there = stack.enter_context(work.session(warehouse=warehouse)) if warehouse else session
-        _drop_all(there, [Name(schema, table) for schema, table in details.pop("replaced")])
+        _drop_all(there, [TableName(schema, table) for schema, table in details.pop("replaced")])
     catalog.set_details(session, context.pipeline, row["name"], row["version"], details)
 
 
-def _remove_files(work: Work, pipeline: str, row: dict[str, Any]) -> None:
+def _remove_files(work: ActivityContext, pipeline: str, row: dict[str, Any]) -> None:
     if row["kind"] == "train":
         lake.remove(work.tenant.lake_path("models", pipeline, row["name"], row["version"]))
     elif row["kind"] == "publish":
         lake.remove(work.tenant.lake_path("artifacts", pipeline, row["name"], row["version"]))
 
 
-def _prune(work: Work, session: Session, pipeline: str, kept: set[tuple[str, str]], border: datetime.datetime) -> None:
+def _prune(
+    work: ActivityContext, session: Session, pipeline: str, kept: set[tuple[str, str]], border: datetime.datetime
+) -> None:
     """Removes from the lake what no version that is kept was loaded from, and what failed loads have left."""
     needed: set[str] = set()
     for table, wanted in sorted(kept):

@@ -16,13 +16,13 @@ from temporalio import activity
 from entrepot.activities.catalog import catalog, owners
 from entrepot.activities.catalog.catalog import any_of, equals
 from entrepot.activities.catalog.growing_table import Segment
-from entrepot.activities.ingest.warehouse_loader import Bringing
+from entrepot.activities.ingest.warehouse_loader import WarehouseLoader
 from entrepot.activities.maintenance.drop import EVERY, environments
 from entrepot.activities.publish import view_sync
-from entrepot.activities.runtime.context import Work, do, patiently, whose
+from entrepot.activities.runtime.context import ActivityContext, find_tenant, run_blocking, wait_for_other_runs
 from entrepot.activities.runtime.tenant import Tenants
 from entrepot.activities.storage import lake
-from entrepot.backends import Kind, Name, Session
+from entrepot.backends import RelationKind, Session, TableName
 from entrepot.language.step import IngestStep
 from entrepot.planning.graph import Graph
 from entrepot.protocol import activity_names
@@ -42,15 +42,15 @@ class Standing:
     def __init__(self, session: Session, *, counted: bool = False) -> None:
         self._session = session
         self._counted = counted
-        self._kinds: dict[str, dict[str, Kind]] = {}
+        self._kinds: dict[str, dict[str, RelationKind]] = {}
 
-    def kind(self, name: Name) -> Kind | None:
+    def kind(self, name: TableName) -> RelationKind | None:
         """What stands at a name, if anything does."""
         if name.schema not in self._kinds:
             self._kinds[name.schema] = owners.standing(self._session, name.schema)
         return self._kinds[name.schema].get(name.table.lower())
 
-    def said(self, name: Name, wanted: Kind = "table", rows: int | None = None) -> str:
+    def said(self, name: TableName, wanted: RelationKind = "table", rows: int | None = None) -> str:
         """What is wrong with a table or view; empty, if nothing is."""
         found = self.kind(name)
         if found != wanted:
@@ -69,11 +69,11 @@ def lost(session: Session, pipeline: str, versions: Mapping[str, str]) -> dict[s
     standing, found = Standing(session), {}
     for row in catalog.select(session, "versions", pipeline, *its, columns=columns):
         if versions.get(row["name"]) == row["version"]:
-            found[row["name"]] = standing.said(Name(row["physical_schema"], row["physical_table"]))
+            found[row["name"]] = standing.said(TableName(row["physical_schema"], row["physical_table"]))
     return {name: f"its table {said}" for name, said in found.items() if said}
 
 
-def bring_back(work: Work, session: Session, context: Context, graph: Graph) -> None:
+def bring_back(work: ActivityContext, session: Session, context: Context, graph: Graph) -> None:
     """Brings the raw tables back from the lake that an environment stands at and that are not there any more.
 
     Raises:
@@ -83,7 +83,7 @@ def bring_back(work: Work, session: Session, context: Context, graph: Graph) -> 
         _restore(work, session, context, graph, {_root(name) for name in roots})
 
 
-def repair(work: Work, session: Session, context: Context, graph: Graph, *, dry_run: bool) -> Repaired:
+def repair(work: ActivityContext, session: Session, context: Context, graph: Graph, *, dry_run: bool) -> Repaired:
     """Holds everything that a pipeline's environments show against the catalog, counts rows, and makes it good.
 
     What has to be computed is left to runs; with `dry_run`, everything is.
@@ -119,7 +119,7 @@ def repair(work: Work, session: Session, context: Context, graph: Graph, *, dry_
     return Repaired(found=tuple(found), left=tuple(left), runs={pipeline: runs} if runs else {})
 
 
-def _wrong(work: Work, standing: Standing, row: Row) -> str:
+def _wrong(work: ActivityContext, standing: Standing, row: Row) -> str:
     """What is wrong with what a version is made of; empty, if nothing is."""
     details = json.loads(row["details"] or "{}")
     if (path := details.get("path")) and not lake.exists(path):
@@ -130,14 +130,14 @@ def _wrong(work: Work, standing: Standing, row: Row) -> str:
     return next(filter(None, said), "")
 
 
-def _made_of(row: Row) -> list[tuple[Name, Kind, int | None]]:
+def _made_of(row: Row) -> list[tuple[TableName, RelationKind, int | None]]:
     """What has to stand in the warehouse for a version: each name, what it has to be, and how many rows it has."""
     if not row["physical_table"]:
         return []
     details = json.loads(row["details"] or "{}")
     segments = [Segment.model_validate(each) for each in details.get("segments", [])]
-    kind: Kind = "view" if details.get("view") else "table"
-    own = (Name(row["physical_schema"], row["physical_table"]), kind, row["row_count"])
+    kind: RelationKind = "view" if details.get("view") else "table"
+    own = (TableName(row["physical_schema"], row["physical_table"]), kind, row["row_count"])
     # The segments first: a view over one that is gone cannot be counted.
     return [*((segment.name, "table", segment.rows) for segment in segments if segment.table), own]
 
@@ -165,7 +165,7 @@ def _wrong_raw(
     return found
 
 
-def _restore(work: Work, session: Session, context: Context, graph: Graph, roots: set[str]) -> None:
+def _restore(work: ActivityContext, session: Session, context: Context, graph: Graph, roots: set[str]) -> None:
     """Makes raw tables anew, with those that hang from them, in every version that an environment stands at.
 
     The tables go first: a row whose table is gone is found by whoever comes next, and a table without a row is trusted.
@@ -182,7 +182,7 @@ def _restore(work: Work, session: Session, context: Context, graph: Graph, roots
         for pointers in _pointed(session, pipeline):
             for step in {steps[root] for root in roots}:
                 wanted = {n: v for n, v in pointers.items() if _root(n) in roots and steps[_root(n)] == step}
-                Bringing(work, session, pipeline, step, context.run).all(wanted)
+                WarehouseLoader(work, session, pipeline, step, context.run).all(wanted)
 
 
 def _pointed(session: Session, pipeline: str, environment: str | None = None) -> list[dict[str, str]]:
@@ -213,11 +213,11 @@ class RepairActivities:
     @activity.defn(name=activity_names.REPAIR)
     async def repair(self, asked: RepairInput) -> Repaired:
         """Holds what a tenant's environments show against the catalog."""
-        tenant = whose(self._tenants, asked.tenant, asked.pipeline)
+        tenant = find_tenant(self._tenants, asked.tenant, asked.pipeline)
         run = activity.info().workflow_run_id or ""
         context = Context(tenant=asked.tenant, pipeline=asked.pipeline or EVERY, run=run)
 
-        def look(work: Work) -> Repaired:
+        def look(work: ActivityContext) -> Repaired:
             every = Repaired()
             with work.session() as session:
                 catalog.ensure(session)
@@ -231,4 +231,6 @@ class RepairActivities:
                     )
             return every
 
-        return await do(lambda work: patiently(work, lambda: look(work)), tenant, context, activity_names.REPAIR)
+        return await run_blocking(
+            lambda work: wait_for_other_runs(work, lambda: look(work)), tenant, context, activity_names.REPAIR
+        )

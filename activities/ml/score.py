@@ -23,8 +23,8 @@ from entrepot.activities.ml.translation import (
     score_batches,
     translate,
 )
-from entrepot.activities.runtime.context import Work, own_errors
-from entrepot.backends import Made, Name, Session
+from entrepot.activities.runtime.context import ActivityContext, keep_python_errors
+from entrepot.backends import CreatedTable, Session, TableName
 from entrepot.backends.base import physical
 from entrepot.errors import LimitExceeded, StepFailed, Unavailable
 from entrepot.language.model import PREDICTION, Predict, probability_column
@@ -34,14 +34,14 @@ from entrepot.tracebacks import message, said
 class Scorer:
     """Replaces every `predict` of one expression by what computes it."""
 
-    def __init__(self, work: Work, session: Session, versions: Mapping[str, Version]) -> None:
+    def __init__(self, work: ActivityContext, session: Session, versions: Mapping[str, Version]) -> None:
         self._work = work
         self._session = session
         self._versions = versions
         self._evidence: list[dict[str, Any]] = []
-        self._temporary: list[Name] = []
+        self._temporary: list[TableName] = []
 
-    def create(self, target: Name, expression: ibis.Table) -> tuple[Made, dict[str, Any]]:
+    def create(self, target: TableName, expression: ibis.Table) -> tuple[CreatedTable, dict[str, Any]]:
         """Makes a table of an expression. For the catalog: how its rows were scored."""
         if not any(version.kind == "train" for version in self._versions.values()):
             return self._create_as(target, expression), {}
@@ -56,8 +56,8 @@ class Scorer:
         said = "; ".join(e["said"] for e in self._evidence)
         return made, {"scoring": {"said": said, "models": self._evidence}} if said else {}
 
-    def _create_as(self, target: Name, expression: ibis.Table) -> Made:
-        self._work.allow(self._session, expression)
+    def _create_as(self, target: TableName, expression: ibis.Table) -> CreatedTable:
+        self._work.check_limits(self._session, expression)
         return self._session.create_as(target, expression)
 
     def replaced(self, expression: ibis.Table) -> ibis.Table:
@@ -67,7 +67,9 @@ class Scorer:
             made = self._by_sql(node)
             if made is None:
                 where = next(v.table for v in self._versions.values() if v.table is not None)
-                name = Name(where.schema, f"scored__{self._work.label.run[:8]}_{len(self._temporary)}_{time.time_ns()}")
+                name = TableName(
+                    where.schema, f"scored__{self._work.label.run[:8]}_{len(self._temporary)}_{time.time_ns()}"
+                )
                 self._stream(node, name)
                 self._temporary.append(name)
                 made = physical(name, node.schema)
@@ -141,13 +143,13 @@ class Scorer:
         except Exception as error:
             raise self._refusal(node, error) from error
 
-    def _stream(self, node: Predict, target: Name) -> Made:
+    def _stream(self, node: Predict, target: TableName) -> CreatedTable:
         version = self._versions[node.model]
         estimator = models.load(version)
         features = [str(name) for name in version.details["features"]]
         needed = list(dict.fromkeys((*features, *node.keep)))
         rows = node.parent.to_expr().select(*needed)
-        self._work.allow(self._session, rows)
+        self._work.check_limits(self._session, rows)
         reader = self._session.read(rows)
         schema = node.schema.to_pyarrow()
         kept = {name: reader.schema.field(name).type for name in node.keep}
@@ -155,7 +157,7 @@ class Scorer:
             schema = schema.set(schema.get_field_index(name), schema.field(name).with_type(kind))
         scored = score_batches(estimator, reader, features, node.keep, node.classes, schema, models.floats(version))
         try:
-            with own_errors(scored) as batches:
+            with keep_python_errors(scored) as batches:
                 return self._session.write(target, node.schema, self._checked(batches), schema)
         except (ValueError, TypeError) as error:
             raise self._refusal(node, error) from error

@@ -15,7 +15,7 @@ from entrepot.activities.catalog import catalog
 from entrepot.activities.catalog.catalog import Version
 from entrepot.activities.ml import models
 from entrepot.activities.ml.translation import frame
-from entrepot.activities.runtime.context import Work, check_planned, make_once
+from entrepot.activities.runtime.context import ActivityContext, check_planned, create_once
 from entrepot.activities.runtime.tenant import Tenants
 from entrepot.backends import Session
 from entrepot.backends.base import physical
@@ -42,11 +42,11 @@ class TrainActivities:
     @activity.defn(name=activity_names.TRAIN)
     async def train(self, ref: StepRef) -> StepResult:
         """Fits, scores and keeps one model, unless its version is there already."""
-        return await make_once(self._tenants, ref, TrainStep, _fit)
+        return await create_once(self._tenants, ref, TrainStep, _fit)
 
 
 def _fit(
-    work: Work,
+    work: ActivityContext,
     session: Session,
     step: TrainStep,
     ref: StepRef,
@@ -122,7 +122,7 @@ def _fit(
 
 
 def _rows(
-    work: Work, session: Session, step: TrainStep, features: Version, columns: tuple[str, ...]
+    work: ActivityContext, session: Session, step: TrainStep, features: Version, columns: tuple[str, ...]
 ) -> tuple[pd.DataFrame, np.ndarray[Any, Any]]:
     """The rows that have a target, without it, and the target; in an order given by the values alone."""
     assert features.table is not None
@@ -133,7 +133,7 @@ def _rows(
     if isinstance(step.split, Where):
         chosen[TEST_COLUMN] = step.split.test(table)
     needed_rows = table.select(**chosen)
-    work.allow(session, needed_rows)
+    work.check_limits(session, needed_rows)
     arrow = session.read(needed_rows).read_all()
     if arrow.num_rows == 0:
         raise StepFailed(f"{step.features!r} has no row with a {step.target!r} to learn from")

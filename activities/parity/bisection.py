@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from decimal import Context, Decimal
 from typing import Any
 
-from entrepot.activities.parity.digests import Source
+from entrepot.activities.parity.digests import DigestedTable
 from entrepot.backends.sql.digest import query, rows
-from entrepot.identity.table_digest import NESTED, Kind
+from entrepot.identity.table_digest import NESTED, ColumnKind
 from entrepot.protocol.messages import Cell
 
 BUCKETS = 1024
@@ -86,7 +86,7 @@ class _Bound:
             raise _Spent(f"the search for rows ended after {SECONDS:.0f} s, which is its bound")
 
 
-def compare_rows(left: Source, right: Source, kinds: Mapping[str, Kind], *, rows: int) -> Found:
+def compare_rows(left: DigestedTable, right: DigestedTable, kinds: Mapping[str, ColumnKind], *, rows: int) -> Found:
     """Finds the rows in which two tables differ, within a bound. `rows`: of the larger of them.
 
     Few rows are fetched as they are: buckets cost statements, each of which may take seconds. So are those with nested
@@ -103,7 +103,9 @@ def compare_rows(left: Source, right: Source, kinds: Mapping[str, Kind], *, rows
     return found
 
 
-def _all_rows(left: Source, right: Source, kinds: Mapping[str, Kind], found: Found, rows: int) -> None:
+def _all_rows(
+    left: DigestedTable, right: DigestedTable, kinds: Mapping[str, ColumnKind], found: Found, rows: int
+) -> None:
     found.complete = rows <= ROWS_LOOKED_AT
     if not found.complete:
         found.stopped = f"it has nested values, and more than {ROWS_LOOKED_AT:,} rows are not looked at one by one"
@@ -119,7 +121,7 @@ def _all_rows(left: Source, right: Source, kinds: Mapping[str, Kind], found: Fou
     _compare(ours, theirs, kinds, found.key, defaultdict(float), found)
 
 
-def _in_buckets(left: Source, right: Source, kinds: Mapping[str, Kind], found: Found) -> None:
+def _in_buckets(left: DigestedTable, right: DigestedTable, kinds: Mapping[str, ColumnKind], found: Found) -> None:
     bound = _Bound()
     bound.spend(1)
     found.key = key_of(left, kinds)
@@ -139,7 +141,7 @@ def _in_buckets(left: Source, right: Source, kinds: Mapping[str, Kind], found: F
         _compare(ours, theirs, kinds, found.key, largest, found)
 
 
-def key_of(source: Source, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
+def key_of(source: DigestedTable, kinds: Mapping[str, ColumnKind]) -> tuple[str, ...]:
     """A column whose values are all different, else some columns that do not hold floats."""
     candidates = [name for name, kind in kinds.items() if kind.name in _KEYS][:_MOST_CANDIDATES]
     if not candidates:
@@ -160,7 +162,7 @@ def _key(candidates: Sequence[str], values: Mapping[str, int], rows: int) -> tup
 
 
 def _differing(
-    left: Source, right: Source, kinds: Mapping[str, Kind], key: tuple[str, ...], bound: _Bound
+    left: DigestedTable, right: DigestedTable, kinds: Mapping[str, ColumnKind], key: tuple[str, ...], bound: _Bound
 ) -> tuple[list[tuple[int, list[int]]], bool]:
     """The buckets that differ, in chunks of few rows, each with the number of buckets there are; and whether all."""
     buckets, only, complete = BUCKETS, list[int](), True
@@ -190,7 +192,7 @@ def _cut(sizes: Mapping[int, int], buckets: int) -> list[tuple[int, list[int]]]:
 
 
 def _buckets(
-    source: Source, kinds: Mapping[str, Kind], key: tuple[str, ...], buckets: int, only: Sequence[int]
+    source: DigestedTable, kinds: Mapping[str, ColumnKind], key: tuple[str, ...], buckets: int, only: Sequence[int]
 ) -> dict[int, tuple[int, int, int]]:
     sql = query(
         source.session.dialect.formulas, source.sql, source.columns(kinds), keys=key, buckets=buckets, only=only
@@ -200,7 +202,7 @@ def _buckets(
 
 
 def _rows(
-    source: Source, kinds: Mapping[str, Kind], key: tuple[str, ...], buckets: int, only: Sequence[int]
+    source: DigestedTable, kinds: Mapping[str, ColumnKind], key: tuple[str, ...], buckets: int, only: Sequence[int]
 ) -> list[Row]:
     sql = rows(source.session.dialect.formulas, source.sql, source.columns(kinds), key, buckets, only)
     names = list(kinds)
@@ -210,13 +212,13 @@ def _rows(
     ]
 
 
-def _streamed(source: Source, kinds: Mapping[str, Kind]) -> list[Row]:
+def _streamed(source: DigestedTable, kinds: Mapping[str, ColumnKind]) -> list[Row]:
     """Every row of a small table."""
     batches = source.session.read(source.expression.select(*kinds))
     return [{n: canonical(v, kinds[n]) for n, v in row.items()} for batch in batches for row in batch.to_pylist()]
 
 
-def canonical(value: Any, kind: Kind) -> Any:
+def canonical(value: Any, kind: ColumnKind) -> Any:
     """A value as a client gives it, as the kind that it is compared as."""
     if value is None:
         return None
@@ -241,7 +243,7 @@ def canonical(value: Any, kind: Kind) -> Any:
 def _compare(
     ours: list[Row],
     theirs: list[Row],
-    kinds: Mapping[str, Kind],
+    kinds: Mapping[str, ColumnKind],
     key: tuple[str, ...],
     largest: dict[str, float],
     found: Found,

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from entrepot.activities.catalog import catalog
 from entrepot.activities.parity.bisection import SHOWN, Found, compare_rows, texts
 from entrepot.activities.parity.certificates import Certificates
-from entrepot.activities.parity.digests import Source, common_kinds, digest_of
+from entrepot.activities.parity.digests import DigestedTable, common_kinds, digest_of
 from entrepot.activities.parity.explanation import explained
-from entrepot.activities.runtime.context import Work
+from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.runtime.tenant import Tenants
 from entrepot.backends import Session
 from entrepot.errors import EntrepotError, Unavailable, listed
 from entrepot.identity.expression import schema_from
-from entrepot.identity.table_digest import Digest, Kind
+from entrepot.identity.table_digest import ColumnKind, Digest
 from entrepot.protocol.messages import Comparison, Side, TableParity, Verdict
 
 LONGEST_WHY = 1_000
@@ -47,9 +47,9 @@ class _There:
     statements: list[str] = field(default_factory=list)
 
     @property
-    def source(self) -> Source:
+    def source(self) -> DigestedTable:
         assert self.version.table is not None
-        return Source(self.session, self.version.table, schema_from(self.version.columns))
+        return DigestedTable(self.session, self.version.table, schema_from(self.version.columns))
 
 
 class Comparing:
@@ -59,7 +59,7 @@ class Comparing:
         patient: Whether it is tried again if a warehouse cannot be used now; else that is the verdict.
     """
 
-    def __init__(self, tenants: Tenants, work: Work, asked: Comparison, *, patient: bool) -> None:
+    def __init__(self, tenants: Tenants, work: ActivityContext, asked: Comparison, *, patient: bool) -> None:
         self._tenants = tenants
         self._work = work
         self._asked = asked
@@ -151,8 +151,8 @@ class Comparing:
     def _told(
         self,
         name: str,
-        sources: Mapping[str, Source],
-        kinds: Mapping[str, Kind],
+        sources: Mapping[str, DigestedTable],
+        kinds: Mapping[str, ColumnKind],
         digests: Mapping[str, Digest],
         incomparable: list[str],
     ) -> Side:

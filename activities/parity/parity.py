@@ -10,7 +10,13 @@ from temporalio import activity
 from entrepot.activities.catalog import catalog, ingest_state
 from entrepot.activities.parity.comparison import Comparing, said
 from entrepot.activities.parity.report import page
-from entrepot.activities.runtime.context import Work, asked_of, do, make_room, patiently
+from entrepot.activities.runtime.context import (
+    ActivityContext,
+    ensure_schemas,
+    find_target,
+    run_blocking,
+    wait_for_other_runs,
+)
 from entrepot.activities.runtime.tenant import Tenant, Tenants
 from entrepot.activities.storage import lake
 from entrepot.activities.transform import compilation
@@ -45,10 +51,10 @@ class ParityActivities:
     @activity.defn(name=activity_names.PREPARE_PARITY)
     async def prepare(self, asked: ParityInput) -> PreparedParity:
         """Checks every name in the input, and makes room on each warehouse."""
-        tenant = asked_of(self._tenants, asked, "compare")
+        tenant = find_target(self._tenants, asked, "compare")
         context = Context(tenant=asked.tenant, pipeline=asked.pipeline, environment=asked.environment, run="")
 
-        def check(work: Work) -> PreparedParity:
+        def check(work: ActivityContext) -> PreparedParity:
             on = _warehouses(tenant, asked)
             pipeline = self._tenants.pipeline(asked.tenant, asked.pipeline)
             self._tenants.parameters(asked.tenant, pipeline, asked.parameters)
@@ -61,7 +67,7 @@ class ParityActivities:
             tables = {name: s for s in made for name in graph.outputs(s) if s.name in chosen}
             if not tables:
                 raise BadInput(f"the selection {asked.select!r} has no table to compare")
-            patiently(work, partial(make_room, work, asked.pipeline, on[0]))
+            wait_for_other_runs(work, partial(ensure_schemas, work, asked.pipeline, on[0]))
             return PreparedParity(
                 on=on,
                 ingests=tuple(s.name for s in steps if isinstance(s, IngestStep)),
@@ -78,7 +84,7 @@ class ParityActivities:
                 unreachable=_unreachable(work, asked.pipeline, on[1:]),
             )
 
-        return await do(check, tenant, context, activity_names.PREPARE_PARITY)
+        return await run_blocking(check, tenant, context, activity_names.PREPARE_PARITY)
 
     @activity.defn(name=activity_names.COMPILE_PARITY)
     async def compile(self, request: Compilation) -> dict[str, dict[str, str]]:
@@ -87,7 +93,7 @@ class ParityActivities:
         context = request.context
         tenant = self._tenants.get(context.tenant, context.backend)
 
-        def refused(work: Work) -> dict[str, dict[str, str]]:
+        def refused(work: ActivityContext) -> dict[str, dict[str, str]]:
             pipeline = self._tenants.pipeline(context.tenant, context.pipeline)
             graph, parameters = pipeline.graph, self._tenants.parameters(context.tenant, pipeline, context.parameters)
             with work.session() as session:
@@ -103,7 +109,7 @@ class ParityActivities:
                         found[warehouse][step] = "; ".join(map(str, error.problems))
             return found
 
-        return await do(refused, tenant, context, activity_names.COMPILE_PARITY)
+        return await run_blocking(refused, tenant, context, activity_names.COMPILE_PARITY)
 
     @activity.defn(name=activity_names.LAST_LOAD)
     async def last_load(self, ref: StepRef) -> dict[str, str]:
@@ -112,12 +118,12 @@ class ParityActivities:
         context = ref.context
         tenant = self._tenants.get(context.tenant, context.backend)
 
-        def read(work: Work) -> dict[str, str]:
+        def read(work: ActivityContext) -> dict[str, str]:
             with work.session() as session:
                 last = ingest_state.current(session, context.pipeline, ref.step, context.environment)
             return {table: ref.versions.get(table, version) for table, version in last.tables.items()}
 
-        return await do(read, tenant, context, ref.step)
+        return await run_blocking(read, tenant, context, ref.step)
 
     @activity.defn(name=activity_names.ADOPT)
     async def adopt(self, adoption: Adoption) -> None:
@@ -125,7 +131,7 @@ class ParityActivities:
         context = adoption.context
         tenant = self._tenants.get(context.tenant)
 
-        def copy(work: Work) -> None:
+        def copy(work: ActivityContext) -> None:
             with work.session(warehouse=adoption.whence) as session:
                 found = catalog.version_rows(session, context.pipeline, adoption.versions)
             with work.session(warehouse=context.backend) as session:
@@ -134,7 +140,7 @@ class ParityActivities:
                     if row["name"] not in there:
                         catalog.add(session, "versions", **row)
 
-        await do(copy, tenant, context, activity_names.ADOPT)
+        await run_blocking(copy, tenant, context, activity_names.ADOPT)
 
     @activity.defn(name=activity_names.COMPARE)
     async def compare(self, asked: Comparison) -> TableParity:
@@ -143,10 +149,10 @@ class ParityActivities:
         tenant = self._tenants.get(context.tenant)
         patient = activity.info().attempt < ATTEMPTS
 
-        def hold(work: Work) -> TableParity:
+        def hold(work: ActivityContext) -> TableParity:
             return Comparing(self._tenants, work, asked, patient=patient).run()
 
-        return await do(hold, tenant, context, asked.name)
+        return await run_blocking(hold, tenant, context, asked.name)
 
     @activity.defn(name=activity_names.REPORT)
     async def report(self, report: ParityReport) -> str:
@@ -156,12 +162,12 @@ class ParityActivities:
             tenant=report.tenant, pipeline=report.pipeline, environment=report.environment, run=report.run
         )
 
-        def write(work: Work) -> str:
+        def write(work: ActivityContext) -> str:
             path = work.tenant.lake_path("parity", report.pipeline, f"{report.run}.html")
             lake.write(page(report).encode(), path)
             return path
 
-        return await do(write, tenant, context, activity_names.REPORT)
+        return await run_blocking(write, tenant, context, activity_names.REPORT)
 
 
 def _warehouses(tenant: Tenant, asked: ParityInput) -> tuple[str, ...]:
@@ -178,7 +184,7 @@ def _warehouses(tenant: Tenant, asked: ParityInput) -> tuple[str, ...]:
     return on
 
 
-def _unreachable(work: Work, pipeline: str, warehouses: Iterable[str]) -> dict[str, str]:
+def _unreachable(work: ActivityContext, pipeline: str, warehouses: Iterable[str]) -> dict[str, str]:
     """Makes room on each warehouse. Returns those where that cannot be, and why.
 
     Raises:
@@ -187,7 +193,7 @@ def _unreachable(work: Work, pipeline: str, warehouses: Iterable[str]) -> dict[s
     found = {}
     for name in warehouses:
         try:
-            patiently(work, partial(make_room, work, pipeline, name))
+            wait_for_other_runs(work, partial(ensure_schemas, work, pipeline, name))
         except EntrepotError as error:
             if isinstance(error, Unavailable) and activity.info().attempt < ATTEMPTS:
                 raise

@@ -7,13 +7,15 @@ from typing import Any
 
 import ibis
 
-from entrepot.activities.parity.digests import Source, common_kinds, digests_of
-from entrepot.activities.runtime.context import Work
-from entrepot.backends import Name, Session
+from entrepot.activities.parity.digests import DigestedTable, common_kinds, digests_of
+from entrepot.activities.runtime.context import ActivityContext
+from entrepot.backends import Session, TableName
 from entrepot.errors import StepFailed, listed
 
 
-def serve_from(work: Work, session: Session, table: ibis.Table, target: Name, warehouse: str) -> tuple[int, str]:
+def serve_from(
+    work: ActivityContext, session: Session, table: ibis.Table, target: TableName, warehouse: str
+) -> tuple[int, str]:
     """Streams a table into another of the tenant's warehouses, in bounded memory. Returns its rows and its digest.
 
     The target's name is its version's, so an attempt that comes again finds what is there.
@@ -23,7 +25,7 @@ def serve_from(work: Work, session: Session, table: ibis.Table, target: Name, wa
     """
     with work.session(warehouse=warehouse) as there:
         there.create_schema(target.schema)
-        work.allow(session, table)
+        work.check_limits(session, table)
         reader = session.read(table)
         made = there.write(target, table.schema(), _checked(work, reader), reader.schema)
         kinds = common_kinds([table.schema(), made.columns])
@@ -31,7 +33,7 @@ def serve_from(work: Work, session: Session, table: ibis.Table, target: Name, wa
             there.drop_table(target)
             raise StepFailed(f"{warehouse} cannot hold {listed(lost)} as here; what arrived was removed")
         usable = {name: kind for name, kind in kinds.items() if kind is not None}
-        sides = [Source(session, table, table.schema()), Source(there, target, made.columns)]
+        sides = [DigestedTable(session, table, table.schema()), DigestedTable(there, target, made.columns)]
         sent, arrived = digests_of(sides, usable)
         if sent.hex != arrived.hex:
             there.drop_table(target)
@@ -42,7 +44,7 @@ def serve_from(work: Work, session: Session, table: ibis.Table, target: Name, wa
     return made.rows, arrived.hex
 
 
-def _checked(work: Work, batches: Any) -> Iterator[Any]:
+def _checked(work: ActivityContext, batches: Any) -> Iterator[Any]:
     for batch in batches:
         work.check()
         yield batch

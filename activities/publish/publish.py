@@ -18,10 +18,18 @@ from entrepot.activities.ml import models
 from entrepot.activities.publish import view_sync
 from entrepot.activities.publish.copy_to_warehouse import serve_from
 from entrepot.activities.publish.dashboard import render
-from entrepot.activities.runtime.context import Work, check_planned, do, make_once, patiently, version_place, whose
+from entrepot.activities.runtime.context import (
+    ActivityContext,
+    check_planned,
+    create_once,
+    find_tenant,
+    run_blocking,
+    version_table_name,
+    wait_for_other_runs,
+)
 from entrepot.activities.runtime.tenant import Tenants
 from entrepot.activities.storage import lake
-from entrepot.backends import Name, Session
+from entrepot.backends import Session, TableName
 from entrepot.errors import BadInput, EntrepotError, StepFailed, listed
 from entrepot.identity.expression import schema_from
 from entrepot.identity.version import version_schema
@@ -31,11 +39,19 @@ from entrepot.planning.copies import CopiedTo
 from entrepot.planning.graph import Graph
 from entrepot.planning.resolve import publish_identity
 from entrepot.protocol import activity_names
-from entrepot.protocol.messages import Commit, Committed, Context, RollbackInput, RunFailed, StepRef, StepResult
+from entrepot.protocol.messages import (
+    Context,
+    Promoted,
+    PromoteRequest,
+    RecordFailureRequest,
+    RollbackInput,
+    StepRef,
+    StepResult,
+)
 
 
 class PublishActivities:
-    """The activities `publish`, `commit`, `rollback` and `record_failure`."""
+    """The activities `publish`, `promote`, `rollback` and `record_failure`."""
 
     def __init__(self, tenants: Tenants) -> None:
         self._tenants = tenants
@@ -43,44 +59,44 @@ class PublishActivities:
     @activity.defn(name=activity_names.PUBLISH)
     async def publish(self, ref: StepRef) -> StepResult:
         """Makes what one publish step returns, as a version that nobody sees yet."""
-        return await make_once(self._tenants, ref, PublishStep, _make)
+        return await create_once(self._tenants, ref, PublishStep, _make)
 
-    @activity.defn(name=activity_names.COMMIT)
-    async def commit(self, request: Commit) -> Committed:
+    @activity.defn(name=activity_names.PROMOTE)
+    async def promote(self, request: PromoteRequest) -> Promoted:
         """Moves the pointers of a run. The run's id is the token: doing it twice is doing it once."""
         tenant = self._tenants.get(request.context.tenant)
 
-        def move(work: Work) -> Committed:
+        def move(work: ActivityContext) -> Promoted:
             with work.session() as session:
-                return patiently(work, lambda: _commit(work, session, request, self._graph(request.context)))
+                return wait_for_other_runs(work, lambda: _commit(work, session, request, self._graph(request.context)))
 
-        return await do(move, tenant, request.context, activity_names.COMMIT)
+        return await run_blocking(move, tenant, request.context, activity_names.PROMOTE)
 
     @activity.defn(name=activity_names.ROLLBACK)
-    async def rollback(self, asked: RollbackInput) -> Committed:
+    async def rollback(self, asked: RollbackInput) -> Promoted:
         """Points an environment at what it showed after an earlier publish."""
-        tenant = whose(self._tenants, asked.tenant, asked.pipeline)
+        tenant = find_tenant(self._tenants, asked.tenant, asked.pipeline)
         run = activity.info().workflow_run_id or activity.info().activity_id
         context = Context(tenant=asked.tenant, pipeline=asked.pipeline, environment=asked.environment, run=run)
 
-        def move(work: Work) -> Committed:
+        def move(work: ActivityContext) -> Promoted:
             with work.session() as session:
                 catalog.ensure(session)
-                return patiently(work, lambda: _rollback(work, session, context, asked, self._graph(context)))
+                return wait_for_other_runs(work, lambda: _rollback(work, session, context, asked, self._graph(context)))
 
-        return await do(move, tenant, context, activity_names.ROLLBACK)
+        return await run_blocking(move, tenant, context, activity_names.ROLLBACK)
 
     @activity.defn(name=activity_names.RECORD_FAILURE)
-    async def record_failure(self, failed: RunFailed) -> None:
+    async def record_failure(self, failed: RecordFailureRequest) -> None:
         """Keeps in the catalog that a run failed, and why; pages say what its checks have found on what they show."""
         tenant = self._tenants.get(failed.context.tenant)
 
-        def record(work: Work) -> None:
+        def record(work: ActivityContext) -> None:
             with work.session() as session:
                 _record_run(session, failed.context, failed.status, {}, failed.error)
                 view_sync.bring_up_to_date(work, session, failed.context, self._graph(failed.context))
 
-        await do(record, tenant, failed.context, activity_names.RECORD_FAILURE)
+        await run_blocking(record, tenant, failed.context, activity_names.RECORD_FAILURE)
 
     def _graph(self, context: Context) -> Graph | None:
         """The pipeline's steps; None, if its code cannot be loaded: what is to be done may be about just that."""
@@ -98,7 +114,7 @@ def _given(session: Session, version: Version) -> Any:
 
 
 def _make(
-    work: Work,
+    work: ActivityContext,
     session: Session,
     step: PublishStep,
     ref: StepRef,
@@ -115,7 +131,7 @@ def _make(
     # A folder for each run: two may make the same version at once, and a page tells which run made it.
     folder = work.tenant.lake_path("artifacts", pipeline, step.name, version, ref.context.run)
     rows: int | None = None
-    target: Name | None = None
+    target: TableName | None = None
     with session.transaction():
         if isinstance(output, Dashboard):
             facts = {"tenant": ref.context.tenant, "pipeline": pipeline, "run": ref.context.run, "version": version}
@@ -133,7 +149,7 @@ def _make(
             view_sync.check_copy(work, session, ref.context, step, place)
             # Among the pipeline's own versions: another pipeline may copy the same to the same schema.
             own = version_schema(work.tenant.settings(pipeline).schema)
-            target = version_place(own, step.name, version, ref.anew, ref.context.run)
+            target = version_table_name(own, step.name, version, ref.anew, ref.context.run)
             details = {"output": "copy", "schema": output.schema, "name": name}
             if output.to and work.tenant.at(output.to) is not work.tenant:
                 rows, digest = serve_from(work, session, output.table, target, output.to)
@@ -162,7 +178,7 @@ def _make(
     return StepResult(name=step.name, rows=rows, bytes=details.get("bytes"), seconds=seconds, note=details["output"])
 
 
-def _export(work: Work, session: Session, output: Export, path: str) -> int:
+def _export(work: ActivityContext, session: Session, output: Export, path: str) -> int:
     """Streams a table into one file of the lake."""
     reader = session.read(output.table)
     rows = 0
@@ -181,7 +197,7 @@ def _export(work: Work, session: Session, output: Export, path: str) -> int:
     return rows
 
 
-def _commit(work: Work, session: Session, request: Commit, graph: Graph | None) -> Committed:
+def _commit(work: ActivityContext, session: Session, request: PromoteRequest, graph: Graph | None) -> Promoted:
     context = request.context
     current = catalog.published(session, context.pipeline, context.environment)
     if current.run == context.run:  # done by an attempt before
@@ -209,7 +225,7 @@ def _commit(work: Work, session: Session, request: Commit, graph: Graph | None) 
     with session.transaction():
         _record_run(session, context, "completed", request.results, None)
     moved = request.moves.keys() | (displaced & current.pointers.keys())
-    return Committed(moved=tuple(moved), sequence=current.sequence, links=links)
+    return Promoted(moved=tuple(moved), sequence=current.sequence, links=links)
 
 
 def _pointed(
@@ -227,7 +243,9 @@ def _pointed(
     return its
 
 
-def _rollback(work: Work, session: Session, context: Context, asked: RollbackInput, graph: Graph | None) -> Committed:
+def _rollback(
+    work: ActivityContext, session: Session, context: Context, asked: RollbackInput, graph: Graph | None
+) -> Promoted:
     where = f"pipeline {context.pipeline!r}, environment {context.environment!r}"
     history = catalog.publishes(session, context.pipeline, context.environment).get(context.environment, [])
     if not history:
@@ -237,7 +255,7 @@ def _rollback(work: Work, session: Session, context: Context, asked: RollbackInp
     if current.run == context.run:  # done by an attempt whose answer was lost
         if current.shown < current.sequence:
             view_sync.show(work, session, context)
-        return Committed(moved=current.moved, sequence=current.sequence)
+        return Promoted(moved=current.moved, sequence=current.sequence)
     if to is not None:
         earlier = [publish for publish in history if publish.run.startswith(to)]
         if len(runs := {publish.run for publish in earlier}) > 1:
@@ -268,7 +286,7 @@ def _rollback(work: Work, session: Session, context: Context, asked: RollbackInp
             ).tables.items()
         )
     ]
-    return Committed(moved=moved.moved, sequence=moved.sequence, links=links, ahead=tuple(sorted(ahead)))
+    return Promoted(moved=moved.moved, sequence=moved.sequence, links=links, ahead=tuple(sorted(ahead)))
 
 
 def _move_cursors(session: Session, context: Context, pointers: dict[str, str]) -> None:

@@ -14,7 +14,7 @@ from entrepot.activities.catalog import catalog, owners
 from entrepot.activities.catalog.catalog import Version
 from entrepot.activities.catalog.owners import Owner, Place, Shown
 from entrepot.activities.publish.page_verdicts import with_verdicts
-from entrepot.activities.runtime.context import Work
+from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.storage import lake
 from entrepot.backends import Session
 from entrepot.errors import BadInput, StepFailed
@@ -44,7 +44,7 @@ def owner(context: Context) -> Owner:
     return Owner(context.tenant, context.pipeline, context.environment)
 
 
-def claim(work: Work, session: Session, context: Context, its: Pointed) -> None:
+def claim(work: ActivityContext, session: Session, context: Context, its: Pointed) -> None:
     """Takes the places of what an environment is about to show.
 
     Raises:
@@ -56,7 +56,7 @@ def claim(work: Work, session: Session, context: Context, its: Pointed) -> None:
     owners.claim(session, owner(context), wanted - recorded, run=context.run)
 
 
-def check_names(work: Work, session: Session, context: Context, graph: Graph, names: Iterable[str]) -> None:
+def check_names(work: ActivityContext, session: Session, context: Context, graph: Graph, names: Iterable[str]) -> None:
     """Holds the names that a run of these steps will show against what is recorded and what stands there.
 
     Raises:
@@ -68,7 +68,9 @@ def check_names(work: Work, session: Session, context: Context, graph: Graph, na
     check_ways(work, session, wanted, recorded)
 
 
-def _to_show(work: Work, context: Context, graph: Graph, names: Iterable[str]) -> Iterator[tuple[Place, str]]:
+def _to_show(
+    work: ActivityContext, context: Context, graph: Graph, names: Iterable[str]
+) -> Iterator[tuple[Place, str]]:
     """Where the tables of steps will be shown, and their copies, as far as the code says it in plain words."""
     for step in (graph.steps[name] for name in names):
         if isinstance(step, IngestStep | TransformStep):
@@ -81,7 +83,7 @@ def _to_show(work: Work, context: Context, graph: Graph, names: Iterable[str]) -
                 yield place, step.name
 
 
-def copied(work: Work, context: Context, step: PublishStep, its: CopiedTo) -> Place:
+def copied(work: ActivityContext, context: Context, step: PublishStep, its: CopiedTo) -> Place:
     """Where a copy will be shown.
 
     Raises:
@@ -92,7 +94,7 @@ def copied(work: Work, context: Context, step: PublishStep, its: CopiedTo) -> Pl
     return owners.copy_place(context.environment, its.schema, its.name or step.name, "" if here else its.to)
 
 
-def check_copy(work: Work, session: Session, context: Context, step: PublishStep, place: Place) -> None:
+def check_copy(work: ActivityContext, session: Session, context: Context, step: PublishStep, place: Place) -> None:
     """Holds a copy's place against what is recorded and what stands there, before any of it is computed.
 
     Raises:
@@ -113,7 +115,7 @@ def at_step(step: Step) -> Iterator[None]:
         raise BadInput(f"{step.kind} {step.name!r} ({step.at}): {error}") from error
 
 
-def check_ways(work: Work, session: Session, wanted: Shown, recorded: Shown) -> None:
+def check_ways(work: ActivityContext, session: Session, wanted: Shown, recorded: Shown) -> None:
     """Raises BadInput for places where something stands that Entrepot has not made."""
     views = {place for place, _ in wanted if place.kind == "view"}
     ours = {place for place, _ in recorded}
@@ -127,7 +129,7 @@ def check_ways(work: Work, session: Session, wanted: Shown, recorded: Shown) -> 
             owners.check_way(kinds, place, is_ours=place in ours)
 
 
-def displaced(work: Work, session: Session, context: Context, its: Pointed) -> set[str]:
+def displaced(work: ActivityContext, session: Session, context: Context, its: Pointed) -> set[str]:
     """The names that do not stand where they should, though their versions may be right: the place is another than
     before, or somebody dropped or replaced what stood there. Looks where the pipeline runs alone."""
     wanted = owners.shown_by(work.tenant, context, its.versions.values())
@@ -138,7 +140,7 @@ def displaced(work: Work, session: Session, context: Context, its: Pointed) -> s
     return names | {name for place, name in views if kinds[place.schema].get(place.table.lower()) != "view"}
 
 
-def show(work: Work, session: Session, context: Context) -> None:
+def show(work: ActivityContext, session: Session, context: Context) -> None:
     """Makes views show what is published, for every name that moved since they last did, and takes away what is not
     shown any more."""
     history = catalog.publishes(session, context.pipeline, context.environment)[context.environment]
@@ -151,7 +153,7 @@ def show(work: Work, session: Session, context: Context) -> None:
     catalog.shown(session, context.pipeline, context.environment, head.sequence)
 
 
-def point(work: Work, session: Session, its: Pointed, shown: Iterable[tuple[Place, str]]) -> None:
+def point(work: ActivityContext, session: Session, its: Pointed, shown: Iterable[tuple[Place, str]]) -> None:
     """Points views at the tables of what is pointed at."""
     tables = {place: its.versions[name].table for place, name in shown if place.kind == "view"}
     for (warehouse, schema), some in _by_schema(tables).items():
@@ -163,7 +165,7 @@ def point(work: Work, session: Session, its: Pointed, shown: Iterable[tuple[Plac
                 there.point(place.name, table)
 
 
-def show_anew(work: Work, session: Session, context: Context, anew: Mapping[str, str]) -> None:
+def show_anew(work: ActivityContext, session: Session, context: Context, anew: Mapping[str, str]) -> None:
     """Points the views of all environments at versions that were made anew, where they show them."""
     for row in catalog.select(session, "heads", context.pipeline, columns=("environment", "pointers")) if anew else ():
         theirs = json.loads(row["pointers"])
@@ -173,7 +175,12 @@ def show_anew(work: Work, session: Session, context: Context, anew: Mapping[str,
 
 
 def show_files(
-    work: Work, session: Session, context: Context, its: Pointed, graph: Graph | None, checks: Mapping[str, str] = {}
+    work: ActivityContext,
+    session: Session,
+    context: Context,
+    its: Pointed,
+    graph: Graph | None,
+    checks: Mapping[str, str] = {},
 ) -> dict[str, str]:
     """Brings published pages and files up to date, and removes those of before. Name to path: see `bring_up_to_date`.
 
@@ -187,7 +194,7 @@ def show_files(
 
 
 def bring_up_to_date(
-    work: Work,
+    work: ActivityContext,
     session: Session,
     context: Context,
     graph: Graph | None,
@@ -225,7 +232,9 @@ def bring_up_to_date(
             return its, links
 
 
-def _take_away(work: Work, session: Session, context: Context, its: Pointed, wanted: Shown, kind: str) -> None:
+def _take_away(
+    work: ActivityContext, session: Session, context: Context, its: Pointed, wanted: Shown, kind: str
+) -> None:
     """Removes what an environment does not show any more, and lets go of its place."""
     recorded = owners.recorded(session, context.pipeline, context.environment)
     stale = {(place, name) for place, name in _stale(work, its, recorded - wanted) if place.kind == kind}
@@ -234,7 +243,7 @@ def _take_away(work: Work, session: Session, context: Context, its: Pointed, wan
     owners.release(session, context.pipeline, context.environment, frozenset(stale))
 
 
-def _stale(work: Work, its: Pointed, unwanted: Shown) -> Shown:
+def _stale(work: ActivityContext, its: Pointed, unwanted: Shown) -> Shown:
     """Of what is recorded and not wanted, that which may go: not what cannot be reached since the tenant no longer has
     the warehouse, nor what is pointed at and has lost its row in the catalog."""
     lost = its.pointers.keys() - its.versions.keys()
@@ -245,7 +254,7 @@ def _stale(work: Work, its: Pointed, unwanted: Shown) -> Shown:
     )
 
 
-def remove(work: Work, session: Session, unwanted: Iterable[Place]) -> None:
+def remove(work: ActivityContext, session: Session, unwanted: Iterable[Place]) -> None:
     """Removes views and files. Somebody's own table that took a view's place stays."""
     gone = set(unwanted)
     for place in gone:
@@ -260,7 +269,7 @@ def remove(work: Work, session: Session, unwanted: Iterable[Place]) -> None:
 
 
 def move(
-    work: Work,
+    work: ActivityContext,
     session: Session,
     context: Context,
     action: str,
@@ -303,7 +312,7 @@ def _by_schema(views: Iterable[Place]) -> dict[tuple[str, str], set[Place]]:
 
 
 @contextmanager
-def _at(work: Work, session: Session, warehouse: str) -> Iterator[Session]:
+def _at(work: ActivityContext, session: Session, warehouse: str) -> Iterator[Session]:
     if not warehouse:
         yield session
         return

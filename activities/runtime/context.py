@@ -19,7 +19,7 @@ from temporalio.exceptions import ApplicationError
 
 from entrepot.activities.catalog import catalog, owners
 from entrepot.activities.runtime.tenant import Limits, Tenant, Tenants
-from entrepot.backends import Label, Name, Session
+from entrepot.backends import QueryTag, Session, TableName
 from entrepot.backends.sql.session import Exists
 from entrepot.errors import (
     BadInput,
@@ -32,7 +32,7 @@ from entrepot.errors import (
     StepFailed,
     Unavailable,
 )
-from entrepot.identity.code import digest
+from entrepot.identity.code import stable_hash
 from entrepot.identity.version import version_of, version_schema, version_table
 from entrepot.language.step import Step
 from entrepot.protocol.messages import Context, StepRef, StepResult, Target
@@ -51,15 +51,15 @@ T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 S = TypeVar("S", bound=Step)
 
-MADE_MEANWHILE = "made by another run meanwhile"
+CREATED_MEANWHILE = "made by another run meanwhile"
 
 
-class Work:
+class ActivityContext:
     """One activity's work: whose it is, and what has to be stopped if it is cancelled."""
 
     def __init__(self, tenant: Tenant, run: str, step: str) -> None:
         self.tenant = tenant
-        self.label = Label(tenant.name, run, step)
+        self.label = QueryTag(tenant.name, run, step)
         self.spent = 0
         """Bytes that the run's steps before have read in the warehouse."""
         self.progress: dict[str, int] = {}
@@ -71,7 +71,7 @@ class Work:
     @contextmanager
     def session(self, step: str | None = None, warehouse: str = "") -> Iterator[Session]:
         """A session of one of the tenant's warehouses that is interrupted when the activity is cancelled."""
-        label = Label(self.label.tenant, self.label.run, step or self.label.step)
+        label = QueryTag(self.label.tenant, self.label.run, step or self.label.step)
         with self.tenant.at(warehouse).backend.session(label, self._opened) as session:
             try:
                 yield session
@@ -86,7 +86,7 @@ class Work:
             for session in self._sessions:
                 session.interrupt()
 
-    def allow(self, session: Session, expression: ibis.Table) -> None:
+    def check_limits(self, session: Session, expression: ibis.Table) -> None:
         """Holds what computing an expression would read against the tenant's limits.
 
         Raises:
@@ -97,14 +97,15 @@ class Work:
             return
         if limits.bytes_per_step is not None and wanted > limits.bytes_per_step:
             raise LimitExceeded(
-                f"it would read {readable(wanted)}, and the limit of tenant {self.tenant.name!r} for a step is "
-                f"{readable(limits.bytes_per_step)}; it was not started"
+                f"it would read {format_bytes(wanted)}, and the limit of tenant {self.tenant.name!r} for a step is "
+                f"{format_bytes(limits.bytes_per_step)}; it was not started"
             )
         so_far = self.spent + (session.used.bytes or 0)
         if limits.bytes_per_run is not None and so_far + wanted > limits.bytes_per_run:
             raise LimitExceeded(
-                f"it would read {readable(wanted)} after the {readable(so_far)} that this run has read, and the limit "
-                f"of tenant {self.tenant.name!r} for a run is {readable(limits.bytes_per_run)}; it was not started"
+                f"it would read {format_bytes(wanted)} after the {format_bytes(so_far)} that this run has read, and "
+                f"the limit of tenant {self.tenant.name!r} for a run is {format_bytes(limits.bytes_per_run)}; "
+                "it was not started"
             )
 
     def check(self) -> None:
@@ -118,7 +119,7 @@ class Work:
         self.check()  # what is opened after the stop would not be told of it, and may have to wait for long
 
 
-def readable(size: int) -> str:
+def format_bytes(size: int) -> str:
     """Bytes for people, in powers of ten, as warehouses count them."""
     for unit in ("bytes", "KB", "MB", "GB"):
         if size < 1000:
@@ -127,7 +128,7 @@ def readable(size: int) -> str:
     return f"{size:,.4g} TB"
 
 
-def patiently(work: Work, attempt: Callable[[], T]) -> T:
+def wait_for_other_runs(work: ActivityContext, attempt: Callable[[], T]) -> T:
     """Does what another run may be doing at the same time; if so, waits for that one and looks again.
 
     `attempt` begins by looking whether there is anything left to do.
@@ -147,40 +148,40 @@ def patiently(work: Work, attempt: Callable[[], T]) -> T:
             time.sleep(0.5)
 
 
-Make = Callable[[Work, Session, S, StepRef, dict[str, catalog.Version], dict[str, Any]], StepResult]
+Make = Callable[[ActivityContext, Session, S, StepRef, dict[str, catalog.Version], dict[str, Any]], StepResult]
 """Makes a step's version, given the versions of what it reads and the values of the pipeline's parameters."""
 
 
-async def make_once(tenants: Tenants, ref: StepRef, kind: type[S], make: Make[S]) -> StepResult:
+async def create_once(tenants: Tenants, ref: StepRef, kind: type[S], make: Make[S]) -> StepResult:
     """Runs what makes one step's version, unless it is there already, or is when another run is through with it."""
     context = ref.context
     tenant = tenants.get(context.tenant, context.backend)
 
-    def work_on(work: Work) -> StepResult:
+    def work_on(work: ActivityContext) -> StepResult:
         work.spent = ref.spent
         pipeline, step, parameters = tenants.step(context.tenant, context.pipeline, ref.step, kind, context.parameters)
-        with work.session() as session, told_of(step):
+        with work.session() as session, attribute_errors(step):
 
             def attempt() -> StepResult:
                 versions = catalog.versions(session, pipeline.name, ref.versions)
-                if is_made(versions.get(step.name), ref.anew, context.run):
-                    return StepResult(name=step.name, note=MADE_MEANWHILE)
+                if already_created(versions.get(step.name), ref.anew, context.run):
+                    return StepResult(name=step.name, note=CREATED_MEANWHILE)
                 return make(work, session, step, ref, versions, parameters)
 
-            made = patiently(work, attempt)
+            made = wait_for_other_runs(work, attempt)
             return made.model_copy(update={"scanned": session.used.bytes})
 
-    return await do(work_on, tenant, context, ref.step)
+    return await run_blocking(work_on, tenant, context, ref.step)
 
 
-def is_made(version: catalog.Version | None, anew: Container[str], run: str) -> bool:
+def already_created(version: catalog.Version | None, anew: Container[str], run: str) -> bool:
     """Whether there is nothing to make any more; what is to be made anew, this run must have made."""
     return version is not None and (version.name not in anew or version.run == run)
 
 
-def version_place(schema: str, name: str, version: str, anew: Container[str], run: str) -> Name:
+def version_table_name(schema: str, name: str, version: str, anew: Container[str], run: str) -> TableName:
     """Where a version's table stands. One that is made anew stands beside the one of before, which is still shown."""
-    return Name(schema, version_table(name, digest([version, run]) if name in anew else version))
+    return TableName(schema, version_table(name, stable_hash([version, run]) if name in anew else version))
 
 
 def check_planned(step: Step, identity: str, inputs: Mapping[str, str], planned: str, run: str) -> None:
@@ -193,7 +194,7 @@ def check_planned(step: Step, identity: str, inputs: Mapping[str, str], planned:
 
 
 @contextmanager
-def told_of(step: Step) -> Iterator[None]:
+def attribute_errors(step: Step) -> Iterator[None]:
     """Failures of a step's code name the step, where it stands, and the line that raised; whatever the code raises."""
     where = f"{step.kind} {step.name!r} ({step.at})"
     try:
@@ -217,7 +218,7 @@ class _Stopped(Exception):
 
 
 @contextmanager
-def own_errors(items: Iterable[T]) -> Iterator[Iterator[T]]:
+def keep_python_errors(items: Iterable[T]) -> Iterator[Iterator[T]]:
     """Hands items to a reader in C, and raises what went wrong in Python as it was, not as the reader tells it."""
     raised: list[BaseException] = []
 
@@ -246,13 +247,13 @@ def own_errors(items: Iterable[T]) -> Iterator[Iterator[T]]:
             error.__context__ = context  # and not what the reader made of it
 
 
-async def do(work: Callable[[Work], T], tenant: Tenant, context: Context, step: str) -> T:
+async def run_blocking(work: Callable[[ActivityContext], T], tenant: Tenant, context: Context, step: str) -> T:
     """Runs blocking work in a thread and heartbeats until it ends.
 
     Raises:
         ApplicationError: not retryable where trying again would not help.
     """
-    task = Work(tenant, context.run, step)
+    task = ActivityContext(tenant, context.run, step)
     ctx = contextvars.copy_context()
     loop = asyncio.get_running_loop()
     future = loop.run_in_executor(_THREADS, functools.partial(ctx.run, _outcome, work, task))
@@ -276,7 +277,7 @@ class _Failed:
     error: BaseException
 
 
-def _outcome(work: Callable[[Work], T], task: Work) -> T | _Failed:
+def _outcome(work: Callable[[ActivityContext], T], task: ActivityContext) -> T | _Failed:
     try:
         return work(task)
     except BaseException as error:
@@ -289,10 +290,10 @@ def _as_told(error: BaseException, tenant: Tenant, context: Context, step: str) 
     doing = activity.info().activity_type
     if step != doing and not any(repr(name) in message(error) for name in step.split(",")):
         where += f", {doing} {step!r}"
-    return as_failure(error, where)
+    return to_application_error(error, where)
 
 
-def understood(message: type[M], value: Any, name: str) -> M:
+def parse_input(message: type[M], value: Any, name: str) -> M:
     """The input of an activity that people start by itself, with JSON.
 
     Raises:
@@ -301,10 +302,10 @@ def understood(message: type[M], value: Any, name: str) -> M:
     try:
         return parse(message, value, name)
     except BadInput as error:
-        raise as_failure(error, f"no {name}") from None
+        raise to_application_error(error, f"no {name}") from None
 
 
-def whose(tenants: Tenants, tenant: str, pipeline: str | None = None) -> Tenant:
+def find_tenant(tenants: Tenants, tenant: str, pipeline: str | None = None) -> Tenant:
     """The tenant that somebody asks for by name.
 
     Raises:
@@ -319,7 +320,7 @@ def whose(tenants: Tenants, tenant: str, pipeline: str | None = None) -> Tenant:
     return found
 
 
-def asked_of(tenants: Tenants, asked: Target, what: str) -> Tenant:
+def find_target(tenants: Tenants, asked: Target, what: str) -> Tenant:
     """The tenant that is to `what` (such as "run") a pipeline in an environment.
 
     Raises:
@@ -330,11 +331,11 @@ def asked_of(tenants: Tenants, asked: Target, what: str) -> Tenant:
         tenant.settings(asked.pipeline)
         tenant.check_environment(asked.environment)
     except EntrepotError as error:
-        raise as_failure(error, f"cannot {what} {cut(repr(asked.pipeline), 200)}") from None
+        raise to_application_error(error, f"cannot {what} {cut(repr(asked.pipeline), 200)}") from None
     return tenant
 
 
-def make_room(work: Work, pipeline: str, warehouse: str = "", environment: str | None = None) -> None:
+def ensure_schemas(work: ActivityContext, pipeline: str, warehouse: str = "", environment: str | None = None) -> None:
     """Makes the catalog and the schema of versions where they are missing, and an environment's row to publish to."""
     with work.session(warehouse=warehouse) as session:
         catalog.ensure(session)
@@ -344,7 +345,7 @@ def make_room(work: Work, pipeline: str, warehouse: str = "", environment: str |
         session.create_schema(version_schema(work.tenant.settings(pipeline).schema))
 
 
-def as_failure(error: BaseException, where: str) -> ApplicationError:
+def to_application_error(error: BaseException, where: str) -> ApplicationError:
     """The failure that Temporal records: a sentence, a type, whether it is tried again, and the author's own lines."""
     refused = isinstance(error, BadInput | PipelineError)
     again = may_pass(error) is not False  # of what says nothing about it, the next attempt knows more

@@ -16,15 +16,15 @@ from entrepot.activities.catalog import catalog
 from entrepot.activities.ml.models import known_of
 from entrepot.activities.ml.score import Scorer
 from entrepot.activities.runtime.context import (
-    MADE_MEANWHILE,
-    Work,
+    CREATED_MEANWHILE,
+    ActivityContext,
+    already_created,
+    attribute_errors,
     check_planned,
-    do,
-    is_made,
-    own_errors,
-    patiently,
-    told_of,
-    version_place,
+    keep_python_errors,
+    run_blocking,
+    version_table_name,
+    wait_for_other_runs,
 )
 from entrepot.activities.runtime.tenant import Tenants
 from entrepot.activities.storage import exact_casts
@@ -57,7 +57,7 @@ class TransformActivities:
         """Computes the first of the steps, and as many more as are small and fit into `BATCH_SECONDS`."""
         tenant = self._tenants.get(batch.context.tenant, batch.context.backend)
 
-        def compute(work: Work) -> list[StepResult]:
+        def compute(work: ActivityContext) -> list[StepResult]:
             started = time.monotonic()
             results: list[StepResult] = []
             work.spent = batch.spent
@@ -70,13 +70,13 @@ class TransformActivities:
                     results.append(computation.run(name))
             return results
 
-        return await do(compute, tenant, batch.context, ",".join(batch.steps[:3]))
+        return await run_blocking(compute, tenant, batch.context, ",".join(batch.steps[:3]))
 
 
 class Computation:
     """The transforms and checks of one batch, over one session."""
 
-    def __init__(self, tenants: Tenants, work: Work, session: Session, batch: Batch) -> None:
+    def __init__(self, tenants: Tenants, work: ActivityContext, session: Session, batch: Batch) -> None:
         self._work = work
         self._session = session
         self._batch = batch
@@ -105,11 +105,11 @@ class Computation:
         step = self._graph.steps.get(name)
         if not isinstance(step, TransformStep | CheckStep):
             raise StepFailed(f"{name!r} is no transform or check of the code that this worker has; start the run again")
-        with told_of(step):
+        with attribute_errors(step):
             if isinstance(step, CheckStep):
                 made = self._check(step, started)
             else:
-                made = patiently(self._work, lambda: self._transform(step, started))
+                made = wait_for_other_runs(self._work, lambda: self._transform(step, started))
         return made.model_copy(update={"scanned": self._scanned()})
 
     def _scanned(self) -> int | None:
@@ -123,15 +123,15 @@ class Computation:
             self._versions |= catalog.versions(self._session, self._context.pipeline, {step.name: version})
         self._tried.add(step.name)
         before, anew = self._versions.get(step.name), self._batch.anew
-        if is_made(before, anew, self._context.run):
-            return StepResult(name=step.name, rows=self._versions[step.name].rows, note=MADE_MEANWHILE)
-        target = version_place(self._schema, step.name, version, anew, self._context.run)
+        if already_created(before, anew, self._context.run):
+            return StepResult(name=step.name, rows=self._versions[step.name].rows, note=CREATED_MEANWHILE)
+        target = version_table_name(self._schema, step.name, version, anew, self._context.run)
         computed = self._verified(step)
         details: dict[str, Any] = {}
         with self._session.transaction():
             if step.engine == "python":
                 inferred = schema_from(step.schema or {})
-                with own_errors(self._python_batches(step, inferred)) as batches:
+                with keep_python_errors(self._python_batches(step, inferred)) as batches:
                     table = self._session.write(target, inferred, batches)
             else:
                 made = self._bound(step, computed)
@@ -232,7 +232,7 @@ class Computation:
         for name, value in self._arguments(step, actual=True):
             if isinstance(value, sch.Schema):
                 table = self._relation(name).to_expr()
-                self._work.allow(self._session, table)
+                self._work.check_limits(self._session, table)
                 readers[name] = self._session.read(table)
             else:
                 readers[name] = getattr(value, "value", value)

@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import ibis
 import ibis.expr.schema as sch
 
-from entrepot.backends.base import Backend, Capabilities, Kind, Label, Name, Session, Used
+from entrepot.backends.base import Backend, Capabilities, QueryTag, RelationKind, Session, TableName, Usage
 from entrepot.backends.bigquery import types
 from entrepot.backends.bigquery.client import CALL_SECONDS, HOST, Clients, connect, retry, translated
 from entrepot.backends.dialect import Dialect, Identifiers
 from entrepot.backends.settings import Secret, checked
-from entrepot.backends.sql.session import Answer, SqlSession, kind_of
+from entrepot.backends.sql.session import SqlSession, StatementResult, relation_kind
 from entrepot.errors import BadInput, StepFailed
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ CAPABILITIES = Capabilities(
 )
 
 
-def job_labels(label: Label) -> dict[str, str]:
+def job_labels(label: QueryTag) -> dict[str, str]:
     """A label as BigQuery takes it: small letters, digits, `-` and `_`, 63 characters at most."""
     return {
         key: _NOT_IN_LABELS.sub("_", value.lower())[:63]
@@ -102,9 +102,9 @@ class BigQuerySession(SqlSession):
     dialect = DIALECT
     capabilities = CAPABILITIES
 
-    def __init__(self, clients: Clients, label: Label) -> None:
+    def __init__(self, clients: Clients, label: QueryTag) -> None:
         super().__init__()
-        self.used = Used(bytes=0)
+        self.used = Usage(bytes=0)
         self._to = clients
         self._labels = job_labels(label)
         self._running: QueryJob | LoadJob | None = None
@@ -112,10 +112,10 @@ class BigQuerySession(SqlSession):
         """How often it was interrupted. What began before the last time has to end."""
         self._ibis: Any = None
 
-    def _run(self, sql: str) -> Answer:
+    def _run(self, sql: str) -> StatementResult:
         job, rows = self._query(sql)
         with translated(self._to.where):
-            return Answer(
+            return StatementResult(
                 [field.name for field in rows.schema], [row.values() for row in rows], job.num_dml_affected_rows or 0
             )
 
@@ -153,7 +153,7 @@ class BigQuerySession(SqlSession):
         if self._stops != stops:
             raise InterruptedError("cancelled")
         processed = getattr(job, "total_bytes_processed", None) or 0
-        self.used = Used(self.used.statements + 1, (self.used.bytes or 0) + processed)
+        self.used = Usage(self.used.statements + 1, (self.used.bytes or 0) + processed)
         return job, rows
 
     def _inserted(self, insert: Callable[[str], Job]) -> Job:
@@ -199,23 +199,23 @@ class BigQuerySession(SqlSession):
 
         return pa.RecordBatchReader.from_batches(first.schema, every())
 
-    def _columns(self, name: Name) -> list[tuple[str, str]]:
+    def _columns(self, name: TableName) -> list[tuple[str, str]]:
         return [(field.name, types.type_text(field)) for field in self._table(name).schema]
 
-    def _rows(self, name: Name, answer: Answer) -> int:
+    def _rows(self, name: TableName, answer: StatementResult) -> int:
         return int(self._table(name).num_rows)
 
-    def _table(self, name: Name) -> Table:
+    def _table(self, name: TableName) -> Table:
         """What the API knows of a table: no job is needed, and nothing is to pay."""
         with translated(self._to.where):
             return self._to.client.get_table(self._reference(name), retry=retry(), timeout=CALL_SECONDS)
 
-    def _reference(self, name: Name) -> TableReference:
+    def _reference(self, name: TableName) -> TableReference:
         from google.cloud.bigquery import DatasetReference
 
         return DatasetReference(self._to.project, name.schema).table(name.table)
 
-    def kinds(self, schema: str) -> dict[str, Kind]:
+    def kinds(self, schema: str) -> dict[str, RelationKind]:
         from google.api_core.exceptions import NotFound
         from google.cloud.bigquery import DatasetReference
 
@@ -223,7 +223,7 @@ class BigQuerySession(SqlSession):
         with translated(self._to.where):
             try:
                 found = self._to.client.list_tables(dataset, retry=retry(), timeout=CALL_SECONDS)
-                return {table.table_id: kind_of(table.table_type) for table in found}
+                return {table.table_id: relation_kind(table.table_type) for table in found}
             except NotFound:
                 return {}
 
@@ -232,13 +232,13 @@ class BigQuerySession(SqlSession):
         options = f" OPTIONS (location = {self.dialect.literal(self._to.location)})" if self._to.location else ""
         self._run(f"CREATE SCHEMA IF NOT EXISTS {self.dialect.identifier(schema)}{options}")
 
-    def create_table(self, name: Name, schema: sch.Schema, key: Sequence[str] = ()) -> None:
+    def create_table(self, name: TableName, schema: sch.Schema, key: Sequence[str] = ()) -> None:
         types.checked_types(schema)
         super().create_table(name, schema, key)
 
-    def _bring(self, name: Name, files: Sequence[str], schema: sch.Schema) -> None:
+    def _load_files(self, name: TableName, files: Sequence[str], schema: sch.Schema) -> None:
         types.checked_types(schema)
-        staging = Name(name.schema, f"load__{uuid.uuid4().hex}")
+        staging = TableName(name.schema, f"load__{uuid.uuid4().hex}")
         try:
             self._stage(staging, files, schema)
             self._name(staging, name, schema)
@@ -247,7 +247,7 @@ class BigQuerySession(SqlSession):
                 reference = self._reference(staging)
                 self._to.client.delete_table(reference, retry=retry(), timeout=CALL_SECONDS, not_found_ok=True)
 
-    def _stage(self, staging: Name, files: Sequence[str], schema: sch.Schema) -> None:
+    def _stage(self, staging: TableName, files: Sequence[str], schema: sch.Schema) -> None:
         """Loads files into a table that nobody else knows, one load job each."""
         from google.cloud.bigquery import LoadJobConfig, ParquetOptions, Table
 
@@ -277,7 +277,7 @@ class BigQuerySession(SqlSession):
 
                     self._finished(insert)
 
-    def _name(self, staging: Name, name: Name, schema: sch.Schema) -> None:
+    def _name(self, staging: TableName, name: TableName, schema: sch.Schema) -> None:
         """Gives a loaded table its name: it is there at once, with all its rows."""
         source = self.dialect.table(staging)
         if texts := [column for column, dtype in schema.items() if dtype.is_json()]:
@@ -292,7 +292,7 @@ class BigQuerySession(SqlSession):
         self._keep(staging)
         self._run(f"ALTER TABLE {source} RENAME TO {self.dialect.identifier(name.table)}")
 
-    def _keep(self, staging: Name) -> None:
+    def _keep(self, staging: TableName) -> None:
         from google.cloud.bigquery import Table
 
         table = Table(self._reference(staging))
@@ -306,7 +306,7 @@ class BigQuerySession(SqlSession):
             asking = self._asking(self.dialect.compile(bound), dry_run=True, use_query_cache=False)
             return int(self._inserted(asking).total_bytes_processed)
 
-    def table(self, name: Name, schema: sch.Schema) -> ibis.Table:
+    def table(self, name: TableName, schema: sch.Schema) -> ibis.Table:
         if self._ibis is None:
             from google.cloud.bigquery import QueryJobConfig
 
@@ -327,7 +327,7 @@ class BigQuerySession(SqlSession):
     def engine(self) -> str:
         return "bigquery, which tells no version"
 
-    def changed_at(self, name: Name) -> str | None:
+    def changed_at(self, name: TableName) -> str | None:
         table = self._table(name)
         return str(table.modified) if table.table_type == "TABLE" else None
 
@@ -368,11 +368,13 @@ class BigQuery(Backend):
         emulator = (given["emulator"], given["storage_emulator"]) if "emulator" in given else None
         return cls(given["project"], given.get("location"), given.get("credentials"), emulator)
 
-    def session(self, label: Label, opened: Callable[[Session], None] | None = None) -> AbstractContextManager[Session]:
+    def session(
+        self, label: QueryTag, opened: Callable[[Session], None] | None = None
+    ) -> AbstractContextManager[Session]:
         return self._session(label, opened)
 
     @contextmanager
-    def _session(self, label: Label, opened: Callable[[Session], None] | None) -> Iterator[Session]:
+    def _session(self, label: QueryTag, opened: Callable[[Session], None] | None) -> Iterator[Session]:
         session = BigQuerySession(self._shared(), label)
         if opened is not None:
             opened(session)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import ibis
 import ibis.expr.schema as sch
 
-from entrepot.backends.base import Backend, Capabilities, Kind, Label, Made, Name, Session
+from entrepot.backends.base import Backend, Capabilities, CreatedTable, QueryTag, RelationKind, Session, TableName
 from entrepot.backends.databricks.client import Target, translated
 from entrepot.backends.databricks.compiler import (
     CAPABILITIES,
@@ -36,7 +36,7 @@ from entrepot.backends.databricks.compiler import (
 from entrepot.backends.dialect import Dialect
 from entrepot.backends.pool import Pool
 from entrepot.backends.settings import Secret, checked, is_local
-from entrepot.backends.sql.session import Answer, Exists, SqlSession
+from entrepot.backends.sql.session import Exists, SqlSession, StatementResult
 from entrepot.errors import BadInput, listed
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class DatabricksSession(SqlSession):
     dialect = DIALECT
     capabilities = CAPABILITIES
 
-    def __init__(self, connection: Any, target: Target, volume: str, label: Label) -> None:
+    def __init__(self, connection: Any, target: Target, volume: str, label: QueryTag) -> None:
         super().__init__()
         self._connection = connection
         self._target = target
@@ -85,12 +85,12 @@ class DatabricksSession(SqlSession):
             with contextlib.suppress(Exception):  # what it gave is there; the warehouse forgets it by itself
                 cursor.close()
 
-    def _run(self, sql: str) -> Answer:
+    def _run(self, sql: str) -> StatementResult:
         with self._executed(sql) as cursor:
             columns = [column[0] for column in cursor.description or []]
             rows = [tuple(row) for row in cursor.fetchall()] if columns else []
         changed = dict(zip(columns, rows[0], strict=True)).get("num_affected_rows", 0) if rows else 0
-        return Answer(columns, rows, changed)
+        return StatementResult(columns, rows, changed)
 
     def _arrow(self, sql: str) -> pa.RecordBatchReader:
         import pyarrow as pa
@@ -108,12 +108,12 @@ class DatabricksSession(SqlSession):
         schema = next(found)  # it runs now, and not when somebody reads
         return pa.RecordBatchReader.from_batches(schema, (part for part in found if isinstance(part, pa.RecordBatch)))
 
-    def _columns(self, name: Name) -> list[tuple[str, str]]:
+    def _columns(self, name: TableName) -> list[tuple[str, str]]:
         # As JSON, since the other form cuts long structs off, and does not quote the names in them.
         answer = self._run(f"DESCRIBE TABLE EXTENDED {self.dialect.table(name)} AS JSON")
         return [(column["name"], spelled(column["type"])) for column in json.loads(answer.rows[0][0])["columns"]]
 
-    def kinds(self, schema: str) -> dict[str, Kind]:
+    def kinds(self, schema: str) -> dict[str, RelationKind]:
         # Unity Catalog has the names of schemas and tables in small letters, whatever they were created as.
         return super().kinds(schema.lower())
 
@@ -124,21 +124,21 @@ class DatabricksSession(SqlSession):
         )
         return f"SELECT {columns} FROM ({self.dialect.compile(expression)})"
 
-    def _check(self, name: Name, schema: sch.Schema) -> None:
+    def _check(self, name: TableName, schema: sch.Schema) -> None:
         super()._check(name, schema)
         check_types(schema)
 
-    def _made(self, name: Name, select: str, schema: sch.Schema) -> Made:
+    def _made(self, name: TableName, select: str, schema: sch.Schema) -> CreatedTable:
         with contextlib.suppress(Exists):
             self._create(name, select, schema)
-        return self._found(name, Answer(), schema)
+        return self._found(name, StatementResult(), schema)
 
-    def _create(self, name: Name, select: str, schema: sch.Schema) -> None:
+    def _create(self, name: TableName, select: str, schema: sch.Schema) -> None:
         # Not for all: other tools may not read such tables, nor follow their changes.
         properties = " TBLPROPERTIES ('delta.columnMapping.mode' = 'name')" if needs_mapping(schema) else ""
         self._run(f"CREATE TABLE {self.dialect.table(name)}{properties} AS {select}")
 
-    def _bring(self, name: Name, files: Sequence[str], schema: sch.Schema) -> None:
+    def _load_files(self, name: TableName, files: Sequence[str], schema: sch.Schema) -> None:
         catalog, database, volume = self._volume.split(".")
         folder = f"/Volumes/{catalog}/{database}/{volume}/entrepot/{uuid.uuid4().hex}"
         put: list[str] = []
@@ -163,7 +163,7 @@ class DatabricksSession(SqlSession):
             "datetimeRebaseMode => 'CORRECTED', int96RebaseMode => 'CORRECTED')"
         )
 
-    def table(self, name: Name, schema: sch.Schema) -> ibis.Table:
+    def table(self, name: TableName, schema: sch.Schema) -> ibis.Table:
         found = self._backend().table(name.table, database=name.schema)
         wanted = {column.lower(): column for column in schema}
         return found.rename({wanted[n.lower()]: n for n in found.columns if wanted.get(n.lower(), n) != n})
@@ -231,11 +231,13 @@ class Databricks(Backend):
         host = given.pop("host").removeprefix("https://").rstrip("/")
         return cls(Target(host=host, **given), volume)
 
-    def session(self, label: Label, opened: Callable[[Session], None] | None = None) -> AbstractContextManager[Session]:
+    def session(
+        self, label: QueryTag, opened: Callable[[Session], None] | None = None
+    ) -> AbstractContextManager[Session]:
         return self._session(label, opened)
 
     @contextmanager
-    def _session(self, label: Label, opened: Callable[[Session], None] | None) -> Iterator[Session]:
+    def _session(self, label: QueryTag, opened: Callable[[Session], None] | None) -> Iterator[Session]:
         with self._pool.taken() as connection:
             session = DatabricksSession(connection, self.target, self.volume, label)
             if opened is not None:
@@ -284,6 +286,6 @@ def _ibis_over(session: DatabricksSession) -> Any:
             self._memtable_catalog, self._memtable_database, self._memtable_volume = memtable_volume.split(".")
 
         def get_schema(self, table_name: str, *, catalog: str | None = None, database: str | None = None) -> sch.Schema:
-            return session.describe(Name(database or "default", table_name))
+            return session.describe(TableName(database or "default", table_name))
 
     return OverSession.from_connection(_Labelled(session), memtable_volume=session._volume)

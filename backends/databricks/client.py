@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from entrepot.backends.base import Label
+from entrepot.backends.base import QueryTag
 from entrepot.backends.settings import Secret
 from entrepot.backends.sql.session import Exists
 from entrepot.errors import BadInput, Contended, EntrepotError, StepFailed, Unavailable
@@ -83,7 +83,7 @@ class Target:
                 **options,
             )
 
-    def tags(self, label: Label) -> dict[str, str | None] | None:
+    def tags(self, label: QueryTag) -> dict[str, str | None] | None:
         """The query tags of a statement, which only warehouses know."""
         if not self.is_warehouse:
             return None

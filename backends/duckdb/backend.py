@@ -25,14 +25,14 @@ import sqlglot.expressions as sge
 from ibis.backends.sql.compilers import DuckDBCompiler
 from ibis.backends.sql.datatypes import DuckDBType
 
-from entrepot.backends.base import Backend, Capabilities, Label, Made, Name, Session
+from entrepot.backends.base import Backend, Capabilities, CreatedTable, QueryTag, Session, TableName
 from entrepot.backends.dialect import Dialect, Identifiers
 from entrepot.backends.duckdb.file import file_at, translated
 from entrepot.backends.settings import checked
 from entrepot.backends.sql import decimals
 from entrepot.backends.sql.compiling import FloorDivision, double, groups, shifted_left
 from entrepot.backends.sql.semantics import MEANINGS, STRFTIME
-from entrepot.backends.sql.session import Answer, SqlSession
+from entrepot.backends.sql.session import SqlSession, StatementResult
 from entrepot.errors import EntrepotError, Unavailable
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class DuckDBSession(SqlSession):
 
     _connection: duckdb.DuckDBPyConnection
 
-    def __init__(self, label: Label, path: str) -> None:
+    def __init__(self, label: QueryTag, path: str) -> None:
         super().__init__()
         self._label = label.comment()
         self._path = path
@@ -175,14 +175,14 @@ class DuckDBSession(SqlSession):
                 reader.close()
             self._connection.close()
 
-    def _run(self, sql: str) -> Answer:
+    def _run(self, sql: str) -> StatementResult:
         with translated(self._path):
             cursor = self._connection.execute(self._label + sql)
             columns = [column[0] for column in cursor.description or []]
             rows = cursor.fetchall() if columns else []
         self._count()
         # What changes rows answers with their number.
-        return Answer(columns, rows, rows[0][0] if columns == ["Count"] and rows else 0)
+        return StatementResult(columns, rows, rows[0][0] if columns == ["Count"] and rows else 0)
 
     def _arrow(self, sql: str) -> pa.RecordBatchReader:
         import pyarrow as pa
@@ -197,14 +197,14 @@ class DuckDBSession(SqlSession):
     def _count(self) -> None:
         self.used = replace(self.used, statements=self.used.statements + 1)
 
-    def _columns(self, name: Name) -> list[tuple[str, str]]:
+    def _columns(self, name: TableName) -> list[tuple[str, str]]:
         return [(row[0], row[1]) for row in self._run(f"DESCRIBE {self.dialect.table(name)}").rows]
 
     def _rollback(self) -> None:
         with contextlib.suppress(EntrepotError):  # a failed statement may have ended it
             super()._rollback()
 
-    def create_table(self, name: Name, schema: sch.Schema, key: Sequence[str] = ()) -> None:
+    def create_table(self, name: TableName, schema: sch.Schema, key: Sequence[str] = ()) -> None:
         columns = ", ".join(f"{self.dialect.identifier(n)} {self.dialect.type(t)}" for n, t in schema.items())
         columns += f", PRIMARY KEY ({', '.join(map(self.dialect.identifier, key))})" if key else ""
         self._run(f"CREATE TABLE IF NOT EXISTS {self.dialect.table(name)} ({columns})")
@@ -215,20 +215,20 @@ class DuckDBSession(SqlSession):
         casts = self.dialect.casts(sch.Schema({n: t for n, t in expression.schema().items() if t.is_integer()}))
         return f"SELECT * REPLACE ({casts}) FROM ({sql})" if casts else sql
 
-    def _rows(self, name: Name, answer: Answer) -> int:
+    def _rows(self, name: TableName, answer: StatementResult) -> int:
         return answer.changed
 
-    def load(self, name: Name, files: Sequence[str], schema: sch.Schema) -> Made:
+    def load(self, name: TableName, files: Sequence[str], schema: sch.Schema) -> CreatedTable:
         self._check(name, schema)
         paths = ", ".join(map(self.dialect.literal, files))
         return self._made(name, f"SELECT {self.dialect.casts(schema)} FROM read_parquet([{paths}])", schema)
 
-    def _bring(self, name: Name, files: Sequence[str], schema: sch.Schema) -> None:
+    def _load_files(self, name: TableName, files: Sequence[str], schema: sch.Schema) -> None:
         self.load(name, files, schema)
 
     def write(
-        self, name: Name, schema: sch.Schema, batches: Iterable[pa.RecordBatch], arrow: pa.Schema | None = None
-    ) -> Made:
+        self, name: TableName, schema: sch.Schema, batches: Iterable[pa.RecordBatch], arrow: pa.Schema | None = None
+    ) -> CreatedTable:
         import pyarrow as pa
 
         self._check(name, schema)
@@ -260,7 +260,7 @@ class DuckDBSession(SqlSession):
         with self._with_rows(expression) as bound:
             return self._arrow(self.dialect.compile(bound))
 
-    def table(self, name: Name, schema: sch.Schema) -> ibis.Table:
+    def table(self, name: TableName, schema: sch.Schema) -> ibis.Table:
         return self._backend().table(name.table, database=name.schema)
 
     def engine(self) -> str:
@@ -347,11 +347,13 @@ class DuckDB(Backend):
         given = checked(settings, known, ["path"], cls.name, where)
         return cls(os.path.abspath(given.pop("path")), given)
 
-    def session(self, label: Label, opened: Callable[[Session], None] | None = None) -> AbstractContextManager[Session]:
+    def session(
+        self, label: QueryTag, opened: Callable[[Session], None] | None = None
+    ) -> AbstractContextManager[Session]:
         return self._session(label, opened)
 
     @contextmanager
-    def _session(self, label: Label, opened: Callable[[Session], None] | None) -> Iterator[Session]:
+    def _session(self, label: QueryTag, opened: Callable[[Session], None] | None) -> Iterator[Session]:
         session = DuckDBSession(label, self.path)
         if opened is not None:
             opened(session)

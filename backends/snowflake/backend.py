@@ -22,14 +22,14 @@ import ibis.common.exceptions as com
 import ibis.expr.datatypes as dt
 import ibis.expr.schema as sch
 
-from entrepot.backends.base import Backend, Capabilities, Label, Name, Session
+from entrepot.backends.base import Backend, Capabilities, QueryTag, Session, TableName
 from entrepot.backends.dialect import Dialect
 from entrepot.backends.pool import Pool
 from entrepot.backends.settings import Secret, checked, is_local
 from entrepot.backends.snowflake.arrow import parsed, schema_of, uploadable
 from entrepot.backends.snowflake.client import connect, translated
 from entrepot.backends.snowflake.compiler import CAPABILITIES, DIALECT
-from entrepot.backends.sql.session import Answer, SqlSession, conformed
+from entrepot.backends.sql.session import SqlSession, StatementResult, conformed
 from entrepot.errors import BadInput, EntrepotError
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ class SnowflakeSession(SqlSession):
     dialect = DIALECT
     capabilities = CAPABILITIES
 
-    def __init__(self, connection: Any, label: Label, place: str, cancel: Callable[[SnowflakeSession], None]) -> None:
+    def __init__(
+        self, connection: Any, label: QueryTag, place: str, cancel: Callable[[SnowflakeSession], None]
+    ) -> None:
         super().__init__()
         self._connection = connection
         self._tag = json.dumps({"tenant": label.tenant, "run": label.run, "step": label.step})
@@ -77,9 +79,11 @@ class SnowflakeSession(SqlSession):
         self.used = replace(self.used, statements=self.used.statements + 1)
         return cursor
 
-    def _run(self, sql: str) -> Answer:
+    def _run(self, sql: str) -> StatementResult:
         with closing(self._execute(sql)) as cursor, self._translated():
-            return Answer([column.name for column in cursor.description or []], cursor.fetchall(), cursor.rowcount or 0)
+            return StatementResult(
+                [column.name for column in cursor.description or []], cursor.fetchall(), cursor.rowcount or 0
+            )
 
     def _arrow(self, sql: str) -> pa.RecordBatchReader:
         import pyarrow as pa
@@ -105,17 +109,17 @@ class SnowflakeSession(SqlSession):
     def fetch(self, expression: ibis.Table) -> pa.Table:
         return self.read(expression).read_all()
 
-    def _columns(self, name: Name) -> list[tuple[str, str]]:
+    def _columns(self, name: TableName) -> list[tuple[str, str]]:
         return [(row[0], row[1]) for row in self._run(f"DESCRIBE TABLE {self.dialect.table(name)}").rows]
 
-    def describe(self, name: Name, columns: Iterable[str] = ()) -> sch.Schema:
+    def describe(self, name: TableName, columns: Iterable[str] = ()) -> sch.Schema:
         """Where a schema is given, it tells what Snowflake does not: what an array holds, and whether a whole number
         of 38 digits is a decimal or an int64."""
         found = super().describe(name, columns)
         wanted = columns if isinstance(columns, sch.Schema) else {}
         return sch.Schema({n: _told(t, wanted[n]) if n in wanted else t for n, t in found.items()})
 
-    def create_table(self, name: Name, schema: sch.Schema, key: Sequence[str] = ()) -> None:
+    def create_table(self, name: TableName, schema: sch.Schema, key: Sequence[str] = ()) -> None:
         # A primary key would not be held.
         columns = ", ".join(self._typed(schema).values())
         self._run(f"CREATE TABLE IF NOT EXISTS {self.dialect.table(name)} ({columns})")
@@ -137,13 +141,13 @@ class SnowflakeSession(SqlSession):
         casts = ", ".join(f"CAST(CAST({n} AS NUMBER(19, 0)) AS NUMBER(38, 0)) AS {n}" for n in whole)
         return f"SELECT * REPLACE ({casts}) FROM ({sql})" if casts else sql
 
-    def _bring(self, name: Name, files: Sequence[str], schema: sch.Schema) -> None:
+    def _load_files(self, name: TableName, files: Sequence[str], schema: sch.Schema) -> None:
         """PUT and COPY bring the rows into a temporary table; the table itself is made of that at once."""
         typed = self._typed(schema)
         # JSON is text in Parquet, and a map would become an array of pairs.
         texts = [n for n, t in schema.items() if t.is_json() or t.is_map()]
         staged = ", ".join(f"{self.dialect.identifier(n)} VARCHAR" if n in texts else typed[n] for n in schema)
-        place = self.dialect.table(Name(name.schema, f"entrepot_load_{uuid.uuid4().hex}"))
+        place = self.dialect.table(TableName(name.schema, f"entrepot_load_{uuid.uuid4().hex}"))
         try:
             self._run(f"CREATE TEMPORARY STAGE {place}")
             with tempfile.TemporaryDirectory(prefix="entrepot-") as folder:
@@ -167,7 +171,7 @@ class SnowflakeSession(SqlSession):
         column = self.dialect.identifier(name)
         return f"CAST(PARSE_JSON({column}) AS {self.dialect.type(dtype)}) AS {column}" if is_text else column
 
-    def table(self, name: Name, schema: sch.Schema) -> ibis.Table:
+    def table(self, name: TableName, schema: sch.Schema) -> ibis.Table:
         stored = self.dialect.identifiers.stored
         table = self._backend().table(stored(name.table), database=stored(name.schema))
         return table.rename({column: stored(column) for column in schema if stored(column) != column})
@@ -185,7 +189,7 @@ class SnowflakeSession(SqlSession):
     def engine(self) -> str:
         return f"snowflake {self._run('SELECT CURRENT_VERSION()').rows[0][0]}"
 
-    def changed_at(self, name: Name) -> str | None:
+    def changed_at(self, name: TableName) -> str | None:
         stored = self.dialect.identifiers.stored
         rows = self.query(
             "SELECT last_altered FROM information_schema.tables WHERE table_type = 'BASE TABLE'"
@@ -264,11 +268,13 @@ class Snowflake(Backend):
             raise BadInput(f"{where}: a snowflake backend needs: pip install 'entrepot[snowflake]'") from error
         return cls(given, where)
 
-    def session(self, label: Label, opened: Callable[[Session], None] | None = None) -> AbstractContextManager[Session]:
+    def session(
+        self, label: QueryTag, opened: Callable[[Session], None] | None = None
+    ) -> AbstractContextManager[Session]:
         return self._session(label, opened)
 
     @contextmanager
-    def _session(self, label: Label, opened: Callable[[Session], None] | None) -> Iterator[Session]:
+    def _session(self, label: QueryTag, opened: Callable[[Session], None] | None) -> Iterator[Session]:
         with self._pool.taken() as connection:
             session = SnowflakeSession(connection, label, self._place, self._cancel)
             if opened is not None:

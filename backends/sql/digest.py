@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from entrepot.backends.sql.digest_dialects import BIGQUERY, DATABRICKS, DUCKDB, SNOWFLAKE, Dialect
 from entrepot.identity import table_digest
-from entrepot.identity.table_digest import BASE, FLOAT_RANGE, FLOAT_UNITS, HALF, TENS, Kind
+from entrepot.identity.table_digest import BASE, FLOAT_RANGE, FLOAT_UNITS, HALF, TENS, ColumnKind
 
 __all__ = [
     "BIGQUERY", "DATABRICKS", "DUCKDB", "SNOWFLAKE", "Column", "Dialect", "narrowed", "query", "rows", "statistics",
@@ -39,7 +39,7 @@ class Column:
 
     sql: str
     dtype: dt.DataType
-    kind: Kind
+    kind: ColumnKind
     most: float | Decimal | None = None
     """What is known not to be exceeded by any value's magnitude (as a number of its kind); NaN exceeds everything."""
     nullable: bool = True

@@ -18,7 +18,7 @@ import ibis.expr.operations as ops
 import ibis.expr.schema as sch
 import sqlglot.expressions as sge
 
-from entrepot.backends.base import Capabilities, Kind, Made, Name, Session, Used, physical
+from entrepot.backends.base import Capabilities, CreatedTable, RelationKind, Session, TableName, Usage, physical
 from entrepot.backends.dialect import Dialect
 from entrepot.errors import Contended
 
@@ -38,7 +38,7 @@ class Exists(Contended):
 
 
 @dataclass(frozen=True)
-class Answer:
+class StatementResult:
     """What a statement gave."""
 
     columns: Sequence[str] = ()
@@ -54,10 +54,10 @@ class SqlSession(Session):
     capabilities: ClassVar[Capabilities]
 
     def __init__(self) -> None:
-        self.used = Used()
+        self.used = Usage()
 
     @abc.abstractmethod
-    def _run(self, sql: str) -> Answer:
+    def _run(self, sql: str) -> StatementResult:
         """Runs one statement to its end, labelled, and counts it in `used`. The client's errors become Entrepot's."""
 
     @abc.abstractmethod
@@ -65,11 +65,11 @@ class SqlSession(Session):
         """The rows of a SELECT as Arrow batches, in bounded memory."""
 
     @abc.abstractmethod
-    def _columns(self, name: Name) -> list[tuple[str, str]]:
+    def _columns(self, name: TableName) -> list[tuple[str, str]]:
         """A table's columns, each with its type, as they stand in the warehouse."""
 
     @abc.abstractmethod
-    def _bring(self, name: Name, files: Sequence[str], schema: sch.Schema) -> None:
+    def _load_files(self, name: TableName, files: Sequence[str], schema: sch.Schema) -> None:
         """Makes a table from Parquet files at once: it is there with all its rows, or not at all.
 
         Raises:
@@ -84,18 +84,18 @@ class SqlSession(Session):
         names = [self.dialect.identifiers.shown(column) for column in answer.columns]
         return [dict(zip(names, row, strict=True)) for row in answer.rows]
 
-    def insert(self, name: Name, rows: Sequence[Mapping[str, Any]]) -> None:
+    def insert(self, name: TableName, rows: Sequence[Mapping[str, Any]]) -> None:
         if not rows:
             return
         columns = ", ".join(map(self.dialect.identifier, rows[0]))
         values = ", ".join("(" + ", ".join(map(self._value, row.values())) + ")" for row in rows)
         self._run(f"INSERT INTO {self.dialect.table(name)} ({columns}) VALUES {values}")
 
-    def update(self, name: Name, values: Mapping[str, Any], where: sge.Condition) -> int:
+    def update(self, name: TableName, values: Mapping[str, Any], where: sge.Condition) -> int:
         new = ", ".join(f"{self.dialect.identifier(n)} = {self._value(v)}" for n, v in values.items())
         return self._run(f"UPDATE {self.dialect.table(name)} SET {new} WHERE {self.dialect.write(where)}").changed
 
-    def delete(self, name: Name, where: sge.Condition) -> int:
+    def delete(self, name: TableName, where: sge.Condition) -> int:
         return self._run(f"DELETE FROM {self.dialect.table(name)} WHERE {self.dialect.write(where)}").changed
 
     def _value(self, value: Any) -> str:
@@ -130,16 +130,16 @@ class SqlSession(Session):
     def drop_schema(self, schema: str) -> None:
         self._run(f"DROP SCHEMA IF EXISTS {self.dialect.identifier(schema)} CASCADE")
 
-    def create_table(self, name: Name, schema: sch.Schema, key: Sequence[str] = ()) -> None:
+    def create_table(self, name: TableName, schema: sch.Schema, key: Sequence[str] = ()) -> None:
         columns = ", ".join(f"{self.dialect.identifier(n)} {self.dialect.type(t)}" for n, t in schema.items())
         self._run(f"CREATE TABLE IF NOT EXISTS {self.dialect.table(name)} ({columns})")
 
-    def create_as(self, name: Name, expression: ibis.Table) -> Made:
+    def create_as(self, name: TableName, expression: ibis.Table) -> CreatedTable:
         self._check(name, expression.schema())
         with self._with_rows(expression) as bound:
             return self._made(name, self._select(bound), bound.schema())
 
-    def create_view(self, name: Name, expression: ibis.Table) -> sch.Schema:
+    def create_view(self, name: TableName, expression: ibis.Table) -> sch.Schema:
         self._check(name, expression.schema())
         self._run(f"CREATE OR REPLACE VIEW {self.dialect.table(name)} AS {self._select(expression)}")
         return self.describe(name, expression.schema())
@@ -148,14 +148,14 @@ class SqlSession(Session):
         """The SELECT of a table that is made of an expression."""
         return self.dialect.compile(expression)
 
-    def _check(self, name: Name, schema: sch.Schema) -> None:
+    def _check(self, name: TableName, schema: sch.Schema) -> None:
         """Raises BadInput for a table that there cannot be."""
         self.dialect.check_table(name.table)
         self.dialect.check_columns(schema)
 
-    def _made(self, name: Name, select: str, schema: sch.Schema) -> Made:
+    def _made(self, name: TableName, select: str, schema: sch.Schema) -> CreatedTable:
         """Makes a table of a SELECT, or takes the one that is there: see `Session`."""
-        answer = Answer()
+        answer = StatementResult()
         try:
             answer = self._run(f"CREATE TABLE {self.dialect.table(name)} AS {select}")
         except Exists:
@@ -163,29 +163,29 @@ class SqlSession(Session):
                 raise
         return self._found(name, answer, schema)
 
-    def _found(self, name: Name, answer: Answer, schema: sch.Schema) -> Made:
+    def _found(self, name: TableName, answer: StatementResult, schema: sch.Schema) -> CreatedTable:
         """What stands there now: a table that this session or another has made."""
         with self.standing(name):
-            return Made(self._rows(name, answer), self.describe(name, schema))
+            return CreatedTable(self._rows(name, answer), self.describe(name, schema))
 
-    def _rows(self, name: Name, answer: Answer) -> int:
+    def _rows(self, name: TableName, answer: StatementResult) -> int:
         """The rows of a table that was made by a statement with this answer."""
         return int(self._run(f"SELECT count(*) FROM {self.dialect.table(name)}").rows[0][0])
 
-    def load(self, name: Name, files: Sequence[str], schema: sch.Schema) -> Made:
+    def load(self, name: TableName, files: Sequence[str], schema: sch.Schema) -> CreatedTable:
         self._check(name, schema)
         try:
-            self._bring(name, files, schema)
+            self._load_files(name, files, schema)
         except Exists:
             if self.capabilities.transactional_ddl:
                 raise
-        return self._found(name, Answer(), schema)
+        return self._found(name, StatementResult(), schema)
 
     def write(
-        self, name: Name, schema: sch.Schema, batches: Iterable[pa.RecordBatch], arrow: pa.Schema | None = None
-    ) -> Made:
+        self, name: TableName, schema: sch.Schema, batches: Iterable[pa.RecordBatch], arrow: pa.Schema | None = None
+    ) -> CreatedTable:
         if not self.capabilities.transactional_ddl and name.table in self.tables(name.schema):
-            return self._found(name, Answer(), schema)
+            return self._found(name, StatementResult(), schema)
         with tempfile.TemporaryDirectory(prefix="entrepot-") as folder:
             return self.load(name, parquet_files(batches, arrow or schema.to_pyarrow(), folder), schema)
 
@@ -200,7 +200,7 @@ class SqlSession(Session):
     def estimate(self, expression: ibis.Table) -> int | None:
         return None
 
-    def describe(self, name: Name, columns: Iterable[str] = ()) -> sch.Schema:
+    def describe(self, name: TableName, columns: Iterable[str] = ()) -> sch.Schema:
         wanted = {self.dialect.identifiers.stored(column).lower(): column for column in columns}
         return sch.Schema(
             {
@@ -209,33 +209,35 @@ class SqlSession(Session):
             }
         )
 
-    def kinds(self, schema: str) -> dict[str, Kind]:
+    def kinds(self, schema: str) -> dict[str, RelationKind]:
         stored = sge.Literal.string(self.dialect.identifiers.stored(schema))
         query = (
             sge.select(*(sge.column(name).as_(name) for name in ("table_name", "table_type")))
             .from_("information_schema.tables")
             .where(sge.column("table_schema").eq(stored))
         )
-        return {self.dialect.identifiers.shown(r["table_name"]): kind_of(r["table_type"]) for r in self.query(query)}
+        return {
+            self.dialect.identifiers.shown(r["table_name"]): relation_kind(r["table_type"]) for r in self.query(query)
+        }
 
-    def point(self, view: Name, table: Name) -> None:
+    def point(self, view: TableName, table: TableName) -> None:
         self.dialect.check_table(view.table)
         self._run(f"CREATE OR REPLACE VIEW {self.dialect.table(view)} AS SELECT * FROM {self.dialect.table(table)}")
 
-    def drop_view(self, view: Name) -> None:
+    def drop_view(self, view: TableName) -> None:
         self._run(f"DROP VIEW IF EXISTS {self.dialect.table(view)}")
 
-    def drop_table(self, name: Name) -> None:
+    def drop_table(self, name: TableName) -> None:
         self._run(f"DROP TABLE IF EXISTS {self.dialect.table(name)}")
 
     @contextmanager
     def _with_rows(self, expression: ibis.Table) -> Iterator[ibis.Table]:
         """The expression with the rows that it brings along (`ibis.memtable`) as tables, while the block runs."""
-        brought: list[Name] = []
+        brought: list[TableName] = []
         node = expression.op()
         try:
             for rows in node.find(ops.InMemoryTable):
-                name = Name(SCRATCH, f"rows__{uuid.uuid4().hex}")
+                name = TableName(SCRATCH, f"rows__{uuid.uuid4().hex}")
                 brought.append(name)
                 made = self.write(name, rows.schema, rows.data.to_pyarrow(rows.schema).to_batches())
                 node = node.replace({rows: physical(name, made.columns).op()})
@@ -245,7 +247,7 @@ class SqlSession(Session):
                 self.drop_table(name)
 
 
-def kind_of(told: str) -> Kind:
+def relation_kind(told: str) -> RelationKind:
     """What a warehouse calls a table or a view; what it can store rows in is a table, whatever else it is."""
     return "view" if told.upper() == "VIEW" else "table"
 

@@ -31,7 +31,7 @@ HASH_LENGTH = 16
 """Hexadecimal digits that are kept of SHA-256. Names carry the rest of the identity, so 64 bits per name are ample."""
 
 
-def digest(value: Any) -> str:
+def stable_hash(value: Any) -> str:
     """The hash of a JSON-like value, independent of the order of keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:HASH_LENGTH]
@@ -64,7 +64,7 @@ def function_code(function: Callable[..., Any], depends: Iterable[str] = ()) -> 
     home = _module_of(function)
     is_narrowed = any(is_own(name, home) and _version(name) is None for name in depends)
     code = _described(function, home, is_narrowed=is_narrowed)
-    return Code(digest([code.hash, installed(depends)]), code.varies)
+    return Code(stable_hash([code.hash, installed(depends)]), code.varies)
 
 
 def class_identity(cls: type) -> str:
@@ -82,7 +82,7 @@ def _described(value: Any, home: str, *, is_narrowed: bool = False) -> Code:
     described = [description.of(value), description.interfaces()]
     if not description.is_certain and not is_narrowed:
         described.append(sources(home))
-    return Code(digest(described), volatility.of_names(description.foreign))
+    return Code(stable_hash(described), volatility.of_names(description.foreign))
 
 
 def installed(depends: Iterable[str]) -> list[str]:

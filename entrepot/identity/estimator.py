@@ -6,7 +6,7 @@ import importlib.metadata
 from collections.abc import Mapping
 from typing import Any
 
-from entrepot.identity.code import Code, class_identity, digest, function_code, function_identity, value_identity
+from entrepot.identity.code import Code, class_identity, function_code, function_identity, stable_hash, value_identity
 from entrepot.language.contract import schema_of
 
 
@@ -17,7 +17,7 @@ def estimator_identity(estimator: Any, home: str = "") -> str:
         estimator: An unfitted one.
         home: The module whose package is the user's own: the code of classes and functions from there counts.
     """
-    return digest([_describe(estimator, home), importlib.metadata.version("scikit-learn")])
+    return stable_hash([_describe(estimator, home), importlib.metadata.version("scikit-learn")])
 
 
 def contract_code(contract: Any) -> Code:
@@ -35,7 +35,7 @@ def contract_identity(contract: Any) -> str:
     own = class_identity(contract) if isinstance(contract, type) else ""
     columns = [[name, _field(column)] for name, column in schema.columns.items()]
     options = [schema.strict, schema.ordered, schema.unique, schema.coerce]
-    return digest([own, columns, [_check(c) for c in schema.checks], options])
+    return stable_hash([own, columns, [_check(c) for c in schema.checks], options])
 
 
 def _field(column: Any) -> Any:

@@ -19,7 +19,7 @@ import ibis.expr.schema as sch
 from ibis.common.collections import FrozenDict
 
 from entrepot.identity import volatility
-from entrepot.identity.code import Code, digest, function_code, function_identity
+from entrepot.identity.code import Code, function_code, function_identity, stable_hash
 
 ops.ExtractEpochSeconds.dtype = dt.int64  # ibis says int32, in which time ends in 2038
 
@@ -112,7 +112,7 @@ def identity(expression: ibis.Table) -> str:
     hashes: dict[ops.Node, str] = {}
     aliases: dict[ops.Node, int] = {}
     for node in nodes:
-        hashes[node] = digest(_describe_node(node, hashes, aliases))
+        hashes[node] = stable_hash(_describe_node(node, hashes, aliases))
     return hashes[nodes[-1]]
 
 
@@ -179,7 +179,7 @@ def _describe_node(node: ops.Node, hashes: Mapping[ops.Node, str], aliases: dict
         return ["input", node.name]
     if isinstance(node, ops.InMemoryTable):
         rows = node.data.to_pyarrow(node.schema).to_pylist()
-        return ["rows", list(schema_to(node.schema).items()), digest(rows)]
+        return ["rows", list(schema_to(node.schema).items()), stable_hash(rows)]
     if isinstance(node, ops.ScalarUDF | ops.AggUDF):
         declared = [repr(p.annotation.pattern) for p in node.__signature__.parameters.values()]
         arguments = [_describe_value(a, hashes) for a in node.args]

@@ -61,7 +61,7 @@ _STATE_WEIGHT = (5 * 2**24 + 1) + 2**26 + (2**27 + 1) + 2**26
 
 
 @dataclass(frozen=True)
-class Kind:
+class ColumnKind:
     """What a column is taken as. `whole` and `scale`: the digits before and after the point that a decimal may have."""
 
     name: str
@@ -89,12 +89,12 @@ class Kind:
         return _WEIGHTS[self.name]
 
 
-INTEGER, DATE, TIME, TIMESTAMP = Kind("integer"), Kind("date"), Kind("time"), Kind("timestamp")
-FLOAT, STRING, BINARY, NESTED = Kind("float"), Kind("string"), Kind("binary"), Kind("nested")
+INTEGER, DATE, TIME, TIMESTAMP = ColumnKind("integer"), ColumnKind("date"), ColumnKind("time"), ColumnKind("timestamp")
+FLOAT, STRING, BINARY, NESTED = ColumnKind("float"), ColumnKind("string"), ColumnKind("binary"), ColumnKind("nested")
 _INTEGER_DIGITS = 20
 
 
-def kind(dtype: dt.DataType) -> Kind:
+def kind(dtype: dt.DataType) -> ColumnKind:
     """What a column of an ibis type is taken as.
 
     Raises:
@@ -102,7 +102,7 @@ def kind(dtype: dt.DataType) -> Kind:
     """
     if dtype.is_decimal():
         scale = dtype.scale if dtype.scale is not None else 9
-        return Kind("decimal", scale, (dtype.precision or 38) - scale)
+        return ColumnKind("decimal", scale, (dtype.precision or 38) - scale)
     for matches, found in (
         (dtype.is_integer() or dtype.is_boolean(), INTEGER),
         (dtype.is_floating(), FLOAT),
@@ -118,14 +118,14 @@ def kind(dtype: dt.DataType) -> Kind:
     raise ValueError(f"a column of type {dtype} has no digest; {', '.join(_WEIGHTS)} and booleans have")
 
 
-def common(left: Kind, right: Kind) -> Kind | None:
+def common(left: ColumnKind, right: ColumnKind) -> ColumnKind | None:
     """As what two warehouses' columns are compared; None if they cannot be."""
     if left == right:
         return left
     names = {left.name, right.name}
     if names <= {"integer", "decimal"}:
         wholes = (_INTEGER_DIGITS if side.name == "integer" else side.whole for side in (left, right))
-        return Kind("decimal", max(left.scale, right.scale), max(wholes))
+        return ColumnKind("decimal", max(left.scale, right.scale), max(wholes))
     if names <= {"integer", "decimal", "float"}:
         return FLOAT
     if names == {"date", "timestamp"}:
@@ -139,7 +139,7 @@ class Digest:
 
     rows: int
     sums: tuple[int, ...]
-    kinds: Mapping[str, Kind]
+    kinds: Mapping[str, ColumnKind]
 
     @property
     def hex(self) -> str:
@@ -167,7 +167,7 @@ def offset(lane: str, block: int) -> int:
     return _random(lane, "offset", block) % (2 * OFFSET - 1) - (OFFSET - 1)
 
 
-def blocks(kinds: Mapping[str, Kind]) -> list[list[str]]:
+def blocks(kinds: Mapping[str, ColumnKind]) -> list[list[str]]:
     """The columns, sorted by name and cut so that each block, with the state of the one before, is within the limit."""
     found: list[list[str]] = [[]]
     room = LIMIT
@@ -180,7 +180,7 @@ def blocks(kinds: Mapping[str, Kind]) -> list[list[str]]:
     return found
 
 
-def of_batches(batches: Iterable[pa.RecordBatch], kinds: Mapping[str, Kind]) -> Digest:
+def of_batches(batches: Iterable[pa.RecordBatch], kinds: Mapping[str, ColumnKind]) -> Digest:
     """The digest of the rows in Arrow batches, which have a column for each kind; others are left out.
 
     Raises:
@@ -194,7 +194,7 @@ def of_batches(batches: Iterable[pa.RecordBatch], kinds: Mapping[str, Kind]) -> 
     return Digest(rows, sums, dict(kinds))
 
 
-def states(batch: pa.RecordBatch, kinds: Mapping[str, Kind]) -> tuple[int, int]:
+def states(batch: pa.RecordBatch, kinds: Mapping[str, ColumnKind]) -> tuple[int, int]:
     """The sums of the states of a batch's rows."""
     import numpy as np
 
@@ -236,7 +236,7 @@ def _total(values: Floats) -> int:
     return int(high.astype(np.int64).sum()) * HALF + int(low.astype(np.int64).sum())
 
 
-def limbs(column: pa.Array, kind: Kind) -> dict[str, Floats]:
+def limbs(column: pa.Array, kind: ColumnKind) -> dict[str, Floats]:
     """The limbs of a column's cells, by name. A NULL has the limb `null` alone.
 
     Raises:
@@ -310,7 +310,7 @@ def _decimal_limbs(column: pa.Array) -> dict[str, Floats]:
     return found
 
 
-def _whole(column: pa.Array, kind: Kind) -> npt.NDArray[Any]:
+def _whole(column: pa.Array, kind: ColumnKind) -> npt.NDArray[Any]:
     """The cells as whole numbers: NULL is 0; Python's where 64 bits do not hold them."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -390,7 +390,7 @@ def float_codes(numbers: Floats) -> Floats:
     return found
 
 
-def _hashed_limbs(column: pa.Array, kind: Kind) -> dict[str, Floats]:
+def _hashed_limbs(column: pa.Array, kind: ColumnKind) -> dict[str, Floats]:
     import numpy as np
 
     encoded = column.dictionary_encode() if kind is not NESTED and column.type.num_fields == 0 else None
@@ -406,7 +406,7 @@ def _hashed(value: bytes) -> tuple[int, ...]:
     return tuple(int(digits[start : start + 6], 16) for start in HASH_STARTS)
 
 
-def _bytes(value: object, kind: Kind) -> bytes:
+def _bytes(value: object, kind: ColumnKind) -> bytes:
     if isinstance(value, bytes):
         return value
     if kind.name == "nested":

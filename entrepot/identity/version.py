@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from entrepot.errors import BadInput
-from entrepot.identity.code import digest
+from entrepot.identity.code import stable_hash
 from entrepot.language.names import LONGEST_NAME, NAME
 
 VERSIONS = "v"
@@ -21,7 +21,7 @@ def version_of(kind: str, identity: str, inputs: Mapping[str, str], run: str = "
     Args:
         run: For what is no function of its inputs, the run that makes it: each run makes another version.
     """
-    return digest([kind, identity, dict(inputs), *([run] if run else [])])
+    return stable_hash([kind, identity, dict(inputs), *([run] if run else [])])
 
 
 def version_schema(schema: str) -> str:

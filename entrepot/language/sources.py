@@ -76,7 +76,7 @@ class Files:
 
 
 @dataclass(frozen=True)
-class SqlTable:
+class PostgresTable:
     """A table or view of a database, read as Arrow: `SqlTable("env:SHOP_DB", "orders", cursor="updated_at")`.
 
     Attributes:

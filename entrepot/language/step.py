@@ -11,7 +11,7 @@ from entrepot.errors import Location
 if TYPE_CHECKING:
     from entrepot.language.split import Split
 
-Kind = Literal["ingest", "transform", "check", "train", "publish"]
+StepKind = Literal["ingest", "transform", "check", "train", "publish"]
 Severity = Literal["block", "warn"]
 Engine = Literal["warehouse", "python"]
 
@@ -19,14 +19,14 @@ Contract = Literal["evolve", "freeze", "discard"]
 """`evolve`: the table takes the change. `freeze`: the ingest fails, with the difference. `discard`: the table stays as
 it is; columns that it does not have are left out, and values that do not fit are NULL, counted."""
 
-KINDS: tuple[Kind, ...] = ("ingest", "transform", "check", "train", "publish")
+KINDS: tuple[StepKind, ...] = ("ingest", "transform", "check", "train", "publish")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Step:
     """One function of a pipeline. Its inputs are named by the function's parameters."""
 
-    kind: ClassVar[Kind]
+    kind: ClassVar[StepKind]
 
     name: str
     function: Callable[..., Any]
@@ -48,7 +48,7 @@ class Step:
 class IngestStep(Step):
     """Brings raw tables in. `tables` maps each table's name to its declared schema (None: taken from the data)."""
 
-    kind: ClassVar[Kind] = "ingest"
+    kind: ClassVar[StepKind] = "ingest"
     tables: Mapping[str, Mapping[str, str] | None]
     schema_contract: Contract | Mapping[str, Contract] = "evolve"
     """What happens when the source's columns change; a mapping says it table by table."""
@@ -67,7 +67,7 @@ class IngestStep(Step):
 class TransformStep(Step):
     """Makes one table: as an ibis expression in the warehouse, or as Arrow batches in Python."""
 
-    kind: ClassVar[Kind] = "transform"
+    kind: ClassVar[StepKind] = "transform"
     engine: Engine = "warehouse"
     schema: Mapping[str, str] | None = None
     """Column names to ibis types; needed where `engine` is `python`, since Python code shows no schema."""
@@ -79,7 +79,7 @@ class TransformStep(Step):
 class CheckStep(Step):
     """Guards tables: returns the rows that violate a rule; none means passed."""
 
-    kind: ClassVar[Kind] = "check"
+    kind: ClassVar[StepKind] = "check"
     guards: tuple[str, ...] = ()
     severity: Severity = "block"
     contract: Any = None
@@ -90,7 +90,7 @@ class CheckStep(Step):
 class TrainStep(Step):
     """Fits the scikit-learn estimator that the function returns."""
 
-    kind: ClassVar[Kind] = "train"
+    kind: ClassVar[StepKind] = "train"
     features: str
     target: str
     columns: tuple[str, ...] | None
@@ -103,7 +103,7 @@ class TrainStep(Step):
 class PublishStep(Step):
     """Makes something to look at or to take away: a dashboard, files, a copy in another schema."""
 
-    kind: ClassVar[Kind] = "publish"
+    kind: ClassVar[StepKind] = "publish"
 
 
 @dataclass

@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from entrepot.identity.version import version_of
-from entrepot.language.step import CheckStep, IngestStep, Kind, Step
+from entrepot.language.step import CheckStep, IngestStep, Step, StepKind
 from entrepot.planning.graph import Graph
 
 Action = Literal["run", "skip", "hold"]
@@ -41,7 +41,7 @@ class PlannedStep(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     name: str
-    kind: Kind
+    kind: StepKind
     action: Action
     why: str
     inputs: tuple[str, ...] = ()

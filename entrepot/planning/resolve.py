@@ -17,7 +17,7 @@ import ibis.expr.operations as ops
 import ibis.expr.schema as sch
 
 from entrepot.errors import EntrepotError, PipelineError, Problem, Unavailable, listed, unknown
-from entrepot.identity.code import Code, digest, function_code, installed
+from entrepot.identity.code import Code, function_code, installed, stable_hash
 from entrepot.identity.estimator import contract_code, estimator_identity
 from entrepot.identity.expression import described, foreign, input_table, schema_from, schema_to
 from entrepot.identity.purity import seen_by
@@ -160,7 +160,7 @@ def resolve_step(step: Step, inputs: tuple[tuple[str, Any], ...]) -> Computed:
     if isinstance(step, TransformStep) and step.engine == "python":
         declared = schema_from(step.schema or {})
         code = _code(step, inputs)
-        return Computed(digest([code.hash, list(schema_to(declared).items())]), declared, varies=code.varies)
+        return Computed(stable_hash([code.hash, list(schema_to(declared).items())]), declared, varies=code.varies)
     if isinstance(step, CheckStep) and step.contract is not None:
         contract = contract_code(step.contract)
         return Computed(contract.hash, varies=contract.varies)
@@ -185,9 +185,9 @@ def _remembered(
 def _resolve_expression(step: TransformStep | CheckStep, inputs: tuple[tuple[str, Any], ...]) -> Computed:
     made = expression(step, inputs)
     found = described(made)
-    hashed = digest([found.hash, installed(step.depends)])
+    hashed = stable_hash([found.hash, installed(step.depends)])
     if isinstance(step, CheckStep):
-        return Computed(digest([hashed, step.severity]), None, made, found.varies)
+        return Computed(stable_hash([hashed, step.severity]), None, made, found.varies)
     # As the catalog keeps it: whether a column may be NULL is left out.
     return Computed(hashed, schema_from(schema_to(made.schema())), made, found.varies)
 
@@ -196,7 +196,7 @@ def _code(step: Step, inputs: tuple[tuple[str, Any], ...]) -> Code:
     values = [[name, value.key] for name, value in inputs if isinstance(value, _Value)]
     code = function_code(step.function, step.depends)
     # A step gets its inputs by the names of its parameters, so those are more than names of locals.
-    return Code(digest([digest([code.hash, step.inputs]), values]), code.varies)
+    return Code(stable_hash([stable_hash([code.hash, step.inputs]), values]), code.varies)
 
 
 def publish_identity(step: PublishStep, parameters: Mapping[str, Any]) -> str:
@@ -237,7 +237,7 @@ def _resolve_training(step: TrainStep, inputs: tuple[tuple[str, Any], ...]) -> C
         raise EntrepotError(f"it must return an unfitted scikit-learn estimator, and returned {what}")
     split = _split_code(step, schema)
     shaped = estimator_identity(estimator, step.function.__module__)
-    hashed = digest([shaped, step.target, columns, split.hash, step.score, installed(step.depends)])
+    hashed = stable_hash([shaped, step.target, columns, split.hash, step.score, installed(step.depends)])
     classifies = bool(is_classifier(estimator))
     dtype = schema[step.target] if classifies else dt.float64
     # What shows no `predict` before it is fitted, such as a stack without a final estimator, shows no probabilities.

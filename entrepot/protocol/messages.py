@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from entrepot.identity.version import DEFAULT_ENVIRONMENT
-from entrepot.language.step import Kind
+from entrepot.language.step import StepKind
 
 
 class Message(BaseModel):
@@ -64,8 +64,8 @@ class RollbackInput(Target):
     since. Else it goes on behind what was loaded last, and brings back what the rollback took from sight."""
 
 
-class CollectInput(Message):
-    """The input of `Collect`."""
+class GcInput(Message):
+    """The input of `Gc`."""
 
     tenant: str = Field(min_length=1)
     pipeline: str | None = Field(default=None, min_length=1)
@@ -127,7 +127,7 @@ class Prepared(Message):
     parity: str | None = None
     """The warehouse with which tables must agree before they are published."""
     selected: tuple[str, ...]
-    kinds: dict[str, Kind]
+    kinds: dict[str, StepKind]
     ingests: tuple[str, ...]
     anew: tuple[str, ...] = ()
     """The steps that are computed, though their versions are there."""
@@ -197,8 +197,8 @@ class LoadRequest(Message):
     load: Load
 
 
-class BringRequest(Message):
-    """What `bring` is told: versions of a step's tables that the lake has, for the context's warehouse."""
+class LoadTablesRequest(Message):
+    """What `load_tables` is told: versions of a step's tables that the lake has, for the context's warehouse."""
 
     context: Context
     step: str
@@ -252,7 +252,7 @@ class StepResult(Message):
     details: dict[str, Any] = {}
 
 
-class Commit(Message):
+class PromoteRequest(Message):
     """What a run publishes: all of it, or nothing."""
 
     context: Context
@@ -266,7 +266,7 @@ class Commit(Message):
     results: dict[str, Any] = {}
 
 
-class Committed(Message):
+class Promoted(Message):
     """What a publish did."""
 
     moved: tuple[str, ...]
@@ -276,7 +276,7 @@ class Committed(Message):
     """After a rollback, the ingest steps whose cursor stands behind loads that are not shown any more."""
 
 
-class RunFailed(Message):
+class RecordFailureRequest(Message):
     """What the catalog keeps of a run that failed or was cancelled."""
 
     context: Context
@@ -291,7 +291,7 @@ class PreparedParity(Message):
     ingests: tuple[str, ...]
     computed: tuple[str, ...]
     """Transforms and train steps that are made on the first warehouse; on the others, the transforms of them."""
-    kinds: dict[str, Kind]
+    kinds: dict[str, StepKind]
     tables: tuple[str, ...]
     """What is compared: raw tables and transforms, each after what it reads."""
     inputs: dict[str, tuple[str, ...]]
@@ -384,7 +384,7 @@ class TableParity(Message):
     """One table, compared."""
 
     name: str
-    kind: Kind
+    kind: StepKind
     version: str
     engine: str = ""
     rows: int | None = None

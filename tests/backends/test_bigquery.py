@@ -25,7 +25,7 @@ from google.cloud import bigquery
 from ibis import _
 
 from entrepot import backends
-from entrepot.backends import Backend, Label, Name, Session
+from entrepot.backends import Backend, QueryTag, Session, TableName
 from entrepot.backends.base import physical
 from entrepot.backends.bigquery import client as bigquery_client
 from entrepot.backends.bigquery.backend import DIALECT, BigQuerySession, job_labels
@@ -34,7 +34,7 @@ from entrepot.backends.bigquery.types import Types
 from entrepot.backends.sql.session import Exists
 from entrepot.errors import BadInput, Contended, StepFailed, Unavailable
 
-LABEL = Label("acme", "run-1", "step")
+LABEL = QueryTag("acme", "run-1", "step")
 
 
 @pytest.fixture(scope="session")
@@ -102,7 +102,7 @@ NUMBERS_SCHEMA = ibis.schema({"i": "int64", "g": "string"})
 
 
 def numbers(session: Session, schema: str) -> ibis.Table:
-    name = Name(schema, "numbers")
+    name = TableName(schema, "numbers")
     return physical(name, session.write(name, NUMBERS_SCHEMA, NUMBERS.to_batches()).columns)
 
 
@@ -159,17 +159,17 @@ class TestLabels:
         [("acme", "acme"), ("Acme Co/1", "acme_co_1"), ("a.b:c", "a_b_c"), ("Übung", "übung"), ("x" * 70, "x" * 63)],
     )
     def test_characters(self, given: str, kept: str) -> None:
-        assert job_labels(Label(given, given, given)) == {"tenant": kept, "run": kept, "step": kept}
+        assert job_labels(QueryTag(given, given, given)) == {"tenant": kept, "run": kept, "step": kept}
 
     def test_every_job_has_them(
         self, backend: Backend, schema: str, tmp_path: Path, jobs: Callable[[str], list[Any]]
     ) -> None:
         run = uuid.uuid4().hex
-        with backend.session(Label("Acme", run, "Big Step")) as session:
+        with backend.session(QueryTag("Acme", run, "Big Step")) as session:
             rows = numbers(session, schema)
-            session.create_as(Name(schema, "made"), rows)
+            session.create_as(TableName(schema, "made"), rows)
             session.read(rows).read_all()
-            session.table(Name(schema, "numbers"), NUMBERS_SCHEMA).count().execute()
+            session.table(TableName(schema, "numbers"), NUMBERS_SCHEMA).count().execute()
         found = jobs(run)
         assert {job.job_type for job in found} == {"query", "load"}
         assert {(job.labels["tenant"], job.labels["step"]) for job in found} == {("acme", "big_step")}
@@ -282,7 +282,7 @@ class TestJobs:
     def test_a_running_job_is_cancelled(self, backend: Backend, jobs: Callable[[str], list[Any]]) -> None:
         run = uuid.uuid4().hex
         endless = "SELECT COUNT(*) FROM UNNEST(GENERATE_ARRAY(1, 90000)) a, UNNEST(GENERATE_ARRAY(1, 90000)) b WHERE "
-        with backend.session(Label("acme", run, "step")) as session:
+        with backend.session(QueryTag("acme", run, "step")) as session:
             assert isinstance(session, BigQuerySession)
             running = threading.Timer(1.0, session.interrupt)
             running.start()
@@ -311,7 +311,7 @@ class TestJobs:
     def test_threads_share_one_client(self, backend: Backend, schema: str) -> None:
         def work(number: int) -> int:
             with backend.session(LABEL) as session:
-                name = Name(schema, f"t{number}")
+                name = TableName(schema, f"t{number}")
                 session.write(name, NUMBERS_SCHEMA, NUMBERS.to_batches())
                 return session.fetch(physical(name, NUMBERS_SCHEMA).filter(_.i >= number)).num_rows
 
@@ -324,7 +324,7 @@ class TestJobs:
 
     def test_user_code_executes(self, session: Session, schema: str) -> None:
         numbers(session, schema)
-        table = session.table(Name(schema, "numbers"), ibis.schema({"I": "int64", "g": "string"}))
+        table = session.table(TableName(schema, "numbers"), ibis.schema({"I": "int64", "g": "string"}))
         assert table.filter(_.I > 7).order_by("I").execute()["I"].tolist() == [8, 9]
 
 
@@ -367,10 +367,10 @@ class TestLoad:
     def test_types(self, session: Session, schema: str, tmp_path: Path) -> None:
         path = parquet(tmp_path, pa.table({name: values for name, (_, values, _) in TYPES.items()}))
         wanted = ibis.schema({name: dtype for name, (dtype, _, _) in TYPES.items()})
-        made = session.load(Name(schema, "t"), [path, path], wanted)
+        made = session.load(TableName(schema, "t"), [path, path], wanted)
         assert made.rows == 4
         assert made.columns == ibis.schema({name: dtype for name, (_, _, dtype) in TYPES.items()})
-        rows = session.fetch(physical(Name(schema, "t"), made.columns)).to_pylist()
+        rows = session.fetch(physical(TableName(schema, "t"), made.columns)).to_pylist()
         first = next(row for row in rows if row["u64"] is not None)
         assert first["u64"] == 2**64 - 1
         assert first["bytes"] == b"\x00\xff"
@@ -387,7 +387,7 @@ class TestLoad:
     def test_a_table_that_is_there_is_taken(self, session: Session, schema: str, tmp_path: Path) -> None:
         numbers(session, schema)
         other = parquet(tmp_path, NUMBERS.slice(0, 1))
-        assert session.load(Name(schema, "numbers"), [other], NUMBERS_SCHEMA).rows == 10
+        assert session.load(TableName(schema, "numbers"), [other], NUMBERS_SCHEMA).rows == 10
         assert session.tables(schema) == {"numbers"}
 
     def test_a_failed_one_leaves_nothing(self, session: Session, schema: str, tmp_path: Path) -> None:
@@ -395,35 +395,35 @@ class TestLoad:
         bad.write_bytes(Path(good).read_bytes()[:-1] + b"!")
         wrong = parquet(tmp_path, pa.table({"i": ["x"], "g": ["y"]}), "wrong")
         with pytest.raises(Exception):  # noqa: B017, PT011
-            session.load(Name(schema, "t"), [good, str(bad)], NUMBERS_SCHEMA)
+            session.load(TableName(schema, "t"), [good, str(bad)], NUMBERS_SCHEMA)
         with pytest.raises(Exception):  # noqa: B017, PT011
-            session.load(Name(schema, "t"), [good, wrong], NUMBERS_SCHEMA)
+            session.load(TableName(schema, "t"), [good, wrong], NUMBERS_SCHEMA)
         assert session.tables(schema) == set()
 
     def test_two_at_once(self, backend: Backend, schema: str) -> None:
         def work(_: int) -> int:
             with backend.session(LABEL) as session:
-                return session.write(Name(schema, "t"), NUMBERS_SCHEMA, NUMBERS.to_batches()).rows
+                return session.write(TableName(schema, "t"), NUMBERS_SCHEMA, NUMBERS.to_batches()).rows
 
         with ThreadPoolExecutor(4) as pool:
             assert list(pool.map(work, range(4))) == [10] * 4
 
     def test_the_schema_decides(self, session: Session, schema: str, tmp_path: Path) -> None:
         path = parquet(tmp_path, pa.table({"d": pa.array([3], pa.int64())}))
-        made = session.load(Name(schema, "t"), [path], ibis.schema({"d": "decimal(12, 2)"}))
-        assert session.fetch(physical(Name(schema, "t"), made.columns))["d"].to_pylist() == [decimal.Decimal(3)]
+        made = session.load(TableName(schema, "t"), [path], ibis.schema({"d": "decimal(12, 2)"}))
+        assert session.fetch(physical(TableName(schema, "t"), made.columns))["d"].to_pylist() == [decimal.Decimal(3)]
         with pytest.raises(StepFailed, match="column 'd' cannot be loaded as decimal"):
-            session.load(Name(schema, "u"), [path], ibis.schema({"d": "decimal(2, 2)"}))
+            session.load(TableName(schema, "u"), [path], ibis.schema({"d": "decimal(2, 2)"}))
 
     @pytest.mark.parametrize("dtype", ["array<json>", "struct<a: struct<b: json>>", "interval('s')"])
     def test_what_parquet_has_not(self, session: Session, schema: str, tmp_path: Path, dtype: str) -> None:
         path = parquet(tmp_path, pa.table({"odd": pa.nulls(1)}))
         with pytest.raises(BadInput, match="cannot load column 'odd'"):
-            session.load(Name(schema, "t"), [path], ibis.schema({"odd": dtype}))
+            session.load(TableName(schema, "t"), [path], ibis.schema({"odd": dtype}))
         assert session.tables(schema) == set()
 
     def test_no_rows(self, session: Session, schema: str) -> None:
-        assert session.write(Name(schema, "t"), NUMBERS_SCHEMA, []).rows == 0
+        assert session.write(TableName(schema, "t"), NUMBERS_SCHEMA, []).rows == 0
 
 
 class TestTypes:
@@ -453,7 +453,7 @@ class TestTypes:
     @pytest.mark.parametrize("dtype", ["map<string, int64>", "array<array<int64>>", "decimal(76, 0)"])
     def test_none_for_it(self, session: Session, schema: str, dtype: str) -> None:
         with pytest.raises(BadInput, match="column 'odd'"):
-            session.create_table(Name(schema, "t"), ibis.schema({"odd": dtype}))
+            session.create_table(TableName(schema, "t"), ibis.schema({"odd": dtype}))
 
     def test_a_cast_rounds_to_the_decimal_s_places(self, session: Session, schema: str) -> None:
         rows = numbers(session, schema).select(x=(_.i / 8).cast("decimal(15, 2)"))
@@ -482,5 +482,7 @@ class TestNames:
 
     def test_odd_columns(self, session: Session, schema: str) -> None:
         odd = pa.table({"two words": [1], "ünï": [2], "select": [3], "a:b": [4]})
-        made = session.write(Name(schema, "t"), ibis.schema(dict.fromkeys(odd.column_names, "int64")), odd.to_batches())
-        assert session.fetch(physical(Name(schema, "t"), made.columns)).to_pylist() == odd.to_pylist()
+        made = session.write(
+            TableName(schema, "t"), ibis.schema(dict.fromkeys(odd.column_names, "int64")), odd.to_batches()
+        )
+        assert session.fetch(physical(TableName(schema, "t"), made.columns)).to_pylist() == odd.to_pylist()

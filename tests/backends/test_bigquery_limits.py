@@ -12,7 +12,7 @@ import pytest
 from temporalio.testing import WorkflowEnvironment
 
 from entrepot.activities.runtime.tenant import Limits, PipelineSettings, Tenant, Tenants
-from entrepot.backends import Label
+from entrepot.backends import QueryTag
 from entrepot.registry import Registry
 from tests.conftest import working
 
@@ -41,7 +41,7 @@ async def test_a_tenant_limits_what_a_step_and_a_run_read(
     async with working(temporal.client, Tenants({"acme": tenant}, registry), tmp_path) as house:
         summary = await house.run()
         assert summary.outcome == "published"
-    with tenant.backend.session(Label("acme", "test", "test")) as session:
+    with tenant.backend.session(QueryTag("acme", "test", "test")) as session:
         (row,) = session.query("SELECT max(scanned) AS scanned FROM entrepot.versions")
         assert row["scanned"] > 0
         (row,) = session.query("SELECT summary FROM entrepot.runs WHERE status = 'completed'")

@@ -32,7 +32,7 @@ from ibis import _
 from urllib3.exceptions import MaxRetryError
 
 from entrepot import backends
-from entrepot.backends import Backend, Label, Name
+from entrepot.backends import Backend, QueryTag, TableName
 from entrepot.backends.base import physical
 from entrepot.backends.databricks.backend import Databricks, DatabricksSession
 from entrepot.backends.databricks.client import ServicePrincipal, Target, translated
@@ -41,7 +41,7 @@ from entrepot.backends.settings import Secret
 from entrepot.backends.sql.session import Exists
 from entrepot.errors import BadInput, Contended, StepFailed, Unavailable
 
-LABEL = Label("acme", "run-1", "step")
+LABEL = QueryTag("acme", "run-1", "step")
 UTC = datetime.UTC
 
 
@@ -143,7 +143,7 @@ def test_a_warehouse_and_a_cluster_are_configured_in_their_own_words() -> None:
     cluster = Target("h", "/sql/protocolv1/o/1/0123-456789-abc", "main")
     assert warehouse.tags(LABEL) == {"entrepot_tenant": "acme", "entrepot_run": "run-1", "entrepot_step": "step"}
     assert cluster.tags(LABEL) is None
-    assert warehouse.tags(Label("a", "r" * 500, "s"))["entrepot_run"] == "r" * 128  # type: ignore[index]
+    assert warehouse.tags(QueryTag("a", "r" * 500, "s"))["entrepot_run"] == "r" * 128  # type: ignore[index]
 
 
 # -------------------------------------------------------------------------------------------------- labels, sessions
@@ -152,7 +152,7 @@ def test_a_warehouse_and_a_cluster_are_configured_in_their_own_words() -> None:
 def test_every_statement_carries_tags_and_a_comment(
     session: DatabricksSession, schema: str, control: Callable[..., Any]
 ) -> None:
-    name = Name(schema, "numbers")
+    name = TableName(schema, "numbers")
     made = session.write(name, ibis.schema({"n": "int64"}), [pa.record_batch({"n": [1, 2]})])
     session.fetch(physical(name, made.columns))
     session.table(name, made.columns).count().execute()
@@ -207,9 +207,9 @@ def test_files_come_by_the_volume_and_leave_it(
     for part in range(3):
         files.append(str(tmp_path / f"_part'{part}.parquet"))  # Spark would not see a file of such a name
         pyarrow.parquet.write_table(pa.table({"n": list(range(part * 1000, part * 1000 + 1000))}), files[-1])
-    made = session.load(Name(schema, "numbers"), files, ibis.schema({"n": "int64"}))
+    made = session.load(TableName(schema, "numbers"), files, ibis.schema({"n": "int64"}))
     assert made.rows == 3000
-    rows = physical(Name(schema, "numbers"), made.columns)
+    rows = physical(TableName(schema, "numbers"), made.columns)
     assert session.fetch(rows.aggregate(s=rows.n.sum()))["s"].to_pylist() == [sum(range(3000))]
     assert (
         not statements(control, "INSERT INTO")[-1:] or schema not in statements(control, "INSERT INTO")[-1]["statement"]
@@ -221,13 +221,13 @@ def test_files_leave_the_volume_after_a_failure(session: DatabricksSession, sche
     file = str(tmp_path / "x.parquet")
     pyarrow.parquet.write_table(pa.table({"n": ["no number"]}), file)
     with pytest.raises(StepFailed, match="CAST_INVALID_INPUT"):
-        session.load(Name(schema, "numbers"), [file], ibis.schema({"n": "int64"}))
+        session.load(TableName(schema, "numbers"), [file], ibis.schema({"n": "int64"}))
     assert session.tables(schema) == set()
     assert in_volume(session) == []
 
 
 def test_a_table_that_is_there_is_taken_as_it_is(session: DatabricksSession, schema: str) -> None:
-    name = Name(schema, "numbers")
+    name = TableName(schema, "numbers")
     columns = ibis.schema({"n": "int64"})
     session.write(name, columns, [pa.record_batch({"n": [1, 2]})])
     assert session.write(name, columns, [pa.record_batch({"n": [3]})]).rows == 2
@@ -243,7 +243,7 @@ def test_files_that_spark_cannot_read_are_written_anew(session: DatabricksSessio
     for number, table in enumerate([first, second]):
         pyarrow.parquet.write_table(table, tmp_path / f"{number}.parquet")
     columns = ibis.schema({"at": "timestamp", "none": "string"})
-    name = Name(schema, "mixed")
+    name = TableName(schema, "mixed")
     made = session.load(name, [str(tmp_path / "0.parquet"), str(tmp_path / "1.parquet")], columns)
     found = session.fetch(physical(name, made.columns)).to_pylist()
     assert sorted(found, key=str) == sorted([{"at": at, "none": None}, {"at": at, "none": "x"}], key=str)
@@ -253,7 +253,7 @@ def test_nanoseconds_are_not_lost_in_silence(session: DatabricksSession, schema:
     file = str(tmp_path / "x.parquet")
     pyarrow.parquet.write_table(pa.table({"at": pa.array([1], pa.timestamp("ns"))}), file)
     with pytest.raises(BadInput, match=r"column 'at' cannot be loaded into Databricks: .* would lose data"):
-        session.load(Name(schema, "x"), [file], ibis.schema({"at": "timestamp"}))
+        session.load(TableName(schema, "x"), [file], ibis.schema({"at": "timestamp"}))
 
 
 # -------------------------------------------------------------------------------------------------------------- types
@@ -288,9 +288,9 @@ def test_values_of_every_type_come_back(session: DatabricksSession, schema: str)
     columns = ibis.schema({name: dtype for name, (dtype, _) in VALUES.items()})
     rows = {name: [*values, None] for name, (_, values) in VALUES.items()}
     table = pa.table(rows, schema=columns.to_pyarrow())
-    made = session.write(Name(schema, "types"), columns, table.to_batches())
+    made = session.write(TableName(schema, "types"), columns, table.to_batches())
     assert made.rows == 3
-    found = session.fetch(physical(Name(schema, "types"), made.columns)).sort_by([("int64", "descending")])
+    found = session.fetch(physical(TableName(schema, "types"), made.columns)).sort_by([("int64", "descending")])
     for name, expected in rows.items():
         assert found[name].to_pylist() == expected, name
     assert {n: t for n, t in made.columns.items() if n in {"uint32", "uint64", "local", "zoned", "struct"}} == {
@@ -303,7 +303,7 @@ def test_values_of_every_type_come_back(session: DatabricksSession, schema: str)
 
 
 def test_nan_is_not_null(session: DatabricksSession, schema: str) -> None:
-    name = Name(schema, "x")
+    name = TableName(schema, "x")
     table = pa.table({"x": pa.array([math.nan, None, 1.0])})
     made = session.write(name, ibis.schema({"x": "float64"}), table.to_batches())
     rows = physical(name, made.columns)
@@ -316,9 +316,9 @@ def test_a_type_that_databricks_lacks_is_told_with_its_column(
     session: DatabricksSession, schema: str, dtype: str
 ) -> None:
     with pytest.raises(BadInput, match="column 'odd': a column of Databricks cannot be of type"):
-        session.write(Name(schema, "x"), ibis.schema({"odd": dtype}), [])
+        session.write(TableName(schema, "x"), ibis.schema({"odd": dtype}), [])
     with pytest.raises(BadInput, match="column 'odd': a column of Databricks cannot be of type"):
-        session.create_as(Name(schema, "x"), physical(Name(schema, "y"), ibis.schema({"odd": dtype})))
+        session.create_as(TableName(schema, "x"), physical(TableName(schema, "y"), ibis.schema({"odd": dtype})))
 
 
 def test_json_is_parsed_on_its_way_in() -> None:
@@ -345,7 +345,7 @@ def test_types_are_read_from_what_describe_says() -> None:
 def test_wide_structs_are_described_whole(session: DatabricksSession, schema: str) -> None:
     fields = {f"field_{number}": "int64" for number in range(60)}  # Spark shows the first 25
     columns = ibis.schema({"wide": dt.Struct(fields)})
-    made = session.write(Name(schema, "x"), columns, [])
+    made = session.write(TableName(schema, "x"), columns, [])
     assert made.columns == columns
 
 
@@ -366,12 +366,12 @@ def test_names_with_any_character(session: DatabricksSession, schema: str) -> No
     ]
     columns = ibis.schema(dict.fromkeys(names, "int64"))
     table = pa.table({name: [number] for number, name in enumerate(names)})
-    made = session.write(Name(schema, "odd"), columns, table.to_batches())
+    made = session.write(TableName(schema, "odd"), columns, table.to_batches())
     assert list(made.columns) == names
-    copy = session.create_as(Name(schema, "copy"), physical(Name(schema, "odd"), made.columns))
-    session.point(Name(schema, "view"), Name(schema, "copy"))
-    assert list(session.describe(Name(schema, "view"))) == names
-    rows = session.fetch(physical(Name(schema, "view"), copy.columns)).to_pylist()
+    copy = session.create_as(TableName(schema, "copy"), physical(TableName(schema, "odd"), made.columns))
+    session.point(TableName(schema, "view"), TableName(schema, "copy"))
+    assert list(session.describe(TableName(schema, "view"))) == names
+    rows = session.fetch(physical(TableName(schema, "view"), copy.columns)).to_pylist()
     assert rows == [{name: number for number, name in enumerate(names)}]
 
 
@@ -379,7 +379,7 @@ def test_a_table_maps_names_only_if_it_has_to(
     session: DatabricksSession, schema: str, control: Callable[..., Any]
 ) -> None:
     for table, column in [("plain", "a_b"), ("spaced", "a b")]:
-        session.write(Name(schema, table), ibis.schema({column: "int64"}), [])
+        session.write(TableName(schema, table), ibis.schema({column: "int64"}), [])
     plain, spaced = (
         statements(control, f"CREATE TABLE `{schema}`.`{t}`")[-1]["statement"] for t in ("plain", "spaced")
     )
@@ -390,9 +390,9 @@ def test_a_table_maps_names_only_if_it_has_to(
 
 def test_tables_are_told_in_small_letters_and_found_in_any(session: DatabricksSession, schema: str) -> None:
     columns = ibis.schema({"n": "int64"})
-    session.write(Name(schema, "Big"), columns, [pa.record_batch({"n": [1]})])
+    session.write(TableName(schema, "Big"), columns, [pa.record_batch({"n": [1]})])
     assert session.tables(schema.upper()) == {"big"}
-    assert session.write(Name(schema, "BIG"), columns, []).rows == 1
+    assert session.write(TableName(schema, "BIG"), columns, []).rows == 1
     assert session.tables("nosuch") == set()
 
 
@@ -400,7 +400,7 @@ def test_tables_are_told_in_small_letters_and_found_in_any(session: DatabricksSe
 
 
 def test_user_code_executes_what_it_makes(session: DatabricksSession, schema: str, control: Callable[..., Any]) -> None:
-    name = Name(schema, "people")
+    name = TableName(schema, "people")
     session.write(
         name, ibis.schema({"id": "int64", "w": "float64"}), [pa.record_batch({"id": [1, 2], "w": [0.5, 1.5]})]
     )
@@ -413,16 +413,16 @@ def test_user_code_executes_what_it_makes(session: DatabricksSession, schema: st
 
 
 def test_rows_that_an_expression_brings_leave_no_table(session: DatabricksSession, schema: str) -> None:
-    name = Name(schema, "people")
+    name = TableName(schema, "people")
     made = session.write(name, ibis.schema({"id": "int64"}), [pa.record_batch({"id": [1, 2]})])
     joined = physical(name, made.columns).join(ibis.memtable({"id": [2], "note": ["two"]}), "id")
-    assert session.create_as(Name(schema, "joined"), joined).rows == 1
+    assert session.create_as(TableName(schema, "joined"), joined).rows == 1
     assert not {table for table in session.tables("entrepot") if table.startswith("rows__")}
 
 
 def test_an_empty_result_has_its_columns(session: DatabricksSession, schema: str) -> None:
-    made = session.write(Name(schema, "none"), ibis.schema({"n": "int64", "s": "string"}), [])
-    reader = session.read(physical(Name(schema, "none"), made.columns))
+    made = session.write(TableName(schema, "none"), ibis.schema({"n": "int64", "s": "string"}), [])
+    reader = session.read(physical(TableName(schema, "none"), made.columns))
     assert reader.schema.names == ["n", "s"]
     assert reader.read_all().num_rows == 0
 
@@ -430,9 +430,9 @@ def test_an_empty_result_has_its_columns(session: DatabricksSession, schema: str
 def test_many_rows_come_in_batches(session: DatabricksSession, schema: str) -> None:
     rows = 400_000
     table = pa.table({"n": range(rows)})
-    made = session.write(Name(schema, "many"), ibis.schema({"n": "int64"}), table.to_batches(50_000))
+    made = session.write(TableName(schema, "many"), ibis.schema({"n": "int64"}), table.to_batches(50_000))
     sizes, total = [], 0
-    for batch in session.read(physical(Name(schema, "many"), made.columns)):
+    for batch in session.read(physical(TableName(schema, "many"), made.columns)):
         sizes.append(batch.num_rows)
         total += sum(batch["n"].to_pylist())
     assert sum(sizes) == rows
@@ -441,10 +441,10 @@ def test_many_rows_come_in_batches(session: DatabricksSession, schema: str) -> N
 
 
 def test_whole_numbers_are_of_ibis_types(session: DatabricksSession, schema: str) -> None:
-    made = session.write(Name(schema, "n"), ibis.schema({"s": "string"}), [pa.record_batch({"s": ["a"]})])
-    rows = physical(Name(schema, "n"), made.columns)
+    made = session.write(TableName(schema, "n"), ibis.schema({"s": "string"}), [pa.record_batch({"s": ["a"]})])
+    rows = physical(TableName(schema, "n"), made.columns)
     # ROW_NUMBER is an INT here.
-    assert session.create_as(Name(schema, "m"), rows.mutate(n=ibis.row_number())).columns["n"] == dt.int64
+    assert session.create_as(TableName(schema, "m"), rows.mutate(n=ibis.row_number())).columns["n"] == dt.int64
 
 
 ROW = ibis.schema(
@@ -476,7 +476,7 @@ T = ibis.table(ROW, name="t")
     ],
 )
 def test_expressions_mean_what_they_mean_elsewhere(
-    numbers: Name, session: DatabricksSession, expression: ibis.Value, expected: Any
+    numbers: TableName, session: DatabricksSession, expression: ibis.Value, expected: Any
 ) -> None:
     value = session.fetch(
         physical(numbers, ROW).select(r=expression.op().replace({T.op(): physical(numbers, ROW).op()}).to_expr())
@@ -485,8 +485,8 @@ def test_expressions_mean_what_they_mean_elsewhere(
 
 
 @pytest.fixture(scope="session")
-def numbers(backend: Backend) -> Iterator[Name]:
-    name = Name(f"test_{uuid.uuid4().hex[:8]}", "t")
+def numbers(backend: Backend) -> Iterator[TableName]:
+    name = TableName(f"test_{uuid.uuid4().hex[:8]}", "t")
     row = {
         "f": 1.5,
         "a": 2,
@@ -518,7 +518,7 @@ def test_a_wrong_token_catalog_or_volume_is_told(settings: dict[str, Any], tmp_p
         opened({**settings, "catalog": "nosuch"})
     elsewhere = backends.create({**settings, "volume": "main.default.nosuch"}, "test")
     with pytest.raises(BadInput, match=r"main\.default\.nosuch does not exist"), elsewhere.session(LABEL) as session:
-        session.write(Name(schema, "x"), ibis.schema({"n": "int64"}), [])
+        session.write(TableName(schema, "x"), ibis.schema({"n": "int64"}), [])
 
 
 def opened(settings: dict[str, Any]) -> None:
@@ -558,7 +558,7 @@ def test_what_a_user_computes_is_the_steps_failure(session: DatabricksSession) -
 
 
 def test_two_that_write_the_same_contend(backend: Backend, session: DatabricksSession, schema: str) -> None:
-    table = DIALECT.table(Name(schema, "counted"))
+    table = DIALECT.table(TableName(schema, "counted"))
     session.execute(f"CREATE TABLE {table} AS SELECT 0 AS n")
     failures: list[BaseException] = []
 

@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 
 from entrepot import backends
-from entrepot.backends import Label, Session
+from entrepot.backends import QueryTag, Session
 from entrepot.backends.duckdb.backend import DuckDB
 from entrepot.backends.duckdb.file import Ticket
 from entrepot.errors import Unavailable
 from tests.worker.processes import ROOT
 
-LABEL = Label("t", "r", "s")
-OTHER = Label("t", "r", "other")
+LABEL = QueryTag("t", "r", "s")
+OTHER = QueryTag("t", "r", "other")
 
 HEAD = """
 import pathlib, sys, time, backends
@@ -115,7 +115,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("entrepot.backends.duckdb.backend.LOCK_SECONDS", 0.3)
 
 
-def rows(backend: DuckDB, label: Label = LABEL) -> list[tuple[str, int]]:
+def rows(backend: DuckDB, label: QueryTag = LABEL) -> list[tuple[str, int]]:
     with backend.session(label) as session:
         return [(row["who"], row["n"]) for row in session.query("SELECT who, n FROM t ORDER BY place")]
 
@@ -188,7 +188,7 @@ def test_a_killed_process_that_waits_is_not_waited_for(backend: DuckDB, path: Pa
 def test_who_is_at_work_goes_on_and_who_comes_waits_for_the_other_process(backend: DuckDB, path: Path) -> None:
     seen: dict[str, list[tuple[str, int]]] = {}
 
-    def look(name: str, label: Label) -> None:
+    def look(name: str, label: QueryTag) -> None:
         seen[name] = rows(backend, label)
 
     new = threading.Thread(target=look, args=("new", OTHER))
@@ -197,7 +197,7 @@ def test_who_is_at_work_goes_on_and_who_comes_waits_for_the_other_process(backen
             waiting.tell(1)
             until(lambda: is_wanted(backend))
             new.start()
-            look("nested", Label("t", "r", "its own"))
+            look("nested", QueryTag("t", "r", "its own"))
             own = threading.Thread(target=look, args=("thread", LABEL))
             own.start()
             own.join()
@@ -213,7 +213,7 @@ def test_a_process_that_is_never_idle_gives_way(backend: DuckDB, path: Path) -> 
 
     def work(number: int) -> None:
         while not done.is_set():
-            with backend.session(Label("t", "r", str(number))):
+            with backend.session(QueryTag("t", "r", str(number))):
                 time.sleep(0.1)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]

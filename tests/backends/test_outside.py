@@ -12,7 +12,7 @@ import pytest
 from temporalio.testing import WorkflowEnvironment
 
 from entrepot import backends
-from entrepot.backends import Label
+from entrepot.backends import QueryTag
 from entrepot.protocol.messages import ParityReport
 from entrepot.worker.config.settings import TenantSection
 from tests.conftest import serving, settings
@@ -58,7 +58,7 @@ async def test_a_pipeline_runs_on_it_and_agrees_with_duckdb(
         assert report.agrees
         assert report.on == ("postgres", "duckdb")
         assert {side.verdict for table in report.tables for side in table.sides} == {"agrees"}
-        with house.tenants.get("acme").backend.session(Label("acme", "test", "test")) as session:
+        with house.tenants.get("acme").backend.session(QueryTag("acme", "test", "test")) as session:
             (row,) = session.query("SELECT count(*) AS n, sum(orders) AS orders FROM reporting.countries")
         assert (row["n"], row["orders"]) == (3, 600)
 

@@ -29,7 +29,7 @@ from ibis import _
 from snowflake.connector import errors
 
 from entrepot import backends
-from entrepot.backends import Label, Name, Session
+from entrepot.backends import QueryTag, Session, TableName
 from entrepot.backends.base import physical
 from entrepot.backends.snowflake.backend import Snowflake, SnowflakeSession
 from entrepot.backends.snowflake.client import translated
@@ -37,7 +37,7 @@ from entrepot.backends.snowflake.compiler import DIALECT
 from entrepot.backends.sql.session import Exists
 from entrepot.errors import BadInput, Contended, StepFailed, Unavailable
 
-LABEL = Label("acme", "run-1", "orders")
+LABEL = QueryTag("acme", "run-1", "orders")
 PASSPHRASE = "open sesame"
 
 
@@ -225,24 +225,29 @@ def test_connections_are_used_again_unless_something_failed(settings: dict[str, 
 
 def test_small_letters_are_capitals_there_and_others_stay(session: SnowflakeSession, schema: str) -> None:
     columns = ibis.schema({"id": "int64", "Mixed Case": "string", "select": "string", "grün": "int64"})
-    session.create_table(Name(schema, "orders"), columns)
-    session.create_table(Name(schema, "My Orders"), columns)
+    session.create_table(TableName(schema, "orders"), columns)
+    session.create_table(TableName(schema, "My Orders"), columns)
     assert session.tables(schema) == {"orders", "My Orders"}
     stored = session.query(f"SELECT table_name FROM information_schema.tables WHERE table_schema = '{schema.upper()}'")
     assert {row["table_name"] for row in stored} == {"ORDERS", "My Orders"}
-    assert session.describe(Name(schema, "orders")).names == ("id", "Mixed Case", "select", "grün")
-    assert session.describe(Name(schema, "orders"), ["ID", "Select"]).names == ("ID", "Mixed Case", "Select", "grün")
+    assert session.describe(TableName(schema, "orders")).names == ("id", "Mixed Case", "select", "grün")
+    assert session.describe(TableName(schema, "orders"), ["ID", "Select"]).names == (
+        "ID",
+        "Mixed Case",
+        "Select",
+        "grün",
+    )
     assert session.query(f"SELECT id FROM {schema}.orders") == []  # people need no quotes
 
 
 def test_two_names_that_are_one_to_the_warehouse(session: Session, schema: str) -> None:
     table = pa.table({"a": [1], "A": [2]})
     with pytest.raises(BadInput, match="differ only in case"):
-        session.write(Name(schema, "t"), ibis.schema(table.schema), table.to_batches())
+        session.write(TableName(schema, "t"), ibis.schema(table.schema), table.to_batches())
 
 
 def test_every_statement_carries_its_label(session: Session, schema: str, server: Server) -> None:
-    name = Name(schema, "numbers")
+    name = TableName(schema, "numbers")
     made = session.write(name, ibis.schema({"n": "int64"}), pa.table({"n": [1, 2, 3]}).to_batches())
     assert session.table(name, made.columns).n.sum().execute() == 6  # by ibis, and not by us
     statements = server.statements(schema.upper())
@@ -264,10 +269,10 @@ def test_windows_and_orders_are_folded_as_everything_else(session: Session, sche
 
 def test_numbers_are_what_ibis_promises(session: Session, schema: str) -> None:
     table = pa.table({"i": [1, 2, 4], "d": pa.array([decimal.Decimal("0.10")] * 3, pa.decimal128(15, 2))})
-    made = session.write(Name(schema, "t"), ibis.schema(table.schema), table.to_batches())
-    t = physical(Name(schema, "t"), made.columns)
+    made = session.write(TableName(schema, "t"), ibis.schema(table.schema), table.to_batches())
+    t = physical(TableName(schema, "t"), made.columns)
     result = session.create_as(
-        Name(schema, "r"),
+        TableName(schema, "r"),
         t.agg(
             total=_.i.sum(),
             mean=_.i.mean(),
@@ -294,7 +299,7 @@ def test_numbers_are_what_ibis_promises(session: Session, schema: str) -> None:
         "first": "int64",
         "exact": "decimal(38, 2)",
     }
-    (row,) = session.fetch(physical(Name(schema, "r"), result.columns)).to_pylist()
+    (row,) = session.fetch(physical(TableName(schema, "r"), result.columns)).to_pylist()
     assert row["mean"] == pytest.approx(7 / 3, rel=1e-12)
     assert row["third"] == pytest.approx(7 / 3, rel=1e-12)
     assert row["spread"] == 1
@@ -311,15 +316,15 @@ def test_functions_that_only_ibis_would_make_are_missed_at_once() -> None:
 
 def test_a_real_table_for_user_code(session: Session, schema: str) -> None:
     table = pa.table({"id": [1, 2], "Mixed": ["a", "b"]})
-    made = session.write(Name(schema, "t"), ibis.schema(table.schema), table.to_batches())
-    session.point(Name(schema, "v"), Name(schema, "t"))
-    t = session.table(Name(schema, "v"), made.columns)
+    made = session.write(TableName(schema, "t"), ibis.schema(table.schema), table.to_batches())
+    session.point(TableName(schema, "v"), TableName(schema, "t"))
+    t = session.table(TableName(schema, "v"), made.columns)
     assert t.schema() == made.columns
     assert t.filter(_.id == 2).Mixed.execute().tolist() == ["b"]
 
 
 def test_changes_are_counted(session: Session, schema: str) -> None:
-    name = Name(schema, "t")
+    name = TableName(schema, "t")
     session.create_table(name, ibis.schema({"id": "int64", "at": "timestamp", "who": "string"}))
     at = datetime.datetime(2026, 1, 2, 3, 4, 5, 678901)
     session.insert(name, [{"id": i, "at": at, "who": "o'neil \\ ü"} for i in range(3)])
@@ -368,22 +373,22 @@ VALUES: dict[str, tuple[str, list[Any]]] = {
 def test_every_type_comes_back_as_it_was(session: Session, schema: str) -> None:
     columns = ibis.schema({name: kind for name, (kind, _values) in VALUES.items()})
     table = pa.table({name: [*values, None] for name, (_kind, values) in VALUES.items()}, schema=columns.to_pyarrow())
-    made = session.write(Name(schema, "t"), columns, table.to_batches())
+    made = session.write(TableName(schema, "t"), columns, table.to_batches())
     assert made.rows == 3
     # It knows neither small numbers nor unsigned ones; it has no UUID; and floats have 64 bits.
     changed = {"tiny": "int64", "u32": "int64", "u": "decimal(20, 0)", "f32": "float64", "uu": "string"}
     stamps = {"at": "timestamp(6)", "z": "timestamp('UTC', 6)"}
     assert made.columns == ibis.schema({**columns, **changed, **stamps})
-    got = session.fetch(physical(Name(schema, "t"), made.columns))
+    got = session.fetch(physical(TableName(schema, "t"), made.columns))
     for name, (_kind, values) in VALUES.items():
         assert got[name].to_pylist() == [*values, None], name
 
 
 def test_not_a_number(session: Session, schema: str) -> None:
     made = session.write(
-        Name(schema, "t"), ibis.schema({"f": "float64"}), pa.table({"f": [math.nan, None]}).to_batches()
+        TableName(schema, "t"), ibis.schema({"f": "float64"}), pa.table({"f": [math.nan, None]}).to_batches()
     )
-    rows = session.fetch(physical(Name(schema, "t"), made.columns).filter(_.f.isnan())).to_pylist()
+    rows = session.fetch(physical(TableName(schema, "t"), made.columns).filter(_.f.isnan())).to_pylist()
     assert [math.isnan(row["f"]) for row in rows] == [True]
 
 
@@ -394,9 +399,9 @@ def test_not_a_number(session: Session, schema: str) -> None:
 def test_types_that_there_are_not(session: Session, schema: str, kind: str, expected: str) -> None:
     columns = ibis.schema({"fine": "int64", "wrong": kind})
     with pytest.raises(BadInput, match=expected):
-        session.create_table(Name(schema, "t"), columns)
+        session.create_table(TableName(schema, "t"), columns)
     with pytest.raises(BadInput, match=expected):
-        session.load(Name(schema, "t"), [], columns)
+        session.load(TableName(schema, "t"), [], columns)
     assert session.tables(schema) == set()
 
 
@@ -407,24 +412,24 @@ def test_a_load_is_whole_or_not_there(session: Session, schema: str, server: Ser
     columns = ibis.schema({"n": "int64", "s": "string"})
     server.fault("internal", f"CREATE TABLE .*{schema}.*LOADED")
     with pytest.raises(Unavailable):
-        session.load(Name(schema, "loaded"), files, columns)
+        session.load(TableName(schema, "loaded"), files, columns)
     assert session.tables(schema) == set()  # nothing is left of the attempt
-    assert session.load(Name(schema, "loaded"), files, columns).rows == 2
+    assert session.load(TableName(schema, "loaded"), files, columns).rows == 2
     # Made by somebody else meanwhile: it is whole, so it is taken as it is.
-    assert session.load(Name(schema, "loaded"), files[:1], columns).rows == 2
+    assert session.load(TableName(schema, "loaded"), files[:1], columns).rows == 2
     assert session.tables(schema) == {"loaded"}
 
 
 def test_a_table_that_is_there_is_taken_as_it_is(session: Session, schema: str) -> None:
     t = ibis.memtable({"n": [1, 2]})
-    assert session.create_as(Name(schema, "t"), t).rows == 2
-    assert session.create_as(Name(schema, "t"), t.filter(_.n > 1)).rows == 2
+    assert session.create_as(TableName(schema, "t"), t).rows == 2
+    assert session.create_as(TableName(schema, "t"), t.filter(_.n > 1)).rows == 2
 
 
 def test_no_rows_have_columns_all_the_same(session: Session, schema: str) -> None:
     columns = ibis.schema({"n": "int64", "d": "decimal(10, 2)", "at": "timestamp", "a": "array<string>"})
-    made = session.write(Name(schema, "t"), columns, [])
-    reader = session.read(physical(Name(schema, "t"), made.columns))
+    made = session.write(TableName(schema, "t"), columns, [])
+    reader = session.read(physical(TableName(schema, "t"), made.columns))
     assert reader.schema.names == ["n", "d", "at", "a"]
     assert reader.read_all().num_rows == 0
 

@@ -17,13 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from entrepot import backends
-from entrepot.backends import Backend, Label, Name, Session
+from entrepot.backends import Backend, QueryTag, Session, TableName
 from entrepot.backends.base import physical
 from tests.conformance.operations import tables
 from tests.conformance.operations.tpch import data
 
 BACKENDS = ("duckdb", "snowflake", "bigquery", "databricks")
-LABEL = Label("conformance", "conformance", "case")
+LABEL = QueryTag("conformance", "conformance", "case")
 TABLES = {**tables.TABLES, **{f"tpch_{name}": table for name, table in data.TABLES.items()}}
 """The input tables of the cases."""
 
@@ -92,9 +92,9 @@ class Target:
         """Takes a schema that somebody else makes among those that are dropped at the end."""
         self._schemas.append(schema)
 
-    def new_name(self) -> Name:
+    def new_name(self) -> TableName:
         """A table's name that nothing else has."""
-        return Name(self.schema, f"t{next(self._numbers)}")
+        return TableName(self.schema, f"t{next(self._numbers)}")
 
     def drop(self, schema: str) -> None:
         """Drops a schema that `new_schema` made."""
@@ -121,7 +121,7 @@ class Target:
 
     def _load(self, name: str) -> ibis.Table:
         table = TABLES[name]
-        target = Name(self.schema, f"input_{name}")
+        target = TableName(self.schema, f"input_{name}")
         with parquet(table.arrow()) as path, self.session() as session:
             made = session.load(target, [path], table.schema)
         return physical(target, made.columns)

@@ -13,7 +13,7 @@ import pytest
 
 from entrepot.activities.catalog import catalog, ingest_state
 from entrepot.activities.catalog.ingest_state import Cursor
-from entrepot.backends import Name, Session
+from entrepot.backends import Session, TableName
 from entrepot.backends.base import physical
 from entrepot.errors import Conflict, Contended
 from tests.conformance.target import Target
@@ -31,7 +31,7 @@ def pipeline(session: Session) -> str:
     return f"pipeline {uuid.uuid4().hex}"
 
 
-def _version(name: str, version: str, table: Name | None = None) -> catalog.Version:
+def _version(name: str, version: str, table: TableName | None = None) -> catalog.Version:
     return catalog.Version(
         name=name,
         version=version,
@@ -57,7 +57,7 @@ def test_ensure_twice(session: Session, pipeline: str) -> None:
 
 
 def test_versions(session: Session, pipeline: str) -> None:
-    made = replace(_version("a", "1", Name("s", "t")), inputs={"source": "0"})
+    made = replace(_version("a", "1", TableName("s", "t")), inputs={"source": "0"})
     catalog.add_version(session, pipeline, made, 1.5)
     catalog.add_version(session, pipeline, _version("b", "1"), 0.0)
     catalog.add_version(session, pipeline, _version("a", "2"), 0.0)
@@ -71,7 +71,7 @@ def test_versions(session: Session, pipeline: str) -> None:
 
 
 def test_forgotten(session: Session, pipeline: str, schema: str) -> None:
-    name = Name(schema, "made")
+    name = TableName(schema, "made")
     session.write(name, ibis.schema({"n": "int64"}), iter(pa.table({"n": [1]}).to_batches()))
     catalog.add_version(session, pipeline, _version("a", "1", name), 0.0)
     catalog.add_version(session, pipeline, _version("b", "1"), 0.0)
@@ -105,7 +105,7 @@ def test_checks(session: Session, pipeline: str) -> None:
 
 
 def test_publish_and_roll_back(session: Session, pipeline: str, schema: str) -> None:
-    view, tables = Name(schema, "a"), {number: Name(schema, f"a__{number}") for number in ("1", "2")}
+    view, tables = TableName(schema, "a"), {number: TableName(schema, f"a__{number}") for number in ("1", "2")}
     for number, table in tables.items():
         session.write(table, ibis.schema({"n": "int64"}), iter(pa.table({"n": [int(number)]}).to_batches()))
     catalog.open_head(session, pipeline, "prod")

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from entrepot.activities.parity.digests import Source, digest_of
+from entrepot.activities.parity.digests import DigestedTable, digest_of
 from entrepot.backends.base import physical
-from entrepot.identity.table_digest import FLOAT, TIMESTAMP, Kind, common, kind, of_batches
+from entrepot.identity.table_digest import FLOAT, TIMESTAMP, ColumnKind, common, kind, of_batches
 from tests.conformance.target import Target, is_live, parquet
 
 pytestmark = pytest.mark.area("Digests are the reference's")
@@ -71,12 +71,12 @@ def test_every_type_has_the_digest_of_the_reference(target: Target, data: st.Dat
     with parquet(table) as path, target.session() as session:
         name = target.new_name()
         made = session.load(name, [path], schema)
-        source = Source(session, name, made.columns)
+        source = DigestedTable(session, name, made.columns)
         both = {n: common(kind(dtype), kind(made.columns[n])) for n, (dtype, _) in columns.items()}
         kinds = {n: found for n, found in both.items() if found is not None}
         assert kinds.keys() == columns.keys()
         # As other kinds: beside a warehouse that has them so.
-        wide = {n: Kind("decimal", 38, 38) for n in ("i", "d9_2", "d20_12")}
+        wide = {n: ColumnKind("decimal", 38, 38) for n in ("i", "d9_2", "d20_12")}
         few = [dict(list(kinds.items())[start : start + 4]) for start in range(0, len(kinds), 4)]
         for some in [*few, wide | {"d": TIMESTAMP}, {"d20_12": FLOAT}]:
             assert digest_of(source, some) == of_batches(table.to_batches(), some), some
@@ -89,8 +89,8 @@ def test_products_of_products_have_the_digest_of_their_values(target: Target) ->
         name, products = target.new_name(), target.new_name()
         loaded = physical(name, session.load(name, [path], schema).columns)
         made = session.create_as(products, loaded.select(p=loaded.price * loaded.price * loaded.price))
-        kinds = {"p": Kind("decimal", 38, 38)}
+        kinds = {"p": ColumnKind("decimal", 38, 38)}
         exact = Context(prec=80)
         cubes = [exact.multiply(exact.multiply(price, price), price) for price in prices]
         wanted = of_batches(pa.table({"p": pa.array(cubes, pa.decimal256(76, 38))}).to_batches(), kinds)
-        assert digest_of(Source(session, products, made.columns), kinds) == wanted
+        assert digest_of(DigestedTable(session, products, made.columns), kinds) == wanted

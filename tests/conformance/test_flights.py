@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
-from entrepot.activities.parity.digests import Source, common_kinds, digest_of
+from entrepot.activities.parity.digests import DigestedTable, common_kinds, digest_of
 from entrepot.activities.runtime.tenant import PipelineSettings, Tenant, Tenants
-from entrepot.backends import Name
+from entrepot.backends import TableName
 from entrepot.protocol.messages import ParityReport
 from entrepot.registry import Registry
 from entrepot.workflows.progress import RunSummary
@@ -37,7 +37,7 @@ async def test_flights(target: Target, temporal: WorkflowEnvironment, tmp_path: 
         assert "in the warehouse as SQL" in notes["delay_risk"]
         assert (await run(house)).outcome == "nothing to do"
 
-        view = Name(schema, "monthly_delays")
+        view = TableName(schema, "monthly_delays")
         shown = digest(target, view)
         second = await run(house, parameters={"late_after": 60}, select="monthly_delays")
         assert second.moved == ["monthly_delays"]
@@ -55,8 +55,8 @@ async def run(house: House, **more: object) -> RunSummary:
     return await house.run("flights", **more)
 
 
-def digest(target: Target, view: Name) -> str:
+def digest(target: Target, view: TableName) -> str:
     with target.session() as session:
         columns = session.describe(view)
         kinds = {name: kind for name, kind in common_kinds([columns]).items() if kind is not None}
-        return digest_of(Source(session, view, columns), kinds).hex
+        return digest_of(DigestedTable(session, view, columns), kinds).hex

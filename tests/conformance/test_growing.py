@@ -13,7 +13,7 @@ from ibis import _
 from temporalio.testing import WorkflowEnvironment
 
 from entrepot.activities.runtime.tenant import PipelineSettings, Tenant, Tenants
-from entrepot.backends import Name
+from entrepot.backends import TableName
 from entrepot.backends.base import physical
 from entrepot.registry import Registry
 from tests.conformance.target import Target
@@ -102,6 +102,6 @@ async def test_growing(target: Target, temporal: WorkflowEnvironment, tmp_path: 
         with target.session() as session:
 
             def table(name: str, *columns: str) -> ibis.Table:
-                return physical(Name(schema, name), session.describe(Name(schema, name), columns))
+                return physical(TableName(schema, name), session.describe(TableName(schema, name), columns))
 
             assert sorted(rows_of(session.fetch(shown(table))), key=str) == expected

@@ -15,10 +15,10 @@ import pytest
 import sqlglot.expressions as sge
 from ibis import _
 
-from entrepot.backends import Label, Name, Session
+from entrepot.backends import QueryTag, Session, TableName
 from entrepot.backends.base import count, physical
 from entrepot.backends.sql import session as sql
-from entrepot.backends.sql.session import Answer, Exists, SqlSession
+from entrepot.backends.sql.session import Exists, SqlSession, StatementResult
 from entrepot.errors import Contended
 from tests.conformance.target import Target, parquet
 from tests.conformance.values import check_rows, rows_of
@@ -30,16 +30,16 @@ def _numbers(*values: int) -> pa.Table:
     return pa.table({"n": pa.array(values, pa.int64())})
 
 
-def _put(session: Session, name: Name, *values: int) -> ibis.Table:
+def _put(session: Session, name: TableName, *values: int) -> ibis.Table:
     """Writes a table of numbers; an expression for it."""
     return physical(name, session.write(name, NUMBER, iter(_numbers(*values).to_batches())).columns)
 
 
-def _values(session: Session, name: Name) -> list[int]:
+def _values(session: Session, name: TableName) -> list[int]:
     return sorted(int(row[0]) for row in rows_of(session.fetch(physical(name, session.describe(name, ["n"])))))
 
 
-def _make(way: str, session: Session, name: Name, source: ibis.Table) -> Any:
+def _make(way: str, session: Session, name: TableName, source: ibis.Table) -> Any:
     """Makes a table with the numbers 5 and 6; `source` has a row for each."""
     if way == "write":
         return session.write(name, NUMBER, iter(_numbers(5, 6).to_batches()))
@@ -51,7 +51,7 @@ def _make(way: str, session: Session, name: Name, source: ibis.Table) -> Any:
 
 @pytest.fixture
 def source(session: Session, schema: str) -> ibis.Table:
-    return _put(session, Name(schema, "source"), 5, 6)
+    return _put(session, TableName(schema, "source"), 5, 6)
 
 
 WAYS = pytest.mark.parametrize("way", ["create_as", "load", "write"])
@@ -60,18 +60,18 @@ WAYS = pytest.mark.parametrize("way", ["create_as", "load", "write"])
 @pytest.mark.area("Versions: made once, and whole")
 @WAYS
 def test_made(way: str, session: Session, schema: str, source: ibis.Table) -> None:
-    made = _make(way, session, Name(schema, "made"), source)
+    made = _make(way, session, TableName(schema, "made"), source)
     assert (made.rows, made.columns.names) == (2, ("n",))
     assert made.columns["n"].is_integer() or made.columns["n"].is_decimal()
-    assert made.columns == session.describe(Name(schema, "made"), ["n"])
-    assert _values(session, Name(schema, "made")) == [5, 6]
+    assert made.columns == session.describe(TableName(schema, "made"), ["n"])
+    assert _values(session, TableName(schema, "made")) == [5, 6]
 
 
 @pytest.mark.area("Versions: made once, and whole")
 @WAYS
 def test_made_already(way: str, session: Session, schema: str, source: ibis.Table, target: Target) -> None:
     """A table that is there is taken as it is, or told of: it is never changed, and never half."""
-    name = Name(schema, "made")
+    name = TableName(schema, "made")
     _put(session, name, 1, 2, 3)
     if target.backend.capabilities.transactional_ddl:
         with pytest.raises(Exists):
@@ -88,11 +88,11 @@ def test_made_already_and_removed(
     way: str, session: Session, schema: str, source: ibis.Table, target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who finds a table that is gone as it is looked at can begin again: another session needed it no more."""
-    name = Name(schema, "made")
+    name = TableName(schema, "made")
     _put(session, name, 1, 2, 3)
     count = SqlSession._rows
 
-    def removed_before(self: SqlSession, name: Name, answer: Answer) -> int:
+    def removed_before(self: SqlSession, name: TableName, answer: StatementResult) -> int:
         with target.session() as another:
             another.drop_table(name)
         return count(self, name, answer)
@@ -110,7 +110,7 @@ def test_made_by_two_at_once(target: Target, schema: str, source: ibis.Table) ->
         with target.session() as session:
             barrier.wait()
             try:
-                return str(session.create_as(Name(schema, "made"), source.mutate(n=_.n + number)).rows)
+                return str(session.create_as(TableName(schema, "made"), source.mutate(n=_.n + number)).rows)
             except Contended:
                 return "contended"
 
@@ -119,14 +119,14 @@ def test_made_by_two_at_once(target: Target, schema: str, source: ibis.Table) ->
     assert set(results) <= {"2", "contended"}
     assert "2" in results
     with target.session() as session:
-        assert _values(session, Name(schema, "made")) in ([5, 6], [105, 106])
+        assert _values(session, TableName(schema, "made")) in ([5, 6], [105, 106])
 
 
 @pytest.mark.area("Versions: made once, and whole")
 def test_refused_by_the_warehouse(target: Target, schema: str, source: ibis.Table) -> None:
     refused = source.mutate(n=(_.n.cast("string") + "x").cast("int64"))
     with pytest.raises(Exception, match=r"."), target.session() as session:
-        session.create_as(Name(schema, "made"), refused)
+        session.create_as(TableName(schema, "made"), refused)
     with target.session() as session:
         assert "made" not in session.tables(schema)
 
@@ -138,7 +138,7 @@ def test_batches_that_break_off(target: Target, schema: str) -> None:
         raise ValueError("the source is gone")
 
     with pytest.raises(Exception, match="the source is gone"), target.session() as session:
-        session.write(Name(schema, "made"), NUMBER, batches())
+        session.write(TableName(schema, "made"), NUMBER, batches())
     with target.session() as session:
         assert "made" not in session.tables(schema)
 
@@ -148,8 +148,8 @@ def test_read_and_written_in_one_session(session: Session, schema: str, source: 
     """As a Python transform does: what comes in is still being read while what goes out is written."""
     reader = session.read(source)
     doubled = (pa.record_batch({"n": [2 * v for v in batch["n"].to_pylist()]}) for batch in reader)
-    session.write(Name(schema, "made"), NUMBER, doubled)
-    assert _values(session, Name(schema, "made")) == [10, 12]
+    session.write(TableName(schema, "made"), NUMBER, doubled)
+    assert _values(session, TableName(schema, "made")) == [10, 12]
 
 
 @pytest.mark.area("Rows brought along (memtable)")
@@ -157,9 +157,9 @@ def test_rows_brought_along(session: Session, schema: str) -> None:
     before = session.tables(sql.SCRATCH)
     texts = ["", "it's", 'quo"ted', "👩‍🚀", None]
     rows = ibis.memtable(pa.table({"n": [1, 2, 3, 4, 5], "s": texts}))
-    made = session.create_as(Name(schema, "made"), rows)
+    made = session.create_as(TableName(schema, "made"), rows)
     found = session.fetch(
-        physical(Name(schema, "made"), made.columns).filter(_.n.isin(ibis.memtable({"n": [1, 2, 4]}).n))
+        physical(TableName(schema, "made"), made.columns).filter(_.n.isin(ibis.memtable({"n": [1, 2, 4]}).n))
     )
     check_rows(rows_of(found), [(1, ""), (2, "it's"), (4, "👩‍🚀")])
     assert session.tables(sql.SCRATCH) == before
@@ -167,7 +167,7 @@ def test_rows_brought_along(session: Session, schema: str) -> None:
 
 @pytest.mark.area("Views: they show what they are pointed at")
 def test_point(session: Session, schema: str) -> None:
-    one, two, view = Name(schema, "one"), Name(schema, "two"), Name(schema, "view")
+    one, two, view = TableName(schema, "one"), TableName(schema, "two"), TableName(schema, "view")
     _put(session, one, 1)
     session.point(view, one)
     assert _values(session, view) == [1]
@@ -184,12 +184,12 @@ def test_point(session: Session, schema: str) -> None:
 
 @pytest.mark.area("Views: they show what they are pointed at")
 def test_point_at_other_columns(session: Session, schema: str) -> None:
-    view = Name(schema, "view")
-    _put(session, Name(schema, "one"), 1)
-    session.point(view, Name(schema, "one"))
+    view = TableName(schema, "view")
+    _put(session, TableName(schema, "one"), 1)
+    session.point(view, TableName(schema, "one"))
     other = ibis.schema({"Text": "string", "at": "timestamp", "n": "float64"})
-    session.write(Name(schema, "two"), other, iter([]))
-    session.point(view, Name(schema, "two"))
+    session.write(TableName(schema, "two"), other, iter([]))
+    session.point(view, TableName(schema, "two"))
     found = session.describe(view, other.names)
     assert found.names == other.names
     assert found["Text"].is_string()
@@ -200,9 +200,9 @@ def test_point_at_other_columns(session: Session, schema: str) -> None:
 @pytest.mark.area("Views: they show what they are pointed at")
 def test_view_into_another_schema(target: Target, session: Session, schema: str) -> None:
     other = target.new_schema()
-    _put(session, Name(schema, "one"), 1)
-    session.point(Name(other, "view"), Name(schema, "one"))
-    assert _values(session, Name(other, "view")) == [1]
+    _put(session, TableName(schema, "one"), 1)
+    session.point(TableName(other, "view"), TableName(schema, "one"))
+    assert _values(session, TableName(other, "view")) == [1]
     target.drop(other)
     assert session.tables(schema) == {"one"}
 
@@ -211,8 +211,8 @@ def test_view_into_another_schema(target: Target, session: Session, schema: str)
 def test_schemas(target: Target, session: Session) -> None:
     name = target.new_schema()
     session.create_schema(name)
-    _put(session, Name(name, "t"), 1)
-    session.point(Name(name, "v"), Name(name, "t"))
+    _put(session, TableName(name, "t"), 1)
+    session.point(TableName(name, "v"), TableName(name, "t"))
     target.drop(name)
     session.drop_schema(name)
     assert session.tables(name) == set()
@@ -221,10 +221,10 @@ def test_schemas(target: Target, session: Session) -> None:
 @pytest.mark.area("Schemas and tables: made and dropped")
 def test_tables(session: Session, schema: str) -> None:
     assert session.tables(schema) == set()
-    _put(session, Name(schema, "one"), 1)
+    _put(session, TableName(schema, "one"), 1)
     assert session.tables(schema) == {"one"}
-    session.drop_table(Name(schema, "one"))
-    session.drop_table(Name(schema, "one"))
+    session.drop_table(TableName(schema, "one"))
+    session.drop_table(TableName(schema, "one"))
     assert session.tables(schema) == set()
 
 
@@ -232,13 +232,13 @@ def test_tables(session: Session, schema: str) -> None:
 def test_create_table(session: Session, schema: str) -> None:
     columns = ibis.schema({"k": "string", "n": "int64", "x": "float64", "at": "timestamp"})
     for _again in range(2):
-        session.create_table(Name(schema, "t"), columns, ["k"])
-    assert session.describe(Name(schema, "t"), columns.names).names == columns.names
-    assert rows_of(session.fetch(physical(Name(schema, "t"), columns))) == []
+        session.create_table(TableName(schema, "t"), columns, ["k"])
+    assert session.describe(TableName(schema, "t"), columns.names).names == columns.names
+    assert rows_of(session.fetch(physical(TableName(schema, "t"), columns))) == []
 
 
-def _rows(session: Session, schema: str, *numbers: int) -> Name:
-    name = Name(schema, "rows")
+def _rows(session: Session, schema: str, *numbers: int) -> TableName:
+    name = TableName(schema, "rows")
     session.create_table(name, ibis.schema({"n": "int64", "s": "string"}))
     session.insert(name, [{"n": n, "s": f"row {n}"} for n in numbers])
     return name
@@ -250,7 +250,7 @@ def _is(number: int) -> sge.Condition:
 
 @pytest.mark.area("Rows inserted, updated, deleted")
 def test_insert(session: Session, schema: str) -> None:
-    name = Name(schema, "rows")
+    name = TableName(schema, "rows")
     columns = {"n": "int64", "s": "string", "x": "float64", "d": "decimal(12, 3)", "b": "boolean", "at": "timestamp"}
     session.create_table(name, ibis.schema(columns))
     at = datetime.datetime(2024, 2, 29, 23, 59, 59, 123456)
@@ -329,11 +329,11 @@ def test_transaction(target: Target, session: Session, schema: str) -> None:
     name = _rows(session, schema, 1)
     with session.transaction():
         session.insert(name, [{"n": 2, "s": ""}])
-        _put(session, Name(schema, "made"), 5)
-        session.point(Name(schema, "view"), Name(schema, "made"))
-        assert _values(session, Name(schema, "view")) == [5]
+        _put(session, TableName(schema, "made"), 5)
+        session.point(TableName(schema, "view"), TableName(schema, "made"))
+        assert _values(session, TableName(schema, "view")) == [5]
     with target.session() as another:
-        assert _values(another, Name(schema, "view")) == [5]
+        assert _values(another, TableName(schema, "view")) == [5]
         assert count(another, physical(name, another.describe(name))) == 2
 
 
@@ -345,7 +345,7 @@ def test_transaction_that_fails(target: Target, schema: str) -> None:
     def fail() -> None:
         with target.session() as session, session.transaction():
             session.insert(name, [{"n": 2, "s": ""}])
-            _put(session, Name(schema, "made"), 5)
+            _put(session, TableName(schema, "made"), 5)
             raise ValueError("stop")
 
     with pytest.raises(ValueError, match="stop"):
@@ -359,17 +359,17 @@ def test_transaction_that_fails(target: Target, schema: str) -> None:
 @pytest.mark.area("Sessions: several at once, interrupted, labelled")
 def test_two_sessions(target: Target, session: Session, schema: str) -> None:
     with target.session() as another:
-        _put(session, Name(schema, "one"), 1)
-        assert _values(another, Name(schema, "one")) == [1]
-        _put(another, Name(schema, "two"), 2)
-    assert _values(session, Name(schema, "two")) == [2]
+        _put(session, TableName(schema, "one"), 1)
+        assert _values(another, TableName(schema, "one")) == [1]
+        _put(another, TableName(schema, "two"), 2)
+    assert _values(session, TableName(schema, "two")) == [2]
     assert session.tables(schema) == {"one", "two"}
 
 
 @pytest.mark.area("Sessions: several at once, interrupted, labelled")
 def test_interrupt(target: Target, session: Session, schema: str) -> None:
     """A query that would run for hours ends when another thread says so, and what it made is not there."""
-    many = _put(session, Name(schema, "many"), *range(3000))
+    many = _put(session, TableName(schema, "many"), *range(3000))
     endless = many
     for number in range(4):
         endless = endless.cross_join(many.select(**{f"n{number}": many.n}))
@@ -379,8 +379,8 @@ def test_interrupt(target: Target, session: Session, schema: str) -> None:
 
     def run() -> None:
         try:
-            with target.backend.session(Label("conformance", "run", "endless"), sessions.append) as own:
-                own.create_as(Name(schema, "made"), work)
+            with target.backend.session(QueryTag("conformance", "run", "endless"), sessions.append) as own:
+                own.create_as(TableName(schema, "made"), work)
         except Exception as error:
             failed.append(error)
 
@@ -401,9 +401,9 @@ def test_interrupt(target: Target, session: Session, schema: str) -> None:
 def test_label(target: Target, schema: str) -> None:
     """Whatever a tenant, run or step is called, statements stay what they are."""
     for label in [
-        Label("ACME corp", "run-1", "a,b,c"),
-        Label("te*/nant'", 'r"un\\', "-- ä 👩‍🚀 /* ; x=y"),
-        Label("t", "r" * 300, "s" * 300),
+        QueryTag("ACME corp", "run-1", "a,b,c"),
+        QueryTag("te*/nant'", 'r"un\\', "-- ä 👩‍🚀 /* ; x=y"),
+        QueryTag("t", "r" * 300, "s" * 300),
     ]:
         with target.backend.session(label) as session:
             assert session.query("SELECT 1 AS n") == [{"n": 1}]
@@ -434,7 +434,7 @@ def test_estimate(target: Target, session: Session) -> None:
 @pytest.mark.area("Tables as users get them to publish from")
 def test_real_table(session: Session, schema: str) -> None:
     """What publish functions get: they may execute what they make of it."""
-    name, columns = Name(schema, "rows"), ibis.schema({"Mixed": "string", "n": "int64"})
+    name, columns = TableName(schema, "rows"), ibis.schema({"Mixed": "string", "n": "int64"})
     made = session.write(name, columns, iter(pa.table({"Mixed": ["x", "y", None], "n": [1, 2, 3]}).to_batches()))
     table = session.table(name, made.columns)
     assert tuple(table.columns) == columns.names

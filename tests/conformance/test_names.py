@@ -6,7 +6,7 @@ import ibis
 import pyarrow as pa
 import pytest
 
-from entrepot.backends import Made, Name, Session
+from entrepot.backends import CreatedTable, Session, TableName
 from entrepot.backends.base import physical
 from entrepot.errors import BadInput
 from tests.conformance.names import CASES, NameCase
@@ -43,16 +43,18 @@ class TestNames:
     def test_table(self, case: NameCase, target: Target, session: Session, schema: str) -> None:
         names = case.names[:SEVERAL]
         for number, name in enumerate(names):
-            session.write(Name(schema, name), ibis.schema({"n": "int64"}), iter(pa.table({"n": [number]}).to_batches()))
-            session.point(Name(schema, f"{name}_view"), Name(schema, name))
+            session.write(
+                TableName(schema, name), ibis.schema({"n": "int64"}), iter(pa.table({"n": [number]}).to_batches())
+            )
+            session.point(TableName(schema, f"{name}_view"), TableName(schema, name))
         assert session.tables(schema) == {*names, *(f"{name}_view" for name in names)}
         for number, name in enumerate(names):
-            view = physical(Name(schema, f"{name}_view"), ibis.schema({"n": "int64"}))
+            view = physical(TableName(schema, f"{name}_view"), ibis.schema({"n": "int64"}))
             assert rows_of(session.read(view)) == [(number,)]
 
     def test_schema(self, case: NameCase, target: Target, session: Session) -> None:
         made = target.new_schema(f"_{case.names[0]}")
-        session.create_as(Name(made, "t"), target.input("wide").select("id"))
+        session.create_as(TableName(made, "t"), target.input("wide").select("id"))
         assert session.tables(made) == {"t"}
         target.drop(made)
         assert session.tables(made) == set()
@@ -83,12 +85,14 @@ def test_too_long_a_column(way: str, target: Target, session: Session) -> None:
 @pytest.mark.area("Names that are too long are refused")
 def test_too_long_a_table(target: Target, session: Session) -> None:
     longest = target.backend.dialect.identifiers.longest_table
-    name = Name(target.schema, "t" * (longest + 1))
+    name = TableName(target.schema, "t" * (longest + 1))
     with pytest.raises(BadInput, match=rf"{longest + 1} (characters|bytes) of {longest}"):
         session.create_as(name, target.input("wide"))
 
 
-def _make(way: str, session: Session, name: Name, schema: ibis.Schema, table: pa.Table, target: Target) -> Made:
+def _make(
+    way: str, session: Session, name: TableName, schema: ibis.Schema, table: pa.Table, target: Target
+) -> CreatedTable:
     if way == "write":
         return session.write(name, schema, iter(table.to_batches()), table.schema)
     if way == "load":

@@ -7,7 +7,7 @@ from functools import partial
 import ibis
 import pytest
 
-from entrepot.backends import Name, Session
+from entrepot.backends import Session, TableName
 from entrepot.backends.base import physical
 from entrepot.errors import BadInput, Unavailable
 from tests.conformance.cases import Case, Outcome
@@ -55,7 +55,7 @@ def alone(case: Case, target: Target, session: Session) -> None:
     check(case, found)
 
 
-def is_refused(session: Session, name: Name, expression: ibis.Table) -> bool:
+def is_refused(session: Session, name: TableName, expression: ibis.Table) -> bool:
     """Whether the warehouse refuses to compute it, by an error that means nothing else."""
     try:
         session.create_as(name, expression)

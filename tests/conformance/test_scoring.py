@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from entrepot.activities.ml.translation import compare, frame, labels_of, translate
-from entrepot.backends import Name, Session
+from entrepot.backends import Session, TableName
 from entrepot.backends.base import physical
 from tests.conformance import models
 from tests.conformance.models import CASES, ModelCase
@@ -23,7 +23,7 @@ from tests.conformance.values import rows_of
 @pytest.fixture(scope="session")
 def unseen(target: Target) -> Iterator[ibis.Table]:
     """Rows in the warehouse that no model was fitted on."""
-    name = Name(target.schema, "unseen")
+    name = TableName(target.schema, "unseen")
     with parquet(models.rows(seed=1)) as path, target.session() as session:
         yield physical(name, session.load(name, [path], models.SCHEMA).columns)
 

@@ -25,7 +25,7 @@ import sqlglot
 from fsspec.implementations.local import LocalFileSystem
 
 from entrepot.activities.storage import lake
-from entrepot.backends import Name, Session
+from entrepot.backends import Session, TableName
 
 ROOT = Path(__file__).parents[2]
 CONTROL = "control.json"
@@ -234,7 +234,7 @@ def _of_move(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _shown(first: Any) -> str:
     """What an operation is about: a table, a schema, or the first words of a statement."""
-    if isinstance(first, Name):
+    if isinstance(first, TableName):
         return _scrubbed(f"{first.schema}.{first.table}")
     if isinstance(first, str) and " " in first:
         return _statement(first)

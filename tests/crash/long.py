@@ -13,7 +13,7 @@ import psycopg
 import pyarrow as pa
 import pyarrow.parquet
 
-from entrepot import Files, Pipeline, SqlTable
+from entrepot import Files, Pipeline, PostgresTable
 from tests.crash.pipeline import SOURCE
 from tests.crash.worker import HERE
 
@@ -65,8 +65,8 @@ def events() -> Any:
 
 
 @long.ingest
-def rows() -> SqlTable:
-    return SqlTable(f"file:{HERE}/{SOURCE}/url", TABLE, cursor="id")
+def rows() -> PostgresTable:
+    return PostgresTable(f"file:{HERE}/{SOURCE}/url", TABLE, cursor="id")
 
 
 def bring(folder: Path, url: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from entrepot.backends import Label
+from entrepot.backends import QueryTag
 from entrepot.backends.duckdb.backend import DuckDB
 from tests.crash import family, pipeline, small, state
 from tests.crash.boundaries import Boundary, Control
@@ -93,7 +93,7 @@ async def test_who_reads_meanwhile_sees_all_or_nothing(any_house: House, every: 
     """The same beside a worker that dies and one that goes on; with transactions, for all tables at once."""
     before, after = _sums(any_house.template), _sums(any_house.undisturbed)
     whole = {one for each in (before, after) for one in zip(WATCHED, each, strict=True)}
-    dying = sample(_about(any_house, "", activity="commit"), max(8, every))
+    dying = sample(_about(any_house, "", activity="promote"), max(8, every))
     for boundary in [*sample(_about(any_house, ""), max(8, every)), *dying]:
         folder = any_house.copy()
         is_over = threading.Event()
@@ -114,7 +114,7 @@ async def test_a_part_of_a_publish_is_never_seen(house: House, every: int) -> No
     """The same for what a run publishes, where the warehouse has transactions; elsewhere views follow one by one."""
     before = await house.left_by_death(house.boundaries[0])
     committed = False
-    for boundary in sample(_about(house, "crash.", "COMMIT", activity="commit"), every):
+    for boundary in sample(_about(house, "crash.", "COMMIT", activity="promote"), every):
         committed |= "COMMIT" in boundary.name and boundary.place == "after"
         found = _seen(await house.left_by_death(boundary))
         assert found in (_seen(before), _seen(house.expected)), boundary
@@ -193,7 +193,7 @@ def _watched(folder: Path, is_over: threading.Event) -> list[Sums]:
     backend = DuckDB(str(folder / "acme.duckdb"), {})
     found: list[Sums] = []
     while not is_over.is_set():
-        with backend.session(Label("acme", "test", "test")) as session:
+        with backend.session(QueryTag("acme", "test", "test")) as session:
             found.append(session._connection.execute(_SUMS).fetchall()[0])  # type: ignore[attr-defined]
     backend.close()
     return found

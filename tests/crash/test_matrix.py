@@ -22,10 +22,10 @@ Record = Any
 def test_the_boundaries_are_found(house: House) -> None:
     """The instruments see the code: each activity of a run, and what is written in it."""
     found = {(boundary.name.partition("[")[0], boundary.kind) for boundary in house.boundaries}
-    activities = {"prepare", "extract", "load", "plan", "transform", "train", "publish", "commit"}
+    activities = {"prepare", "extract", "load", "plan", "transform", "train", "publish", "promote"}
     assert found >= {(activity, "activity") for activity in activities}
     assert found >= {(activity, "session") for activity in activities - {"extract", "plan"}}
-    assert found >= {(activity, "lake") for activity in ("extract", "train", "publish", "commit")}
+    assert found >= {(activity, "lake") for activity in ("extract", "train", "publish", "promote")}
 
 
 async def test_the_worker_dies(house: House, every: int, record_property: Record) -> None:

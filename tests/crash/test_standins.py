@@ -16,7 +16,7 @@ import pytest
 
 from entrepot import backends
 from entrepot.activities.catalog import catalog
-from entrepot.backends import Backend, Label, Name
+from entrepot.backends import Backend, QueryTag, TableName
 from entrepot.backends.base import physical
 from tests.crash import pipeline, small
 from tests.crash.boundaries import Boundary, recorded
@@ -85,9 +85,9 @@ def _distinct(boundaries: list[Boundary]) -> list[Boundary]:
 def _difference(backend: Backend, runs: int) -> Difference:
     """What is otherwise than after so many undisturbed runs."""
     found = Difference()
-    with backend.session(Label("acme", "test", "test")) as session:
+    with backend.session(QueryTag("acme", "test", "test")) as session:
         for table, expected in small.expected(runs).items():
-            name = Name("small", table)
+            name = TableName("small", table)
             got = small.counted(session.fetch(physical(name, session.describe(name))).to_pylist())
             found.lost += (lost := (expected - got).total())
             found.doubled += (doubled := (got - expected).total())

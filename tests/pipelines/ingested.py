@@ -10,7 +10,7 @@ from typing import Any
 
 import dlt
 
-from entrepot import Files, Pipeline, SqlTable, Table
+from entrepot import Files, Pipeline, PostgresTable, Table
 from entrepot.language.step import Contract
 
 ingested = Pipeline("ingested", description="Every kind of source", parameters={"folder": "", "options": {}})
@@ -50,9 +50,9 @@ def resource(folder: str, name: str, options: dict[str, Any]) -> Any:
 
 
 @ingested.ingest
-def sql(options: dict[str, Any]) -> SqlTable:
+def sql(options: dict[str, Any]) -> PostgresTable:
     """A table of the database."""
-    return SqlTable(**{"url": "env:SHOP", **options})
+    return PostgresTable(**{"url": "env:SHOP", **options})
 
 
 @ingested.ingest
@@ -78,7 +78,7 @@ def mixed(folder: str, options: dict[str, Any]) -> dict[str, Any]:
     """A table of each kind."""
     return {
         "from_files": Files(f"{folder}/*.csv", disposition="append"),
-        "from_database": SqlTable("env:SHOP", options["table"], cursor="id"),
+        "from_database": PostgresTable("env:SHOP", options["table"], cursor="id"),
         "from_python": (row for row in rows(folder, "mixed")),
     }
 

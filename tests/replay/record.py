@@ -51,7 +51,7 @@ async def main() -> None:
         await _keep("selection", await house.start("Pipeline", {**shop, "select": "by_country+", "environment": "dev"}))
         await _keep("transform_alone", await house.start("Transform", {**shop, "environment": "dev"}))
         await _keep("rollback", await house.start("Rollback", shop))
-        await _keep("collect", await house.start("Collect", {**shop, "keep_days": 0, "keep_publishes": 1}))
+        await _keep("gc", await house.start("Gc", {**shop, "keep_days": 0, "keep_publishes": 1}))
         await _keep("bad_input", await house.start("Pipeline", {"tenant": "acme", "pipelin": "shop"}))
         await _keep("unknown_pipeline", await house.start("Pipeline", {"tenant": "acme", "pipeline": "shpo"}))
         slow = {"tenant": "acme", "pipeline": "slow"}

@@ -223,13 +223,13 @@ def test_schedules_are_planned_applied_and_then_as_they_should_be(place: Place) 
 SHOP = '{"tenant": "acme", "pipeline": "shop", "environment": "pr_plain"}'
 
 
-@pytest.mark.parametrize("workflow", ["Pipeline", "Ingest", "Transform", "Train", "Publish", "Rollback", "Collect"])
+@pytest.mark.parametrize("workflow", ["Pipeline", "Ingest", "Transform", "Train", "Publish", "Rollback", "Gc"])
 def test_plain_temporal_starts_every_workflow_with_json(place: Place, workflow: str) -> None:
     value: dict[str, Any] = json.loads(SHOP)
     if workflow == "Rollback":
         place.entrepot("run", "shop", "-e", "pr_plain")
         place.entrepot("run", "shop", "-e", "pr_plain", "-p", "limit=65")
-    elif workflow == "Collect":
+    elif workflow == "Gc":
         value = {"tenant": "acme", "pipeline": "shop", "dry_run": True}
     elif workflow != "Pipeline":
         place.entrepot("run", "shop", "-e", "pr_plain")
@@ -246,7 +246,7 @@ def test_plain_temporal_starts_every_workflow_with_json(place: Place, workflow: 
     done = place.temporal("workflow", "execute", *arguments, "-o", "json")
     ended = json.loads(done.stdout)
     assert ended["status"] == "COMPLETED", ended
-    keys = {"Rollback": {"moved", "sequence"}, "Collect": {"removed", "kept"}}.get(workflow, {"outcome", "run"})
+    keys = {"Rollback": {"moved", "sequence"}, "Gc": {"removed", "kept"}}.get(workflow, {"outcome", "run"})
     assert keys <= set(ended["result"])
 
 

@@ -66,11 +66,11 @@ async def test_wrong_names_fields_and_types_are_refused_at_once(shop: House, val
         ),
         ("Rollback", {**SHOP, "pipeline": "x"}, "unknown pipeline 'x'"),
         (
-            "Collect",
+            "Gc",
             {**SHOP, "keep_days": -1},
             "the field 'keep_days' is wrong: it should be greater than or equal to 0",
         ),
-        ("Collect", {**SHOP, "tenant": "x"}, "unknown tenant 'x'"),
+        ("Gc", {**SHOP, "tenant": "x"}, "unknown tenant 'x'"),
     ],
 )
 async def test_the_other_workflows_refuse_likewise(shop: House, workflow: str, value: Any, said: str) -> None:

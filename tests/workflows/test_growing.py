@@ -221,7 +221,7 @@ async def test_collect_keeps_what_a_version_is_made_of(growing: House, source: P
         give(source, events=EVENTS[:last])
         await load(growing, source, "events")
     asked = {"tenant": "acme", "pipeline": "growing", "keep_days": 0.0, "keep_publishes": 1}
-    collected = await (await growing.start("Collect", asked)).result()
+    collected = await (await growing.start("Gc", asked)).result()
     assert len(collected["removed"]) == 2
     assert growing.query("SELECT count(*), sum(id) FROM growing.events") == [(9, 45)]
     give(source, events=EVENTS)

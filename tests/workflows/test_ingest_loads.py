@@ -8,7 +8,7 @@ import pytest
 
 from entrepot.activities.ingest import landing
 from entrepot.activities.storage import lake
-from entrepot.backends import Label
+from entrepot.backends import QueryTag
 from entrepot.errors import Unavailable
 from entrepot.protocol.messages import ParityReport
 from tests.activities.ingest.sources.tables import Table
@@ -36,7 +36,7 @@ def files(ingesting: Ingesting, folder: str) -> set[str]:
 def elsewhere(ingesting: Ingesting, sql: str) -> list[tuple[Any, ...]]:
     """Rows of a query against the tenant's other warehouse."""
     backend: Any = ingesting.house.tenants.get("acme", "other").backend
-    with backend.session(Label("acme", "test", "test")) as session:
+    with backend.session(QueryTag("acme", "test", "test")) as session:
         return session._connection.execute(sql).fetchall()  # type: ignore[no-any-return]
 
 
@@ -51,7 +51,7 @@ async def agrees(ingesting: Ingesting, select: str) -> dict[str, Any]:
 async def collect(ingesting: Ingesting, keep_days: float = 0.0) -> dict[str, Any]:
     """Removes what nobody needs."""
     asked = {"tenant": "acme", "pipeline": "ingested", "keep_days": keep_days, "keep_publishes": 1}
-    collected: dict[str, Any] = await (await ingesting.house.start("Collect", asked)).result()
+    collected: dict[str, Any] = await (await ingesting.house.start("Gc", asked)).result()
     return collected
 
 
@@ -139,15 +139,15 @@ async def test_the_lake_keeps_what_versions_were_loaded_from(ingesting_into_two:
 async def test_what_a_failed_attempt_has_read_is_not_read_again(
     ingesting_into_two: Ingesting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ingesting, whole, attempts = ingesting_into_two, landing.Intake.finish, []
+    ingesting, whole, attempts = ingesting_into_two, landing.Landing.finish, []
 
-    def finish(self: landing.Intake, *given: Any) -> None:
+    def finish(self: landing.Landing, *given: Any) -> None:
         whole(self, *given)
         attempts.append(given)
         if len(attempts) == 1:
             raise Unavailable("the process died, as it were")
 
-    monkeypatch.setattr(landing.Intake, "finish", finish)
+    monkeypatch.setattr(landing.Landing, "finish", finish)
     ingesting.give("counted", rows(1, 5))
     run = await ingesting.load("counted+")
     assert line(run, "counted").rows == 5

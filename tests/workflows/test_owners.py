@@ -204,7 +204,7 @@ async def test_a_renamed_pipeline_takes_its_names_over_when_the_old_one_is_dropp
         said = await refused(house, "two")
         assert "one__v belongs to pipeline 'one' of tenant 'acme'" in said
         assert "entrepot gc one --keep-days 0" in said
-        await result(house, "Collect", pipeline="one", keep_days=0)
+        await result(house, "Gc", pipeline="one", keep_days=0)
         await house.run("two")
         assert seen(house) == {name.replace("/one/", "/two/") for name in ONE}
 
@@ -214,11 +214,11 @@ async def test_collection_names_and_removes_what_forgotten_pipelines_show(houses
         for name in ("one", "two"):
             await house.run(name, parameters={"copy": name})
     async with houses.open({"two": PIPELINES["two"]}) as house:
-        waiting = await result(house, "Collect")
+        waiting = await result(house, "Gc")
         shown = {"one.numbers", "one.doubled", "reporting.one", "published/prod/one/taken_away.csv"}
         assert (set(waiting["waiting"]), waiting["left"]) == (shown, [])
-        planned = await result(house, "Collect", keep_days=0, dry_run=True)
-        done = await result(house, "Collect", keep_days=0)
+        planned = await result(house, "Gc", keep_days=0, dry_run=True)
+        done = await result(house, "Gc", keep_days=0)
         assert set(planned["left"]) == set(done["left"]) == shown
         assert {name.partition("@")[0] for name in done["removed"]} == {
             f"one.{step}" for step in ("numbers", "doubled", "shared", "taken_away")
@@ -226,5 +226,5 @@ async def test_collection_names_and_removes_what_forgotten_pipelines_show(houses
         assert seen(house) == {"two.numbers", "two.doubled", "reporting.two", "published/prod/two/taken_away.csv"}
         assert house.query("SELECT count(*) FROM duckdb_schemas() WHERE schema_name = 'one__v'") == [(0,)]
         assert not list((house.state / "lake" / "acme").rglob("one/**/*.parquet"))
-        refused = await house.fail("Collect", tenant="acme", pipeline="one")
+        refused = await house.fail("Gc", tenant="acme", pipeline="one")
         assert "unknown pipeline 'one'" in refused.message

@@ -14,7 +14,7 @@ import pytest_asyncio
 from rich.console import Console
 from temporalio.testing import WorkflowEnvironment
 
-from entrepot.backends import Label
+from entrepot.backends import QueryTag
 from entrepot.protocol.messages import ParityReport, TableParity
 from entrepot.worker.cli import follow, output
 from entrepot.worker.config.tenant_schema import TenantSection
@@ -59,7 +59,7 @@ async def test_two_warehouses_agree(two: House) -> None:
 def elsewhere(house: House, *statements: str) -> list[tuple[object, ...]]:
     """Runs statements on the other warehouse, as somebody with a shell would; the rows of the last."""
     backend: Any = house.tenants.get("acme", "other").backend
-    with backend.session(Label("acme", "test", "test")) as session:
+    with backend.session(QueryTag("acme", "test", "test")) as session:
         for statement in statements:
             rows = session._connection.execute(statement).fetchall()
         return rows  # type: ignore[no-any-return]

@@ -67,7 +67,7 @@ async def test_tables_are_repaired_in_all_environments(house: House, change: str
     assert is_whole(house)
     assert await repaired(house) == {"found": [], "left": [], "runs": {}}
     assert (await house.run("one")).outcome == "nothing to do"
-    await (await house.start("Collect", {"tenant": "acme", "keep_days": 0})).result()
+    await (await house.start("Gc", {"tenant": "acme", "keep_days": 0})).result()
     assert is_whole(house)
 
 
@@ -125,7 +125,7 @@ async def test_what_is_forced_is_computed_anew_beside_what_is_shown(house: House
     assert (await house.run("one")).outcome == "nothing to do"
     stands = "SELECT count(*) FROM duckdb_tables() WHERE table_name LIKE 'doubled__%'"
     assert house.query(stands) == [(2,)]
-    await (await house.start("Collect", {"tenant": "acme", "keep_days": 0})).result()
+    await (await house.start("Gc", {"tenant": "acme", "keep_days": 0})).result()
     assert house.query(stands) == [(1,)]
     assert is_whole(house)
 

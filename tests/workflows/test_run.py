@@ -186,8 +186,8 @@ async def test_collection_keeps_what_is_shown_and_removes_the_rest(shop: House) 
     await shop.run()
     await shop.run(parameters={"limit": 60.0})
     asked = {"tenant": "acme", "pipeline": "shop", "keep_days": 0, "keep_publishes": 1}
-    planned = await (await shop.start("Collect", {**asked, "dry_run": True})).result()
-    collected = await (await shop.start("Collect", asked)).result()
+    planned = await (await shop.start("Gc", {**asked, "dry_run": True})).result()
+    collected = await (await shop.start("Gc", asked)).result()
     assert planned["removed"] == collected["removed"]
     assert {name.partition("@")[0] for name in collected["removed"]} >= {"orders", "by_country", "return_model"}
     assert shop.query("SELECT count(*) FROM shop.orders") == [(600,)]

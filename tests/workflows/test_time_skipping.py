@@ -29,20 +29,20 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
-from entrepot.activities.runtime.context import as_failure
+from entrepot.activities.runtime.context import to_application_error
 from entrepot.errors import BadInput, Unavailable
 from entrepot.planning.plan import Plan, PlannedStep
 from entrepot.protocol import activity_names
 from entrepot.protocol.messages import (
     Batch,
-    Commit,
-    Committed,
     ExtractRequest,
     Load,
     LoadRequest,
     PlanRequest,
     Prepared,
-    RunFailed,
+    Promoted,
+    PromoteRequest,
+    RecordFailureRequest,
     RunInput,
     StepResult,
     TableLoad,
@@ -92,7 +92,7 @@ class Stage:
     calls: list[tuple[str, float]] = field(default_factory=list)
     act: dict[str, Callable[[int], Any]] = field(default_factory=dict)
     """What a call of an activity or step does, given its attempt."""
-    recorded: list[RunFailed] = field(default_factory=list)
+    recorded: list[RecordFailureRequest] = field(default_factory=list)
 
     async def _called(self, name: str) -> None:
         self.calls.append((name, (await self.environment.get_current_time()).timestamp()))
@@ -135,13 +135,13 @@ class Stage:
             await self._called(batch.steps[0])
             return [StepResult(name=name, rows=1) for name in batch.steps]
 
-        @activity.defn(name=activity_names.COMMIT)
-        async def commit(request: Commit) -> Committed:
-            await self._called("commit")
-            return Committed(moved=tuple(request.moves), sequence=request.sequence + 1)
+        @activity.defn(name=activity_names.PROMOTE)
+        async def commit(request: PromoteRequest) -> Promoted:
+            await self._called("promote")
+            return Promoted(moved=tuple(request.moves), sequence=request.sequence + 1)
 
         @activity.defn(name=activity_names.RECORD_FAILURE)
-        async def record_failure(failed: RunFailed) -> None:
+        async def record_failure(failed: RecordFailureRequest) -> None:
             await self._called("record_failure")
             self.recorded.append(failed)
 
@@ -197,7 +197,7 @@ def away(until_attempt: int | None = None) -> Callable[[int], None]:
 
     def act(attempt: int) -> None:
         if until_attempt is None or attempt < until_attempt:
-            raise as_failure(Unavailable("the warehouse does not answer"), "tenant 'acme', pipeline 'shop'")
+            raise to_application_error(Unavailable("the warehouse does not answer"), "tenant 'acme', pipeline 'shop'")
 
     return act
 
@@ -218,13 +218,13 @@ async def test_a_warehouse_that_stays_away_fails_the_run_with_its_sentence(stage
     assert (failure.type, failure.non_retryable) == ("Unavailable", True)
     assert stage.count("orders") == RETRIES.maximum_attempts
     assert stage.waits("orders") == [1, 2, 4, 8][: RETRIES.maximum_attempts - 1]
-    assert stage.count("totals") == stage.count("commit") == 0
+    assert stage.count("totals") == stage.count("promote") == 0
     assert [(failed.status, failed.error) for failed in stage.recorded] == [("failed", failure.message)]
 
 
 async def test_what_will_not_help_is_not_tried_again(stage: Stage) -> None:
     def refuse(attempt: int) -> None:
-        raise as_failure(BadInput("there is no column 'x'"), "transform 'orders'")
+        raise to_application_error(BadInput("there is no column 'x'"), "transform 'orders'")
 
     stage.act["orders"] = refuse
     failure = await stage.fail()
@@ -241,7 +241,7 @@ async def test_a_failure_that_cannot_be_recorded_is_told_nevertheless(stage: Sta
 
 async def test_a_failed_step_lets_its_neighbours_end_and_starts_nothing_new(stage: Stage) -> None:
     def refuse(attempt: int) -> None:
-        raise as_failure(BadInput("no"), "transform 'other'")
+        raise to_application_error(BadInput("no"), "transform 'other'")
 
     async def slowly() -> None:
         for _ in range(5):
@@ -250,7 +250,7 @@ async def test_a_failed_step_lets_its_neighbours_end_and_starts_nothing_new(stag
 
     stage.act |= {"other": refuse, "orders": lambda attempt: slowly()}
     await stage.fail()
-    assert (stage.count("orders"), stage.count("totals"), stage.count("commit")) == (1, 0, 0)
+    assert (stage.count("orders"), stage.count("totals"), stage.count("promote")) == (1, 0, 0)
 
 
 async def test_a_source_that_answers_after_hours_is_waited_for(stage: Stage) -> None:
@@ -270,7 +270,7 @@ async def test_a_series_of_runs_goes_on_after_one_that_failed(stage: Stage) -> N
     """As a schedule would start them, once a day."""
     outcomes = []
     for day in range(30):
-        stage.act = {"commit": away()} if day == 12 else {}
+        stage.act = {"promote": away()} if day == 12 else {}
         handle = await stage.start()
         try:
             outcomes.append((await handle.result())["outcome"])

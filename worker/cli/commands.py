@@ -40,7 +40,7 @@ def run(
         async with connected() as client:
             handle = await follow.start(client, "Pipeline", value, id, f"{pipeline} for {name} in {environment}")
             started = True
-            watched = follow.patiently(client, handle) if json else follow.watch(client, handle, output.out)
+            watched = follow.wait_with_hints(client, handle) if json else follow.watch(client, handle, output.out)
             return RunSummary.model_validate(await watched)
 
     try:
@@ -300,7 +300,7 @@ def wait_for(workflow: str, value: dict[str, Any], id: str, summary: str) -> Any
     async def go() -> Any:
         async with connected() as client:
             handle = await follow.start(client, workflow, value, id, summary)
-            return await follow.patiently(client, handle)
+            return await follow.wait_with_hints(client, handle)
 
     return asyncio.run(go())
 
@@ -313,7 +313,7 @@ async def _asked(activity: str, value: Mapping[str, str]) -> Any:
     from temporalio.common import RetryPolicy
     from temporalio.exceptions import ApplicationError
 
-    from entrepot.worker.cli.follow import RunFailed, attended
+    from entrepot.worker.cli.follow import RunFailed, wait_for_answer
     from entrepot.worker.client import TASK_QUEUE, connected
 
     async with connected() as client:
@@ -328,7 +328,7 @@ async def _asked(activity: str, value: Mapping[str, str]) -> Any:
             retry_policy=RetryPolicy(maximum_attempts=3),
         )
         try:
-            return await attended(client, listing)
+            return await wait_for_answer(client, listing)
         except ActivityFailureError as error:
             cause = error.cause
             if isinstance(cause, ApplicationError):

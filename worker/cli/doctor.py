@@ -14,10 +14,10 @@ from temporalio.api.workflowservice.v1 import GetSystemInfoRequest
 
 from entrepot.activities.catalog import catalog
 from entrepot.activities.maintenance import repair
-from entrepot.activities.runtime.context import Work
+from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.runtime.tenant import Tenant, Tenants
 from entrepot.activities.storage import lake
-from entrepot.backends import Label
+from entrepot.backends import QueryTag
 from entrepot.errors import EntrepotError, listed
 from entrepot.protocol.messages import Context
 from entrepot.worker.cli import output
@@ -85,7 +85,7 @@ def _pipeline(tenants: Tenants, name: str) -> str:
 
 
 def _warehouse(tenant: Tenant) -> str:
-    with tenant.backend.session(Label(tenant.name, "doctor", "doctor")) as session:
+    with tenant.backend.session(QueryTag(tenant.name, "doctor", "doctor")) as session:
         session.execute("SELECT 1")
     return f"{tenant.backend.name} answers"
 
@@ -99,7 +99,7 @@ def _lake(tenant: Tenant) -> str:
 
 def _tables(tenants: Tenants, tenant: Tenant) -> str:
     """Whether all that is shown stands in the warehouse as it was made."""
-    work = Work(tenant, "doctor", "doctor")
+    work = ActivityContext(tenant, "doctor", "doctor")
     with work.session() as session:
         known = catalog.pipelines(session) if session.tables(catalog.SCHEMA) else []
         shown = [pipeline for pipeline in known if pipeline in tenant.pipelines]

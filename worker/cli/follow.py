@@ -122,7 +122,7 @@ async def watch(client: Client, handle: WorkflowHandle[Any, Any], console: Conso
     return ending.result()
 
 
-async def patiently(client: Client, handle: WorkflowHandle[Any, Any]) -> Any:
+async def wait_with_hints(client: Client, handle: WorkflowHandle[Any, Any]) -> Any:
     """Waits for a workflow's result. Says on standard error if there is no worker, and what is tried again, and why.
 
     Raises:
@@ -140,7 +140,7 @@ async def patiently(client: Client, handle: WorkflowHandle[Any, Any]) -> Any:
     return ending.result()
 
 
-async def attended(client: Client, ending: Awaitable[T]) -> T:
+async def wait_for_answer(client: Client, ending: Awaitable[T]) -> T:
     """Waits for what a worker does, and says on standard error if there is none."""
     task = asyncio.ensure_future(ending)
     if not (await asyncio.wait({task}, timeout=_PATIENCE_SECONDS))[0] and not await has_worker(client):

@@ -23,7 +23,7 @@ def gc(
     value: dict[str, Any] = {"tenant": name, "keep_days": keep_days, "keep_publishes": keep_publishes}
     value |= {"dry_run": dry_run, **({"pipeline": pipeline} if pipeline else {})}
     id = f"{follow.workflow_id(name, pipeline) if pipeline else name}:gc"
-    ended = wait_for("Collect", value, id, f"Collection of {pipeline or 'everything'} for {name}")
+    ended = wait_for("Gc", value, id, f"Collection of {pipeline or 'everything'} for {name}")
     if json:
         output.json(ended)
         return

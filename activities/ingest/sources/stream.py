@@ -39,7 +39,7 @@ class Range:
 
 
 @dataclass(frozen=True)
-class Among:
+class ValueFilter:
     """Rows whose `column` is one of some values."""
 
     column: str
@@ -60,7 +60,7 @@ class Hints:
     newest: tuple[str, Literal["asc", "desc"]] | None = None
     """By which column, and in which order, one of several rows with the same key is chosen: the first so ordered. By
     `FILE_NUMBER` it is all rows of one file."""
-    replaces: Range | Among | None = None
+    replaces: Range | ValueFilter | None = None
     """With `append`: the rows of before that what is brought takes the place of."""
     root: str | None = None
     """For a nested table, the table that it hangs from: `_dlt_root_id` is the root's `_dlt_id`."""

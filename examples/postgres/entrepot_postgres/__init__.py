@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import ibis
 import ibis.expr.schema as sch
 import psycopg
-from entrepot.backends.base import Backend, Capabilities, Label, Name, Session
+from entrepot.backends.base import Backend, Capabilities, QueryTag, Session, TableName
 from entrepot.backends.dialect import Dialect
 from entrepot.backends.pool import Pool
 from entrepot.backends.settings import Secret, checked
-from entrepot.backends.sql.session import Answer, SqlSession, conformed
+from entrepot.backends.sql.session import SqlSession, StatementResult, conformed
 from entrepot.errors import EntrepotError, StepFailed
 from psycopg.pq import TransactionStatus
 
@@ -47,7 +47,7 @@ class PostgresSession(SqlSession):
     dialect = DIALECT
     capabilities = CAPABILITIES
 
-    def __init__(self, connection: psycopg.Connection[Any], label: Label, place: str) -> None:
+    def __init__(self, connection: psycopg.Connection[Any], label: QueryTag, place: str) -> None:
         super().__init__()
         self._connection = connection
         self._label = label.comment()
@@ -75,12 +75,12 @@ class PostgresSession(SqlSession):
     def _counted(self) -> None:
         self.used = replace(self.used, statements=self.used.statements + 1)
 
-    def _run(self, sql: str) -> Answer:
+    def _run(self, sql: str) -> StatementResult:
         with self._translated(), self._connection.cursor() as cursor:
             cursor.execute(self._labelled(sql))
             self._counted()
             columns = [column.name for column in cursor.description or []]
-            return Answer(columns, cursor.fetchall() if columns else [], max(cursor.rowcount, 0))
+            return StatementResult(columns, cursor.fetchall() if columns else [], max(cursor.rowcount, 0))
 
     def _arrow(self, sql: str) -> pa.RecordBatchReader:
         """By a cursor at the server that outlives its transaction: others may run between one batch and the next."""
@@ -101,7 +101,7 @@ class PostgresSession(SqlSession):
 
         return pa.RecordBatchReader.from_batches(schema, batches())
 
-    def _columns(self, name: Name) -> list[tuple[str, str]]:
+    def _columns(self, name: TableName) -> list[tuple[str, str]]:
         return self._typed_columns(f"SELECT * FROM {self.dialect.table(name)} LIMIT 0")
 
     def _typed_columns(self, sql: str) -> list[tuple[str, str]]:
@@ -119,7 +119,7 @@ class PostgresSession(SqlSession):
             f"{self.dialect.identifier(n)} {self.dialect.type(refused(n, t, self._place))}" for n, t in schema.items()
         )
 
-    def create_table(self, name: Name, schema: sch.Schema, key: Sequence[str] = ()) -> None:
+    def create_table(self, name: TableName, schema: sch.Schema, key: Sequence[str] = ()) -> None:
         columns = self._typed(schema)
         columns += f", PRIMARY KEY ({', '.join(map(self.dialect.identifier, key))})" if key else ""
         self._run(f"CREATE TABLE IF NOT EXISTS {self.dialect.table(name)} ({columns})")
@@ -138,7 +138,7 @@ class PostgresSession(SqlSession):
             casts.append(column if wanted is None else self.dialect.casts(sch.Schema({name: wanted})))
         return f"SELECT {', '.join(casts)} FROM ({sql}) AS made"
 
-    def _bring(self, name: Name, files: Sequence[str], schema: sch.Schema) -> None:
+    def _load_files(self, name: TableName, files: Sequence[str], schema: sch.Schema) -> None:
         import pyarrow.parquet
 
         table = self.dialect.table(name)
@@ -151,7 +151,7 @@ class PostgresSession(SqlSession):
                         copy.write(as_csv(batch.select(schema.names), schema))
             self._counted()
 
-    def point(self, view: Name, table: Name) -> None:
+    def point(self, view: TableName, table: TableName) -> None:
         """A view that gets other columns has to be made anew, which it is only then: other views may show it."""
         try:
             with self._translated(), self._connection.transaction():
@@ -161,7 +161,7 @@ class PostgresSession(SqlSession):
                 self.drop_view(view)
                 super().point(view, table)
 
-    def table(self, name: Name, schema: sch.Schema) -> ibis.Table:
+    def table(self, name: TableName, schema: sch.Schema) -> ibis.Table:
         with self._translated():
             if self._ibis is None:
                 self._ibis = _ibis_over(self)
@@ -205,11 +205,13 @@ class Postgres(Backend):
         known = {"host": str, "port": int, "database": str, "user": str, "password": Secret, "sslmode": str}
         return cls(checked(settings, known, ["host", "database", "user"], cls.name, where), where)
 
-    def session(self, label: Label, opened: Callable[[Session], None] | None = None) -> AbstractContextManager[Session]:
+    def session(
+        self, label: QueryTag, opened: Callable[[Session], None] | None = None
+    ) -> AbstractContextManager[Session]:
         return self._session(label, opened)
 
     @contextmanager
-    def _session(self, label: Label, opened: Callable[[Session], None] | None) -> Iterator[Session]:
+    def _session(self, label: QueryTag, opened: Callable[[Session], None] | None) -> Iterator[Session]:
         with self._pool.taken() as connection:
             session = PostgresSession(connection, label, self._place)
             try:

@@ -10,13 +10,13 @@ import psycopg
 import pyarrow as pa
 import pytest
 from entrepot import backends
-from entrepot.backends import Label, Name
+from entrepot.backends import QueryTag, TableName
 from entrepot.errors import BadInput, Contended, StepFailed, Unavailable
 from tests.servers.postgres import Server
 
 from entrepot_postgres import PostgresSession
 
-LABEL = Label("acme", "run-1", "orders")
+LABEL = QueryTag("acme", "run-1", "orders")
 NUMBER = ibis.schema({"n": "int64"})
 
 
@@ -83,7 +83,7 @@ def test_what_a_step_computes_wrongly_is_its_failure(session: PostgresSession) -
 
 def test_a_deadlock_is_contended(server: Server, session: PostgresSession) -> None:
     for name in ("a", "b"):
-        session.write(Name("special", name), NUMBER, iter(pa.table({"n": [1]}).to_batches()))
+        session.write(TableName("special", name), NUMBER, iter(pa.table({"n": [1]}).to_batches()))
     met = threading.Barrier(2)
     failures: list[BaseException] = []
 
@@ -109,17 +109,17 @@ def test_a_deadlock_is_contended(server: Server, session: PostgresSession) -> No
 
 def test_names_are_counted_in_bytes(session: PostgresSession) -> None:
     with pytest.raises(BadInput, match="64 bytes of 63"):
-        session.write(Name("special", "ä" * 32), NUMBER, iter([]))
-    session.write(Name("special", "ä" * 31), NUMBER, iter([]))
+        session.write(TableName("special", "ä" * 32), NUMBER, iter([]))
+    session.write(TableName("special", "ä" * 31), NUMBER, iter([]))
     assert session.tables("special") == {"ä" * 31}
 
 
 def test_a_view_that_others_show_is_pointed_elsewhere(session: PostgresSession) -> None:
     for number in (1, 2):
-        session.write(Name("special", f"t{number}"), NUMBER, iter(pa.table({"n": [number]}).to_batches()))
-    session.point(Name("special", "shown"), Name("special", "t1"))
+        session.write(TableName("special", f"t{number}"), NUMBER, iter(pa.table({"n": [number]}).to_batches()))
+    session.point(TableName("special", "shown"), TableName("special", "t1"))
     session.execute("CREATE VIEW special.theirs AS SELECT n FROM special.shown")
-    session.point(Name("special", "shown"), Name("special", "t2"))
+    session.point(TableName("special", "shown"), TableName("special", "t2"))
     assert session.query("SELECT n FROM special.theirs") == [{"n": 2}]
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entrepot.activities.catalog.growing_table import MOST, Segment, Takes, history, relation, tail, taken
+from entrepot.activities.catalog.growing_table import MOST, Segment, Supersedes, history, relation, tail, taken
 from entrepot.backends.duckdb.backend import DIALECT
 
 SHAPE = ibis.schema({"id": "int64", "v": "int64"})
@@ -69,7 +69,7 @@ def test_merged_rows_are_as_in_a_dict(loads: list[tuple[dict[int, int], set[int]
     shape = ibis.schema({**SHAPE, "gone": "boolean"})
     for number, (changed, gone) in enumerate(loads):
         pairs = [(k, v, None) for k, v in changed.items() if k not in gone] + [(k, None, True) for k in gone]
-        takes = Takes(schema_name="s", table=f"t{number}", columns={"id": "id"}) if number else None
+        takes = Supersedes(schema_name="s", table=f"t{number}", columns={"id": "id"}) if number else None
         brought = _table(pairs, ["id", "v", "gone"])
         made = warehouse.segment(number, brought, {**COLUMNS, "gone": "boolean"}, takes=takes, deleted="gone")
         before = dict(expected)
@@ -88,7 +88,7 @@ def test_a_range_is_replaced_by_what_is_brought_for_it(loads: list[tuple[int, in
     expected: list[tuple[int, int]] = []
     for number, (start, end, brought) in enumerate(loads):
         inside = [(k, v) for k, v in brought.items() if start <= k < end]
-        takes = Takes(window=("id", start, end)) if number else None
+        takes = Supersedes(window=("id", start, end)) if number else None
         segments.append(warehouse.segment(number, _table(inside, ["id", "v"]), COLUMNS, takes=takes))
         expected = [(k, v) for k, v in expected if not start <= k < end] + inside
         assert sorted(warehouse.rows(relation(segments, SHAPE))) == sorted(expected)
@@ -140,7 +140,7 @@ def test_few_segments_are_written_together_at_a_time(rows: list[int], expected: 
 
 
 def test_what_takes_rows_away_is_written_together_as_a_whole() -> None:
-    takes = Takes(window=("id", 1, 2))
+    takes = Supersedes(window=("id", 1, 2))
     first = Segment(schema_name="s", table="t0", columns=COLUMNS, rows=10**6)
     more = [Segment(schema_name="s", table=f"t{n}", columns=COLUMNS, rows=1, takes=takes) for n in range(1, MOST)]
     assert tail([first, *more]) == MOST

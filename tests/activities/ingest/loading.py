@@ -17,9 +17,9 @@ from temporalio.testing import ActivityEnvironment
 from entrepot.activities.catalog import catalog, ingest_state
 from entrepot.activities.catalog.ingest_state import Cursor
 from entrepot.activities.ingest.ingest import IngestActivities
-from entrepot.activities.runtime.context import Work, make_room
+from entrepot.activities.runtime.context import ActivityContext, ensure_schemas
 from entrepot.activities.runtime.tenant import PipelineSettings, Tenant, Tenants
-from entrepot.backends import Label
+from entrepot.backends import QueryTag
 from entrepot.backends.base import physical
 from entrepot.identity.expression import schema_from
 from entrepot.protocol.messages import Context, ExtractRequest, LoadRequest, StepResult
@@ -88,7 +88,7 @@ class Warehouse:
 
     @contextmanager
     def _session(self) -> Iterator[Any]:
-        with self.tenants.get("acme").backend.session(Label("acme", "test", "test")) as session:
+        with self.tenants.get("acme").backend.session(QueryTag("acme", "test", "test")) as session:
             yield session
 
 
@@ -100,7 +100,7 @@ def warehouse() -> Iterator[Warehouse]:
         backend = {"type": "duckdb", "path": str(Path(state, "acme.duckdb"))}
         tenant = Tenant("acme", backend, str(Path(state, "lake")), {"ingested": PipelineSettings("ingested")})
         tenants = Tenants({"acme": tenant}, Registry({"ingested": "tests.pipelines.ingested:ingested"}))
-        make_room(Work(tenant, "room", "room"), "ingested")
+        ensure_schemas(ActivityContext(tenant, "room", "room"), "ingested")
         yield Warehouse(tenants, folder, IngestActivities(tenants))
         tenant.close()
 

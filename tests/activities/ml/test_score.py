@@ -24,9 +24,9 @@ from entrepot.activities.catalog.catalog import Version
 from entrepot.activities.ml import models
 from entrepot.activities.ml.score import Scorer
 from entrepot.activities.ml.translation import frame
-from entrepot.activities.runtime.context import Work
+from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.runtime.tenant import PipelineSettings, Tenant
-from entrepot.backends import Name
+from entrepot.backends import TableName
 from entrepot.backends.base import physical
 from entrepot.errors import StepFailed
 from entrepot.language.model import Model
@@ -97,17 +97,17 @@ class Warehouse:
         known = {**models.save(estimator, self._lake, frame(table.slice(0, 5), names)), "features": names}
         version = Version("m", "1", "train", "", None, {}, {}, 0, known, "r")
         model = Model("m", tuple(names), dt.boolean, has_probabilities=True)
-        work = Work(self.tenant, "r", "s")
+        work = ActivityContext(self.tenant, "r", "s")
         with work.session() as session:
             session.create_schema("s")
             connection: Any = session._connection  # type: ignore[attr-defined]
             connection.register("given", table)
             connection.execute("CREATE OR REPLACE TABLE s.rows AS SELECT row_number() OVER () AS id, * FROM given")
             connection.execute("DROP TABLE IF EXISTS s.scored")
-            source = physical(Name("s", "rows"), session.describe(Name("s", "rows")))
+            source = physical(TableName("s", "rows"), session.describe(TableName("s", "rows")))
             scored = model.predict(source, keep="id", classes=[True])
-            _, details = Scorer(work, session, {"m": version}).create(Name("s", "scored"), scored)
-            found = session.fetch(physical(Name("s", "scored"), scored.schema()).order_by("id"))
+            _, details = Scorer(work, session, {"m": version}).create(TableName("s", "scored"), scored)
+            found = session.fetch(physical(TableName("s", "scored"), scored.schema()).order_by("id"))
         return found, details["scoring"]["said"]
 
 

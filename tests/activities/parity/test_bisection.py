@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 
 from entrepot.activities.parity.bisection import Found, compare_rows
-from entrepot.activities.parity.digests import Source, common_kinds
-from entrepot.backends import Label, Name, Session
+from entrepot.activities.parity.digests import DigestedTable, common_kinds
+from entrepot.backends import QueryTag, Session, TableName
 from entrepot.backends.duckdb.backend import DuckDB
 from entrepot.identity.table_digest import INTEGER
 
@@ -24,7 +24,7 @@ ROWS = 60_000
 def sessions(tmp_path: Path) -> Iterator[list[Session]]:
     with ExitStack() as stack:
         yield [
-            stack.enter_context(DuckDB(str(tmp_path / f"{side}.duckdb"), {}).session(Label("acme", "run", "test")))
+            stack.enter_context(DuckDB(str(tmp_path / f"{side}.duckdb"), {}).session(QueryTag("acme", "run", "test")))
             for side in ("left", "right")
         ]
 
@@ -32,9 +32,9 @@ def sessions(tmp_path: Path) -> Iterator[list[Session]]:
 def compared(sessions: list[Session], left: pa.Table, right: pa.Table) -> Found:
     sources = []
     for session, rows in zip(sessions, (left, right), strict=True):
-        name = Name("main", "t")
+        name = TableName("main", "t")
         made = session.write(name, ibis.Schema.from_pyarrow(rows.schema), rows.to_batches())
-        sources.append(Source(session, name, made.columns))
+        sources.append(DigestedTable(session, name, made.columns))
     kinds = common_kinds([source.schema for source in sources])
     usable = {name: kind for name, kind in kinds.items() if kind is not None}
     return compare_rows(*sources, usable, rows=max(left.num_rows, right.num_rows))
@@ -100,8 +100,8 @@ def test_few_rows_cost_one_statement_on_each_side(sessions: list[Session]) -> No
     left = pa.table({"id": list(range(100))})
     sources = []
     for session, rows in zip(sessions, (left, left.slice(4)), strict=True):
-        made = session.write(Name("main", "t"), ibis.Schema.from_pyarrow(rows.schema), rows.to_batches())
-        sources.append(Source(session, Name("main", "t"), made.columns))
+        made = session.write(TableName("main", "t"), ibis.Schema.from_pyarrow(rows.schema), rows.to_batches())
+        sources.append(DigestedTable(session, TableName("main", "t"), made.columns))
     before = [session.used.statements for session in sessions]
     assert compare_rows(*sources, {"id": INTEGER}, rows=100).differing == 4
     assert [session.used.statements for session in sessions] == [n + 1 for n in before]

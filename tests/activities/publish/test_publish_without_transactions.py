@@ -12,13 +12,13 @@ import pytest
 
 from entrepot.activities.catalog import catalog
 from entrepot.activities.publish import publish
-from entrepot.activities.runtime.context import Work
+from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.runtime.tenant import PipelineSettings, Tenant
-from entrepot.backends import Label, Name, Session
+from entrepot.backends import QueryTag, Session, TableName
 from entrepot.backends.duckdb.backend import CAPABILITIES, DuckDB, DuckDBSession
-from entrepot.backends.sql.session import Answer
+from entrepot.backends.sql.session import StatementResult
 from entrepot.errors import Conflict, StepFailed
-from entrepot.protocol.messages import Commit, Context
+from entrepot.protocol.messages import Context, PromoteRequest
 
 
 class Died(BaseException):
@@ -32,7 +32,7 @@ class Plain(DuckDBSession):
     left: int | None = None
     refused = ""
 
-    def _run(self, sql: str) -> Answer:
+    def _run(self, sql: str) -> StatementResult:
         if Plain.refused and Plain.refused in sql:
             raise StepFailed(f"may not: {sql}")
         if Plain.left is not None:
@@ -46,7 +46,7 @@ class PlainBackend(DuckDB):
     capabilities = Plain.capabilities
 
     @contextmanager
-    def _session(self, label: Label, opened: Callable[[Session], None] | None) -> Iterator[Session]:
+    def _session(self, label: QueryTag, opened: Callable[[Session], None] | None) -> Iterator[Session]:
         with super()._session(label, None) as session:
             plain = Plain(label, self.path)
             plain.open(session._connection)  # type: ignore[attr-defined]
@@ -70,7 +70,7 @@ class Warehouse:
             session.create_schema("shop__v")
             for name in ("orders", "gone"):
                 for number in (1, 2):
-                    target = Name("shop__v", f"{name}__{number}")
+                    target = TableName("shop__v", f"{name}__{number}")
                     made = session.create_as(target, ibis.memtable({"number": [number]}))
                     columns = {"number": "int64"}
                     version = catalog.Version(
@@ -80,14 +80,14 @@ class Warehouse:
 
     @contextmanager
     def session(self, run: str = "test") -> Iterator[Session]:
-        with Work(self.tenant, run, "commit").session() as session:
+        with ActivityContext(self.tenant, run, "promote").session() as session:
             yield session
 
     def commit(self, run: str, sequence: int, moves: dict[str, str], removes: tuple[str, ...] = ()) -> None:
         context = Context(tenant="acme", pipeline="shop", run=run)
-        work = Work(self.tenant, run, "commit")
+        work = ActivityContext(self.tenant, run, "promote")
         with work.session() as session:
-            commit = Commit(context=context, sequence=sequence, moves=moves, removes=removes)
+            commit = PromoteRequest(context=context, sequence=sequence, moves=moves, removes=removes)
             publish._commit(work, session, commit, None)
 
     def shown(self) -> dict[str, int]:

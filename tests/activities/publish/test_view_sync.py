@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from entrepot.activities.maintenance import drop
 from entrepot.activities.publish import publish
-from entrepot.activities.runtime.context import Work
+from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.runtime.tenant import PipelineSettings, Tenant
-from entrepot.backends import Name
+from entrepot.backends import TableName
 from entrepot.errors import BadInput, Conflict
 from entrepot.protocol.messages import Context
 from tests.activities.publish.test_publish_without_transactions import (
@@ -60,7 +60,7 @@ def recorded(warehouse: Warehouse) -> set[str]:
 
 
 def dropped(warehouse: Warehouse) -> None:
-    work = Work(warehouse.tenant, "drop", "drop")
+    work = ActivityContext(warehouse.tenant, "drop", "drop")
     with work.session() as session:
         drop.drop(work, session, CONTEXT)
 
@@ -147,7 +147,7 @@ def test_the_views_are_those_of_a_dict(
             with warehouse.session() as session:
                 for each in ("shop", "moved") if by_hand else ():
                     session.create_schema(each)
-                    session.drop_view(Name(each, by_hand))
+                    session.drop_view(TableName(each, by_hand))
             in_schema(warehouse, schema)
             sequence, pointers = warehouse.pointers()
             moves = {name: version for name, version in asked.items() if name not in removes}

@@ -17,10 +17,10 @@ from pandera import pandas as for_pandas
 
 from entrepot import Pipeline, PipelineError
 from entrepot.activities.catalog.catalog import Version
-from entrepot.activities.runtime.context import Work
+from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.runtime.tenant import PipelineSettings, Tenant
 from entrepot.activities.transform.check import Found, check_contract
-from entrepot.backends import Name, Session
+from entrepot.backends import Session, TableName
 from entrepot.identity.expression import schema_to
 
 KINDS = {"n": pa.int64(), "x": pa.float64(), "text": pa.string()}
@@ -31,7 +31,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
     folder: Path = tmp_path_factory.mktemp("contract")
     settings = {"type": "duckdb", "path": str(folder / "acme.duckdb")}
     tenant = Tenant("acme", settings, str(folder / "lake"), {"p": PipelineSettings("p")})
-    with Work(tenant, "r", "s").session() as opened:
+    with ActivityContext(tenant, "r", "s").session() as opened:
         opened.create_schema("s")
         yield opened
     tenant.close()
@@ -43,9 +43,9 @@ def found(session: Session, contract: Any, rows: list[dict[str, Any]], names: st
     given = pa.table({name: pa.array([row.get(name) for row in rows], kind) for name, kind in kinds.items()})
     connection.register("given", given)
     connection.execute("CREATE OR REPLACE TABLE s.t AS SELECT * FROM given")
-    columns = schema_to(session.describe(Name("s", "t")))
+    columns = schema_to(session.describe(TableName("s", "t")))
     return check_contract(
-        session, contract, Version("t", "1", "transform", "", Name("s", "t"), columns, {}, 0, {}, "r")
+        session, contract, Version("t", "1", "transform", "", TableName("s", "t"), columns, {}, 0, {}, "r")
     )
 
 

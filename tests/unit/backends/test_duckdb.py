@@ -13,13 +13,13 @@ import pyarrow as pa
 import pytest
 
 from entrepot import backends
-from entrepot.backends import Backend, Label, Name
+from entrepot.backends import Backend, QueryTag, TableName
 from entrepot.backends.base import Session
 from entrepot.backends.duckdb.backend import DuckDBSession
 from entrepot.backends.duckdb.file import translated
 from entrepot.errors import Unavailable
 
-LABEL = Label("t", "r", "s")
+LABEL = QueryTag("t", "r", "s")
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_what_is_closed_is_free_at_once(backend: Backend, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("text", ["*/", "/*", "**//", "/*/", "//**"])
 def test_a_label_stays_a_comment(backend: Backend, text: str) -> None:
-    with backend.session(Label(text, text, text)) as session:
+    with backend.session(QueryTag(text, text, text)) as session:
         assert session.query("SELECT 1 AS n") == [{"n": 1}]
 
 
@@ -112,7 +112,7 @@ def test_rows_are_given_again_to_an_engine_that_fails_before_it_has_read_any(bac
         session._connection = Moody(session._connection, failures)
         if failures == 3:
             with pytest.raises(Unavailable, match="std::bad_cast"):
-                session.write(Name("a", "t"), schema, rows)
+                session.write(TableName("a", "t"), schema, rows)
         else:
-            assert session.write(Name("a", "t"), schema, rows).rows == 3
+            assert session.write(TableName("a", "t"), schema, rows).rows == 3
             assert session.query("SELECT sum(n) AS n FROM a.t") == [{"n": 6}]

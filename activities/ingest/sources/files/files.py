@@ -23,9 +23,9 @@ from entrepot.activities.ingest.sources.files.part import FILE_COLUMN, Columns, 
 from entrepot.activities.ingest.sources.files.text import PACKED, Place, ahead, readable
 from entrepot.activities.ingest.sources.naming import name_of
 from entrepot.activities.ingest.sources.quoting import literal, quoted
-from entrepot.activities.ingest.sources.stream import FILE_NUMBER, Among, Hints, Json, Piece
+from entrepot.activities.ingest.sources.stream import FILE_NUMBER, Hints, Json, Piece, ValueFilter
 from entrepot.errors import BadInput, StepFailed, unknown
-from entrepot.identity.code import digest
+from entrepot.identity.code import stable_hash
 from entrepot.language.sources import Files, Format
 
 _FORMATS: dict[str, Format] = {
@@ -62,7 +62,7 @@ def fingerprint(files: Files) -> str:
     content: list[Any] = sorted(now.items()) if files.disposition == "append" else sorted(now.values())
     if files.hive_partitioning:
         content = [content, sorted([hashed, folders.folders(path)] for path, hashed in now.items())]
-    return digest(
+    return stable_hash(
         [
             content,
             files.format,
@@ -135,7 +135,7 @@ class FileStream:
                 self._own = {path: {FILE_COLUMN: new.known.name(path)} for path in paths}
             elif len(paths) > 1:
                 self._own = {path: {FILE_NUMBER: number} for number, path in enumerate(paths)}
-        mark = digest([[path, _size(path)] for path in paths])
+        mark = stable_hash([[path, _size(path)] for path in paths])
         if after and after["files"] != mark:
             raise StepFailed(f"the files {self._files.path!r} have changed while they were read; run again")
         if not paths:
@@ -161,7 +161,7 @@ class FileStream:
         """How the rows come to those of before."""
         disposition = self._files.disposition
         if disposition == "append":  # a changed file's rows take the place of its earlier ones
-            hints = Hints("append", replaces=Among(FILE_COLUMN, self._changed) if self._changed else None)
+            hints = Hints("append", replaces=ValueFilter(FILE_COLUMN, self._changed) if self._changed else None)
         else:
             deleted = name_of(self._files.deleted, self._files.rename) if self._files.deleted else None
             key = tuple(name_of(column, self._files.rename) for column in self._files.key)
@@ -170,7 +170,7 @@ class FileStream:
             hints = Hints(disposition, key=key, deleted=deleted, newest=newest)
         tables = {self._table: hints}
         if self._files.bad_rows == "reject":
-            again = Among("file", self._changed) if self._changed else None
+            again = ValueFilter("file", self._changed) if self._changed else None
             is_added = disposition in ("append", "merge")
             aside = Hints("append", replaces=again) if is_added else Hints("replace")
             tables[rejected_table(self._table)] = aside

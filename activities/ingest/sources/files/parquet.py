@@ -27,7 +27,7 @@ BATCH_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
-class Source:
+class ParquetFile:
     """A Parquet file, and the columns that it has under the names of the warehouse."""
 
     path: str
@@ -36,7 +36,7 @@ class Source:
     """Whether its columns have those names already, and types that warehouses have."""
 
 
-def sources(paths: list[str], folder: Path, files: Files, declared: Collection[str] = ()) -> list[Source]:
+def sources(paths: list[str], folder: Path, files: Files, declared: Collection[str] = ()) -> list[ParquetFile]:
     """Looks at what the files hold, not at their rows. `declared`: the columns whose types are.
 
     Raises:
@@ -52,7 +52,7 @@ def sources(paths: list[str], folder: Path, files: Files, declared: Collection[s
             types = [(name, field.type if name in declared else _plain(field, path)) for name, field in columns]
             plain = pa.schema([field.with_name(n).with_type(t) for field, (n, t) in zip(schema, types, strict=True)])
             is_plain = list(names) == schema.names and plain.types == schema.types and not old_times(file)
-            found.append(Source(path, plain, is_plain))
+            found.append(ParquetFile(path, plain, is_plain))
     return found
 
 
@@ -73,7 +73,7 @@ def _plain(field: pa.Field, path: str) -> pa.DataType:
         raise StepFailed(f"the column {field.name!r} of {path!r} is {error}, by `types`") from error
 
 
-def common(found: list[Source], known: Mapping[str, pa.DataType]) -> pa.Schema:
+def common(found: list[ParquetFile], known: Mapping[str, pa.DataType]) -> pa.Schema:
     """The columns of all files, with their common types, or those that are known.
 
     Raises:
@@ -103,7 +103,7 @@ def _check_exact(one: pa.DataType, other: pa.DataType) -> None:
         raise pa.ArrowTypeError("no type holds decimals and fractions")
 
 
-def copied(source: Source, schema: pa.Schema, folder: Path) -> Path | None:
+def copied(source: ParquetFile, schema: pa.Schema, folder: Path) -> Path | None:
     """A copy of the file, where nothing in it has to change; else None.
 
     No hard link: the copy goes to the lake, and must stay as it is when somebody writes into the file.
@@ -115,7 +115,7 @@ def copied(source: Source, schema: pa.Schema, folder: Path) -> Path | None:
         return Path(shutil.copyfile(local, folder / f"copy-{os.path.basename(local)}"))
 
 
-def batches(source: Source, schema: pa.Schema, start: int, folder: Path) -> Iterator[pa.RecordBatch]:
+def batches(source: ParquetFile, schema: pa.Schema, start: int, folder: Path) -> Iterator[pa.RecordBatch]:
     """The rows from `start` on. Row groups before it are not decoded.
 
     Raises:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from entrepot.activities.ingest.sources.postgres.client import Column, literal
 from entrepot.activities.ingest.sources.stream import Bound, Json
 from entrepot.errors import BadInput, StepFailed
-from entrepot.language.sources import SqlTable
+from entrepot.language.sources import PostgresTable
 
 SEEN_ROWS = 10_000
 """How many rows with the greatest cursor value are remembered: so many that a heartbeat can hold them. With more, and
@@ -168,7 +168,7 @@ def beyond_note(count: int, cursor: str, greatest: Any, latest: Any) -> list[str
 class Told:
     """How rows with the same cursor value are told apart."""
 
-    def __init__(self, columns: Sequence[Column], source: SqlTable, cursor: CursorColumn) -> None:
+    def __init__(self, columns: Sequence[Column], source: PostgresTable, cursor: CursorColumn) -> None:
         self.cursor = cursor
         self._appends = source.disposition == "append" or not source.key
         names = {cursor.column.name, *source.key} if self._appends and source.key else {c.name for c in columns}

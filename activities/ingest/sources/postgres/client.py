@@ -25,10 +25,10 @@ LOCK_SECONDS = 60
 BATCH_BYTES = 64 << 20
 """Of one Arrow batch, of which two are held at a time: the one that is worked on, and the next."""
 
-Kind = Literal["whole", "decimal", "float", "date", "timestamp", "timestamptz", "text", "other"]
+TypeKind = Literal["whole", "decimal", "float", "date", "timestamp", "timestamptz", "text", "other"]
 T = TypeVar("T")
 
-_SIMPLE: Mapping[str, tuple[Kind, pa.DataType]] = {
+_SIMPLE: Mapping[str, tuple[TypeKind, pa.DataType]] = {
     "int2": ("whole", pa.int16()),
     "int4": ("whole", pa.int32()),
     "int8": ("whole", pa.int64()),
@@ -111,7 +111,7 @@ class Column:
     name: str
     declared: str
     """Its type as PostgreSQL writes it; of a domain, the type below."""
-    kind: Kind
+    kind: TypeKind
     required: bool
     is_array: bool
     cast: str

@@ -25,7 +25,7 @@ from entrepot.activities.ingest.sources.postgres.client import Column, Database,
 from entrepot.activities.ingest.sources.stream import Bounds, Disposition, Hints, Json, Piece, Range, Stream
 from entrepot.backends.settings import Secret
 from entrepot.errors import BadInput, StepFailed, listed, unknown
-from entrepot.language.sources import SqlTable
+from entrepot.language.sources import PostgresTable
 
 PIECE_ROWS = 1_000_000
 _ORDERED = ("whole", "decimal", "date", "timestamp", "timestamptz", "text")
@@ -35,7 +35,7 @@ _REFERENCES = ("env:", "file:")
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]*)(:\d+)?")
 
 
-def stream(table: str, source: SqlTable, state: Json, window: Bounds | None = None) -> Stream:
+def stream(table: str, source: PostgresTable, state: Json, window: Bounds | None = None) -> Stream:
     """A database table as a stream.
 
     `state` is what the last load's stream told. With `window`, only rows whose cursor is at least its start and less
@@ -57,7 +57,7 @@ def stream(table: str, source: SqlTable, state: Json, window: Bounds | None = No
 class Address:
     """Where a source's database is."""
 
-    source: SqlTable
+    source: PostgresTable
     table: str
 
     def __post_init__(self) -> None:
@@ -106,7 +106,7 @@ class WholeTable:
     """
 
     table: str
-    source: SqlTable
+    source: PostgresTable
     its_hints: Hints
     address: Address
 
@@ -164,7 +164,7 @@ class NewRows:
     def __init__(
         self,
         table: str,
-        source: SqlTable,
+        source: PostgresTable,
         hints: Hints,
         address: Address,
         state: Json,
@@ -276,7 +276,7 @@ class NewRows:
             )
 
 
-def _hints(table: str, source: SqlTable) -> Hints:
+def _hints(table: str, source: PostgresTable) -> Hints:
     """What is known of a table from its settings alone.
 
     Raises:
@@ -304,7 +304,7 @@ def _hints(table: str, source: SqlTable) -> Hints:
     return Hints(disposition, key, deleted=deleted, newest=newest)  # type: ignore[arg-type]
 
 
-def _opened(database: Database, source: SqlTable, at: str) -> tuple[Relation, list[Column]]:
+def _opened(database: Database, source: PostgresTable, at: str) -> tuple[Relation, list[Column]]:
     """The table, and those of its columns that are brought.
 
     Raises:
@@ -330,12 +330,12 @@ def _opened(database: Database, source: SqlTable, at: str) -> tuple[Relation, li
     return relation, [relation.columns[name] for name in names]
 
 
-def _name(column: str, source: SqlTable) -> str:
+def _name(column: str, source: PostgresTable) -> str:
     """A column's name in the warehouse: its own, unless the user gave it another."""
     return source.rename.get(column, column)
 
 
-def _renamed(rows: pa.RecordBatch, source: SqlTable) -> pa.RecordBatch:
+def _renamed(rows: pa.RecordBatch, source: PostgresTable) -> pa.RecordBatch:
     return rows.rename_columns([_name(name, source) for name in rows.schema.names]) if source.rename else rows
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from entrepot.activities.ingest.sources.postgres import tables
 from entrepot.activities.ingest.sources.stream import Json, Piece
-from entrepot.language.sources import SqlTable
+from entrepot.language.sources import PostgresTable
 from tests.servers.postgres import Server
 
 
@@ -29,8 +29,8 @@ class Table:
     def add(self, *rows: str) -> None:
         self.do(f"INSERT INTO {self.name} VALUES {', '.join(f'({row})' for row in rows)}")
 
-    def source(self, **settings: Any) -> SqlTable:
-        return SqlTable(**{"url": "env:SHOP", "table": self.name, **settings})
+    def source(self, **settings: Any) -> PostgresTable:
+        return PostgresTable(**{"url": "env:SHOP", "table": self.name, **settings})
 
     def load(self, state: Json | None = None, window: Any = None, **settings: Any) -> Load:
         return Load(self.source(**settings), state or {}, window)
@@ -39,7 +39,7 @@ class Table:
 class Load:
     """All that one load brings; what it remembers goes through JSON, as in the catalog."""
 
-    def __init__(self, source: SqlTable, state: Json, window: Any = None, after: Json | None = None) -> None:
+    def __init__(self, source: PostgresTable, state: Json, window: Any = None, after: Json | None = None) -> None:
         stream = tables.stream("shop", source, state, window)
         self.pieces = list(stream.pieces(after))
         self.state: Json = json.loads(json.dumps(stream.state()))

@@ -8,7 +8,7 @@ import ibis
 import pytest
 from ibis.backends.sql.compilers.base import SQLGlotCompiler
 
-from entrepot.backends import Name, dialect
+from entrepot.backends import TableName, dialect
 from entrepot.backends.base import physical
 
 BACKENDS = ["duckdb", "snowflake", "bigquery", "databricks"]
@@ -27,7 +27,7 @@ def test_ibis_replaces_none_of_our_methods(backend: str) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_columns_of_tables_go_by_name(backend: str) -> None:
     """A table may really have others, too, or have them in another order."""
-    one, other = (physical(Name("v", name), ibis.schema({"id": "int64", "n": "int64"})) for name in ("a", "b"))
+    one, other = (physical(TableName("v", name), ibis.schema({"id": "int64", "n": "int64"})) for name in ("a", "b"))
     some = one.filter(one.n > 0)
     for expression in (
         one,

@@ -30,8 +30,8 @@ from entrepot.identity.table_digest import (
     NESTED,
     STRING,
     TIMESTAMP,
+    ColumnKind,
     Digest,
-    Kind,
     kind,
     of_batches,
 )
@@ -134,11 +134,11 @@ def test_floats(connection: duckdb.DuckDBPyConnection, values: list[float]) -> N
 @pytest.mark.parametrize(
     ("type_", "dtype", "taken"),
     [
-        ("INTEGER", dt.int32, Kind("decimal", 4, 20)),
-        ("BIGINT", dt.int64, Kind("decimal", 2, 36)),
-        ("BOOLEAN", dt.boolean, Kind("decimal", 2, 36)),
-        ("DECIMAL(12, 1)", dt.Decimal(12, 1), Kind("decimal", 9, 29)),
-        ("DECIMAL(12, 1)", dt.Decimal(12, 1), Kind("decimal", 4, 11)),
+        ("INTEGER", dt.int32, ColumnKind("decimal", 4, 20)),
+        ("BIGINT", dt.int64, ColumnKind("decimal", 2, 36)),
+        ("BOOLEAN", dt.boolean, ColumnKind("decimal", 2, 36)),
+        ("DECIMAL(12, 1)", dt.Decimal(12, 1), ColumnKind("decimal", 9, 29)),
+        ("DECIMAL(12, 1)", dt.Decimal(12, 1), ColumnKind("decimal", 4, 11)),
         ("DECIMAL(12, 1)", dt.Decimal(12, 1), FLOAT),
         ("INTEGER", dt.int32, FLOAT),
         ("DATE", dt.date, TIMESTAMP),
@@ -147,7 +147,7 @@ def test_floats(connection: duckdb.DuckDBPyConnection, values: list[float]) -> N
     ],
 )
 def test_a_type_is_taken_as_another_kind(
-    connection: duckdb.DuckDBPyConnection, type_: str, dtype: dt.DataType, taken: Kind
+    connection: duckdb.DuckDBPyConnection, type_: str, dtype: dt.DataType, taken: ColumnKind
 ) -> None:
     texts = ["2020-02-29", "1969-12-31", None] if dtype.is_temporal() else ["-7", "70000", None]
     texts = ["true", "false", None] if dtype.is_boolean() else texts

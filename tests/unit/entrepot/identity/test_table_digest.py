@@ -25,8 +25,8 @@ from entrepot.identity.table_digest import (
     STRING,
     TIME,
     TIMESTAMP,
+    ColumnKind,
     Digest,
-    Kind,
     common,
     kind,
     of_batches,
@@ -69,7 +69,7 @@ def wide(value: Fraction) -> dict[str, int]:
     return limbs
 
 
-def weight(kind: Kind) -> int:
+def weight(kind: ColumnKind) -> int:
     digits = math.ceil(kind.whole / 15) + math.ceil(kind.scale / 15)
     return digits * 3 * 2**24 + 1 if kind.is_wide else WEIGHTS[kind.name]
 
@@ -106,7 +106,7 @@ def floating(x: float) -> dict[str, int]:
     return limbs
 
 
-def cell(value: object, kind: Kind) -> dict[str, int]:
+def cell(value: object, kind: ColumnKind) -> dict[str, int]:
     if value is None:
         return {"null": 1}
     if kind.name == "float":
@@ -136,7 +136,7 @@ def turn(x: int) -> int:
     return (x >> 26) * (x % 2**26)
 
 
-def reference(rows: Sequence[Mapping[str, object]], kinds: Mapping[str, Kind]) -> Digest:
+def reference(rows: Sequence[Mapping[str, object]], kinds: Mapping[str, ColumnKind]) -> Digest:
     blocks: list[list[str]] = [[]]
     room = 32 * 2**25
     for name in sorted(kinds):
@@ -167,7 +167,9 @@ def reference(rows: Sequence[Mapping[str, object]], kinds: Mapping[str, Kind]) -
     return Digest(len(rows), (sums[0], sums[1]), dict(kinds))
 
 
-def of(rows: Sequence[Mapping[str, object]], schema: pa.Schema, kinds: Mapping[str, Kind], size: int = 3) -> Digest:
+def of(
+    rows: Sequence[Mapping[str, object]], schema: pa.Schema, kinds: Mapping[str, ColumnKind], size: int = 3
+) -> Digest:
     return of_batches(pa.Table.from_pylist(list(rows), schema).to_batches(max_chunksize=size), kinds)
 
 
@@ -180,9 +182,11 @@ SCHEMA = pa.schema(
     }
 )  # fmt: skip
 KINDS = {
-    "i": INTEGER, "u": INTEGER, "o": INTEGER, "m": Kind("decimal", 10, 28), "n": Kind("decimal", 2, 7), "f": FLOAT,
-    "k": Kind("decimal", 38, 38),
-    "s": STRING, "b": Kind("binary"), "d": DATE, "t": TIME, "z": TIMESTAMP, "w": TIMESTAMP, "g": FLOAT, "h": FLOAT,
+    "i": INTEGER, "u": INTEGER, "o": INTEGER, "m": ColumnKind("decimal", 10, 28), "n": ColumnKind("decimal", 2, 7),
+    "f": FLOAT,
+    "k": ColumnKind("decimal", 38, 38),
+    "s": STRING, "b": ColumnKind("binary"), "d": DATE, "t": TIME, "z": TIMESTAMP, "w": TIMESTAMP, "g": FLOAT,
+    "h": FLOAT,
 }  # fmt: skip
 """More than one block."""
 FLOATS = st.floats() | st.sampled_from(
@@ -264,10 +268,10 @@ def test_parity_shows(width: int) -> None:
 def test_types_of_one_kind_are_the_same() -> None:
     for value, kind_, types in (
         (7, INTEGER, [pa.int8(), pa.uint32(), pa.int64(), pa.uint64()]),
-        (7, Kind("decimal", 3, 9), [pa.decimal128(4, 1), pa.decimal128(12, 3), pa.decimal256(12, 3)]),
+        (7, ColumnKind("decimal", 3, 9), [pa.decimal128(4, 1), pa.decimal128(12, 3), pa.decimal256(12, 3)]),
         (
             7,
-            Kind("decimal", 3, 20),
+            ColumnKind("decimal", 3, 20),
             [pa.int32(), pa.uint64(), pa.decimal128(4, 1), pa.decimal128(38, 0), pa.decimal256(76, 38)],
         ),
         (0.5, FLOAT, [pa.float32(), pa.float64()]),
@@ -305,13 +309,13 @@ def test_kinds_of_types() -> None:
     with pytest.raises(ValueError, match="a column of type interval"):
         kind(dt.Interval("s"))
     with pytest.raises(ValueError, match="'number' is no kind; the kinds are integer"):
-        Kind("number")
+        ColumnKind("number")
 
 
 def test_as_what_two_columns_are_compared() -> None:
-    assert common(INTEGER, Kind("decimal", 2, 5)) == Kind("decimal", 2, 20)
-    assert common(Kind("decimal", 9, 1), Kind("decimal", 2, 13)) == Kind("decimal", 9, 13)
-    assert common(Kind("decimal", 2, 13), Kind("decimal", 2, 13)) == Kind("decimal", 2, 13)
+    assert common(INTEGER, ColumnKind("decimal", 2, 5)) == ColumnKind("decimal", 2, 20)
+    assert common(ColumnKind("decimal", 9, 1), ColumnKind("decimal", 2, 13)) == ColumnKind("decimal", 9, 13)
+    assert common(ColumnKind("decimal", 2, 13), ColumnKind("decimal", 2, 13)) == ColumnKind("decimal", 2, 13)
     assert common(FLOAT, INTEGER) == FLOAT
     assert common(TIMESTAMP, DATE) == TIMESTAMP
     assert common(STRING, INTEGER) is None

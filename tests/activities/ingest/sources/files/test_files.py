@@ -15,7 +15,7 @@ import pytest
 
 from entrepot.activities.ingest.sources.files import files, text
 from entrepot.activities.ingest.sources.files import parquet as files_parquet
-from entrepot.activities.ingest.sources.stream import Among, Hints
+from entrepot.activities.ingest.sources.stream import Hints, ValueFilter
 from entrepot.errors import BadInput, StepFailed
 from entrepot.language.sources import Files
 from tests.activities.ingest.sources.reading import read, rows
@@ -163,7 +163,7 @@ def test_append_reads_what_is_new_or_changed(tmp_path: Path) -> None:
     (tmp_path / "4.csv").write_text("a\n4\n")
     second = read(source, first.state)
     assert second.columns() == {"a": [22, 4], "_file": [f"file://{tmp_path}/{n}.csv" for n in (2, 4)]}
-    assert second.hints == {"t": Hints("append", replaces=Among("_file", (f"file://{tmp_path}/2.csv",)))}
+    assert second.hints == {"t": Hints("append", replaces=ValueFilter("_file", (f"file://{tmp_path}/2.csv",)))}
     assert len(second.state["files"]) == 4
     assert read(source, second.state).pieces == []
 

@@ -12,7 +12,7 @@ import pytest
 
 from entrepot.activities.ingest.sources.postgres import tables
 from entrepot.errors import BadInput, EntrepotError, StepFailed, Unavailable
-from entrepot.language.sources import SqlTable
+from entrepot.language.sources import PostgresTable
 from tests.activities.ingest.sources.tables import Load, events
 from tests.servers.postgres import Server
 
@@ -48,7 +48,7 @@ def test_what_can_never_work_is_bad_input(postgres: Server, settings: Any, needl
 def _refused(monkeypatch: pytest.MonkeyPatch, url: str, table: str = "shop") -> EntrepotError:
     monkeypatch.setenv("OTHER", url)
     with pytest.raises((BadInput, Unavailable)) as caught:
-        Load(SqlTable("env:OTHER", table), {})
+        Load(PostgresTable("env:OTHER", table), {})
     assert caught.value.__cause__ is None
     return caught.value
 
@@ -79,9 +79,9 @@ def test_a_login_that_fails_says_where_and_never_the_password(
 def test_a_password_is_given_by_reference(postgres: Server) -> None:
     for url in ("postgresql://u:p4ss@host/db", "postgresql://u@host/db?password=p4ss"):
         with pytest.raises(BadInput, match="by reference") as caught:
-            tables.stream("shop", SqlTable(url, "orders"), {})
+            tables.stream("shop", PostgresTable(url, "orders"), {})
         assert "p4ss" not in str(caught.value)
-    tables.stream("shop", SqlTable("postgresql://u@host/db", "orders"), {})
+    tables.stream("shop", PostgresTable("postgresql://u@host/db", "orders"), {})
 
 
 def test_a_missing_grant_is_bad_input(postgres: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +116,7 @@ def _sessions(postgres: Server, name: str) -> list[int]:
 
 def test_a_connection_that_is_cut_may_come_back(postgres: Server) -> None:
     name = _long(postgres)
-    pieces = tables.stream("shop", SqlTable("env:SHOP", name), {}).pieces(None)
+    pieces = tables.stream("shop", PostgresTable("env:SHOP", name), {}).pieces(None)
     next(pieces)
     (pid,) = _sessions(postgres, name)
     with postgres.connect() as connection:
@@ -127,7 +127,7 @@ def test_a_connection_that_is_cut_may_come_back(postgres: Server) -> None:
 
 def test_a_read_that_is_closed_leaves_no_session(postgres: Server) -> None:
     name = _long(postgres)
-    pieces = tables.stream("shop", SqlTable("env:SHOP", name), {}).pieces(None)
+    pieces = tables.stream("shop", PostgresTable("env:SHOP", name), {}).pieces(None)
     next(pieces)
     assert _sessions(postgres, name)
     pieces.close()  # type: ignore[attr-defined]
@@ -141,7 +141,7 @@ def test_a_read_that_waits_for_the_database_can_be_interrupted(postgres: Server)
 
     def read() -> None:
         try:
-            Load(SqlTable("env:SHOP", f"v_{table.name}"), {})
+            Load(PostgresTable("env:SHOP", f"v_{table.name}"), {})
         except BaseException as error:
             raised.append(error)
 

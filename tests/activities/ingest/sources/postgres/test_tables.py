@@ -12,7 +12,7 @@ import pytest
 from entrepot.activities.ingest.sources.postgres import boundary, tables
 from entrepot.activities.ingest.sources.stream import Bounds, Range
 from entrepot.errors import BadInput, StepFailed
-from entrepot.language.sources import SqlTable
+from entrepot.language.sources import PostgresTable
 from tests.activities.ingest.sources.tables import Load, Table, events, rows
 from tests.servers.postgres import Server
 
@@ -44,9 +44,9 @@ def test_a_whole_table_is_read_in_one_snapshot_and_an_empty_one_too(postgres: Se
 def test_names_are_as_they_are_written(postgres: Server) -> None:
     schema = f"s{uuid.uuid4().hex[:8]}"
     Table(postgres, "x int").do(f'CREATE SCHEMA {schema}; CREATE VIEW {schema}."Or""ders" AS SELECT 1 AS "I\'d"')
-    load = Load(SqlTable("env:SHOP", f'{schema}.Or"ders', cursor="I'd"), {})
+    load = Load(PostgresTable("env:SHOP", f'{schema}.Or"ders', cursor="I'd"), {})
     assert load.rows == [(1,)]
-    assert Load(SqlTable("env:SHOP", f'{schema}.Or"ders', cursor="I'd"), load.state).rows == []
+    assert Load(PostgresTable("env:SHOP", f'{schema}.Or"ders', cursor="I'd"), load.state).rows == []
 
 
 @pytest.mark.parametrize("key", [(), ("id",)])
