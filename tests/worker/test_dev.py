@@ -80,7 +80,7 @@ def test_it_tells_where_everything_is(place: Place) -> None:
         "Web": f"UI       http://{HOST}:{place.ui_port}\n",
         "state": f"{place.state}\n",
         "tenants": "acme\n",
-        "pipelines": "flights, shop, slow, wild\n",
+        "pipelines": "shop, slow, wild\n",
     }
     assert not is_alive(place.server)
 

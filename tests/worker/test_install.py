@@ -147,10 +147,10 @@ def everything(folder: Path) -> Iterator[str]:
 def test_the_wheel_holds_one_package_and_all_of_it(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.partition("/")[0] for name in names} == {"entrepot", "entrepot-0.1.0.dist-info"}
-    assert not [name for name in names if "/tests/" in name or "/postgres/" in name]
+    assert not [name for name in names if "/tests/" in name or "examples/postgres" in name]
     expected = {name for name in everything(ROOT / "entrepot") if not name.startswith("entrepot/examples/postgres/")}
     assert {name for name in names if name.endswith(".py")} == expected
-    assert {"entrepot/py.typed", "entrepot/backends/duckdb.py", "entrepot/examples/flights/pipeline.py"} <= {*names}
+    assert {"entrepot/py.typed", "entrepot/backends/duckdb/backend.py", "entrepot/examples/flights/pipeline.py"} <= {*names}
 
 
 def test_the_wheel_says_what_an_index_shows(wheel: Path) -> None:
@@ -168,7 +168,7 @@ def test_the_archive_of_the_source_builds_without_the_checkout(built: Path) -> N
         links = [member.name for member in opened if member.issym() or member.islnk()]
         names = {member.name.partition("/")[2] for member in opened}
     assert links == []
-    assert {"entrepot/worker/cli.py", "pyproject.toml", "README.md", "LICENSE"} <= names
+    assert {"entrepot/worker/cli/app.py", "pyproject.toml", "README.md", "LICENSE"} <= names
 
 
 def test_a_project_with_our_names_runs_its_pipeline_and_its_own_worker(project: Place, installed: Path) -> None:
