@@ -1,4 +1,4 @@
-"""Before anything runs: what was asked for held against what is known, and the plan."""
+"""Before anything runs: the input is checked, and the plan is made."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 import ibis.expr.schema as sch
 from temporalio import activity
 
-from entrepot.activities.catalog import catalog, ingest_state
-from entrepot.activities.catalog.ingest_state import Cursor
+from entrepot.activities.catalog.catalog import PipelineCatalog
+from entrepot.activities.catalog.environment import Environment, Publish
+from entrepot.activities.catalog.ingest_state import IngestState
 from entrepot.activities.catalog.verdicts import standing
 from entrepot.activities.maintenance.repair import bring_back, lost
 from entrepot.activities.ml.models import known_of
@@ -22,7 +23,6 @@ from entrepot.activities.runtime.context import (
 )
 from entrepot.activities.runtime.tenant import Tenants
 from entrepot.activities.transform.compilation import check
-from entrepot.backends import Session
 from entrepot.backends.dialect import Dialect
 from entrepot.errors import BadInput, PipelineError, Problem, listed
 from entrepot.identity.expression import schema_from
@@ -90,7 +90,8 @@ class PlanActivities:
                 if not context.backend:  # parity, which names a warehouse, publishes nothing
                     its = context.model_copy(update={"parameters": parameters})
                     view_sync.check_names(work, session, its, pipeline.graph, request.selected)
-                plan = _make_plan(session, tenant.backend.dialect, pipeline.graph, parameters, request)
+                catalog = work.catalog(session).pipeline(context.pipeline)
+                plan = _make_plan(catalog, tenant.backend.dialect, pipeline.graph, parameters, request)
             if (size := len(plan.model_dump_json())) > LARGEST_PLAN:
                 raise BadInput(
                     f"its plan of {len(plan.steps):,} steps has {size / 1e6:.1f} MB, and Temporal takes 2 MB; "
@@ -123,20 +124,20 @@ def _anew(graph: Graph, asked: RunInput, chosen: frozenset[str]) -> tuple[str, .
 
 
 def _make_plan(
-    session: Session, dialect: Dialect, graph: Graph, parameters: dict[str, object], request: PlanRequest
+    catalog: PipelineCatalog, dialect: Dialect, graph: Graph, parameters: dict[str, object], request: PlanRequest
 ) -> Plan:
-    name, environment = request.context.pipeline, request.context.environment
+    environment = catalog.environment(request.context.environment)
     selected = frozenset(request.selected)
-    published = catalog.published(session, name, environment)
-    loads = _newest_loads(session, graph, request)
+    published = environment.head()
+    loads = _ingest_states(environment, graph, request)
     raw = _raw_versions(graph, request, published, loads)
-    loaded = catalog.versions(session, name, raw)
+    loaded = catalog.versions(raw)
     tables = {table: schema_from(version.inferred) for table, version in loaded.items()}
     shown = {**published.pointers, **request.given}
-    resolved = _resolved(graph, tables, _held(session, graph, selected, shown), parameters, selected, environment)
+    resolved = _resolved(graph, tables, _held(catalog, graph, selected, shown), parameters, selected, environment.name)
     run = request.context.run
     versions = address(graph, resolved.identities, raw, selected, shown, resolved.varying, run)
-    known = catalog.known(session, name, {*versions.values(), *published.pointers.values()})
+    known = catalog.known({*versions.values(), *published.pointers.values()})
     plan = decide(
         graph,
         resolved.identities,
@@ -144,13 +145,13 @@ def _make_plan(
         selected,
         published.pointers,
         known,
-        environment=environment,
+        environment=environment.name,
         sequence=published.sequence,
         ingested=request.ingested,
         changes={step: told(load.changes) for step, load in loads.items() if load.changes},
-        anew={**lost(session, name, versions), **dict.fromkeys(request.anew, "to be computed anew")},
+        anew={**lost(catalog, versions), **dict.fromkeys(request.anew, "to be computed anew")},
         varying=resolved.varying,
-        verdicts={check: its.verdict for check, its in standing(session, graph, versions).items()},
+        verdicts={check: its.verdict for check, its in standing(catalog, graph, versions).items()},
         nominal_time=f"{parameters[NOMINAL_TIME]} UTC",
     )
     if request.compiled:
@@ -159,12 +160,12 @@ def _make_plan(
 
 
 def _held(
-    session: Session, graph: Graph, selected: frozenset[str], shown: Mapping[str, str]
+    catalog: PipelineCatalog, graph: Graph, selected: frozenset[str], shown: Mapping[str, str]
 ) -> dict[str, sch.Schema | Model]:
     """What the steps that are not selected have made, as the environment shows it: columns and models."""
     steps = [step for step in graph.steps.values() if step.name not in selected and not isinstance(step, IngestStep)]
     made = {name: shown[name] for step in steps for name in graph.outputs(step) if name in shown}
-    found = catalog.versions(session, graph.name, made) if made else {}
+    found = catalog.versions(made) if made else {}
     return {name: known_of(version) for name, version in found.items() if version.kind != "publish"}
 
 
@@ -213,17 +214,16 @@ def _needed(
         )
 
 
-def _newest_loads(session: Session, graph: Graph, request: PlanRequest) -> dict[str, Cursor]:
-    """Where the ingest steps stand that are still to come."""
-    name, environment = request.context.pipeline, request.context.environment
+def _ingest_states(environment: Environment, graph: Graph, request: PlanRequest) -> dict[str, IngestState]:
+    """What is remembered of the ingest steps that are still to come."""
     to_come = [step for step in graph.steps.values() if isinstance(step, IngestStep) and step.name in request.selected]
     if request.ingested is not None:
         return {}
-    return {step.name: ingest_state.current(session, name, step.name, environment) for step in to_come}
+    return {step.name: environment.ingest_state(step.name) for step in to_come}
 
 
 def _raw_versions(
-    graph: Graph, request: PlanRequest, published: catalog.Published, loads: Mapping[str, Cursor]
+    graph: Graph, request: PlanRequest, published: Publish, loads: Mapping[str, IngestState]
 ) -> dict[str, str]:
     """The raw tables' versions: those just loaded; before the ingest, those of the newest load; else as published."""
     raw: dict[str, str] = {}

@@ -37,7 +37,7 @@ def plan_here() -> dict[str, float]:
     """In the current folder: our seconds for the first plan of `bench`, and for the next."""
     from entrepot import backends
     from entrepot.activities import plan
-    from entrepot.activities.catalog import catalog
+    from entrepot.activities.catalog.version import Version
     from entrepot.activities.runtime.context import ActivityContext
     from entrepot.backends import TableName
     from entrepot.identity.expression import schema_from
@@ -50,18 +50,19 @@ def plan_here() -> dict[str, float]:
     context = Context(tenant="bench", pipeline="bench", run="benchmark")
     work = ActivityContext(tenants.get("bench"), context.run, "plan")
     with work.session() as session:
-        catalog.ensure(session)
+        work.catalog(session).ensure()
+        catalog = work.catalog(session).pipeline(context.pipeline)
         session.create_schema("bench__v")
         target = TableName("bench__v", "source__0")
         session.create_table(target, schema_from(_SHAPE))
-        source = catalog.Version("source", "0", "ingest", "", target, _SHAPE, _SHAPE, 0, {}, context.run)
-        catalog.add_version(session, context.pipeline, source, 0.0)
+        source = Version("source", "0", "ingest", "", target, _SHAPE, _SHAPE, 0, {}, context.run)
+        catalog.add_version(source)
 
         def plan_once() -> float:
             before = time.perf_counter()
             graph = tenants.pipeline(context.tenant, context.pipeline).graph
             request = PlanRequest(context=context, selected=tuple(graph.steps), raw={"source": "0"}, ingested={})
-            made = plan._make_plan(session, backends.dialect("duckdb"), graph, dict(graph.parameters), request)
+            made = plan._make_plan(catalog, backends.dialect("duckdb"), graph, dict(graph.parameters), request)
             seconds = time.perf_counter() - before
             if len(made.to_run()) != len(graph.steps) - 1:
                 raise RuntimeError(f"{len(made.to_run())} of {len(graph.steps)} steps were planned to run")

@@ -98,7 +98,7 @@ def prepare(rows: int) -> None:
     """In the current folder: a tenant's warehouse and lake, with the table to score and two fitted models."""
     from entrepot import backends
     from entrepot.activities import plan
-    from entrepot.activities.catalog import catalog
+    from entrepot.activities.catalog.version import Version
     from entrepot.activities.ml import train
     from entrepot.activities.runtime.context import ActivityContext
     from entrepot.backends import TableName
@@ -111,7 +111,8 @@ def prepare(rows: int) -> None:
     work = ActivityContext(tenants.get(context.tenant), context.run, "prepare")
     drawn = ", ".join(f"random() * 4 - 2 AS {name}" for name in FEATURES)
     with work.session() as session:
-        catalog.ensure(session)
+        work.catalog(session).ensure()
+        catalog = work.catalog(session).pipeline(context.pipeline)
         for schema in ("scoring__v", "bench"):
             session.create_schema(schema)
         some = f"SELECT * EXCLUDE id, {_LABEL} AS label FROM (SELECT range AS id, {drawn} FROM range({_LEARN_ROWS}))"
@@ -119,16 +120,16 @@ def prepare(rows: int) -> None:
             target = TableName("scoring__v", f"{name}__0")
             session.execute(f"CREATE TABLE {target} AS {query}")
             columns = schema_to(session.describe(target))
-            made = catalog.Version(name, "0", "ingest", "", target, columns, columns, rows, {}, context.run, "source")
-            catalog.add_version(session, context.pipeline, made, 0.0)
+            made = Version(name, "0", "ingest", "", target, columns, columns, rows, {}, context.run, "source")
+            catalog.add_version(made)
         raw = {"rows": "0", "labelled": "0"}
         request = PlanRequest(context=context, selected=tuple(graph.steps), raw=raw, ingested={})
-        planned = plan._make_plan(session, backends.dialect("duckdb"), graph, dict(graph.parameters), request)
+        planned = plan._make_plan(catalog, backends.dialect("duckdb"), graph, dict(graph.parameters), request)
         for name in ("model", "private_model"):
             step: Any = graph.steps[name]
             ref = StepRef(context=context, step=name, versions=planned.versions)
-            train._fit(work, session, step, ref, catalog.versions(session, context.pipeline, raw), {})
-        fitted = catalog.versions(session, context.pipeline, planned.versions)["model"]
+            train._fit(work, session, step, ref, catalog.versions(raw), {})
+        fitted = catalog.versions(planned.versions)["model"]
         Path("model.path").write_text(fitted.details["path"])
     Path("versions.json").write_text(json.dumps(planned.versions))
 

@@ -12,10 +12,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import sqlglot.expressions as sge
-
-from entrepot.activities.catalog import catalog
-from entrepot.activities.catalog.catalog import Version, equals
+from entrepot.activities.catalog.tables import CatalogTables, any_of, equals, now
+from entrepot.activities.catalog.version import Version
 from entrepot.activities.runtime.tenant import Tenant
 from entrepot.backends import RelationKind, Session, TableName
 from entrepot.errors import BadInput
@@ -125,21 +123,6 @@ def one_each(shown: Iterable[tuple[Place, str]]) -> Shown:
     return frozenset(every.values())
 
 
-def recorded(session: Session, pipeline: str, environment: str) -> Shown:
-    """What an environment shows, or did before it was changed, according to the catalog."""
-    rows = catalog.select(session, "places", pipeline, equals("environment", environment))
-    return frozenset((_place(row), row["name"]) for row in rows)
-
-
-def check_free(session: Session, owner: Owner, wanted: Shown) -> None:
-    """Raises BadInput for places that are somebody else's: another pipeline's, environment's or tenant's."""
-    names = {(place.warehouse, place.key): name for place, name in wanted}
-    for place, other in _owned(session, {place for place, _ in wanted}):
-        if (other.tenant, other.pipeline, other.environment) != (owner.tenant, owner.pipeline, owner.environment):
-            ours = replace(owner, name=names[place.warehouse, place.key])
-            raise BadInput(f"{place} belongs to {other}, and cannot belong to {ours}, too; {other.remedy}")
-
-
 def standing(session: Session, schema: str) -> dict[str, RelationKind]:
     """What stands in a schema, by names in small letters: two that differ in case alone are one to some warehouse."""
     return {name.lower(): kind for name, kind in session.kinds(schema).items()}
@@ -159,65 +142,81 @@ def check_way(kinds: Mapping[str, RelationKind], place: Place, *, is_ours: bool)
         )
 
 
-def claim(session: Session, owner: Owner, new: Shown, *, run: str = "") -> None:
-    """Records places as an environment's, outside of any transaction: of two at the same time, both see both.
+@dataclass(frozen=True)
+class Places:
+    """Every name that people see, and whose it is: the catalog's `places`."""
 
-    Raises:
-        BadInput: if one of them is somebody else's.
-    """
-    if not new:
-        return
-    check_free(session, owner, new)
-    rows = [_row(owner, place, name, run) for place, name in sorted(new, key=str)]
-    for start in range(0, len(rows), _AT_ONCE):
-        session.insert(catalog.table_name("places"), rows[start : start + _AT_ONCE])
-    try:
-        check_free(session, owner, new)
-    except BadInput:
-        release(session, owner.pipeline, owner.environment, new)
-        raise
+    tables: CatalogTables
 
+    def of(self, pipeline: str, environment: str) -> Shown:
+        """What an environment shows, or did before it was changed."""
+        rows = self.tables.select("places", equals("pipeline", pipeline), equals("environment", environment))
+        return frozenset((_place(row), row["name"]) for row in rows)
 
-def release(session: Session, pipeline: str, environment: str, shown: Shown) -> None:
-    """Lets go of places where nothing stands any more."""
-    for name in {name for _, name in shown}:
-        keys = catalog.any_of("place", {place.key for place, its in shown if its == name})
-        its = (equals("pipeline", pipeline), equals("environment", environment), equals("name", name), keys)
-        session.delete(catalog.table_name("places"), sge.and_(*its))
+    def check_free(self, owner: Owner, wanted: Shown) -> None:
+        """Raises BadInput for places that are somebody else's: another pipeline's, environment's or tenant's."""
+        names = {(place.warehouse, place.key): name for place, name in wanted}
+        for place, other in self._owned({place for place, _ in wanted}):
+            if (other.tenant, other.pipeline, other.environment) != (owner.tenant, owner.pipeline, owner.environment):
+                ours = replace(owner, name=names[place.warehouse, place.key])
+                raise BadInput(f"{place} belongs to {other}, and cannot belong to {ours}, too; {other.remedy}")
 
+    def claim(self, owner: Owner, new: Shown, *, run: str = "") -> None:
+        """Records places as an environment's, outside of any transaction: of two at the same time, both see both.
 
-def claim_versions(session: Session, tenant: Tenant, pipeline: str) -> None:
-    """Records the schema of a pipeline's versions as its own, and the pipeline's name in this catalog as the tenant's.
+        Raises:
+            BadInput: if one of them is somebody else's.
+        """
+        if not new:
+            return
+        self.check_free(owner, new)
+        rows = [_row(owner, place, name, run) for place, name in sorted(new, key=str)]
+        for start in range(0, len(rows), _AT_ONCE):
+            self.tables.insert("places", *rows[start : start + _AT_ONCE])
+        try:
+            self.check_free(owner, new)
+        except BadInput:
+            self.release(owner.pipeline, owner.environment, new)
+            raise
 
-    Raises:
-        BadInput: if one of them is somebody else's.
-    """
-    owner = Owner(tenant.name, pipeline)
-    place = Place("versions", version_schema(tenant.settings(pipeline).schema), "")
-    if any(its == owner for _, its in _owned(session, {place})):
-        return
-    for row in catalog.select(session, "places", pipeline, columns=("tenant",)):
-        if row["tenant"] != tenant.name:
-            raise BadInput(
-                f"pipeline {pipeline!r} in this warehouse's catalog belongs to tenant {row['tenant']!r}, and cannot be "
-                f"tenant {tenant.name!r}'s, too; give each tenant a warehouse or database of its own"
-            )
-    claim(session, owner, frozenset({(place, "")}))
+    def release(self, pipeline: str, environment: str, shown: Shown) -> None:
+        """Lets go of places where nothing stands any more."""
+        for name in {name for _, name in shown}:
+            keys = any_of("place", {place.key for place, its in shown if its == name})
+            its = (equals("pipeline", pipeline), equals("environment", environment), equals("name", name), keys)
+            self.tables.delete("places", *its)
 
+    def claim_versions(self, tenant: Tenant, pipeline: str) -> None:
+        """Records the schema of a pipeline's versions as its own, and the pipeline's name in this catalog as the
+        tenant's.
 
-def versions_places(session: Session, pipeline: str) -> set[Place]:
-    """The schemas in which a pipeline's versions stand, or did."""
-    return {place for place, _ in recorded(session, pipeline, "") if place.kind == "versions"}
+        Raises:
+            BadInput: if one of them is somebody else's.
+        """
+        owner = Owner(tenant.name, pipeline)
+        place = Place("versions", version_schema(tenant.settings(pipeline).schema), "")
+        if any(its == owner for _, its in self._owned({place})):
+            return
+        for row in self.tables.select("places", equals("pipeline", pipeline), columns=("tenant",)):
+            if row["tenant"] != tenant.name:
+                raise BadInput(
+                    f"pipeline {pipeline!r} in this warehouse's catalog belongs to tenant {row['tenant']!r}, and "
+                    f"cannot be tenant {tenant.name!r}'s, too; give each tenant a warehouse or database of its own"
+                )
+        self.claim(owner, frozenset({(place, "")}))
 
+    def of_versions(self, pipeline: str) -> set[Place]:
+        """The schemas in which a pipeline's versions stand, or did."""
+        return {place for place, _ in self.of(pipeline, "") if place.kind == "versions"}
 
-def _owned(session: Session, wanted: Collection[Place]) -> list[tuple[Place, Owner]]:
-    """Those of the wanted places that are somebody's."""
-    keys = {(place.warehouse, place.key) for place in wanted}
-    if not keys:
-        return []
-    rows = catalog.select(session, "places", None, catalog.any_of("place", {key for _, key in keys}))
-    found = [(_place(row), Owner(row["tenant"], row["pipeline"], row["environment"], row["name"])) for row in rows]
-    return [(place, owner) for place, owner in found if (place.warehouse, place.key) in keys]
+    def _owned(self, wanted: Collection[Place]) -> list[tuple[Place, Owner]]:
+        """Those of the wanted places that are somebody's."""
+        keys = {(place.warehouse, place.key) for place in wanted}
+        if not keys:
+            return []
+        rows = self.tables.select("places", any_of("place", {key for _, key in keys}))
+        found = [(_place(row), Owner(row["tenant"], row["pipeline"], row["environment"], row["name"])) for row in rows]
+        return [(place, owner) for place, owner in found if (place.warehouse, place.key) in keys]
 
 
 def _place(row: Mapping[str, Any]) -> Place:
@@ -236,5 +235,5 @@ def _row(owner: Owner, place: Place, name: str, run: str) -> dict[str, Any]:
         "in_schema": place.schema,
         "in_table": place.table,
         "run": run,
-        "since": catalog.now(),
+        "since": now(),
     }

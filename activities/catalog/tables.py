@@ -1,6 +1,19 @@
-"""What the catalog's tables hold: their columns, and what tells their rows apart."""
+"""The catalog's tables: their columns, what tells their rows apart, and the statements that read and write them."""
 
 from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import ibis
+import sqlglot.expressions as sge
+
+from entrepot.backends import Session, TableName
+
+Row = Mapping[str, Any]
 
 _PUBLISH = {
     "pipeline": "string",
@@ -111,3 +124,88 @@ KEYS = {
     "cursors": ("pipeline", "step", "environment"),
     "loads": ("pipeline", "step", "environment", "sequence"),
 }
+
+
+@dataclass(frozen=True)
+class CatalogTables:
+    """The tables in the warehouse of a session. What they give are rows; who reads the catalog gets objects of those.
+
+    Args:
+        schema: Where they stand.
+    """
+
+    session: Session
+    schema: str
+
+    def create(self) -> None:
+        """Creates those that are missing."""
+        if not self.session.tables(self.schema) >= set(TABLES):
+            self.session.create_schema(self.schema)
+            for table, columns in TABLES.items():
+                self.session.create_table(self._name(table), ibis.schema(columns), KEYS.get(table, ()))
+
+    def select(
+        self, table: str, *conditions: sge.Condition, columns: Iterable[str] = (), newest: str | None = None
+    ) -> list[dict[str, Any]]:
+        """The rows for which all conditions hold; with `newest`, the one that has the greatest value in that column."""
+        query = self._from(table, columns or TABLES[table]).where(*conditions)
+        if newest:
+            query = query.order_by(sge.Ordered(this=column(newest), desc=True)).limit(1)
+        return self.session.query(query)
+
+    def distinct(self, table: str, name: str) -> set[str]:
+        """The values of a column."""
+        return {row[name] for row in self.session.query(self._from(table, [name]).distinct())}
+
+    def insert(self, table: str, *rows: Row) -> None:
+        """Adds rows by one statement; dicts and lists are kept as JSON."""
+        for row in rows:
+            if unknown := row.keys() - TABLES[table].keys():
+                raise TypeError(f"catalog table {table!r} has no column {sorted(unknown)}")
+        self.session.insert(self._name(table), [{c: _encode(row.get(c)) for c in TABLES[table]} for row in rows])
+
+    def insert_once(self, table: str, row: Row, *same: str) -> None:
+        """Adds a row, unless there is one that has the same in these columns: added by an attempt that died then."""
+        if not self.select(table, *(equals(name, row[name]) for name in same), columns=same):
+            self.insert(table, row)
+
+    def update(self, table: str, values: Row, *conditions: sge.Condition) -> int:
+        """Changes the rows for which all conditions hold. Returns how many."""
+        encoded = {name: _encode(value) for name, value in values.items()}
+        return self.session.update(self._name(table), encoded, sge.and_(*conditions))
+
+    def delete(self, table: str, *conditions: sge.Condition) -> int:
+        """Deletes the rows for which all conditions hold. Returns how many."""
+        return self.session.delete(self._name(table), sge.and_(*conditions))
+
+    def _from(self, table: str, columns: Iterable[str]) -> sge.Select:
+        source = sge.table_(table, db=self.schema, quoted=True)
+        return sge.select(*(column(name) for name in columns)).from_(source)
+
+    def _name(self, table: str) -> TableName:
+        return TableName(self.schema, table)
+
+
+def now() -> datetime.datetime:
+    """The time as the catalog keeps it: UTC, without zone."""
+    return datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
+
+
+def column(name: str) -> sge.Column:
+    """Quoted: some of their names are words of some warehouse."""
+    return sge.column(name, quoted=True)
+
+
+def equals(name: str, value: str | int) -> sge.Condition:
+    """The condition that a column has this value."""
+    return column(name).eq(sge.convert(value))
+
+
+def any_of(name: str, values: Iterable[str]) -> sge.Condition:
+    """The condition that a column has one of these values."""
+    literals = [sge.Literal.string(v) for v in sorted(values)]
+    return sge.In(this=column(name), expressions=literals or [sge.Literal.string("")])
+
+
+def _encode(value: Any) -> Any:
+    return json.dumps(value, default=str) if isinstance(value, dict | list | tuple) else value

@@ -12,11 +12,12 @@ import sqlglot.expressions as sge
 from pydantic import BaseModel
 from temporalio import activity
 
-from entrepot.activities.catalog import catalog
+from entrepot.activities.catalog.catalog import PipelineCatalog
+from entrepot.activities.catalog.records import CheckVerdict
+from entrepot.activities.catalog.tables import column
 from entrepot.activities.runtime.context import ActivityContext, find_tenant, parse_input, run_blocking
 from entrepot.activities.runtime.tenant import Tenants
 from entrepot.activities.transform.check import Found
-from entrepot.backends import Session
 from entrepot.language.names import CONTRACT_SUFFIX
 from entrepot.language.step import CheckStep
 from entrepot.planning.graph import Graph
@@ -76,32 +77,29 @@ class VerdictActivities:
 
         def read(work: ActivityContext) -> list[CheckRow]:
             with work.session() as session:
-                catalog.ensure(session)
-                return _violated(session, asked)
+                catalog = work.catalog(session)
+                catalog.ensure()
+                return _violated(catalog.pipeline(asked.pipeline), asked)
 
         return await run_blocking(read, tenant, context, activity_names.CHECKS)
 
 
-def _violated(session: Session, asked: ChecksInput) -> list[CheckRow]:
-    environments = {row["run"]: row["environment"] for row in catalog.rows(session, "runs", asked.pipeline)}
-    shown = {name: history[0].pointers for name, history in catalog.publishes(session, asked.pipeline).items()}
+def _violated(catalog: PipelineCatalog, asked: ChecksInput) -> list[CheckRow]:
+    environments = catalog.environments_of_runs()
+    shown = {name: history[0].pointers for name, history in catalog.publishes().items()}
     rows = []
-    for row in sorted(
-        _found(session, asked.pipeline, catalog.column("violations").neq(0)),
-        key=lambda row: row["checked_at"],
-        reverse=True,
-    ):
-        inputs = json.loads(row["inputs"])
-        where = {name for name, pointers in shown.items() if inputs.items() <= pointers.items()}
-        where |= {environments[row["run"]]} if row["run"] in environments else set()
+    violated = catalog.verdicts(column("violations").neq(0))
+    for each in sorted(violated, key=lambda verdict: verdict.checked_at, reverse=True):
+        where = {name for name, pointers in shown.items() if each.inputs.items() <= pointers.items()}
+        where |= {environments[each.run]} if each.run in environments else set()
         found = CheckRow(
-            check=row["name"],
-            guards=json.loads(row["guards"]),
-            severity=row["severity"],
-            violations=row["violations"],
-            sample=json.loads(row["sample"]),
-            run=row["run"],
-            checked_at=row["checked_at"].isoformat(timespec="seconds"),
+            check=each.name,
+            guards=each.guards,
+            severity=each.severity,
+            violations=each.violations,
+            sample=each.sample,
+            run=each.run,
+            checked_at=each.checked_at.isoformat(timespec="seconds"),
             environments=sorted(where),
         )
         if (
@@ -113,11 +111,7 @@ def _violated(session: Session, asked: ChecksInput) -> list[CheckRow]:
     return rows
 
 
-def _found(session: Session, pipeline: str, condition: sge.Condition) -> list[dict[str, Any]]:
-    return catalog.select(session, "checks", pipeline, condition)
-
-
-def standing(session: Session, graph: Graph, versions: Mapping[str, str]) -> dict[str, Standing]:
+def standing(catalog: PipelineCatalog, graph: Graph, versions: Mapping[str, str]) -> dict[str, Standing]:
     """What each check has found on these versions of what it reads.
 
     Args:
@@ -131,32 +125,32 @@ def standing(session: Session, graph: Graph, versions: Mapping[str, str]) -> dic
         for step in checks
         if all(name in versions for name in graph.table_inputs(step))
     }
-    found: dict[str, list[dict[str, Any]]] = {}
+    found: dict[str, list[CheckVerdict]] = {}
     texts = sorted({json.dumps(each) for each in inputs.values()})  # as the catalog keeps them
-    on_these = sge.In(this=catalog.column("inputs"), expressions=[sge.Literal.string(text) for text in texts])
-    for row in _found(session, graph.name, on_these) if texts else ():
-        if inputs.get(row["name"]) == json.loads(row["inputs"]):
-            found.setdefault(row["name"], []).append(row)
+    on_these = sge.In(this=column("inputs"), expressions=[sge.Literal.string(text) for text in texts])
+    for verdict in catalog.verdicts(on_these) if texts else ():
+        if inputs.get(verdict.name) == verdict.inputs:
+            found.setdefault(verdict.name, []).append(verdict)
     timed = {step.name for step in checks if graph.takes_time(step)}
-    return {name: _standing(rows, versions.get(name), is_timed=name in timed) for name, rows in found.items()}
+    return {name: _standing(its, versions.get(name), is_timed=name in timed) for name, its in found.items()}
 
 
-def _standing(rows: list[dict[str, Any]], version: str | None, *, is_timed: bool) -> Standing:
-    rows = sorted(rows, key=lambda row: row["checked_at"], reverse=True)
-    its = next((number for number, row in enumerate(rows) if row["version"] == version), 0)
-    rule = rows[its]["identity"]
-    newest, *before = rows[its:] if is_timed else [row for row in rows if row["identity"] == rule]
+def _standing(verdicts: list[CheckVerdict], version: str | None, *, is_timed: bool) -> Standing:
+    verdicts = sorted(verdicts, key=lambda each: each.checked_at, reverse=True)
+    its = next((number for number, each in enumerate(verdicts) if each.version == version), 0)
+    rule = verdicts[its].identity
+    newest, *before = verdicts[its:] if is_timed else [each for each in verdicts if each.identity == rule]
     first = newest
-    for row in before:
-        if (row["violations"] == 0) != (newest["violations"] == 0):
+    for each in before:
+        if (each.violations == 0) != (newest.violations == 0):
             break
-        first = row
-    what = "rules" if newest["name"].endswith(CONTRACT_SUFFIX) else "rows"
+        first = each
+    what = "rules" if newest.name.endswith(CONTRACT_SUFFIX) else "rows"
     return Standing(
-        found=Found(newest["violations"], json.loads(newest["sample"]), what),
-        since=_minutes(first["checked_at"]),
-        run=first["run"],
-        last=_minutes(newest["checked_at"]),
+        found=Found(newest.violations, newest.sample, what),
+        since=_minutes(first.checked_at),
+        run=first.run,
+        last=_minutes(newest.checked_at),
     )
 
 

@@ -14,7 +14,7 @@ import ibis.expr.datatypes as dt
 import ibis.expr.schema as sch
 
 from entrepot.activities.catalog.growing_table import GONE, VALID_FROM, VALID_TO
-from entrepot.activities.catalog.ingest_state import Cursor
+from entrepot.activities.catalog.ingest_state import IngestState
 from entrepot.activities.ingest.landing import Checkpoint, Landing, Part, content_of
 from entrepot.activities.ingest.sources.dlt import extract as dlt_extract
 from entrepot.activities.ingest.sources.files import files
@@ -36,7 +36,7 @@ from entrepot.protocol.messages import ExtractRequest, Load, TableLoad
 
 
 def extract(
-    work: ActivityContext, asked: ExtractRequest, step: IngestStep, parameters: Mapping[str, Any], last: Cursor
+    work: ActivityContext, asked: ExtractRequest, step: IngestStep, parameters: Mapping[str, Any], last: IngestState
 ) -> Load:
     """Asks a step's source, and puts what it gives into the lake.
 
@@ -47,7 +47,7 @@ def extract(
         StepFailed: if what the source gives cannot be taken; whatever the user's code raises.
     """
     if asked.refresh:
-        last = Cursor(last.sequence)
+        last = IngestState(last.sequence)
     given = {name: parameters[name] for name in step.inputs}
     data: Any = None
     if not inspect.isgeneratorfunction(step.function):

@@ -1,7 +1,7 @@
 """Ingest: a source read into Parquet in the lake, and from there into the warehouse, as versions.
 
-Nothing that a source remembers lives outside the catalog's cursor, which moves when everything that the load brought is
-there. A crash anywhere leaves it where it was: the next attempt starts from there.
+Nothing that a source remembers lives outside the catalog's ingest state, which is replaced when everything that the
+load brought is there. A crash anywhere leaves it as it was: the next attempt starts from there.
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ from contextlib import AbstractContextManager, nullcontext
 
 from temporalio import activity
 
-from entrepot.activities.catalog import ingest_state
-from entrepot.activities.catalog.ingest_state import Cursor
+from entrepot.activities.catalog.catalog import PipelineCatalog
+from entrepot.activities.catalog.ingest_state import IngestState, overtaken
 from entrepot.activities.ingest.extraction import extract
 from entrepot.activities.ingest.sources.dlt import extract as dlt_extract
 from entrepot.activities.ingest.warehouse_loader import WarehouseLoader
 from entrepot.activities.runtime.context import ActivityContext, attribute_errors, run_blocking, wait_for_other_runs
 from entrepot.activities.runtime.tenant import Tenants
 from entrepot.activities.storage import lake, manifest
-from entrepot.backends import Session
 from entrepot.errors import BadInput, listed
 from entrepot.language.step import IngestStep
 from entrepot.protocol import activity_names
@@ -52,9 +51,10 @@ class IngestActivities:
                 context.tenant, context.pipeline, asked.step, IngestStep, context.parameters
             )
             with work.session() as session:
-                last = ingest_state.current(session, context.pipeline, step.name, context.environment)
+                catalog = work.catalog(session).pipeline(context.pipeline)
+                last = catalog.environment(context.environment).ingest_state(step.name)
                 if asked.replay is not None:
-                    return _replayed(work, session, asked, last.sequence)
+                    return _replayed(work, catalog, asked, last.sequence)
             with attribute_errors(step):
                 return extract(work, asked, step, parameters, last)
 
@@ -62,7 +62,7 @@ class IngestActivities:
 
     @activity.defn(name=activity_names.LOAD)
     async def load(self, request: LoadRequest) -> StepResult:
-        """Brings a load from the lake into the warehouse, and moves the cursor behind it."""
+        """Brings a load from the lake into the warehouse, and replaces the ingest state after it."""
         tenant = self._tenants.get(request.context.tenant, request.context.backend)
 
         def bring(work: ActivityContext) -> StepResult:
@@ -73,7 +73,7 @@ class IngestActivities:
 
     @activity.defn(name=activity_names.LOAD_TABLES)
     async def load_tables(self, request: LoadTablesRequest) -> StepResult:
-        """Brings versions from the lake into the context's warehouse; no cursor moves."""
+        """Brings versions from the lake into the context's warehouse; no ingest state is replaced."""
         context = request.context
         tenant = self._tenants.get(context.tenant, context.backend)
 
@@ -94,12 +94,12 @@ class IngestActivities:
         return attribute_errors(step) if step else nullcontext()
 
 
-def _replayed(work: ActivityContext, session: Session, asked: ExtractRequest, sequence: int) -> Load:
+def _replayed(work: ActivityContext, catalog: PipelineCatalog, asked: ExtractRequest, sequence: int) -> Load:
     """What another environment stands at, as a load of this one."""
     pipeline, environment = asked.context.pipeline, asked.replay or ""
-    found = ingest_state.of_environment(session, pipeline, asked.step, environment)
+    found = catalog.environment(environment).own_ingest_state(asked.step)
     if found is None:
-        known = {c.environment for c in ingest_state.history(session, pipeline).get(asked.step, [])}
+        known = {load.environment for load in catalog.loads().get(asked.step, [])}
         raise BadInput(
             f"ingest {asked.step!r}: environment {environment!r} has no load to replay; those that have one: "
             f"{listed(known)}"
@@ -121,16 +121,17 @@ def _replayed(work: ActivityContext, session: Session, asked: ExtractRequest, se
 def _load(work: ActivityContext, context: Context, load: Load) -> StepResult:
     started = time.monotonic()
     with work.session() as session, session.transaction():
-        last = ingest_state.current(session, context.pipeline, load.step, context.environment)
+        environment = work.catalog(session).pipeline(context.pipeline).environment(context.environment)
+        last = environment.ingest_state(load.step)
         if last.sequence == load.after + 1 and last.load == load.id:  # done by an attempt before, or by another run
             return _result(load, dict(last.tables), started, "it was there")
         if last.sequence != load.after:  # before anything is brought for nothing
-            raise ingest_state.overtaken(load.step, context.environment, last.run)
+            raise overtaken(load.step, context.environment, last.run)
         loader = WarehouseLoader(work, session, context.pipeline, load.step, context.run)
         wanted = {table: its.version for table, its in load.tables.items()}
         made = loader.all(wanted, may_be_same=True)
         versions = {**load.known, **made}
-        cursor = Cursor(
+        new = IngestState(
             sequence=load.after,
             load=load.id,
             tables=versions,
@@ -139,15 +140,15 @@ def _load(work: ActivityContext, context: Context, load: Load) -> StepResult:
             run=context.run,
             changes=load.changes,
         )
-        if not cursor.says_the_same(last):
-            ingest_state.advance(session, context.pipeline, load.step, context.environment, cursor)
+        if not new.is_same_as(last):
+            environment.replace_ingest_state(load.step, new)
     lake.remove(work.tenant.lake_path("loads", context.pipeline, load.step, context.run, "checkpoint.json"))
-    new = [table for table, version in versions.items() if last.tables.get(table) != version]
-    if not new:
+    changed = [table for table, version in versions.items() if last.tables.get(table) != version]
+    if not changed:
         why = "the source brought what was there before"
         note = "; ".join(text for text in (why, told(load.changes)) if text)
         return StepResult(name=load.step, versions=versions, unchanged=True, note=note)
-    note = f"{len(new)} of {len(versions)} tables are new" if len(versions) > 1 else ""
+    note = f"{len(changed)} of {len(versions)} tables are new" if len(versions) > 1 else ""
     return _result(load, versions, started, note)
 
 

@@ -18,8 +18,9 @@ import ibis.expr.schema as sch
 import pyarrow as pa
 import pyarrow.parquet
 
-from entrepot.activities.catalog import catalog, growing_table
+from entrepot.activities.catalog import growing_table
 from entrepot.activities.catalog.growing_table import GONE, VALID_FROM, VALID_TO, Segment, Supersedes
+from entrepot.activities.catalog.version import Version
 from entrepot.activities.ingest.sources.stream import FILE_NUMBER, ValueFilter
 from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.storage import lake, manifest
@@ -52,7 +53,8 @@ class WarehouseLoader:
         self._step = step
         self._run = run
         self._schema = version_schema(work.tenant.settings(pipeline).schema)
-        self._there: dict[tuple[str, str], catalog.Version] = {}
+        self._catalog = work.catalog(session).pipeline(pipeline)
+        self._there: dict[tuple[str, str], Version] = {}
 
     def all(self, wanted: Mapping[str, str], *, may_be_same: bool = False) -> dict[str, str]:
         """Brings these versions. Returns what stands for each.
@@ -72,8 +74,8 @@ class WarehouseLoader:
         return made
 
     def _lacking(self, wanted: Mapping[str, str]) -> dict[str, str]:
-        found = catalog.versions(self._session, self._pipeline, wanted)
-        self._there |= {(name, version.version): version for name, version in found.items()}
+        found = self._catalog.versions(wanted)
+        self._there |= {version.key: version for version in found.values()}
         return {table: version for table, version in wanted.items() if table not in found}
 
     def _load(self, load: Mapping[str, Manifest], *, may_be_same: bool) -> dict[str, str]:
@@ -276,7 +278,7 @@ class WarehouseLoader:
                 columns = self._session.create_view(target, relation)
                 is_sum = its.hints.disposition == "append" and not any(each.takes for each in every)
                 rows = sum(each.rows for each in every) if is_sum else count(self._session, relation)
-        version = catalog.Version(
+        version = Version(
             name=its.table,
             version=its.version,
             kind="ingest",
@@ -289,9 +291,10 @@ class WarehouseLoader:
             run=self._run,
             step=self._step,
             bytes=its.bytes,
+            seconds=seconds,
         )
-        catalog.add_version(self._session, self._pipeline, version, seconds)
-        self._there[its.table, its.version] = version
+        self._catalog.add_version(version)
+        self._there[version.key] = version
 
     def _together(self, its: Manifest, some: list[Segment]) -> Segment:
         """Writes segments into one."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import Any
@@ -11,8 +10,10 @@ from typing import Any
 from pydantic import BaseModel
 from temporalio import activity
 
-from entrepot.activities.catalog import catalog, ingest_state
+from entrepot.activities.catalog.catalog import Catalog, PipelineCatalog
 from entrepot.activities.catalog.growing_table import Segment
+from entrepot.activities.catalog.tables import now
+from entrepot.activities.catalog.version import Version
 from entrepot.activities.maintenance import drop
 from entrepot.activities.maintenance.repair import Standing
 from entrepot.activities.publish import view_sync
@@ -83,12 +84,13 @@ class GcActivities:
 
         def remove(work: ActivityContext) -> GcResult:
             with work.session() as session:
-                catalog.ensure(session)
-                known = catalog.pipelines(session)
+                catalog = work.catalog(session)
+                catalog.ensure()
+                known = catalog.pipelines()
                 if asked.pipeline and asked.pipeline not in {*known, *tenant.pipelines}:
                     raise BadInput(unknown("pipeline", asked.pipeline, {*known, *tenant.pipelines}))
                 pipelines = [asked.pipeline] if asked.pipeline else known
-                return _together([_collect_all(work, session, context, asked, each) for each in pipelines])
+                return _together([_collect_all(work, catalog, context, asked, each) for each in pipelines])
 
         return await run_blocking(remove, tenant, context, activity_names.GC)
 
@@ -102,7 +104,7 @@ class GcActivities:
 
         def remove(work: ActivityContext) -> Dropped:
             with work.session() as session:
-                catalog.ensure(session)
+                work.catalog(session).ensure()
                 return wait_for_other_runs(work, lambda: _drop_environment(work, session, context, asked))
 
         return await run_blocking(remove, tenant, context, activity_names.DROP)
@@ -118,8 +120,9 @@ class GcActivities:
 
         def read(work: ActivityContext) -> list[VersionRow]:
             with work.session() as session:
-                catalog.ensure(session)
-                return _versions(session, asked.pipeline)
+                catalog = work.catalog(session)
+                catalog.ensure()
+                return _versions(catalog.pipeline(asked.pipeline))
 
         return await run_blocking(read, tenant, _context(asked.tenant, asked.pipeline), activity_names.VERSIONS)
 
@@ -131,13 +134,14 @@ def _context(tenant: str, pipeline: str) -> Context:
 def _drop_environment(work: ActivityContext, session: Session, context: Context, asked: DropInput) -> Dropped:
     if asked.pipeline is None and asked.environment == DEFAULT_ENVIRONMENT:
         raise BadInput(f"name the pipeline whose {DEFAULT_ENVIRONMENT!r} is to be dropped")
-    removed = drop.dropped_by(session, context.run)
-    known = {each: drop.environments(session, each) for each in catalog.pipelines(session)}
+    catalog = work.catalog(session)
+    removed = drop.dropped_by(catalog, context.run)
+    known = {each: catalog.pipeline(each).environments() for each in catalog.pipelines()}
     for pipeline, environments in known.items():
         if asked.pipeline in (None, pipeline) and asked.environment in environments:
             its = context.model_copy(update={"pipeline": pipeline})
             if asked.dry_run:
-                removed[pipeline] = drop.shown(session, pipeline, asked.environment)
+                removed[pipeline] = drop.shown(catalog.pipeline(pipeline).environment(asked.environment))
             else:
                 removed[pipeline] = drop.drop(work, session, its)
     if not removed:
@@ -158,97 +162,95 @@ def _together(some: list[GcResult]) -> GcResult:
     )
 
 
-def _collect_all(work: ActivityContext, session: Session, context: Context, asked: GcInput, pipeline: str) -> GcResult:
+def _collect_all(work: ActivityContext, catalog: Catalog, context: Context, asked: GcInput, pipeline: str) -> GcResult:
     """Collects a pipeline's versions; if the tenant does not run it any more, after what it shows."""
     is_run = pipeline in work.tenant.pipelines
-    left, waiting = ([], []) if is_run else _leave(work, session, context, asked, pipeline)
-    collected = _collect(work, session, context, asked, pipeline)
+    left, waiting = ([], []) if is_run else _leave(work, catalog.pipeline(pipeline), context, asked)
+    collected = _collect(work, catalog.pipeline(pipeline), context, asked)
     if not asked.dry_run:
         schema = version_schema(work.tenant.settings(pipeline).schema) if is_run else None
-        drop.drop_empty(session, pipeline, schema)
+        drop.drop_empty(catalog, pipeline, schema)
     return collected.model_copy(update={"left": left, "waiting": waiting})
 
 
 def _leave(
-    work: ActivityContext, session: Session, context: Context, asked: GcInput, pipeline: str
+    work: ActivityContext, catalog: PipelineCatalog, context: Context, asked: GcInput
 ) -> tuple[list[str], list[str]]:
     """Takes away what a pipeline has published that the tenant does not run any more; and what it shows still."""
-    border = catalog.now() - datetime.timedelta(days=asked.keep_days)
+    border = now() - datetime.timedelta(days=asked.keep_days)
     left: list[str] = []
     waiting: list[str] = []
-    for environment in sorted(drop.environments(session, pipeline)):
-        head = catalog.published(session, pipeline, environment)
+    for environment in (catalog.environment(name) for name in sorted(catalog.environments())):
+        head = environment.head()
         if head.published_at is not None and head.published_at >= border:
-            waiting += drop.shown(session, pipeline, environment)
+            waiting += drop.shown(environment)
         elif asked.dry_run:
-            left += drop.shown(session, pipeline, environment)
+            left += drop.shown(environment)
         else:
-            its = context.model_copy(update={"pipeline": pipeline, "environment": environment})
-            left += drop.drop(work, session, its)
+            its = context.model_copy(update={"pipeline": catalog.name, "environment": environment.name})
+            left += drop.drop(work, catalog.session, its)
     return left, waiting
 
 
-def _collect(work: ActivityContext, session: Session, context: Context, asked: GcInput, pipeline: str) -> GcResult:
-    every = catalog.rows(session, "versions", pipeline)
-    kept = _reachable(session, asked, pipeline, every)
-    border = catalog.now() - datetime.timedelta(days=asked.keep_days)
-    unneeded = [r for r in every if (r["name"], r["version"]) not in kept and r["made_at"] < border]
+def _collect(work: ActivityContext, catalog: PipelineCatalog, context: Context, asked: GcInput) -> GcResult:
+    every = catalog.every_version()
+    kept = _reachable(catalog, asked, every)
+    border = now() - datetime.timedelta(days=asked.keep_days)
+    unneeded: list[Version] = []
+    needed: list[Version] = []
+    for version in every:
+        is_needed = version.key in kept or version.made_at >= border
+        (needed if is_needed else unneeded).append(version)
     if not asked.dry_run:
-        needed = {table for row in every if row not in unneeded for table in _tables(row)}
-        for row in unneeded:
+        tables = {table for version in needed for table in _tables(version)}
+        for version in unneeded:
             # The catalog forgets first: a version without a row is made anew, a row without a table would be trusted.
-            with session.transaction():
-                catalog.delete(session, "versions", pipeline, [(row["name"], row["version"])])
-                _drop(work, session, row, needed)
-            _remove_files(work, pipeline, row)
-        for row in every:
-            if row not in unneeded and row["made_at"] < border and '"replaced"' in (row["details"] or ""):
-                _drop_replaced(work, session, context.model_copy(update={"pipeline": pipeline}), row)
-        _prune(work, session, pipeline, kept | (_names(every) - _names(unneeded)), border)
-    prefix = f"{pipeline}." if asked.pipeline is None else ""
-    removed = [f"{prefix}{row['name']}@{row['version']}" for row in unneeded]
-    rows = sum(row["row_count"] or 0 for row in unneeded)
-    return GcResult(removed=removed, kept=len(every) - len(unneeded), rows=rows, dry_run=asked.dry_run)
+            with catalog.session.transaction():
+                catalog.delete_versions([version.key])
+                _drop(work, catalog.session, version, tables)
+            _remove_files(work, catalog.name, version)
+        for version in needed:
+            if version.replaced and version.made_at < border:
+                _drop_replaced(work, catalog, context.model_copy(update={"pipeline": catalog.name}), version)
+        names = {version.key for version in every} - {version.key for version in unneeded}
+        _prune(work, catalog, kept | names, border)
+    prefix = f"{catalog.name}." if asked.pipeline is None else ""
+    removed = [f"{prefix}{version.name}@{version.version}" for version in unneeded]
+    rows = sum(version.rows or 0 for version in unneeded)
+    return GcResult(removed=removed, kept=len(needed), rows=rows, dry_run=asked.dry_run)
 
 
-def _reachable(session: Session, asked: GcInput, pipeline: str, every: list[dict[str, Any]]) -> set[tuple[str, str]]:
+def _reachable(catalog: PipelineCatalog, asked: GcInput, every: list[Version]) -> set[tuple[str, str]]:
     """What environments point at or could be rolled back to, the newest loads, and what kept models were made of."""
     kept: set[tuple[str, str]] = set()
-    for history in catalog.publishes(session, pipeline).values():
+    for history in catalog.publishes().values():
         for publish in history[: asked.keep_publishes]:
             kept |= set(publish.pointers.items())
-    for step, loads in ingest_state.history(session, pipeline).items():
+    for step, loads in catalog.loads().items():
         for environment in {load.environment for load in loads}:
-            kept |= set(ingest_state.current(session, pipeline, step, environment).tables.items())
-    for row in every:
-        if row["kind"] == "train" and (row["name"], row["version"]) in kept:
-            kept |= set(json.loads(row["inputs"]).items())
+            kept |= set(catalog.environment(environment).ingest_state(step).tables.items())
+    for version in every:
+        if version.kind == "train" and version.key in kept:
+            kept |= set(version.inputs.items())
     return kept
 
 
-def _names(rows: list[dict[str, Any]]) -> set[tuple[str, str]]:
-    return {(row["name"], row["version"]) for row in rows}
-
-
-def _tables(row: dict[str, Any]) -> list[TableName]:
-    """The physical tables that a version's row needs: its own, and those that its view is made of."""
-    details = json.loads(row["details"] or "{}")
-    segments = [Segment.model_validate(each) for each in details.get("segments", [])]
-    own = [TableName(row["physical_schema"], row["physical_table"])] if row["physical_table"] else []
+def _tables(version: Version) -> list[TableName]:
+    """The physical tables that a version needs: its own, and those that its view is made of."""
+    segments = [Segment.model_validate(each) for each in version.details.get("segments", [])]
+    own = [version.table] if version.table else []
     taken = [TableName(s.takes.schema_name, s.takes.table) for s in segments if s.takes and s.takes.table]
-    replaced = [TableName(schema, table) for schema, table in details.get("replaced", [])]
-    return [*own, *(segment.name for segment in segments), *taken, *replaced]
+    return [*own, *(segment.name for segment in segments), *taken, *version.replaced]
 
 
-def _drop(work: ActivityContext, session: Session, row: dict[str, Any], needed: set[TableName]) -> None:
+def _drop(work: ActivityContext, session: Session, version: Version, needed: set[TableName]) -> None:
     """Drops a version's table or view, and the segments that no other version needs."""
-    details = json.loads(row["details"] or "{}")
     with ExitStack() as stack:
-        elsewhere = details.get("to")
+        elsewhere = version.details.get("to")
         if elsewhere and elsewhere not in work.tenant.warehouses:
             return  # out of reach since the tenant no longer has it
         there = stack.enter_context(work.session(warehouse=elsewhere)) if elsewhere else session
-        _drop_all(there, [table for table in _tables(row) if table not in needed])
+        _drop_all(there, [table for table in _tables(version) if table not in needed])
 
 
 def _drop_all(session: Session, tables: Iterable[TableName]) -> None:
@@ -259,61 +261,60 @@ def _drop_all(session: Session, tables: Iterable[TableName]) -> None:
             (session.drop_view if kind == "view" else session.drop_table)(table)
 
 
-def _drop_replaced(work: ActivityContext, session: Session, context: Context, row: dict[str, Any]) -> None:
+def _drop_replaced(work: ActivityContext, catalog: PipelineCatalog, context: Context, version: Version) -> None:
     """Drops the tables of a version that was made anew since, after whatever may still show them shows the new one."""
-    details = json.loads(row["details"] or "{}")
-    view_sync.show_anew(work, session, context, {row["name"]: row["version"]})
-    warehouse = details.get("to", "")
+    view_sync.show_anew(work, catalog.session, context, {version.name: version.version})
+    warehouse = version.details.get("to", "")
     with ExitStack() as stack:
-        there = stack.enter_context(work.session(warehouse=warehouse)) if warehouse else session
-        _drop_all(there, [TableName(schema, table) for schema, table in details.pop("replaced")])
-    catalog.set_details(session, context.pipeline, row["name"], row["version"], details)
+        there = stack.enter_context(work.session(warehouse=warehouse)) if warehouse else catalog.session
+        _drop_all(there, version.replaced)
+    catalog.forget_replaced(version)
 
 
-def _remove_files(work: ActivityContext, pipeline: str, row: dict[str, Any]) -> None:
-    if row["kind"] == "train":
-        lake.remove(work.tenant.lake_path("models", pipeline, row["name"], row["version"]))
-    elif row["kind"] == "publish":
-        lake.remove(work.tenant.lake_path("artifacts", pipeline, row["name"], row["version"]))
+def _remove_files(work: ActivityContext, pipeline: str, version: Version) -> None:
+    if version.kind == "train":
+        lake.remove(work.tenant.lake_path("models", pipeline, *version.key))
+    elif version.kind == "publish":
+        lake.remove(work.tenant.lake_path("artifacts", pipeline, *version.key))
 
 
 def _prune(
-    work: ActivityContext, session: Session, pipeline: str, kept: set[tuple[str, str]], border: datetime.datetime
+    work: ActivityContext, catalog: PipelineCatalog, kept: set[tuple[str, str]], border: datetime.datetime
 ) -> None:
     """Removes from the lake what no version that is kept was loaded from, and what failed loads have left."""
     needed: set[str] = set()
+    tenant, pipeline = work.tenant, catalog.name
     for table, wanted in sorted(kept):
         version: str | None = wanted
-        while version is not None and (path := manifest.path_of(work.tenant, pipeline, table, version)) not in needed:
+        while version is not None and (path := manifest.path_of(tenant, pipeline, table, version)) not in needed:
             if not lake.exists(path):  # no raw table
                 break
-            found = manifest.read(work.tenant, pipeline, table, version)
+            found = manifest.read(tenant, pipeline, table, version)
             needed |= {path, *(part.file for part in found.parts)}
             version = found.adds_to
-    needed |= {c.state for loads in ingest_state.history(session, pipeline).values() for c in loads if c.state}
+    needed |= {load.state for loads in catalog.loads().values() for load in loads if load.state}
     for folder in ("raw", "loads"):
-        for path, changed_at in lake.files(work.tenant.lake_path(folder, pipeline)).items():
+        for path, changed_at in lake.files(tenant.lake_path(folder, pipeline)).items():
             if path not in needed and changed_at < border and not path.endswith("/columns.json"):
                 lake.remove(path)
 
 
-def _versions(session: Session, pipeline: str) -> list[VersionRow]:
-    pointers = {name: history[0].pointers for name, history in catalog.publishes(session, pipeline).items()}
-    rows = sorted(catalog.rows(session, "versions", pipeline), key=lambda r: r["made_at"], reverse=True)
+def _versions(catalog: PipelineCatalog) -> list[VersionRow]:
+    pointers = {name: history[0].pointers for name, history in catalog.publishes().items()}
     return [
         VersionRow(
-            name=row["name"],
-            kind=row["kind"],
-            version=row["version"],
-            rows=row["row_count"],
-            bytes=row["byte_count"],
-            seconds=row["seconds"],
-            made_at=row["made_at"].isoformat(timespec="seconds"),
-            run=row["run"],
-            environments=sorted(e for e, p in pointers.items() if p.get(row["name"]) == row["version"]),
-            note=_note(json.loads(row["details"] or "{}")),
+            name=version.name,
+            kind=version.kind,
+            version=version.version,
+            rows=version.rows,
+            bytes=version.bytes,
+            seconds=version.seconds,
+            made_at=version.made_at.isoformat(timespec="seconds"),
+            run=version.run,
+            environments=sorted(e for e, p in pointers.items() if p.get(version.name) == version.version),
+            note=_note(version.details),
         )
-        for row in rows
+        for version in sorted(catalog.every_version(), key=lambda version: version.made_at, reverse=True)
     ]
 
 

@@ -6,18 +6,17 @@ one of before, so that nobody sees it half done. Views are pointed where they be
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import Any
 
 import sqlglot.expressions as sge
 from temporalio import activity
 
-from entrepot.activities.catalog import catalog, owners
-from entrepot.activities.catalog.catalog import any_of, equals
+from entrepot.activities.catalog import owners
+from entrepot.activities.catalog.catalog import PipelineCatalog
 from entrepot.activities.catalog.growing_table import Segment
+from entrepot.activities.catalog.version import Version
 from entrepot.activities.ingest.warehouse_loader import WarehouseLoader
-from entrepot.activities.maintenance.drop import EVERY, environments
+from entrepot.activities.maintenance.drop import EVERY
 from entrepot.activities.publish import view_sync
 from entrepot.activities.runtime.context import ActivityContext, find_tenant, run_blocking, wait_for_other_runs
 from entrepot.activities.runtime.tenant import Tenants
@@ -28,8 +27,6 @@ from entrepot.planning.graph import Graph
 from entrepot.protocol import activity_names
 from entrepot.protocol.maintenance_messages import Repaired, RepairInput
 from entrepot.protocol.messages import Context
-
-Row = Mapping[str, Any]
 
 
 class Standing:
@@ -62,14 +59,10 @@ class Standing:
         return "" if n == rows else f"{name} has {n:,} rows, and was made with {rows:,}"
 
 
-def lost(session: Session, pipeline: str, versions: Mapping[str, str]) -> dict[str, str]:
+def lost(catalog: PipelineCatalog, versions: Mapping[str, str]) -> dict[str, str]:
     """The transforms of these versions whose tables are not there any more, each with what befell it. A cheap look."""
-    columns = ("name", "version", "physical_schema", "physical_table")
-    its = (equals("kind", "transform"), any_of("version", set(versions.values())))
-    standing, found = Standing(session), {}
-    for row in catalog.select(session, "versions", pipeline, *its, columns=columns):
-        if versions.get(row["name"]) == row["version"]:
-            found[row["name"]] = standing.said(TableName(row["physical_schema"], row["physical_table"]))
+    standing = Standing(catalog.session)
+    found = {name: standing.said(table) for name, table in catalog.tables_of_transforms(versions).items()}
     return {name: f"its table {said}" for name, said in found.items() if said}
 
 
@@ -79,8 +72,9 @@ def bring_back(work: ActivityContext, session: Session, context: Context, graph:
     Raises:
         StepFailed: if the lake does not have them any more.
     """
-    if roots := _wrong_raw(session, context.pipeline, graph, Standing(session), context.environment):
-        _restore(work, session, context, graph, {_root(name) for name in roots})
+    catalog = work.catalog(session).pipeline(context.pipeline)
+    if roots := _wrong_raw(catalog, graph, Standing(session), context.environment):
+        _restore(work, catalog, context, graph, {_root(name) for name in roots})
 
 
 def repair(work: ActivityContext, session: Session, context: Context, graph: Graph, *, dry_run: bool) -> Repaired:
@@ -89,24 +83,24 @@ def repair(work: ActivityContext, session: Session, context: Context, graph: Gra
     What has to be computed is left to runs; with `dry_run`, everything is.
     """
     pipeline, standing = context.pipeline, Standing(session, counted=True)
-    raw = _wrong_raw(session, pipeline, graph, standing)
+    catalog = work.catalog(session).pipeline(pipeline)
+    raw = _wrong_raw(catalog, graph, standing)
     if raw and not dry_run:
-        _restore(work, session, context, graph, {_root(name) for name in raw})
+        _restore(work, catalog, context, graph, {_root(name) for name in raw})
     found, left, runs = [*raw.values()], [], {}
-    for environment in sorted(environments(session, pipeline)):
-        its_context = context.model_copy(update={"environment": environment})
-        pointers = catalog.published(session, pipeline, environment).pointers
+    for environment in sorted(catalog.environments()):
+        pointers = catalog.environment(environment).head().pointers
         wrong = {
-            row["name"]: said
-            for row in catalog.version_rows(session, pipeline, pointers)
-            if row["kind"] != "ingest" and (said := _wrong(work, standing, row))
+            name: said
+            for name, version in catalog.versions(pointers).items()
+            if version.kind != "ingest" and (said := _wrong(work, standing, version))
         }
         if here := sorted(wrong.keys() & graph.steps.keys()):
             runs[environment] = tuple(here)
         found += wrong.values()
-        its = view_sync.pointed(session, its_context, {n: v for n, v in pointers.items() if n not in {*wrong, *raw}})
+        its = view_sync.pointed(catalog, {n: v for n, v in pointers.items() if n not in {*wrong, *raw}})
         moved = {}
-        for place, name in owners.recorded(session, pipeline, environment):
+        for place, name in catalog.environment(environment).shown():
             if place.kind == "view" and not place.warehouse and name in its.versions:
                 said = standing.said(place.name, "view", its.versions[name].rows)
                 if said and standing.kind(place.name) == "table":
@@ -119,79 +113,68 @@ def repair(work: ActivityContext, session: Session, context: Context, graph: Gra
     return Repaired(found=tuple(found), left=tuple(left), runs={pipeline: runs} if runs else {})
 
 
-def _wrong(work: ActivityContext, standing: Standing, row: Row) -> str:
+def _wrong(work: ActivityContext, standing: Standing, version: Version) -> str:
     """What is wrong with what a version is made of; empty, if nothing is."""
-    details = json.loads(row["details"] or "{}")
+    details = version.details
     if (path := details.get("path")) and not lake.exists(path):
         return f"{path} is gone from the lake"
     if details.get("to"):
         return ""  # on another warehouse
-    said = [standing.said(name, kind, rows) for name, kind, rows in _made_of(row)]
+    said = [standing.said(name, kind, rows) for name, kind, rows in _made_of(version)]
     return next(filter(None, said), "")
 
 
-def _made_of(row: Row) -> list[tuple[TableName, RelationKind, int | None]]:
+def _made_of(version: Version) -> list[tuple[TableName, RelationKind, int | None]]:
     """What has to stand in the warehouse for a version: each name, what it has to be, and how many rows it has."""
-    if not row["physical_table"]:
+    if version.table is None:
         return []
-    details = json.loads(row["details"] or "{}")
-    segments = [Segment.model_validate(each) for each in details.get("segments", [])]
-    kind: RelationKind = "view" if details.get("view") else "table"
-    own = (TableName(row["physical_schema"], row["physical_table"]), kind, row["row_count"])
+    segments = [Segment.model_validate(each) for each in version.details.get("segments", [])]
+    kind: RelationKind = "view" if version.details.get("view") else "table"
+    own = (version.table, kind, version.rows)
     # The segments first: a view over one that is gone cannot be counted.
     return [*((segment.name, "table", segment.rows) for segment in segments if segment.table), own]
 
 
 def _wrong_raw(
-    session: Session, pipeline: str, graph: Graph, standing: Standing, environment: str | None = None
+    catalog: PipelineCatalog, graph: Graph, standing: Standing, environment: str | None = None
 ) -> dict[str, str]:
     """The raw tables that environments stand at and that are not as they were made, each with what is wrong."""
     steps = _steps(graph)
     found: dict[str, str] = {}
     every = [
         {name: version for name, version in pointers.items() if _root(name) in steps}
-        for pointers in _pointed(session, pipeline, environment)
+        for pointers in catalog.in_use(environment)
     ]
     # What is shown is mostly what was loaded last.
     for raw in (each for number, each in enumerate(every) if each and each not in every[:number]):
-        rows = {row["name"]: row for row in catalog.version_rows(session, pipeline, raw)}
+        versions = catalog.versions(raw)
         for name in raw:
-            if name not in rows:
+            if name not in versions:
                 found[name] = f"{name} is not in the catalog"
-            for made in _made_of(rows[name]) if name in rows and name not in found else ():
+            for made in _made_of(versions[name]) if name in versions and name not in found else ():
                 if said := standing.said(*made):
                     found[name] = said
                     break
     return found
 
 
-def _restore(work: ActivityContext, session: Session, context: Context, graph: Graph, roots: set[str]) -> None:
+def _restore(work: ActivityContext, catalog: PipelineCatalog, context: Context, graph: Graph, roots: set[str]) -> None:
     """Makes raw tables anew, with those that hang from them, in every version that an environment stands at.
 
     The tables go first: a row whose table is gone is found by whoever comes next, and a table without a row is trusted.
     """
-    pipeline, steps = context.pipeline, _steps(graph)
-    every = catalog.rows(session, "versions", pipeline)
-    forgotten = [row for row in every if row["kind"] == "ingest" and _root(row["name"]) in roots]
+    session, steps = catalog.session, _steps(graph)
+    forgotten = [each for each in catalog.every_version() if each.kind == "ingest" and _root(each.name) in roots]
     with session.transaction():
         standing = Standing(session)
-        for name in {made[0] for row in forgotten for made in _made_of(row)}:
+        for name in {made[0] for version in forgotten for made in _made_of(version)}:
             if kind := standing.kind(name):
                 (session.drop_view if kind == "view" else session.drop_table)(name)
-        catalog.delete(session, "versions", pipeline, [(row["name"], row["version"]) for row in forgotten])
-        for pointers in _pointed(session, pipeline):
+        catalog.delete_versions(version.key for version in forgotten)
+        for pointers in catalog.in_use():
             for step in {steps[root] for root in roots}:
                 wanted = {n: v for n, v in pointers.items() if _root(n) in roots and steps[_root(n)] == step}
-                WarehouseLoader(work, session, pipeline, step, context.run).all(wanted)
-
-
-def _pointed(session: Session, pipeline: str, environment: str | None = None) -> list[dict[str, str]]:
-    """What environments point at, and where they stand with their sources; or what one does."""
-    conditions = [equals("environment", environment)] if environment is not None else []
-    heads = catalog.select(session, "heads", pipeline, *conditions, columns=("pointers",))
-    cursors = catalog.select(session, "cursors", pipeline, *conditions, columns=("tables",))
-    found = [json.loads(row["pointers"]) for row in heads] + [json.loads(row["tables"]) for row in cursors]
-    return [pointers for number, pointers in enumerate(found) if pointers and pointers not in found[:number]]
+                WarehouseLoader(work, session, catalog.name, step, context.run).all(wanted)
 
 
 def _steps(graph: Graph) -> dict[str, str]:
@@ -220,8 +203,9 @@ class RepairActivities:
         def look(work: ActivityContext) -> Repaired:
             every = Repaired()
             with work.session() as session:
-                catalog.ensure(session)
-                known = catalog.pipelines(session)
+                catalog = work.catalog(session)
+                catalog.ensure()
+                known = catalog.pipelines()
                 for pipeline in [asked.pipeline] if asked.pipeline else sorted({*known} & {*tenant.pipelines}):
                     graph = self._tenants.pipeline(asked.tenant, pipeline).graph
                     its = context.model_copy(update={"pipeline": pipeline})

@@ -11,7 +11,7 @@ import ibis.expr.datatypes as dt
 import ibis.expr.schema as sch
 import numpy as np
 
-from entrepot.activities.catalog.catalog import Version
+from entrepot.activities.catalog.version import Version
 from entrepot.activities.storage import lake
 from entrepot.errors import StepFailed, Unavailable, listed
 from entrepot.identity.expression import schema_from

@@ -9,7 +9,7 @@ from typing import Any
 
 import ibis
 
-from entrepot.activities.catalog.catalog import Version
+from entrepot.activities.catalog.version import Version
 from entrepot.activities.ml import models
 from entrepot.activities.ml.sample import check_categories, rows_to_compare
 from entrepot.activities.ml.translation import (

@@ -11,8 +11,7 @@ import numpy as np
 import sklearn
 from temporalio import activity
 
-from entrepot.activities.catalog import catalog
-from entrepot.activities.catalog.catalog import Version
+from entrepot.activities.catalog.version import Version
 from entrepot.activities.ml import models
 from entrepot.activities.ml.translation import frame
 from entrepot.activities.runtime.context import ActivityContext, check_planned, create_once
@@ -105,8 +104,9 @@ def _fit(
         bytes=details["bytes"],
         scanned=session.used.bytes,
         inputs=inputs,
+        seconds=seconds,
     )
-    catalog.add_version(session, ref.context.pipeline, made, seconds, before=versions.get(step.name))
+    work.catalog(session).pipeline(ref.context.pipeline).add_version(made, before=versions.get(step.name))
     said = ", ".join(f"{name} {scores[name]:.3f} (baseline {baseline[name]:.3f})" for name in scores)
     worse = [name for name in scores if scores[name] < baseline[name]]
     below = f"; below the baseline in {listed(worse)}: a guess that ignores the features is better" if worse else ""

@@ -10,8 +10,10 @@ import datetime
 from collections.abc import Mapping
 from typing import Any
 
-from entrepot.activities.catalog import catalog
-from entrepot.activities.runtime.tenant import Tenant
+from entrepot.activities.catalog.records import Certificate
+from entrepot.activities.catalog.tables import now
+from entrepot.activities.catalog.version import Version
+from entrepot.activities.runtime.context import ActivityContext
 from entrepot.backends import Session
 from entrepot.identity.table_digest import SPECIFICATION
 from entrepot.protocol.messages import Comparison, Side
@@ -19,67 +21,65 @@ from entrepot.protocol.messages import Comparison, Side
 DAYS = 30
 """A certificate that is older does not count: the table is digested again."""
 
-There = tuple[Session, catalog.Version, str]
+There = tuple[Session, Version, str]
 """A table on one warehouse: a session, its version, and the engine."""
 
 
 class Certificates:
     """Those of one table's version, kept in the catalog of the first warehouse."""
 
-    def __init__(self, tenant: Tenant, asked: Comparison, there: Mapping[str, There]) -> None:
-        self._tenant = tenant
+    def __init__(self, work: ActivityContext, asked: Comparison, there: Mapping[str, There]) -> None:
+        self._work = work
         self._asked = asked
         self._there = there
         self._first = asked.on[0]
+        session, self._version, _ = there[self._first]
+        self._catalog = work.catalog(session).pipeline(asked.context.pipeline)
         self._states: dict[str, dict[str, Any]] = {}
 
     def sides(self) -> dict[str, Side]:
         """The sides that a certificate tells, by warehouse."""
-        session, version, _ = self._there[self._first]
-        rows = catalog.certificates(session, self._asked.context.pipeline, self._asked.name, version.version)
+        found = self._catalog.certificates(self._asked.name, self._version.version)
         return {
             name: Side(
                 backend=name,
-                verdict=row["verdict"],
+                verdict=each.verdict,
                 engine=self._there[name][2],
-                rows=row["row_count"],
-                digest=row["digest"],
+                rows=each.rows,
+                digest=each.digest,
                 certified=True,
-                certified_by=row["run"],
-                certified_at=f"{row['made_at']:%Y-%m-%d %H:%M} UTC",
+                certified_by=each.run,
+                certified_at=f"{each.made_at:%Y-%m-%d %H:%M} UTC",
             )
-            for row in sorted(rows, key=lambda row: str(row["made_at"]))
+            for each in sorted(found, key=lambda each: str(each.made_at))
             for name in self._there
-            if name != self._first and self._holds(row, name)
+            if name != self._first and self._holds(each, name)
         }
 
     def add(self, side: Side, digest: str) -> None:
         """Certifies a side that agrees. `digest`: that of the first warehouse."""
-        session, version, _ = self._there[self._first]
         states = {each: self._state(each) for each in (self._first, side.backend)}
         if any(state["rows"] != side.rows for state in states.values()):
             return  # somebody is changing it right now
-        catalog.add(
-            session,
-            "certificates",
-            pipeline=self._asked.context.pipeline,
+        certificate = Certificate(
             name=self._asked.name,
-            version=version.version,
-            identity=version.identity,
+            version=self._version.version,
+            identity=self._version.identity,
             warehouses={**self._key(side.backend), "states": states},
             verdict=side.verdict,
-            row_count=side.rows,
+            rows=side.rows,
             digest=digest,
             run=self._asked.context.run,
-            made_at=catalog.now(),
+            made_at=now(),
         )
+        self._catalog.add_certificate(certificate)
 
-    def _holds(self, row: Mapping[str, Any], name: str) -> bool:
-        if self._asked.fresh and row["run"] != self._asked.context.run:
+    def _holds(self, certificate: Certificate, name: str) -> bool:
+        if self._asked.fresh and certificate.run != self._asked.context.run:
             return False
-        warehouses = dict(row["warehouses"])
+        warehouses = dict(certificate.warehouses)
         states = warehouses.pop("states", None)
-        is_old = catalog.now() - row["made_at"].replace(tzinfo=None) > datetime.timedelta(days=DAYS)
+        is_old = now() - certificate.made_at.replace(tzinfo=None) > datetime.timedelta(days=DAYS)
         if is_old or warehouses != self._key(name):
             return False
         return bool(states == {each: self._state(each) for each in (self._first, name)})
@@ -87,7 +87,7 @@ class Certificates:
     def _key(self, name: str) -> dict[str, Any]:
         """Which two tables it is about: by engine and version, account, project, database, host."""
         places = {
-            each: {"engine": self._there[each][2], "place": self._tenant.at(each).backend.place}
+            each: {"engine": self._there[each][2], "place": self._work.tenant.at(each).backend.place}
             for each in (self._first, name)
         }
         return {**places, "digest": SPECIFICATION}

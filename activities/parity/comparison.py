@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from entrepot.activities.catalog import catalog
+from entrepot.activities.catalog.version import Version
 from entrepot.activities.parity.bisection import SHOWN, Found, compare_rows, texts
 from entrepot.activities.parity.certificates import Certificates
 from entrepot.activities.parity.digests import DigestedTable, common_kinds, digest_of
@@ -42,7 +42,7 @@ class _There:
     """The table on one warehouse."""
 
     session: Session
-    version: catalog.Version
+    version: Version
     engine: str
     statements: list[str] = field(default_factory=list)
 
@@ -85,14 +85,19 @@ class Comparing:
                 raise Unavailable(gone[0])
             table = self._table(sides)
             if not (table.agrees or self._asked.brief):
-                table = explained(self._tenants, self._asked, table, {n: t.session for n, t in self._there.items()})
+                table = explained(
+                    self._tenants,
+                    self._asked,
+                    table,
+                    [self._work.catalog(there.session) for there in self._there.values()],
+                )
         return table.model_copy(update={"seconds": time.monotonic() - started})
 
     def _open(self, name: str, stack: ExitStack) -> None:
         wanted = {self._asked.name: self._asked.version}
         try:
             session = stack.enter_context(self._work.session(self._asked.name, name))
-            found = catalog.versions(session, self._asked.context.pipeline, wanted)
+            found = self._work.catalog(session).pipeline(self._asked.context.pipeline).versions(wanted)
             if self._asked.name not in found:
                 self._failed[name] = Failure(f"the catalog of {name} does not know the version {self._asked.version}")
             else:
@@ -115,7 +120,7 @@ class Comparing:
         if self._first in self._failed:
             return {}
         there = {name: (its.session, its.version, its.engine) for name, its in self._there.items()}
-        certificates = Certificates(self._work.tenant, self._asked, there)
+        certificates = Certificates(self._work, self._asked, there)
         sides = certificates.sides()
         if sides:
             self._digest = next(iter(sides.values())).digest

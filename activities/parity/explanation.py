@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
 
-from entrepot.activities.catalog import catalog
+from entrepot.activities.catalog.catalog import Catalog
 from entrepot.activities.ml.models import known_of
 from entrepot.activities.runtime.tenant import Tenants
 from entrepot.activities.transform.compilation import is_sql, select
-from entrepot.backends import Session
 from entrepot.errors import EntrepotError
 from entrepot.language.step import TransformStep
 from entrepot.planning.resolve import arguments, expression
@@ -19,7 +18,7 @@ LONGEST = 10_000
 """Characters that a report shows of a statement or an expression."""
 
 
-def explained(tenants: Tenants, asked: Comparison, table: TableParity, sessions: Mapping[str, Session]) -> TableParity:
+def explained(tenants: Tenants, asked: Comparison, table: TableParity, catalogs: Iterable[Catalog]) -> TableParity:
     """Adds the expression and the SQL, where there are any."""
     context = asked.context
     pipeline = tenants.pipeline(context.tenant, context.pipeline)
@@ -27,9 +26,9 @@ def explained(tenants: Tenants, asked: Comparison, table: TableParity, sessions:
     if not isinstance(step, TransformStep) or not is_sql(step):
         return table
     tenant, given = tenants.get(context.tenant), None
-    for session in sessions.values():
+    for catalog in catalogs:
         try:
-            inputs = catalog.versions(session, context.pipeline, asked.inputs)
+            inputs = catalog.pipeline(context.pipeline).versions(asked.inputs)
             known: dict[str, Any] = {name: known_of(version) for name, version in inputs.items()}
             given = arguments(step, known, tenants.parameters(context.tenant, pipeline, context.parameters))
             break

@@ -7,7 +7,6 @@ from functools import partial
 
 from temporalio import activity
 
-from entrepot.activities.catalog import catalog, ingest_state
 from entrepot.activities.parity.comparison import Comparing, said
 from entrepot.activities.parity.report import page
 from entrepot.activities.runtime.context import (
@@ -97,7 +96,7 @@ class ParityActivities:
             pipeline = self._tenants.pipeline(context.tenant, context.pipeline)
             graph, parameters = pipeline.graph, self._tenants.parameters(context.tenant, pipeline, context.parameters)
             with work.session() as session:
-                raw = catalog.versions(session, context.pipeline, request.raw)
+                raw = work.catalog(session).pipeline(context.pipeline).versions(request.raw)
             resolved = resolve(graph, {name: schema_from(v.inferred) for name, v in raw.items()}, parameters)
             found: dict[str, dict[str, str]] = {name: {} for name in request.on}
             for warehouse in request.on:
@@ -120,7 +119,8 @@ class ParityActivities:
 
         def read(work: ActivityContext) -> dict[str, str]:
             with work.session() as session:
-                last = ingest_state.current(session, context.pipeline, ref.step, context.environment)
+                environment = work.catalog(session).pipeline(context.pipeline).environment(context.environment)
+                last = environment.ingest_state(ref.step)
             return {table: ref.versions.get(table, version) for table, version in last.tables.items()}
 
         return await run_blocking(read, tenant, context, ref.step)
@@ -133,12 +133,13 @@ class ParityActivities:
 
         def copy(work: ActivityContext) -> None:
             with work.session(warehouse=adoption.whence) as session:
-                found = catalog.version_rows(session, context.pipeline, adoption.versions)
+                found = work.catalog(session).pipeline(context.pipeline).versions(adoption.versions)
             with work.session(warehouse=context.backend) as session:
-                there = catalog.versions(session, context.pipeline, adoption.versions)
-                for row in found:
-                    if row["name"] not in there:
-                        catalog.add(session, "versions", **row)
+                catalog = work.catalog(session).pipeline(context.pipeline)
+                there = catalog.versions(adoption.versions)
+                for version in found.values():
+                    if version.name not in there:
+                        catalog.add_version(version)
 
         await run_blocking(copy, tenant, context, activity_names.ADOPT)
 

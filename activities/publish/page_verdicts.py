@@ -9,10 +9,9 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping
 
-from entrepot.activities.catalog import catalog
-from entrepot.activities.catalog.catalog import Version
+from entrepot.activities.catalog.catalog import PipelineCatalog
 from entrepot.activities.catalog.verdicts import Standing, standing
-from entrepot.backends import Session
+from entrepot.activities.catalog.version import Version
 from entrepot.language.step import CheckStep
 from entrepot.planning.graph import Graph
 from entrepot.planning.plan import short
@@ -23,8 +22,7 @@ _BEFORE = b"<main>"
 
 def with_verdicts(
     page: bytes,
-    session: Session,
-    pipeline: str,
+    catalog: PipelineCatalog,
     made: Version,
     known: Mapping[str, Version],
     graph: Graph | None,
@@ -41,17 +39,17 @@ def with_verdicts(
     if graph is None:
         told = '<p class="checks">What checks have found on this is not known: their code could not be loaded.</p>'
     else:
-        rests_on = _rests_on(session, pipeline, made, known)
+        rests_on = _rests_on(catalog, made, known)
         guarding = [
             step
             for step in graph.steps.values()
             if isinstance(step, CheckStep) and any(name in rests_on for name in step.guards)
         ]
-        told = _told(guarding, standing(session, graph, {**rests_on, **checks}) if guarding else {})
+        told = _told(guarding, standing(catalog, graph, {**rests_on, **checks}) if guarding else {})
     return page.replace(_BEFORE, told.encode() + b"\n" + _BEFORE, 1) if told else page
 
 
-def _rests_on(session: Session, pipeline: str, made: Version, known: Mapping[str, Version]) -> dict[str, str]:
+def _rests_on(catalog: PipelineCatalog, made: Version, known: Mapping[str, Version]) -> dict[str, str]:
     """What a version was made of, and what that was; not what is shown beside it, which may be newer."""
     found: dict[str, str] = {}
     level = made.inputs
@@ -59,7 +57,7 @@ def _rests_on(session: Session, pipeline: str, made: Version, known: Mapping[str
         found |= level
         here = {name: known[name] for name in level if name in known and known[name].version == level[name]}
         if older := {name: version for name, version in level.items() if name not in here}:
-            here |= catalog.versions(session, pipeline, older)
+            here |= catalog.versions(older)
         level = {name: version for each in here.values() for name, version in each.inputs.items()}
     return found
 

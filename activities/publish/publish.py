@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import tempfile
 import time
@@ -12,8 +13,11 @@ import pyarrow.csv
 import pyarrow.parquet
 from temporalio import activity
 
-from entrepot.activities.catalog import catalog, ingest_state
-from entrepot.activities.catalog.catalog import Version
+from entrepot.activities.catalog.catalog import PipelineCatalog
+from entrepot.activities.catalog.environment import Publish
+from entrepot.activities.catalog.records import Run
+from entrepot.activities.catalog.tables import now
+from entrepot.activities.catalog.version import Version
 from entrepot.activities.ml import models
 from entrepot.activities.publish import view_sync
 from entrepot.activities.publish.copy_to_warehouse import serve_from
@@ -81,7 +85,7 @@ class PublishActivities:
 
         def move(work: ActivityContext) -> Promoted:
             with work.session() as session:
-                catalog.ensure(session)
+                work.catalog(session).ensure()
                 return wait_for_other_runs(work, lambda: _rollback(work, session, context, asked, self._graph(context)))
 
         return await run_blocking(move, tenant, context, activity_names.ROLLBACK)
@@ -93,7 +97,8 @@ class PublishActivities:
 
         def record(work: ActivityContext) -> None:
             with work.session() as session:
-                _record_run(session, failed.context, failed.status, {}, failed.error)
+                catalog = work.catalog(session).pipeline(failed.context.pipeline)
+                _record_run(catalog, failed.context, failed.status, {}, failed.error)
                 view_sync.bring_up_to_date(work, session, failed.context, self._graph(failed.context))
 
         await run_blocking(record, tenant, failed.context, activity_names.RECORD_FAILURE)
@@ -173,8 +178,9 @@ def _make(
             run=ref.context.run,
             bytes=details.get("bytes"),
             inputs=inputs,
+            seconds=seconds,
         )
-        catalog.add_version(session, pipeline, made, seconds, before=versions.get(step.name))
+        work.catalog(session).pipeline(pipeline).add_version(made, before=versions.get(step.name))
     return StepResult(name=step.name, rows=rows, bytes=details.get("bytes"), seconds=seconds, note=details["output"])
 
 
@@ -199,14 +205,15 @@ def _export(work: ActivityContext, session: Session, output: Export, path: str) 
 
 def _commit(work: ActivityContext, session: Session, request: PromoteRequest, graph: Graph | None) -> Promoted:
     context = request.context
-    current = catalog.published(session, context.pipeline, context.environment)
+    catalog = work.catalog(session).pipeline(context.pipeline)
+    current = catalog.environment(context.environment).head()
     if current.run == context.run:  # done by an attempt before
         moves, displaced = False, set(current.moved)
-        its = view_sync.pointed(session, context, current.pointers)
+        its = view_sync.pointed(catalog, current.pointers)
     else:
         removed = [name for name in request.removes if name in current.pointers]
         pointers = {n: v for n, v in {**current.pointers, **request.moves}.items() if n not in removed}
-        its = _pointed(session, context, current, pointers)
+        its = _pointed(catalog, current, pointers)
         # What is made anew stands elsewhere, though its pointer stays.
         displaced = view_sync.displaced(work, session, context, its) | request.moves.keys()
         moves = bool(removed or displaced)
@@ -215,7 +222,7 @@ def _commit(work: ActivityContext, session: Session, request: PromoteRequest, gr
         at = {"expected": request.sequence}
         with session.transaction():
             current = view_sync.move(work, session, context, "publish", current, pointers, displaced=displaced, **at)
-    elif current.shown < current.sequence:  # whoever published it died before its views were moved
+    elif current.views_synced < current.sequence:  # whoever published it died before its views were moved
         with session.transaction():
             view_sync.show(work, session, context)
     links = view_sync.show_files(work, session, context, its, graph, request.checks)
@@ -223,20 +230,18 @@ def _commit(work: ActivityContext, session: Session, request: PromoteRequest, gr
         work, session, context, {name: request.moves[name] for name in request.anew if name in request.moves}
     )
     with session.transaction():
-        _record_run(session, context, "completed", request.results, None)
+        _record_run(catalog, context, "completed", request.results, None)
     moved = request.moves.keys() | (displaced & current.pointers.keys())
     return Promoted(moved=tuple(moved), sequence=current.sequence, links=links)
 
 
-def _pointed(
-    session: Session, context: Context, current: catalog.Published, pointers: dict[str, str]
-) -> view_sync.Pointed:
+def _pointed(catalog: PipelineCatalog, current: Publish, pointers: dict[str, str]) -> view_sync.Pointed:
     """What an environment is about to point at.
 
     Raises:
         StepFailed: if a version that it does not point at yet is not in the catalog.
     """
-    its = view_sync.pointed(session, context, pointers)
+    its = view_sync.pointed(catalog, pointers)
     new = view_sync.changed(current, pointers) & pointers.keys()
     if missing := new - its.versions.keys():
         raise StepFailed(f"cannot publish {listed(missing)}: the versions are not in the catalog")
@@ -246,84 +251,66 @@ def _pointed(
 def _rollback(
     work: ActivityContext, session: Session, context: Context, asked: RollbackInput, graph: Graph | None
 ) -> Promoted:
-    where = f"pipeline {context.pipeline!r}, environment {context.environment!r}"
-    history = catalog.publishes(session, context.pipeline, context.environment).get(context.environment, [])
+    catalog = work.catalog(session).pipeline(context.pipeline)
+    environment = catalog.environment(context.environment)
+    history = environment.history()
     if not history:
-        every = catalog.publishes(session, context.pipeline)
-        raise BadInput(f"{where}: nothing was published there yet. Environments that have a publish: {listed(every)}")
-    current, to = history[0], asked.to
+        every = listed(catalog.publishes())
+        raise BadInput(f"{environment}: nothing was published there yet. Environments that have a publish: {every}")
+    current = history[0]
     if current.run == context.run:  # done by an attempt whose answer was lost
-        if current.shown < current.sequence:
+        if current.views_synced < current.sequence:
             view_sync.show(work, session, context)
         return Promoted(moved=current.moved, sequence=current.sequence)
-    if to is not None:
-        earlier = [publish for publish in history if publish.run.startswith(to)]
-        if len(runs := {publish.run for publish in earlier}) > 1:
-            raise BadInput(f"{where}: {to!r} is the beginning of several runs: {listed(runs)}")
-    else:
-        earlier = _before(history, current.pointers)
-    if not earlier:
-        known = listed(dict.fromkeys(publish.run for publish in history))
-        what = f"no publish of run {to!r}" if to else "no earlier publish to go back to"
-        raise BadInput(f"{where}: {what}. Runs that published there: {known}")
-    pointers = earlier[0].pointers
-    its = view_sync.pointed(session, context, pointers)
+    earlier = environment.earlier(history, asked.to)
+    pointers = earlier.pointers
+    its = view_sync.pointed(catalog, pointers)
     if gone := pointers.keys() - its.versions.keys():
-        raise BadInput(f"{where}: cannot go back to run {earlier[0].run}: {listed(gone)} was collected since")
+        raise BadInput(f"{environment}: cannot go back to run {earlier.run}: {listed(gone)} was collected since")
     view_sync.claim(work, session, context, its)
     with session.transaction():
         if asked.cursor:  # first: if we die in between, the next run asks a source again, and loses nothing
-            _move_cursors(session, context, pointers)
+            _restore_ingest_states(catalog, context, pointers)
         moved = view_sync.move(work, session, context, "rollback", current, pointers, expected=current.sequence)
     links = view_sync.show_files(work, session, context, its, graph)
     ahead = [
         step
-        for step in ingest_state.history(session, context.pipeline)
+        for step in catalog.loads()
         if any(
-            pointers.get(table, version) != version
-            for table, version in ingest_state.current(
-                session, context.pipeline, step, context.environment
-            ).tables.items()
+            pointers.get(table, version) != version for table, version in environment.ingest_state(step).tables.items()
         )
     ]
     return Promoted(moved=moved.moved, sequence=moved.sequence, links=links, ahead=tuple(sorted(ahead)))
 
 
-def _move_cursors(session: Session, context: Context, pointers: dict[str, str]) -> None:
-    """Brings the cursors back to the loads that made what these pointers show."""
-    for step, loads in ingest_state.history(session, context.pipeline).items():
+def _restore_ingest_states(catalog: PipelineCatalog, context: Context, pointers: dict[str, str]) -> None:
+    """Makes the ingest states those after the loads that made what these pointers show."""
+    environment = catalog.environment(context.environment)
+    for step, loads in catalog.loads().items():
         then = next((c for c in loads if c.tables and all(pointers.get(t) == v for t, v in c.tables.items())), None)
         if then is None:
             shown = any(table in pointers for load in loads for table in load.tables)
             if shown:
                 raise BadInput(f"ingest {step!r}: no load made what that publish shows, so its cursor cannot go back")
             continue
-        now = ingest_state.current(session, context.pipeline, step, context.environment)
-        if now.load != then.load or now.environment != context.environment:
-            back = replace(then, sequence=now.sequence, run=context.run, action="rollback")
-            ingest_state.advance(session, context.pipeline, step, context.environment, back)
+        current = environment.ingest_state(step)
+        if current.load != then.load or current.environment != context.environment:
+            back = replace(then, sequence=current.sequence, run=context.run, action="rollback")
+            environment.replace_ingest_state(step, back)
 
 
-def _before(history: list[catalog.Published], pointers: dict[str, str]) -> list[catalog.Published]:
-    """The publishes before the one whose state is shown, newest first; so a second rollback goes further back."""
-    runs = [publish for publish in history if publish.action == "publish"]
-    shown = next((i for i, publish in enumerate(runs) if publish.pointers == pointers), -1)
-    return [publish for publish in runs[shown + 1 :] if publish.pointers != pointers]
-
-
-def _record_run(session: Session, context: Context, status: str, results: dict[str, Any], error: str | None) -> None:
-    info = activity.info()
-    catalog.add_once(
-        session,
-        "runs",
-        *("environment", "run", "status"),
+def _record_run(
+    catalog: PipelineCatalog, context: Context, status: str, results: dict[str, Any], error: str | None
+) -> None:
+    record = Run(
         pipeline=context.pipeline,
         environment=context.environment,
         run=context.run,
-        workflow=info.workflow_id or "",
+        workflow=activity.info().workflow_id or "",
         status=status,
-        started_at=context.started_at or catalog.now(),
-        ended_at=catalog.now(),
+        started_at=datetime.datetime.fromisoformat(context.started_at) if context.started_at else now(),
+        ended_at=now(),
         summary=results,
         error=error,
     )
+    catalog.add_run(record)

@@ -5,14 +5,15 @@ All of it may be done again, by the same attempt or by whoever comes after one t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from entrepot.activities.catalog import catalog, owners
-from entrepot.activities.catalog.catalog import Version
+from entrepot.activities.catalog import owners
+from entrepot.activities.catalog.catalog import PipelineCatalog
+from entrepot.activities.catalog.environment import Environment, Publish
 from entrepot.activities.catalog.owners import Owner, Place, Shown
+from entrepot.activities.catalog.version import Version
 from entrepot.activities.publish.page_verdicts import with_verdicts
 from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.storage import lake
@@ -34,9 +35,9 @@ class Pointed:
     """Those of them that the catalog knows."""
 
 
-def pointed(session: Session, context: Context, pointers: Mapping[str, str]) -> Pointed:
+def pointed(catalog: PipelineCatalog, pointers: Mapping[str, str]) -> Pointed:
     """The versions behind pointers."""
-    return Pointed(pointers, catalog.versions(session, context.pipeline, pointers))
+    return Pointed(pointers, catalog.versions(pointers))
 
 
 def owner(context: Context) -> Owner:
@@ -51,9 +52,9 @@ def claim(work: ActivityContext, session: Session, context: Context, its: Pointe
         BadInput: if one is somebody else's, or something stands there that Entrepot has not made.
     """
     wanted = owners.shown_by(work.tenant, context, its.versions.values())
-    recorded = owners.recorded(session, context.pipeline, context.environment)
+    recorded = _environment(work, session, context).shown()
     check_ways(work, session, wanted, recorded)
-    owners.claim(session, owner(context), wanted - recorded, run=context.run)
+    work.catalog(session).places.claim(owner(context), wanted - recorded, run=context.run)
 
 
 def check_names(work: ActivityContext, session: Session, context: Context, graph: Graph, names: Iterable[str]) -> None:
@@ -63,8 +64,8 @@ def check_names(work: ActivityContext, session: Session, context: Context, graph
         BadInput: if one of them is somebody else's, or something stands there that Entrepot has not made.
     """
     wanted = owners.one_each(_to_show(work, context, graph, names))
-    recorded = owners.recorded(session, context.pipeline, context.environment)
-    owners.check_free(session, owner(context), wanted - recorded)
+    recorded = _environment(work, session, context).shown()
+    work.catalog(session).places.check_free(owner(context), wanted - recorded)
     check_ways(work, session, wanted, recorded)
 
 
@@ -100,9 +101,9 @@ def check_copy(work: ActivityContext, session: Session, context: Context, step: 
     Raises:
         BadInput: if it is somebody else's, or something stands there that Entrepot has not made.
     """
-    recorded = owners.recorded(session, context.pipeline, context.environment)
+    recorded = _environment(work, session, context).shown()
     wanted = frozenset({(place, step.name)})
-    owners.check_free(session, owner(context), wanted)
+    work.catalog(session).places.check_free(owner(context), wanted)
     check_ways(work, session, wanted, recorded)
 
 
@@ -133,7 +134,7 @@ def displaced(work: ActivityContext, session: Session, context: Context, its: Po
     """The names that do not stand where they should, though their versions may be right: the place is another than
     before, or somebody dropped or replaced what stood there. Looks where the pipeline runs alone."""
     wanted = owners.shown_by(work.tenant, context, its.versions.values())
-    recorded = owners.recorded(session, context.pipeline, context.environment)
+    recorded = _environment(work, session, context).shown()
     names = {name for _, name in (wanted - recorded) | _stale(work, its, recorded - wanted)}
     views = {(place, name) for place, name in wanted if place.kind == "view" and not place.warehouse}
     kinds = {schema: owners.standing(session, schema) for schema in {place.schema for place, _ in views}}
@@ -143,14 +144,15 @@ def displaced(work: ActivityContext, session: Session, context: Context, its: Po
 def show(work: ActivityContext, session: Session, context: Context) -> None:
     """Makes views show what is published, for every name that moved since they last did, and takes away what is not
     shown any more."""
-    history = catalog.publishes(session, context.pipeline, context.environment)[context.environment]
+    environment = _environment(work, session, context)
+    history = environment.history()
     head = history[0]
-    names = {name for publish in history if publish.sequence > head.shown for name in publish.moved}
-    its = pointed(session, context, head.pointers)
+    names = {name for publish in history if publish.sequence > head.views_synced for name in publish.moved}
+    its = pointed(_catalog(work, session, context), head.pointers)
     wanted = owners.shown_by(work.tenant, context, its.versions.values())
     point(work, session, its, {(place, name) for place, name in wanted if name in names})
     _take_away(work, session, context, its, wanted, "view")
-    catalog.shown(session, context.pipeline, context.environment, head.sequence)
+    environment.views_synced(head.sequence)
 
 
 def point(work: ActivityContext, session: Session, its: Pointed, shown: Iterable[tuple[Place, str]]) -> None:
@@ -167,10 +169,10 @@ def point(work: ActivityContext, session: Session, its: Pointed, shown: Iterable
 
 def show_anew(work: ActivityContext, session: Session, context: Context, anew: Mapping[str, str]) -> None:
     """Points the views of all environments at versions that were made anew, where they show them."""
-    for row in catalog.select(session, "heads", context.pipeline, columns=("environment", "pointers")) if anew else ():
-        theirs = json.loads(row["pointers"])
-        its = pointed(session, context, {n: v for n, v in anew.items() if theirs.get(n) == v})
-        shown = owners.recorded(session, context.pipeline, row["environment"])
+    catalog = _catalog(work, session, context)
+    for environment, theirs in (catalog.pointers() if anew else {}).items():
+        its = pointed(catalog, {n: v for n, v in anew.items() if theirs.get(n) == v})
+        shown = catalog.environment(environment).shown()
         point(work, session, its, {(place, name) for place, name in shown if name in its.versions})
 
 
@@ -211,24 +213,22 @@ def bring_up_to_date(
         checks: The versions of checks, by whose rules verdicts count.
         its: What the environment points at, where that is known already.
     """
-
-    def published() -> Mapping[str, str]:
-        return catalog.published(session, context.pipeline, context.environment).pointers
-
-    pointers = published()
+    catalog = _catalog(work, session, context)
+    environment = catalog.environment(context.environment)
+    pointers: Mapping[str, str] = environment.head().pointers
     while True:
-        its = its if its is not None and its.pointers == pointers else pointed(session, context, pointers)
+        its = its if its is not None and its.pointers == pointers else pointed(catalog, pointers)
         links, is_written = {}, False
         for place, name in owners.shown_by(work.tenant, context, its.versions.values()):
             if place.kind == "file":
                 made, links[name] = its.versions[name], work.tenant.lake_path(place.table)
                 data = lake.read(made.details["path"])
                 if made.details["output"] == "dashboard":
-                    data = with_verdicts(data, session, context.pipeline, made, its.versions, graph, checks)
+                    data = with_verdicts(data, catalog, made, its.versions, graph, checks)
                 if not lake.exists(links[name]) or lake.read(links[name]) != data:
                     lake.write(data, links[name])
                     is_written = True
-        if not is_written or (pointers := published()) == its.pointers:
+        if not is_written or (pointers := environment.head().pointers) == its.pointers:
             return its, links
 
 
@@ -236,11 +236,11 @@ def _take_away(
     work: ActivityContext, session: Session, context: Context, its: Pointed, wanted: Shown, kind: str
 ) -> None:
     """Removes what an environment does not show any more, and lets go of its place."""
-    recorded = owners.recorded(session, context.pipeline, context.environment)
+    recorded = _environment(work, session, context).shown()
     stale = {(place, name) for place, name in _stale(work, its, recorded - wanted) if place.kind == kind}
     standing = {place for place, _ in wanted}
     remove(work, session, {place for place, _ in stale if place not in standing})
-    owners.release(session, context.pipeline, context.environment, frozenset(stale))
+    work.catalog(session).places.release(context.pipeline, context.environment, frozenset(stale))
 
 
 def _stale(work: ActivityContext, its: Pointed, unwanted: Shown) -> Shown:
@@ -273,12 +273,12 @@ def move(
     session: Session,
     context: Context,
     action: str,
-    current: catalog.Published,
+    current: Publish,
     pointers: Mapping[str, str],
     *,
     expected: int,
     displaced: Iterable[str] = (),
-) -> catalog.Published:
+) -> Publish:
     """Moves all pointers at once, and the views after them: in the caller's transaction, where the warehouse has them.
 
     Where it has none, a view that cannot be moved takes everything back; a crash is made good by whoever comes next.
@@ -287,21 +287,29 @@ def move(
         displaced: Names whose pointers stay, and that are to be shown anew.
     """
     names = changed(current, pointers) | set(displaced)
-    place = (context.pipeline, context.environment, context.run)
-    moved = catalog.move(session, *place, action, pointers, names, expected=expected)
+    environment = _environment(work, session, context)
+    moved = environment.publish(context.run, action, pointers, names, expected=expected)
     try:
         show(work, session, context)
     except (BadInput, StepFailed):
         if not work.tenant.backend.capabilities.transactional_ddl:
-            catalog.move(session, *place, "undo", current.pointers, names, expected=moved.sequence)
+            environment.publish(context.run, "undo", current.pointers, names, expected=moved.sequence)
             show(work, session, context)
         raise
     return moved
 
 
-def changed(current: catalog.Published, pointers: Mapping[str, str]) -> set[str]:
+def changed(current: Publish, pointers: Mapping[str, str]) -> set[str]:
     """The names that point elsewhere, or nowhere any more."""
     return {n for n in {**current.pointers, **pointers} if current.pointers.get(n) != pointers.get(n)}
+
+
+def _catalog(work: ActivityContext, session: Session, context: Context) -> PipelineCatalog:
+    return work.catalog(session).pipeline(context.pipeline)
+
+
+def _environment(work: ActivityContext, session: Session, context: Context) -> Environment:
+    return _catalog(work, session, context).environment(context.environment)
 
 
 def _by_schema(views: Iterable[Place]) -> dict[tuple[str, str], set[Place]]:

@@ -17,7 +17,8 @@ from pydantic import BaseModel
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from entrepot.activities.catalog import catalog, owners
+from entrepot.activities.catalog.catalog import Catalog
+from entrepot.activities.catalog.version import Version
 from entrepot.activities.runtime.tenant import Limits, Tenant, Tenants
 from entrepot.backends import QueryTag, Session, TableName
 from entrepot.backends.sql.session import Exists
@@ -78,6 +79,10 @@ class ActivityContext:
             finally:
                 with self._lock:
                     self._sessions.remove(session)
+
+    def catalog(self, session: Session) -> Catalog:
+        """The catalog in a session's warehouse."""
+        return Catalog(session, self.tenant.catalog_schema)
 
     def stop(self) -> None:
         """Interrupts every statement that runs. From another thread."""
@@ -148,7 +153,7 @@ def wait_for_other_runs(work: ActivityContext, attempt: Callable[[], T]) -> T:
             time.sleep(0.5)
 
 
-Make = Callable[[ActivityContext, Session, S, StepRef, dict[str, catalog.Version], dict[str, Any]], StepResult]
+Make = Callable[[ActivityContext, Session, S, StepRef, dict[str, Version], dict[str, Any]], StepResult]
 """Makes a step's version, given the versions of what it reads and the values of the pipeline's parameters."""
 
 
@@ -163,7 +168,7 @@ async def create_once(tenants: Tenants, ref: StepRef, kind: type[S], make: Make[
         with work.session() as session, attribute_errors(step):
 
             def attempt() -> StepResult:
-                versions = catalog.versions(session, pipeline.name, ref.versions)
+                versions = work.catalog(session).pipeline(pipeline.name).versions(ref.versions)
                 if already_created(versions.get(step.name), ref.anew, context.run):
                     return StepResult(name=step.name, note=CREATED_MEANWHILE)
                 return make(work, session, step, ref, versions, parameters)
@@ -174,7 +179,7 @@ async def create_once(tenants: Tenants, ref: StepRef, kind: type[S], make: Make[
     return await run_blocking(work_on, tenant, context, ref.step)
 
 
-def already_created(version: catalog.Version | None, anew: Container[str], run: str) -> bool:
+def already_created(version: Version | None, anew: Container[str], run: str) -> bool:
     """Whether there is nothing to make any more; what is to be made anew, this run must have made."""
     return version is not None and (version.name not in anew or version.run == run)
 
@@ -338,10 +343,11 @@ def find_target(tenants: Tenants, asked: Target, what: str) -> Tenant:
 def ensure_schemas(work: ActivityContext, pipeline: str, warehouse: str = "", environment: str | None = None) -> None:
     """Makes the catalog and the schema of versions where they are missing, and an environment's row to publish to."""
     with work.session(warehouse=warehouse) as session:
-        catalog.ensure(session)
-        owners.claim_versions(session, work.tenant, pipeline)
+        catalog = work.catalog(session)
+        catalog.ensure()
+        catalog.places.claim_versions(work.tenant, pipeline)
         if environment is not None:
-            catalog.open_head(session, pipeline, environment)
+            catalog.pipeline(pipeline).environment(environment).create()
         session.create_schema(version_schema(work.tenant.settings(pipeline).schema))
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from entrepot import backends
 from entrepot.errors import BadInput, StepFailed, unknown
-from entrepot.identity.version import check_environment
+from entrepot.identity.version import CATALOG, check_environment
 from entrepot.language.names import NOMINAL_TIME
 from entrepot.language.step import Step
 from entrepot.pipeline import Pipeline
@@ -65,6 +65,8 @@ class Tenant:
     limits: Limits = Limits()
     parity: str | None = None
     """The further warehouse with which every table must agree before it is published."""
+    catalog_schema: str = CATALOG
+    """Where the catalog's tables stand in each of its warehouses."""
 
     @cached_property
     def backend(self) -> backends.Backend:

@@ -11,7 +11,7 @@ from typing import Any
 import ibis
 from ibis import _
 
-from entrepot.activities.catalog.catalog import Version
+from entrepot.activities.catalog.version import Version
 from entrepot.activities.transform.contract_rules import Broken, Rule, rules
 from entrepot.backends import Session
 from entrepot.backends.base import count

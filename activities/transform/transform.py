@@ -12,7 +12,9 @@ import ibis.expr.schema as sch
 import pyarrow as pa
 from temporalio import activity
 
-from entrepot.activities.catalog import catalog
+from entrepot.activities.catalog.records import CheckVerdict
+from entrepot.activities.catalog.tables import now
+from entrepot.activities.catalog.version import Version
 from entrepot.activities.ml.models import known_of
 from entrepot.activities.ml.score import Scorer
 from entrepot.activities.runtime.context import (
@@ -85,7 +87,8 @@ class Computation:
         self._graph: Graph = pipeline.graph
         self._parameters = tenants.parameters(batch.context.tenant, pipeline, batch.context.parameters)
         self._schema = version_schema(work.tenant.settings(pipeline.name).schema)
-        self._versions = catalog.versions(session, pipeline.name, batch.versions)
+        self._catalog = work.catalog(session).pipeline(pipeline.name)
+        self._versions = self._catalog.versions(batch.versions)
         self._tried: set[str] = set()
         self._scanned_before = 0
 
@@ -120,7 +123,7 @@ class Computation:
     def _transform(self, step: TransformStep, started: float) -> StepResult:
         version = self._batch.versions[step.name]
         if step.name in self._tried:  # another run was making it, too, and may be done by now
-            self._versions |= catalog.versions(self._session, self._context.pipeline, {step.name: version})
+            self._versions |= self._catalog.versions({step.name: version})
         self._tried.add(step.name)
         before, anew = self._versions.get(step.name), self._batch.anew
         if already_created(before, anew, self._context.run):
@@ -138,7 +141,7 @@ class Computation:
                 inferred = made.schema()
                 table, details = self._scorer().create(target, made)
             seconds = time.monotonic() - started
-            made_version = catalog.Version(
+            made_version = Version(
                 name=step.name,
                 version=version,
                 kind=step.kind,
@@ -151,8 +154,9 @@ class Computation:
                 run=self._context.run,
                 scanned=self._scanned(),
                 inputs=self._inputs(step),
+                seconds=seconds,
             )
-            catalog.add_version(self._session, self._context.pipeline, made_version, seconds, before=before)
+            self._catalog.add_version(made_version, before=before)
         self._versions[step.name] = made_version
         return StepResult(
             name=step.name, rows=table.rows, seconds=seconds, note=details.get("scoring", {}).get("said", "")
@@ -168,11 +172,7 @@ class Computation:
                 found = check_rows(self._session, scorer.replaced(self._bound(step, computed)))
             finally:
                 scorer.drop_temporary()
-        catalog.add_once(
-            self._session,
-            "checks",
-            *("name", "version", "run"),
-            pipeline=self._context.pipeline,
+        verdict = CheckVerdict(
             name=step.name,
             version=self._batch.versions[step.name],
             identity=computed.identity,
@@ -182,8 +182,9 @@ class Computation:
             violations=found.violations,
             sample=found.sample,
             run=self._context.run,
-            checked_at=catalog.now(),
+            checked_at=now(),
         )
+        self._catalog.add_verdict(verdict)
         return found.result(step, time.monotonic() - started)
 
     def _scorer(self) -> Scorer:

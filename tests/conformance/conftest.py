@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from entrepot.activities.catalog import catalog
 from entrepot.backends import Session
 from entrepot.backends.sql import session as sql
 from tests.conformance import gaps
@@ -54,7 +53,6 @@ def within(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     if "target" not in request.fixturenames:
         return
     made: Target = request.getfixturevalue("target")
-    monkeypatch.setattr(catalog, "SCHEMA", made.schema)
     monkeypatch.setattr(sql, "SCRATCH", made.schema)
     if made.backend.name == "bigquery" and not is_live():
         # After the last rows its client waits so long before it looks whether more come: at each read.

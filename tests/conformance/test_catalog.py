@@ -11,8 +11,12 @@ import ibis
 import pyarrow as pa
 import pytest
 
-from entrepot.activities.catalog import catalog, ingest_state
-from entrepot.activities.catalog.ingest_state import Cursor
+from entrepot.activities.catalog.catalog import Catalog, PipelineCatalog
+from entrepot.activities.catalog.environment import Publish
+from entrepot.activities.catalog.ingest_state import IngestState
+from entrepot.activities.catalog.records import CheckVerdict
+from entrepot.activities.catalog.tables import now
+from entrepot.activities.catalog.version import Version
 from entrepot.backends import Session, TableName
 from entrepot.backends.base import physical
 from entrepot.errors import Conflict, Contended
@@ -25,14 +29,15 @@ NASTY = 'it\'s "nasty" \\ 👩‍🚀\n%s'
 
 
 @pytest.fixture
-def pipeline(session: Session) -> str:
-    """A pipeline that nobody else has, and the catalog."""
-    catalog.ensure(session)
-    return f"pipeline {uuid.uuid4().hex}"
+def catalog(target: Target, session: Session) -> PipelineCatalog:
+    """The catalog of a pipeline that nobody else has."""
+    made = Catalog(session, target.schema)
+    made.ensure()
+    return made.pipeline(f"pipeline {uuid.uuid4().hex}")
 
 
-def _version(name: str, version: str, table: TableName | None = None) -> catalog.Version:
-    return catalog.Version(
+def _version(name: str, version: str, table: TableName | None = None, seconds: float = 0.0) -> Version:
+    return Version(
         name=name,
         version=version,
         kind="transform",
@@ -43,82 +48,86 @@ def _version(name: str, version: str, table: TableName | None = None) -> catalog
         rows=3,
         details={"text": NASTY},
         run="run-1",
+        seconds=seconds,
     )
 
 
-def _move(session: Session, pipeline: str, run: str, expected: int, **pointers: str) -> catalog.Published:
-    return catalog.move(session, pipeline, "prod", run, "publish", pointers, list(pointers), expected=expected)
+def _publish(catalog: PipelineCatalog, run: str, expected: int, **pointers: str) -> Publish:
+    return catalog.environment("prod").publish(run, "publish", pointers, list(pointers), expected=expected)
 
 
-def test_ensure_twice(session: Session, pipeline: str) -> None:
-    catalog.ensure(session)
-    assert catalog.versions(session, pipeline, {"a": "1"}) == {}
-    assert ingest_state.current(session, pipeline, "a", "prod") == Cursor(0)
+def test_ensure_twice(target: Target, session: Session, catalog: PipelineCatalog) -> None:
+    Catalog(session, target.schema).ensure()
+    assert catalog.versions({"a": "1"}) == {}
+    assert catalog.environment("prod").ingest_state("a") == IngestState(0)
 
 
-def test_versions(session: Session, pipeline: str) -> None:
-    made = replace(_version("a", "1", TableName("s", "t")), inputs={"source": "0"})
-    catalog.add_version(session, pipeline, made, 1.5)
-    catalog.add_version(session, pipeline, _version("b", "1"), 0.0)
-    catalog.add_version(session, pipeline, _version("a", "2"), 0.0)
-    assert catalog.versions(session, pipeline, {"a": "1"}) == {"a": made}
-    known = catalog.known(session, pipeline, ["1"])
+def test_versions(catalog: PipelineCatalog) -> None:
+    made = replace(_version("a", "1", TableName("s", "t"), seconds=1.5), inputs={"source": "0"})
+    catalog.add_version(made)
+    catalog.add_version(_version("b", "1"))
+    catalog.add_version(_version("a", "2"))
+    assert catalog.versions({"a": "1"}) == {"a": made}
+    known = catalog.known(["1"])
     assert set(known) == {("a", "1"), ("b", "1")}
     assert known["a", "1"].inputs == {"source": "0"}
-    row = next(r for r in catalog.rows(session, "versions", pipeline) if (r["name"], r["version"]) == ("a", "1"))
-    assert (row["row_count"], row["seconds"], row["byte_count"]) == (3, 1.5, None)
-    assert abs((row["made_at"].replace(tzinfo=None) - catalog.now()).total_seconds()) < 3600
+    found = next(each for each in catalog.every_version() if each.key == ("a", "1"))
+    assert (found.rows, found.seconds, found.bytes) == (3, 1.5, None)
+    assert abs((found.made_at.replace(tzinfo=None) - now()).total_seconds()) < 3600
 
 
-def test_forgotten(session: Session, pipeline: str, schema: str) -> None:
+def test_forgotten(session: Session, catalog: PipelineCatalog, schema: str) -> None:
     name = TableName(schema, "made")
     session.write(name, ibis.schema({"n": "int64"}), iter(pa.table({"n": [1]}).to_batches()))
-    catalog.add_version(session, pipeline, _version("a", "1", name), 0.0)
-    catalog.add_version(session, pipeline, _version("b", "1"), 0.0)
+    catalog.add_version(_version("a", "1", name))
+    catalog.add_version(_version("b", "1"))
     with session.transaction():
-        catalog.delete(session, "versions", pipeline, [("a", "1")])
+        catalog.delete_versions([("a", "1")])
         session.drop_table(name)
-    assert set(catalog.known(session, pipeline, ["1"])) == {("b", "1")}
+    assert set(catalog.known(["1"])) == {("b", "1")}
     assert session.tables(schema) == set()
 
 
-def test_cursors(session: Session, pipeline: str) -> None:
+def test_ingest_states(catalog: PipelineCatalog) -> None:
+    prod, dev = catalog.environment("prod"), catalog.environment("dev")
     for number in (1, 2):
-        load = Cursor(number - 1, load=f"l{number}", run=str(number), tables={"t": str(number)}, state="s")
-        ingest_state.advance(session, pipeline, "source", "prod", load)
-    last = ingest_state.current(session, pipeline, "source", "prod")
+        load = IngestState(number - 1, load=f"l{number}", run=str(number), tables={"t": str(number)}, state="s")
+        prod.replace_ingest_state("source", load)
+    last = prod.ingest_state("source")
     assert (last.sequence, last.load, last.tables, last.state) == (2, "l2", {"t": "2"}, "s")
     with pytest.raises(Conflict, match="run 2 loaded for 'prod'"):
-        ingest_state.advance(session, pipeline, "source", "prod", Cursor(1, load="l3", run="3"))
-    assert [load.load for load in ingest_state.history(session, pipeline)["source"]] == ["l2", "l1"]
+        prod.replace_ingest_state("source", IngestState(1, load="l3", run="3"))
+    assert [load.load for load in catalog.loads()["source"]] == ["l2", "l1"]
     # An environment without a load of its own begins where the newest load is.
-    dev = ingest_state.current(session, pipeline, "source", "dev")
-    assert (dev.sequence, dev.load) == (0, "l2")
-    assert ingest_state.of_environment(session, pipeline, "source", "dev") is None
+    first = dev.ingest_state("source")
+    assert (first.sequence, first.load) == (0, "l2")
+    assert dev.own_ingest_state("source") is None
 
 
-def test_checks(session: Session, pipeline: str) -> None:
+def test_checks(catalog: PipelineCatalog) -> None:
     for name, violations in (("good", 0), ("bad", 5)):
         more = {"severity": "block", "violations": violations, "sample": [{"s": NASTY}], "inputs": {}, "identity": "h"}
-        catalog.add(session, "checks", pipeline=pipeline, name=name, version="9", run="r", **more)
-    assert set(catalog.known(session, pipeline, ["9"])) == {("good", "9")}
+        catalog.add_verdict(CheckVerdict(name=name, version="9", run="r", guards=[], checked_at=now(), **more))
+    assert set(catalog.known(["9"])) == {("good", "9")}
 
 
-def test_publish_and_roll_back(session: Session, pipeline: str, schema: str) -> None:
+def test_publish_and_roll_back(session: Session, catalog: PipelineCatalog, schema: str) -> None:
     view, tables = TableName(schema, "a"), {number: TableName(schema, f"a__{number}") for number in ("1", "2")}
     for number, table in tables.items():
         session.write(table, ibis.schema({"n": "int64"}), iter(pa.table({"n": [int(number)]}).to_batches()))
-    catalog.open_head(session, pipeline, "prod")
-    assert catalog.published(session, pipeline, "prod").pointers == {}
+    prod = catalog.environment("prod")
+    prod.create()
+    assert prod.head().pointers == {}
     for sequence, number in enumerate(["1", "2", "1"]):
-        made = _move(session, pipeline, f"run-{sequence}", sequence, a=number)
+        made = _publish(catalog, f"run-{sequence}", sequence, a=number)
         assert (made.sequence, made.pointers) == (sequence + 1, {"a": number})
         session.point(view, tables[number])
-        catalog.shown(session, pipeline, "prod", made.sequence)
+        prod.views_synced(made.sequence)
         assert rows_of(session.fetch(physical(view, session.describe(view, ["n"])))) == [(int(number),)]
-    now = catalog.published(session, pipeline, "prod")
-    assert (now.sequence, now.shown, now.run, now.pointers) == (3, 3, "run-2", {"a": "1"})
-    history = catalog.publishes(session, pipeline)["prod"]
+    head = prod.head()
+    assert (head.sequence, head.views_synced, head.run, head.pointers) == (3, 3, "run-2", {"a": "1"})
+    history = catalog.publishes()["prod"]
+    assert history == prod.history()
     assert [(p.sequence, p.run, p.pointers["a"]) for p in history] == [
         (3, "run-2", "1"),
         (2, "run-1", "2"),
@@ -126,28 +135,29 @@ def test_publish_and_roll_back(session: Session, pipeline: str, schema: str) -> 
     ]
 
 
-def test_publish_that_comes_too_late(session: Session, pipeline: str) -> None:
-    catalog.open_head(session, pipeline, "prod")
-    _move(session, pipeline, "first", 0, a="1")
+def test_publish_that_comes_too_late(catalog: PipelineCatalog) -> None:
+    catalog.environment("prod").create()
+    _publish(catalog, "first", 0, a="1")
     with pytest.raises(Conflict, match="first"):
-        _move(session, pipeline, "second", 0, a="2")
-    assert catalog.published(session, pipeline, "prod").pointers == {"a": "1"}
+        _publish(catalog, "second", 0, a="2")
+    assert catalog.environment("prod").head().pointers == {"a": "1"}
 
 
-def test_two_publish_at_once(target: Target, session: Session, pipeline: str) -> None:
-    catalog.open_head(session, pipeline, "prod")
+def test_two_publish_at_once(target: Target, catalog: PipelineCatalog) -> None:
+    catalog.environment("prod").create()
     barrier = threading.Barrier(2)
 
     def publish(run: str) -> bool:
         with target.session() as own:
+            theirs = Catalog(own, target.schema).pipeline(catalog.name)
             barrier.wait()
             try:
-                return _move(own, pipeline, run, 0, a=run).run == run
+                return _publish(theirs, run, 0, a=run).run == run
             except (Conflict, Contended):
                 return False
 
     with ThreadPoolExecutor(2) as pool:
         won = dict(zip(["x", "y"], pool.map(publish, ["x", "y"]), strict=True))
     assert sum(won.values()) == 1, won
-    now = catalog.published(session, pipeline, "prod")
-    assert (now.sequence, won[now.run], now.pointers) == (1, True, {"a": now.run})
+    head = catalog.environment("prod").head()
+    assert (head.sequence, won[head.run], head.pointers) == (1, True, {"a": head.run})

@@ -86,7 +86,8 @@ async def test_growing(target: Target, temporal: WorkflowEnvironment, tmp_path: 
     target.adopt(f"{schema}__v")
     source = tmp_path / "source"
     source.mkdir()
-    tenant = Tenant("acme", target.settings, str(tmp_path / "lake"), {"growing": PipelineSettings(schema)})
+    pipelines = {"growing": PipelineSettings(schema)}
+    tenant = Tenant("acme", target.settings, str(tmp_path / "lake"), pipelines, catalog_schema=target.schema)
     tenants = Tenants({"acme": tenant}, Registry({"growing": "tests.pipelines.growing:growing"}))
     async with working(temporal.client, tenants, tmp_path) as house:
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import duckdb
 
-from entrepot.activities.catalog.catalog import SCHEMA
+from entrepot.identity.version import CATALOG
 from tests.crash.worker import HERE
 
 LOGS = {"runs", "checks"}
@@ -58,7 +58,7 @@ def read(folder: Path) -> State:
             cursor = connection.execute(f'SELECT * FROM "{schema}"."{table}"')
             columns = [(column[0], str(column[1])) for column in cursor.description or []]
             rows = cursor.fetchall()
-            if schema != SCHEMA:
+            if schema != CATALOG:
                 state.rows[f"{schema}.{table}"] = Counter(repr(tuple(map(_timeless, row))) for row in rows)
             else:
                 state.catalog[table] = Counter(_told(state, folder, table, columns, row) for row in rows)

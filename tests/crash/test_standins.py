@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from entrepot import backends
-from entrepot.activities.catalog import catalog
+from entrepot.activities.catalog.catalog import Catalog
+from entrepot.activities.catalog.tables import equals
 from entrepot.backends import Backend, QueryTag, TableName
 from entrepot.backends.base import physical
 from tests.crash import pipeline, small
@@ -93,7 +94,8 @@ def _difference(backend: Backend, runs: int) -> Difference:
             found.doubled += (doubled := (got - expected).total())
             if lost or doubled:
                 found.said.append(f"{table} lost {lost} rows and has {doubled} too many")
-        told = {table: catalog.rows(session, table, "small") for table in ("heads", "cursors", "versions", "runs")}
+        its, tables = equals("pipeline", "small"), ("heads", "cursors", "versions", "runs")
+        told = {table: Catalog(session).tables.select(table, its) for table in tables}
     for table in ("heads", "cursors"):
         if [row["sequence"] for row in told[table]] != [runs]:
             found.said.append(f"catalog.{table} has {told[table]}")

@@ -12,7 +12,6 @@ from pathlib import Path
 from rich.text import Text
 from temporalio.api.workflowservice.v1 import GetSystemInfoRequest
 
-from entrepot.activities.catalog import catalog
 from entrepot.activities.maintenance import repair
 from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.runtime.tenant import Tenant, Tenants
@@ -101,7 +100,8 @@ def _tables(tenants: Tenants, tenant: Tenant) -> str:
     """Whether all that is shown stands in the warehouse as it was made."""
     work = ActivityContext(tenant, "doctor", "doctor")
     with work.session() as session:
-        known = catalog.pipelines(session) if session.tables(catalog.SCHEMA) else []
+        catalog = work.catalog(session)
+        known = catalog.pipelines() if catalog.exists() else []
         shown = [pipeline for pipeline in known if pipeline in tenant.pipelines]
         said: list[str] = []
         for pipeline in shown:

@@ -14,8 +14,8 @@ from typing import Any
 
 from temporalio.testing import ActivityEnvironment
 
-from entrepot.activities.catalog import catalog, ingest_state
-from entrepot.activities.catalog.ingest_state import Cursor
+from entrepot.activities.catalog.catalog import Catalog, PipelineCatalog
+from entrepot.activities.catalog.ingest_state import IngestState
 from entrepot.activities.ingest.ingest import IngestActivities
 from entrepot.activities.runtime.context import ActivityContext, ensure_schemas
 from entrepot.activities.runtime.tenant import PipelineSettings, Tenant, Tenants
@@ -62,34 +62,34 @@ class Warehouse:
 
         return asyncio.run(both())
 
-    def cursor(self, step: str, environment: str = "prod") -> Cursor:
+    def cursor(self, step: str, environment: str = "prod") -> IngestState:
         """Where an environment stands."""
-        with self._session() as session:
-            return ingest_state.current(session, "ingested", step, environment)
+        with self._catalog() as catalog:
+            return catalog.environment(environment).ingest_state(step)
 
     def back(self, step: str, environment: str, loads: int) -> None:
         """An environment's cursor goes back, as with a rollback."""
-        with self._session() as session:
-            now = ingest_state.current(session, "ingested", step, environment)
-            own = [c for c in ingest_state.history(session, "ingested").get(step, []) if c.environment == environment]
+        with self._catalog() as catalog:
+            now = catalog.environment(environment).ingest_state(step)
+            own = [load for load in catalog.loads().get(step, []) if load.environment == environment]
             if len(own) > loads:
                 then = replace(own[loads], sequence=now.sequence, action="rollback")
-                ingest_state.advance(session, "ingested", step, environment, then)
+                catalog.environment(environment).replace_ingest_state(step, then)
 
     def rows(self, table: str, version: str = "") -> list[Row]:
         """The rows of a version; default: of the newest, where the step has the table's name."""
         version = version or self.cursor(table).tables[table]
-        with self._session() as session:
-            found = catalog.versions(session, "ingested", {table: version})[table]
+        with self._catalog() as catalog:
+            found = catalog.versions({table: version})[table]
             assert found.table is not None
-            rows = session.fetch(physical(found.table, schema_from(found.columns))).to_pylist()
+            rows = catalog.session.fetch(physical(found.table, schema_from(found.columns))).to_pylist()
             assert len(rows) == found.rows
             return rows
 
     @contextmanager
-    def _session(self) -> Iterator[Any]:
+    def _catalog(self) -> Iterator[PipelineCatalog]:
         with self.tenants.get("acme").backend.session(QueryTag("acme", "test", "test")) as session:
-            yield session
+            yield Catalog(session).pipeline("ingested")
 
 
 @contextmanager

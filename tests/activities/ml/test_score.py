@@ -20,7 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, QuantileTransformer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from entrepot.activities.catalog.catalog import Version
+from entrepot.activities.catalog.version import Version
 from entrepot.activities.ml import models
 from entrepot.activities.ml.score import Scorer
 from entrepot.activities.ml.translation import frame

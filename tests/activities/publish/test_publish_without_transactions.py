@@ -10,7 +10,8 @@ from pathlib import Path
 import ibis
 import pytest
 
-from entrepot.activities.catalog import catalog
+from entrepot.activities.catalog.catalog import Catalog
+from entrepot.activities.catalog.version import Version
 from entrepot.activities.publish import publish
 from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.runtime.tenant import PipelineSettings, Tenant
@@ -65,18 +66,17 @@ class Warehouse:
         self.tenant = Tenant("acme", {}, str(folder / "lake"), {"shop": PipelineSettings("shop")})
         self.tenant.__dict__["backend"] = PlainBackend(str(folder / "acme.duckdb"), {})
         with self.session() as session:
-            catalog.ensure(session)
-            catalog.open_head(session, "shop", "prod")
+            Catalog(session).ensure()
+            catalog = Catalog(session).pipeline("shop")
+            catalog.environment("prod").create()
             session.create_schema("shop__v")
             for name in ("orders", "gone"):
                 for number in (1, 2):
                     target = TableName("shop__v", f"{name}__{number}")
                     made = session.create_as(target, ibis.memtable({"number": [number]}))
                     columns = {"number": "int64"}
-                    version = catalog.Version(
-                        name, str(number), "transform", "", target, columns, columns, made.rows, {}, "r"
-                    )
-                    catalog.add_version(session, "shop", version, 0.0)
+                    version = Version(name, str(number), "transform", "", target, columns, columns, made.rows, {}, "r")
+                    catalog.add_version(version)
 
     @contextmanager
     def session(self, run: str = "test") -> Iterator[Session]:
@@ -98,12 +98,12 @@ class Warehouse:
 
     def pointers(self) -> tuple[int, dict[str, str]]:
         with self.session() as session:
-            head = catalog.published(session, "shop", "prod")
+            head = Catalog(session).pipeline("shop").environment("prod").head()
             return head.sequence, head.pointers
 
     def history(self) -> list[tuple[int, str, str]]:
         with self.session() as session:
-            rows = catalog.publishes(session, "shop").get("prod", [])
+            rows = Catalog(session).pipeline("shop").environment("prod").history()
             return [(row.sequence, row.action, row.run) for row in rows]
 
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from entrepot.activities.catalog.catalog import Catalog
 from entrepot.activities.maintenance import drop
 from entrepot.activities.publish import publish
 from entrepot.activities.runtime.context import ActivityContext
@@ -166,14 +167,15 @@ def test_the_views_are_those_of_a_dict(
 
 def test_two_that_claim_a_name_at_the_same_time_do_not_both_get_it(tmp_path: Path) -> None:
     """Each has looked before the other has written; whoever sees both, yields."""
-    from entrepot.activities.catalog.owners import Owner, Place, claim, release
+    from entrepot.activities.catalog.owners import Owner, Place
 
     warehouse = published_once(tmp_path)
     wanted = frozenset({(Place("view", "Reporting", "Totals"), "totals")})
     other = frozenset({(Place("view", "reporting", "totals"), "sums")})
     with warehouse.session() as session:
-        claim(session, Owner("acme", "one", "prod"), wanted)
+        places = Catalog(session).places
+        places.claim(Owner("acme", "one", "prod"), wanted)
         with pytest.raises(BadInput, match=r"Totals belongs to pipeline 'one' .* and cannot belong to .*'two'"):
-            claim(session, Owner("acme", "two", "prod"), other)
-        release(session, "one", "prod", wanted)
-        claim(session, Owner("acme", "two", "prod"), other)
+            places.claim(Owner("acme", "two", "prod"), other)
+        places.release("one", "prod", wanted)
+        places.claim(Owner("acme", "two", "prod"), other)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pandera import pandas as for_pandas
 
 from entrepot import Pipeline, PipelineError
-from entrepot.activities.catalog.catalog import Version
+from entrepot.activities.catalog.version import Version
 from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.runtime.tenant import PipelineSettings, Tenant
 from entrepot.activities.transform.check import Found, check_contract

@@ -1,0 +1,189 @@
+"""An environment: what it points at, what it pointed at before, where it stands with its sources, and what it shows."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import sqlglot.expressions as sge
+
+from entrepot.activities.catalog.ingest_state import IngestState, overtaken
+from entrepot.activities.catalog.owners import Places, Shown
+from entrepot.activities.catalog.sequenced_row import SequencedRow
+from entrepot.activities.catalog.tables import CatalogTables, Row, column, equals, now
+from entrepot.errors import BadInput, Conflict, listed
+
+
+@dataclass(frozen=True)
+class Publish:
+    """What an environment points at, or did after an earlier publish."""
+
+    sequence: int
+    pointers: dict[str, str]
+    run: str = ""
+    action: str = ""
+    moved: tuple[str, ...] = ()
+    views_synced: int = 0
+    """The sequence up to which its views show what was published."""
+    published_at: datetime.datetime | None = None
+
+    @classmethod
+    def of_row(cls, row: Row) -> Publish:
+        """From the catalog's row: the environment's own, or one of its history."""
+        return cls(
+            sequence=row["sequence"],
+            pointers=json.loads(row["pointers"]),
+            run=row["run"],
+            action=row["action"],
+            moved=tuple(json.loads(row["moved"])),
+            views_synced=row.get("shown", row["sequence"]),
+            published_at=row["published_at"],
+        )
+
+
+def newest_first(rows: Iterable[Row]) -> dict[str, list[Publish]]:
+    """The publishes of environments, from rows of both tables: the newest stands in one of them or in both."""
+    found: dict[str, dict[int, Publish]] = {}
+    for row in rows:
+        if row["sequence"]:
+            found.setdefault(row["environment"], {}).setdefault(row["sequence"], Publish.of_row(row))
+    return {name: [its[n] for n in sorted(its, reverse=True)] for name, its in found.items()}
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One environment of a pipeline."""
+
+    tables: CatalogTables
+    pipeline: str
+    name: str
+
+    def create(self) -> None:
+        """Creates its record where it has none yet: it points at nothing."""
+        if not self.tables.select("heads", *self._same(), columns=["sequence"]):
+            nothing = {"action": "", "run": "", "pointers": {}, "moved": [], "shown": 0}
+            self._row.create({**nothing, "published_at": now()})
+
+    def head(self) -> Publish:
+        """What it points at; nothing, before its first publish."""
+        row = self._row.current()
+        return Publish.of_row(row) if row is not None else Publish(0, {})
+
+    def history(self) -> list[Publish]:
+        """Every publish, newest first."""
+        rows = (row for table in ("heads", "publishes") for row in self.tables.select(table, *self._same()))
+        return newest_first(rows).get(self.name, [])
+
+    def publish(
+        self, run: str, action: str, pointers: Mapping[str, str], moved: Iterable[str], *, expected: int
+    ) -> Publish:
+        """Points it elsewhere, if what it points at is what the publish of the sequence `expected` made of it.
+
+        Raises:
+            Conflict: if somebody else published in between.
+        """
+        values = {
+            "action": action,
+            "run": run,
+            "published_at": now(),
+            "pointers": dict(pointers),
+            "moved": sorted(moved),
+        }
+        is_published, row = self._row.compare_and_append(expected, values)
+        if is_published and row is not None:
+            return Publish.of_row(row)
+        meanwhile = f"run {row['run']} published" if row and row["run"] else "it was dropped"
+        raise Conflict(f"{self}: {meanwhile} while this run was going, so nothing of it was published; start it again")
+
+    def earlier(self, history: list[Publish], run: str | None) -> Publish:
+        """The publish to go back to: of the run whose id begins like that, or the one before what is shown, so that a
+        second rollback goes further back.
+
+        Raises:
+            BadInput: if there is none, or `run` is the beginning of several.
+        """
+        if run is not None:
+            found = [publish for publish in history if publish.run.startswith(run)]
+            if len(runs := {publish.run for publish in found}) > 1:
+                raise BadInput(f"{self}: {run!r} is the beginning of several runs: {listed(runs)}")
+        else:
+            found = _before(history)
+        if not found:
+            known = listed(dict.fromkeys(publish.run for publish in history))
+            what = f"no publish of run {run!r}" if run else "no earlier publish to go back to"
+            raise BadInput(f"{self}: {what}. Runs that published there: {known}")
+        return found[0]
+
+    def views_synced(self, sequence: int) -> None:
+        """Records that the views show what was published up to this sequence."""
+        self.tables.update("heads", {"shown": sequence}, *self._same(), equals("sequence", sequence))
+
+    def shown(self) -> Shown:
+        """What it shows, or did before it was changed: its views and files, each with the name that it shows."""
+        return Places(self.tables).of(self.pipeline, self.name)
+
+    def own_ingest_state(self, step: str) -> IngestState | None:
+        """What it remembers of an ingest step; None before its first load."""
+        row = self._ingest_row(step).current()
+        return IngestState.of_row(row) if row is not None and row["sequence"] else None
+
+    def ingest_state(self, step: str) -> IngestState:
+        """What it remembers of an ingest step; before its first load, what the newest load of any environment left."""
+        if own := self.own_ingest_state(step):
+            return own
+        loaded = column("sequence") > sge.Literal.number(0)
+        its = (equals("pipeline", self.pipeline), equals("step", step), loaded)
+        rows = self.tables.select("cursors", *its, newest="loaded_at")
+        return replace(IngestState.of_row(rows[0]), sequence=0) if rows else IngestState(0)
+
+    def replace_ingest_state(self, step: str, new: IngestState) -> None:
+        """Replaces what it remembers of an ingest step, if that is still the state of the number `new.sequence`.
+
+        Raises:
+            Conflict: if another run has replaced it in between.
+        """
+        row = self._ingest_row(step)
+        is_replaced, found = row.compare_and_append(new.sequence, new.values(), initial=IngestState(0).values())
+        if not is_replaced:
+            raise overtaken(step, self.name, (found or {}).get("run") or "")
+
+    def delete(self, *, expected: int) -> None:
+        """Deletes its records. That of what it points at goes last.
+
+        Raises:
+            Conflict: if it was published since the sequence `expected`.
+        """
+        for table in ("cursors", "loads", "publishes", "places"):
+            self.tables.delete(table, *self._same())
+        is_deleted = self.tables.delete("heads", *self._same(), equals("sequence", expected))
+        if not is_deleted and self.head().sequence:
+            raise Conflict(
+                f"pipeline {self.pipeline!r}: {self.name!r} was published while it was dropped; drop it again"
+            )
+
+    def __str__(self) -> str:
+        return f"pipeline {self.pipeline!r}, environment {self.name!r}"
+
+    @property
+    def _key(self) -> dict[str, str]:
+        return {"pipeline": self.pipeline, "environment": self.name}
+
+    def _same(self) -> list[sge.Condition]:
+        return [equals(name, value) for name, value in self._key.items()]
+
+    @property
+    def _row(self) -> SequencedRow:
+        return SequencedRow(self.tables, "heads", "publishes", self._key)
+
+    def _ingest_row(self, step: str) -> SequencedRow:
+        return SequencedRow(self.tables, "cursors", "loads", {**self._key, "step": step})
+
+
+def _before(history: list[Publish]) -> list[Publish]:
+    """The publishes before the one whose state is shown, newest first."""
+    pointers = history[0].pointers
+    runs = [publish for publish in history if publish.action == "publish"]
+    shown = next((i for i, publish in enumerate(runs) if publish.pointers == pointers), -1)
+    return [publish for publish in runs[shown + 1 :] if publish.pointers != pointers]

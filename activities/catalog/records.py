@@ -1,0 +1,84 @@
+"""What the catalog records beside versions and environments: verdicts of checks, certificates, runs."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from entrepot.activities.catalog.tables import Row
+
+
+@dataclass(frozen=True)
+class CheckVerdict:
+    """What a check found at one look: how many rows (or rules) are violated, and some of them."""
+
+    name: str
+    version: str
+    identity: str
+    inputs: dict[str, str]
+    guards: list[str]
+    severity: str
+    violations: int
+    sample: list[dict[str, Any]]
+    run: str
+    checked_at: datetime.datetime
+
+    @classmethod
+    def of_row(cls, row: Row) -> CheckVerdict:
+        """From the catalog's row."""
+        texts = {name: json.loads(row[name]) for name in ("inputs", "guards", "sample")}
+        return cls(**{name: row[name] for name in cls.__dataclass_fields__ if name not in texts}, **texts)
+
+    def values(self) -> dict[str, Any]:
+        """For the catalog's row, beside its pipeline."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """That a version has the same rows on two warehouses."""
+
+    name: str
+    version: str
+    identity: str
+    warehouses: dict[str, Any]
+    """The two, each with its engine and what shows whether its table was changed since."""
+    verdict: str
+    rows: int | None
+    digest: str
+    run: str
+    made_at: datetime.datetime
+
+    @classmethod
+    def of_row(cls, row: Row) -> Certificate:
+        """From the catalog's row."""
+        same = {name: row[name] for name in cls.__dataclass_fields__ if name not in ("warehouses", "rows")}
+        return cls(**same, warehouses=json.loads(row["warehouses"]), rows=row["row_count"])
+
+    def values(self) -> dict[str, Any]:
+        """For the catalog's row, beside its pipeline."""
+        values = dict(vars(self))
+        return {**values, "row_count": values.pop("rows")}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that ended, or what else changed an environment."""
+
+    pipeline: str
+    environment: str
+    run: str
+    status: str
+    started_at: datetime.datetime
+    ended_at: datetime.datetime
+    summary: dict[str, Any] = field(default_factory=dict)
+    """The steps, what they read and wrote, and the versions."""
+    workflow: str | None = None
+    error: str | None = None
+
+    @classmethod
+    def of_row(cls, row: Row) -> Run:
+        """From the catalog's row."""
+        return cls(**{**row, "summary": json.loads(row["summary"])})

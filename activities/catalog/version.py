@@ -1,0 +1,91 @@
+"""One version of a table, a model or what a publish step made, as the catalog records it."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from entrepot.activities.catalog.tables import Row, now
+from entrepot.backends import TableName
+
+
+@dataclass(frozen=True)
+class Version:
+    """One row of `versions`."""
+
+    name: str
+    version: str
+    kind: str
+    identity: str
+    table: TableName | None
+    columns: dict[str, str]
+    inferred: dict[str, str]
+    rows: int | None
+    details: dict[str, Any]
+    run: str
+    step: str = ""
+    """The step that made it, where that is not its name: an ingest step's."""
+    bytes: int | None = None
+    scanned: int | None = None
+    inputs: dict[str, str] = field(default_factory=dict)
+    """What it was made of: tables and models, and the versions of each."""
+    replaced: tuple[TableName, ...] = ()
+    """Where it stood before it was made anew: these tables stay until they are collected, since they may be shown."""
+    seconds: float | None = field(default=None, compare=False)
+    made_at: datetime.datetime = field(default_factory=now, compare=False)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Its name and version, by which pointers name it."""
+        return self.name, self.version
+
+    @classmethod
+    def of_row(cls, row: Row) -> Version:
+        """From the catalog's row."""
+        columns = json.loads(row["columns"] or "{}")
+        details = json.loads(row["details"] or "{}")
+        replaced = tuple(TableName(schema, table) for schema, table in details.pop("replaced", []))
+        return cls(
+            name=row["name"],
+            version=row["version"],
+            kind=row["kind"],
+            identity=row["identity"] or "",
+            table=TableName(row["physical_schema"], row["physical_table"]) if row["physical_table"] else None,
+            columns=columns,
+            inferred=json.loads(row["inferred"]) if row["inferred"] else columns,
+            rows=row["row_count"],
+            details=details,
+            run=row["run"],
+            step=row["step"] if row["step"] != row["name"] else "",
+            bytes=row["byte_count"],
+            scanned=row["scanned"],
+            inputs=json.loads(row["inputs"] or "{}"),
+            replaced=replaced,
+            seconds=row["seconds"],
+            made_at=row["made_at"],
+        )
+
+    def values(self) -> dict[str, Any]:
+        """For the catalog's row, beside its pipeline."""
+        replaced = {"replaced": [[table.schema, table.table] for table in self.replaced]} if self.replaced else {}
+        return {
+            "name": self.name,
+            "version": self.version,
+            "kind": self.kind,
+            "step": self.step or self.name,
+            "identity": self.identity or None,
+            "inputs": self.inputs,
+            "columns": self.columns,
+            "inferred": self.inferred if self.inferred != self.columns else None,
+            "physical_schema": self.table.schema if self.table else None,
+            "physical_table": self.table.table if self.table else None,
+            "row_count": self.rows,
+            "byte_count": self.bytes,
+            "scanned": self.scanned,
+            "seconds": self.seconds,
+            "run": self.run,
+            "made_at": self.made_at,
+            "details": {**self.details, **replaced},
+        }
