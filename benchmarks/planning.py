@@ -37,6 +37,7 @@ def plan_here() -> dict[str, float]:
     """In the current folder: our seconds for the first plan of `bench`, and for the next."""
     from entrepot import backends
     from entrepot.activities import plan
+    from entrepot.activities.catalog.details import TableDetails
     from entrepot.activities.catalog.version import Version
     from entrepot.activities.runtime.context import ActivityContext
     from entrepot.backends import TableName
@@ -55,7 +56,7 @@ def plan_here() -> dict[str, float]:
         session.create_schema("bench__v")
         target = TableName("bench__v", "source__0")
         session.create_table(target, schema_from(_SHAPE))
-        source = Version("source", "0", "ingest", "", target, _SHAPE, _SHAPE, 0, {}, context.run)
+        source = Version("source", "0", "ingest", "", target, _SHAPE, _SHAPE, 0, TableDetails(), context.run)
         catalog.add_version(source)
 
         def plan_once() -> float:

@@ -98,8 +98,9 @@ def prepare(rows: int) -> None:
     """In the current folder: a tenant's warehouse and lake, with the table to score and two fitted models."""
     from entrepot import backends
     from entrepot.activities import plan
+    from entrepot.activities.catalog.details import TableDetails
     from entrepot.activities.catalog.version import Version
-    from entrepot.activities.ml import train
+    from entrepot.activities.ml import models, train
     from entrepot.activities.runtime.context import ActivityContext
     from entrepot.backends import TableName
     from entrepot.identity.expression import schema_to
@@ -120,7 +121,9 @@ def prepare(rows: int) -> None:
             target = TableName("scoring__v", f"{name}__0")
             session.execute(f"CREATE TABLE {target} AS {query}")
             columns = schema_to(session.describe(target))
-            made = Version(name, "0", "ingest", "", target, columns, columns, rows, {}, context.run, "source")
+            made = Version(
+                name, "0", "ingest", "", target, columns, columns, rows, TableDetails(), context.run, "source"
+            )
             catalog.add_version(made)
         raw = {"rows": "0", "labelled": "0"}
         request = PlanRequest(context=context, selected=tuple(graph.steps), raw=raw, ingested={})
@@ -130,7 +133,7 @@ def prepare(rows: int) -> None:
             ref = StepRef(context=context, step=name, versions=planned.versions)
             train._fit(work, session, step, ref, catalog.versions(raw), {})
         fitted = catalog.versions(planned.versions)["model"]
-        Path("model.path").write_text(fitted.details["path"])
+        Path("model.path").write_text(models.details_of(fitted).file.path)
     Path("versions.json").write_text(json.dumps(planned.versions))
 
 

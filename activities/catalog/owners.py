@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from entrepot.activities.catalog.details import CopyDetails
 from entrepot.activities.catalog.tables import CatalogTables, any_of, equals, now
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.runtime.tenant import Tenant
@@ -91,14 +92,12 @@ def copy_place(environment: str, schema: str, name: str, warehouse: str = "") ->
 
 def place_of(tenant: Tenant, context: Context, version: Version) -> Place | None:
     """Where people find a version; None for a model."""
-    output = version.details.get("output")
-    if output == "copy":
-        its = version.details
-        return copy_place(context.environment, its["schema"], its["name"], str(its.get("to", "")))
+    if isinstance(its := version.details, CopyDetails):
+        return copy_place(context.environment, its.schema_name, its.name, its.to)
     if version.table is not None:
         return view_place(tenant, context.pipeline, context.environment, version.name)
-    if output is not None and "path" in version.details:
-        ending = os.path.splitext(version.details["path"])[1]
+    if version.published_file is not None:
+        ending = os.path.splitext(version.published_file)[1]
         return Place("file", "", f"published/{context.environment}/{context.pipeline}/{version.name}{ending}")
     return None
 

@@ -7,6 +7,9 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from entrepot.activities.catalog import details
+from entrepot.activities.catalog.details import CopyDetails, Details, FilesDetails, GrowingTableDetails, PageDetails
+from entrepot.activities.catalog.growing_table import Segment
 from entrepot.activities.catalog.tables import Row, now
 from entrepot.backends import TableName
 
@@ -23,7 +26,7 @@ class Version:
     columns: dict[str, str]
     inferred: dict[str, str]
     rows: int | None
-    details: dict[str, Any]
+    details: Details
     run: str
     step: str = ""
     """The step that made it, where that is not its name: an ingest step's."""
@@ -41,12 +44,27 @@ class Version:
         """Its name and version, by which pointers name it."""
         return self.name, self.version
 
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """What its view is made of; nothing, if it is a table of its own."""
+        return self.details.segments if isinstance(self.details, GrowingTableDetails) else ()
+
+    @property
+    def warehouse(self) -> str:
+        """Where its table stands; empty: in the warehouse where the pipeline runs."""
+        return self.details.to if isinstance(self.details, CopyDetails) else ""
+
+    @property
+    def published_file(self) -> str | None:
+        """The page or file in the lake that it is; None for all else."""
+        return self.details.path if isinstance(self.details, PageDetails | FilesDetails) else None
+
     @classmethod
     def of_row(cls, row: Row) -> Version:
         """From the catalog's row."""
         columns = json.loads(row["columns"] or "{}")
-        details = json.loads(row["details"] or "{}")
-        replaced = tuple(TableName(schema, table) for schema, table in details.pop("replaced", []))
+        kept = json.loads(row["details"])
+        replaced = tuple(TableName(schema, table) for schema, table in kept.pop("replaced", []))
         return cls(
             name=row["name"],
             version=row["version"],
@@ -56,7 +74,7 @@ class Version:
             columns=columns,
             inferred=json.loads(row["inferred"]) if row["inferred"] else columns,
             rows=row["row_count"],
-            details=details,
+            details=details.parse(kept),
             run=row["run"],
             step=row["step"] if row["step"] != row["name"] else "",
             bytes=row["byte_count"],
@@ -87,5 +105,5 @@ class Version:
             "seconds": self.seconds,
             "run": self.run,
             "made_at": self.made_at,
-            "details": {**self.details, **replaced},
+            "details": {**details.serialise(self.details), **replaced},
         }

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import ibis
 import ibis.expr.schema as sch
@@ -19,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from entrepot.activities.catalog import growing_table
+from entrepot.activities.catalog.details import Details, GrowingTableDetails, TableDetails
 from entrepot.activities.catalog.growing_table import GONE, VALID_FROM, VALID_TO, Segment, Supersedes
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.ingest.sources.stream import FILE_NUMBER, ValueFilter
@@ -144,8 +144,8 @@ class WarehouseLoader:
         if its.adds_to is None:
             return []
         version = self._there[its.table, its.adds_to]
-        if kept := version.details.get("segments"):
-            return [Segment.model_validate(each) for each in kept]
+        if version.segments:
+            return list(version.segments)
         assert version.table is not None
         whole = Segment(
             schema_name=version.table.schema,
@@ -262,7 +262,7 @@ class WarehouseLoader:
         target = TableName(self._schema, version_table(its.table, its.version))
         if (newest := growing_table.tail(every)) and (newest < len(every) or its.hints.disposition == "scd2"):
             every = [*every[:-newest], self._together(its, every[-newest:])]
-        details: dict[str, Any] = {}
+        details: Details = TableDetails()
         if len(every) == 1 and every[0].name == target:
             columns, rows = self._session.describe(target, shape), made.segment.rows
         else:
@@ -274,7 +274,7 @@ class WarehouseLoader:
                 whole = self._session.create_as(target, relation)
                 columns, rows = whole.columns, whole.rows
             else:
-                details = {"view": True, "segments": [each.model_dump(mode="json") for each in every]}
+                details = GrowingTableDetails(segments=tuple(every))
                 columns = self._session.create_view(target, relation)
                 is_sum = its.hints.disposition == "append" and not any(each.takes for each in every)
                 rows = sum(each.rows for each in every) if is_sum else count(self._session, relation)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable
-from contextlib import ExitStack
 from typing import Any
 
 from pydantic import BaseModel
 from temporalio import activity
 
 from entrepot.activities.catalog.catalog import Catalog, PipelineCatalog
-from entrepot.activities.catalog.growing_table import Segment
+from entrepot.activities.catalog.details import ModelDetails, TableDetails
 from entrepot.activities.catalog.tables import now
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.maintenance import drop
@@ -237,7 +236,7 @@ def _reachable(catalog: PipelineCatalog, asked: GcInput, every: list[Version]) -
 
 def _tables(version: Version) -> list[TableName]:
     """The physical tables that a version needs: its own, and those that its view is made of."""
-    segments = [Segment.model_validate(each) for each in version.details.get("segments", [])]
+    segments = version.segments
     own = [version.table] if version.table else []
     taken = [TableName(s.takes.schema_name, s.takes.table) for s in segments if s.takes and s.takes.table]
     return [*own, *(segment.name for segment in segments), *taken, *version.replaced]
@@ -245,11 +244,9 @@ def _tables(version: Version) -> list[TableName]:
 
 def _drop(work: ActivityContext, session: Session, version: Version, needed: set[TableName]) -> None:
     """Drops a version's table or view, and the segments that no other version needs."""
-    with ExitStack() as stack:
-        elsewhere = version.details.get("to")
-        if elsewhere and elsewhere not in work.tenant.warehouses:
-            return  # out of reach since the tenant no longer has it
-        there = stack.enter_context(work.session(warehouse=elsewhere)) if elsewhere else session
+    if version.warehouse and version.warehouse not in work.tenant.warehouses:
+        return  # out of reach since the tenant no longer has it
+    with view_sync.session_at(work, session, version.warehouse) as there:
         _drop_all(there, [table for table in _tables(version) if table not in needed])
 
 
@@ -264,9 +261,7 @@ def _drop_all(session: Session, tables: Iterable[TableName]) -> None:
 def _drop_replaced(work: ActivityContext, catalog: PipelineCatalog, context: Context, version: Version) -> None:
     """Drops the tables of a version that was made anew since, after whatever may still show them shows the new one."""
     view_sync.show_anew(work, catalog.session, context, {version.name: version.version})
-    warehouse = version.details.get("to", "")
-    with ExitStack() as stack:
-        there = stack.enter_context(work.session(warehouse=warehouse)) if warehouse else catalog.session
+    with view_sync.session_at(work, catalog.session, version.warehouse) as there:
         _drop_all(there, version.replaced)
     catalog.forget_replaced(version)
 
@@ -312,13 +307,16 @@ def _versions(catalog: PipelineCatalog) -> list[VersionRow]:
             made_at=version.made_at.isoformat(timespec="seconds"),
             run=version.run,
             environments=sorted(e for e, p in pointers.items() if p.get(version.name) == version.version),
-            note=_note(version.details),
+            note=_note(version),
         )
         for version in sorted(catalog.every_version(), key=lambda version: version.made_at, reverse=True)
     ]
 
 
-def _note(details: dict[str, Any]) -> str:
-    if "scores" in details:
-        return ", ".join(f"{name} {value:.3f}" for name, value in details["scores"].items())
-    return str(details.get("scoring", {}).get("said") or details.get("path") or "")
+def _note(version: Version) -> str:
+    details = version.details
+    if isinstance(details, ModelDetails):
+        return ", ".join(f"{name} {value:.3f}" for name, value in details.scores.items())
+    if isinstance(details, TableDetails) and details.scoring is not None:
+        return details.scoring.said
+    return version.published_file or ""

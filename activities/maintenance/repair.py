@@ -13,7 +13,7 @@ from temporalio import activity
 
 from entrepot.activities.catalog import owners
 from entrepot.activities.catalog.catalog import PipelineCatalog
-from entrepot.activities.catalog.growing_table import Segment
+from entrepot.activities.catalog.details import ModelDetails
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.ingest.warehouse_loader import WarehouseLoader
 from entrepot.activities.maintenance.drop import EVERY
@@ -115,24 +115,27 @@ def repair(work: ActivityContext, session: Session, context: Context, graph: Gra
 
 def _wrong(work: ActivityContext, standing: Standing, version: Version) -> str:
     """What is wrong with what a version is made of; empty, if nothing is."""
-    details = version.details
-    if (path := details.get("path")) and not lake.exists(path):
+    if (path := _file(version)) and not lake.exists(path):
         return f"{path} is gone from the lake"
-    if details.get("to"):
-        return ""  # on another warehouse
+    if version.warehouse:
+        return ""
     said = [standing.said(name, kind, rows) for name, kind, rows in _made_of(version)]
     return next(filter(None, said), "")
+
+
+def _file(version: Version) -> str | None:
+    """What has to be in the lake for a version."""
+    return version.details.file.path if isinstance(version.details, ModelDetails) else version.published_file
 
 
 def _made_of(version: Version) -> list[tuple[TableName, RelationKind, int | None]]:
     """What has to stand in the warehouse for a version: each name, what it has to be, and how many rows it has."""
     if version.table is None:
         return []
-    segments = [Segment.model_validate(each) for each in version.details.get("segments", [])]
-    kind: RelationKind = "view" if version.details.get("view") else "table"
+    kind: RelationKind = "view" if version.segments else "table"
     own = (version.table, kind, version.rows)
     # The segments first: a view over one that is gone cannot be counted.
-    return [*((segment.name, "table", segment.rows) for segment in segments if segment.table), own]
+    return [*((segment.name, "table", segment.rows) for segment in version.segments if segment.table), own]
 
 
 def _wrong_raw(

@@ -11,6 +11,7 @@ import ibis.expr.datatypes as dt
 import ibis.expr.schema as sch
 import numpy as np
 
+from entrepot.activities.catalog.details import ModelDetails, ModelFile
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.storage import lake
 from entrepot.errors import StepFailed, Unavailable, listed
@@ -24,10 +25,16 @@ CHECKED_ROWS = 500
 """Rows for which a model that was read back must predict the same."""
 
 
+def details_of(version: Version) -> ModelDetails:
+    """What the catalog keeps of a model."""
+    assert isinstance(version.details, ModelDetails)
+    return version.details
+
+
 def model_of(version: Version) -> Model:
     """The model as an expression sees it."""
-    details = version.details
-    return Model(version.name, tuple(details["features"]), dt.dtype(details["dtype"]), details["classifier"])
+    details = details_of(version)
+    return Model(version.name, details.features, dt.dtype(details.dtype), details.classifier)
 
 
 def known_of(version: Version) -> sch.Schema | Model:
@@ -35,13 +42,8 @@ def known_of(version: Version) -> sch.Schema | Model:
     return model_of(version) if version.kind == "train" else schema_from(version.inferred)
 
 
-def floats(version: Version) -> frozenset[str]:
-    """The features that were numbers with a fraction, or had a NULL, when the model was fitted."""
-    return frozenset(version.details.get("floats", ()))  # a model of an older catalog does not say
-
-
-def save(estimator: Any, folder: str, rows: pd.DataFrame) -> dict[str, Any]:
-    """Writes a fitted estimator to a folder; returns where it is, its size and its SHA-256.
+def save(estimator: Any, folder: str, rows: pd.DataFrame) -> ModelFile:
+    """Writes a fitted estimator to a folder.
 
     The file is named by its hash: skops writes other bytes each time, and two runs may fit the same version at once.
 
@@ -61,7 +63,7 @@ def save(estimator: Any, folder: str, rows: pd.DataFrame) -> dict[str, Any]:
     sha256 = hashlib.sha256(data).hexdigest()
     path = f"{folder}/{sha256[:16]}.skops"
     lake.write(data, path)
-    return {"path": path, "bytes": len(data), "sha256": sha256}
+    return ModelFile(path=path, bytes=len(data), sha256=sha256)
 
 
 def _check_readable(data: bytes, estimator: Any, rows: pd.DataFrame) -> None:
@@ -114,7 +116,8 @@ def load(version: Version) -> Any:
     Raises:
         Unavailable: if the file is missing or another one.
     """
-    return _load(version.details["path"], version.details["sha256"], version.name)
+    file = details_of(version).file
+    return _load(file.path, file.sha256, version.name)
 
 
 @lru_cache(maxsize=16)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 import ibis
 
+from entrepot.activities.catalog.details import ScoredModel, Scoring
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.ml import models
 from entrepot.activities.ml.sample import check_categories, rows_to_compare
@@ -38,13 +39,13 @@ class Scorer:
         self._work = work
         self._session = session
         self._versions = versions
-        self._evidence: list[dict[str, Any]] = []
+        self._evidence: list[ScoredModel] = []
         self._temporary: list[TableName] = []
 
-    def create(self, target: TableName, expression: ibis.Table) -> tuple[CreatedTable, dict[str, Any]]:
-        """Makes a table of an expression. For the catalog: how its rows were scored."""
+    def create(self, target: TableName, expression: ibis.Table) -> tuple[CreatedTable, Scoring | None]:
+        """Makes a table of an expression. For the catalog: how its rows were scored, if they were."""
         if not any(version.kind == "train" for version in self._versions.values()):
-            return self._create_as(target, expression), {}
+            return self._create_as(target, expression), None
         node = expression.op()
         if isinstance(node, Predict) and not node.parent.find(Predict):
             by_sql = self._by_sql(node)
@@ -53,8 +54,8 @@ class Scorer:
         else:
             made = self._create_as(target, self.replaced(expression))
             self.drop_temporary()
-        said = "; ".join(e["said"] for e in self._evidence)
-        return made, {"scoring": {"said": said, "models": self._evidence}} if said else {}
+        said = "; ".join(each.said for each in self._evidence)
+        return made, Scoring(said=said, models=tuple(self._evidence)) if said else None
 
     def _create_as(self, target: TableName, expression: ibis.Table) -> CreatedTable:
         self._work.check_limits(self._session, expression)
@@ -85,7 +86,7 @@ class Scorer:
         version = self._versions[node.model]
         estimator = models.load(version)
         check_classes(estimator, node.classes)
-        features = version.details["features"]
+        features = list(models.details_of(version).features)
         parent = node.parent.to_expr()
         try:
             made = translate(estimator, parent, features, node.keep, node.classes, node.dtype)
@@ -107,23 +108,26 @@ class Scorer:
         self._record(version, "sql", reason, agreement)
         return made
 
-    def _record(self, version: Version, path: str, why: str, agreement: Agreement | None) -> None:
+    def _record(
+        self, version: Version, path: Literal["sql", "streamed"], why: str, agreement: Agreement | None
+    ) -> None:
         how = "in the warehouse as SQL" if path == "sql" else "streamed through the estimator"
         self._evidence.append(
-            {
-                "model": version.name,
-                "version": version.version,
-                "path": path,
-                "why": why,
-                "tolerance": TOLERANCE,
-                "agreement": asdict(agreement) if agreement else None,
-                "said": f"scored {how}: {why}",
-            }
+            ScoredModel(
+                model=version.name,
+                version=version.version,
+                path=path,
+                why=why,
+                tolerance=TOLERANCE,
+                agreement=asdict(agreement) if agreement else None,
+                said=f"scored {how}: {why}",
+            )
         )
 
     def _verify(self, estimator: Any, parent: ibis.Table, version: Version, node: Predict) -> Agreement:
         """Scores a sample both ways. One query gives its features and its scores by SQL."""
-        features, labels = version.details["features"], labels_of(estimator)
+        details, labels = models.details_of(version), labels_of(estimator)
+        features = list(details.features)
         if clash := {PREDICTION, *map(probability_column, labels)} & set(features):
             raise NotTranslatable(f"its feature {min(clash)!r} is called as a column of the scores")
         encoded = [name for name in features if parent[name].type().is_string()]
@@ -139,14 +143,15 @@ class Scorer:
             raise NotTranslatable(f"the warehouse refuses its SQL: {why}") from error
         check_categories(by_sql, encoded)
         try:
-            return compare(by_sql, estimator, frame(by_sql, features, models.floats(version)), labels)
+            return compare(by_sql, estimator, frame(by_sql, features, details.floats), labels)
         except Exception as error:
             raise self._refusal(node, error) from error
 
     def _stream(self, node: Predict, target: TableName) -> CreatedTable:
         version = self._versions[node.model]
         estimator = models.load(version)
-        features = [str(name) for name in version.details["features"]]
+        details = models.details_of(version)
+        features = list(details.features)
         needed = list(dict.fromkeys((*features, *node.keep)))
         rows = node.parent.to_expr().select(*needed)
         self._work.check_limits(self._session, rows)
@@ -155,7 +160,7 @@ class Scorer:
         kept = {name: reader.schema.field(name).type for name in node.keep}
         for name, kind in kept.items():
             schema = schema.set(schema.get_field_index(name), schema.field(name).with_type(kind))
-        scored = score_batches(estimator, reader, features, node.keep, node.classes, schema, models.floats(version))
+        scored = score_batches(estimator, reader, features, node.keep, node.classes, schema, details.floats)
         try:
             with keep_python_errors(scored) as batches:
                 return self._session.write(target, node.schema, self._checked(batches), schema)

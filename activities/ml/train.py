@@ -11,6 +11,7 @@ import numpy as np
 import sklearn
 from temporalio import activity
 
+from entrepot.activities.catalog.details import ModelDetails
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.ml import models
 from entrepot.activities.ml.translation import frame
@@ -74,22 +75,23 @@ def _fit(
         )
     folder = work.tenant.lake_path("models", ref.context.pipeline, step.name, ref.versions[step.name])
     seconds = time.monotonic() - started
-    details = {
-        **models.save(estimator, folder, test[list(columns)]),
-        "features": list(columns),
-        "types": {name: features.columns[name] for name in columns},
-        "floats": [name for name in columns if learn[name].dtype.kind == "f"],
-        "target": step.target,
-        "dtype": str(model.dtype),  # type: ignore[union-attr]
-        "classifier": model.has_probabilities,  # type: ignore[union-attr]
-        "classes": [str(label) for label in getattr(estimator, "classes_", [])],
-        "estimator": " ".join(repr(estimator).split()),
-        "split": repr(step.split),
-        "rows": {"learned_from": len(learn), "scored_on": len(test)},
-        "scores": scores,
-        "baseline": baseline,
-        "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES},
-    }
+    file = models.save(estimator, folder, test[list(columns)])
+    details = ModelDetails(
+        file=file,
+        features=tuple(columns),
+        types={name: features.columns[name] for name in columns},
+        floats=tuple(name for name in columns if learn[name].dtype.kind == "f"),
+        target=step.target,
+        dtype=str(model.dtype),  # type: ignore[union-attr]
+        classifier=model.has_probabilities,  # type: ignore[union-attr]
+        classes=tuple(str(label) for label in getattr(estimator, "classes_", [])),
+        estimator=" ".join(repr(estimator).split()),
+        split=repr(step.split),
+        rows={"learned_from": len(learn), "scored_on": len(test)},
+        scores=scores,
+        baseline=baseline,
+        libraries={name: importlib.metadata.version(name) for name in LIBRARIES},
+    )
     made = Version(
         name=step.name,
         version=ref.versions[step.name],
@@ -101,7 +103,7 @@ def _fit(
         rows=len(learn),
         details=details,
         run=ref.context.run,
-        bytes=details["bytes"],
+        bytes=file.bytes,
         scanned=session.used.bytes,
         inputs=inputs,
         seconds=seconds,
@@ -113,7 +115,7 @@ def _fit(
     return StepResult(
         name=step.name,
         rows=len(learn),
-        bytes=details["bytes"],
+        bytes=file.bytes,
         seconds=seconds,
         note=f"{said} on {len(test):,} rows{below}",
         warned=bool(worse),

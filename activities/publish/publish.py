@@ -14,6 +14,7 @@ import pyarrow.parquet
 from temporalio import activity
 
 from entrepot.activities.catalog.catalog import PipelineCatalog
+from entrepot.activities.catalog.details import CopyDetails, Details, FilesDetails, PageDetails
 from entrepot.activities.catalog.environment import Publish
 from entrepot.activities.catalog.records import Run
 from entrepot.activities.catalog.tables import now
@@ -136,6 +137,8 @@ def _make(
     # A folder for each run: two may make the same version at once, and a page tells which run made it.
     folder = work.tenant.lake_path("artifacts", pipeline, step.name, version, ref.context.run)
     rows: int | None = None
+    size: int | None = None
+    details: Details
     target: TableName | None = None
     with session.transaction():
         if isinstance(output, Dashboard):
@@ -143,22 +146,21 @@ def _make(
             page = render(output, facts, inputs).encode()
             path = f"{folder}/{step.name}.html"
             lake.write(page, path)
-            details: dict[str, Any] = {"output": "dashboard", "path": path, "title": output.title, "bytes": len(page)}
+            size, details = len(page), PageDetails(path=path, title=output.title)
         elif isinstance(output, Export):
             path = f"{folder}/{step.name}.{output.format}"
             rows = _export(work, session, output, path)
-            details = {"output": "files", "path": path, "bytes": lake.size(path)}
+            size, details = lake.size(path), FilesDetails(path=path)
         elif isinstance(output, Copy):
-            name = output.name or step.name
             place = view_sync.copied(work, ref.context, step, CopiedTo(output.schema, output.name, output.to))
             view_sync.check_copy(work, session, ref.context, step, place)
             # Among the pipeline's own versions: another pipeline may copy the same to the same schema.
             own = version_schema(work.tenant.settings(pipeline).schema)
             target = version_table_name(own, step.name, version, ref.anew, ref.context.run)
-            details = {"output": "copy", "schema": output.schema, "name": name}
+            details = CopyDetails(schema_name=output.schema, name=output.name or step.name)
             if output.to and work.tenant.at(output.to) is not work.tenant:
                 rows, digest = serve_from(work, session, output.table, target, output.to)
-                details |= {"to": output.to, "digest": digest}
+                details = details.model_copy(update={"to": output.to, "digest": digest})
             else:
                 session.create_schema(target.schema)
                 rows = session.create_as(target, output.table).rows
@@ -176,12 +178,12 @@ def _make(
             rows=rows,
             details=details,
             run=ref.context.run,
-            bytes=details.get("bytes"),
+            bytes=size,
             inputs=inputs,
             seconds=seconds,
         )
         work.catalog(session).pipeline(pipeline).add_version(made, before=versions.get(step.name))
-    return StepResult(name=step.name, rows=rows, bytes=details.get("bytes"), seconds=seconds, note=details["output"])
+    return StepResult(name=step.name, rows=rows, bytes=size, seconds=seconds, note=details.kind)
 
 
 def _export(work: ActivityContext, session: Session, output: Export, path: str) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from entrepot.activities.catalog import owners
 from entrepot.activities.catalog.catalog import PipelineCatalog
+from entrepot.activities.catalog.details import PageDetails
 from entrepot.activities.catalog.environment import Environment, Publish
 from entrepot.activities.catalog.owners import Owner, Place, Shown
 from entrepot.activities.catalog.version import Version
@@ -124,7 +125,7 @@ def check_ways(work: ActivityContext, session: Session, wanted: Shown, recorded:
         new = {place for place in its if place not in ours}
         if warehouse and not new:
             continue  # another warehouse is not asked at each publish
-        with _at(work, session, warehouse) as there:
+        with session_at(work, session, warehouse) as there:
             kinds = owners.standing(there, schema)
         for place in its:
             owners.check_way(kinds, place, is_ours=place in ours)
@@ -159,7 +160,7 @@ def point(work: ActivityContext, session: Session, its: Pointed, shown: Iterable
     """Points views at the tables of what is pointed at."""
     tables = {place: its.versions[name].table for place, name in shown if place.kind == "view"}
     for (warehouse, schema), some in _by_schema(tables).items():
-        with _at(work, session, warehouse) as there:
+        with session_at(work, session, warehouse) as there:
             there.create_schema(schema)
             for place in sorted(some, key=str):
                 table = tables[place]
@@ -222,8 +223,9 @@ def bring_up_to_date(
         for place, name in owners.shown_by(work.tenant, context, its.versions.values()):
             if place.kind == "file":
                 made, links[name] = its.versions[name], work.tenant.lake_path(place.table)
-                data = lake.read(made.details["path"])
-                if made.details["output"] == "dashboard":
+                assert made.published_file is not None
+                data = lake.read(made.published_file)
+                if isinstance(made.details, PageDetails):
                     data = with_verdicts(data, catalog, made, its.versions, graph, checks)
                 if not lake.exists(links[name]) or lake.read(links[name]) != data:
                     lake.write(data, links[name])
@@ -261,7 +263,7 @@ def remove(work: ActivityContext, session: Session, unwanted: Iterable[Place]) -
         if place.kind == "file":
             lake.remove(work.tenant.lake_path(place.table))
     for (warehouse, schema), some in _by_schema({place for place in gone if place.kind == "view"}).items():
-        with _at(work, session, warehouse) as there:
+        with session_at(work, session, warehouse) as there:
             kinds = owners.standing(there, schema)
             for place in sorted(some, key=str):
                 if kinds.get(place.table.lower()) == "view":
@@ -320,7 +322,8 @@ def _by_schema(views: Iterable[Place]) -> dict[tuple[str, str], set[Place]]:
 
 
 @contextmanager
-def _at(work: ActivityContext, session: Session, warehouse: str) -> Iterator[Session]:
+def session_at(work: ActivityContext, session: Session, warehouse: str) -> Iterator[Session]:
+    """A session of one of the tenant's warehouses; an empty name means the one of the given session."""
     if not warehouse:
         yield session
         return

@@ -12,6 +12,7 @@ import ibis.expr.schema as sch
 import pyarrow as pa
 from temporalio import activity
 
+from entrepot.activities.catalog.details import Scoring, TableDetails
 from entrepot.activities.catalog.records import CheckVerdict
 from entrepot.activities.catalog.tables import now
 from entrepot.activities.catalog.version import Version
@@ -130,7 +131,7 @@ class Computation:
             return StepResult(name=step.name, rows=self._versions[step.name].rows, note=CREATED_MEANWHILE)
         target = version_table_name(self._schema, step.name, version, anew, self._context.run)
         computed = self._verified(step)
-        details: dict[str, Any] = {}
+        scoring: Scoring | None = None
         with self._session.transaction():
             if step.engine == "python":
                 inferred = schema_from(step.schema or {})
@@ -139,7 +140,7 @@ class Computation:
             else:
                 made = self._bound(step, computed)
                 inferred = made.schema()
-                table, details = self._scorer().create(target, made)
+                table, scoring = self._scorer().create(target, made)
             seconds = time.monotonic() - started
             made_version = Version(
                 name=step.name,
@@ -150,7 +151,7 @@ class Computation:
                 columns=schema_to(table.columns),
                 inferred=schema_to(inferred),
                 rows=table.rows,
-                details=details,
+                details=TableDetails(scoring=scoring),
                 run=self._context.run,
                 scanned=self._scanned(),
                 inputs=self._inputs(step),
@@ -158,9 +159,8 @@ class Computation:
             )
             self._catalog.add_version(made_version, before=before)
         self._versions[step.name] = made_version
-        return StepResult(
-            name=step.name, rows=table.rows, seconds=seconds, note=details.get("scoring", {}).get("said", "")
-        )
+        said = scoring.said if scoring is not None else ""
+        return StepResult(name=step.name, rows=table.rows, seconds=seconds, note=said)
 
     def _check(self, step: CheckStep, started: float) -> StepResult:
         computed = self._verified(step)

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from entrepot.activities.catalog.catalog import Catalog, PipelineCatalog
+from entrepot.activities.catalog.details import PageDetails
 from entrepot.activities.catalog.environment import Publish
 from entrepot.activities.catalog.ingest_state import IngestState
 from entrepot.activities.catalog.records import CheckVerdict
@@ -46,7 +47,7 @@ def _version(name: str, version: str, table: TableName | None = None, seconds: f
         columns={"n": "int64", "Größe": "decimal(12, 2)"},
         inferred={"n": "int64", "Größe": "decimal(10, 2)"},
         rows=3,
-        details={"text": NASTY},
+        details=PageDetails(path="page.html", title=NASTY),
         run="run-1",
         seconds=seconds,
     )

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entrepot.activities.catalog import growing_table
-from entrepot.activities.catalog.ingest_state import Cursor
+from entrepot.activities.catalog.ingest_state import IngestState
 from tests.activities.ingest.loading import Row, Warehouse, seen, warehouse
 
 KINDS: dict[str, st.SearchStrategy[Any]] = {
@@ -126,7 +126,7 @@ class Held:
         for (version, _), state in self.states.items():
             assert seen(self.warehouse.rows(self.step, version), *but) == seen(rows(state))
 
-    def _at(self, cursor: Cursor) -> tuple[str, str | None]:
+    def _at(self, cursor: IngestState) -> tuple[str, str | None]:
         return cursor.tables[self.step], cursor.state
 
 

@@ -20,6 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, QuantileTransformer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
+from entrepot.activities.catalog.details import ModelDetails
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.ml import models
 from entrepot.activities.ml.score import Scorer
@@ -94,7 +95,8 @@ class Warehouse:
     def score(self, estimator: Any, table: pa.Table) -> tuple[pa.Table, str]:
         """The table, scored, and how."""
         names = [name for name in table.column_names if name != "id"]
-        known = {**models.save(estimator, self._lake, frame(table.slice(0, 5), names)), "features": names}
+        file = models.save(estimator, self._lake, frame(table.slice(0, 5), names))
+        known = ModelDetails(file=file, features=tuple(names), dtype="boolean", classifier=True)
         version = Version("m", "1", "train", "", None, {}, {}, 0, known, "r")
         model = Model("m", tuple(names), dt.boolean, has_probabilities=True)
         work = ActivityContext(self.tenant, "r", "s")
@@ -106,9 +108,10 @@ class Warehouse:
             connection.execute("DROP TABLE IF EXISTS s.scored")
             source = physical(TableName("s", "rows"), session.describe(TableName("s", "rows")))
             scored = model.predict(source, keep="id", classes=[True])
-            _, details = Scorer(work, session, {"m": version}).create(TableName("s", "scored"), scored)
+            _, scoring = Scorer(work, session, {"m": version}).create(TableName("s", "scored"), scored)
             found = session.fetch(physical(TableName("s", "scored"), scored.schema()).order_by("id"))
-        return found, details["scoring"]["said"]
+        assert scoring is not None
+        return found, scoring.said
 
 
 @pytest.fixture(scope="module")

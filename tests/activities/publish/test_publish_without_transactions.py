@@ -11,6 +11,7 @@ import ibis
 import pytest
 
 from entrepot.activities.catalog.catalog import Catalog
+from entrepot.activities.catalog.details import TableDetails
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.publish import publish
 from entrepot.activities.runtime.context import ActivityContext
@@ -75,7 +76,9 @@ class Warehouse:
                     target = TableName("shop__v", f"{name}__{number}")
                     made = session.create_as(target, ibis.memtable({"number": [number]}))
                     columns = {"number": "int64"}
-                    version = Version(name, str(number), "transform", "", target, columns, columns, made.rows, {}, "r")
+                    version = Version(
+                        name, str(number), "transform", "", target, columns, columns, made.rows, TableDetails(), "r"
+                    )
                     catalog.add_version(version)
 
     @contextmanager

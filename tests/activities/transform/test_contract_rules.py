@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pandera import pandas as for_pandas
 
 from entrepot import Pipeline, PipelineError
+from entrepot.activities.catalog.details import TableDetails
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.runtime.tenant import PipelineSettings, Tenant
@@ -45,7 +46,7 @@ def found(session: Session, contract: Any, rows: list[dict[str, Any]], names: st
     connection.execute("CREATE OR REPLACE TABLE s.t AS SELECT * FROM given")
     columns = schema_to(session.describe(TableName("s", "t")))
     return check_contract(
-        session, contract, Version("t", "1", "transform", "", TableName("s", "t"), columns, {}, 0, {}, "r")
+        session, contract, Version("t", "1", "transform", "", TableName("s", "t"), columns, {}, 0, TableDetails(), "r")
     )
 
 
