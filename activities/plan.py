@@ -71,7 +71,7 @@ class PlanActivities:
                 parity=tenant.parity,
                 selected=tuple(selected),
                 kinds={name: step.kind for name, step in selected.items()},
-                ingests=tuple(name for name, step in selected.items() if isinstance(step, IngestStep)),
+                ingests=tuple(name for name, step in selected.items() if step.is_source),
                 anew=anew,
             )
 
@@ -118,7 +118,7 @@ def _anew(graph: Graph, asked: RunInput, chosen: frozenset[str]) -> tuple[str, .
     forced = select(graph, asked.force) if asked.force else frozenset()
     if beside := forced - chosen:
         raise BadInput(f"{listed(beside)} cannot be forced: not in the selection {asked.select!r}")
-    if ingests := [name for name in forced if isinstance(graph.steps[name], IngestStep)]:
+    if ingests := [name for name in forced if graph.steps[name].is_source]:
         raise BadInput(f"{listed(ingests)} cannot be forced: an ingest loads everything anew with `refresh`")
     return tuple(sorted(forced))
 
@@ -163,8 +163,8 @@ def _held(
     catalog: PipelineCatalog, graph: Graph, selected: frozenset[str], shown: Mapping[str, str]
 ) -> dict[str, sch.Schema | Model]:
     """What the steps that are not selected have made, as the environment shows it: columns and models."""
-    steps = [step for step in graph.steps.values() if step.name not in selected and not isinstance(step, IngestStep)]
-    made = {name: shown[name] for step in steps for name in graph.outputs(step) if name in shown}
+    steps = [step for step in graph.steps.values() if step.name not in selected and not step.is_source]
+    made = {name: shown[name] for step in steps for name in step.outputs if name in shown}
     found = catalog.versions(made) if made else {}
     return {name: known_of(version) for name, version in found.items() if version.kind != "publish"}
 
@@ -216,7 +216,7 @@ def _needed(
 
 def _ingest_states(environment: Environment, graph: Graph, request: PlanRequest) -> dict[str, IngestState]:
     """What is remembered of the ingest steps that are still to come."""
-    to_come = [step for step in graph.steps.values() if isinstance(step, IngestStep) and step.name in request.selected]
+    to_come = [step for step in graph.of(IngestStep) if step.name in request.selected]
     if request.ingested is not None:
         return {}
     return {step.name: environment.ingest_state(step.name) for step in to_come}
@@ -227,8 +227,7 @@ def _raw_versions(
 ) -> dict[str, str]:
     """The raw tables' versions: those just loaded; before the ingest, those of the newest load; else as published."""
     raw: dict[str, str] = {}
-    for step in graph.steps.values():
-        if isinstance(step, IngestStep):
-            raw |= {table: published.pointers[table] for table in step.tables if table in published.pointers}
-            raw |= loads[step.name].tables if step.name in loads else {}
+    for step in graph.of(IngestStep):
+        raw |= {table: published.pointers[table] for table in step.tables if table in published.pointers}
+        raw |= loads[step.name].tables if step.name in loads else {}
     return raw | request.raw

@@ -32,7 +32,7 @@ Function = Callable[..., Any]
 
 def _expression_problems(graph: Graph) -> Iterable[Problem]:
     """What is wrong with the expressions. Before the first ingest it shows only if every raw schema is declared."""
-    ingests = [step for step in graph.steps.values() if isinstance(step, IngestStep)]
+    ingests = graph.of(IngestStep)
     if not ingests or any(schema is None for step in ingests for schema in step.tables.values()):
         return ()
     from entrepot.planning.resolve import resolve  # brings ibis, which importing a pipeline's module need not

@@ -15,6 +15,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 from entrepot.language.names import NOMINAL_TIME
+from entrepot.language.step import KINDS
 from entrepot.planning.plan import Plan, PlannedStep
 from entrepot.protocol import activity_names
 from entrepot.protocol.messages import (
@@ -197,7 +198,7 @@ class _Parity:
         if fitted and warehouse not in self._given_up:
             adoption = Adoption(context=context, versions=fitted, whence=prepared.on[0])
             await self._tried(activity_names.ADOPT, adoption, "models", "train", warehouse, fitted)
-        transforms = tuple(name for name in prepared.computed if prepared.kinds[name] == "transform")
+        transforms = tuple(name for name in prepared.computed if KINDS[prepared.kinds[name]].is_computed_table())
         try:
             if warehouse not in self._given_up:
                 await self._computed(prepared, warehouse, raw, transforms, models)
@@ -237,7 +238,7 @@ class _Parity:
             compiled=False,
         )
         plan: Plan = await self._call(activity_names.PLAN, request, Plan, summary=f"plan on {warehouse}")
-        todo = [step for step in plan.to_run() if step.kind in ("transform", "train")]
+        todo = [step for step in plan.to_run() if KINDS[step.kind].produces]
         steps, failed = {step.name: step for step in plan.steps}, self._failed[warehouse]
         for step in plan.cut_off(frozenset(selected)):
             failed.setdefault(step.name, step.why)
@@ -304,11 +305,12 @@ class _Parity:
         versions = {name: plan.versions[name] for name in sorted(read) if name in plan.versions}
         summary = f"{batch[0]} on {warehouse}"
         context = self._context(warehouse)
-        if steps[batch[0]].kind == "train":
+        kind = KINDS[steps[batch[0]].kind]
+        if not kind.is_batched:
             ref = StepRef(context=context, step=batch[0], versions=versions)
-            return [await self._call(activity_names.TRAIN, ref, StepResult, summary=summary)]
+            return [await self._call(kind.stage, ref, StepResult, summary=summary)]
         request = Batch(context=context, steps=tuple(batch), versions=versions)
-        made: list[StepResult] = await self._call(activity_names.TRANSFORM, request, list[StepResult], summary=summary)
+        made: list[StepResult] = await self._call(kind.stage, request, list[StepResult], summary=summary)
         return made
 
     async def _all_compared(self, prepared: PreparedParity, reference: Plan) -> None:

@@ -22,7 +22,7 @@ from temporalio.exceptions import (
 )
 
 from entrepot.language.names import NOMINAL_TIME
-from entrepot.language.step import StepKind
+from entrepot.language.step import KINDS, StepKind
 from entrepot.planning.plan import Plan, PlannedStep
 from entrepot.protocol import activity_names
 from entrepot.protocol.messages import (
@@ -179,7 +179,7 @@ class _Run:
         Raises:
             ApplicationError: if they do not agree.
         """
-        tables = sorted(s.name for s in plan.steps if s.kind == "transform" and s.name in plan.moves)
+        tables = sorted(s.name for s in plan.steps if s.name in plan.moves and KINDS[s.kind].is_computed_table())
         if not tables:
             return
         self._stage("parity")
@@ -271,8 +271,8 @@ class _Run:
 
     async def _compute(self, plan: Plan, batch: list[str]) -> list[StepResult]:
         steps = {step.name: step for step in plan.steps}
-        kind = steps[batch[0]].kind
-        self._stage(kind if kind != "check" else "transform")
+        kind = KINDS[steps[batch[0]].kind]
+        self._stage(kind.stage)
         for name in batch:
             self._progress.set(name, "running")
         self._show()
@@ -281,19 +281,16 @@ class _Run:
         anew = tuple(name for name in batch if name in plan.anew)
         summary = batch[0] if len(batch) == 1 else f"{batch[0]} and {len(batch) - 1} more"
         try:
-            if kind in ("transform", "check"):
+            if kind.is_batched:
                 request = Batch(
                     context=self._context, steps=tuple(batch), versions=versions, spent=self._spent, anew=anew
                 )
-                results: list[StepResult] = await self._call(
-                    activity_names.TRANSFORM, request, list[StepResult], summary=summary
-                )
+                results: list[StepResult] = await self._call(kind.stage, request, list[StepResult], summary=summary)
                 for name in batch[len(results) :]:
                     self._progress.set(name, "waiting")
                 return results
             ref = StepRef(context=self._context, step=batch[0], versions=versions, spent=self._spent, anew=anew)
-            activity = activity_names.TRAIN if kind == "train" else activity_names.PUBLISH
-            return [await self._call(activity, ref, StepResult, summary=summary)]
+            return [await self._call(kind.stage, ref, StepResult, summary=summary)]
         except ActivityError as error:
             for name in batch if len(batch) > 1 else ():  # which of them failed, the error says
                 self._progress.set(name, "waiting")
@@ -317,7 +314,7 @@ class _Run:
             moves=plan.moves,
             removes=plan.removed,
             anew=plan.anew,
-            checks={s.name: plan.versions[s.name] for s in plan.steps if s.kind == "check" and s.name in plan.versions},
+            checks={s.name: plan.versions[s.name] for s in plan.steps if s.guards and s.name in plan.versions},
             results={
                 step.name: {
                     "rows": step.rows,
@@ -331,7 +328,7 @@ class _Run:
         )
         committed: Promoted = await self._call(activity_names.PROMOTE, request, Promoted)
         self._stage("done")
-        made = any(step.kind != "check" for step in ran)
+        made = any(step.name not in request.checks for step in ran)
         worked = bool(made or plan.moves or plan.removed or committed.moved)  # what was dropped by hand moves, too
         return self._summary("published" if worked else "nothing to do", plan, committed, whole=False)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from temporalio import workflow
 
+from entrepot.language.step import KINDS
 from entrepot.planning.plan import PlannedStep
 from entrepot.protocol.messages import StepResult
 
@@ -75,7 +76,7 @@ class Ready:
         return batch
 
     def _is_table_work(self, name: str) -> bool:
-        return self._steps[name].kind in ("transform", "check")
+        return KINDS[self._steps[name].kind].is_batched
 
 
 async def run_steps(

@@ -119,7 +119,7 @@ def standing(catalog: PipelineCatalog, graph: Graph, versions: Mapping[str, str]
             those by the rule of the newest. Checks that read the clock have a version for each run, by one rule. The
             rule of one that takes the run's nominal time is another each time, so that all its verdicts count.
     """
-    checks = [step for step in graph.steps.values() if isinstance(step, CheckStep)]
+    checks = graph.of(CheckStep)
     inputs = {
         step.name: {name: versions[name] for name in graph.table_inputs(step)}
         for step in checks
@@ -131,7 +131,7 @@ def standing(catalog: PipelineCatalog, graph: Graph, versions: Mapping[str, str]
     for verdict in catalog.verdicts(on_these) if texts else ():
         if inputs.get(verdict.name) == verdict.inputs:
             found.setdefault(verdict.name, []).append(verdict)
-    timed = {step.name for step in checks if graph.takes_time(step)}
+    timed = {step.name for step in checks if step.takes_time}
     return {name: _standing(its, versions.get(name), is_timed=name in timed) for name, its in found.items()}
 
 

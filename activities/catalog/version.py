@@ -12,6 +12,7 @@ from entrepot.activities.catalog.details import CopyDetails, Details, FilesDetai
 from entrepot.activities.catalog.growing_table import Segment
 from entrepot.activities.catalog.tables import Row, now
 from entrepot.backends import TableName
+from entrepot.language.step import StepKind
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Version:
 
     name: str
     version: str
-    kind: str
+    kind: StepKind
     identity: str
     table: TableName | None
     columns: dict[str, str]

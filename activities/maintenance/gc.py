@@ -28,6 +28,7 @@ from entrepot.activities.storage import lake, manifest
 from entrepot.backends import Session, TableName
 from entrepot.errors import BadInput, unknown
 from entrepot.identity.version import DEFAULT_ENVIRONMENT, version_schema
+from entrepot.language.step import KINDS
 from entrepot.protocol import activity_names
 from entrepot.protocol.maintenance_messages import DropInput
 from entrepot.protocol.messages import Context, GcInput, Target
@@ -229,7 +230,7 @@ def _reachable(catalog: PipelineCatalog, asked: GcInput, every: list[Version]) -
         for environment in {load.environment for load in loads}:
             kept |= set(catalog.environment(environment).ingest_state(step).tables.items())
     for version in every:
-        if version.kind == "train" and version.key in kept:
+        if KINDS[version.kind].retains_inputs and version.key in kept:
             kept |= set(version.inputs.items())
     return kept
 
@@ -267,10 +268,8 @@ def _drop_replaced(work: ActivityContext, catalog: PipelineCatalog, context: Con
 
 
 def _remove_files(work: ActivityContext, pipeline: str, version: Version) -> None:
-    if version.kind == "train":
-        lake.remove(work.tenant.lake_path("models", pipeline, *version.key))
-    elif version.kind == "publish":
-        lake.remove(work.tenant.lake_path("artifacts", pipeline, *version.key))
+    if folder := KINDS[version.kind].folder:
+        lake.remove(work.tenant.lake_path(folder, pipeline, *version.key))
 
 
 def _prune(

@@ -182,7 +182,7 @@ def _restore(work: ActivityContext, catalog: PipelineCatalog, context: Context, 
 
 def _steps(graph: Graph) -> dict[str, str]:
     """Raw table to its ingest step."""
-    return {table: s.name for s in graph.steps.values() if isinstance(s, IngestStep) for table in s.tables}
+    return {table: s.name for s in graph.of(IngestStep) for table in s.tables}
 
 
 def _root(name: str) -> str:

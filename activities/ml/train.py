@@ -73,7 +73,7 @@ def _fit(
         scores, baseline = _scores(
             step, estimator, learn[list(columns)], target[~held_out], test[list(columns)], target[held_out]
         )
-    folder = work.tenant.lake_path("models", ref.context.pipeline, step.name, ref.versions[step.name])
+    folder = work.tenant.lake_path(step.folder, ref.context.pipeline, step.name, ref.versions[step.name])
     seconds = time.monotonic() - started
     file = models.save(estimator, folder, test[list(columns)])
     details = ModelDetails(

@@ -8,9 +8,8 @@ from typing import Any
 from entrepot.activities.catalog.catalog import Catalog
 from entrepot.activities.ml.models import known_of
 from entrepot.activities.runtime.tenant import Tenants
-from entrepot.activities.transform.compilation import is_sql, select
+from entrepot.activities.transform.compilation import select
 from entrepot.errors import EntrepotError
-from entrepot.language.step import TransformStep
 from entrepot.planning.resolve import arguments, expression
 from entrepot.protocol.messages import Comparison, TableParity
 
@@ -23,7 +22,7 @@ def explained(tenants: Tenants, asked: Comparison, table: TableParity, catalogs:
     context = asked.context
     pipeline = tenants.pipeline(context.tenant, context.pipeline)
     step = pipeline.graph.steps.get(asked.name)
-    if not isinstance(step, TransformStep) or not is_sql(step):
+    if step is None or not step.is_sql:
         return table
     tenant, given = tenants.get(context.tenant), None
     for catalog in catalogs:

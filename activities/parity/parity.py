@@ -21,7 +21,6 @@ from entrepot.activities.storage import lake
 from entrepot.activities.transform import compilation
 from entrepot.errors import BadInput, EntrepotError, PipelineError, Unavailable, listed, unknown
 from entrepot.identity.expression import schema_from
-from entrepot.language.step import IngestStep, TrainStep, TransformStep
 from entrepot.planning.resolve import resolve
 from entrepot.planning.selection import select as selected_by
 from entrepot.protocol import activity_names
@@ -61,25 +60,21 @@ class ParityActivities:
             chosen = selected_by(graph, asked.select) if asked.select else frozenset(graph.steps)
             needed = chosen | graph.reach(chosen, graph.upstream)
             steps = [step for step in graph.steps.values() if step.name in needed]
-            computed = [s for s in steps if isinstance(s, TransformStep | TrainStep)]
-            made = [s for s in steps if isinstance(s, IngestStep | TransformStep)]
-            tables = {name: s for s in made for name in graph.outputs(s) if s.name in chosen}
+            computed = [s for s in steps if s.readable and not s.is_source]
+            tables = {name: s for s in steps for name in s.output_tables if s.name in chosen}
             if not tables:
                 raise BadInput(f"the selection {asked.select!r} has no table to compare")
             wait_for_other_runs(work, partial(ensure_schemas, work, asked.pipeline, on[0]))
             return PreparedParity(
                 on=on,
-                ingests=tuple(s.name for s in steps if isinstance(s, IngestStep)),
+                ingests=tuple(s.name for s in steps if s.is_source),
                 computed=tuple(s.name for s in computed),
                 kinds={s.name: s.kind for s in computed},
                 tables=tuple(tables),
-                inputs={
-                    name: tuple(i for i in graph.table_inputs(s) if i in tables) if isinstance(s, TransformStep) else ()
-                    for name, s in tables.items()
-                },
+                inputs={name: tuple(i for i in graph.table_inputs(s) if i in tables) for name, s in tables.items()},
                 parallel=tenant.parallel,
                 weight=tenant.weight,
-                brings={s.name: tuple(graph.outputs(s)) for s in steps if isinstance(s, IngestStep)},
+                brings={s.name: s.outputs for s in steps if s.is_source},
                 unreachable=_unreachable(work, asked.pipeline, on[1:]),
             )
 

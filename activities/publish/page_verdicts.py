@@ -40,11 +40,7 @@ def with_verdicts(
         told = '<p class="checks">What checks have found on this is not known: their code could not be loaded.</p>'
     else:
         rests_on = _rests_on(catalog, made, known)
-        guarding = [
-            step
-            for step in graph.steps.values()
-            if isinstance(step, CheckStep) and any(name in rests_on for name in step.guards)
-        ]
+        guarding = [step for step in graph.of(CheckStep) if any(name in rests_on for name in step.guards)]
         told = _told(guarding, standing(catalog, graph, {**rests_on, **checks}) if guarding else {})
     return page.replace(_BEFORE, told.encode() + b"\n" + _BEFORE, 1) if told else page
 

@@ -21,7 +21,7 @@ from entrepot.activities.storage import lake
 from entrepot.backends import Session
 from entrepot.errors import BadInput, StepFailed
 from entrepot.identity.version import check_schema
-from entrepot.language.step import IngestStep, PublishStep, Step, TransformStep
+from entrepot.language.step import PublishStep, Step
 from entrepot.planning.copies import CopiedTo, copies
 from entrepot.planning.graph import Graph
 from entrepot.protocol.messages import Context
@@ -75,10 +75,9 @@ def _to_show(
 ) -> Iterator[tuple[Place, str]]:
     """Where the tables of steps will be shown, and their copies, as far as the code says it in plain words."""
     for step in (graph.steps[name] for name in names):
-        if isinstance(step, IngestStep | TransformStep):
-            for table in graph.outputs(step):
-                yield owners.view_place(work.tenant, context.pipeline, context.environment, table), table
-        elif isinstance(step, PublishStep):
+        for table in step.output_tables:
+            yield owners.view_place(work.tenant, context.pipeline, context.environment, table), table
+        if isinstance(step, PublishStep):
             for its in copies(step.function, context.parameters):
                 with at_step(step):
                     place = copied(work, context, step, its)

@@ -213,7 +213,7 @@ def attribute_errors(step: Step) -> Iterator[None]:
         at = f", at {line}" if line and not isinstance(error, EntrepotError) else ""
         passes = may_pass(error)
         if passes is None:
-            passes = step.kind == "ingest"  # a source that raised may answer the next time
+            passes = step.is_source  # a source that raised may answer the next time
         kind = Unavailable if passes else StepFailed
         raise kind(f"{where}: {said(error)}{at}") from error
 

@@ -14,7 +14,7 @@ from entrepot.backends.dialect import Dialect
 from entrepot.errors import BadInput, PipelineError, Problem
 from entrepot.identity.expression import bind
 from entrepot.language.model import Model, Predict
-from entrepot.language.step import CheckStep, IngestStep, TransformStep
+from entrepot.language.step import Step
 from entrepot.planning.graph import Graph
 from entrepot.planning.resolve import Resolved, arguments, expression
 
@@ -31,12 +31,12 @@ def check(
     for name in steps:
         step = graph.steps[name]
         try:
-            for table in graph.outputs(step):
+            for table in step.outputs:
                 dialect.check_table(table)
-            for table in graph.outputs(step) if isinstance(step, IngestStep | TransformStep) else ():
+            for table in step.output_tables:
                 columns = resolved.known.get(table, ())
                 dialect.check_columns(columns if isinstance(columns, sch.Schema) else ())
-            if is_sql(step) and name in resolved.steps:  # else what it reads is not known yet
+            if step.is_sql and name in resolved.steps:  # else what it reads is not known yet
                 made = resolved.steps[name].expression
                 assert made is not None
                 _checked(dialect, made.op(), arguments(step, resolved.known, parameters))
@@ -46,20 +46,13 @@ def check(
         raise PipelineError(graph.name, problems)
 
 
-def is_sql(step: Any) -> bool:
-    """Whether the warehouse computes the step from an expression."""
-    if isinstance(step, TransformStep):
-        return step.engine != "python"
-    return isinstance(step, CheckStep) and step.contract is None
-
-
 @lru_cache(maxsize=20_000)
 def _checked(dialect: Dialect, made: ops.Relation, inputs: tuple[tuple[str, Any], ...]) -> None:
     """Compiles an expression; remembered, since a plan is often the same as the one before."""
     _compiled(dialect, made.to_expr(), inputs, pretty=False)
 
 
-def select(dialect: Dialect, step: TransformStep | CheckStep, inputs: tuple[tuple[str, Any], ...]) -> str:
+def select(dialect: Dialect, step: Step, inputs: tuple[tuple[str, Any], ...]) -> str:
     """The SELECT that makes a transform's table, or finds a check's violating rows, over tables called as its inputs.
 
     Raises:

@@ -1,12 +1,18 @@
-"""The steps of a pipeline, as data. A step is still callable as the function it was made from."""
+"""The steps of a pipeline, as data. A step is still callable as the function it was made from.
+
+A kind of step is a class: what planning, activities and workflows have to know of it is an attribute or a method of
+`Step` that the class overrides. How its identity comes about is registered with `entrepot.planning.resolve`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from entrepot.errors import Location
+from entrepot.errors import Location, unknown
+from entrepot.language import contract as contracts
+from entrepot.language.names import CONTRACT_SUFFIX, NOMINAL_TIME
 
 if TYPE_CHECKING:
     from entrepot.language.split import Split
@@ -19,7 +25,8 @@ Contract = Literal["evolve", "freeze", "discard"]
 """`evolve`: the table takes the change. `freeze`: the ingest fails, with the difference. `discard`: the table stays as
 it is; columns that it does not have are left out, and values that do not fit are NULL, counted."""
 
-KINDS: tuple[StepKind, ...] = ("ingest", "transform", "check", "train", "publish")
+Product = Literal["Table", "Model"]
+"""What a step makes for others, as they annotate their parameters."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -27,6 +34,18 @@ class Step:
     """One function of a pipeline. Its inputs are named by the function's parameters."""
 
     kind: ClassVar[StepKind]
+    stage: ClassVar[str]
+    """The stage of a run in which it is made, and the activity that makes it (of a source: `extract` and `load`)."""
+    is_source: ClassVar[bool] = False
+    """Whether it brings data from outside: it reads no tables, and its versions are known once it has loaded."""
+    is_batched: ClassVar[bool] = False
+    """Whether one activity may make several, one after another: each is one statement or so."""
+    produces: ClassVar[Product | None] = None
+    """What its outputs are for the steps that read them; None: no step can read them."""
+    folder: ClassVar[str] = ""
+    """The folder of the lake that has the files of its versions; empty, if they have none."""
+    retains_inputs: ClassVar[bool] = False
+    """Whether what a version was made of is kept as long as the version."""
 
     name: str
     function: Callable[..., Any]
@@ -43,12 +62,85 @@ class Step:
         """Calls the function itself, as a test of it would."""
         return self.function(*args, **kwargs)
 
+    @classmethod
+    def is_computed_table(cls) -> bool:
+        """Whether it makes a table from others, so that warehouses can be compared by it."""
+        return cls.produces == "Table" and not cls.is_source
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The tables, models and parameters of the pipeline that it is computed from."""
+        return self.inputs
+
+    @property
+    def mentions(self) -> Mapping[str, str]:
+        """The tables that its decorator names, each with what the step does with it."""
+        return {}
+
+    @property
+    def guards(self) -> tuple[str, ...]:
+        """The tables that must not be published unless it passes."""
+        return ()
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names under which its results are published."""
+        return (self.name,)
+
+    @property
+    def readable(self) -> tuple[str, ...]:
+        """The outputs that other steps can read."""
+        return self.outputs if self.produces else ()
+
+    @property
+    def output_tables(self) -> tuple[str, ...]:
+        """The outputs that are tables of the pipeline's schema."""
+        return self.outputs if self.produces == "Table" else ()
+
+    @property
+    def declared(self) -> Mapping[str, Mapping[str, str]]:
+        """The columns of outputs, as names and ibis types, that are known before anything has run."""
+        return {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names that no other step may have."""
+        return tuple(dict.fromkeys((self.name, *self.readable)))
+
+    @property
+    def is_sql(self) -> bool:
+        """Whether the warehouse computes it from an ibis expression."""
+        return False
+
+    @property
+    def takes_time(self) -> bool:
+        """Whether it takes the run's nominal time."""
+        return NOMINAL_TIME in self.inputs
+
+    def implied(self) -> Iterator[Step]:
+        """Further steps that it stands for."""
+        yield from ()
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with it, whatever the other steps are."""
+        yield from ()
+
+    def input_problem(self, name: str, found: Product | None) -> str | None:
+        """What is wrong with reading a table or a model under this name; None, if nothing is."""
+        wanted = str(self.function.__annotations__.get(name, "")).rpartition(".")[2].strip("'>")
+        if found and wanted in ("Table", "Model") and wanted != found:
+            return f"{self.kind} {self.name!r} takes {name!r} as a {wanted}, but it is a {found.lower()}"
+        return None
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class IngestStep(Step):
     """Brings raw tables in. `tables` maps each table's name to its declared schema (None: taken from the data)."""
 
     kind: ClassVar[StepKind] = "ingest"
+    stage: ClassVar[str] = "ingest"
+    is_source: ClassVar[bool] = True
+    produces: ClassVar[Product | None] = "Table"
     tables: Mapping[str, Mapping[str, str] | None]
     schema_contract: Contract | Mapping[str, Contract] = "evolve"
     """What happens when the source's columns change; a mapping says it table by table."""
@@ -57,10 +149,25 @@ class IngestStep(Step):
     max_shrink: float | Mapping[str, float] | None = None
     """The share of a table's rows that such a load may take away at most."""
 
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Its tables."""
+        return tuple(self.tables)
+
+    @property
+    def declared(self) -> Mapping[str, Mapping[str, str]]:
+        """Those of the tables whose schemas its author gave."""
+        return {table: columns for table, columns in self.tables.items() if columns is not None}
+
     def contract_of(self, table: str) -> Contract:
         """What happens when a table's columns change."""
         contract = self.schema_contract
         return contract if isinstance(contract, str) else contract.get(table, "evolve")
+
+    def problems(self) -> Iterator[str]:
+        """It has to bring something."""
+        if not self.tables:
+            yield f"ingest {self.name!r} brings no table: name them in `tables`"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -68,11 +175,43 @@ class TransformStep(Step):
     """Makes one table: as an ibis expression in the warehouse, or as Arrow batches in Python."""
 
     kind: ClassVar[StepKind] = "transform"
+    stage: ClassVar[str] = "transform"
+    is_batched: ClassVar[bool] = True
+    produces: ClassVar[Product | None] = "Table"
     engine: Engine = "warehouse"
     schema: Mapping[str, str] | None = None
     """Column names to ibis types; needed where `engine` is `python`, since Python code shows no schema."""
     contract: Any = None
     """A pandera schema or model for ibis tables, checked before the table is published."""
+
+    @property
+    def is_sql(self) -> bool:
+        """Unless it runs in Python."""
+        return self.engine != "python"
+
+    def implied(self) -> Iterator[Step]:
+        """The check that its contract stands for."""
+        if self.contract is not None:
+            yield CheckStep(
+                name=self.name + CONTRACT_SUFFIX,
+                function=self.function,
+                inputs=(self.name,),
+                at=self.at,
+                description=f"The contract of {self.name}",
+                owner=self.owner,
+                tags=self.tags,
+                guards=(self.name,),
+                contract=self.contract,
+            )
+
+    def problems(self) -> Iterator[str]:
+        """What a check cannot hold of its contract; an engine that there is not; a schema that is missing."""
+        if self.contract is not None:
+            yield from (f"transform {self.name!r}: {problem}" for problem in contracts.problems(self.contract))
+        if self.engine == "python" and not self.schema:
+            yield f"transform {self.name!r} runs in Python, so it must declare its `schema`"
+        if self.engine not in ("warehouse", "python"):
+            yield f"transform {self.name!r}: {unknown('engine', self.engine, ['warehouse', 'python'])}"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -80,10 +219,45 @@ class CheckStep(Step):
     """Guards tables: returns the rows that violate a rule; none means passed."""
 
     kind: ClassVar[StepKind] = "check"
+    stage: ClassVar[str] = "transform"
+    is_batched: ClassVar[bool] = True
     guards: tuple[str, ...] = ()
     severity: Severity = "block"
     contract: Any = None
     """Set on the check that a transform's contract stands for; such a check has no user function."""
+
+    @property
+    def mentions(self) -> Mapping[str, str]:
+        """What it guards."""
+        return dict.fromkeys(self.guards, "guards")
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """None: a verdict is not published."""
+        return ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its own; that of a contract's check cannot be another's."""
+        return (self.name,) if self.contract is None else ()
+
+    @property
+    def is_sql(self) -> bool:
+        """Unless pandera holds a contract."""
+        return self.contract is None
+
+    def problems(self) -> Iterator[str]:
+        """It has to look at something and to guard something, in a known way."""
+        if not self.inputs:
+            yield f"check {self.name!r} looks at nothing: give its function a table as parameter"
+        if not self.guards:
+            yield f"check {self.name!r} guards nothing: name the table, as in `check(departures)`"
+        if self.severity not in ("block", "warn"):
+            yield f"check {self.name!r}: {unknown('severity', self.severity, ['block', 'warn'])}"
+
+    def input_problem(self, name: str, found: Product | None) -> str | None:
+        """What is wrong with it; nothing, where the function is that of the transform whose contract it is."""
+        return super().input_problem(name, found) if self.contract is None else None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -91,6 +265,10 @@ class TrainStep(Step):
     """Fits the scikit-learn estimator that the function returns."""
 
     kind: ClassVar[StepKind] = "train"
+    stage: ClassVar[str] = "train"
+    produces: ClassVar[Product | None] = "Model"
+    folder: ClassVar[str] = "models"
+    retains_inputs: ClassVar[bool] = True
     features: str
     target: str
     columns: tuple[str, ...] | None
@@ -98,12 +276,43 @@ class TrainStep(Step):
     split: Split
     score: tuple[str, ...]
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Its features, and the parameters of its function."""
+        return tuple(dict.fromkeys((self.features, *self.inputs)))
+
+    @property
+    def mentions(self) -> Mapping[str, str]:
+        """What it learns from."""
+        return {self.features: "learns from"}
+
+    def problems(self) -> Iterator[str]:
+        """A model without a score is none."""
+        if not self.score:
+            yield f"train {self.name!r} names no score"
+
+    def input_problem(self, name: str, found: Product | None) -> str | None:
+        """What is wrong with it: its features are a table."""
+        if problem := super().input_problem(name, found):
+            return problem
+        if name == self.features and found == "Model":
+            return f"train {self.name!r}: its features {name!r} are a model, not a table"
+        return None
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PublishStep(Step):
     """Makes something to look at or to take away: a dashboard, files, a copy in another schema."""
 
     kind: ClassVar[StepKind] = "publish"
+    stage: ClassVar[str] = "publish"
+    folder: ClassVar[str] = "artifacts"
+
+
+KINDS: Mapping[StepKind, type[Step]] = {
+    each.kind: each for each in (IngestStep, TransformStep, CheckStep, TrainStep, PublishStep)
+}
+"""Every kind by its name, in the order of a run's stages."""
 
 
 @dataclass

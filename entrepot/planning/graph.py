@@ -7,12 +7,14 @@ import heapq
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from graphlib import CycleError, TopologicalSorter
+from typing import Any, TypeVar
 
 from entrepot.errors import PipelineError, Problem, listed, unknown
-from entrepot.language import contract
-from entrepot.language.names import CONTRACT_SUFFIX, LONGEST_NAME, LONGEST_NESTED, NAME, NESTED, NOMINAL_TIME, RESERVED
-from entrepot.language.step import CheckStep, IngestStep, PublishStep, Step, TrainStep, TransformStep
+from entrepot.language.names import LONGEST_NAME, LONGEST_NESTED, NAME, NESTED, NOMINAL_TIME, RESERVED
+from entrepot.language.step import Step
+
+S = TypeVar("S", bound=Step)
 
 
 @dataclass(frozen=True)
@@ -46,20 +48,22 @@ class Graph:
         """
         written = [*steps]
         given, parameters = parameters, {NOMINAL_TIME: datetime.datetime(2000, 1, 1), **parameters}
-        written += [_contract_check(s) for s in written if isinstance(s, TransformStep) and s.contract is not None]
-        problems = [*_name_problems(name, written, given), *_step_problems(written)]
-        producers = {table: step.name for step in written for table in _makes(step)}
+        written += [implied for step in written for implied in step.implied()]
+        problems = [*_name_problems(name, written, given)]
+        problems += [Problem(text, step.at) for step in written for text in step.problems()]
+        producers = {name: step.name for step in written for name in step.readable}
         by_name = {step.name: step for step in written}
         problems += _input_problems(written, by_name, producers, parameters)
         upstream = {
-            step.name: frozenset(producers[i] for i in needs(step) if i in producers and producers[i] != step.name)
+            step.name: frozenset(producers[i] for i in step.reads if i in producers and producers[i] != step.name)
             for step in by_name.values()
         }
-        order, cyclic = _in_order(list(by_name), upstream)
-        if cyclic:
-            first = by_name[min(cyclic, key=lambda n: (by_name[n].at.file, by_name[n].at.line))]
-            path = " → ".join(_cycle(cyclic, upstream))
-            problems.append(Problem(f"the steps need each other in a circle: {path}", first.at))
+        order, circle = _in_order({name: sorted(upstream[name]) for name in by_name})
+        if circle:
+            first = circle.index(min(circle))
+            path = " → ".join([*circle[first:], *circle[: first + 1]])
+            at = min((by_name[name].at for name in circle), key=lambda at: (at.file, at.line))
+            problems.append(Problem(f"the steps need each other in a circle: {path}", at))
         wrong = {problem.at for problem in problems}
         sound = {n: by_name[n] for n in order if by_name[n].at not in wrong}
         graph = Graph(name, sound, producers, upstream, dict(parameters))
@@ -89,46 +93,13 @@ class Graph:
             depth = None if depth is None else depth - 1
         return seen
 
-    def outputs(self, step: Step) -> tuple[str, ...]:
-        """The names under which a step's results are published: tables, a model, an artifact. Checks have none."""
-        return (
-            tuple(step.tables) if isinstance(step, IngestStep) else () if isinstance(step, CheckStep) else (step.name,)
-        )
-
-    def takes_time(self, step: Step) -> bool:
-        """Whether it takes the run's nominal time."""
-        return NOMINAL_TIME in step.inputs
+    def of(self, kind: type[S]) -> list[S]:
+        """The steps of one kind."""
+        return [step for step in self.steps.values() if isinstance(step, kind)]
 
     def table_inputs(self, step: Step) -> tuple[str, ...]:
         """The tables and models that a step reads, without the pipeline's parameters."""
-        return tuple(i for i in needs(step) if i in self.producers)
-
-
-def needs(step: Step) -> tuple[str, ...]:
-    """The names that a step reads: its function's parameters, and the features of a train step."""
-    extra = (step.features,) if isinstance(step, TrainStep) else ()
-    return tuple(dict.fromkeys((*extra, *step.inputs)))
-
-
-def _makes(step: Step) -> Iterable[str]:
-    """The tables and models that other steps can read."""
-    if isinstance(step, IngestStep):
-        return step.tables
-    return () if isinstance(step, CheckStep | PublishStep) else (step.name,)
-
-
-def _contract_check(step: TransformStep) -> CheckStep:
-    return CheckStep(
-        name=step.name + CONTRACT_SUFFIX,
-        function=step.function,
-        inputs=(step.name,),
-        at=step.at,
-        description=f"The contract of {step.name}",
-        owner=step.owner,
-        tags=step.tags,
-        guards=(step.name,),
-        contract=step.contract,
-    )
+        return tuple(name for name in step.reads if name in self.producers)
 
 
 def _name_problems(name: str, steps: list[Step], parameters: Mapping[str, Any]) -> Iterable[Problem]:
@@ -138,8 +109,7 @@ def _name_problems(name: str, steps: list[Step], parameters: Mapping[str, Any]) 
         yield Problem(f"{NOMINAL_TIME!r} is no parameter of a pipeline's own: a step that takes it gets the run's")
     first: dict[str, Step] = {}
     for step in steps:
-        own = () if isinstance(step, CheckStep) and step.contract is not None else (step.name,)
-        for each in dict.fromkeys((*own, *_makes(step)) if own else ()):
+        for each in step.names:
             if each in RESERVED:
                 yield Problem(f"{each!r} is reserved; choose another name", step.at)
             elif not _is_name(each, step):
@@ -154,8 +124,8 @@ def _name_problems(name: str, steps: list[Step], parameters: Mapping[str, Any]) 
 def _is_name(name: str, step: Step) -> bool:
     if NAME.fullmatch(name):
         return len(name) <= LONGEST_NAME
-    is_table = isinstance(step, IngestStep) and name in step.tables
-    return is_table and NESTED.fullmatch(name) is not None and len(name) <= LONGEST_NESTED
+    is_raw = step.is_source and name in step.output_tables
+    return is_raw and NESTED.fullmatch(name) is not None and len(name) <= LONGEST_NESTED
 
 
 _NAME_RULE = (
@@ -164,101 +134,55 @@ _NAME_RULE = (
 )
 
 
-def _step_problems(steps: list[Step]) -> Iterable[Problem]:
-    for step in steps:
-        if isinstance(step, TransformStep) and step.contract is not None:
-            yield from (
-                Problem(f"transform {step.name!r}: {said}", step.at) for said in contract.problems(step.contract)
-            )
-        if isinstance(step, CheckStep) and not step.inputs:
-            yield Problem(f"check {step.name!r} looks at nothing: give its function a table as parameter", step.at)
-        if isinstance(step, CheckStep) and not step.guards:
-            yield Problem(f"check {step.name!r} guards nothing: name the table, as in `check(departures)`", step.at)
-        if isinstance(step, TransformStep) and step.engine == "python" and not step.schema:
-            yield Problem(f"transform {step.name!r} runs in Python, so it must declare its `schema`", step.at)
-        if isinstance(step, TransformStep) and step.engine not in ("warehouse", "python"):
-            yield Problem(
-                f"transform {step.name!r}: {unknown('engine', step.engine, ['warehouse', 'python'])}", step.at
-            )
-        if isinstance(step, CheckStep) and step.severity not in ("block", "warn"):
-            yield Problem(f"check {step.name!r}: {unknown('severity', step.severity, ['block', 'warn'])}", step.at)
-        if isinstance(step, IngestStep) and not step.tables:
-            yield Problem(f"ingest {step.name!r} brings no table: name them in `tables`", step.at)
-        if isinstance(step, TrainStep) and not step.score:
-            yield Problem(f"train {step.name!r} names no score", step.at)
-
-
 def _input_problems(
     steps: list[Step], by_name: Mapping[str, Step], producers: Mapping[str, str], parameters: Mapping[str, Any]
 ) -> Iterable[Problem]:
     for step in steps:
-        is_contract = isinstance(step, CheckStep) and step.contract is not None
-        readable = {} if isinstance(step, IngestStep) else producers
-        reads = dict.fromkeys((*needs(step), *(step.guards if isinstance(step, CheckStep) else ())))
-        for name in reads:
-            if name == step.name and not is_contract:
+        readable = {} if step.is_source else producers
+        for name in dict.fromkeys((*step.reads, *step.mentions)):
+            if name == step.name:
                 yield Problem(f"{step.kind} {step.name!r} needs itself", step.at)
             elif name not in readable and name not in parameters:
-                if isinstance(step, IngestStep):
-                    text = f"it reads only parameters of the pipeline; {unknown('parameter', name, parameters)}"
-                elif name in by_name and isinstance(by_name[name], IngestStep):
-                    tables = by_name[name].tables  # type: ignore[attr-defined]
-                    text = f"{name!r} is ambiguous: that ingest step brings {listed(tables)}; name one of them"
-                else:
-                    text = unknown("input", name, [*producers, *parameters])
+                text = _unknown_input(step, name, by_name.get(name), producers, parameters)
                 yield Problem(f"{step.kind} {step.name!r}: {text}", step.at)
             elif name not in readable and name not in step.inputs:
-                what = "learns from" if isinstance(step, TrainStep) else "guards"
                 yield Problem(
-                    f"{step.kind} {step.name!r} {what} {name!r}, which is a parameter and not a table", step.at
+                    f"{step.kind} {step.name!r} {step.mentions[name]} {name!r}, which is a parameter and not a table",
+                    step.at,
                 )
-            else:
-                yield from _kind_problem(step, name, by_name.get(producers.get(name, "")))
+            elif name in producers and (said := step.input_problem(name, by_name[producers[name]].produces)):
+                yield Problem(said, step.at)
 
 
-def _kind_problem(step: Step, name: str, producer: Step | None) -> Iterable[Problem]:
-    if producer is None or (isinstance(step, CheckStep) and step.contract is not None):
-        return
-    wanted = str(step.function.__annotations__.get(name, "")).rpartition(".")[2].strip("'>")
-    is_model = isinstance(producer, TrainStep)
-    if wanted == "Table" and is_model:
-        yield Problem(f"{step.kind} {step.name!r} takes {name!r} as a Table, but it is a model", step.at)
-    elif wanted == "Model" and not is_model:
-        yield Problem(f"{step.kind} {step.name!r} takes {name!r} as a Model, but it is a table", step.at)
-    elif is_model and isinstance(step, TrainStep) and step.features == name:
-        yield Problem(f"train {step.name!r}: its features {name!r} are a model, not a table", step.at)
+def _unknown_input(
+    step: Step, name: str, other: Step | None, producers: Iterable[str], parameters: Iterable[str]
+) -> str:
+    """What to say of a name that is neither an output that the step can read nor a parameter."""
+    if step.is_source:
+        return f"it reads only parameters of the pipeline; {unknown('parameter', name, parameters)}"
+    if other is not None and other.is_source:
+        return f"{name!r} is ambiguous: that ingest step brings {listed(other.output_tables)}; name one of them"
+    return unknown("input", name, [*producers, *parameters])
 
 
 def _place(problem: Problem) -> tuple[str, int]:
     return (problem.at.file, problem.at.line) if problem.at else ("", 0)
 
 
-def _in_order(names: list[str], upstream: Mapping[str, frozenset[str]]) -> tuple[list[str], set[str]]:
-    """Kahn's algorithm; among the steps that are ready, the one written first comes first. Also what is in a cycle."""
-    position = {name: i for i, name in enumerate(names)}
-    waiting = {name: len(upstream[name]) for name in names}
-    users: dict[str, list[str]] = {name: [] for name in names}
-    for name in names:
-        for source in upstream[name]:
-            users[source].append(name)
-    ready = [position[name] for name in names if not waiting[name]]
-    heapq.heapify(ready)
+def _in_order(upstream: Mapping[str, Iterable[str]]) -> tuple[list[str], list[str]]:
+    """The steps, each after what it needs, and of those that are ready the one written first; and a circle, if any."""
+    names = list(upstream)
+    position = {name: number for number, name in enumerate(names)}
+    sorter, circle = TopologicalSorter(upstream), []
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        circle = error.args[1][:-1]
+    ready: list[int] = []
     order: list[str] = []
-    while ready:
-        name = names[heapq.heappop(ready)]
-        order.append(name)
-        for user in users[name]:
-            waiting[user] -= 1
-            if not waiting[user]:
-                heapq.heappush(ready, position[user])
-    return order, set(names) - set(order)
-
-
-def _cycle(cyclic: set[str], upstream: Mapping[str, frozenset[str]]) -> list[str]:
-    """One circle among steps of which each needs another: walk upstream until a step comes again."""
-    path = [min(cyclic)]
-    while True:
-        following = min(upstream[path[-1]] & cyclic)
-        if following in path:
-            return [*path[path.index(following) :], following][::-1]
-        path.append(following)
+    while sorter.is_active():
+        for name in sorter.get_ready():
+            heapq.heappush(ready, position[name])
+        order.append(names[heapq.heappop(ready)])
+        sorter.done(order[-1])
+    return order, circle

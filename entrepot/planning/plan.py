@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from entrepot.identity.version import version_of
-from entrepot.language.step import CheckStep, IngestStep, Step, StepKind
+from entrepot.language.step import Step, StepKind
 from entrepot.planning.graph import Graph
 
 Action = Literal["run", "skip", "hold"]
@@ -104,9 +104,9 @@ def address(
     versions: dict[str, str] = {}
     for step in graph.steps.values():
         if step.name not in selected:
-            versions |= {name: published[name] for name in graph.outputs(step) if name in published}
-        elif isinstance(step, IngestStep):
-            versions |= {table: raw[table] for table in step.tables if table in raw}
+            versions |= {name: published[name] for name in step.outputs if name in published}
+        elif step.is_source:
+            versions |= {name: raw[name] for name in step.outputs if name in raw}
         else:
             reads = graph.table_inputs(step)
             if step.name in identities and all(name in versions for name in reads):
@@ -149,7 +149,7 @@ def decide(
     for step in graph.steps.values():
         if step.name not in selected:
             action, why = _hold(graph, step, published, environment)
-        elif isinstance(step, IngestStep):
+        elif step.is_source:
             action, why = _ingest(step, ingested, changes or {})
         elif step.name in again:
             action, why = "run", again[step.name]
@@ -158,18 +158,15 @@ def decide(
             action, why = _compute(graph, step, identities, versions, published, known, environment, is_final=is_final)
             if action == "run" and step.name in (varying or {}):
                 always = f"{(varying or {})[step.name]}, so it runs every time"
-                why = f"{why}; {always}" if why and not isinstance(step, CheckStep) else always
-            if action == "run" and graph.takes_time(step):
+                why = f"{why}; {always}" if why and step.outputs else always
+            if action == "run" and step.takes_time:
                 why = f"{why}; it takes the run's nominal time, {nominal_time}"
-        guards = step.guards if isinstance(step, CheckStep) else ()
         reads = graph.table_inputs(step)
         stands = (verdicts or {}).get(step.name) if action != "run" else None
-        planned = PlannedStep(name=step.name, kind=step.kind, action=action, why=why, inputs=reads, guards=guards)
+        planned = PlannedStep(name=step.name, kind=step.kind, action=action, why=why, inputs=reads, guards=step.guards)
         steps.append(planned.model_copy(update={"stands": stands}))
-    ours = {
-        n: versions[n] for s in graph.steps.values() if s.name in selected for n in graph.outputs(s) if n in versions
-    }
-    made = {name for step in graph.steps.values() for name in graph.outputs(step)}
+    ours = {n: versions[n] for s in graph.steps.values() if s.name in selected for n in s.outputs if n in versions}
+    made = {name for step in graph.steps.values() for name in step.outputs}
     return Plan(
         steps=tuple(steps),
         versions=dict(versions),
@@ -186,11 +183,11 @@ def short(run: str) -> str:
 
 
 def _hold(graph: Graph, step: Step, published: Mapping[str, str], environment: str) -> tuple[Action, str]:
-    present = all(name in published for name in graph.outputs(step))
+    present = all(name in published for name in step.outputs)
     return "hold", "not selected" if present else f"not selected, and not in {environment}"
 
 
-def _ingest(step: IngestStep, ingested: Mapping[str, str] | None, changes: Mapping[str, str]) -> tuple[Action, str]:
+def _ingest(step: Step, ingested: Mapping[str, str] | None, changes: Mapping[str, str]) -> tuple[Action, str]:
     if ingested is None:
         changed = f"; its newest load changed {changes[step.name]}" if step.name in changes else ""
         return "run", f"a source is asked at every run{changed}"
@@ -217,10 +214,10 @@ def _compute(
     exists = known.get((step.name, version))
     current = published.get(step.name)
     if exists:
-        if current == version or isinstance(step, CheckStep):
+        if current == version or not step.outputs:
             return "skip", "nothing changed"
         return "skip", f"made before, by run {short(exists.run)}"
-    if isinstance(step, CheckStep):
+    if not step.outputs:
         return "run", "not checked yet"
     if current is None:
         return "run", f"new in {environment}"

@@ -7,8 +7,8 @@ changed, and then their expressions have. What the others gave is remembered for
 from __future__ import annotations
 
 from collections.abc import Container, Hashable, Mapping
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, singledispatch
 from typing import Any
 
 import ibis
@@ -23,7 +23,7 @@ from entrepot.identity.expression import described, foreign, input_table, schema
 from entrepot.identity.purity import seen_by
 from entrepot.language.model import Model
 from entrepot.language.split import Share, Where
-from entrepot.language.step import CheckStep, IngestStep, PublishStep, Step, TrainStep, TransformStep
+from entrepot.language.step import CheckStep, PublishStep, Step, TrainStep, TransformStep
 from entrepot.planning.graph import Graph
 from entrepot.tracebacks import line_of, may_pass, said
 
@@ -80,12 +80,13 @@ def resolve(
     problems: list[Problem] = []
     first: BaseException | None = None
     for step in graph.steps.values():
-        is_asked_for = isinstance(step, IngestStep) or selected is None or step.name in selected
+        is_asked_for = step.is_source or selected is None or step.name in selected
         if not is_asked_for or not all(name in known for name in graph.table_inputs(step)):
             continue
         try:
-            if isinstance(step, IngestStep):
-                known = {**_declared(step), **known}
+            for name, columns in step.declared.items():
+                known.setdefault(name, schema_from(columns))
+            if step.is_source:
                 continue
             computed[step.name] = found = resolve_step(step, arguments(step, known, parameters))
             if found.made is not None:
@@ -104,16 +105,11 @@ def resolve(
     return Resolved(computed, known)
 
 
-def _declared(step: IngestStep) -> dict[str, sch.Schema]:
-    return {table: schema_from(columns) for table, columns in step.tables.items() if columns is not None}
-
-
 def arguments(
     step: Step, known: Mapping[str, sch.Schema | Model], parameters: Mapping[str, Any]
 ) -> tuple[tuple[str, Any], ...]:
     """A step's inputs by name, hashable: schemas, models, and values of parameters."""
-    names = dict.fromkeys((*((step.features,) if isinstance(step, TrainStep) else ()), *step.inputs))
-    return tuple((name, known[name] if name in known else _Value(parameters[name])) for name in names)
+    return tuple((name, known[name] if name in known else _Value(parameters[name])) for name in step.reads)
 
 
 class _Value:
@@ -130,7 +126,7 @@ class _Value:
         return isinstance(other, _Value) and self.key == other.key
 
 
-def expression(step: TransformStep | CheckStep, inputs: tuple[tuple[str, Any], ...]) -> ibis.Table:
+def expression(step: Step, inputs: tuple[tuple[str, Any], ...]) -> ibis.Table:
     """A step's ibis expression over its unbound inputs.
 
     Raises:
@@ -151,45 +147,51 @@ def _stand_in(name: str, value: Any) -> Any:
     return value.value if isinstance(value, _Value) else value
 
 
+@singledispatch
 def resolve_step(step: Step, inputs: tuple[tuple[str, Any], ...]) -> Computed:
-    """What a step computes from inputs made by `arguments`.
+    """What a step computes from inputs made by `arguments`: by its code, unless its kind has a rule of its own.
 
     Raises:
         EntrepotError: if it computes nothing that Entrepot knows; whatever the user's function raises.
     """
-    if isinstance(step, TransformStep) and step.engine == "python":
-        declared = schema_from(step.schema or {})
-        code = _code(step, inputs)
-        return Computed(stable_hash([code.hash, list(schema_to(declared).items())]), declared, varies=code.varies)
-    if isinstance(step, CheckStep) and step.contract is not None:
-        contract = contract_code(step.contract)
-        return Computed(contract.hash, varies=contract.varies)
-    if isinstance(step, TransformStep | CheckStep):
-        seen = seen_by(step.function)
-        return _resolve_expression(step, inputs) if seen is None else _remembered(step, inputs, seen)
-    if isinstance(step, TrainStep):
-        return _resolve_training(step, inputs)
-    if isinstance(step, PublishStep):
-        code = _code(step, inputs)
-        return Computed(code.hash, varies=code.varies)
-    raise TypeError(f"cannot resolve {step!r}")
+    code = _code(step, inputs)
+    return Computed(code.hash, varies=code.varies)
+
+
+@resolve_step.register
+def _resolve_transform(step: TransformStep, inputs: tuple[tuple[str, Any], ...]) -> Computed:
+    if step.is_sql:
+        return _resolve_expression(step, inputs)
+    declared = schema_from(step.schema or {})
+    code = _code(step, inputs)
+    return Computed(stable_hash([code.hash, list(schema_to(declared).items())]), declared, varies=code.varies)
+
+
+@resolve_step.register
+def _resolve_check(step: CheckStep, inputs: tuple[tuple[str, Any], ...]) -> Computed:
+    if step.is_sql:
+        rows = _resolve_expression(step, inputs)
+        return replace(rows, identity=stable_hash([rows.identity, step.severity]), made=None)
+    contract = contract_code(step.contract)
+    return Computed(contract.hash, varies=contract.varies)
+
+
+def _resolve_expression(step: Step, inputs: tuple[tuple[str, Any], ...]) -> Computed:
+    seen = seen_by(step.function)
+    return _described(step, inputs) if seen is None else _remembered(step, inputs, seen)
 
 
 @lru_cache(maxsize=20_000)
-def _remembered(
-    step: TransformStep | CheckStep, inputs: tuple[tuple[str, Any], ...], seen: tuple[Hashable, ...]
-) -> Computed:
-    return _resolve_expression(step, inputs)
+def _remembered(step: Step, inputs: tuple[tuple[str, Any], ...], seen: tuple[Hashable, ...]) -> Computed:
+    return _described(step, inputs)
 
 
-def _resolve_expression(step: TransformStep | CheckStep, inputs: tuple[tuple[str, Any], ...]) -> Computed:
+def _described(step: Step, inputs: tuple[tuple[str, Any], ...]) -> Computed:
     made = expression(step, inputs)
     found = described(made)
-    hashed = stable_hash([found.hash, installed(step.depends)])
-    if isinstance(step, CheckStep):
-        return Computed(stable_hash([hashed, step.severity]), None, made, found.varies)
     # As the catalog keeps it: whether a column may be NULL is left out.
-    return Computed(hashed, schema_from(schema_to(made.schema())), made, found.varies)
+    columns = schema_from(schema_to(made.schema()))
+    return Computed(stable_hash([found.hash, installed(step.depends)]), columns, made, found.varies)
 
 
 def _code(step: Step, inputs: tuple[tuple[str, Any], ...]) -> Code:
@@ -220,6 +222,7 @@ def _is_plain(dtype: dt.DataType) -> bool:
     return isinstance(dtype, dt.Numeric | dt.Boolean | dt.String | dt.Date | dt.Timestamp)
 
 
+@resolve_step.register
 def _resolve_training(step: TrainStep, inputs: tuple[tuple[str, Any], ...]) -> Computed:
     from sklearn.base import is_classifier
 

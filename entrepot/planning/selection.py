@@ -35,8 +35,7 @@ def select(graph: Graph, expression: str) -> frozenset[str]:
 
 def _guarding(graph: Graph, chosen: set[str]) -> set[str]:
     """The checks of what is chosen: nothing is published past its own checks."""
-    checks = [step for step in graph.steps.values() if isinstance(step, CheckStep)]
-    return {step.name for step in checks if any(graph.producers[name] in chosen for name in step.guards)}
+    return {step.name for step in graph.of(CheckStep) if any(graph.producers[name] in chosen for name in step.guards)}
 
 
 def _term(graph: Graph, term: str, expression: str) -> set[str]:

@@ -150,7 +150,9 @@ def test_the_wheel_holds_one_package_and_all_of_it(wheel: Path) -> None:
     assert not [name for name in names if "/tests/" in name or "examples/postgres" in name]
     expected = {name for name in everything(ROOT / "entrepot") if not name.startswith("entrepot/examples/postgres/")}
     assert {name for name in names if name.endswith(".py")} == expected
-    assert {"entrepot/py.typed", "entrepot/backends/duckdb/backend.py", "entrepot/examples/flights/pipeline.py"} <= {*names}
+    assert {"entrepot/py.typed", "entrepot/backends/duckdb/backend.py", "entrepot/examples/flights/pipeline.py"} <= {
+        *names
+    }
 
 
 def test_the_wheel_says_what_an_index_shows(wheel: Path) -> None:

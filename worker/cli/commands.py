@@ -201,7 +201,7 @@ def graph(pipeline: str, select: str | None, mermaid: bool, json: bool, tenants:
                     "name": s.name,
                     "kind": s.kind,
                     "inputs": list(made.table_inputs(s)),
-                    "outputs": list(made.outputs(s)),
+                    "outputs": list(s.outputs),
                     "description": s.description,
                     "owner": s.owner,
                     "tags": sorted(s.tags),
@@ -212,8 +212,7 @@ def graph(pipeline: str, select: str | None, mermaid: bool, json: bool, tenants:
         )
     else:
         lines_of = [
-            (s.name, s.kind, ", ".join(made.table_inputs(s)) or ", ".join(made.outputs(s)), s.description)
-            for s in steps
+            (s.name, s.kind, ", ".join(made.table_inputs(s)) or ", ".join(s.outputs), s.description) for s in steps
         ]
         output.rows(("step", "kind", "reads (or brings)", ""), lines_of)
 

@@ -11,10 +11,10 @@ import ibis.expr.schema as sch
 from entrepot import backends
 from entrepot.activities.runtime.tenant import Tenant, Tenants
 from entrepot.activities.storage import lake
-from entrepot.activities.transform.compilation import is_sql, select
+from entrepot.activities.transform.compilation import select
 from entrepot.errors import BadInput, listed, unknown
 from entrepot.identity.expression import schema_from
-from entrepot.language.step import CheckStep, IngestStep, TransformStep
+from entrepot.language.step import IngestStep
 from entrepot.planning.graph import Graph
 from entrepot.planning.resolve import arguments, resolve
 
@@ -32,18 +32,16 @@ def compiled(tenants: Tenants, tenant_name: str, step: str, backend: str, parame
     pipeline = tenants.pipeline(tenant_name, pipeline_name)
     graph = pipeline.graph
     chosen = graph.steps[step_name]
-    if isinstance(chosen, TransformStep) and chosen.engine == "python":
+    if chosen.is_computed_table() and not chosen.is_sql:
         raise BadInput(f"{step_name!r} runs in Python; it has no SQL")
-    if not isinstance(chosen, TransformStep | CheckStep) or not is_sql(chosen):
+    if not chosen.is_sql:
         raise BadInput(f"{step_name!r} is a {chosen.kind} step; only transforms and checks are SQL")
     raw = _raw_schemas(tenant, graph)
     values = tenants.parameters(tenant_name, pipeline, parameters)
     resolved = resolve(graph, raw, values)
     known = resolved.known
     if step_name not in resolved.identities:
-        missing = listed(
-            t for s in graph.steps.values() if isinstance(s, IngestStep) for t in s.tables if t not in known
-        )
+        missing = listed(t for s in graph.of(IngestStep) for t in s.tables if t not in known)
         raise BadInput(
             f"the columns of {missing} are not known yet: run {pipeline_name!r} once, or declare them in "
             "`ingest(tables={...})`"
@@ -70,8 +68,8 @@ def _found(tenants: Tenants, tenant: Tenant, step: str) -> tuple[str, str]:
 def _raw_schemas(tenant: Tenant, graph: Graph) -> dict[str, sch.Schema]:
     """The columns that the last ingest left in the lake."""
     found = {}
-    for step in graph.steps.values():
-        for table in step.tables if isinstance(step, IngestStep) else ():
+    for step in graph.of(IngestStep):
+        for table in step.tables:
             path = tenant.lake_path("raw", graph.name, table, "columns.json")
             if lake.exists(path):
                 found[table] = schema_from(json.loads(lake.read(path)))

@@ -55,7 +55,8 @@ def test_a_python_function_in_an_expression_is_refused_with_the_step_and_its_pla
     said = refused(backend, made(doubled))
     assert "pipeline 'shop' has 1 problem" in said
     assert (
-        f"test_compilation.py:{doubled.__code__.co_firstlineno}: transform 'doubled': {backend} cannot compute it" in said
+        f"test_compilation.py:{doubled.__code__.co_firstlineno}: transform 'doubled': {backend} cannot compute it"
+        in said
     )
 
 
