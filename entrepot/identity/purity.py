@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dis
 import types
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from entrepot.identity.modules import package_of
+from entrepot.identity.syntax import codes
 
 _PACKAGES = frozenset({"ibis", "entrepot"})
 _PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes})
@@ -25,9 +26,9 @@ def seen_by(function: Callable[..., Any]) -> tuple[Hashable, ...] | None:
     """
     if not isinstance(function, types.FunctionType) or vars(function):
         return None
-    codes = [*_codes(function.__code__)]
-    names = {name for code in codes for name in code.co_names}
-    if any(_IMPORT in code.co_code[::2] for code in codes) or names & _UNSAFE - function.__globals__.keys():
+    inner = [*codes(function.__code__)]
+    names = {name for code in inner for name in code.co_names}
+    if any(_IMPORT in code.co_code[::2] for code in inner) or names & _UNSAFE - function.__globals__.keys():
         return None
     values = [(name, function.__globals__[name]) for name in sorted(names & function.__globals__.keys())]
     try:
@@ -52,10 +53,3 @@ def _key(value: Any) -> Hashable:
     if isinstance(value, type) or (isinstance(value, types.FunctionType) and value.__closure__ is None):
         return id(value) if package_of(value.__module__) in _PACKAGES else None
     return id(value) if type(value).__module__ == "ibis.common.deferred" else None  # `_`
-
-
-def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _codes(constant)

@@ -8,21 +8,28 @@ from __future__ import annotations
 
 import ast
 import linecache
+import pickle
 import threading
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
+Definition = _Function | ast.Lambda | ast.ClassDef
 _Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
-_NAMED = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.ExceptHandler | ast.MatchAs | ast.MatchStar
+_NAMED: dict[type, str] = {
+    **dict.fromkeys((ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef), "name"),
+    **dict.fromkeys((ast.ExceptHandler, ast.MatchAs, ast.MatchStar), "name"),
+    ast.Name: "id",
+    ast.arg: "arg",
+    ast.MatchMapping: "rest",
+}
+"""The nodes that read or bind a name, and where they have it."""
 _REFLECTIVE = frozenset({"__subclasses__", "__globals__", "__dict__"})
 """Attributes that reach what the source does not show."""
-_IGNORED = frozenset({"ctx", "type_comment", "kind", "type_params", "returns"})
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,7 @@ Outside = str | Import
 class Syntax:
     """What is left of a definition's source."""
 
-    tree: Any = None
+    tree: str = ""
     outside: dict[Outside, set[tuple[str, ...]]] = field(default_factory=dict)
     """In the order of first use: names, and the attribute paths read from each (`helpers.clean` is `("clean",)`)."""
     parameters: list[list[str]] = field(default_factory=list)
@@ -55,9 +62,13 @@ class Syntax:
     """Whether the source shows all that it reads: no name stands for one of several imports."""
 
 
+@lru_cache(maxsize=4096)
 def syntax_of(node: Definition) -> Syntax:
-    """The normalised source of a function, lambda or class. Its own name and decorators are not part of it."""
-    return _Normaliser(node).result
+    """The normalised source of a function, lambda or class. Its own name and decorators are not part of it.
+
+    Remembered, since a plan describes mostly the code that the plan before has described.
+    """
+    return _Normaliser(pickle.loads(pickle.dumps(node))).result
 
 
 def bound_in(node: ast.ClassDef) -> frozenset[str]:
@@ -70,12 +81,11 @@ def definition(code: types.CodeType, scope: dict[str, Any]) -> Definition | None
     parsed = _source(code.co_filename, scope)
     if parsed is None or code not in parsed.compiled:
         return None
-    if code.co_name != "<lambda>":
-        return parsed.functions.get((code.co_name, code.co_firstlineno))
-    ranges = set(code.co_positions())
-    lambdas = parsed.lambdas.get(code.co_firstlineno, [])
-    exact = [n for n in lambdas if _range(n.body) in ranges]
-    return exact[0] if len(exact) == 1 else lambdas[0] if len(lambdas) == 1 else None
+    found = parsed.definitions.get((code.co_name, code.co_firstlineno), [])
+    if len(found) > 1:  # several lambdas in a line
+        ranges = set(code.co_positions())
+        found = [each for each in found if isinstance(each, ast.Lambda) and _range(each.body) in ranges]
+    return found[0] if len(found) == 1 else None
 
 
 def class_definition(cls: type, file: str, scope: dict[str, Any]) -> ast.ClassDef | None:
@@ -119,15 +129,15 @@ class _Parsed:
 
     def __init__(self, text: str) -> None:
         self.tree = parsed(text)
-        self.compiled = frozenset(_codes(compile(text, "", "exec", dont_inherit=True)))
-        self.functions: dict[tuple[str, int], _Function] = {}
+        self.compiled = frozenset(codes(compile(text, "", "exec", dont_inherit=True)))
+        self.definitions: dict[tuple[str, int], list[_Function | ast.Lambda]] = {}
         """By name and first line."""
-        self.lambdas: dict[int, list[ast.Lambda]] = {}
         for node in ast.walk(self.tree):
             if isinstance(node, _Function):
-                self.functions.setdefault((node.name, _first_line(node)), node)
+                line = min([node.lineno, *(each.lineno for each in node.decorator_list)])
+                self.definitions.setdefault((node.name, line), []).append(node)
             elif isinstance(node, ast.Lambda):
-                self.lambdas.setdefault(node.lineno, []).append(node)
+                self.definitions.setdefault(("<lambda>", node.lineno), []).append(node)
 
 
 def _source(file: str, scope: dict[str, Any]) -> _Parsed | None:
@@ -144,15 +154,12 @@ def _parsed(text: str) -> _Parsed | None:
         return None
 
 
-def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+def codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    """The code of a function, and that of what it defines."""
     yield code
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            yield from _codes(constant)
-
-
-def _first_line(node: _Function) -> int:
-    return min([node.lineno, *(d.lineno for d in node.decorator_list)])
+            yield from codes(constant)
 
 
 def _range(node: ast.expr) -> tuple[int | None, int | None, int | None, int | None]:
@@ -162,166 +169,140 @@ def _range(node: ast.expr) -> tuple[int | None, int | None, int | None, int | No
 @dataclass
 class _Scope:
     is_class: bool
-    bound: dict[str, Import | None]
+    bound: Mapping[str, Import | None]
     """The names that are bound here. Those that one import alone binds stand for what it imports."""
-    elsewhere: dict[str, str] = field(default_factory=dict)
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
     """Names declared `global` or `nonlocal`."""
     tokens: dict[str, str] = field(default_factory=dict)
 
 
-class _Normaliser:
-    def __init__(self, node: Definition) -> None:
+class _Normaliser(ast.NodeTransformer):
+    """Rewrites a tree in place, which is then good for being written out and nothing else."""
+
+    def __init__(self, root: Definition) -> None:
         self.result = Syntax()
-        self._root = node
+        self._root = root
         self._scopes: list[_Scope] = []
         self._count = 0
-        self.result.tree = self._emit(node)
+        self.result.tree = ast.dump(self.visit(root), annotate_fields=False)
 
-    def _emit(self, node: Any) -> Any:
-        if isinstance(node, list):
-            return [emitted for item in node if (emitted := self._emit(item)) is not None]
-        if not isinstance(node, ast.AST):
-            return node
-        special = getattr(self, f"_emit_{type(node).__name__}", self._emit_any)
-        return special(node)
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        self._rename(node)
+        return super().generic_visit(node)
 
-    def _emit_any(self, node: ast.AST) -> Any:
-        fields = [(name, getattr(node, name, None)) for name in node._fields if name not in _IGNORED]
-        return [type(node).__name__, *([name, self._emit(v)] for name, v in fields if v is not None and v != [])]
+    def _rename(self, node: ast.AST) -> None:
+        if hasattr(node, "type_params"):
+            node.type_params = []
+        where = _NAMED.get(type(node))
+        if where and (name := getattr(node, where)) is not None:
+            setattr(node, where, "" if node is self._root else self._name(name))
 
-    def _emit_Constant(self, node: ast.Constant) -> Any:
-        return ["constant", type(node.value).__name__, repr(node.value)]
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        node.kind = None  # of `u"x"`
+        return node
 
-    def _emit_Name(self, node: ast.Name) -> Any:
-        return self._name(node.id)
-
-    def _emit_Attribute(self, node: ast.Attribute) -> Any:
-        path: list[str] = []
-        root: ast.expr = node
-        while isinstance(root, ast.Attribute):
-            path.insert(0, root.attr)
-            root = root.value
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        path, last = [node.attr], node
+        while isinstance(last.value, ast.Attribute):
+            last = last.value
+            path.insert(0, last.attr)
         self.result.is_certain &= _REFLECTIVE.isdisjoint(path)
-        if isinstance(root, ast.Name):
-            return ["attributes", self._name(root.id, tuple(path)), path]
-        return ["attributes", self._emit(root), path]
-
-    def _emit_keyword(self, node: ast.keyword) -> Any:
-        if node.arg is None:
-            self.result.is_open = True
+        if isinstance(last.value, ast.Name):
+            last.value.id = self._name(last.value.id, tuple(path))
         else:
-            self.result.keywords.add(node.arg)
-        return ["keyword", node.arg, self._emit(node.value)]
+            self.visit(last.value)
+        return node
 
-    def _emit_Expr(self, node: ast.Expr) -> Any:
-        return None if isinstance(node.value, ast.Constant) else ["expression", self._emit(node.value)]
+    def visit_keyword(self, node: ast.keyword) -> ast.AST:
+        self.result.is_open |= node.arg is None
+        self.result.keywords |= {node.arg} if node.arg else set()
+        return self.generic_visit(node)
 
-    def _emit_Pass(self, node: ast.Pass) -> None:
-        return None
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        return None if isinstance(node.value, ast.Constant) else self.generic_visit(node)
 
-    def _emit_AnnAssign(self, node: ast.AnnAssign) -> Any:
+    def visit_Pass(self, node: ast.AST) -> None:
+        """Does nothing. Nor do declarations: each name says by itself which it is."""
+
+    visit_Global = visit_Nonlocal = visit_Pass
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
         if self._scopes[-1].is_class:
-            return self._emit_any(node)
-        if node.value is None:
-            return None
-        return ["Assign", ["targets", [self._emit(node.target)]], ["value", self._emit(node.value)]]
+            return self.generic_visit(node)
+        return self.generic_visit(ast.Assign([node.target], node.value)) if node.value else None
 
-    def _emit_Global(self, node: ast.Global) -> None:
-        return None
-
-    _emit_Nonlocal = _emit_Global
-
-    def _emit_Import(self, node: ast.Import | ast.ImportFrom) -> Any:
+    def visit_Import(self, node: ast.Import | ast.ImportFrom) -> ast.AST | None:
         bound = self._scopes[-1].bound
         names = [alias.asname or alias.name.partition(".")[0] for alias in node.names]
         if all(bound.get(name) is not None for name in names):
             return None
         self.result.is_certain = False
-        module = [node.module, node.level] if isinstance(node, ast.ImportFrom) else None
-        pairs = zip(node.names, names, strict=True)
-        return ["import", module, [[a.name, None if a.name == "*" else self._name(n)] for a, n in pairs]]
+        for alias, name in zip(node.names, names, strict=True):
+            alias.asname = None if alias.name == "*" else self._name(name)
+        return node
 
-    _emit_ImportFrom = _emit_Import
+    visit_ImportFrom = visit_Import
 
-    def _emit_ExceptHandler(self, node: ast.ExceptHandler) -> Any:
-        name = self._name(node.name) if node.name else None
-        return ["except", self._emit(node.type), name, self._emit(node.body)]
-
-    def _emit_MatchAs(self, node: ast.MatchAs) -> Any:
-        return ["as", self._emit(node.pattern), self._name(node.name) if node.name else None]
-
-    def _emit_MatchStar(self, node: ast.MatchStar) -> Any:
-        return ["star", self._name(node.name) if node.name else None]
-
-    def _emit_MatchMapping(self, node: ast.MatchMapping) -> Any:
-        rest = self._name(node.rest) if node.rest else None
-        return ["mapping", self._emit(node.keys), self._emit(node.patterns), rest]
-
-    def _emit_FunctionDef(self, node: _Function) -> Any:
-        is_root = node is self._root
-        name = None if is_root else self._name(node.name)
-        decorators = [] if is_root else self._emit(node.decorator_list)
+    def visit_FunctionDef(self, node: _Function) -> ast.AST:
+        self._rename(node)
+        node.decorator_list = [] if node is self._root else self._all(node.decorator_list)
+        if node.decorator_list and node.returns:
+            self.visit(node.returns)
+        else:
+            node.returns = None
         # A decorator may read annotations; so may whoever calls a function, but not by the names of its locals.
-        annotations = self._annotations(node) if decorators else []
-        signature = self._signature(node.args)
-        with_body = self._inner(_parameters(node.args), node.body)
-        return [type(node).__name__, name, decorators, annotations, signature, with_body]
+        node.body = self._function(node.args, node.body, with_annotations=bool(node.decorator_list))
+        return node
 
-    _emit_AsyncFunctionDef = _emit_FunctionDef
+    visit_AsyncFunctionDef = visit_FunctionDef
 
-    def _emit_Lambda(self, node: ast.Lambda) -> Any:
-        return ["Lambda", self._signature(node.args), self._inner(_parameters(node.args), [node.body])]
+    def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
+        (node.body,) = self._function(node.args, [node.body], with_annotations=False)
+        return node
 
-    def _signature(self, args: ast.arguments) -> Any:
-        """How a function is called: how many parameters of which sort, and their defaults, which stand outside it."""
-        self.result.parameters.append(_parameters(args))
-        counts = [
-            len(args.posonlyargs),
-            len(args.args),
-            args.vararg is not None,
-            len(args.kwonlyargs),
-            args.kwarg is not None,
-        ]
-        return [counts, self._emit(args.defaults), [self._emit(d) for d in args.kw_defaults]]
+    def _function(self, args: ast.arguments, body: list[Any], *, with_annotations: bool) -> list[Any]:
+        """The body. Defaults and annotations stand outside it."""
+        some = [*args.posonlyargs, *args.args, args.vararg, *args.kwonlyargs, args.kwarg]
+        parameters = [each for each in some if each is not None]
+        self.result.parameters.append([each.arg for each in parameters])
+        self._all([*args.defaults, *args.kw_defaults])
+        for each in parameters:
+            each.annotation = each.annotation if with_annotations else None
+        self._all([each.annotation for each in parameters])
+        inner = [*parameters, *body]
+        return self._inside(inner, _bindings(inner))[len(parameters) :]
 
-    def _annotations(self, node: _Function) -> Any:
-        every = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
-        return [self._emit(each) for each in [*(a.annotation for a in every), node.returns]]
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        self._rename(node)
+        return node
 
-    def _inner(self, parameters: list[str], body: list[Any]) -> Any:
-        scope = _Scope(is_class=False, bound=_bindings(body), elsewhere=_declared(body))
-        scope.bound |= dict.fromkeys(parameters)
-        self._scopes.append(scope)
-        emitted = [[self._name(name) for name in parameters], self._emit(body)]
-        self._scopes.pop()
-        return emitted
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        self._rename(node)
+        self._all([*node.decorator_list, *node.bases, *node.keywords])
+        node.body = self._inside(node.body, dict.fromkeys(_bindings(node.body)), is_class=True)
+        return node
 
-    def _emit_ClassDef(self, node: ast.ClassDef) -> Any:
-        is_root = node is self._root
-        head = [None if is_root else self._name(node.name), self._emit(node.decorator_list), self._emit(node.bases)]
-        head.append(self._emit(node.keywords))
-        bound: dict[str, Import | None] = dict.fromkeys(_bindings(node.body))
-        self._scopes.append(_Scope(is_class=True, bound=bound, elsewhere=_declared(node.body)))
-        body = self._emit(node.body)
-        self._scopes.pop()
-        return ["class", head, body]
-
-    def _emit_ListComp(self, node: _Comprehension) -> Any:
-        first = self._emit(node.generators[0].iter)  # evaluated outside, unlike all the rest
-        targets = [each.target for each in node.generators]
-        self._scopes.append(_Scope(is_class=False, bound=_bindings(targets)))
-        rest = []
-        for number, each in enumerate(node.generators):
-            source = self._emit(each.iter) if number else first
-            rest.append([source, self._emit(each.target), self._emit(each.ifs), each.is_async])
+    def visit_ListComp(self, node: _Comprehension) -> ast.AST:
+        first = self.visit(node.generators[0].iter)  # outside, unlike all the rest
+        node.generators[0].iter = ast.Constant(None)
         results = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
-        emitted = [type(node).__name__, rest, self._emit(results)]
+        self._inside([*node.generators, *results], _bindings(each.target for each in node.generators))
+        node.generators[0].iter = first
+        return node
+
+    visit_SetComp = visit_DictComp = visit_GeneratorExp = visit_ListComp
+
+    def _inside(self, nodes: list[Any], bound: Mapping[str, Import | None], *, is_class: bool = False) -> list[Any]:
+        """What stands in a scope of its own."""
+        self._scopes.append(_Scope(is_class, bound, _declared(nodes)))
+        visited = self._all(nodes)
         self._scopes.pop()
-        return emitted
+        return visited
 
-    _emit_SetComp = _emit_DictComp = _emit_GeneratorExp = _emit_ListComp
+    def _all(self, nodes: list[Any]) -> list[Any]:
+        return [visited for each in nodes if each is not None and (visited := self.visit(each)) is not None]
 
-    def _name(self, name: str, path: tuple[str, ...] = ()) -> Any:
+    def _name(self, name: str, path: tuple[str, ...] = ()) -> str:
         for depth, scope in reversed(list(enumerate(self._scopes))):
             if scope.is_class and depth != len(self._scopes) - 1:
                 continue
@@ -331,36 +312,29 @@ class _Normaliser:
             if declared == "nonlocal" or name not in scope.bound:
                 continue
             if scope.is_class:
-                return ["own", name]
+                return f"own {name}"
             if (imported := scope.bound[name]) is not None:
                 return self._outside(imported, path)
             if name not in scope.tokens:
-                scope.tokens[name] = f"v{self._count}"
+                scope.tokens[name] = f"local {self._count}"
                 self._count += 1
             return scope.tokens[name]
         return self._outside(name, path)
 
-    def _outside(self, name: Outside, path: tuple[str, ...]) -> Any:
+    def _outside(self, name: Outside, path: tuple[str, ...]) -> str:
         self.result.outside.setdefault(name, set()).add(path)
-        return ["outside", list(self.result.outside).index(name)]
-
-
-def _parameters(args: ast.arguments) -> list[str]:
-    some = [*args.posonlyargs, *args.args, args.vararg, *args.kwonlyargs, args.kwarg]
-    return [each.arg for each in some if each is not None]
+        return f"outside {list(self.result.outside).index(name)}"
 
 
 def _within(nodes: Iterable[Any], *, in_comprehension: bool = False) -> Iterator[tuple[Any, bool]]:
     """The nodes of one scope, without those of scopes within it; and whether each stands in a comprehension."""
     for node in nodes:
         yield node, in_comprehension
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield from _within([*node.decorator_list, *node.args.defaults, *(d for d in node.args.kw_defaults if d)])
+        if isinstance(node, _Function | ast.Lambda):
+            yield from _within([*getattr(node, "decorator_list", ()), *node.args.defaults, *node.args.kw_defaults])
         elif isinstance(node, ast.ClassDef):
             yield from _within([*node.decorator_list, *node.bases, *node.keywords])
-        elif isinstance(node, ast.Lambda):
-            yield from _within([*node.args.defaults, *(d for d in node.args.kw_defaults if d)])
-        else:
+        elif node is not None:  # as a parameter without a default has it
             nested = in_comprehension or isinstance(node, _Comprehension)
             yield from _within(ast.iter_child_nodes(node), in_comprehension=nested)
 
@@ -376,12 +350,10 @@ def _bindings(body: Iterable[Any]) -> dict[str, Import | None]:
     for node, in_comprehension in _within(body):
         if isinstance(node, ast.NamedExpr):  # binds in the function around a comprehension
             bind(node.target.id)
-        elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load) and not in_comprehension:
-            bind(node.id)
-        elif isinstance(node, _NAMED):
-            bind(node.name)
-        elif isinstance(node, ast.MatchMapping):
-            bind(node.rest)
+        elif isinstance(node, ast.Name):
+            bind(node.id if not isinstance(node.ctx, ast.Load) and not in_comprehension else None)
+        elif type(node) in _NAMED:
+            bind(getattr(node, _NAMED[type(node)]))
         elif isinstance(node, ast.Import):
             for alias in node.names:
                 module = alias.name if alias.asname else alias.name.partition(".")[0]
