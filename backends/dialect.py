@@ -7,7 +7,6 @@ Two names that differ only in case are one name, which may not stand twice in a 
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,9 +14,12 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import sqlglot.expressions as sge
+from ibis.backends.sql.compilers.base import SQLGlotCompiler
+from ibis.backends.sql.datatypes import SqlglotType
 
 from entrepot.backends.base import TableName
 from entrepot.backends.sql.compiling import by_name, naming
+from entrepot.backends.sql.digest import Formulas
 from entrepot.errors import BadInput
 
 if TYPE_CHECKING:
@@ -58,37 +60,25 @@ class Identifiers:
         return name.lower() if self.capitals and _CAPITALS.fullmatch(name) else name
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dialect:
     """A warehouse's SQL. Needs no client and no connection."""
 
     name: str
     """Of the sqlglot dialect."""
-    compiler: str
-    """Of the class in `ibis.backends.sql.compilers`, or `module:class` of one of our own."""
-    types: str
-    """Of the class in `ibis.backends.sql.datatypes`, or `module:class` of one of our own."""
+    compiler: type[SQLGlotCompiler]
+    """Of ibis, or one of our own that corrects it."""
+    types: type[SqlglotType]
+    """Of ibis, or one of our own that corrects it."""
     identifiers: Identifiers
-    digests: str
-    """Of how it writes digests, as `module:name`: a `entrepot.backends.sql.digest.Dialect`."""
+    formulas: Formulas
+    """How it writes digests."""
     python_functions: bool = False
     """An expression may call functions written in Python (`ibis.udf.scalar.python`)."""
 
     @cached_property
-    def formulas(self) -> Any:
-        """How it writes digests."""
-        module, _, name = self.digests.rpartition(":")
-        return getattr(importlib.import_module(module), name)
-
-    @cached_property
-    def _compiler(self) -> Any:
-        module, _, name = self.compiler.rpartition(":")
-        return getattr(importlib.import_module(module or "ibis.backends.sql.compilers"), name)
-
-    @cached_property
-    def _types(self) -> Any:
-        module, _, name = self.types.rpartition(":")
-        return getattr(importlib.import_module(module or "ibis.backends.sql.datatypes"), name)
+    def _naming(self) -> type[SQLGlotCompiler]:
+        return naming(self.compiler)
 
     def compile(self, expression: ibis.Table, *, pretty: bool = False) -> str:
         """The SELECT that computes an expression.
@@ -96,7 +86,7 @@ class Dialect:
         Raises:
             ibis.common.exceptions.IbisError: if the warehouse lacks an operation or a type.
         """
-        return self.write(by_name(naming(self._compiler)().to_sqlglot(expression)), pretty=pretty)
+        return self.write(by_name(self._naming().to_sqlglot(expression)), pretty=pretty)
 
     def write(self, tree: sge.Expr, *, pretty: bool = False) -> str:
         """A statement, given as sqlglot's tree with names as users write them."""
@@ -164,12 +154,6 @@ class Dialect:
                 raise BadInput(f"a {what} of {self.name} cannot be called {name!r}: {prefix!r} is reserved")
 
 
-def _named(reference: str, module: str) -> Any:
-    """The class `module:class`; without a module, of the one that is given."""
-    own, _, name = reference.rpartition(":")
-    return getattr(importlib.import_module(own or module), name)
-
-
 def _walkable(tree: Any) -> Any:
     """The same tree, with lists for the tuples that ibis gives to windows and ORDER BY: sqlglot walks past those."""
     for key, value in list(tree.args.items()):
@@ -187,9 +171,9 @@ def _identifier(dialect: Dialect, name: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _type(dialect: Dialect, dtype: dt.DataType) -> str:
-    return str(dialect._types.to_string(dtype))
+    return str(dialect.types.to_string(dtype))
 
 
 @lru_cache(maxsize=4096)
 def _dtype(dialect: Dialect, text: str) -> dt.DataType:
-    return dialect._types.from_string(text)
+    return dialect.types.from_string(text)

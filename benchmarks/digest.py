@@ -20,7 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.timing import Row, finish, table, timed
-from entrepot.backends.sql.digest import DUCKDB, Column, narrowed, query, statistics
+from entrepot.backends.duckdb.digest import FORMULAS
+from entrepot.backends.sql.digest import Column, narrowed, query, statistics
 from entrepot.identity.table_digest import Digest, kind, of_batches
 
 OURS, SUMS = "digest", "count and sums"
@@ -60,7 +61,7 @@ def columns_of(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, Co
 def ours(connection: duckdb.DuckDBPyConnection, name: str, columns: dict[str, Column]) -> Digest:
     """The digest as the backend computes it."""
     found = connection.execute(statistics(name, columns)).fetchall()[0]
-    count, *sums = connection.execute(query(DUCKDB, name, narrowed(columns, found))).fetchall()[0]
+    count, *sums = connection.execute(query(FORMULAS, name, narrowed(columns, found))).fetchall()[0]
     return Digest(count, tuple(sums), {column: each.kind for column, each in columns.items()})
 
 

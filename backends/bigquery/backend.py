@@ -13,7 +13,6 @@ import os
 import re
 import tempfile
 import threading
-import unicodedata
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -25,7 +24,8 @@ import ibis.expr.schema as sch
 from entrepot.backends.base import Backend, Capabilities, QueryTag, RelationKind, Session, TableName, Usage
 from entrepot.backends.bigquery import types
 from entrepot.backends.bigquery.client import CALL_SECONDS, HOST, Clients, connect, retry, translated
-from entrepot.backends.dialect import Dialect, Identifiers
+from entrepot.backends.bigquery.dialect import CAPABILITIES, DIALECT
+from entrepot.backends.dialect import Dialect
 from entrepot.backends.settings import Secret, checked
 from entrepot.backends.sql.session import SqlSession, StatementResult, relation_kind
 from entrepot.errors import BadInput, StepFailed
@@ -46,46 +46,7 @@ STREAMS = 4
 STAGING_HOURS = 24
 """A table that is being loaded is removed by BigQuery itself after this time, if its worker died."""
 
-_IN_TABLES = {"Pc", "Pd", "Zs"}
-"""Categories of Unicode, besides letters, marks and numbers, of the characters that a table's name may have."""
 _NOT_IN_LABELS = re.compile(r"[^\w-]")
-
-
-DIALECT = Dialect(
-    name="bigquery",
-    compiler="entrepot.backends.bigquery.compiler:Compiler",
-    types="entrepot.backends.bigquery.types:Types",
-    digests="entrepot.backends.sql.digest:BIGQUERY",
-    identifiers=Identifiers(
-        longest_table=1024,
-        longest_column=300,
-        in_column=lambda char: char not in '!"$()*,./;?@[\\]^`{}~\n',
-        in_table=lambda char: unicodedata.category(char) in _IN_TABLES or unicodedata.category(char)[0] in "LMN",
-        in_schema=lambda char: char == "_" or (char.isascii() and char.isalnum()),
-        reserved_prefixes=(
-            "_TABLE_",
-            "_FILE_",
-            "_PARTITION",
-            "_ROW_TIMESTAMP",
-            "__ROOT__",
-            "_COLIDENTIFIER",
-            "_CHANGE_SEQUENCE_NUMBER",
-            "_CHANGE_TYPE",
-            "_CHANGE_TIMESTAMP",
-        ),
-    ),
-)
-
-CAPABILITIES = Capabilities(
-    transactional_ddl=False,
-    block_sample=True,
-    clone=True,
-    dry_run=True,
-    reports_bytes=True,
-    time_travel=True,
-    label="job labels",
-    largest_decimal=(76, 38),
-)
 
 
 def job_labels(label: QueryTag) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""BigQuery's SQL, where ibis's compiler does not say what it says for other warehouses."""
+"""BigQuery's SQL, where ibis's compiler does not say what it means elsewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import sqlglot.expressions as sge
 from ibis.backends.sql.compilers import BigQueryCompiler
 
 from entrepot.backends.bigquery.types import CastTypes
-from entrepot.backends.sql import decimals
 from entrepot.backends.sql.compiling import (
     FloorDivision,
     Letters,
@@ -28,10 +27,11 @@ from entrepot.backends.sql.compiling import (
     without,
     without_null,
 )
+from entrepot.backends.sql.decimals import Written, exactly, operands
 from entrepot.backends.sql.semantics import MEANINGS, STRFTIME_IN_PARTS
 
 
-class Compiler(FloorDivision, Letters, Logarithms, decimals.BigQuery, BigQueryCompiler):  # type: ignore[misc]
+class Compiler(FloorDivision, Letters, Logarithms, Written, BigQueryCompiler):  # type: ignore[misc]
     """ibis's own, but for what other warehouses compute otherwise."""
 
     __slots__ = ()
@@ -75,6 +75,13 @@ class Compiler(FloorDivision, Letters, Logarithms, decimals.BigQuery, BigQueryCo
             return to_24_bits(self, cast, sge.convert)
         places = to.scale if to.is_decimal() else None
         return cast if places in (None, 9, 38) else self.f.round(cast, places)
+
+    def visit_Multiply(self, op: Any, *, left: Any, right: Any) -> Any:
+        """NUMERIC keeps nine places of a product, and BIGNUMERIC 38."""
+        found = operands(op, exactly)
+        if found and exactly(*found).places > 9:
+            left = self.cast(left, dt.Decimal(76, 38))
+        return super().visit_Multiply(op, left=left, right=right)
 
     def visit_Mean(self, op: Any, *, arg: Any, where: Any) -> Any:
         arg = self.cast(arg, dt.float64) if op.arg.dtype.is_decimal() else arg

@@ -1,11 +1,11 @@
-"""What BigQuery makes of types, and Parquet files as its load jobs read them. Needs no client to be imported."""
+"""BigQuery's types, both ways: in statements, in its API, and in the Parquet that its load jobs read."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING
 
 import ibis.common.exceptions as com
 import ibis.expr.datatypes as dt
@@ -33,7 +33,29 @@ class Types(BigQueryType):  # type: ignore[misc]
     default_interval_precision = "us"
 
     @classmethod
-    def _from_ibis_Decimal(cls, dtype: dt.Decimal) -> sge.DataType:
+    def from_ibis(cls, dtype: dt.DataType) -> sge.DataType:
+        if dtype.is_decimal() or dtype.is_uint64():
+            return cls.decimal(dt.Decimal(20, 0) if dtype.is_uint64() else dtype)
+        if dtype.is_timestamp():
+            return sge.DataType(this=_TYPE.DATETIME if dtype.timezone is None else _TYPE.TIMESTAMPTZ)
+        if dtype.is_interval():
+            return sge.DataType(this=_TYPE.INTERVAL)
+        if dtype.is_string() or dtype.is_uuid() or dtype.is_inet() or dtype.is_macaddr():
+            return sge.DataType(this=_TYPE.TEXT)
+        if dtype.is_null():
+            return sge.DataType(this=_TYPE.BIGINT)  # what a query's column of nothing but NULL becomes in a table
+        if dtype.is_array() and dtype.value_type.is_array():
+            raise com.UnsupportedBackendType("an array of arrays, which it holds only with a struct between them")
+        if dtype.is_array():
+            return sge.DataType(this=_TYPE.ARRAY, expressions=[cls.from_ibis(dtype.value_type)], nested=True)
+        if dtype.is_unknown():
+            raise com.UnsupportedBackendType(f"{dtype}")
+        made: sge.DataType = super().from_ibis(dtype)
+        return made
+
+    @classmethod
+    def decimal(cls, dtype: dt.Decimal) -> sge.DataType:
+        """NUMERIC or BIGNUMERIC, with precision and scale."""
         if dtype.precision is None:
             return sge.DataType(this=_TYPE.DECIMAL)
         precision, scale = dtype.precision, dtype.scale or 0
@@ -52,53 +74,20 @@ class Types(BigQueryType):  # type: ignore[misc]
         return sge.DataType(this=kind, expressions=[sge.DataTypeParam(this=sge.convert(n)) for n in (precision, scale)])
 
     @classmethod
-    def _from_sqlglot_BIGDECIMAL(
-        cls, precision: Any = None, scale: Any = None, nullable: bool | None = None
-    ) -> dt.Decimal:
-        if precision is None:
-            return dt.Decimal(76, 38, nullable=nullable)
-        return dt.Decimal(int(precision.this.this), int(scale.this.this) if scale else 0, nullable=nullable)
-
-    @classmethod
-    def _from_ibis_UInt64(cls, dtype: dt.UInt64) -> sge.DataType:
-        return cls._from_ibis_Decimal(dt.Decimal(20, 0))
-
-    @classmethod
-    def _from_ibis_Timestamp(cls, dtype: dt.Timestamp) -> sge.DataType:
-        return sge.DataType(this=_TYPE.DATETIME if dtype.timezone is None else _TYPE.TIMESTAMPTZ)
-
-    @classmethod
-    def _from_ibis_Interval(cls, dtype: dt.Interval) -> sge.DataType:
-        return sge.DataType(this=_TYPE.INTERVAL)
-
-    @classmethod
-    def _from_ibis_String(cls, dtype: dt.DataType) -> sge.DataType:
-        return sge.DataType(this=_TYPE.TEXT)
-
-    _from_ibis_UUID = _from_ibis_INET = _from_ibis_MACADDR = _from_ibis_String
-
-    @classmethod
-    def _from_ibis_Null(cls, dtype: dt.Null) -> sge.DataType:
-        # What a query's column of nothing but NULL becomes in a table.
-        return sge.DataType(this=_TYPE.BIGINT)
-
-    @classmethod
-    def _from_ibis_Array(cls, dtype: dt.Array) -> sge.DataType:
-        if dtype.value_type.is_array():
-            raise com.UnsupportedBackendType("an array of arrays, which it holds only with a struct between them")
-        return sge.DataType(this=_TYPE.ARRAY, expressions=[cls.from_ibis(dtype.value_type)], nested=True)
-
-    @classmethod
-    def _from_ibis_Unknown(cls, dtype: dt.Unknown) -> NoReturn:
-        raise com.UnsupportedBackendType(f"{dtype}")
+    def to_ibis(cls, typ: sge.DataType, nullable: bool | None = None) -> dt.DataType:
+        if typ.this == _TYPE.BIGDECIMAL:
+            digits = [int(digit.this.this) for digit in typ.expressions] or [76, 38]
+            return dt.Decimal(digits[0], digits[1] if len(digits) > 1 else 0, nullable=nullable is not False)
+        found: dt.DataType = super().to_ibis(typ, nullable)
+        return found
 
 
 class CastTypes(Types):
     """Types in a CAST, where BigQuery allows no precision and scale."""
 
     @classmethod
-    def _from_ibis_Decimal(cls, dtype: dt.Decimal) -> sge.DataType:
-        return sge.DataType(this=super()._from_ibis_Decimal(dtype).this)
+    def decimal(cls, dtype: dt.Decimal) -> sge.DataType:
+        return sge.DataType(this=super().decimal(dtype).this)
 
 
 def checked_types(schema: sch.Schema) -> None:

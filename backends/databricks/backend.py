@@ -23,16 +23,8 @@ import ibis.expr.schema as sch
 
 from entrepot.backends.base import Backend, Capabilities, CreatedTable, QueryTag, RelationKind, Session, TableName
 from entrepot.backends.databricks.client import Target, translated
-from entrepot.backends.databricks.compiler import (
-    CAPABILITIES,
-    DIALECT,
-    Compiler,
-    casts,
-    check_types,
-    needs_mapping,
-    readable,
-    spelled,
-)
+from entrepot.backends.databricks.dialect import CAPABILITIES, DIALECT
+from entrepot.backends.databricks.types import casts, check_types, needs_mapping, readable, spelled
 from entrepot.backends.dialect import Dialect
 from entrepot.backends.pool import Pool
 from entrepot.backends.settings import Secret, checked, is_local
@@ -280,7 +272,7 @@ def _ibis_over(session: DatabricksSession) -> Any:
     from ibis.backends.databricks import Backend as IbisBackend
 
     class OverSession(IbisBackend):  # type: ignore[misc]
-        compiler = Compiler()
+        compiler = DIALECT.compiler()
 
         def _post_connect(self, *, memtable_volume: str) -> None:
             self._memtable_catalog, self._memtable_database, self._memtable_volume = memtable_volume.split(".")

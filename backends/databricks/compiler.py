@@ -1,25 +1,18 @@
-"""What Databricks' SQL and types are, and where ibis's idea of them is not ours."""
+"""Databricks' SQL, where ibis's compiler does not say what it means elsewhere."""
 
 from __future__ import annotations
 
 import math
-import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import ibis.common.exceptions as exc
 import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
-import ibis.expr.schema as sch
 import sqlglot.expressions as sge
 from ibis.backends.sql.compilers import DatabricksCompiler
 from ibis.backends.sql.compilers.base import SQLGlotCompiler
-from ibis.backends.sql.datatypes import DatabricksType
 
-from entrepot.backends.base import Capabilities
-from entrepot.backends.dialect import Dialect, Identifiers
-from entrepot.backends.sql import decimals
+from entrepot.backends.databricks.types import CastTypes
 from entrepot.backends.sql.compiling import (
     FloorDivision,
     Letters,
@@ -32,51 +25,11 @@ from entrepot.backends.sql.compiling import (
     shifted_left,
     without,
 )
+from entrepot.backends.sql.decimals import LARGEST, Digits, Written, beside, exactly, operands
 from entrepot.backends.sql.semantics import MEANINGS, STRFTIME_IN_PARTS
-from entrepot.errors import BadInput
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-_MAPPED = frozenset(" ,;{}()\n\t=")
-"""Characters that Parquet, and so Delta, has in a column's name only if the table maps names to others."""
 
 
-class CastTypes(DatabricksType):  # type: ignore[misc]
-    """ibis writes every timestamp as TIMESTAMP, which has a time zone here, and unsigned types that do not exist."""
-
-    default_decimal_precision = 38
-    default_decimal_scale = 9
-
-    @classmethod
-    def _from_ibis_Timestamp(cls, dtype: dt.Timestamp) -> sge.DataType:
-        return sge.DataType(this=sge.DType.TIMESTAMPNTZ if dtype.timezone is None else sge.DType.TIMESTAMP)
-
-    @classmethod
-    def from_ibis(cls, dtype: dt.DataType) -> sge.DataType:
-        if dtype.is_unsigned_integer():
-            larger = {1: dt.int16, 2: dt.int32, 4: dt.int64}
-            dtype = larger.get(dtype.nbytes) or dt.Decimal(20, 0)
-        elif dtype.is_null():
-            dtype = dt.string  # a table has no column of type VOID
-        is_large = dtype.is_decimal() and (dtype.precision or 0) > CAPABILITIES.largest_decimal[0]
-        if is_large or dtype.is_time() or dtype.is_geospatial() or dtype.is_unknown():
-            raise exc.UnsupportedBackendType(f"a column of Databricks cannot be of type {dtype}")
-        made: sge.DataType = super().from_ibis(dtype)
-        return made
-
-
-class Types(CastTypes):
-    """Those that a column can have: intervals stand within expressions only."""
-
-    @classmethod
-    def from_ibis(cls, dtype: dt.DataType) -> sge.DataType:
-        if dtype.is_interval():
-            raise exc.UnsupportedBackendType(f"a column of Databricks cannot be of type {dtype}")
-        return super().from_ibis(dtype)
-
-
-class Compiler(FloorDivision, Letters, Logarithms, decimals.Databricks, DatabricksCompiler):  # type: ignore[misc]
+class Compiler(FloorDivision, Letters, Logarithms, Written, DatabricksCompiler):  # type: ignore[misc]
     """ibis's own, where it means something else than on other warehouses, or raises where they give NULL."""
 
     __slots__ = ()
@@ -90,6 +43,33 @@ class Compiler(FloorDivision, Letters, Logarithms, decimals.Databricks, Databric
             literal = double(float(value))
             return self.cast(literal, dtype) if dtype.is_float32() else literal
         return super().visit_NonNullLiteral(op, value=value, dtype=dtype)
+
+    def visit_Multiply(self, op: Any, *, left: Any, right: Any) -> Any:
+        """A result that may have more than 38 digits is rounded, though its values may have few."""
+        found = operands(op, _product)
+        if found and (kept := _product(*found).places) < (wanted := exactly(*found).places):
+            raise exc.UnsupportedOperationError(
+                f"of the {wanted} places of a product of {found[0]} and {found[1]}, Databricks keeps {kept}: cast them "
+                "to decimals of fewer digits, or to float64, first"
+            )
+        return super().visit_Multiply(op, left=left, right=right)
+
+    def visit_Add(self, op: Any, *, left: Any, right: Any) -> Any:
+        return super().visit_Add(op, **self._with_room(op, left, right))
+
+    def visit_Subtract(self, op: Any, *, left: Any, right: Any) -> Any:
+        return super().visit_Subtract(op, **self._with_room(op, left, right))
+
+    def _with_room(self, op: Any, left: Any, right: Any) -> dict[str, Any]:
+        """With one digit less before the point, there is room for all behind it."""
+        made = {"left": left, "right": right}
+        found = operands(op, _product)
+        if found and (places := beside(*found).places) > 6:
+            room = LARGEST - 1 - places
+            for side, (whole, own) in zip(made, found, strict=True):
+                if whole > room:
+                    made[side] = self.cast(made[side], dt.Decimal(room + own, own))
+        return made
 
     def visit_Divide(self, op: Any, *, left: Any, right: Any) -> Any:
         # What is divided by 0 is NULL; decimals would be divided as such, to a few places.
@@ -123,7 +103,7 @@ class Compiler(FloorDivision, Letters, Logarithms, decimals.Databricks, Databric
 
     def visit_CountDistinctStar(self, op: Any, *, arg: Any, where: Any) -> Any:
         # COUNT(DISTINCT a, b) leaves out rows that have a NULL.
-        row = self.f.struct(*(sge.column(self._gen_valid_name(n), quoted=True) for n in op.arg.schema.names))
+        row = self.f.struct(*(sge.column(n, quoted=True) for n in op.arg.schema.names))
         return self.f.count(sge.Distinct(expressions=[row if where is None else self.if_(where, row, sge.null())]))
 
     def visit_WindowFunction(self, op: Any, **kwargs: Any) -> Any:
@@ -224,121 +204,17 @@ class Compiler(FloorDivision, Letters, Logarithms, decimals.Databricks, Databric
         return _unsupported("times of day")
 
 
+def _product(left: Digits, right: Digits) -> Digits:
+    """What may have more than 38 digits has fewer places, down to six."""
+    whole, places = left.whole + right.whole + 1, left.places + right.places
+    if whole + places > LARGEST:
+        places = max(LARGEST - whole, min(places, 6))
+    return Digits(min(whole, LARGEST - places), places)
+
+
 _INTERVALS = {"Y": (0, 1), "Q": (1, 3), "M": (1, 1), "W": (2, 1), "D": (3, 1), "h": (4, 1), "m": (5, 1), "s": (6, 1)}
 """Where MAKE_INTERVAL has a unit, and how many of its own units that is."""
 
 
 def _unsupported(what: str) -> NoReturn:
     raise exc.UnsupportedOperationError(f"Databricks has no {what}")
-
-
-def _may_be(char: str) -> bool:
-    """Whether Unity Catalog has a character in the names of schemas and tables."""
-    return char not in " ./" and unicodedata.category(char) != "Cc"
-
-
-DIALECT = Dialect(
-    name="databricks",
-    compiler="entrepot.backends.databricks.compiler:Compiler",
-    types="entrepot.backends.databricks.compiler:Types",
-    digests="entrepot.backends.sql.digest:DATABRICKS",
-    identifiers=Identifiers(longest_table=255, longest_column=255, in_table=_may_be, in_schema=_may_be),
-)
-
-CAPABILITIES = Capabilities(transactional_ddl=False, clone=True, time_travel=True, label="query tag")
-
-
-def check_types(schema: sch.Schema) -> None:
-    """Raises BadInput for a column of a type that no column of Databricks can have."""
-    for name, dtype in schema.items():
-        try:
-            DIALECT.type(dtype)
-        except exc.UnsupportedBackendType as error:
-            raise BadInput(f"column {name!r}: {error}") from error
-
-
-def needs_mapping(schema: sch.Schema) -> bool:
-    """Whether a name in it, at any depth, is one that Delta has only if the table maps names."""
-    return any(_MAPPED.intersection(name) for name in _names(schema.as_struct()))
-
-
-def casts(schema: sch.Schema) -> str:
-    """Columns of files, cast to these types: what stands between SELECT and FROM."""
-
-    def cast(name: str, dtype: dt.DataType) -> str:
-        # CAST would make a VARIANT that holds the text.
-        quoted = DIALECT.identifier(name)
-        return f"parse_json({quoted}) AS {quoted}" if dtype.is_json() else DIALECT.casts(sch.Schema({name: dtype}))
-
-    return ", ".join(cast(name, dtype) for name, dtype in schema.items())
-
-
-def _names(dtype: dt.DataType) -> Iterator[str]:
-    """The names of all fields, at any depth."""
-    if dtype.is_struct():
-        for name, inner in dtype.items():
-            yield name
-            yield from _names(inner)
-    elif dtype.is_array():
-        yield from _names(dtype.value_type)
-    elif dtype.is_map():
-        yield from _names(dtype.key_type)
-        yield from _names(dtype.value_type)
-
-
-def spelled(described: Mapping[str, Any]) -> str:
-    """A type as SQL has it, from what DESCRIBE says in JSON."""
-    name = described["name"]
-    if name == "struct":
-        fields = (f"{DIALECT.identifier(f['name'])}: {spelled(f['type'])}" for f in described["fields"])
-        return f"STRUCT<{', '.join(fields)}>"
-    if name == "array":
-        return f"ARRAY<{spelled(described['element_type'])}>"
-    if name == "map":
-        return f"MAP<{spelled(described['key_type'])}, {spelled(described['value_type'])}>"
-    if name == "decimal":
-        return f"DECIMAL({described['precision']}, {described['scale']})"
-    if name == "interval":
-        return f"INTERVAL {described['start_unit']} TO {described['end_unit']}"
-    return str(name)
-
-
-def readable(files: Sequence[str], schema: sch.Schema, scratch: str) -> Iterator[str]:
-    """The same files, but for those that Spark cannot read, or whose types are not those of the first: anew."""
-    import pyarrow.parquet as pq
-
-    first = pq.read_schema(files[0])
-    for number, file in enumerate(files):
-        found = pq.read_schema(file)
-        if [(f.name, f.type) for f in found] == [(f.name, f.type) for f in first] and all(map(_is_plain, found.types)):
-            yield file
-        else:
-            yield _rewritten(file, schema, str(Path(scratch, f"{number}.parquet")))
-
-
-def _is_plain(found: pa.DataType) -> bool:
-    """Whether Spark reads this type from Parquet. It has microseconds, and needs a type for what is always NULL."""
-    import pyarrow as pa
-
-    if pa.types.is_nested(found):
-        return all(_is_plain(found.field(number).type) for number in range(found.num_fields))
-    return not (pa.types.is_null(found) or (pa.types.is_timestamp(found) and found.unit == "ns"))
-
-
-def _rewritten(file: str, schema: sch.Schema, path: str) -> str:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    wanted = pa.schema([pa.field(n, pa.string() if t.is_null() else t.to_pyarrow()) for n, t in schema.items()])
-    with pq.ParquetWriter(path, wanted, compression="zstd") as writer:
-        for batch in pq.ParquetFile(file).iter_batches():
-            there = dict(zip(batch.schema.names, batch.columns, strict=True))
-            columns = []
-            for field in wanted:
-                try:
-                    column = there.get(field.name)
-                    columns.append(pa.nulls(len(batch), field.type) if column is None else column.cast(field.type))
-                except pa.ArrowInvalid as error:
-                    raise BadInput(f"column {field.name!r} cannot be loaded into Databricks: {error}") from error
-            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=wanted))
-    return path

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,8 +18,8 @@ from typing import Any
 
 import duckdb
 
-from entrepot.backends.sql.session import Exists
-from entrepot.errors import Contended, EntrepotError, StepFailed, Unavailable
+from entrepot.backends.duckdb.client import Locked, connect, translated
+from entrepot.errors import Unavailable
 
 _IDLE_SECONDS = 0.5
 """How long the file stays open after its last use, if nobody else wants it."""
@@ -155,7 +154,7 @@ class File:
                 try:
                     if opened := self._admitted(use, options):
                         return opened
-                except _Locked:
+                except Locked:
                     pause, now = _REFUSED_SECONDS, time.monotonic()
                     refused_at = refused_at or now
                     if now - refused_at > patience:
@@ -200,7 +199,7 @@ class File:
             self._ticket = self._ticket or Ticket(self.path)
             if not self._ticket.is_first():
                 return
-        self._opened = _Opened(_connect(self.path, options))
+        self._opened = _Opened(connect(self.path, options))
         for use in self._waiting:
             use.opened = self._opened
         self._opened.uses.update(self._waiting)
@@ -265,70 +264,3 @@ _files: dict[str, File] = {}
 def file_at(path: str) -> File:
     """The file at a path: the same for all of this process."""
     return _files.setdefault(path, File(path))
-
-
-def _connect(path: str, options: Mapping[str, Any]) -> duckdb.DuckDBPyConnection:
-    with translated(path):
-        connection = duckdb.connect(path, config={str(k): str(v) for k, v in options.items()})
-        # Rows have no order in a warehouse; not keeping one lets DuckDB stream instead of buffering.
-        # ibis writes functions over arrays with an arrow, which DuckDB would rather have otherwise.
-        # Without GLOBAL, the cursors of the sessions would not have it.
-        connection.execute(
-            "SET preserve_insertion_order = false; SET GLOBAL TimeZone = 'UTC'; "
-            "SET GLOBAL lambda_syntax = 'ENABLE_SINGLE_ARROW'"
-        )
-        return connection
-
-
-class _Locked(Unavailable):
-    """Another process has the file."""
-
-
-@contextmanager
-def translated(path: str) -> Iterator[None]:
-    """Says what a failure means: of file, lock or disk, which a retry may cure, or of a statement, which none cures."""
-    try:
-        yield
-    except InterruptedError:
-        raise
-    except duckdb.InterruptException as error:
-        raise InterruptedError("cancelled") from error
-    except OSError as error:
-        raise Unavailable(f"the DuckDB file {path} cannot be used: {error.strerror or error}") from error
-    except RuntimeError as error:
-        # What C++ says, and nothing of DuckDB's own.
-        if str(error).startswith("std::"):
-            raise Unavailable(f"DuckDB failed inside at the file {path}: {error}") from error
-        raise
-    except duckdb.Error as error:
-        raise _meaning(error, path) from error
-
-
-_REFUSED = (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError)
-"""What DuckDB says of a statement that it does not understand, or of values that it cannot compute."""
-
-
-def _meaning(error: duckdb.Error, path: str) -> EntrepotError:
-    text = str(error)
-    said = " ".join(text.partition("\nLINE ")[0].split())  # without the statement
-    if "Could not set lock" in text:
-        holder = re.search(r"held in (.*?) \(PID (\d+)\)", text)
-        who = f"process {holder[2]} ({os.path.basename(holder[1])})" if holder else "another process"
-        return _Locked(
-            f"the DuckDB file {path} is locked by {who}; close it there, since one process at a time can write"
-        )
-    if "No space left" in text or "out of disk" in text.lower():
-        return Unavailable(f"the disk that holds the DuckDB file {path} is full")
-    if "Read-only file system" in text or "Permission denied" in text or "read-only" in text:
-        return Unavailable(f"the DuckDB file {path} cannot be written: its disk or file is read-only")
-    if isinstance(error, duckdb.CatalogException) and "already exists" in text:
-        return Exists(f"another run writes the same to {path}: {said}")
-    if isinstance(error, duckdb.TransactionException | duckdb.ConstraintException):
-        return Contended(f"another run writes the same to {path}: {said}")
-    if "No files found" in text:
-        return StepFailed(f"a file that DuckDB is to read is gone: {said}")
-    if isinstance(error, duckdb.IOException | duckdb.ConnectionException):
-        return Unavailable(f"the DuckDB file {path} cannot be used: {said}")
-    if isinstance(error, _REFUSED) and "database has been invalidated" not in text:
-        return StepFailed(f"DuckDB cannot compute it: {said}")
-    return Unavailable(f"DuckDB failed at the file {path}: {said}")

@@ -26,9 +26,9 @@ from entrepot.backends.base import Backend, Capabilities, QueryTag, Session, Tab
 from entrepot.backends.dialect import Dialect
 from entrepot.backends.pool import Pool
 from entrepot.backends.settings import Secret, checked, is_local
-from entrepot.backends.snowflake.arrow import parsed, schema_of, uploadable
 from entrepot.backends.snowflake.client import connect, translated
-from entrepot.backends.snowflake.compiler import CAPABILITIES, DIALECT
+from entrepot.backends.snowflake.dialect import CAPABILITIES, DIALECT
+from entrepot.backends.snowflake.types import parsed, schema_of, uploadable
 from entrepot.backends.sql.session import SqlSession, StatementResult, conformed
 from entrepot.errors import BadInput, EntrepotError
 

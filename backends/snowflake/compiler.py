@@ -1,4 +1,4 @@
-"""Snowflake's SQL: its types, and where ibis's compiler does not say what ibis means."""
+"""Snowflake's SQL, where ibis's compiler does not say what it means elsewhere."""
 
 from __future__ import annotations
 
@@ -11,11 +11,8 @@ import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 import sqlglot.expressions as sge
 from ibis.backends.sql.compilers import SnowflakeCompiler
-from ibis.backends.sql.datatypes import SnowflakeType
 
-from entrepot.backends.base import Capabilities
-from entrepot.backends.dialect import Dialect, Identifiers
-from entrepot.backends.sql import decimals
+from entrepot.backends.snowflake.types import Types
 from entrepot.backends.sql.compiling import (
     Letters,
     Logarithms,
@@ -30,67 +27,11 @@ from entrepot.backends.sql.compiling import (
     without,
     without_null,
 )
+from entrepot.backends.sql.decimals import LARGEST, Digits, Written, exactly, operands
 from entrepot.backends.sql.semantics import MEANINGS, STRFTIME_IN_PARTS
 
-LARGEST_DECIMAL = (38, 37)
-SCALE = 6
-"""Digits of a second: microseconds, as everywhere in Entrepot. Snowflake's nanoseconds do not reach the year 9999."""
 
-
-class Types(SnowflakeType):  # type: ignore[misc]
-    """Types that Snowflake really has: every whole number is a NUMBER there, and no number is unsigned.
-
-    NUMBER(38, 0) is what its INTEGER and its sums are: an int64. Fewer digits than that, which an int64 cannot hold,
-    are a decimal's.
-    """
-
-    @classmethod
-    def from_ibis(cls, dtype: dt.DataType) -> Any:
-        if dtype.is_unsigned_integer():
-            return super().from_ibis(dt.Decimal(20, 0) if dtype.is_uint64() else dt.int64)
-        if dtype.is_decimal():
-            precision, scale = dtype.precision or 38, dtype.scale if dtype.scale is not None else 9
-            if precision > LARGEST_DECIMAL[0] or scale > LARGEST_DECIMAL[1]:
-                raise com.UnsupportedBackendType(f"Snowflake's largest decimal is {LARGEST_DECIMAL}, and not {dtype}")
-        if dtype.is_interval() or dtype.is_geospatial():
-            raise com.UnsupportedBackendType(f"Snowflake has no column for {dtype}")
-        if dtype.is_timestamp():
-            # Never the bare TIMESTAMP: what that is, each account decides for itself.
-            name = sge.DataType.Type.TIMESTAMPNTZ if dtype.timezone is None else sge.DataType.Type.TIMESTAMPTZ
-            scale = () if dtype.scale is None else (sge.DataTypeParam(this=sge.convert(dtype.scale)),)
-            return sge.DataType(this=name, expressions=list(scale))
-        if dtype.is_uuid() or dtype.is_inet() or dtype.is_null():
-            return super().from_ibis(dt.string)
-        return super().from_ibis(dtype)
-
-    @classmethod
-    def _from_sqlglot_DECIMAL(cls, precision: Any = None, scale: Any = None, nullable: bool | None = None) -> Any:
-        digits = 38 if precision is None else int(precision.this.this)
-        if (scale is None or int(scale.this.this) == 0) and 19 < digits < 38:
-            return dt.Decimal(digits, 0, nullable=nullable)
-        return super()._from_sqlglot_DECIMAL(precision, scale, nullable=nullable)
-
-    @classmethod
-    def _from_sqlglot_TIMESTAMP(cls, scale: Any = None, nullable: bool | None = None) -> Any:
-        return dt.Timestamp(scale=_microseconds(scale), nullable=nullable)
-
-    @classmethod
-    def _from_sqlglot_TIMESTAMPTZ(cls, scale: Any = None, nullable: bool | None = None) -> Any:
-        return dt.Timestamp(timezone="UTC", scale=_microseconds(scale), nullable=nullable)
-
-    _from_sqlglot_TIMESTAMPNTZ = _from_sqlglot_TIMESTAMP
-    _from_sqlglot_TIMESTAMPLTZ = _from_sqlglot_TIMESTAMPTZ
-
-    @classmethod
-    def _from_sqlglot_VARCHAR(cls, length: Any = None, nullable: bool | None = None) -> Any:
-        return dt.String(nullable=nullable)  # what is not said has a length, too: the largest, which changes
-
-
-def _microseconds(scale: Any) -> int:
-    return SCALE if scale is None else min(int(scale.this.this), SCALE)
-
-
-class Compiler(Letters, Logarithms, decimals.Snowflake, SnowflakeCompiler):  # type: ignore[misc]
+class Compiler(Letters, Logarithms, Written, SnowflakeCompiler):  # type: ignore[misc]
     """Where ibis's compiler gives other numbers or types than ibis promises, or needs functions that are not there."""
 
     __slots__ = ()
@@ -117,6 +58,18 @@ class Compiler(Letters, Logarithms, decimals.Snowflake, SnowflakeCompiler):  # t
         if dtype.is_floating() and math.isfinite(value):
             return self.cast(sge.convert(repr(float(value))), dt.float64)
         return super().visit_NonNullLiteral(op, value=value, dtype=dtype)
+
+    def visit_Multiply(self, op: Any, *, left: Any, right: Any) -> Any:
+        """A product has twelve places, unless a factor has more: so one gets as many as the product is to have."""
+        found = operands(op, _product)
+        if found and _product(*found).places < (wanted := exactly(*found).places):
+            if wanted >= LARGEST:
+                raise com.UnsupportedOperationError(
+                    f"a product of {found[0]} and {found[1]} has {wanted} places, and Snowflake's decimals have 37: "
+                    "cast them to fewer, or to float64, first"
+                )
+            left = self.cast(left, dt.Decimal(LARGEST, wanted))
+        return super().visit_Multiply(op, left=left, right=right)
 
     def visit_Divide(self, op: Any, *, left: Any, right: Any) -> Any:
         """Whole numbers and decimals divide to six digits after the point, and by 0 not at all."""
@@ -269,6 +222,11 @@ class Compiler(Letters, Logarithms, decimals.Snowflake, SnowflakeCompiler):  # t
     visit_DateSub = visit_TimestampSub
 
 
+def _product(left: Digits, right: Digits) -> Digits:
+    places = min(left.places + right.places, max(left.places, right.places, 12))
+    return Digits(min(left.whole + right.whole, LARGEST - places), places)
+
+
 def _constant(literal: sge.Expression) -> sge.Expression:
     """A float literal as a plain number: for arguments that must be constants."""
     return sge.Literal.number(literal.this.this) if isinstance(literal, sge.Cast) else literal
@@ -277,21 +235,3 @@ def _constant(literal: sge.Expression) -> sge.Expression:
 def _number(amount: sge.Expression) -> sge.Expression:
     """An interval's amount, which ibis writes as text, as a number."""
     return sge.Literal.number(amount.this) if isinstance(amount, sge.Literal) else amount
-
-
-DIALECT = Dialect(
-    name="snowflake",
-    compiler="entrepot.backends.snowflake.compiler:Compiler",
-    types="entrepot.backends.snowflake.compiler:Types",
-    digests="entrepot.backends.sql.digest:SNOWFLAKE",
-    identifiers=Identifiers(longest_table=255, longest_column=255, capitals=True),
-)
-
-CAPABILITIES = Capabilities(
-    transactional_ddl=False,
-    block_sample=True,
-    clone=True,
-    time_travel=True,
-    label="query tag",
-    largest_decimal=LARGEST_DECIMAL,
-)

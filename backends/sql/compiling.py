@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from typing import Any
 
 import ibis.common.exceptions as exc
@@ -51,7 +50,6 @@ def to_24_bits(compiler: Any, value: Any, number: Any) -> Any:
     return compiler.if_(fits, rounded, value)  # infinities and NaN stay what they are
 
 
-@cache
 def naming(compiler: type[SQLGlotCompiler]) -> type[SQLGlotCompiler]:
     """A compiler that notes for each table which columns it is read by, for `by_name`."""
 

@@ -1,7 +1,8 @@
-"""Products and sums of decimals to their last place, where a warehouse would round them.
+"""The digits of decimals, so that products and sums are kept to their last place where a warehouse would round them.
 
-ibis types them as one of their operands, so their digits are told here, by the rules of SQL. DuckDB needs no more than
-`Written`: there a product has the places of both factors, and what has no room fails.
+ibis types them as one of their operands, so their digits are told here, by the rules of SQL. Where a warehouse has
+others, its compiler says so. DuckDB needs no more than `Written`: there a product has the places of both factors, and
+what has no room fails.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-import ibis.common.exceptions as com
 import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 import sqlglot.expressions as sge
@@ -54,7 +54,7 @@ def _digits(node: Any, of: Callable[[Any], Digits | None], product: Combined) ->
         left, right = of(node.left), of(node.right)
         if left is None or right is None:
             return None
-        return product(left, right) if isinstance(node, ops.Multiply) else _beside(left, right)
+        return product(left, right) if isinstance(node, ops.Multiply) else beside(left, right)
     if isinstance(node, ops.Sum):
         arg = of(node.arg)
         return arg and Digits(min(arg.whole + 10, LARGEST - arg.places), arg.places)
@@ -108,11 +108,12 @@ def _typed(dtype: dt.DataType) -> Digits:
     return Digits({1: 3, 2: 5, 4: 10}.get(dtype.nbytes, 20), 0)
 
 
-def _beside(left: Digits, right: Digits) -> Digits:
+def beside(left: Digits, right: Digits) -> Digits:
+    """Those that a sum needs."""
     return Digits(max(left.whole, right.whole) + 1, max(left.places, right.places))
 
 
-def _operands(op: Any, product: Combined) -> tuple[Digits, Digits] | None:
+def operands(op: Any, product: Combined) -> tuple[Digits, Digits] | None:
     """The digits of both, if the result is a decimal."""
     if not (op.left.dtype.is_decimal() or op.right.dtype.is_decimal()):
         return None
@@ -132,79 +133,6 @@ class Written:
         return super().visit_NonNullLiteral(op, value=value, dtype=dtype)  # type: ignore[misc]
 
 
-def _exactly(left: Digits, right: Digits) -> Digits:
+def exactly(left: Digits, right: Digits) -> Digits:
+    """Those that a product needs so that nothing is rounded."""
     return Digits(left.whole + right.whole, left.places + right.places)
-
-
-class BigQuery(Written):
-    """NUMERIC keeps nine places of a product, and BIGNUMERIC 38."""
-
-    __slots__ = ()
-
-    def visit_Multiply(self: Any, op: Any, *, left: Any, right: Any) -> Any:
-        found = _operands(op, _exactly)
-        if found and _exactly(*found).places > 9:
-            left = self.cast(left, dt.Decimal(76, 38))
-        return super().visit_Multiply(op, left=left, right=right)  # type: ignore[misc]
-
-
-def _in_snowflake(left: Digits, right: Digits) -> Digits:
-    places = min(left.places + right.places, max(left.places, right.places, 12))
-    return Digits(min(left.whole + right.whole, LARGEST - places), places)
-
-
-class Snowflake(Written):
-    """A product has twelve places, unless a factor has more: so one gets as many as the product is to have."""
-
-    __slots__ = ()
-
-    def visit_Multiply(self: Any, op: Any, *, left: Any, right: Any) -> Any:
-        found = _operands(op, _in_snowflake)
-        if found and _in_snowflake(*found).places < (wanted := _exactly(*found).places):
-            if wanted >= LARGEST:
-                raise com.UnsupportedOperationError(
-                    f"a product of {found[0]} and {found[1]} has {wanted} places, and Snowflake's decimals have 37: "
-                    "cast them to fewer, or to float64, first"
-                )
-            left = self.cast(left, dt.Decimal(LARGEST, wanted))
-        return super().visit_Multiply(op, left=left, right=right)  # type: ignore[misc]
-
-
-def _in_databricks(left: Digits, right: Digits) -> Digits:
-    """What may have more than 38 digits has fewer places, down to six."""
-    whole, places = left.whole + right.whole + 1, left.places + right.places
-    if whole + places > LARGEST:
-        places = max(LARGEST - whole, min(places, 6))
-    return Digits(min(whole, LARGEST - places), places)
-
-
-class Databricks(Written):
-    """A result that may have more than 38 digits is rounded, though its values may have few."""
-
-    __slots__ = ()
-
-    def visit_Multiply(self: Any, op: Any, *, left: Any, right: Any) -> Any:
-        found = _operands(op, _in_databricks)
-        if found and (kept := _in_databricks(*found).places) < (wanted := _exactly(*found).places):
-            raise com.UnsupportedOperationError(
-                f"of the {wanted} places of a product of {found[0]} and {found[1]}, Databricks keeps {kept}: cast them "
-                "to decimals of fewer digits, or to float64, first"
-            )
-        return super().visit_Multiply(op, left=left, right=right)  # type: ignore[misc]
-
-    def visit_Add(self: Any, op: Any, *, left: Any, right: Any) -> Any:
-        return super().visit_Add(op, **self._with_room(op, left, right))  # type: ignore[misc]
-
-    def visit_Subtract(self: Any, op: Any, *, left: Any, right: Any) -> Any:
-        return super().visit_Subtract(op, **self._with_room(op, left, right))  # type: ignore[misc]
-
-    def _with_room(self: Any, op: Any, left: Any, right: Any) -> dict[str, Any]:
-        """With one digit less before the point, there is room for all behind it."""
-        operands = {"left": left, "right": right}
-        found = _operands(op, _in_databricks)
-        if found and (places := _beside(*found).places) > 6:
-            room = LARGEST - 1 - places
-            for side, (whole, own) in zip(operands, found, strict=True):
-                if whole > room:
-                    operands[side] = self.cast(operands[side], dt.Decimal(room + own, own))
-        return operands

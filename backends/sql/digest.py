@@ -1,7 +1,8 @@
 """The digest of `entrepot.identity.table_digest` as one query in each warehouse's SQL.
 
 Nearly all of it is the same everywhere, since it is arithmetic on 64-bit floats in which nothing is rounded. What
-differs is how a value becomes a whole number, and how literals and types are written: a `Dialect`, as data.
+differs is how a value becomes a whole number, and how literals and types are written: `Formulas`, as data,
+which stand beside each backend.
 """
 
 from __future__ import annotations
@@ -14,13 +15,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from entrepot.backends.sql.digest_dialects import BIGQUERY, DATABRICKS, DUCKDB, SNOWFLAKE, Dialect
 from entrepot.identity import table_digest
 from entrepot.identity.table_digest import BASE, FLOAT_RANGE, FLOAT_UNITS, HALF, TENS, ColumnKind
-
-__all__ = [
-    "BIGQUERY", "DATABRICKS", "DUCKDB", "SNOWFLAKE", "Column", "Dialect", "narrowed", "query", "rows", "statistics",
-]  # fmt: skip
 
 if TYPE_CHECKING:
     import ibis.expr.datatypes as dt
@@ -31,6 +27,70 @@ NARROW = 15
 many digits are one of the digits to the base `TENS`."""
 FIRST, LAST = "0001-01-01 00:00:00", "9999-12-31 23:59:59.999999"
 """Between them is every point in time that all warehouses, and their clients, can tell."""
+
+
+@dataclass(frozen=True)
+class Formulas:
+    """What differs in the warehouses' SQL of a digest, as templates: `{x}` is the value."""
+
+    literal: str
+    """A 64-bit float from Python's `repr` with an exponent."""
+    double: str
+    """The value as a 64-bit float."""
+    recent: str
+    """Whether a timestamp is surely within 2^51 microseconds of 1970, where statistics can tell."""
+    integer: str
+    """A whole number or boolean as an exact whole number."""
+    unsigned: str
+    """The same of an unsigned number of 64 bits."""
+    date: str
+    """Days since 1970-01-01."""
+    time: str
+    """Microseconds since midnight."""
+    timestamp: str
+    """Microseconds since 1970-01-01 in UTC, of a timestamp with a zone."""
+    naive_timestamp: str
+    """The same of a timestamp without one."""
+    date_as_timestamp: str
+    """The same of a date."""
+    truncated: str
+    """A decimal without what is behind its point, as an exact whole number."""
+    fraction: str
+    """What is behind its point, with its sign, exactly."""
+    narrow_decimal: str
+    """`value * 10^{s}` of a decimal that has then no more than 15 digits, as a 64-bit float."""
+    next_digit: str
+    """The next 15 decimal places of a fraction, as an exact whole number."""
+    after_digit: str
+    """What is behind them, as the next fraction."""
+    shifted: str
+    """A whole number of up to 39 digits without its last 15, towards zero."""
+    remainder: str
+    """Of a whole number and `{m}`, with the sign of the number."""
+    quotient: str
+    """Of a whole number of 64 bits and `{m}`, towards zero."""
+    hashed: tuple[str, ...]
+    """The four limbs of the MD5 of text or bytes, as whole numbers."""
+    text: str
+    """What has text as its canonical form, as text."""
+    nan: str
+    """Whether a float is NaN."""
+    whole: str
+    """A float that is a whole number below 2^53 as one."""
+    total: str
+    """The exact sum of a column of floats that are whole numbers below 2^53."""
+    long_fraction: str = ""
+    """The fraction of which `next_digit` takes digits, where that is another: `{own}` has a zero for each of its
+    places, `{more}` for each of those that are missing to 38."""
+    most_places: int = 38
+    """Of a decimal: beyond them its own arithmetic would round."""
+    fence: str = ""
+    """What ends each stage, so that a planner does not put one into the next, where its names occur several times."""
+
+
+def limbs(template: str) -> tuple[str, ...]:
+    """Of each limb of an MD5 its SQL, where `{start}` is its first of six hexadecimal digits, counted from 1."""
+    return tuple(template.replace("{start}", str(start + 1)) for start in table_digest.HASH_STARTS)
 
 
 @dataclass(frozen=True)
@@ -96,7 +156,7 @@ def narrowed(columns: Mapping[str, Column], found: Sequence[Any]) -> dict[str, C
 
 
 def query(
-    dialect: Dialect,
+    formulas: Formulas,
     table: str,
     columns: Mapping[str, Column],
     *,
@@ -112,14 +172,14 @@ def query(
     Raises:
         ValueError: if the buckets are no power of two, or the keys too wide for one block.
     """
-    written = _Query(dialect, columns)
+    written = _Query(formulas, columns)
     if keys:
         written.bucket(keys, buckets)
     written.digest()
     selected = [
         "COUNT(*) AS row_count",
-        f"COALESCE({dialect.total.format(x=f'a * {_number(dialect, HALF)}')}, 0) AS sum_a",
-        f"COALESCE({dialect.total.format(x=f'b * {_number(dialect, HALF)}')}, 0) AS sum_b",
+        f"COALESCE({formulas.total.format(x=f'a * {_number(formulas, HALF)}')}, 0) AS sum_a",
+        f"COALESCE({formulas.total.format(x=f'b * {_number(formulas, HALF)}')}, 0) AS sum_b",
     ]
     if not keys:
         return f"SELECT {', '.join(selected)} FROM {written.source(table, ['a', 'b'])}"
@@ -129,14 +189,19 @@ def query(
 
 
 def rows(
-    dialect: Dialect, table: str, columns: Mapping[str, Column], keys: Sequence[str], buckets: int, only: Sequence[int]
+    formulas: Formulas,
+    table: str,
+    columns: Mapping[str, Column],
+    keys: Sequence[str],
+    buckets: int,
+    only: Sequence[int],
 ) -> str:
     """The query of the rows in some buckets: the columns in the order given, then `bucket`.
 
     Raises:
         ValueError: as `query`.
     """
-    written = _Query(dialect, {name: columns[name] for name in keys})
+    written = _Query(formulas, {name: columns[name] for name in keys})
     written.bucket(keys, buckets)
     for place, column in enumerate(columns.values()):
         written.stages[0][f"v{place}_x"] = column.sql
@@ -145,9 +210,9 @@ def rows(
     return f"SELECT {', '.join(values)}, bucket FROM {source} WHERE bucket IN ({', '.join(map(str, only))})"
 
 
-def _number(dialect: Dialect, value: float) -> str:
+def _number(formulas: Formulas, value: float) -> str:
     text = repr(float(value))
-    return dialect.literal.format(x=text if "e" in text else f"{text}e0")
+    return formulas.literal.format(x=text if "e" in text else f"{text}e0")
 
 
 class _Query:
@@ -155,8 +220,8 @@ class _Query:
 
     NAMES = re.compile(r"\b(?:[cv]\d+_\w+|[abpqtu]|bucket|s\d+_\w+)\b")
 
-    def __init__(self, dialect: Dialect, columns: Mapping[str, Column]) -> None:
-        self.dialect = dialect
+    def __init__(self, formulas: Formulas, columns: Mapping[str, Column]) -> None:
+        self.formulas = formulas
         self.columns = {name: replace(column, sql=f"({column.sql})") for name, column in columns.items()}
         self.stages: list[dict[str, str]] = [{}, {}, {}, {}, {}]
         self.cells = {name: self._cell(f"c{n}", self.columns[name]) for n, name in enumerate(sorted(columns))}
@@ -173,7 +238,7 @@ class _Query:
         found = table
         for number, here in enumerate(reversed(carried)):
             listed = ", ".join(name if name == said else f"{said} AS {name}" for name, said in here.items())
-            found = f"(SELECT {listed} FROM {found}{self.dialect.fence}) s{number}"
+            found = f"(SELECT {listed} FROM {found}{self.formulas.fence}) s{number}"
         return found
 
     def digest(self) -> None:
@@ -200,9 +265,9 @@ class _Query:
             raise ValueError(f"{len(keys)} columns are too wide a key for buckets; use fewer of {', '.join(keys)}")
         self._lanes(("p", "q"), ("bucket a", "bucket b"), 0, sorted(keys), [])
         self._rounds("p", "q")
-        self.stages.append({"q": f"FLOOR(q * {_number(self.dialect, 2.0**13)})"})
-        n, share = _number(self.dialect, buckets), _number(self.dialect, 1 / buckets)
-        whole = self.dialect.whole.format(x=f"q - FLOOR(q * {share}) * {n}")
+        self.stages.append({"q": f"FLOOR(q * {_number(self.formulas, 2.0**13)})"})
+        n, share = _number(self.formulas, buckets), _number(self.formulas, 1 / buckets)
+        whole = self.formulas.whole.format(x=f"q - FLOOR(q * {share}) * {n}")
         self.stages.append({"bucket": whole})
 
     def _lanes(
@@ -216,12 +281,12 @@ class _Query:
         stage = {}
         nulls: list[str]
         for lane, salt in zip(lanes, salts, strict=True):
-            terms = [_number(self.dialect, table_digest.offset(salt, block) / HALF)]
+            terms = [_number(self.formulas, table_digest.offset(salt, block) / HALF)]
             nulls = []
             limbs = [(table_digest.STATE, *limb) for limb in state]
             limbs += [(name, *limb) for name in names for limb in self.cells[name]]
             for name, sql, limb, unit in limbs:
-                term = f"{sql} * {_number(self.dialect, table_digest.key(salt, name, limb) * unit / HALF)}"
+                term = f"{sql} * {_number(self.formulas, table_digest.key(salt, name, limb) * unit / HALF)}"
                 (nulls if limb == "null" else terms).append(term)
             stage[lane] = " + ".join(terms) + (f" + ({' + '.join(nulls)})" if nulls else "")
         self.stages.append(stage)
@@ -244,42 +309,41 @@ class _Query:
             limbs = self._exact(x, column)
         if not column.nullable:
             return limbs
-        one, zero = _number(self.dialect, 1), _number(self.dialect, 0)
+        one, zero = _number(self.formulas, 1), _number(self.formulas, 0)
         self.stages[0][f"{x}_null"] = f"CASE WHEN {column.sql} IS NULL THEN {one} ELSE {zero} END"
         return [*limbs, (f"{x}_null", "null", 1.0)]
 
     def _or_zero(self, column: Column, sql: str) -> str:
-        return f"COALESCE({sql}, {_number(self.dialect, 0)})" if column.nullable else sql
+        return f"COALESCE({sql}, {_number(self.formulas, 0)})" if column.nullable else sql
 
     def _float(self, x: str, column: Column) -> list[tuple[str, str, float]]:
-        value = column.sql if column.dtype.is_float64() else self.dialect.double.format(x=column.sql)
-        self.stages[0][f"{x}_r"] = _float_code(self.dialect, value)
+        value = column.sql if column.dtype.is_float64() else self.formulas.double.format(x=column.sql)
+        self.stages[0][f"{x}_r"] = _float_code(self.formulas, value)
         first = 1 if column.most is not None and column.most < FLOAT_UNITS[0] / 2 else 0
         for place in range(first, len(FLOAT_UNITS) - 1):
-            rounder = _number(self.dialect, 1.5 * 2.0**52 * FLOAT_UNITS[place])
+            rounder = _number(self.formulas, 1.5 * 2.0**52 * FLOAT_UNITS[place])
             self.stages[2 * place + 1] |= {f"{x}_f{place}": f"({x}_r + {rounder}) - {rounder}"}
             self.stages[2 * place + 2] |= {f"{x}_r": f"{x}_r - {x}_f{place}"}
         limbs = (f"{x}_f0", f"{x}_f1", f"{x}_r")
         return [(limbs[place], f"f{place}", 1 / FLOAT_UNITS[place]) for place in range(first, len(FLOAT_UNITS))]
 
     def _hashed(self, x: str, column: Column) -> list[tuple[str, str, float]]:
-        templates = self.dialect.hashed_bytes if column.kind.name == "binary" else self.dialect.hashed
         plain = column.dtype.is_string() or column.dtype.is_binary()
-        value = column.sql if plain else self.dialect.text.format(x=column.sql)
-        for place, template in enumerate(templates):
+        value = column.sql if plain else self.formulas.text.format(x=column.sql)
+        for place, template in enumerate(self.formulas.hashed):
             whole = template.format(x=value)
-            self.stages[0][f"{x}_s{place}"] = self._or_zero(column, self.dialect.double.format(x=whole))
+            self.stages[0][f"{x}_s{place}"] = self._or_zero(column, self.formulas.double.format(x=whole))
         return [(f"{x}_s{place}", f"s{place}", 1.0) for place in range(4)]
 
     def _exact(self, x: str, column: Column) -> list[tuple[str, str, float]]:
         limbs = []
-        for place, sql in _digits(self.dialect, column).items():
+        for place, sql in _digits(self.formulas, column).items():
             digit = f"{x}_{f'm{-place}' if place < 0 else place}n"
             self.stages[0][digit] = self._or_zero(column, sql)
             if _one_limb(column, place):
                 limbs.append((digit, f"{place}l", 1.0))
                 continue
-            rounder = _number(self.dialect, 1.5 * 2.0**52 * HALF)
+            rounder = _number(self.formulas, 1.5 * 2.0**52 * HALF)
             high, low = digit[:-1] + "h", digit[:-1] + "l"
             self.stages[1][high] = f"({digit} + {rounder}) - {rounder}"
             self.stages[2][low] = f"{digit} - {high}"
@@ -303,74 +367,74 @@ def _single(column: Column) -> bool:
     return column.most is not None and column.most < BASE
 
 
-def _digits(dialect: Dialect, column: Column) -> dict[int, str]:
+def _digits(formulas: Formulas, column: Column) -> dict[int, str]:
     """A column's digits, as floats, by their places: as many as its type there can hold."""
     dtype, kind, x = column.dtype, column.kind, column.sql
     if kind.name == "decimal":
-        return _decimal_digits(dialect, column) if kind.is_wide else {0: _narrow(dialect, column)}
+        return _decimal_digits(formulas, column) if kind.is_wide else {0: _narrow(formulas, column)}
     if kind.name == "integer":
-        integer = (dialect.unsigned if dtype.is_uint64() else dialect.integer).format(x=x)
+        integer = (formulas.unsigned if dtype.is_uint64() else formulas.integer).format(x=x)
         fits = _single(column) or dtype.is_boolean() or (dtype.is_integer() and dtype.nbytes <= 4)
-        near = dialect.double.format(x=integer)
-        return {0: near} if fits else _divided(dialect, integer, near, f"{x} BETWEEN {{low}} AND {{high}}", 2)
+        near = formulas.double.format(x=integer)
+        return {0: near} if fits else _divided(formulas, integer, near, f"{x} BETWEEN {{low}} AND {{high}}", 2)
     if kind.name == "timestamp":
         if dtype.is_date():
-            whole = dialect.date_as_timestamp.format(x=x)
+            whole = formulas.date_as_timestamp.format(x=x)
         else:
             zoned = dtype.is_timestamp() and dtype.timezone is not None
-            whole = (dialect.timestamp if zoned else dialect.naive_timestamp).format(x=x)
+            whole = (formulas.timestamp if zoned else formulas.naive_timestamp).format(x=x)
         if _single(column):
-            return {0: dialect.double.format(x=whole)}
-        recent = dialect.recent.replace("{x}", x) or f"{whole} BETWEEN {{low}} AND {{high}}"
-        return _divided(dialect, whole, dialect.double.format(x=whole), recent, 2)
-    whole = (dialect.date if kind.name == "date" else dialect.time).format(x=x)
-    return {0: dialect.double.format(x=whole)}
+            return {0: formulas.double.format(x=whole)}
+        recent = formulas.recent.replace("{x}", x) or f"{whole} BETWEEN {{low}} AND {{high}}"
+        return _divided(formulas, whole, formulas.double.format(x=whole), recent, 2)
+    whole = (formulas.date if kind.name == "date" else formulas.time).format(x=x)
+    return {0: formulas.double.format(x=whole)}
 
 
-def _narrow(dialect: Dialect, column: Column) -> str:
+def _narrow(formulas: Formulas, column: Column) -> str:
     """A decimal of few digits without its point."""
     s = column.kind.scale
-    return dialect.narrow_decimal.format(x=column.sql, s1=s + 1, zeros="0" * s, power=_number(dialect, 10.0**s))
+    return formulas.narrow_decimal.format(x=column.sql, s1=s + 1, zeros="0" * s, power=_number(formulas, 10.0**s))
 
 
-def _decimal_digits(dialect: Dialect, column: Column) -> dict[int, str]:
+def _decimal_digits(formulas: Formulas, column: Column) -> dict[int, str]:
     """The digits to the base `TENS` of a decimal that may have many, or of a whole number beside one."""
     dtype, x = column.dtype, column.sql
     precision, own = ((dtype.precision or 38), (dtype.scale or 0)) if dtype.is_decimal() else (20, 0)
     if dtype.is_decimal() and own <= NARROW and column.most is not None and column.most * 10**own < TENS:
-        return _few_digits(dialect, x, own)
+        return _few_digits(formulas, x, own)
     if dtype.is_decimal():
-        whole = dialect.truncated.format(x=x)
+        whole = formulas.truncated.format(x=x)
     else:
-        whole = (dialect.unsigned if dtype.is_uint64() else dialect.integer).format(x=x)
-    near = dialect.double.format(x=whole)
+        whole = (formulas.unsigned if dtype.is_uint64() else formulas.integer).format(x=x)
+    near = formulas.double.format(x=whole)
     if precision - own <= NARROW or (column.most is not None and column.most < TENS):
         found = {0: near}
     else:
         count = 2 if precision - own <= 2 * NARROW else 3
-        found = _divided(dialect, whole, near, f"{whole} BETWEEN {{low}} AND {{high}}", count, TENS)
+        found = _divided(formulas, whole, near, f"{whole} BETWEEN {{low}} AND {{high}}", count, TENS)
     if 0 < own <= NARROW:
-        part = dialect.double.format(x=dialect.fraction.format(x=x))
-        found[-1] = f"ROUND({part} * {_number(dialect, TENS)})"
-    elif own > dialect.most_places:
-        raise ValueError(f"{x} has {own} decimal places, and only up to {dialect.most_places} have a digest there")
+        part = formulas.double.format(x=formulas.fraction.format(x=x))
+        found[-1] = f"ROUND({part} * {_number(formulas, TENS)})"
+    elif own > formulas.most_places:
+        raise ValueError(f"{x} has {own} decimal places, and only up to {formulas.most_places} have a digest there")
     elif own:
-        rest = (dialect.long_fraction or dialect.fraction).format(x=x, own="0" * own, more="0" * (38 - own))
+        rest = (formulas.long_fraction or formulas.fraction).format(x=x, own="0" * own, more="0" * (38 - own))
         for place in range(1, -(-own // NARROW) + 1):
-            found[-place] = dialect.double.format(x=dialect.next_digit.format(x=rest))
-            rest = dialect.after_digit.format(x=rest)
+            found[-place] = formulas.double.format(x=formulas.next_digit.format(x=rest))
+            rest = formulas.after_digit.format(x=rest)
     return found
 
 
-def _few_digits(dialect: Dialect, x: str, own: int) -> dict[int, str]:
+def _few_digits(formulas: Formulas, x: str, own: int) -> dict[int, str]:
     """The digits of a decimal of which no value has more than 15: floats tell those apart, and are faster."""
-    power = _number(dialect, 10.0**own)
-    number = dialect.narrow_decimal.format(x=x, s1=own + 1, zeros="0" * own, power=power)
-    whole = f"TRUNC({dialect.double.format(x=x)})"
-    return {0: whole, -1: f"({number} - {whole} * {power}) * {_number(dialect, 10.0 ** (NARROW - own))}"}
+    power = _number(formulas, 10.0**own)
+    number = formulas.narrow_decimal.format(x=x, s1=own + 1, zeros="0" * own, power=power)
+    whole = f"TRUNC({formulas.double.format(x=x)})"
+    return {0: whole, -1: f"({number} - {whole} * {power}) * {_number(formulas, 10.0 ** (NARROW - own))}"}
 
 
-def _divided(dialect: Dialect, whole: str, near: str, small: str, count: int, base: int = BASE) -> dict[int, str]:
+def _divided(formulas: Formulas, whole: str, near: str, small: str, count: int, base: int = BASE) -> dict[int, str]:
     """The digits of a whole number. Most are below the base, and a warehouse that knows need not divide.
 
     `near`: the float that it is if `small`, which has a place for bounds. They differ from digit to digit, since DuckDB
@@ -378,19 +442,19 @@ def _divided(dialect: Dialect, whole: str, near: str, small: str, count: int, ba
     """
     found, value = {}, whole
     for place in range(count):
-        rest = dialect.remainder.format(x=value, m=base) if place < count - 1 else value
+        rest = formulas.remainder.format(x=value, m=base) if place < count - 1 else value
         bounds = small.format(low=1 - base + place, high=base - 1 - place, year=1900 + place)
-        less = _number(dialect, 0) if place else near
-        found[place] = f"CASE WHEN {bounds} THEN {less} ELSE {dialect.double.format(x=rest)} END"
-        value = (dialect.quotient if base == BASE else dialect.shifted).format(x=value, m=base)
+        less = _number(formulas, 0) if place else near
+        found[place] = f"CASE WHEN {bounds} THEN {less} ELSE {formulas.double.format(x=rest)} END"
+        value = (formulas.quotient if base == BASE else formulas.shifted).format(x=value, m=base)
     return found
 
 
-def _float_code(dialect: Dialect, x: str) -> str:
+def _float_code(formulas: Formulas, x: str) -> str:
     """`entrepot.identity.table_digest.float_codes` of one value; NULL is 0."""
 
     def number(value: float) -> str:
-        return _number(dialect, value)
+        return _number(formulas, value)
 
     def rounded(value: str) -> str:
         return f"(({value} + {value} * {number(2.0**21)}) - {value} * {number(2.0**21)})"
@@ -403,7 +467,7 @@ def _float_code(dialect: Dialect, x: str) -> str:
     code = f"(({power} + {shift}) * {number(2.0**34)} + {number(2)} * {mantissa} + {number(1)}) * {number(2.0**-49)}"
     return (
         f"CASE WHEN ABS({x}) BETWEEN {number(FLOAT_RANGE[0])} AND {number(FLOAT_RANGE[1])} THEN {rounded(x)}"
-        f" WHEN {x} IS NULL OR {x} = 0 THEN {number(0)} WHEN {dialect.nan.format(x=x)} THEN {number(2.0**-41)}"
+        f" WHEN {x} IS NULL OR {x} = 0 THEN {number(0)} WHEN {formulas.nan.format(x=x)} THEN {number(2.0**-41)}"
         f" WHEN ABS({x}) > {number(1.7976931348623157e308)} THEN SIGN({x}) * {number(2.0**-40)}"
         f" ELSE SIGN({x}) * {code} END"
     )

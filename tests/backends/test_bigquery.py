@@ -28,8 +28,9 @@ from entrepot import backends
 from entrepot.backends import Backend, QueryTag, Session, TableName
 from entrepot.backends.base import physical
 from entrepot.backends.bigquery import client as bigquery_client
-from entrepot.backends.bigquery.backend import DIALECT, BigQuerySession, job_labels
+from entrepot.backends.bigquery.backend import BigQuerySession, job_labels
 from entrepot.backends.bigquery.client import translated
+from entrepot.backends.bigquery.dialect import DIALECT
 from entrepot.backends.bigquery.types import Types
 from entrepot.backends.sql.session import Exists
 from entrepot.errors import BadInput, Contended, StepFailed, Unavailable

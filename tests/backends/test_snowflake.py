@@ -33,7 +33,7 @@ from entrepot.backends import QueryTag, Session, TableName
 from entrepot.backends.base import physical
 from entrepot.backends.snowflake.backend import Snowflake, SnowflakeSession
 from entrepot.backends.snowflake.client import translated
-from entrepot.backends.snowflake.compiler import DIALECT
+from entrepot.backends.snowflake.dialect import DIALECT
 from entrepot.backends.sql.session import Exists
 from entrepot.errors import BadInput, Contended, StepFailed, Unavailable
 

@@ -14,7 +14,7 @@ from temporalio import activity
 
 from entrepot.backends import Session
 from entrepot.backends.duckdb.backend import DuckDBSession
-from entrepot.backends.duckdb.file import translated
+from entrepot.backends.duckdb.client import translated
 from entrepot.errors import Unavailable
 from tests.crash.boundaries import Boundary, Control
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from entrepot.backends.sql.digest import Dialect
-from entrepot.identity.table_digest import HASH_STARTS
+from entrepot.backends.sql.digest import Formulas, limbs
 
-_HASHED = tuple(f"CAST(CAST('x' || SUBSTR(MD5({{x}}), {start + 1}, 6) AS BIT(24)) AS INTEGER)" for start in HASH_STARTS)
 _MICROSECONDS = "CAST(EXTRACT(EPOCH FROM {x}) * 1000000 AS BIGINT)"
 
-POSTGRES = Dialect(
+FORMULAS = Formulas(
     literal="CAST('{x}' AS DOUBLE PRECISION)",
     double="CAST({x} AS DOUBLE PRECISION)",
     recent="",
@@ -28,8 +26,7 @@ POSTGRES = Dialect(
     narrow_decimal="CAST(ROUND({x} * 1{zeros}) AS DOUBLE PRECISION)",
     remainder="MOD({x}, {m})",
     quotient="DIV({x}, {m})",
-    hashed=_HASHED,
-    hashed_bytes=_HASHED,
+    hashed=limbs("CAST(CAST('x' || SUBSTR(MD5({x}), {start}, 6) AS BIT(24)) AS INTEGER)"),
     text="CAST({x} AS TEXT)",
     nan="{x} = CAST('NaN' AS DOUBLE PRECISION)",
     whole="CAST({x} AS BIGINT)",

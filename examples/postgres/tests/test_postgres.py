@@ -14,7 +14,7 @@ from entrepot.backends import QueryTag, TableName
 from entrepot.errors import BadInput, Contended, StepFailed, Unavailable
 from tests.servers.postgres import Server
 
-from entrepot_postgres import PostgresSession
+from entrepot_postgres.backend import PostgresSession
 
 LABEL = QueryTag("acme", "run-1", "orders")
 NUMBER = ibis.schema({"n": "int64"})

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entrepot.activities.catalog.growing_table import MOST, Segment, Supersedes, history, relation, tail, taken
-from entrepot.backends.duckdb.backend import DIALECT
+from entrepot.backends.duckdb.dialect import DIALECT
 
 SHAPE = ibis.schema({"id": "int64", "v": "int64"})
 COLUMNS = {"id": "int64", "v": "int64"}

@@ -17,7 +17,8 @@ from entrepot.activities.publish import publish
 from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.runtime.tenant import PipelineSettings, Tenant
 from entrepot.backends import QueryTag, Session, TableName
-from entrepot.backends.duckdb.backend import CAPABILITIES, DuckDB, DuckDBSession
+from entrepot.backends.duckdb.backend import DuckDB, DuckDBSession
+from entrepot.backends.duckdb.dialect import CAPABILITIES
 from entrepot.backends.sql.session import StatementResult
 from entrepot.errors import Conflict, StepFailed
 from entrepot.protocol.messages import Context, PromoteRequest

@@ -16,7 +16,7 @@ from entrepot import backends
 from entrepot.backends import Backend, QueryTag, TableName
 from entrepot.backends.base import Session
 from entrepot.backends.duckdb.backend import DuckDBSession
-from entrepot.backends.duckdb.file import translated
+from entrepot.backends.duckdb.client import translated
 from entrepot.errors import Unavailable
 
 LABEL = QueryTag("t", "r", "s")

@@ -14,7 +14,7 @@ import ibis.expr.datatypes as dt
 import ibis.expr.schema as sch
 
 from entrepot.activities.ingest.sources.quoting import literal
-from entrepot.backends.duckdb.backend import Types
+from entrepot.backends.duckdb.types import Types
 from entrepot.errors import BadInput
 from entrepot.identity.expression import type_from
 from entrepot.language.schema_evolution import DOUBLE_HOLDS

@@ -1,4 +1,4 @@
-"""What PostgreSQL's errors mean to Entrepot."""
+"""How PostgreSQL's client is opened, and what its errors mean."""
 
 from __future__ import annotations
 
@@ -6,11 +6,42 @@ import re
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
-import ibis.expr.datatypes as dt
 import psycopg
 from entrepot.backends.sql.session import Exists
 from entrepot.errors import BadInput, Contended, EntrepotError, StepFailed, Unavailable
+
+LOGIN_SECONDS = 20
+"""How long the client tries to log in. Then the activity fails, and is tried again."""
+
+LOCK_SECONDS = 20
+"""How long a statement waits for another session that has locked what it needs."""
+
+
+def connect(settings: Mapping[str, Any], place: str) -> psycopg.Connection[Any]:
+    """An open connection. `place`: the database, for sentences.
+
+    Raises:
+        BadInput: if there will never be one: a wrong password, a missing database or grant.
+        Unavailable: if there is none now.
+    """
+    given = {key: value for key, value in settings.items() if key not in ("database", "password")}
+    with translated(place, settings["host"]):
+        connection = psycopg.connect(
+            **given,
+            dbname=settings["database"],
+            password=settings["password"].read() if "password" in settings else None,
+            autocommit=True,
+            connect_timeout=LOGIN_SECONDS,
+            application_name="entrepot",
+            client_encoding="utf8",
+            # A prepared statement fails as soon as a view that it reads has other columns.
+            prepare_threshold=None,
+        )
+        connection.execute(f"SET TimeZone = 'UTC'; SET lock_timeout = '{LOCK_SECONDS}s'")
+        return connection
+
 
 # By SQLSTATE, or by the class that it begins with.
 _KINDS: Mapping[str, type[EntrepotError]] = {
@@ -65,15 +96,3 @@ def _login(error: psycopg.Error, host: str) -> type[EntrepotError]:
     except socket.gaierror as problem:
         return BadInput if problem.errno == socket.EAI_NONAME else Unavailable
     return BadInput if _NEVER.search(str(error)) else Unavailable
-
-
-def refused(name: str, dtype: dt.DataType, place: str) -> dt.DataType:
-    """The type of a column, unless PostgreSQL has none for it.
-
-    Raises:
-        BadInput: if it has none.
-    """
-    inner = dtype.value_type if dtype.is_array() else dtype
-    if inner.is_nested() or inner.is_interval() or inner.is_geospatial():
-        raise BadInput(f"{place}: column {name!r} cannot be loaded: there is no type for {dtype}")
-    return dtype

@@ -1,4 +1,4 @@
-"""Rows on their way: Arrow to what COPY reads, and what a cursor gives to Arrow."""
+"""PostgreSQL's types, both ways: in statements, in what COPY reads, and in what a cursor gives."""
 
 from __future__ import annotations
 
@@ -12,11 +12,42 @@ import ibis.expr.schema as sch
 import psycopg
 import pyarrow as pa
 import pyarrow.csv
+import sqlglot.expressions as sge
+from entrepot.errors import BadInput
+from ibis.backends.sql.datatypes import PostgresType
 from psycopg.types.string import TextLoader
 
 _DIGITS = Context(prec=100)
 _PRECISION, _SCALE = 38, 9
 """Of a NUMERIC without limits, such as a sum or a mean: what ibis takes a decimal for, and BigQuery too."""
+
+
+class Types(PostgresType):  # type: ignore[misc]
+    """No number is unsigned, and JSON is kept in the form that can be compared."""
+
+    @classmethod
+    def from_ibis(cls, dtype: dt.DataType) -> Any:
+        if dtype.is_json():
+            return sge.DataType(this=sge.DataType.Type.JSONB)
+        if dtype.is_unsigned_integer():
+            return super().from_ibis({1: dt.int16, 2: dt.int32, 4: dt.int64}.get(dtype.nbytes, dt.Decimal(20, 0)))
+        return super().from_ibis(dtype)
+
+    @classmethod
+    def from_string(cls, text: str, nullable: bool | None = None) -> dt.DataType:
+        return super().from_string("text" if text.startswith("bpchar") else text, nullable=nullable)
+
+
+def refused(name: str, dtype: dt.DataType, place: str) -> dt.DataType:
+    """The type of a column, unless PostgreSQL has none for it.
+
+    Raises:
+        BadInput: if it has none.
+    """
+    inner = dtype.value_type if dtype.is_array() else dtype
+    if inner.is_nested() or inner.is_interval() or inner.is_geospatial():
+        raise BadInput(f"{place}: column {name!r} cannot be loaded: there is no type for {dtype}")
+    return dtype
 
 
 def as_csv(batch: pa.RecordBatch, schema: sch.Schema) -> bytes:

@@ -1,4 +1,4 @@
-"""Rows of Snowflake in Arrow and Parquet: what its client and its COPY do not do by themselves."""
+"""Snowflake's types, both ways: in statements, in the rows that its client gives, and in the Parquet of its COPY."""
 
 from __future__ import annotations
 
@@ -9,10 +9,57 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import ibis.common.exceptions as com
+import ibis.expr.datatypes as dt
+import sqlglot.expressions as sge
+from ibis.backends.sql.datatypes import SnowflakeType
+
 if TYPE_CHECKING:
-    import ibis.expr.datatypes as dt
     import ibis.expr.schema as sch
     import pyarrow as pa
+
+LARGEST_DECIMAL = (38, 37)
+SCALE = 6
+"""Digits of a second: microseconds, as everywhere in Entrepot. Snowflake's nanoseconds do not reach the year 9999."""
+
+
+class Types(SnowflakeType):  # type: ignore[misc]
+    """Types that Snowflake really has: every whole number is a NUMBER there, and no number is unsigned.
+
+    NUMBER(38, 0) is what its INTEGER and its sums are: an int64. Fewer digits than that, which an int64 cannot hold,
+    are a decimal's.
+    """
+
+    @classmethod
+    def from_ibis(cls, dtype: dt.DataType) -> Any:
+        if dtype.is_unsigned_integer():
+            return super().from_ibis(dt.Decimal(20, 0) if dtype.is_uint64() else dt.int64)
+        if dtype.is_decimal():
+            precision, scale = dtype.precision or 38, dtype.scale if dtype.scale is not None else 9
+            if precision > LARGEST_DECIMAL[0] or scale > LARGEST_DECIMAL[1]:
+                raise com.UnsupportedBackendType(f"Snowflake's largest decimal is {LARGEST_DECIMAL}, and not {dtype}")
+        if dtype.is_interval() or dtype.is_geospatial():
+            raise com.UnsupportedBackendType(f"Snowflake has no column for {dtype}")
+        if dtype.is_timestamp():
+            # Never the bare TIMESTAMP: what that is, each account decides for itself.
+            name = sge.DataType.Type.TIMESTAMPNTZ if dtype.timezone is None else sge.DataType.Type.TIMESTAMPTZ
+            scale = () if dtype.scale is None else (sge.DataTypeParam(this=sge.convert(dtype.scale)),)
+            return sge.DataType(this=name, expressions=list(scale))
+        if dtype.is_uuid() or dtype.is_inet() or dtype.is_null():
+            return super().from_ibis(dt.string)
+        return super().from_ibis(dtype)
+
+    @classmethod
+    def to_ibis(cls, typ: sge.DataType, nullable: bool | None = None) -> dt.DataType:
+        found: dt.DataType = super().to_ibis(typ, nullable)
+        if found.is_timestamp():
+            return found.copy(scale=min(found.scale, SCALE))
+        if found.is_string():
+            return found.copy(length=None)  # what is not said has a length, too: the largest, which changes
+        if found.is_int64() and typ.this == sge.DType.DECIMAL and typ.expressions:
+            digits = int(typ.expressions[0].this.this)
+            return dt.Decimal(digits, 0, nullable=found.nullable) if 19 < digits < 38 else found
+        return found
 
 
 def schema_of(description: Sequence[Any]) -> pa.Schema:

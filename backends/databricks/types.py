@@ -1,0 +1,154 @@
+"""Databricks' types, both ways: in statements, in what DESCRIBE says, and in the Parquet that Spark reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ibis.common.exceptions as exc
+import ibis.expr.datatypes as dt
+import ibis.expr.schema as sch
+import sqlglot.expressions as sge
+from ibis.backends.sql.datatypes import DatabricksType
+
+from entrepot.errors import BadInput
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_MAPPED = frozenset(" ,;{}()\n\t=")
+"""Characters that Parquet, and so Delta, has in a column's name only if the table maps names to others."""
+
+
+class CastTypes(DatabricksType):  # type: ignore[misc]
+    """ibis writes every timestamp as TIMESTAMP, which has a time zone here, and unsigned types that do not exist."""
+
+    default_decimal_precision = 38
+    default_decimal_scale = 9
+
+    @classmethod
+    def from_ibis(cls, dtype: dt.DataType) -> sge.DataType:
+        if dtype.is_unsigned_integer():
+            larger = {1: dt.int16, 2: dt.int32, 4: dt.int64}
+            dtype = larger.get(dtype.nbytes) or dt.Decimal(20, 0)
+        elif dtype.is_null():
+            dtype = dt.string  # a table has no column of type VOID
+        is_large = dtype.is_decimal() and (dtype.precision or 0) > cls.default_decimal_precision
+        if is_large or dtype.is_time() or dtype.is_geospatial() or dtype.is_unknown():
+            raise exc.UnsupportedBackendType(f"a column of Databricks cannot be of type {dtype}")
+        if dtype.is_timestamp():
+            return sge.DataType(this=sge.DType.TIMESTAMPNTZ if dtype.timezone is None else sge.DType.TIMESTAMP)
+        made: sge.DataType = super().from_ibis(dtype)
+        return made
+
+
+class Types(CastTypes):
+    """Those that a column can have: intervals stand within expressions only."""
+
+    @classmethod
+    def from_ibis(cls, dtype: dt.DataType) -> sge.DataType:
+        if dtype.is_interval():
+            raise exc.UnsupportedBackendType(f"a column of Databricks cannot be of type {dtype}")
+        return super().from_ibis(dtype)
+
+
+def check_types(schema: sch.Schema) -> None:
+    """Raises BadInput for a column of a type that no column of Databricks can have."""
+    for name, dtype in schema.items():
+        try:
+            Types.from_ibis(dtype)
+        except exc.UnsupportedBackendType as error:
+            raise BadInput(f"column {name!r}: {error}") from error
+
+
+def needs_mapping(schema: sch.Schema) -> bool:
+    """Whether a name in it, at any depth, is one that Delta has only if the table maps names."""
+    return any(_MAPPED.intersection(name) for name in _names(schema.as_struct()))
+
+
+def casts(schema: sch.Schema) -> str:
+    """Columns of files, cast to these types: what stands between SELECT and FROM."""
+
+    def cast(name: str, dtype: dt.DataType) -> str:
+        # CAST would make a VARIANT that holds the text.
+        column = _quoted(name)
+        made = f"parse_json({column})" if dtype.is_json() else f"CAST({column} AS {Types.to_string(dtype)})"
+        return f"{made} AS {column}"
+
+    return ", ".join(cast(name, dtype) for name, dtype in schema.items())
+
+
+def _quoted(name: str) -> str:
+    return sge.to_identifier(name, quoted=True).sql(Types.dialect)
+
+
+def _names(dtype: dt.DataType) -> Iterator[str]:
+    """The names of all fields, at any depth."""
+    if dtype.is_struct():
+        for name, inner in dtype.items():
+            yield name
+            yield from _names(inner)
+    elif dtype.is_array():
+        yield from _names(dtype.value_type)
+    elif dtype.is_map():
+        yield from _names(dtype.key_type)
+        yield from _names(dtype.value_type)
+
+
+def spelled(described: Mapping[str, Any]) -> str:
+    """A type as SQL has it, from what DESCRIBE says in JSON."""
+    name = described["name"]
+    if name == "struct":
+        fields = (f"{_quoted(f['name'])}: {spelled(f['type'])}" for f in described["fields"])
+        return f"STRUCT<{', '.join(fields)}>"
+    if name == "array":
+        return f"ARRAY<{spelled(described['element_type'])}>"
+    if name == "map":
+        return f"MAP<{spelled(described['key_type'])}, {spelled(described['value_type'])}>"
+    if name == "decimal":
+        return f"DECIMAL({described['precision']}, {described['scale']})"
+    if name == "interval":
+        return f"INTERVAL {described['start_unit']} TO {described['end_unit']}"
+    return str(name)
+
+
+def readable(files: Sequence[str], schema: sch.Schema, scratch: str) -> Iterator[str]:
+    """The same files, but for those that Spark cannot read, or whose types are not those of the first: anew."""
+    import pyarrow.parquet as pq
+
+    first = pq.read_schema(files[0])
+    for number, file in enumerate(files):
+        found = pq.read_schema(file)
+        if [(f.name, f.type) for f in found] == [(f.name, f.type) for f in first] and all(map(_is_plain, found.types)):
+            yield file
+        else:
+            yield _rewritten(file, schema, str(Path(scratch, f"{number}.parquet")))
+
+
+def _is_plain(found: pa.DataType) -> bool:
+    """Whether Spark reads this type from Parquet. It has microseconds, and needs a type for what is always NULL."""
+    import pyarrow as pa
+
+    if pa.types.is_nested(found):
+        return all(_is_plain(found.field(number).type) for number in range(found.num_fields))
+    return not (pa.types.is_null(found) or (pa.types.is_timestamp(found) and found.unit == "ns"))
+
+
+def _rewritten(file: str, schema: sch.Schema, path: str) -> str:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    wanted = pa.schema([pa.field(n, pa.string() if t.is_null() else t.to_pyarrow()) for n, t in schema.items()])
+    with pq.ParquetWriter(path, wanted, compression="zstd") as writer:
+        for batch in pq.ParquetFile(file).iter_batches():
+            there = dict(zip(batch.schema.names, batch.columns, strict=True))
+            columns = []
+            for field in wanted:
+                try:
+                    column = there.get(field.name)
+                    columns.append(pa.nulls(len(batch), field.type) if column is None else column.cast(field.type))
+                except pa.ArrowInvalid as error:
+                    raise BadInput(f"column {field.name!r} cannot be loaded into Databricks: {error}") from error
+            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=wanted))
+    return path
