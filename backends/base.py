@@ -54,6 +54,8 @@ class Capabilities:
     transactional_ddl: bool
     """CREATE TABLE AS, the catalog's rows and views change together, or not at all. Where not, each statement stands
     alone, and whoever writes orders them so that it may end after any of them."""
+    primary_keys: bool = False
+    """It refuses a second row with the same key."""
     block_sample: bool = False
     """ibis's `sample(..., method="block")` of a table reads that share of its blocks alone, chosen at random."""
     statistics: bool = False

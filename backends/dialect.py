@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
+import ibis.common.exceptions as exc
 import sqlglot.expressions as sge
 from ibis.backends.sql.compilers.base import SQLGlotCompiler
 from ibis.backends.sql.datatypes import SqlglotType
@@ -118,6 +119,21 @@ class Dialect:
     def dtype(self, text: str) -> dt.DataType:
         """The ibis type of a warehouse's type."""
         return _dtype(self, text)
+
+    def definitions(self, schema: sch.Schema) -> dict[str, str]:
+        """Each column's name and type, as a statement that makes a table has them.
+
+        Raises:
+            BadInput: for a type that no column can have.
+        """
+        return {name: f"{self.identifier(name)} {self._held(name, dtype)}" for name, dtype in schema.items()}
+
+    def _held(self, name: str, dtype: dt.DataType) -> str:
+        try:
+            return self.type(dtype)
+        except (exc.UnsupportedBackendType, KeyError) as error:
+            why = f"{self.name} has no such type" if isinstance(error, KeyError) else error
+            raise BadInput(f"column {name!r}: {why}; cast {name!r} from {dtype} to another type first") from error
 
     def casts(self, schema: sch.Schema) -> str:
         """Columns of these names, cast to these types: what stands between SELECT and FROM."""

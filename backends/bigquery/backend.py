@@ -15,7 +15,7 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import ibis
@@ -69,8 +69,6 @@ class BigQuerySession(SqlSession):
         self._to = clients
         self._labels = job_labels(label)
         self._running: QueryJob | LoadJob | None = None
-        self._stops = 0
-        """How often it was interrupted. What began before the last time has to end."""
         self._ibis: Any = None
 
     def _run(self, sql: str) -> StatementResult:
@@ -96,25 +94,21 @@ class BigQuerySession(SqlSession):
         """Begins a job and waits until it is through. Returns it with what it gives."""
         from google.api_core.exceptions import GoogleAPICallError
 
-        stops = self._stops
-        with translated(self._to.where):
+        since = self.interruption.count
+        with self.interruption.heeded(since), translated(self._to.where):
             job = self._inserted(insert)
             self._running = job
             try:
-                if self._stops != stops:  # it was interrupted before there was a job to cancel
+                if self.interruption.count > since:  # it was interrupted before there was a job to cancel
                     self._cancel(job)
                 rows = job.result(retry=retry())
             except GoogleAPICallError as error:
-                if self._stops == stops and job.cancelled():
+                if job.cancelled():
                     raise StepFailed(f"BigQuery: somebody cancelled the job {job.job_id}") from error
-                if self._stops == stops:
-                    raise
+                raise
             finally:
                 self._running = None
-        if self._stops != stops:
-            raise InterruptedError("cancelled")
-        processed = getattr(job, "total_bytes_processed", None) or 0
-        self.used = Usage(self.used.statements + 1, (self.used.bytes or 0) + processed)
+        self._count(getattr(job, "total_bytes_processed", None) or 0)
         return job, rows
 
     def _inserted(self, insert: Callable[[str], Job]) -> Job:
@@ -131,10 +125,8 @@ class BigQuerySession(SqlSession):
             return self._to.client.get_job(job_id, location=known[1], retry=retry(), timeout=CALL_SECONDS)
 
     def interrupt(self) -> None:
-        self._stops += 1
-        if (job := self._running) is not None:
-            # It calls the API, and whoever interrupts may be an event loop.
-            threading.Thread(target=self._cancel, args=(job,), name="entrepot-cancel", daemon=True).start()
+        job = self._running
+        self.interruption.request(None if job is None else lambda: self._cancel(job))
 
     def _cancel(self, job: QueryJob | LoadJob) -> None:
         with contextlib.suppress(Exception):  # whether it is cancelled is seen where it is waited for
@@ -143,7 +135,7 @@ class BigQuerySession(SqlSession):
     def _arrow(self, sql: str) -> pa.RecordBatchReader:
         import pyarrow as pa
 
-        stops = self._stops
+        since = self.interruption.count
         _, rows = self._query(sql)
         with translated(self._to.where):
             if not rows.total_rows:
@@ -154,8 +146,7 @@ class BigQuerySession(SqlSession):
         def every() -> Iterator[pa.RecordBatch]:
             with translated(self._to.where):
                 for batch in itertools.chain([first], batches):
-                    if self._stops != stops:
-                        raise InterruptedError("cancelled")
+                    self.interruption.check(since)
                     yield batch
 
         return pa.RecordBatchReader.from_batches(first.schema, every())
@@ -193,16 +184,12 @@ class BigQuerySession(SqlSession):
         options = f" OPTIONS (location = {self.dialect.literal(self._to.location)})" if self._to.location else ""
         self._run(f"CREATE SCHEMA IF NOT EXISTS {self.dialect.identifier(schema)}{options}")
 
-    def create_table(self, name: TableName, schema: sch.Schema, key: Sequence[str] = ()) -> None:
-        types.checked_types(schema)
-        super().create_table(name, schema, key)
-
     def _load_files(self, name: TableName, files: Sequence[str], schema: sch.Schema) -> None:
-        types.checked_types(schema)
+        definitions = self.dialect.definitions(schema)
         staging = TableName(name.schema, f"load__{uuid.uuid4().hex}")
         try:
             self._stage(staging, files, schema)
-            self._name(staging, name, schema)
+            self._name(staging, name, schema, definitions)
         finally:
             with contextlib.suppress(Exception):  # BigQuery removes it in a day
                 reference = self._reference(staging)
@@ -228,7 +215,7 @@ class BigQuerySession(SqlSession):
         )
         config.parquet_options = options
         with tempfile.TemporaryDirectory(prefix="entrepot-") as folder:
-            for path in types.fitted(files, schema, folder):
+            for path in types.readable(files, schema, folder):
                 with open(path, "rb") as file:
 
                     def insert(job_id: str, file: Any = file, size: int = os.path.getsize(path)) -> LoadJob:
@@ -238,12 +225,12 @@ class BigQuerySession(SqlSession):
 
                     self._finished(insert)
 
-    def _name(self, staging: TableName, name: TableName, schema: sch.Schema) -> None:
+    def _name(self, staging: TableName, name: TableName, schema: sch.Schema, definitions: Mapping[str, str]) -> None:
         """Gives a loaded table its name: it is there at once, with all its rows."""
         source = self.dialect.table(staging)
         if texts := [column for column, dtype in schema.items() if dtype.is_json()]:
             # A load job reads no JSON from Parquet. Numbers that have more digits than a FLOAT64 are rounded to one.
-            columns = ", ".join(f"{self.dialect.identifier(n)} {self.dialect.type(t)}" for n, t in schema.items())
+            columns = ", ".join(definitions.values())
             parsed = ", ".join(
                 f"PARSE_JSON({c}, wide_number_mode => 'round') AS {c}" for c in map(self.dialect.identifier, texts)
             )
@@ -329,13 +316,8 @@ class BigQuery(Backend):
         emulator = (given["emulator"], given["storage_emulator"]) if "emulator" in given else None
         return cls(given["project"], given.get("location"), given.get("credentials"), emulator)
 
-    def session(
-        self, label: QueryTag, opened: Callable[[Session], None] | None = None
-    ) -> AbstractContextManager[Session]:
-        return self._session(label, opened)
-
     @contextmanager
-    def _session(self, label: QueryTag, opened: Callable[[Session], None] | None) -> Iterator[Session]:
+    def session(self, label: QueryTag, opened: Callable[[Session], None] | None = None) -> Iterator[Session]:
         session = BigQuerySession(self._shared(), label)
         if opened is not None:
             opened(session)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import ibis.common.exceptions as com
@@ -13,6 +12,7 @@ import ibis.expr.schema as sch
 import sqlglot.expressions as sge
 from ibis.backends.sql.datatypes import BigQueryType
 
+from entrepot.backends.sql import parquet
 from entrepot.errors import BadInput, StepFailed
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from google.cloud.bigquery import SchemaField
 
 _TYPE = sge.DataType.Type
-_BATCH_ROWS = 50_000
 
 
 class Types(BigQueryType):  # type: ignore[misc]
@@ -45,11 +44,11 @@ class Types(BigQueryType):  # type: ignore[misc]
         if dtype.is_null():
             return sge.DataType(this=_TYPE.BIGINT)  # what a query's column of nothing but NULL becomes in a table
         if dtype.is_array() and dtype.value_type.is_array():
-            raise com.UnsupportedBackendType("an array of arrays, which it holds only with a struct between them")
+            raise com.UnsupportedBackendType("BigQuery holds an array of arrays only with a struct between them")
         if dtype.is_array():
             return sge.DataType(this=_TYPE.ARRAY, expressions=[cls.from_ibis(dtype.value_type)], nested=True)
         if dtype.is_unknown():
-            raise com.UnsupportedBackendType(f"{dtype}")
+            raise com.UnsupportedBackendType(f"BigQuery has no type for {dtype}")
         made: sge.DataType = super().from_ibis(dtype)
         return made
 
@@ -90,15 +89,6 @@ class CastTypes(Types):
         return sge.DataType(this=super().decimal(dtype).this)
 
 
-def checked_types(schema: sch.Schema) -> None:
-    """Raises BadInput, naming the column, for a type that BigQuery cannot hold."""
-    for name, dtype in schema.items():
-        try:
-            Types.to_string(dtype)
-        except com.UnsupportedBackendType as error:
-            raise BadInput(f"BigQuery cannot hold column {name!r} of type {dtype}: {error}") from error
-
-
 def fields(schema: Mapping[str, dt.DataType], *, json_as_text: bool = False) -> list[SchemaField]:
     """A table's columns as the client takes them."""
     return [_field(name, dtype, json_as_text) for name, dtype in schema.items()]
@@ -133,27 +123,18 @@ _LEGACY = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
 """What the API calls types that have other names in statements."""
 
 
-def fitted(files: Sequence[str], schema: sch.Schema, folder: str) -> list[str]:
-    """The files as BigQuery's load jobs read them: as they are, or copies with other Arrow types in the folder.
+def readable(files: Sequence[str], schema: sch.Schema, folder: str) -> Iterator[str]:
+    """The files as BigQuery's load jobs read them: as they are, or as copies, one at a time in the folder.
 
     A load job reads nanoseconds and unsigned 64-bit integers as something else, and has no UUIDs.
     """
     import pyarrow as pa
-    import pyarrow.parquet
+    import pyarrow.parquet as pq
 
     target = pa.schema([pa.field(name, _arrow(name, dtype)) for name, dtype in schema.items()])
-    made: list[str] = []
-    for number, path in enumerate(files):
-        with pyarrow.parquet.ParquetFile(path) as file:
-            if file.schema_arrow.equals(target, check_metadata=False):
-                made.append(path)
-                continue
-            made.append(str(Path(folder, f"fitted-{number:05d}.parquet")))
-            with pyarrow.parquet.ParquetWriter(made[-1], target, compression="zstd") as writer:
-                for batch in file.iter_batches(_BATCH_ROWS):
-                    columns = [_cast(f.name, batch.column(f.name), f.type) for f in target]
-                    writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=target))
-    return made
+    for path in files:
+        is_plain = pq.read_schema(path).equals(target, check_metadata=False)
+        yield path if is_plain else parquet.rewritten(path, folder, target, _column)
 
 
 def _arrow(column: str, dtype: dt.DataType) -> pa.DataType:
@@ -189,10 +170,11 @@ def _within(dtype: dt.DataType) -> Sequence[dt.DataType]:
     return [dtype.value_type] if dtype.is_array() else list(dtype.types)
 
 
-def _cast(name: str, column: pa.Array, target: pa.DataType) -> pa.Array:
+def _column(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    column, target = batch.column(field.name), field.type
     if isinstance(column, pa.ExtensionArray):
         column = column.storage
     if pa.types.is_fixed_size_binary(column.type) and pa.types.is_string(target):
@@ -204,4 +186,4 @@ def _cast(name: str, column: pa.Array, target: pa.DataType) -> pa.Array:
         # BigQuery has no nanoseconds: they are cut off.
         return pc.cast(column, options=pc.CastOptions(target, allow_time_truncate=True))
     except pa.ArrowInvalid as error:
-        raise StepFailed(f"column {name!r} cannot be loaded as {target}: {error}") from error
+        raise StepFailed(f"column {field.name!r} cannot be loaded as {target}: {error}") from error

@@ -8,13 +8,11 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
-import threading
 import time
 import uuid
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,7 +22,7 @@ import ibis.expr.schema as sch
 from entrepot.backends.base import Backend, Capabilities, CreatedTable, QueryTag, RelationKind, Session, TableName
 from entrepot.backends.databricks.client import Target, translated
 from entrepot.backends.databricks.dialect import CAPABILITIES, DIALECT
-from entrepot.backends.databricks.types import casts, check_types, needs_mapping, readable, spelled
+from entrepot.backends.databricks.types import casts, needs_mapping, readable, spelled
 from entrepot.backends.dialect import Dialect
 from entrepot.backends.pool import Pool
 from entrepot.backends.settings import Secret, checked, is_local
@@ -51,27 +49,21 @@ class DatabricksSession(SqlSession):
         self._volume = volume
         self._label = label.comment()
         self._tags = target.tags(label)
-        self._cursors: dict[Any, bool] = {}
-        """Those whose statements run or are read from, and whether each is to be stopped."""
+        self._cursors: dict[Any, int] = {}
+        """Those whose statements run or are read from, and how often the session had been interrupted before."""
         self._ibis: Any = None
 
     @contextmanager
     def _executed(self, sql: str, **options: Any) -> Iterator[Any]:
-        """A cursor that has executed a statement. If it was interrupted, that is the error, whatever else is wrong."""
+        """A cursor that has executed a statement."""
         with translated(self._target.host):
             cursor = self._connection.cursor()
-        self._cursors[cursor] = False
+        self._cursors[cursor] = since = self.interruption.count
         try:
-            with translated(self._target.host):
+            with self.interruption.heeded(since), translated(self._target.host):
                 cursor.execute(self._label + sql, query_tags=self._tags, **options)
-                self.used = replace(self.used, statements=self.used.statements + 1)
+                self._count()
                 yield cursor
-                if self._cursors[cursor]:
-                    raise InterruptedError("cancelled")
-        except Exception as error:
-            if self._cursors[cursor]:
-                raise InterruptedError("cancelled") from error
-            raise
         finally:
             del self._cursors[cursor]
             with contextlib.suppress(Exception):  # what it gave is there; the warehouse forgets it by itself
@@ -118,7 +110,7 @@ class DatabricksSession(SqlSession):
 
     def _check(self, name: TableName, schema: sch.Schema) -> None:
         super()._check(name, schema)
-        check_types(schema)
+        self.dialect.definitions(schema)
 
     def _made(self, name: TableName, select: str, schema: sch.Schema) -> CreatedTable:
         with contextlib.suppress(Exists):
@@ -169,13 +161,11 @@ class DatabricksSession(SqlSession):
         return self._ibis
 
     def interrupt(self) -> None:
-        for cursor in list(self._cursors):
-            self._cursors[cursor] = True
-        threading.Thread(target=self._cancel, daemon=True).start()
+        self.interruption.request(self._cancel)
 
     def _cancel(self) -> None:
         """Cancels what is to be stopped, until it has: a statement has no handle before the warehouse has answered."""
-        while stopped := [cursor for cursor, stop in list(self._cursors.items()) if stop]:
+        while stopped := [c for c, since in list(self._cursors.items()) if since < self.interruption.count]:
             for cursor in stopped:
                 if cursor.active_command_id is not None:
                     with contextlib.suppress(Exception):  # it may have ended
@@ -223,13 +213,8 @@ class Databricks(Backend):
         host = given.pop("host").removeprefix("https://").rstrip("/")
         return cls(Target(host=host, **given), volume)
 
-    def session(
-        self, label: QueryTag, opened: Callable[[Session], None] | None = None
-    ) -> AbstractContextManager[Session]:
-        return self._session(label, opened)
-
     @contextmanager
-    def _session(self, label: QueryTag, opened: Callable[[Session], None] | None) -> Iterator[Session]:
+    def session(self, label: QueryTag, opened: Callable[[Session], None] | None = None) -> Iterator[Session]:
         with self._pool.taken() as connection:
             session = DatabricksSession(connection, self.target, self.volume, label)
             if opened is not None:

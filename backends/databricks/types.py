@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ibis.common.exceptions as exc
@@ -12,6 +11,7 @@ import ibis.expr.schema as sch
 import sqlglot.expressions as sge
 from ibis.backends.sql.datatypes import DatabricksType
 
+from entrepot.backends.sql import parquet
 from entrepot.errors import BadInput
 
 if TYPE_CHECKING:
@@ -51,15 +51,6 @@ class Types(CastTypes):
         if dtype.is_interval():
             raise exc.UnsupportedBackendType(f"a column of Databricks cannot be of type {dtype}")
         return super().from_ibis(dtype)
-
-
-def check_types(schema: sch.Schema) -> None:
-    """Raises BadInput for a column of a type that no column of Databricks can have."""
-    for name, dtype in schema.items():
-        try:
-            Types.from_ibis(dtype)
-        except exc.UnsupportedBackendType as error:
-            raise BadInput(f"column {name!r}: {error}") from error
 
 
 def needs_mapping(schema: sch.Schema) -> bool:
@@ -113,17 +104,20 @@ def spelled(described: Mapping[str, Any]) -> str:
     return str(name)
 
 
-def readable(files: Sequence[str], schema: sch.Schema, scratch: str) -> Iterator[str]:
-    """The same files, but for those that Spark cannot read, or whose types are not those of the first: anew."""
+def readable(files: Sequence[str], schema: sch.Schema, folder: str) -> Iterator[str]:
+    """The files as Spark reads them. Those that it cannot read, or whose types are not those of the first, come as
+    copies, one at a time in the folder."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     first = pq.read_schema(files[0])
-    for number, file in enumerate(files):
+    for file in files:
         found = pq.read_schema(file)
         if [(f.name, f.type) for f in found] == [(f.name, f.type) for f in first] and all(map(_is_plain, found.types)):
             yield file
         else:
-            yield _rewritten(file, schema, str(Path(scratch, f"{number}.parquet")))
+            wanted = [(n, pa.string() if t.is_null() else t.to_pyarrow()) for n, t in schema.items()]
+            yield parquet.rewritten(file, folder, pa.schema(wanted), _column)
 
 
 def _is_plain(found: pa.DataType) -> bool:
@@ -135,20 +129,12 @@ def _is_plain(found: pa.DataType) -> bool:
     return not (pa.types.is_null(found) or (pa.types.is_timestamp(found) and found.unit == "ns"))
 
 
-def _rewritten(file: str, schema: sch.Schema, path: str) -> str:
+def _column(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    wanted = pa.schema([pa.field(n, pa.string() if t.is_null() else t.to_pyarrow()) for n, t in schema.items()])
-    with pq.ParquetWriter(path, wanted, compression="zstd") as writer:
-        for batch in pq.ParquetFile(file).iter_batches():
-            there = dict(zip(batch.schema.names, batch.columns, strict=True))
-            columns = []
-            for field in wanted:
-                try:
-                    column = there.get(field.name)
-                    columns.append(pa.nulls(len(batch), field.type) if column is None else column.cast(field.type))
-                except pa.ArrowInvalid as error:
-                    raise BadInput(f"column {field.name!r} cannot be loaded into Databricks: {error}") from error
-            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=wanted))
-    return path
+    if field.name not in batch.schema.names:
+        return pa.nulls(len(batch), field.type)
+    try:
+        return batch.column(field.name).cast(field.type)
+    except pa.ArrowInvalid as error:
+        raise BadInput(f"column {field.name!r} cannot be loaded into Databricks: {error}") from error

@@ -11,8 +11,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import duckdb
@@ -26,8 +25,9 @@ from entrepot.backends.duckdb.client import translated
 from entrepot.backends.duckdb.dialect import CAPABILITIES, DIALECT
 from entrepot.backends.duckdb.file import file_at
 from entrepot.backends.settings import checked
+from entrepot.backends.sql.interruption import Interruption
 from entrepot.backends.sql.session import SqlSession, StatementResult
-from entrepot.errors import EntrepotError, Unavailable
+from entrepot.errors import EntrepotError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,21 +55,15 @@ class DuckDBSession(SqlSession):
         self._label = label.comment()
         self._path = path
         self._is_open = False
-        self._is_cancelled = False
         self._readers: weakref.WeakSet[_Reader] = weakref.WeakSet()
         """What rows may still be read from."""
         self._ibis: Any = None
-
-    def check(self) -> None:
-        """Raises if it was interrupted: while it waits for the file, there is no statement to interrupt."""
-        if self._is_cancelled:
-            raise InterruptedError("cancelled")
 
     def open(self, database: duckdb.DuckDBPyConnection) -> None:
         """Begins to work."""
         self._connection = database.cursor()
         self._is_open = True
-        self.check()
+        self.interruption.check()
 
     def close(self) -> None:
         """Ends it, and what is still read from: a single open result would keep the file from other processes."""
@@ -92,14 +86,11 @@ class DuckDBSession(SqlSession):
         import pyarrow as pa
 
         # A cursor of its own: rows are still read from it while this session writes.
-        reader = _Reader(self._connection.cursor(), self._path)
+        reader = _Reader(self._connection.cursor(), self._path, self.interruption)
         self._readers.add(reader)
         schema = reader.start(self._label + sql)
         self._count()
         return pa.RecordBatchReader.from_batches(schema, reader.batches())
-
-    def _count(self) -> None:
-        self.used = replace(self.used, statements=self.used.statements + 1)
 
     def _columns(self, name: TableName) -> list[tuple[str, str]]:
         return [(row[0], row[1]) for row in self._run(f"DESCRIBE {self.dialect.table(name)}").rows]
@@ -107,11 +98,6 @@ class DuckDBSession(SqlSession):
     def _rollback(self) -> None:
         with contextlib.suppress(EntrepotError):  # a failed statement may have ended it
             super()._rollback()
-
-    def create_table(self, name: TableName, schema: sch.Schema, key: Sequence[str] = ()) -> None:
-        columns = ", ".join(f"{self.dialect.identifier(n)} {self.dialect.type(t)}" for n, t in schema.items())
-        columns += f", PRIMARY KEY ({', '.join(map(self.dialect.identifier, key))})" if key else ""
-        self._run(f"CREATE TABLE IF NOT EXISTS {self.dialect.table(name)} ({columns})")
 
     def _select(self, expression: ibis.Table) -> str:
         """BIGINTs add up to HUGEINT here, which few other tools read; ibis says BIGINT. The cast fails on overflow."""
@@ -183,7 +169,7 @@ class DuckDBSession(SqlSession):
         return self._ibis
 
     def interrupt(self) -> None:
-        self._is_cancelled = True
+        self.interruption.request()
         if self._is_open:
             self._connection.interrupt()
         for reader in list(self._readers):
@@ -193,11 +179,12 @@ class DuckDBSession(SqlSession):
 class _Reader:
     """The rows of a query, batch by batch."""
 
-    def __init__(self, cursor: duckdb.DuckDBPyConnection, path: str) -> None:
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, path: str, interruption: Interruption) -> None:
         self._cursor = cursor
         self._path = path
         self._found: pa.RecordBatchReader | None = None
-        self._is_interrupted = False
+        self._interruption = interruption
+        self._since = interruption.count
         self._reading = threading.Lock()
 
     def start(self, sql: str) -> pa.Schema:
@@ -206,23 +193,16 @@ class _Reader:
         return self._found.schema
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        try:
-            with translated(self._path):
-                while True:
-                    if self._is_interrupted:  # between two batches DuckDB does not take notice
-                        raise InterruptedError("cancelled")
-                    with self._reading:
-                        batch = next(self._found, None) if self._found else None
-                    if batch is None:
-                        return
-                    yield batch
-        except Unavailable as error:
-            if self._is_interrupted:
-                raise InterruptedError("cancelled") from error
-            raise
+        with self._interruption.heeded(self._since), translated(self._path):
+            while True:
+                self._interruption.check(self._since)  # between two batches DuckDB does not take notice
+                with self._reading:
+                    batch = next(self._found, None) if self._found else None
+                if batch is None:
+                    return
+                yield batch
 
     def interrupt(self) -> None:
-        self._is_interrupted = True
         self._cursor.interrupt()
 
     def close(self) -> None:
@@ -251,17 +231,12 @@ class DuckDB(Backend):
         given = checked(settings, known, ["path"], cls.name, where)
         return cls(os.path.abspath(given.pop("path")), given)
 
-    def session(
-        self, label: QueryTag, opened: Callable[[Session], None] | None = None
-    ) -> AbstractContextManager[Session]:
-        return self._session(label, opened)
-
     @contextmanager
-    def _session(self, label: QueryTag, opened: Callable[[Session], None] | None) -> Iterator[Session]:
+    def session(self, label: QueryTag, opened: Callable[[Session], None] | None = None) -> Iterator[Session]:
         session = DuckDBSession(label, self.path)
         if opened is not None:
             opened(session)
-        with self._file.used(label, self.options, LOCK_SECONDS, session.check) as database:
+        with self._file.used(label, self.options, LOCK_SECONDS, session.interruption.check) as database:
             try:
                 session.open(database)
                 yield session

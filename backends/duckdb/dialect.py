@@ -17,4 +17,6 @@ DIALECT = Dialect(
     identifiers=Identifiers(longest_table=1000, longest_column=1000),
 )
 
-CAPABILITIES = Capabilities(transactional_ddl=True, block_sample=True, statistics=True, unsigned=True)
+CAPABILITIES = Capabilities(
+    transactional_ddl=True, primary_keys=True, block_sample=True, statistics=True, unsigned=True
+)

@@ -13,12 +13,10 @@ import threading
 import uuid
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import replace
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import ibis.common.exceptions as com
 import ibis.expr.datatypes as dt
 import ibis.expr.schema as sch
 
@@ -28,7 +26,7 @@ from entrepot.backends.pool import Pool
 from entrepot.backends.settings import Secret, checked, is_local
 from entrepot.backends.snowflake.client import connect, translated
 from entrepot.backends.snowflake.dialect import CAPABILITIES, DIALECT
-from entrepot.backends.snowflake.types import parsed, schema_of, uploadable
+from entrepot.backends.snowflake.types import parsed, readable, schema_of
 from entrepot.backends.sql.session import SqlSession, StatementResult, conformed
 from entrepot.errors import BadInput, EntrepotError
 
@@ -56,7 +54,6 @@ class SnowflakeSession(SqlSession):
         self._tag = json.dumps({"tenant": label.tenant, "run": label.run, "step": label.step})
         self._place = place
         self._cancel = cancel
-        self._interrupted = False
         self._ibis: Any = None
         self.idle = threading.Event()
         """Set while no statement runs."""
@@ -76,7 +73,7 @@ class SnowflakeSession(SqlSession):
                 cursor.execute(sql, _statement_params={"QUERY_TAG": self._tag})
         finally:
             self.idle.set()
-        self.used = replace(self.used, statements=self.used.statements + 1)
+        self._count()
         return cursor
 
     def _run(self, sql: str) -> StatementResult:
@@ -94,8 +91,7 @@ class SnowflakeSession(SqlSession):
         def batches() -> Iterator[pa.RecordBatch]:
             with closing(cursor), self._translated():
                 for table in cursor.fetch_arrow_batches(force_microsecond_precision=True):
-                    if self._interrupted:
-                        raise InterruptedError("cancelled")
+                    self.interruption.check()
                     # Chunks have the narrowest types that hold their own values.
                     yield from table.rename_columns(schema.names).cast(schema).to_batches()
 
@@ -119,21 +115,6 @@ class SnowflakeSession(SqlSession):
         wanted = columns if isinstance(columns, sch.Schema) else {}
         return sch.Schema({n: _told(t, wanted[n]) if n in wanted else t for n, t in found.items()})
 
-    def create_table(self, name: TableName, schema: sch.Schema, key: Sequence[str] = ()) -> None:
-        # A primary key would not be held.
-        columns = ", ".join(self._typed(schema).values())
-        self._run(f"CREATE TABLE IF NOT EXISTS {self.dialect.table(name)} ({columns})")
-
-    def _typed(self, schema: sch.Schema) -> dict[str, str]:
-        """Each column's name and type; raises BadInput for a type that there is not."""
-        made = {}
-        for name, dtype in schema.items():
-            try:
-                made[name] = f"{self.dialect.identifier(name)} {self.dialect.type(dtype)}"
-            except (com.UnsupportedBackendType, KeyError) as error:
-                raise BadInput(f"column {name!r} cannot be loaded into Snowflake: {error}") from error
-        return made
-
     def _select(self, expression: ibis.Table) -> str:
         """Whole numbers have 38 digits here. What has more than an int64 fails, at the latest when it is read."""
         sql = self.dialect.compile(expression)
@@ -143,7 +124,7 @@ class SnowflakeSession(SqlSession):
 
     def _load_files(self, name: TableName, files: Sequence[str], schema: sch.Schema) -> None:
         """PUT and COPY bring the rows into a temporary table; the table itself is made of that at once."""
-        typed = self._typed(schema)
+        typed = self.dialect.definitions(schema)
         # JSON is text in Parquet, and a map would become an array of pairs.
         texts = [n for n, t in schema.items() if t.is_json() or t.is_map()]
         staged = ", ".join(f"{self.dialect.identifier(n)} VARCHAR" if n in texts else typed[n] for n in schema)
@@ -151,8 +132,8 @@ class SnowflakeSession(SqlSession):
         try:
             self._run(f"CREATE TEMPORARY STAGE {place}")
             with tempfile.TemporaryDirectory(prefix="entrepot-") as folder:
-                for number, file in enumerate(files):
-                    path = Path(uploadable(file, folder)).as_posix()
+                for number, file in enumerate(readable(files, folder)):
+                    path = Path(file).as_posix()
                     self._run(
                         f"PUT {self.dialect.literal(f'file://{path}')} @{place}/{number} "
                         "AUTO_COMPRESS = FALSE SOURCE_COMPRESSION = NONE OVERWRITE = TRUE"
@@ -199,21 +180,13 @@ class SnowflakeSession(SqlSession):
         return str(rows[0]["last_altered"]) if rows else None
 
     def interrupt(self) -> None:
-        self._interrupted = True
-        # In a thread of its own: it talks to the server, and whoever calls may hold locks.
-        threading.Thread(target=self._cancel, args=(self,), daemon=True).start()
+        self.interruption.request(lambda: self._cancel(self))
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        if self._interrupted:
-            raise InterruptedError("cancelled")
-        try:
-            with translated(self._place):
-                yield
-        except EntrepotError as error:
-            if self._interrupted:
-                raise InterruptedError("cancelled") from error
-            raise
+        """Nothing runs after an interruption: until the session is idle, whatever runs in it is cancelled."""
+        with self.interruption.heeded(), translated(self._place):
+            yield
 
 
 def _told(found: dt.DataType, wanted: dt.DataType) -> dt.DataType:
@@ -268,13 +241,8 @@ class Snowflake(Backend):
             raise BadInput(f"{where}: a snowflake backend needs: pip install 'entrepot[snowflake]'") from error
         return cls(given, where)
 
-    def session(
-        self, label: QueryTag, opened: Callable[[Session], None] | None = None
-    ) -> AbstractContextManager[Session]:
-        return self._session(label, opened)
-
     @contextmanager
-    def _session(self, label: QueryTag, opened: Callable[[Session], None] | None) -> Iterator[Session]:
+    def session(self, label: QueryTag, opened: Callable[[Session], None] | None = None) -> Iterator[Session]:
         with self._pool.taken() as connection:
             session = SnowflakeSession(connection, label, self._place, self._cancel)
             if opened is not None:

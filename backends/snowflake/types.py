@@ -6,13 +6,14 @@ import datetime
 import decimal
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ibis.common.exceptions as com
 import ibis.expr.datatypes as dt
 import sqlglot.expressions as sge
 from ibis.backends.sql.datatypes import SnowflakeType
+
+from entrepot.backends.sql import parquet
 
 if TYPE_CHECKING:
     import ibis.expr.schema as sch
@@ -134,26 +135,18 @@ def _value(value: Any, dtype: dt.DataType) -> Any:
     return value
 
 
-def uploadable(path: str, folder: str) -> str:
-    """A Parquet file that COPY reads as it is meant: the given one, or a copy of it in the folder.
+def readable(files: Sequence[str], folder: str) -> Iterator[str]:
+    """The files as COPY reads them as they are meant: as they are, or as copies, one at a time in the folder.
 
     Snowflake reads unsigned 64 bits as signed ones, and maps as arrays of pairs: they go as decimals, and as JSON.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path) as file:
-        found = file.schema_arrow
-        types = [_replaced(field.type) for field in found]
-        if types == found.types:
-            return path
-        target = pa.schema([field.with_type(kind) for field, kind in zip(found, types, strict=True)])
-        copy = str(Path(folder, "copy.parquet"))
-        with pq.ParquetWriter(copy, target, compression="zstd") as writer:
-            for batch in file.iter_batches():
-                columns = [_as(c, kind) for c, kind in zip(batch.columns, types, strict=True)]
-                writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=target))
-    return copy
+    for path in files:
+        found = pq.read_schema(path)
+        target = pa.schema([field.with_type(_replaced(field.type)) for field in found])
+        yield path if target.types == found.types else parquet.rewritten(path, folder, target, _column)
 
 
 def _replaced(kind: pa.DataType) -> pa.DataType:
@@ -164,9 +157,11 @@ def _replaced(kind: pa.DataType) -> pa.DataType:
     return pa.string() if pa.types.is_map(kind) else kind
 
 
-def _as(column: pa.Array, kind: pa.DataType) -> pa.Array:
+def _column(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
     import pyarrow as pa
 
+    column = batch.column(field.name)
     if pa.types.is_map(column.type):
-        return pa.array([None if v is None else json.dumps(dict(v), default=str) for v in column.to_pylist()], kind)
-    return column.cast(kind)
+        texts = [None if v is None else json.dumps(dict(v), default=str) for v in column.to_pylist()]
+        return pa.array(texts, field.type)
+    return column.cast(field.type)

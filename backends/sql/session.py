@@ -10,7 +10,6 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import ibis
@@ -20,14 +19,12 @@ import sqlglot.expressions as sge
 
 from entrepot.backends.base import Capabilities, CreatedTable, RelationKind, Session, TableName, Usage, physical
 from entrepot.backends.dialect import Dialect
+from entrepot.backends.sql import parquet
+from entrepot.backends.sql.interruption import Interruption
 from entrepot.errors import Contended
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-FILE_BYTES = 128 * 2**20
-"""Of one Parquet file on its way into a warehouse, before compression: large enough for a bulk path, small enough for
-many to be read at once."""
 
 SCRATCH = "entrepot"
 """The schema of the catalog, where rows that an expression brings along stand for a moment."""
@@ -55,6 +52,12 @@ class SqlSession(Session):
 
     def __init__(self) -> None:
         self.used = Usage()
+        self.interruption = Interruption()
+
+    def _count(self, read: int | None = None) -> None:
+        """Counts a statement that has run to its end, and the bytes that it read if the warehouse says so."""
+        so_far = self.used.bytes
+        self.used = Usage(self.used.statements + 1, so_far if read is None else (so_far or 0) + read)
 
     @abc.abstractmethod
     def _run(self, sql: str) -> StatementResult:
@@ -131,8 +134,14 @@ class SqlSession(Session):
         self._run(f"DROP SCHEMA IF EXISTS {self.dialect.identifier(schema)} CASCADE")
 
     def create_table(self, name: TableName, schema: sch.Schema, key: Sequence[str] = ()) -> None:
-        columns = ", ".join(f"{self.dialect.identifier(n)} {self.dialect.type(t)}" for n, t in schema.items())
-        self._run(f"CREATE TABLE IF NOT EXISTS {self.dialect.table(name)} ({columns})")
+        definitions = ", ".join(self.dialect.definitions(schema).values())
+        self._run(f"CREATE TABLE IF NOT EXISTS {self.dialect.table(name)} ({definitions}{self._key(key)})")
+
+    def _key(self, key: Sequence[str]) -> str:
+        """What a table's definition says of its key, where the warehouse holds it."""
+        if not (key and self.capabilities.primary_keys):
+            return ""
+        return f", PRIMARY KEY ({', '.join(map(self.dialect.identifier, key))})"
 
     def create_as(self, name: TableName, expression: ibis.Table) -> CreatedTable:
         self._check(name, expression.schema())
@@ -187,7 +196,7 @@ class SqlSession(Session):
         if not self.capabilities.transactional_ddl and name.table in self.tables(name.schema):
             return self._found(name, StatementResult(), schema)
         with tempfile.TemporaryDirectory(prefix="entrepot-") as folder:
-            return self.load(name, parquet_files(batches, arrow or schema.to_pyarrow(), folder), schema)
+            return self.load(name, parquet.written(batches, arrow or schema.to_pyarrow(), folder), schema)
 
     def fetch(self, expression: ibis.Table) -> pa.Table:
         with self._with_rows(expression) as bound:
@@ -250,31 +259,6 @@ class SqlSession(Session):
 def relation_kind(told: str) -> RelationKind:
     """What a warehouse calls a table or a view; what it can store rows in is a table, whatever else it is."""
     return "view" if told.upper() == "VIEW" else "table"
-
-
-def parquet_files(batches: Iterable[pa.RecordBatch], schema: pa.Schema, folder: str) -> list[str]:
-    """Writes Arrow batches into Parquet files of about `FILE_BYTES`; at least one, so that no rows are a table, too."""
-    import pyarrow.parquet
-
-    paths: list[str] = []
-    writer: Any = None
-    size = 0
-    try:
-        for batch in batches:
-            if writer is None or size > FILE_BYTES:
-                if writer is not None:
-                    writer.close()
-                paths.append(str(Path(folder, f"{len(paths):05d}.parquet")))
-                writer, size = pyarrow.parquet.ParquetWriter(paths[-1], schema, compression="zstd"), 0
-            writer.write_batch(batch)
-            size += batch.nbytes
-        if writer is None:
-            paths.append(str(Path(folder, "00000.parquet")))
-            writer = pyarrow.parquet.ParquetWriter(paths[-1], schema)
-    finally:
-        if writer is not None:
-            writer.close()
-    return paths
 
 
 def conformed(reader: pa.RecordBatchReader, schema: sch.Schema) -> pa.RecordBatchReader:

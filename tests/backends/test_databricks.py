@@ -135,7 +135,7 @@ def test_the_extra_is_named_if_the_client_is_missing(monkeypatch: pytest.MonkeyP
 
 
 def test_the_module_does_not_import_the_client() -> None:
-    code = "import sys, backends.databricks; sys.exit('databricks.sql' in sys.modules)"
+    code = "import sys, entrepot.backends.databricks.backend; sys.exit('databricks.sql' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -24,10 +24,11 @@ LABEL = QueryTag("t", "r", "s")
 OTHER = QueryTag("t", "r", "other")
 
 HEAD = """
-import pathlib, sys, time, backends
-from backends import Label
+import pathlib, sys, time
+from entrepot import backends
+from entrepot.backends import QueryTag
 backend = backends.create({"type": "duckdb", "path": sys.argv[1]}, "test")
-label = Label("t", "r", sys.argv[2])
+label = QueryTag("t", "r", sys.argv[2])
 
 def say(text):
     print(text, flush=True)
@@ -297,8 +298,8 @@ def test_without_a_queue_duckdb_alone_decides(backend: DuckDB, path: Path) -> No
 
 
 TWO = """
-import backends.duckdb
-backends.duckdb.LOCK_SECONDS = 1.0
+import entrepot.backends.duckdb.backend as driver
+driver.LOCK_SECONDS = 1.0
 second = backends.create({"type": "duckdb", "path": sys.argv[1] + ".2"}, "test")
 with second.session(label) as there:
     say("has it")

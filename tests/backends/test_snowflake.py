@@ -101,7 +101,7 @@ def opened(settings: dict[str, Any], **changes: Any) -> None:
 
 
 def test_the_client_is_imported_when_it_is_used() -> None:
-    code = "import sys, backends.snowflake; sys.exit('snowflake.connector' in sys.modules)"
+    code = "import sys, entrepot.backends.snowflake.backend; sys.exit('snowflake.connector' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -7,8 +7,7 @@ import threading
 import uuid
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import ibis
@@ -24,7 +23,7 @@ from psycopg.pq import TransactionStatus
 
 from .client import connect, translated
 from .dialect import CAPABILITIES, DIALECT
-from .types import as_arrow, as_csv, limited, plain_types, refused
+from .types import as_arrow, as_csv, limited, plain_types
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,33 +45,22 @@ class PostgresSession(SqlSession):
         self._connection = connection
         self._label = label.comment()
         self._place = place
-        self._interrupted = False
         self._ibis: Any = None
         self.ended = threading.Event()
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
         """Turns the client's errors into Entrepot's. If the session was interrupted, that is the error."""
-        if self._interrupted:
-            raise InterruptedError("cancelled")
-        try:
-            with translated(self._place):
-                yield
-        except EntrepotError as error:
-            if self._interrupted:
-                raise InterruptedError("cancelled") from error
-            raise
+        with self.interruption.heeded(), translated(self._place):
+            yield
 
     def _labelled(self, sql: str) -> bytes:
         return (self._label + sql).encode()
 
-    def _counted(self) -> None:
-        self.used = replace(self.used, statements=self.used.statements + 1)
-
     def _run(self, sql: str) -> StatementResult:
         with self._translated(), self._connection.cursor() as cursor:
             cursor.execute(self._labelled(sql))
-            self._counted()
+            self._count()
             columns = [column.name for column in cursor.description or []]
             return StatementResult(columns, cursor.fetchall() if columns else [], max(cursor.rowcount, 0))
 
@@ -84,7 +72,7 @@ class PostgresSession(SqlSession):
         plain_types(cursor)
         with self._translated():
             cursor.execute(self._labelled(sql))
-        self._counted()
+        self._count()
         description = cursor.description or []
         schema = pa.schema([(c.name, self.dialect.dtype(c.type_display).to_pyarrow()) for c in description])
 
@@ -101,22 +89,12 @@ class PostgresSession(SqlSession):
     def _typed_columns(self, sql: str) -> list[tuple[str, str]]:
         with self._translated(), self._connection.cursor() as cursor:
             cursor.execute(self._labelled(sql))
-            self._counted()
+            self._count()
             return [(column.name, column.type_display) for column in cursor.description or []]
 
     def _rollback(self) -> None:
         with contextlib.suppress(EntrepotError, InterruptedError):  # the connection is closed after an error
             super()._rollback()
-
-    def _typed(self, schema: sch.Schema) -> str:
-        return ", ".join(
-            f"{self.dialect.identifier(n)} {self.dialect.type(refused(n, t, self._place))}" for n, t in schema.items()
-        )
-
-    def create_table(self, name: TableName, schema: sch.Schema, key: Sequence[str] = ()) -> None:
-        columns = self._typed(schema)
-        columns += f", PRIMARY KEY ({', '.join(map(self.dialect.identifier, key))})" if key else ""
-        self._run(f"CREATE TABLE IF NOT EXISTS {self.dialect.table(name)} ({columns})")
 
     def _select(self, expression: ibis.Table) -> str:
         """Sums of BIGINTs and all means are NUMERICs without limits here, and a DATE that is truncated is a TIMESTAMP.
@@ -135,15 +113,15 @@ class PostgresSession(SqlSession):
     def _load_files(self, name: TableName, files: Sequence[str], schema: sch.Schema) -> None:
         import pyarrow.parquet
 
-        table = self.dialect.table(name)
+        table, definitions = self.dialect.table(name), self.dialect.definitions(schema)
         with self._translated(), self._connection.transaction(), self._connection.cursor() as cursor:
-            self._run(f"CREATE TABLE {table} ({self._typed(schema)})")
+            self._run(f"CREATE TABLE {table} ({', '.join(definitions.values())})")
             columns = ", ".join(map(self.dialect.identifier, schema))
             with cursor.copy(self._labelled(f"COPY {table} ({columns}) FROM STDIN (FORMAT csv)")) as copy:
                 for file in files:
                     for batch in pyarrow.parquet.ParquetFile(file).iter_batches(BATCH_ROWS):
                         copy.write(as_csv(batch.select(schema.names), schema))
-            self._counted()
+            self._count()
 
     def point(self, view: TableName, table: TableName) -> None:
         """A view that gets other columns has to be made anew, which it is only then: other views may show it."""
@@ -165,9 +143,7 @@ class PostgresSession(SqlSession):
         return f"postgresql {self._run('SHOW server_version').rows[0][0].split()[0]}"
 
     def interrupt(self) -> None:
-        if not self._interrupted:
-            self._interrupted = True
-            threading.Thread(target=self._cancel, daemon=True).start()
+        self.interruption.request(self._cancel)
 
     def _cancel(self) -> None:
         """Cancels whatever runs until the session ends: a statement may be on its way to the server just now."""
@@ -200,13 +176,8 @@ class Postgres(Backend):
         known = {"host": str, "port": int, "database": str, "user": str, "password": Secret, "sslmode": str}
         return cls(checked(settings, known, ["host", "database", "user"], cls.name, where), where)
 
-    def session(
-        self, label: QueryTag, opened: Callable[[Session], None] | None = None
-    ) -> AbstractContextManager[Session]:
-        return self._session(label, opened)
-
     @contextmanager
-    def _session(self, label: QueryTag, opened: Callable[[Session], None] | None) -> Iterator[Session]:
+    def session(self, label: QueryTag, opened: Callable[[Session], None] | None = None) -> Iterator[Session]:
         with self._pool.taken() as connection:
             session = PostgresSession(connection, label, self._place)
             try:

@@ -23,14 +23,14 @@ from entrepot.backends.sql.semantics import MEANINGS, STRFTIME_IN_PARTS
 from ibis.backends.sql.compilers import PostgresCompiler
 from ibis.backends.sql.compilers.base import SQLGlotCompiler
 
-from .types import Types
+from .types import CastTypes
 
 
 class Compiler(FloorDivision, Letters, Logarithms, PostgresCompiler):  # type: ignore[misc]
     """Where ibis's compiler has other types than it says, or another value than Entrepot."""
 
     __slots__ = ()
-    type_mapper = Types
+    type_mapper = CastTypes
     rewrites = (*MEANINGS, STRFTIME_IN_PARTS, *PostgresCompiler.rewrites)
     SIMPLE_OPS: ClassVar[Any] = {ops.Arbitrary: "any_value"}
 

@@ -9,7 +9,7 @@ from .compiler import Compiler
 from .digest import FORMULAS
 from .types import Types
 
-CAPABILITIES = Capabilities(transactional_ddl=True, block_sample=True)
+CAPABILITIES = Capabilities(transactional_ddl=True, primary_keys=True, block_sample=True)
 
 DIALECT = Dialect(
     name="postgres",

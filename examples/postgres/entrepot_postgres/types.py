@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from decimal import Context, Decimal
 from typing import Any
 
+import ibis.common.exceptions as exc
 import ibis.expr.datatypes as dt
 import ibis.expr.schema as sch
 import psycopg
 import pyarrow as pa
 import pyarrow.csv
 import sqlglot.expressions as sge
-from entrepot.errors import BadInput
 from ibis.backends.sql.datatypes import PostgresType
 from psycopg.types.string import TextLoader
 
@@ -22,7 +22,7 @@ _PRECISION, _SCALE = 38, 9
 """Of a NUMERIC without limits, such as a sum or a mean: what ibis takes a decimal for, and BigQuery too."""
 
 
-class Types(PostgresType):  # type: ignore[misc]
+class CastTypes(PostgresType):  # type: ignore[misc]
     """No number is unsigned, and JSON is kept in the form that can be compared."""
 
     @classmethod
@@ -38,16 +38,15 @@ class Types(PostgresType):  # type: ignore[misc]
         return super().from_string("text" if text.startswith("bpchar") else text, nullable=nullable)
 
 
-def refused(name: str, dtype: dt.DataType, place: str) -> dt.DataType:
-    """The type of a column, unless PostgreSQL has none for it.
+class Types(CastTypes):
+    """Those that a column can have, and a COPY can bring."""
 
-    Raises:
-        BadInput: if it has none.
-    """
-    inner = dtype.value_type if dtype.is_array() else dtype
-    if inner.is_nested() or inner.is_interval() or inner.is_geospatial():
-        raise BadInput(f"{place}: column {name!r} cannot be loaded: there is no type for {dtype}")
-    return dtype
+    @classmethod
+    def from_ibis(cls, dtype: dt.DataType) -> Any:
+        inner = dtype.value_type if dtype.is_array() else dtype
+        if inner.is_nested() or inner.is_interval() or inner.is_geospatial():
+            raise exc.UnsupportedBackendType(f"a column of PostgreSQL cannot be of type {dtype}")
+        return super().from_ibis(dtype)
 
 
 def as_csv(batch: pa.RecordBatch, schema: sch.Schema) -> bytes:
