@@ -13,8 +13,8 @@ from typing import Any
 import ibis.expr.datatypes as dt
 import ibis.expr.schema as sch
 
-from entrepot.activities.catalog.growing_table import GONE, VALID_FROM, VALID_TO
 from entrepot.activities.catalog.ingest_state import IngestState
+from entrepot.activities.ingest.dispositions import STRATEGIES, strategy_of
 from entrepot.activities.ingest.landing import Checkpoint, Landing, Part, content_of
 from entrepot.activities.ingest.sources.dlt import extract as dlt_extract
 from entrepot.activities.ingest.sources.files import files
@@ -208,18 +208,19 @@ class _Loading:
         is_told = bool(parts) or self._asked.backfill is not None or isinstance(hints.replaces, ValueFilter)
         is_emptied = hints.replaces is not None and is_told
         if not any(part.rows for part in parts) and not is_emptied:
-            follows_root = hints.disposition == "merge" and hints.root in self.made
-            if before and hints.disposition in ("append", "merge") and not follows_root:
+            strategy = strategy_of(hints)
+            follows_root = strategy.nested_follow_root and hints.root in self.made
+            if before and not strategy.is_whole and not follows_root:
                 self.known[table] = before.version
                 return
         self.made[table] = self._manifest(table, parts, hints, before)
 
     def _manifest(self, table: str, parts: list[Part], hints: Hints, before: Manifest | None) -> Manifest:
-        grows = before is not None and hints.disposition != "replace"
-        if self._asked.backfill and hints.disposition not in ("append", "merge"):
-            raise StepFailed(
-                f"table {table!r} is loaded by {hints.disposition!r}; a range is backfilled by append or merge"
-            )
+        strategy = strategy_of(hints)
+        grows = before is not None and strategy.extends
+        if self._asked.backfill and strategy.is_whole:
+            others = " or ".join(name for name, each in STRATEGIES.items() if not each.is_whole)
+            raise StepFailed(f"table {table!r} is loaded by {strategy.name!r}; a range is backfilled by {others}")
         wide = {name for part in parts for name in part.wide} | set(before.wide if before and grows else ())
         found = self._found(table, parts, before, wide)
         if before and grows:
@@ -239,8 +240,7 @@ class _Loading:
         if not columns:
             raise StepFailed(f"the source brought rows for {table!r} without any value in its columns: {listed(shape)}")
         _check_columns(table, hints, columns, self._hints_of(hints.root) if hints.root else None)
-        if hints.disposition == "scd2":
-            shape = sch.Schema({**shape, VALID_FROM: dt.Timestamp(scale=6), VALID_TO: dt.Timestamp(scale=6)})
+        shape = sch.Schema({**shape, **strategy.own_columns})
         inputs = {"columns": stable_hash(schema_to(shape))}
         if before and grows:
             inputs |= {"adds_to": before.version, "hints": stable_hash(asdict(hints))}
@@ -305,8 +305,8 @@ def _contract(step: IngestStep, table: str, hints: Hints) -> Contract:
 
 def _columns_of(its: Manifest) -> sch.Schema:
     """The columns of a version that come from its source."""
-    own = {name: text for name, text in its.shape.items() if name not in (VALID_FROM, VALID_TO)}
-    return schema_from(own if its.hints.disposition == "scd2" else its.shape)
+    own = strategy_of(its.hints).own_columns
+    return schema_from({name: text for name, text in its.shape.items() if name not in own})
 
 
 def _check_same(table: str, before: Hints, now: Hints) -> None:
@@ -331,7 +331,7 @@ def _check_still_the_same(table: str, before: sch.Schema, found: sch.Schema) -> 
 
 def _check_rows(step: IngestStep, table: str, hints: Hints, rows: int, before: Manifest | None) -> None:
     """Raises StepFailed for a table that is loaded as a whole and would have fewer rows than the step says."""
-    is_whole = hints.disposition in ("replace", "scd2")
+    is_whole = strategy_of(hints).is_whole
     for option, said in (("min_rows", step.min_rows), ("max_shrink", step.max_shrink)):
         if isinstance(said, Mapping):
             limit = said.get(table)
@@ -361,12 +361,15 @@ def _check_columns(table: str, hints: Hints, columns: sch.Schema, root: Hints | 
     for name, what in needed.items():
         if name not in columns:
             raise StepFailed(f"table {table!r}, {what}: {unknown('column', name, columns)}")
-    if hints.disposition == "scd2" and (taken := [n for n in (VALID_FROM, VALID_TO, GONE) if n in columns]):
-        raise StepFailed(f"table {table!r} is loaded by 'scd2', which makes the column {taken[0]!r} itself; rename it")
+    strategy = strategy_of(hints)
+    if taken := [name for name in strategy.reserved if name in columns]:
+        raise StepFailed(
+            f"table {table!r} is loaded by {strategy.name!r}, which makes the column {taken[0]!r} itself; rename it"
+        )
     if root is None:
-        if hints.disposition in ("merge", "scd2") and not hints.key:
-            raise StepFailed(f"table {table!r} is loaded by {hints.disposition!r}, which needs a key")
-    elif root.replaces or root.is_group or root.newest or root.disposition == "scd2":
+        if strategy.needs_key and not hints.key:
+            raise StepFailed(f"table {table!r} is loaded by {strategy.name!r}, which needs a key")
+    elif root.replaces or root.is_group or root.newest or not strategy_of(root).allows_nested:
         raise StepFailed(
             f"table {table!r} is nested in {hints.root!r}, which is not simply appended, replaced or merged by a "
             "primary key, so that its rows could not follow theirs; load it by such a key, or without nested values"

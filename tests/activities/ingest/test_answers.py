@@ -115,3 +115,10 @@ def test_names_in_other_scripts_are_columns_as_any(made: Warehouse) -> None:
     assert {tuple(its[name] for name in names) for its in made.rows("keyed")} == {
         (street, "b", "c", "d", "e") for street in ("a", "0", "1", "2")
     }
+
+
+def test_rows_that_are_marked_as_gone_do_not_count(made: Warehouse) -> None:
+    how = {"write_disposition": "append", "columns": {"gone": {"hard_delete": True, "data_type": "bool"}}}
+    for number in range(2):
+        load(made, "keyed", [{"id": number, "gone": False}, {"id": number + 10, "gone": True}], **how)
+    assert sorted(row["id"] for row in made.rows("keyed")) == [0, 1]

@@ -15,6 +15,7 @@ from dlt.extract import DltResource, DltSource
 from dlt.extract.exceptions import DataItemRequiredForDynamicTableHints
 from dlt.extract.incremental import Incremental
 
+from entrepot.activities.ingest.dispositions import STRATEGIES
 from entrepot.activities.ingest.sources.dlt.cursors import bound_of, dedups, inherited, own
 from entrepot.activities.ingest.sources.dlt.limits import Limits
 from entrepot.activities.ingest.sources.dlt.setup import Unsaid
@@ -94,22 +95,23 @@ def _root_hints(
     parental = inherited(resource) if resource and not cursor else None
     disposition = _disposition(name, table, resource, cursor or parental)
     primary, group = (tuple(get_columns_names_with_prop(table, prop, True)) for prop in ("primary_key", "merge_key"))  # type: ignore[arg-type]
-    if disposition in ("merge", "scd2") and primary and group:
+    strategy = STRATEGIES[disposition]
+    if strategy.needs_key and primary and group:
         raise StepFailed(
             f"table {name!r} gives both a primary key ({', '.join(primary)}) and a merge key ({', '.join(group)}); "
             "give the primary key to replace single rows, or the merge key to replace groups of them"
         )
-    if disposition == "merge" and not primary and not group:
-        raise StepFailed(f"table {name!r} asks for 'merge' and gives neither a primary key nor a merge key")
+    if strategy.needs_key and not primary and not group:
+        raise StepFailed(f"table {name!r} asks for {disposition!r} and gives neither a primary key nor a merge key")
     order = get_first_column_name_with_prop(table, "dedup_sort", True)  # type: ignore[arg-type]
     contract = table.get("schema_contract") or schema.settings.get("schema_contract")
     return Hints(
         disposition=disposition,
-        key=primary or group if disposition in ("merge", "scd2") else primary,
-        is_group=disposition in ("merge", "scd2") and bool(group),
+        key=primary or group if strategy.needs_key else primary,
+        is_group=strategy.needs_key and bool(group),
         deleted=get_first_column_name_with_prop(table, "hard_delete", True),  # type: ignore[arg-type]
         newest=(order, table["columns"][order]["dedup_sort"]) if order else None,
-        replaces=_replaces(schema, name, cursor, parental, window, limits) if disposition == "append" else None,
+        replaces=_replaces(schema, name, cursor, parental, window, limits) if strategy.supersedes_ranges else None,
         contract=_contract(contract),
     )
 
