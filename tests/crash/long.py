@@ -92,13 +92,13 @@ def _row(number: int) -> dict[str, Any]:
 
 def install() -> None:
     """Makes pieces small, and what reads rows from files and databases tell of them."""
-    from entrepot.activities.ingest.sources.dlt import cursors
+    from entrepot.activities.ingest.sources.dlt import chunks
     from entrepot.activities.ingest.sources.files import csv, parquet
     from entrepot.activities.ingest.sources.postgres import client
 
     parquet.BATCH_ROWS = ROWS // FILES // 2
     client.BATCH_BYTES = 32_000
-    cursors.CHUNK_ROWS = CHUNK_ROWS
+    chunks.CHUNK_ROWS = CHUNK_ROWS
     of_file: Callable[[Any], int] = lambda path: pyarrow.parquet.read_metadata(path).num_rows if path else 0  # noqa: E731
     parquet.copied = _telling(parquet.copied, of_file)
     csv.CsvReader.part = _telling(csv.CsvReader.part, lambda part: part.rows)  # type: ignore[method-assign]

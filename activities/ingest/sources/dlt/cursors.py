@@ -1,10 +1,13 @@
-"""dlt's incremental resources: their cursors, loading a window of one again, and cutting a long load into chunks."""
+"""dlt's incremental resources: their cursors, loading a range of one again, and how far one moves.
+
+dlt follows the greatest value that it meets, so a wrong date would hide all rows that come later. A cursor here moves
+to a day ahead of now at most: after an extraction it is put back to the greatest value that is not beyond, and notes
+from which value on the next load reads rows again, in the place of existing ones.
+"""
 
 from __future__ import annotations
 
-import inspect
 import re
-import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -12,20 +15,16 @@ from typing import Any, ClassVar, get_args
 
 import pendulum
 import pyarrow as pa
-import pyarrow.compute as pc
 from dlt.common.time import ensure_pendulum_date, ensure_pendulum_datetime
-from dlt.extract import DltResource, DltSource
-from dlt.extract.incremental import Incremental, IncrementalResourceWrapper
-from dlt.extract.items_transform import BaseItemTransform, ItemTransform
-from dlt.extract.pipe import Pipe
-from dlt.extract.utils import wrap_iterator
+from dlt.extract import DltResource, DltSource, Incremental
 
-from entrepot.activities.ingest.sources.postgres.boundary import AHEAD
-from entrepot.activities.ingest.sources.stream import Bound, Bounds
-from entrepot.errors import BadInput, StepFailed
+from entrepot.activities.ingest.sources.dlt import compat
+from entrepot.activities.ingest.sources.postgres.boundary import AHEAD, beyond_note
+from entrepot.activities.ingest.sources.stream import Bound, Bounds, Json
+from entrepot.errors import BadInput
 
-CHUNK_ROWS = 500_000
-CHUNK_SECONDS = 10.0
+AGAIN = "entrepot_again"
+"""In dlt's state of a cursor: from which value on rows come again. None: all."""
 
 _DATED = re.compile(r"\d{4}-\d\d-\d\d")
 
@@ -57,32 +56,14 @@ def is_beyond(value: Any) -> bool:
     return most is not None and bool((datetime.fromisoformat(value) if isinstance(value, str) else value) > most)
 
 
-def own(resource: DltResource) -> Incremental[Any] | None:
+def cursor_of(resource: DltResource) -> Incremental[Any] | None:
     """A resource's cursor, also before dlt has evaluated it."""
-    return _of_pipe(resource._pipe) or _declared(resource)
-
-
-def inherited(resource: DltResource) -> Incremental[Any] | None:
-    """The cursor of the resource from which a transformer gets what it transforms."""
-    pipe = resource._pipe.parent
-    while pipe is not None:
-        if found := _of_pipe(pipe):
-            return found
-        pipe = pipe.parent
-    return None
-
-
-def _of_pipe(pipe: Pipe) -> Incremental[Any] | None:
-    step: Any = pipe.get_by_type(Incremental, IncrementalResourceWrapper)
-    found = step.incremental if isinstance(step, IncrementalResourceWrapper) else step
-    return None if found is None or found is Incremental.EMPTY else found
+    return compat.cursor_of(resource) or _declared(resource)
 
 
 def _declared(resource: DltResource) -> Incremental[Any] | None:
     """The cursor that the resource's function has in its signature or was called with."""
-    function = inspect.unwrap(resource._pipe.gen) if callable(resource._pipe.gen) else None
-    parameter = IncrementalResourceWrapper.get_incremental_arg(inspect.signature(function)) if function else None
-    if parameter is None:
+    if (parameter := compat.cursor_parameter(resource)) is None:
         return None
     default = parameter.default if isinstance(parameter.default, Incremental) else None
     given = ((resource.args_bound and resource.explicit_args) or {}).get(parameter.name)
@@ -98,7 +79,7 @@ def _declared(resource: DltResource) -> Incremental[Any] | None:
     return found
 
 
-def dedups(cursor: Incremental[Any]) -> bool:
+def skips_known_rows(cursor: Incremental[Any]) -> bool:
     """Whether a load begins with rows that the last one had, and dlt leaves out those that it knows by their hashes."""
     return cursor.range_start == "closed" and not cursor.lag and cursor.primary_key not in ((), [])
 
@@ -109,8 +90,8 @@ def narrow(sources: Sequence[DltSource], window: Bounds) -> None:
     Raises:
         BadInput: if there is no cursor, or one that does not grow, or a bound is no value of its type.
     """
-    resources = {id(r._pipe): r for source in sources for r in source.resources.extracted}.values()
-    cursors = [(resource, cursor) for resource in resources if (cursor := own(resource))]
+    resources = {compat.source_id(r): r for source in sources for r in source.resources.extracted}.values()
+    cursors = [(resource, cursor) for resource in resources if (cursor := cursor_of(resource))]
     if not cursors:
         names = ", ".join(repr(resource.name) for resource in resources)
         raise BadInput(f"a window of the source cannot be loaded again: none of its resources has a cursor ({names})")
@@ -151,203 +132,113 @@ def _value(resource: DltResource, cursor: Incremental[Any], bound: str | int | f
         ) from error
 
 
-class Chunks:
-    """Parts of a load: every resource is stopped where its cursor moves on, after enough rows or time.
-
-    Only where dlt can go on from there without losing or doubling a row: all resources are ordered by a growing cursor.
-    """
-
-    def __init__(self) -> None:
-        self.boundaries: dict[str, Any] = {}
-        """The cursor's value at which each resource was stopped the last time."""
-        self.began = 0.0
-        self._steps: list[_Stop] = []
-        self._possible: bool | None = None
-        self._given_up = False
-
-    def begin(self, sources: Sequence[DltSource]) -> None:
-        """To be called before each extraction."""
-        self.began, self._steps = time.monotonic(), []
-        self._possible = None if all(_may_be_cut(source) for source in sources) else False
-        for resource in (r for source in sources for r in source.resources.extracted):
-            resource._pipe.remove_by_type(_Stop)
-            if not resource.is_transformer:
-                self._steps.append(step := _Stop(self, resource))
-                resource.add_step(step)
-
-    @property
-    def has_more(self) -> bool:
-        """Whether the last extraction was stopped."""
-        return any(step.stopped for step in self._steps)
-
-    @property
-    def possible(self) -> bool:
-        """Known only when dlt has evaluated all resources."""
-        if self._possible is None:
-            self._possible = not self._given_up and all(_orders(own(step.resource)) for step in self._steps)
-        return self._possible
-
-    def give_up(self) -> None:
-        """For sources that begin at their first row again each time: the rest comes in one go."""
-        self._given_up, self._possible = True, False
-
-
-def _may_be_cut(source: DltSource) -> bool:
-    """Whether nothing about the source itself forbids it; of cursors, little is known before dlt's evaluation."""
-    return not source.schema.settings.get("schema_contract") and all(
-        not resource.is_transformer
-        and callable(resource._pipe.gen)  # it can be asked again
-        and resource.limit is None
-        and resource.schema_contract is None  # dlt knows new columns from old ones by the chunk
-        and _grows(resource.write_disposition)
-        and not resource._hints_variants
-        for resource in source.resources.extracted
-    )
-
-
-def _grows(disposition: Any) -> bool:
-    said = disposition if isinstance(disposition, dict) else {"disposition": disposition}
-    return said.get("disposition") in ("append", "merge") and said.get("strategy") != "scd2"
-
-
-def _orders(cursor: Incremental[Any] | None) -> bool:
-    return (
-        cursor is not None
-        and cursor.row_order == "asc"
-        and cursor.last_value_func is max
-        and cursor.end_value is None
-        and cursor.on_cursor_value_missing != "include"
-        and cursor.get_cursor_column_name() is not None
-        and (dedups(cursor) or (cursor.range_start == "open" and not cursor.lag))
-    )
-
-
-class _Stop(ItemTransform[Any, Any]):
-    """Stands before dlt's cursor, which must not see rows that are left for the next chunk."""
-
-    placement_affinity: ClassVar[float] = 0.9
-
-    def __init__(self, chunks: Chunks, resource: DltResource) -> None:
-        BaseItemTransform.__init__(self)
-        self._chunks = chunks
-        self.resource = resource
-        self.stopped = False
-        self._is_ready = False
-        self._cursor: Incremental[Any] | None = None
-        self._name = ""
-        self._start: Any = None
-        self._is_new = False  # the cursor has moved in this chunk, so that stopping gets us on
-        self._new_rows = 0
-        self._rows = 0
-        self._last: Any = None  # the row before's value
-        self._full = False  # enough: only rows with the value of `_last` still belong to this chunk
-
-    def bind(self, pipe: Any) -> _Stop:
-        if isinstance(pipe.gen, Iterator):
-            pipe.replace_gen(wrap_iterator(pipe.gen))
-        self._gen = pipe.gen
-        return self
-
-    def __call__(self, item: Any, meta: Any = None) -> Any:
-        if self.stopped:
-            return None
-        if not self._is_ready:  # only now has dlt evaluated the resource
-            self._is_ready = True
-            self._cursor = own(self.resource)
-            if self._cursor is not None:
-                self._name = self._cursor.get_cursor_column_name() or ""
-                self._start = self._state()
-        if self._cursor is None:
-            return item
-        if hasattr(item, "__arrow_c_stream__") or isinstance(item, pa.RecordBatch):
-            return self._arrow(item if isinstance(item, pa.Table | pa.RecordBatch) else pa.table(item), item)
-        if not self._chunks.possible:
-            self._rows += len(item) if isinstance(item, list) else 1
-            return item
-        rows = item if isinstance(item, list) else [item]
-        if not rows or not isinstance(rows[0], dict):
-            return item
-        self._look()
-        for index, row in enumerate(rows):
-            value = row.get(self._name)
-            if value is not None:
-                if self._goes_on(value):
-                    return rows[:index] or None
-                self._last = value
-        self._count(len(rows))
-        return item
-
-    def _arrow(self, table: Any, item: Any) -> Any:
-        assert self._cursor is not None
-        if self._name not in table.column_names:
-            return item
-        column = table[self._name]
-        if column.null_count and self._cursor.on_cursor_value_missing == "raise":
-            row = self._rows + pc.index(pc.is_null(column), True).as_py()
-            raise StepFailed(no_value(self.resource.name, self._name, f"row {row + 1}"))
-        if not self._chunks.possible or not len(column) - column.null_count:
-            self._rows += table.num_rows
-            return item
-        self._look()
-        known = column.drop_null()
-        if isinstance(known, pa.ChunkedArray):
-            known = known.combine_chunks()
-        if pc.any(pc.less(known[1:], known[:-1])).as_py():
-            falls = pc.index(pc.less(known[1:], known[:-1]), True).as_py()
-            self._last = known[falls].as_py()
-            self._goes_on(known[falls + 1].as_py())
-        if self._goes_on(known[0].as_py()):
-            return None
-        if self._full:
-            keep = pc.fill_null(pc.equal(column, known[0]), False)
-            if not pc.all(keep).as_py():
-                self._stop()
-                return table.filter(keep)
-        self._last = known[-1].as_py()
-        self._count(table.num_rows)
-        return item
-
-    def _goes_on(self, value: Any) -> bool:
-        """Whether the row with this value is for the next chunk."""
-        if self._last is not None and value != self._last:
-            if value < self._last:
-                raise StepFailed(
-                    f"resource {self.resource.name!r}: row_order='asc' is not true: {self._name!r} goes back from "
-                    f"{self._last} to {value} at row {self._rows + 1}; without row_order it is read in one go"
-                )
-            if self._full:
-                self._stop()
-                return True
-        before = self._chunks.boundaries.get(self.resource.name)
-        if self._last is None and before is not None and value < before:
-            self._chunks.give_up()
-        return False
-
-    def _stop(self) -> None:
-        self.stopped = True
-        self._chunks.boundaries[self.resource.name] = self._last
-        if inspect.isgenerator(self._gen):
-            self._gen.close()
-
-    def _state(self) -> Any:
-        assert self._cursor is not None
-        return (self._cursor._cached_state or {}).get("last_value")
-
-    def _look(self) -> None:
-        """Rows that dlt leaves out since an earlier load or chunk had them do not count."""
-        self._is_new = self._is_new or self._state() != self._start
-        since = time.monotonic() - self._chunks.began
-        is_enough = self._new_rows >= CHUNK_ROWS or since >= CHUNK_SECONDS
-        self._full = self._is_new and is_enough and not is_beyond(self._last)
-
-    def _count(self, rows: int) -> None:
-        self._rows += rows
-        self._new_rows += rows if self._is_new else 0
-
-
 def no_value(resource: str, cursor: str, row: str) -> str:
     """The sentence for a cursor that is NULL or missing."""
     return (
         f"resource {resource!r}: its cursor {cursor!r} has no value in {row}; give every row one, or say "
         "on_cursor_value_missing='include' or 'exclude'"
     )
+
+
+class Limits:
+    """Of all cursors of a load."""
+
+    def __init__(self, before: Json) -> None:
+        self._before = before
+        self._steps: list[_Watch] = []
+        self.notes: dict[str, list[str]] = {}
+
+    def begin(self, sources: Sequence[DltSource], state: Json) -> None:
+        """To be called before each extraction. A cursor that is beyond already begins anew."""
+        self._steps = []
+        for source in sources:
+            for resource in source.resources.extracted:
+                cursor = cursor_of(resource)
+                if not cursor or cursor.last_value_func is max:  # not known before dlt's evaluation, or one that grows
+                    self._steps.append(step := _Watch(source.name, resource))
+                    step.add()
+                kept = _entry(state, source.name, resource.name, cursor.cursor_path) if cursor else {}
+                if cursor and cursor.last_value_func is max and is_beyond(kept.get("last_value")):
+                    kept |= {"last_value": cursor.initial_value, "unique_hashes": []}
+                    _entry(self._before, source.name, resource.name, cursor.cursor_path)[AGAIN] = None
+
+    def settle(self, state: Json) -> None:
+        """Puts cursors back in dlt's state, after an extraction."""
+        for step in self._steps:
+            cursor = step.cursor
+            kept = _entry(state, step.source, step.resource.name, cursor.cursor_path) if cursor else {}
+            kept.pop(AGAIN, None)
+            if cursor and step.count:
+                again = step.least if cursor.range_start == "open" and step.followed is not None else step.followed
+                followed = cursor.initial_value if step.followed is None else step.followed
+                kept |= {"last_value": followed, "unique_hashes": [], AGAIN: bound_of(again)}
+                note = beyond_note(step.count, cursor.cursor_path, step.greatest, latest(step.greatest))
+                self.notes.setdefault(step.resource.name, []).extend(note)
+
+    def again(self, source: str, cursor: Incremental[Any]) -> tuple[Bound] | None:
+        """From which value on rows of before come again; None: the cursor had not met any beyond."""
+        kept = _entry(self._before, source, cursor.resource_name or "", cursor.cursor_path)
+        return (kept[AGAIN],) if AGAIN in kept else None
+
+
+class _Watch(compat.Step):
+    """Stands behind dlt's cursor. Rows are looked at only once it has met a value that is beyond."""
+
+    placement_affinity: ClassVar[float] = 1.05
+
+    def __init__(self, source: str, resource: DltResource) -> None:
+        super().__init__(resource)
+        self.source = source
+        self.cursor: Incremental[Any] | None = None
+        self.followed: Any = None
+        self.least: Any = None
+        self.greatest: Any = None
+        self.count = 0
+        self._is_ready = False
+        self._state: Any = {}  # dlt's, of the cursor
+
+    def __call__(self, item: Any, meta: Any = None) -> Any:
+        if not self._is_ready:  # only now has dlt evaluated the resource
+            self._is_ready = True
+            cursor = cursor_of(self.resource)
+            if cursor and cursor.last_value_func is max and cursor.end_value is None:
+                self.cursor, self.followed, self._state = cursor, cursor.start_value, cursor.get_state()
+        if self.cursor is not None:
+            now = self._state["last_value"]
+            if self.count or is_beyond(now):
+                self._look(item)
+            elif now is not None:
+                self.followed = now
+        return item
+
+    def _look(self, item: Any) -> None:
+        for value in self._values(item):
+            if not is_beyond(value):
+                self.followed = value if self.followed is None else max(self.followed, value)
+                continue
+            self.count += 1
+            self.least = value if self.least is None else min(self.least, value)
+            self.greatest = value if self.greatest is None else max(self.greatest, value)
+
+    def _values(self, item: Any) -> Iterator[Any]:
+        assert self.cursor is not None
+        if hasattr(item, "__arrow_c_stream__") or isinstance(item, pa.RecordBatch):
+            table = item if isinstance(item, pa.Table | pa.RecordBatch) else pa.table(item)
+            rows = [{self.cursor.cursor_path: value} for value in table[self.cursor.cursor_path].to_pylist()]
+        else:
+            rows = item if isinstance(item, list) else [item]
+        name = self.cursor.get_cursor_column_name()
+        for row in rows:
+            if name is None:
+                value = next(iter(compat.find_values(self.cursor.cursor_path, row)), None)
+            else:
+                value = row.get(name) if isinstance(row, dict) else getattr(row, name, None)
+            if value is not None:
+                yield value
+
+
+def _entry(state: Json, source: str, resource: str, cursor: str) -> Json:
+    """dlt's state of a cursor, where there is one."""
+    its = state.get(source, {}).get("resources", {}).get(resource, {})
+    found: Json = its.get("incremental", {}).get(cursor, {})
+    return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,20 +22,18 @@ import pyarrow.parquet
 from dlt.common.exceptions import TerminalException
 from dlt.common.libs.pyarrow import NameNormalizationCollision
 from dlt.common.schema.exceptions import SchemaException
-from dlt.common.schema.utils import get_columns_names_with_prop
-from dlt.common.versioned_state import json_decode_state, json_encode_state
 from dlt.extract import DltResource, DltSource
 from dlt.extract.exceptions import PipeException, ResourceExtractionError
-from dlt.extract.extract import data_to_sources
 from dlt.extract.incremental.exceptions import IncrementalCursorPathHasValueNone, IncrementalCursorPathMissing
 from dlt.normalize.exceptions import NormalizeJobFailed
 from dlt.pipeline.exceptions import PipelineStepFailed
 from pydantic import TypeAdapter
 
-from entrepot.activities.ingest.sources.dlt.cursors import Chunks, narrow, no_value
-from entrepot.activities.ingest.sources.dlt.hints import hints_of, welcome_new_tables
-from entrepot.activities.ingest.sources.dlt.limits import Limits
-from entrepot.activities.ingest.sources.dlt.setup import Lake, install
+from entrepot.activities.ingest.sources.dlt.chunks import Chunks
+from entrepot.activities.ingest.sources.dlt.compat import data_to_sources, json_decode_state, json_encode_state
+from entrepot.activities.ingest.sources.dlt.cursors import Limits, narrow, no_value
+from entrepot.activities.ingest.sources.dlt.hints import columns_with, hints_of, welcome_new_tables
+from entrepot.activities.ingest.sources.dlt.setup import install, lake
 from entrepot.activities.ingest.sources.naming import TELL_APART, check_apart, name_of
 from entrepot.activities.ingest.sources.stream import Bounds, Hints, Json, Piece, Stream
 from entrepot.activities.storage import exact_casts
@@ -128,7 +127,7 @@ class _DltStream:
 
 
 def _pipeline(name: str, folder: Path) -> dlt.Pipeline:
-    pipeline = dlt.pipeline(name, pipelines_dir=str(folder), destination=Lake())
+    pipeline = dlt.pipeline(name, pipelines_dir=str(folder), destination=lake())
     pipeline.config.restore_from_destination = False
     pipeline.config.enable_runtime_trace = False  # else a pickle, tracking, and .anonymous_id in the global dir
     return pipeline
@@ -203,21 +202,20 @@ def _sources(name: str, data: Any) -> Any:
 
 def _files(pipeline: dlt.Pipeline) -> list[tuple[str, Path]]:
     """The Parquet files of the load packages, which are done with, in the order in which they were written."""
-    packages = pipeline._get_load_storage().normalized_packages
     target = Path(tempfile.mkdtemp(dir=pipeline.working_dir))
     found: list[tuple[str, Path]] = []
     writer: dict[str, str] = {}
     for load_id in pipeline.list_normalized_load_packages():
-        schema = packages.load_schema(load_id)
-        jobs = (Path(packages.storage.make_full_path(job)) for job in packages.list_new_jobs(load_id))
+        package = pipeline.get_load_package_info(load_id)
+        jobs = [Path(job.file_path) for job in package.jobs["new_jobs"]]
         for path in sorted(jobs, key=lambda path: path.stat().st_mtime_ns):
             table = path.name.split(".", 1)[0]
-            if writer.setdefault(table, schema.name) != schema.name:
+            if writer.setdefault(table, package.schema_name) != package.schema_name:
                 raise StepFailed(f"two sources of one step write the table {table!r}")
             moved = path.rename(target / f"{table}.{len(found):05d}.parquet")
-            if _trim(moved, schema.tables[table]):
+            if _trim(moved, package.schema.tables[table]):
                 found.append((table, moved))
-        packages.delete_package(load_id)
+        shutil.rmtree(package.package_path)
     return found
 
 
@@ -225,7 +223,7 @@ def _trim(path: Path, table: Mapping[str, Any]) -> bool:
     """Takes away the columns that dlt's own scd2 would fill; whether there are rows, or columns of the user's."""
     rows = pyarrow.parquet.read_metadata(path).num_rows
     columns = pyarrow.parquet.read_schema(path).names
-    empty = [name for hint in ("x-valid-from", "x-valid-to") for name in get_columns_names_with_prop(table, hint)]  # type: ignore[arg-type]
+    empty = [name for hint in ("x-valid-from", "x-valid-to") for name in columns_with(table, hint)]
     keep = [name for name in columns if name not in empty]
     if len(keep) < len(columns):
         slim = path.with_suffix(".slim")

@@ -6,19 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import dlt
-from dlt.common.schema.utils import (
-    get_columns_names_with_prop,
-    get_first_column_name_with_prop,
-    normalize_table_identifiers,
-)
-from dlt.extract import DltResource, DltSource
+from dlt.extract import DltResource, DltSource, Incremental
 from dlt.extract.exceptions import DataItemRequiredForDynamicTableHints
-from dlt.extract.incremental import Incremental
 
 from entrepot.activities.ingest.dispositions import STRATEGIES
-from entrepot.activities.ingest.sources.dlt.cursors import bound_of, dedups, inherited, own
-from entrepot.activities.ingest.sources.dlt.limits import Limits
-from entrepot.activities.ingest.sources.dlt.setup import Unsaid
+from entrepot.activities.ingest.sources.dlt.compat import is_unsaid, normalize_table_identifiers, parents_cursor
+from entrepot.activities.ingest.sources.dlt.cursors import Limits, bound_of, cursor_of, skips_known_rows
 from entrepot.activities.ingest.sources.stream import Bounds, Disposition, Hints, Range
 from entrepot.errors import StepFailed
 
@@ -52,8 +45,7 @@ def welcome_new_tables(sources: Sequence[DltSource]) -> None:
             source.schema_contract = _welcoming(source.schema_contract)
         for resource in source.resources.extracted:
             if resource.schema_contract and not callable(resource.schema_contract):
-                hints: Any = {**(resource._hints or {}), "schema_contract": _welcoming(resource.schema_contract)}
-                resource._hints = hints
+                resource.apply_hints(schema_contract=_welcoming(resource.schema_contract))
 
 
 def _welcoming(said: Any) -> Any:
@@ -68,6 +60,11 @@ def _announced(schema: dlt.Schema, resource: DltResource) -> dict[str, _Table]:
     except DataItemRequiredForDynamicTableHints:
         return {}
     return {} if resource.name.startswith("_dlt") else {table["name"]: table}
+
+
+def columns_with(table: _Table, hint: str) -> list[str]:
+    """The columns of a table that have a hint."""
+    return [name for name, column in table["columns"].items() if column.get(hint)]
 
 
 def _nested(schema: dlt.Schema, name: str, tables: Mapping[str, _Table], roots: Mapping[str, Hints]) -> Hints:
@@ -91,10 +88,10 @@ def _root_hints(
     window: Bounds | None,
     limits: Limits,
 ) -> Hints:
-    cursor = own(resource) if resource else None
-    parental = inherited(resource) if resource and not cursor else None
+    cursor = cursor_of(resource) if resource else None
+    parental = parents_cursor(resource) if resource and not cursor else None
     disposition = _disposition(name, table, resource, cursor or parental)
-    primary, group = (tuple(get_columns_names_with_prop(table, prop, True)) for prop in ("primary_key", "merge_key"))  # type: ignore[arg-type]
+    primary, group = (tuple(columns_with(table, prop)) for prop in ("primary_key", "merge_key"))
     strategy = STRATEGIES[disposition]
     if strategy.needs_key and primary and group:
         raise StepFailed(
@@ -103,13 +100,13 @@ def _root_hints(
         )
     if strategy.needs_key and not primary and not group:
         raise StepFailed(f"table {name!r} asks for {disposition!r} and gives neither a primary key nor a merge key")
-    order = get_first_column_name_with_prop(table, "dedup_sort", True)  # type: ignore[arg-type]
+    order, deleted = (next(iter(columns_with(table, prop)), None) for prop in ("dedup_sort", "hard_delete"))
     contract = table.get("schema_contract") or schema.settings.get("schema_contract")
     return Hints(
         disposition=disposition,
         key=primary or group if strategy.needs_key else primary,
         is_group=strategy.needs_key and bool(group),
-        deleted=get_first_column_name_with_prop(table, "hard_delete", True),  # type: ignore[arg-type]
+        deleted=deleted,
         newest=(order, table["columns"][order]["dedup_sort"]) if order else None,
         replaces=_replaces(schema, name, cursor, parental, window, limits) if strategy.supersedes_ranges else None,
         contract=_contract(contract),
@@ -126,15 +123,9 @@ def _disposition(
             known = ", ".join(repr(known) for known in _STRATEGIES)
             raise StepFailed(f"table {name!r} asks for the merge strategy {strategy!r}; known are {known}")
         return "scd2" if strategy == "scd2" else "merge"
-    if said == "append" and cursor is None and (resource is None or _is_unsaid(table, resource)):
+    if said == "append" and cursor is None and (resource is None or is_unsaid(resource, table.get("variant_name", ""))):
         return "replace"
     return "append" if said == "append" else "replace"
-
-
-def _is_unsaid(table: _Table, resource: DltResource) -> bool:
-    hints: Mapping[str, Any] = resource._hints_variants.get(table.get("variant_name", "")) or resource._hints or {}
-    said = hints.get("write_disposition")
-    return said is None or isinstance(said, Unsaid)
 
 
 def _replaces(
@@ -149,7 +140,7 @@ def _replaces(
     again = cursor or parental
     beyond = limits.again(schema.name, again) if again and window is None else None
     if again is None or (
-        window is None and not beyond and (dedups(again) or (again.range_start == "open" and not again.lag))
+        window is None and not beyond and (skips_known_rows(again) or (again.range_start == "open" and not again.lag))
     ):
         return None
     why = "a window is loaded again" if window else "its cursor goes back (lag), or has no primary key to know rows by"

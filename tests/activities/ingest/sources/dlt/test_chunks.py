@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from entrepot.activities.ingest.sources.dlt import cursors, extract
+from entrepot.activities.ingest.sources.dlt import chunks, extract
 from entrepot.activities.ingest.sources.stream import Json
 from entrepot.errors import StepFailed
 from tests.activities.ingest.sources.streams import Read, read
@@ -25,7 +25,7 @@ PAGE = 10
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cursors, "CHUNK_ROWS", 3 * PAGE)
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 3 * PAGE)
 
 
 def brought(data: Any, state: Json | None = None, after: Json | None = None) -> Read:

@@ -288,3 +288,12 @@ def test_a_window_needs_a_cursor_and_values_of_its_type() -> None:
     resource = dlt.resource([{"n": 1}], name="r", incremental=dlt.sources.incremental("n", initial_value=0))
     with pytest.raises(BadInput, match="'soon' is no value of its cursor 'n', which is a int"):
         brought(resource, window=Bounds("soon", 2))
+
+
+def test_nested_rows_know_their_root_where_a_column_is_called_the_rows_key() -> None:
+    @dlt.resource(write_disposition="merge", primary_key="id", columns={"id": {"row_key": True}})
+    def orders() -> Any:
+        yield {"id": 1, "items": [{"v": 1}]}
+
+    found = brought(orders())
+    assert found.rows["orders__items"][0]["_dlt_root_id"] == found.rows["orders"][0]["_dlt_id"]

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from entrepot.activities.ingest.sources.dlt import cursors, extract
+from entrepot.activities.ingest.sources.dlt import chunks, cursors, extract
 from entrepot.activities.ingest.sources.stream import Range
 from tests.activities.ingest.sources.streams import read
 
@@ -83,7 +83,7 @@ def day(year: int) -> datetime.date:
 def test_a_row_far_in_the_future_hides_no_other(
     at: Any, arrow: bool, said: Row, options: Row, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cursors, "CHUNK_ROWS", 1)
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 1)
     source = Source(at, arrow=arrow, said=said, options=options)
     source.years = {1: 2020, 2: 2099}
     (note,) = source.load()
