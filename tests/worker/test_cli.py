@@ -385,9 +385,11 @@ def test_help_lists_every_command(nowhere: Place) -> None:
 
 def imported(place: Place, *arguments: str) -> set[str]:
     """The packages that a command imports."""
-    code = f"import sys; sys.argv = {['entrepot', *arguments]!r}; from worker.cli import main; main()"
+    code = f"import sys; sys.argv = {['entrepot', *arguments]!r}; from entrepot.worker.cli.app import main; main()"
     done = place.command(sys.executable, "-X", "importtime", "-c", code)
-    return {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    found = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert {"entrepot", "typer"} <= found, done.stderr
+    return found
 
 
 def test_help_imports_nothing_heavy(nowhere: Place) -> None:

@@ -2,73 +2,114 @@
 
 from __future__ import annotations
 
-import asyncio
-import platform
-import shutil
 from collections.abc import Callable
-from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from rich.text import Text
-from temporalio.api.workflowservice.v1 import GetSystemInfoRequest
+import typer
 
-from entrepot.activities.maintenance import repair
-from entrepot.activities.runtime.context import ActivityContext
-from entrepot.activities.runtime.tenant import Tenant, Tenants
-from entrepot.activities.storage import lake
-from entrepot.backends import QueryTag
 from entrepot.errors import EntrepotError, listed
-from entrepot.protocol.messages import Context
-from entrepot.worker.cli import output
-from entrepot.worker.cli.follow import has_worker
-from entrepot.worker.client import TASK_QUEUE, connected
-from entrepot.worker.config import settings
+from entrepot.worker.cli.options import StateOption, TenantsOption
+
+if TYPE_CHECKING:
+    from entrepot.activities.runtime.tenant import Tenant, Tenants
+    from entrepot.worker.config.settings import Settings
 
 _LEAST_FREE_BYTES = 2 << 30
 
 
-class _Report:
-    """Collects findings and prints each as it comes."""
+def doctor(
+    tenants: TenantsOption = None,
+    state: StateOption = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Restore what was dropped, replaced or emptied by hand.")
+    ] = False,
+) -> None:
+    """Check everything that a run needs: tenant file, pipelines, Temporal, workers, warehouses, lakes, disk; and
+    whether everything published is still in the warehouse as it was made.
 
-    def __init__(self) -> None:
-        self.failed = False
+    \b
+    Examples:
+      entrepot doctor --tenants tenants.toml
+      entrepot doctor --repair
 
-    def look(self, what: str, check: Callable[[], str]) -> None:
-        try:
-            found = check()
-            output.out.print(Text.assemble(("✓ ", "green"), f"{what}: {found}"), soft_wrap=True)
-        except Exception as error:
-            self.failed = True
-            text = str(error) if isinstance(error, EntrepotError) else f"{type(error).__name__}: {error}"
-            output.out.print(Text.assemble(("✗ ", "bold red"), f"{what}: {text}"), soft_wrap=True)
-
-
-def main(tenants_file: str | None, state: str | None) -> None:
-    """Prints the findings; exit code 1 if anything is wrong."""
-    report = _Report()
-    report.look("Python", platform.python_version)
-    loaded: list[settings.Settings] = []
-
-    def read() -> str:
-        loaded.append(settings.load(tenants_file, state))
-        return str(loaded[0].file or "none, so there is one tenant: local")
-
-    report.look("tenant file", read)
-    report.look("Temporal", lambda: asyncio.run(_temporal()))
-    if loaded:
-        report.look("state folder", lambda: _folder(loaded[0].state))
-        tenants = loaded[0].connect()
-        for name in tenants.registry.references:
-            report.look(f"pipeline {name}", lambda name=name: _pipeline(tenants, name))  # type: ignore[misc]
-        for tenant in tenants.tenants.values():
-            report.look(f"tenant {tenant.name}, warehouse", lambda tenant=tenant: _warehouse(tenant))  # type: ignore[misc]
-            report.look(f"tenant {tenant.name}, lake", lambda tenant=tenant: _lake(tenant))  # type: ignore[misc]
-            report.look(f"tenant {tenant.name}, tables", lambda tenant=tenant: _tables(tenants, tenant))  # type: ignore[misc]
-    if report.failed:
+    \b
+    The repair with plain Temporal:
+      temporal workflow start --type Repair --task-queue entrepot --workflow-id acme:repair \\
+        --input '{"tenant": "acme"}'
+    """
+    healthy = _repair(tenants) if repair else _examine(tenants, state)
+    if not healthy:
         raise SystemExit(1)
 
 
+def _repair(tenants: str | None) -> bool:
+    from entrepot.worker.cli import follow, output
+    from entrepot.worker.config import settings
+
+    left: list[str] = []
+    for name in settings.tenant_names(tenants):
+        repaired = follow.execute("Repair", {"tenant": name}, f"{name}:repair", f"Repair of {name}")
+        for each in repaired["found"]:
+            output.out.print(f"  {name}: {each}", soft_wrap=True)
+        left += [f"{name}: {each}" for each in repaired["left"]]
+        output.out.print(f"✓ {name}: {output.count(len(repaired['found']), 'finding')} repaired")
+    for each in left:
+        output.failure(each)
+    return not left
+
+
+def _examine(file: str | None, state: str | None) -> bool:
+    """Prints each finding as it comes; whether all is well."""
+    import asyncio
+    import platform
+
+    from entrepot.worker.config import settings
+
+    loaded: list[Settings] = []
+
+    def read() -> str:
+        loaded.append(settings.load(file, state))
+        return str(loaded[0].file or "none, so there is one tenant: local")
+
+    found = [_look("Python", platform.python_version), _look("tenant file", read)]
+    found.append(_look("Temporal", lambda: asyncio.run(_temporal())))
+    if loaded:
+        found.append(_look("state folder", lambda: _folder(loaded[0].state)))
+        tenants = loaded[0].connect()
+        for name in tenants.registry.references:
+            found.append(_look(f"pipeline {name}", partial(_pipeline, tenants, name)))
+        for tenant in tenants.tenants.values():
+            found.append(_look(f"tenant {tenant.name}, warehouse", partial(_warehouse, tenant)))
+            found.append(_look(f"tenant {tenant.name}, lake", partial(_lake, tenant)))
+            found.append(_look(f"tenant {tenant.name}, tables", partial(_tables, tenants, tenant)))
+    return all(found)
+
+
+def _look(what: str, check: Callable[[], str]) -> bool:
+    from rich.text import Text
+
+    from entrepot.worker.cli.output import out
+
+    try:
+        found = Text.assemble(("✓ ", "green"), f"{what}: {check()}")
+    except Exception as error:
+        text = str(error) if isinstance(error, EntrepotError) else f"{type(error).__name__}: {error}"
+        out.print(Text.assemble(("✗ ", "bold red"), f"{what}: {text}"), soft_wrap=True)
+        return False
+    out.print(found, soft_wrap=True)
+    return True
+
+
 async def _temporal() -> str:
+    from datetime import timedelta
+
+    from temporalio.api.workflowservice.v1 import GetSystemInfoRequest
+
+    from entrepot.worker.cli.follow import has_worker
+    from entrepot.worker.client import TASK_QUEUE, connected
+
     async with connected() as client:
         reply = await client.workflow_service.get_system_info(GetSystemInfoRequest(), timeout=timedelta(seconds=5))
         address = client.service_client.config.target_host
@@ -84,12 +125,16 @@ def _pipeline(tenants: Tenants, name: str) -> str:
 
 
 def _warehouse(tenant: Tenant) -> str:
+    from entrepot.backends import QueryTag
+
     with tenant.backend.session(QueryTag(tenant.name, "doctor", "doctor")) as session:
         session.execute("SELECT 1")
     return f"{tenant.backend.name} answers"
 
 
 def _lake(tenant: Tenant) -> str:
+    from entrepot.activities.storage import lake
+
     path = tenant.lake_path("doctor.txt")
     lake.write(b"written by `entrepot doctor`\n", path)
     lake.remove(path)
@@ -98,6 +143,10 @@ def _lake(tenant: Tenant) -> str:
 
 def _tables(tenants: Tenants, tenant: Tenant) -> str:
     """Whether all that is shown stands in the warehouse as it was made."""
+    from entrepot.activities.maintenance import repair
+    from entrepot.activities.runtime.context import ActivityContext
+    from entrepot.protocol.messages import Context
+
     work = ActivityContext(tenant, "doctor", "doctor")
     with work.session() as session:
         catalog = work.catalog(session)
@@ -111,15 +160,17 @@ def _tables(tenants: Tenants, tenant: Tenant) -> str:
             said += [*found.found, *found.left]
     forgotten = set(known) - set(shown)
     if forgotten:
-        said.append(f"{listed(forgotten)} is shown and not run any more; `entrepot gc` removes it")
+        said.append(f"{listed(forgotten)} is shown but no longer run; `entrepot gc` removes it")
     if said:
-        raise EntrepotError("; ".join(said) + ". `entrepot doctor --repair` makes good what was changed by hand")
+        raise EntrepotError("; ".join(said) + ". `entrepot doctor --repair` restores what was changed by hand")
     return f"as they were made, of {listed(shown)}" if shown else "no run has shown any"
 
 
 def _folder(state: Path) -> str:
+    import shutil
+
     state.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(state).free
     if free < _LEAST_FREE_BYTES:
-        raise EntrepotError(f"{state} has {free / 2**30:.1f} GB left; make room, or choose another with --state")
+        raise EntrepotError(f"{state} has {free / 2**30:.1f} GB left; free some space, or choose another with --state")
     return f"{state}, {free / 2**30:.0f} GB free"

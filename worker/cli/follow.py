@@ -1,10 +1,11 @@
-"""Starting a run and watching it: what `entrepot run` shows between the start and the summary."""
+"""Starting workflows and activities, and waiting for them, as a client: the `temporal` CLI can start the same."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable
+import uuid
+from collections.abc import Awaitable, Mapping
 from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -15,20 +16,22 @@ from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
-from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
-from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.client import ActivityFailureError, Client, WorkflowFailureError, WorkflowHandle
+from temporalio.common import RetryPolicy, WorkflowIDConflictPolicy
 from temporalio.exceptions import ApplicationError, CancelledError, TerminatedError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
 from entrepot.errors import BadInput, EntrepotError
 from entrepot.identity.version import DEFAULT_ENVIRONMENT
 from entrepot.worker.cli import output
-from entrepot.worker.client import TASK_QUEUE
+from entrepot.worker.client import TASK_QUEUE, connected
 from entrepot.workflows.progress import Progress, RunSummary
 
 POLL_SECONDS = 0.4
 _PATIENCE_SECONDS = 4.0
 """How long a run may stand still before somebody looks whether there is a worker at all."""
+_ANSWER_TIMEOUT, _WAIT_TIMEOUT = timedelta(minutes=5), timedelta(minutes=10)
+"""For an activity that is executed by itself: while it works, and with waiting for a worker."""
 _NO_WORKER = f"No worker serves the task queue {TASK_QUEUE!r}; the run waits for one. Start one: entrepot worker"
 
 T = TypeVar("T")
@@ -38,14 +41,55 @@ class RunFailed(EntrepotError):
     """The run ended, and not well."""
 
 
-def workflow_id(tenant: str, pipeline: str, environment: str = DEFAULT_ENVIRONMENT) -> str:
+def run_workflow_id(tenant: str, pipeline: str, environment: str = DEFAULT_ENVIRONMENT) -> str:
     """The id of a run's workflow: one run of a tenant's pipeline and environment at a time."""
     plain = f"{tenant}/{pipeline}"
     return plain if environment == DEFAULT_ENVIRONMENT else f"{plain}/{environment}"
 
 
+def execute(workflow: str, value: dict[str, Any], workflow_id: str, summary: str) -> Any:
+    """The result of a short workflow.
+
+    Raises:
+        RunFailed, BadInput: as `start` and `result`.
+    """
+
+    async def go() -> Any:
+        async with connected() as client:
+            return await wait_with_hints(client, await start(client, workflow, value, workflow_id, summary))
+
+    return asyncio.run(go())
+
+
+def execute_activity(activity: str, value: Mapping[str, str]) -> Any:
+    """The rows that an activity returns, without a workflow around it.
+
+    Raises:
+        RunFailed, BadInput: as `result`.
+    """
+
+    async def go() -> Any:
+        async with connected() as client:
+            listing = client.execute_activity(
+                activity,
+                dict(value),
+                id=f"{value['tenant']}/{value['pipeline']}:{activity}:{uuid.uuid4().hex[:8]}",
+                task_queue=TASK_QUEUE,
+                result_type=list,
+                start_to_close_timeout=_ANSWER_TIMEOUT,
+                schedule_to_close_timeout=_WAIT_TIMEOUT,
+                retry_policy=RetryPolicy(maximum_attempts=3),
+            )
+            try:
+                return await _wait_for_answer(client, listing)
+            except ActivityFailureError as error:
+                raise _reason(error, error.cause) from None
+
+    return asyncio.run(go())
+
+
 async def start(
-    client: Client, workflow: str, value: dict[str, Any], id: str, summary: str
+    client: Client, workflow: str, value: dict[str, Any], workflow_id: str, summary: str
 ) -> WorkflowHandle[Any, Any]:
     """Starts a workflow under an id that nothing else may have at the same time.
 
@@ -56,19 +100,20 @@ async def start(
         return await client.start_workflow(
             workflow,
             value,
-            id=id,
+            id=workflow_id,
             task_queue=TASK_QUEUE,
             static_summary=summary,
             id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
         )
     except WorkflowAlreadyStartedError as error:
-        raise BadInput(f"{id} is running already (run {error.run_id}). {how_to_follow(id)}") from None
+        problem = f"{workflow_id} is running already (run {error.run_id})"
+        raise BadInput(f"{problem}. {how_to_follow(workflow_id)}") from None
 
 
-def how_to_follow(id: str) -> str:
+def how_to_follow(workflow_id: str) -> str:
     """What to type to see a run that goes on, or to end it."""
-    watch, stop = f"temporal workflow show --follow --workflow-id {id}", f"temporal workflow cancel --workflow-id {id}"
-    return f"Watch it: {watch}. Stop it: {stop}"
+    watch = f"temporal workflow show --follow --workflow-id {workflow_id}"
+    return f"Watch it: {watch}. Stop it: temporal workflow cancel --workflow-id {workflow_id}"
 
 
 async def result(handle: WorkflowHandle[Any, Any]) -> Any:
@@ -81,14 +126,19 @@ async def result(handle: WorkflowHandle[Any, Any]) -> Any:
     try:
         return await handle.result()
     except WorkflowFailureError as error:
-        cause = error.cause
-        if isinstance(cause, ApplicationError):
-            raise (BadInput if cause.type == "BadInput" else RunFailed)(cause.message) from None
-        if isinstance(cause, CancelledError):
-            raise RunFailed("the run was cancelled; nothing of it was published") from None
-        if isinstance(cause, TerminatedError):
-            raise RunFailed("the run was terminated; nothing of it was published") from None
-        raise RunFailed(str(cause or error)) from None
+        raise _reason(error, error.cause) from None
+
+
+def _reason(error: Exception, cause: BaseException | None) -> EntrepotError:
+    """Why something failed on the worker, as the error that it would be here."""
+    match cause:
+        case ApplicationError():
+            return (BadInput if cause.type == "BadInput" else RunFailed)(cause.message)
+        case CancelledError():
+            return RunFailed("the run was cancelled; nothing of it was published")
+        case TerminatedError():
+            return RunFailed("the run was terminated; nothing of it was published")
+    return RunFailed(str(cause or error))
 
 
 async def watch(client: Client, handle: WorkflowHandle[Any, Any], console: Console) -> Any:
@@ -140,7 +190,7 @@ async def wait_with_hints(client: Client, handle: WorkflowHandle[Any, Any]) -> A
     return ending.result()
 
 
-async def wait_for_answer(client: Client, ending: Awaitable[T]) -> T:
+async def _wait_for_answer(client: Client, ending: Awaitable[T]) -> T:
     """Waits for what a worker does, and says on standard error if there is none."""
     task = asyncio.ensure_future(ending)
     if not (await asyncio.wait({task}, timeout=_PATIENCE_SECONDS))[0] and not await has_worker(client):

@@ -1,30 +1,57 @@
-"""The SQL of a step for any warehouse, without a connection."""
+"""`entrepot sql`: the SQL of a step for any warehouse, without a connection."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import ibis.expr.schema as sch
+import typer
 
-from entrepot import backends
-from entrepot.activities.runtime.tenant import Tenant, Tenants
-from entrepot.activities.storage import lake
-from entrepot.activities.transform.compilation import select
 from entrepot.errors import BadInput, listed, unknown
-from entrepot.identity.expression import schema_from
-from entrepot.language.step import IngestStep
-from entrepot.planning.graph import Graph
-from entrepot.planning.resolve import arguments, resolve
+from entrepot.worker.cli.options import ParameterOption, StateOption, TenantOption, TenantsOption, parsed, tenant_of
+
+if TYPE_CHECKING:
+    import ibis.expr.schema as sch
+
+    from entrepot.activities.runtime.tenant import Tenant, Tenants
+    from entrepot.planning.graph import Graph
 
 
-def compiled(tenants: Tenants, tenant_name: str, step: str, backend: str, parameters: Mapping[str, Any]) -> str:
+def sql(
+    step: Annotated[str, typer.Argument(help="STEP, or PIPELINE.STEP where several pipelines have it.")],
+    backend: Annotated[
+        str, typer.Option("--backend", "-b", help="duckdb, snowflake, bigquery or databricks.")
+    ] = "duckdb",
+    tenant: TenantOption = None,
+    parameter: ParameterOption = None,
+    tenants: TenantsOption = None,
+    state: StateOption = None,
+) -> None:
+    """Print the SQL of a transform or check for any warehouse, without a connection.
+
+    The columns of raw tables come from the last ingest in the lake, or from what the ingest step declares.
+
+    \b
+    Example:
+      entrepot sql departures --backend snowflake
+    """
+    from entrepot.worker.config import settings
+
+    name = tenant_of(tenant, tenants)
+    print(_compiled(settings.load(tenants, state).connect(), name, step, backend, parsed(parameter)))
+
+
+def _compiled(tenants: Tenants, tenant_name: str, step: str, backend: str, parameters: Mapping[str, Any]) -> str:
     """The SELECT that makes a transform's table, or finds a check's violating rows.
 
     Raises:
         BadInput: for an unknown step or backend, or raw tables whose columns nobody knows yet.
     """
+    from entrepot import backends
+    from entrepot.activities.transform.compilation import select
+    from entrepot.language.step import IngestStep
+    from entrepot.planning.resolve import arguments, resolve
+
     if backend not in backends.known():
         raise BadInput(unknown("backend", backend, backends.known()))
     tenant = tenants.get(tenant_name)
@@ -67,6 +94,12 @@ def _found(tenants: Tenants, tenant: Tenant, step: str) -> tuple[str, str]:
 
 def _raw_schemas(tenant: Tenant, graph: Graph) -> dict[str, sch.Schema]:
     """The columns that the last ingest left in the lake."""
+    import json
+
+    from entrepot.activities.storage import lake
+    from entrepot.identity.expression import schema_from
+    from entrepot.language.step import IngestStep
+
     found = {}
     for step in graph.of(IngestStep):
         for table in step.tables:

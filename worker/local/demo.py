@@ -42,15 +42,15 @@ async def _demo(loaded: settings.Settings) -> None:
     ports = [given if dev.is_free(given) else dev.free_port() for given in (_PORT, _UI_PORT)]
     tenant = settings.LOCAL_TENANT
     value = {"tenant": tenant, "pipeline": PIPELINE}
-    id = follow.workflow_id(tenant, PIPELINE)
+    workflow_id = follow.run_workflow_id(tenant, PIPELINE)
     output.out.print(
         f"Temporal on {HOST}:{ports[0]}, Web UI on http://{HOST}:{ports[1]}, state in {loaded.state}", soft_wrap=True
     )
     async with dev.working(loaded, tenants, *ports) as client:
-        handle = await follow.start(client, "Pipeline", value, id, "The demo")
+        handle = await follow.start(client, "Pipeline", value, workflow_id, "The demo")
         first = RunSummary.model_validate(await follow.watch(client, handle, output.out))
         again = RunSummary.model_validate(
-            await follow.result(await follow.start(client, "Pipeline", value, id, "Again"))
+            await follow.result(await follow.start(client, "Pipeline", value, workflow_id, "Again"))
         )
     _tell(loaded.state, first, again)
 

@@ -35,7 +35,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from entrepot.errors import BadInput, Conflict
 from entrepot.protocol.messages import RunInput
-from entrepot.worker.cli.follow import workflow_id
+from entrepot.worker.cli.follow import run_workflow_id
 from entrepot.worker.client import TASK_QUEUE
 from entrepot.worker.config.settings import Settings
 from entrepot.worker.config.tenant_schema import ScheduleSection, seconds
@@ -133,20 +133,21 @@ def desired(settings: Settings) -> dict[str, Desired]:
 def diff(wanted: Mapping[str, Desired], actual: Mapping[str, Actual]) -> list[Change]:
     """What has to happen to each schedule: those of the file in its order, then those that go."""
     changes = []
-    for id, each in wanted.items():
-        found = actual.get(id)
+    for schedule_id, each in wanted.items():
+        found = actual.get(schedule_id)
         when = _when_text(each.facts)
         if found is None:
             paused = each.schedule.state.note if each.schedule.state.paused else None
-            changes.append(Change(id, "create", when, paused=paused))
+            changes.append(Change(schedule_id, "create", when, paused=paused))
         elif not found.ours:
-            changes.append(Change(id, "foreign", when))
+            changes.append(Change(schedule_id, "foreign", when))
         else:
             drift = _drift(each.facts, found.facts)
-            changes.append(Change(id, "update" if drift else "unchanged", when, drift, found.paused))
-    gone = (id for id, found in actual.items() if found.ours and id not in wanted)
+            changes.append(Change(schedule_id, "update" if drift else "unchanged", when, drift, found.paused))
+    gone = (schedule_id for schedule_id, found in actual.items() if found.ours and schedule_id not in wanted)
     return changes + [
-        Change(id, "delete", _when_text(actual[id].facts), paused=actual[id].paused) for id in sorted(gone)
+        Change(schedule_id, "delete", _when_text(actual[schedule_id].facts), paused=actual[schedule_id].paused)
+        for schedule_id in sorted(gone)
     ]
 
 
@@ -201,7 +202,7 @@ async def apply(client: Client, settings: Settings) -> list[Change]:
 
 
 def _id(tenant: str, section: ScheduleSection) -> str:
-    plain = workflow_id(tenant, section.pipeline, section.environment)
+    plain = run_workflow_id(tenant, section.pipeline, section.environment)
     return plain if section.name is None else f"{plain}#{section.name}"
 
 
@@ -256,12 +257,12 @@ async def _actual(client: Client, wanted: Iterable[str]) -> dict[str, Actual]:
 
     The ids come from a list that may lag a moment behind; what is said of each does not.
     """
-    ids = {*wanted, *[id async for id in _listed(client)]}
+    ids = {*wanted, *[schedule_id async for schedule_id in _listed(client)]}
     found: dict[str, Actual] = {}
 
-    async def look(id: str) -> None:
+    async def look(schedule_id: str) -> None:
         try:
-            found[id] = await _described(client, await client.get_schedule_handle(id).describe())
+            found[schedule_id] = await _described(client, await client.get_schedule_handle(schedule_id).describe())
         except RPCError as error:
             if error.status != RPCStatusCode.NOT_FOUND:
                 raise

@@ -1,0 +1,55 @@
+"""`entrepot gc`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from entrepot.worker.cli.options import DryRunOption, JsonOption, TenantOption, TenantsOption, tenant_of
+
+
+def gc(
+    pipeline: Annotated[
+        str | None, typer.Argument(help="Default: every pipeline, also those that the tenant no longer runs.")
+    ] = None,
+    tenant: TenantOption = None,
+    keep_days: Annotated[float, typer.Option(min=0, help="Retention period in days: younger versions are kept.")] = 7,
+    keep_publishes: Annotated[
+        int,
+        typer.Option(
+            min=1, help="How many of each environment's last publishes are kept, so a rollback can show them."
+        ),
+    ] = 3,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+    tenants: TenantsOption = None,
+) -> None:
+    """Remove unreferenced versions older than the retention period, and what pipelines that no longer run still show.
+
+    \b
+    Examples:
+      entrepot gc flights --keep-days 30 --dry-run
+      entrepot gc
+    """
+    from entrepot.worker.cli import follow, output
+
+    name = tenant_of(tenant, tenants)
+    value: dict[str, Any] = {"tenant": name, "keep_days": keep_days, "keep_publishes": keep_publishes}
+    value |= {"dry_run": dry_run, **({"pipeline": pipeline} if pipeline else {})}
+    workflow_id = f"{follow.run_workflow_id(name, pipeline) if pipeline else name}:gc"
+    ended = follow.execute("Gc", value, workflow_id, f"Garbage collection of {pipeline or 'everything'} for {name}")
+    if as_json:
+        output.json(ended)
+        return
+    for each in ended["removed"]:
+        output.out.print(f"  {each}")
+    done = "would be removed" if dry_run else "removed"
+    retired = f"of a pipeline that {name} no longer runs"
+    for each in ended["left"]:
+        output.out.print(f"  {each}: {retired}", soft_wrap=True)
+    for each in ended["waiting"]:
+        why = f"{retired}; kept, since it was published within {keep_days:g} days"
+        output.out.print(f"  {each}: {why}", soft_wrap=True)
+    removed = output.count(len(ended["removed"]), "version")
+    output.out.print(f"✓ {removed} {done} ({ended['rows']:,} rows), {ended['kept']} stay")

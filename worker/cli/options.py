@@ -1,0 +1,83 @@
+"""The arguments and options that several commands share, and what their values mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+import typer
+
+from entrepot.errors import BadInput, unknown
+
+PipelineArgument = Annotated[str, typer.Argument(help="Pipeline name.")]
+TenantOption = Annotated[
+    str | None,
+    typer.Option("--tenant", "-t", help="Default: the only tenant in the tenant file.", envvar="ENTREPOT_TENANT"),
+]
+EnvironmentOption = Annotated[str, typer.Option("--environment", "-e", help="Target environment.")]
+SelectOption = Annotated[
+    str | None,
+    typer.Option("--select", "-s", help="Steps to select: departures+ · +delay_risk · tag:hourly · kind:train."),
+]
+ParameterOption = Annotated[list[str] | None, typer.Option("--parameter", "-p", help="NAME=VALUE; may be repeated.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")]
+TenantsOption = Annotated[
+    str | None, typer.Option("--tenants", help="Tenant file. Default: ENTREPOT_TENANTS or tenants.toml, if it exists.")
+]
+StateOption = Annotated[str | None, typer.Option("--state", help="State folder. Default: ENTREPOT_STATE or .entrepot.")]
+
+
+def tenant_of(given: str | None, file: str | None) -> str:
+    """The tenant that is meant: the one given, else the only one there is.
+
+    Raises:
+        BadInput: if none is given and there are several, or the file that was named has no such tenant.
+    """
+    from entrepot.worker.config import settings
+
+    names = settings.tenant_names(file)
+    if given is None:
+        if len(names) == 1:
+            return names[0]
+        raise BadInput(f"name a tenant with --tenant; known: {', '.join(names)}")
+    if names and given not in names and file is not None:
+        raise BadInput(unknown("tenant", given, names))
+    return given
+
+
+def run_input(
+    tenant: str, pipeline: str, environment: str, select: str | None, parameters: Iterable[str] | None
+) -> dict[str, Any]:
+    """The JSON that a person would start the workflow with."""
+    value: dict[str, Any] = {"tenant": tenant, "pipeline": pipeline, "environment": environment}
+    if select:
+        value["select"] = select
+    if given := parsed(parameters):
+        value["parameters"] = given
+    return value
+
+
+def parsed(parameters: Iterable[str] | None) -> dict[str, Any]:
+    """`NAME=VALUE` pairs; a value that is not JSON is text.
+
+    Raises:
+        BadInput: for one that is not such a pair.
+    """
+    import json
+
+    values: dict[str, Any] = {}
+    for each in parameters or ():
+        name, equals, text = each.partition("=")
+        if not equals or not name:
+            raise BadInput(f"cannot read the parameter {each!r}; write NAME=VALUE")
+        try:
+            values[name] = json.loads(text)
+        except json.JSONDecodeError:
+            values[name] = text
+    return values
+
+
+def names(given: str | None) -> list[str]:
+    """The names of a comma-separated list."""
+    return [each.strip() for each in (given or "").split(",") if each.strip()]

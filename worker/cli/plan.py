@@ -1,0 +1,68 @@
+"""`entrepot plan`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from entrepot.worker.cli.options import (
+    EnvironmentOption,
+    JsonOption,
+    ParameterOption,
+    PipelineArgument,
+    SelectOption,
+    TenantOption,
+    TenantsOption,
+    run_input,
+    tenant_of,
+)
+
+if TYPE_CHECKING:
+    from entrepot.planning.plan import Plan
+
+
+def plan(
+    pipeline: PipelineArgument,
+    tenant: TenantOption = None,
+    environment: EnvironmentOption = "prod",
+    select: SelectOption = None,
+    parameter: ParameterOption = None,
+    as_json: JsonOption = False,
+    tenants: TenantsOption = None,
+) -> None:
+    """Show which steps would run, and why. Sources are not read, and nothing is written.
+
+    \b
+    Example:
+      entrepot plan flights --select +delay_risk
+    """
+    import uuid
+
+    from entrepot.worker.cli import follow, output
+    from entrepot.workflows.progress import RunSummary
+
+    name = tenant_of(tenant, tenants)
+    value = {**run_input(name, pipeline, environment, select, parameter), "dry_run": True}
+    # Beside a run that may be going on: a plan changes nothing, so it needs no mutex.
+    workflow_id = f"{follow.run_workflow_id(name, pipeline, environment)}:plan:{uuid.uuid4().hex[:8]}"
+    ended = RunSummary.model_validate(follow.execute("Pipeline", value, workflow_id, f"Plan of {pipeline} for {name}"))
+    assert ended.plan is not None
+    output.json(ended.plan) if as_json else _show(ended.plan)
+
+
+def _show(made: Plan) -> None:
+    """What a run would do, and why."""
+    from rich.text import Text
+
+    from entrepot.worker.cli import output
+
+    table = output.table("step", "kind", "", "why", "version")
+    styles = {"run": "green", "skip": "dim", "hold": "dim"}
+    for step in made.steps:
+        version = made.versions.get(step.name, "")
+        table.add_row(step.name, step.kind, Text(step.action, style=styles[step.action]), step.why, version)
+    output.out.print(table)
+    runs = len(made.to_run())
+    moves = f", {output.count(len(made.moves), 'name')} would be published" if made.moves else ""
+    gone = f", and {', '.join(made.removed)} would go" if made.removed else ""
+    output.out.print(f"{output.count(runs, 'step')} of {len(made.steps)} would run{moves}{gone}.")
+    output.standing({step.name: step.stands for step in made.steps if step.stands})

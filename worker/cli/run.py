@@ -1,0 +1,98 @@
+"""`entrepot run`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from entrepot.errors import BadInput, Unavailable
+from entrepot.worker.cli.options import (
+    EnvironmentOption,
+    JsonOption,
+    ParameterOption,
+    PipelineArgument,
+    SelectOption,
+    TenantOption,
+    TenantsOption,
+    run_input,
+    tenant_of,
+)
+
+
+def run(
+    pipeline: PipelineArgument,
+    tenant: TenantOption = None,
+    environment: EnvironmentOption = "prod",
+    select: SelectOption = None,
+    parameter: ParameterOption = None,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Ignore saved state and reload everything.")] = False,
+    backfill: Annotated[
+        str | None, typer.Option(help="Reload a range of the cursor: FROM..TO, where TO is excluded.")
+    ] = None,
+    replay: Annotated[
+        str | None, typer.Option(help="Do not read sources; reuse the landed files of this environment.")
+    ] = None,
+    force: Annotated[
+        str | None, typer.Option(help="Steps to recompute even if nothing changed; same syntax as --select.")
+    ] = None,
+    as_json: JsonOption = False,
+    tenants: TenantsOption = None,
+) -> None:
+    """Start a run, watch it, and print its summary. Ctrl-C stops watching, not the run.
+
+    \b
+    Examples:
+      entrepot run flights
+      entrepot run flights --select departures+ --environment dev
+      entrepot run flights -p late_after=30 --json
+      entrepot run shop --select orders+ --backfill 2026-01-01..2026-02-01
+      entrepot run shop --environment dev --replay prod
+      entrepot run flights --force departures+
+
+    \b
+    The same with plain Temporal:
+      temporal workflow start --type Pipeline --task-queue entrepot \\
+        --workflow-id acme/flights --input '{"tenant": "acme", "pipeline": "flights"}'
+    """
+    import asyncio
+
+    from entrepot.worker.cli import follow, output
+    from entrepot.worker.client import connected
+    from entrepot.workflows.progress import RunSummary
+
+    name = tenant_of(tenant, tenants)
+    value = run_input(name, pipeline, environment, select, parameter)
+    options = {"refresh": refresh, "backfill": backfill and _range(backfill), "replay": replay, "force": force}
+    value |= {option: given for option, given in options.items() if given}
+    workflow_id = follow.run_workflow_id(name, pipeline, environment)
+    started = False
+
+    async def go() -> RunSummary:
+        nonlocal started
+        async with connected() as client:
+            summary = f"{pipeline} for {name} in {environment}"
+            handle = await follow.start(client, "Pipeline", value, workflow_id, summary)
+            started = True
+            watched = follow.wait_with_hints(client, handle) if as_json else follow.watch(client, handle, output.out)
+            return RunSummary.model_validate(await watched)
+
+    try:
+        ended = asyncio.run(go())
+    except (KeyboardInterrupt, Unavailable):
+        if started:
+            output.err.print(f"The run goes on. {follow.how_to_follow(workflow_id)}", soft_wrap=True)
+        raise
+    output.json(ended) if as_json else output.summary(ended)
+
+
+def _range(given: str) -> dict[str, Any]:
+    """`FROM..TO`: whole numbers, or texts."""
+    start, dots, end = given.partition("..")
+    if not (start and dots and end):
+        raise BadInput(f"--backfill takes a range FROM..TO, and got {given!r}")
+    return {"start": _bound(start), "end": _bound(end)}
+
+
+def _bound(text: str) -> int | str:
+    return int(text) if text.lstrip("-").isdigit() else text
