@@ -1,25 +1,24 @@
 """A dashboard as one HTML page that needs no network.
 
-`dashboard.html` is the page. It carries the chart library once, and each chart as its Vega-Lite specification with its
-data; a policy in its head forbids the browser to fetch anything.
+`html/dashboard.html` is the page. It carries the chart library once, and each chart as its Vega-Lite specification with
+its data; a policy in its head forbids the browser to fetch anything.
 """
 
 from __future__ import annotations
 
 import datetime
-import html
-import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
-from string import Template
 from typing import Any
 
 import ibis
+from markupsafe import Markup
 
+from entrepot.activities.html import templates
 from entrepot.errors import StepFailed
-from entrepot.language.outputs import Dashboard, Figure, Panel
+from entrepot.language.outputs import Dashboard, Panel
 from entrepot.tracebacks import said
 
 MOST_CHART_ROWS = 5_000
@@ -27,6 +26,22 @@ MOST_CHART_ROWS = 5_000
 MOST_TABLE_ROWS = 500
 """Rows of a table on a page."""
 _HEIGHT = 280
+
+
+@dataclass(frozen=True)
+class _Column:
+    title: str
+    is_number: bool
+
+
+@dataclass(frozen=True)
+class _Card:
+    """A panel as the template wants it: with the number of its chart, or else with a table."""
+
+    panel: Panel
+    chart: int | None = None
+    columns: Sequence[_Column] = ()
+    rows: Iterable[Sequence[str]] = ()
 
 
 def render(dashboard: Dashboard, facts: Mapping[str, str], inputs: Mapping[str, str]) -> str:
@@ -37,40 +52,39 @@ def render(dashboard: Dashboard, facts: Mapping[str, str], inputs: Mapping[str, 
     """
     charts: list[dict[str, Any]] = []
     cards = [_card(panel, charts) for panel in dashboard.panels]
-    figures = "".join(map(_figure, dashboard.figures))
-    shown = "".join(f"<li>{_escaped(name)} <code>{_escaped(version)}</code></li>" for name, version in inputs.items())
-    return Template(files("entrepot.activities.publish").joinpath("dashboard.html").read_text()).substitute(
-        title=_escaped(dashboard.title),
-        text=f"<p>{_escaped(dashboard.text)}</p>" if dashboard.text else "",
-        figures=f'<ul class="figures">{figures}</ul>' if figures else "",
-        cards="\n".join(cards),
-        facts=_facts(facts),
-        inputs=shown,
-        charts=_json(charts),
+    return templates.render(
+        "dashboard.html",
+        dashboard=dashboard,
+        cards=cards,
+        facts=facts,
+        inputs=inputs,
+        made=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        charts=_finite(charts),
         library=_library() if charts else "",
     )
 
 
-def _card(panel: Panel, charts: list[dict[str, Any]]) -> str:
+def _card(panel: Panel, charts: list[dict[str, Any]]) -> _Card:
+    """A panel's card; the specification of a chart is added to `charts`."""
     try:
-        content = _table(panel.content) if isinstance(panel.content, ibis.Table) else _chart(panel, charts)
+        if isinstance(panel.content, ibis.Table):
+            return _table(panel, panel.content)
+        charts.append(_chart(panel.content))
     except Exception as error:
         raise StepFailed(f"panel {panel.title!r}: {said(error)}") from error
-    text = f"<p>{_escaped(panel.text)}</p>" if panel.text else ""
-    css = "card wide" if panel.wide else "card"
-    return f'<section class="{css}"><h2>{_escaped(panel.title)}</h2>{text}{content}</section>'
+    return _Card(panel, chart=len(charts) - 1)
 
 
-def _chart(panel: Panel, charts: list[dict[str, Any]]) -> str:
-    """A place for a chart, whose specification is added to `charts`."""
+def _chart(content: Any) -> dict[str, Any]:
+    """A chart's specification, with its data."""
     import altair
 
-    if not isinstance(panel.content, altair.TopLevelMixin):
-        kind = type(panel.content).__name__
+    if not isinstance(content, altair.TopLevelMixin):
+        kind = type(content).__name__
         raise StepFailed(f"its content is a {kind}; a panel shows an Altair chart or an ibis table")
     with altair.data_transformers.enable("default", max_rows=MOST_CHART_ROWS):
         try:
-            spec = panel.content.to_dict()
+            spec: dict[str, Any] = content.to_dict()
         except altair.MaxRowsError as error:
             raise StepFailed(f"its chart has more than {MOST_CHART_ROWS:,} rows; aggregate them first") from error
     if address := _fetched(spec):
@@ -78,9 +92,7 @@ def _chart(panel: Panel, charts: list[dict[str, Any]]) -> str:
     if "mark" in spec or "layer" in spec:  # what is made of several charts keeps the sizes that it has
         spec.setdefault("width", "container")
         spec.setdefault("height", _HEIGHT)
-    label = _escaped(f"{panel.title}. {panel.text}")
-    charts.append(spec)
-    return f'<div class="chart" id="chart-{len(charts) - 1}" role="img" aria-label="{label}"></div>'
+    return spec
 
 
 def _fetched(spec: Any) -> str | None:
@@ -96,19 +108,13 @@ def _fetched(spec: Any) -> str | None:
     return None
 
 
-def _table(table: ibis.Table) -> str:
+def _table(panel: Panel, table: ibis.Table) -> _Card:
     rows = table.limit(MOST_TABLE_ROWS + 1).to_pyarrow()
     if rows.num_rows > MOST_TABLE_ROWS:
         raise StepFailed(f"its table has more than {MOST_TABLE_ROWS} rows; show fewer")
-    columns = []
-    for name, dtype in table.schema().items():
-        css = ' class="number"' if dtype.is_numeric() else ""
-        head = f"<th{css}>{_escaped(name.replace('_', ' '))}</th>"
-        cells = [f"<td{css}>{_escaped(text)}</td>" for text in _cells(rows[name].to_pylist())]
-        columns.append([head, *cells])
-    lines = ["".join(cells) for cells in zip(*columns, strict=True)]
-    body = "".join(f"<tr>{line}</tr>" for line in lines[1:])
-    return f'<div class="rows"><table><thead><tr>{lines[0]}</tr></thead><tbody>{body}</tbody></table></div>'
+    columns = [_Column(name.replace("_", " "), dtype.is_numeric()) for name, dtype in table.schema().items()]
+    cells = [_cells(column.to_pylist()) for column in rows.columns]
+    return _Card(panel, columns=columns, rows=list(zip(*cells, strict=True)))
 
 
 def _cells(values: list[Any]) -> list[str]:
@@ -131,38 +137,17 @@ def _cell(value: Any, places: int) -> str:
     return f"{value:,.{places}f}" if isinstance(value, float) else str(value)
 
 
-def _figure(figure: Figure) -> str:
-    note = f"<small>{_escaped(figure.note)}</small>" if figure.note else ""
-    return f"<li><b>{_escaped(figure.value)}</b>{_escaped(figure.label)}{note}</li>"
-
-
-def _facts(facts: Mapping[str, str]) -> str:
-    made = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
-    told = [f"{_escaped(name)} <code>{_escaped(value)}</code>" for name, value in facts.items()]
-    return " · ".join([*told, f"made {made}"])
-
-
-def _escaped(text: object) -> str:
-    return html.escape(str(text))
-
-
-def _json(value: Any) -> str:
-    """JSON that a browser reads, and that cannot end the script element in which it stands."""
-    text = json.dumps(_known(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=str)
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-
-
-def _known(value: Any) -> Any:
+def _finite(value: Any) -> Any:
     """The same without NaN and infinity, which JSON does not have: one of them would break every chart of the page."""
     if isinstance(value, dict):
-        return {key: _known(each) for key, each in value.items()}
+        return {key: _finite(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_known(each) for each in value]
+        return [_finite(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @cache
-def _library() -> str:
+def _library() -> Markup:
     """Vega, Vega-Lite and vega-embed, in the version that Altair writes for."""
     import altair
     import vl_convert
@@ -170,4 +155,4 @@ def _library() -> str:
     version = ".".join(altair.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
     code = str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", version))
     # Within strings, patterns and comments of JavaScript both mean what they meant.
-    return code.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+    return Markup(code.replace("</script", "<\\/script").replace("<!--", "<\\!--"))

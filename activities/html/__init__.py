@@ -1,0 +1,1 @@
+"""HTML: the templates of every page, and the one place that fills them."""
