@@ -120,7 +120,7 @@ def test_ctrl_c_stops_watching_and_not_the_run(place: Place) -> None:
         watching.send_signal(signal.SIGINT)
         _, err = watching.communicate(timeout=300)
     assert watching.returncode == 130
-    assert "The run goes on. Watch it: temporal workflow show --follow --workflow-id acme/slow/pr_ctrl_c." in err
+    assert "The run continues. Watch it: temporal workflow show --follow --workflow-id acme/slow/pr_ctrl_c." in err
     assert "Stop it: temporal workflow cancel --workflow-id acme/slow/pr_ctrl_c" in err
     ended = place.temporal("workflow", "result", "--workflow-id", "acme/slow/pr_ctrl_c")
     assert ended.returncode == 0, ended.stderr
@@ -182,7 +182,7 @@ def test_a_rollback_goes_back_one_publish_or_to_a_run(place: Place) -> None:
 def test_a_collection_can_be_looked_at_first(place: Place) -> None:
     before = json.loads(said(place.entrepot("versions", "shop", "--json"), 0))
     out = said(place.entrepot("gc", "shop", "--keep-days", "0", "--dry-run"), 0)
-    assert re.search(r"^✓ \d+ versions? would be removed \([\d,]+ rows\), \d+ stay$", out, re.M)
+    assert re.search(r"^✓ \d+ versions? would be removed \([\d,]+ rows\), \d+ kept$", out, re.M)
     planned = json.loads(said(place.entrepot("gc", "shop", "--keep-days", "0", "--dry-run", "--json"), 0))
     assert planned["dry_run"] is True
     assert json.loads(said(place.entrepot("versions", "shop", "--json"), 0)) == before

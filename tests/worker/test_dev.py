@@ -132,7 +132,7 @@ def test_the_server_is_killed_in_the_middle_of_a_run(place: Place) -> None:
             gate(place).touch()
             _, err = watching.communicate(timeout=300)
             assert watching.returncode == 3
-            assert "The run goes on. Watch it: temporal workflow show --follow --workflow-id acme/slow" in err
+            assert "The run continues. Watch it: temporal workflow show --follow --workflow-id acme/slow" in err
             assert f"✗ Temporal at {place.address}, namespace 'default': " in err
             assert " WARN " not in err  # the SDK's own log
         assert dev.wait(300) == 3

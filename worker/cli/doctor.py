@@ -163,7 +163,7 @@ def _tables(tenants: Tenants, tenant: Tenant) -> str:
         said.append(f"{listed(forgotten)} is shown but no longer run; `entrepot gc` removes it")
     if said:
         raise EntrepotError("; ".join(said) + ". `entrepot doctor --repair` restores what was changed by hand")
-    return f"as they were made, of {listed(shown)}" if shown else "no run has shown any"
+    return f"unchanged since they were made: {listed(shown)}" if shown else "nothing is published yet"
 
 
 def _folder(state: Path) -> str:

@@ -14,12 +14,10 @@ def gc(
         str | None, typer.Argument(help="Default: every pipeline, also those that the tenant no longer runs.")
     ] = None,
     tenant: TenantOption = None,
-    keep_days: Annotated[float, typer.Option(min=0, help="Retention period in days: younger versions are kept.")] = 7,
+    keep_days: Annotated[float, typer.Option(min=0, help="Retention period in days; younger versions are kept.")] = 7,
     keep_publishes: Annotated[
         int,
-        typer.Option(
-            min=1, help="How many of each environment's last publishes are kept, so a rollback can show them."
-        ),
+        typer.Option(min=1, help="Latest publishes of each environment whose versions are kept, for rollbacks."),
     ] = 3,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
@@ -52,4 +50,4 @@ def gc(
         why = f"{retired}; kept, since it was published within {keep_days:g} days"
         output.out.print(f"  {each}: {why}", soft_wrap=True)
     removed = output.count(len(ended["removed"]), "version")
-    output.out.print(f"✓ {removed} {done} ({ended['rows']:,} rows), {ended['kept']} stay")
+    output.out.print(f"✓ {removed} {done} ({ended['rows']:,} rows), {ended['kept']} kept")

@@ -63,6 +63,6 @@ def _show(made: Plan) -> None:
     output.out.print(table)
     runs = len(made.to_run())
     moves = f", {output.count(len(made.moves), 'name')} would be published" if made.moves else ""
-    gone = f", and {', '.join(made.removed)} would go" if made.removed else ""
+    gone = f", and {', '.join(made.removed)} would be removed" if made.removed else ""
     output.out.print(f"{output.count(runs, 'step')} of {len(made.steps)} would run{moves}{gone}.")
     output.standing({step.name: step.stands for step in made.steps if step.stands})

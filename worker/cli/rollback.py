@@ -54,4 +54,4 @@ def rollback(
                 soft_wrap=True,
             )
     else:
-        output.out.print(f"✓ nothing to do: {environment} shows that already")
+        output.out.print(f"✓ nothing to do: {environment} already shows that")

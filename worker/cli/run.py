@@ -81,7 +81,7 @@ def run(
         ended = asyncio.run(go())
     except (KeyboardInterrupt, Unavailable):
         if started:
-            output.err.print(f"The run goes on. {follow.how_to_follow(workflow_id)}", soft_wrap=True)
+            output.err.print(f"The run continues. {follow.how_to_follow(workflow_id)}", soft_wrap=True)
         raise
     output.json(ended) if as_json else output.summary(ended)
 

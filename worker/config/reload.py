@@ -1,6 +1,6 @@
 """A tenant file that changes while it is served is read again: new tenants, parameters and pipelines.
 
-What is wrong with it is logged, and what was read before stays.
+What is wrong with it is logged, and the settings read before stay in effect.
 """
 
 from __future__ import annotations
@@ -37,7 +37,11 @@ class Renewal:
             try:
                 newer = self._read()
             except EntrepotError as error:
-                log.warning("%s has changed, and what it said before goes on, since %s", self._file, error)
+                log.warning(
+                    "%s has changed but cannot be used, so the settings read before stay in effect: %s",
+                    self._file,
+                    error,
+                )
                 return
             served.registry.refer(newer.registry.references)
             served.tenants = {name: _kept(served.tenants.get(name), made) for name, made in newer.tenants.items()}

@@ -7,28 +7,17 @@ folder. Relative paths are relative to the state folder, so that a checkout can 
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import re
 import tomllib
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
-from entrepot.errors import BadInput, EntrepotError, listed, unknown
-from entrepot.worker.config.tenant_schema import (
-    File,
-    LimitsSection,
-    PipelineSection,
-    ScheduleSection,
-    Section,
-    TenantSection,
-    size,
-)
+from entrepot.errors import BadInput
+from entrepot.worker.config.tenant_schema import File, PipelineSection, ScheduleSection, TenantSection
+from entrepot.worker.config.validation import inconsistencies, place_of_schedule, validated
 
 if TYPE_CHECKING:
     from entrepot.activities.runtime.tenant import Tenants
@@ -87,7 +76,7 @@ class Settings:
                 parallel=section.parallel,
                 weight=section.weight,
                 others={n: self.backend(other) for n, other in {**self.further, **section.backends}.items()},
-                limits=Limits(**{n: size(v) for n, v in section.limits.model_dump().items() if v is not None}),
+                limits=Limits(**section.limits.model_dump()),
                 parity=section.parity,
             )
         return Tenants(tenants, registry)
@@ -114,10 +103,10 @@ def load(file: str | None = None, state: str | None = None) -> Settings:
     if content is None:
         return local(state)
     problems: list[str] = []
-    _validated(File, content, "", problems)
+    validated(File, content, "", problems)
     tenants = {name: each for name, raw in _table(content, "tenants").items() if (each := _tenant(name, raw, problems))}
     settings = Settings(path.absolute(), _folder(state), _table(content, "pipelines"), tenants)
-    problems += _problems(settings)
+    problems += inconsistencies(settings)
     if problems:
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         raise BadInput("\n  ".join([f"{path} has {count}:", *problems]))
@@ -186,139 +175,13 @@ def _tenant(name: str, raw: Any, problems: list[str]) -> TenantSection | None:
     if not _TENANT.fullmatch(name):
         problems.append(f"{where}: a tenant's name has up to 63 lower-case letters, digits, '-' and '_'")
     if not isinstance(raw, dict):
-        return _validated(TenantSection, raw, where, problems)
+        return validated(TenantSection, raw, where, problems)
     given = raw.get("schedules", [])
     if not isinstance(given, list):
         problems.append(f"{where}.schedules: write each as [[{where}.schedules]]")
         given = []
-    schedules = [_validated(ScheduleSection, each, _numbered(where, n), problems) for n, each in enumerate(given)]
-    section = _validated(TenantSection, {**raw, "schedules": []}, where, problems)
+    schedules = [
+        validated(ScheduleSection, each, place_of_schedule(where, n), problems) for n, each in enumerate(given)
+    ]
+    section = validated(TenantSection, {**raw, "schedules": []}, where, problems)
     return section.model_copy(update={"schedules": [s for s in schedules if s is not None]}) if section else None
-
-
-def _numbered(where: str, index: int) -> str:
-    return f"{where}.schedules[{index}]"
-
-
-M = TypeVar("M", bound=Section)
-
-
-def _validated(model: type[M], raw: Any, where: str, problems: list[str]) -> M | None:
-    try:
-        return model.model_validate(raw)
-    except ValidationError as error:
-        problems += [_sentence(dict(e), where, model) for e in error.errors(include_url=False)]
-        return None
-
-
-_EXPECTED = {
-    "string_type": "text in quotes",
-    "bool_type": "true or false",
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "list_type": "a list",
-    "dict_type": "a table",
-    "model_type": "a table",
-    "model_attributes_type": "a table",
-}
-
-
-def _sentence(error: dict[str, Any], prefix: str, model: type[Section]) -> str:
-    place = [prefix] if prefix else []
-    parts = [str(part) for part in error["loc"] if part != "[key]"]
-    where = ".".join(place + parts) or "the file"
-    if error["type"] == "extra_forbidden":
-        known = [f.alias or n for n, f in model.model_fields.items()] if len(parts) == 1 else None
-        if known is None:
-            known = [f.alias or n for n, f in PipelineSection.model_fields.items()]
-        return f"{'.'.join(place + parts[:-1]) or 'the file'}: {unknown('setting', parts[-1], known)}"
-    if error["type"] == "missing":
-        return f"{where} is missing"
-    if error["type"] == "too_short" and parts == ["tenants"]:
-        return "tenants: the file names no tenant; write a section such as [tenants.acme]"
-    if expected := _EXPECTED.get(error["type"]):
-        return f"{where}: must be {expected}, not {error['input']!r}"
-    return f"{where}: {error['msg'].removeprefix('Value error, ')}"
-
-
-def _problems(settings: Settings) -> Iterator[str]:
-    """What no single value shows: names that do not exist, places that two tenants share."""
-    from entrepot.registry import Registry
-
-    known = Registry(settings.references).references
-    for name, tenant in settings.tenants.items():
-        where = f"tenants.{name}"
-        for pipeline in tenant.pipelines:
-            if pipeline not in known:
-                yield f"{where}.pipelines: {unknown('pipeline', pipeline, known)}"
-        schemas = {pipeline: section.schema_ or pipeline for pipeline, section in tenant.pipelines.items()}
-        for schema, count in Counter(schemas.values()).items():
-            if count > 1:
-                sharing = listed(pipeline for pipeline, its in schemas.items() if its == schema)
-                yield f"{where}.pipelines: {sharing} have the same schema {schema!r}; give each its own"
-        yield from _schedule_problems(where, tenant, tenant.pipelines or known)
-        yield from _backend_problems(settings, where, tenant)
-    yield from _shared_places(settings)
-
-
-def _schedule_problems(where: str, tenant: TenantSection, runs: Mapping[str, Any]) -> Iterator[str]:
-    ids = Counter((s.pipeline, s.environment, s.name) for s in tenant.schedules)
-    for index, schedule in enumerate(tenant.schedules):
-        place = _numbered(where, index)
-        if schedule.pipeline not in runs:
-            yield f"{place}: {unknown('pipeline', schedule.pipeline, runs)}"
-        if not any(fnmatch.fnmatchcase(schedule.environment, pattern) for pattern in tenant.environments):
-            yield f"{place}: {unknown('environment', schedule.environment, tenant.environments)}"
-        if ids[schedule.pipeline, schedule.environment, schedule.name] > 1:
-            yield (
-                f"{place}: {schedule.pipeline!r} has another schedule in {schedule.environment!r}"
-                + (f" with the name {schedule.name!r}" if schedule.name else "")
-                + "; give each a `name` of its own"
-            )
-
-
-def _backend_problems(settings: Settings, where: str, tenant: TenantSection) -> Iterator[str]:
-    from entrepot import backends
-
-    for place, given in _warehouses(where, tenant):
-        if "type" not in given:
-            yield f"{place}: `type` is missing. Known: {listed(backends.known())}"
-            continue
-        try:
-            backends.create(settings.backend(given), place)
-        except EntrepotError as error:
-            yield str(error)
-    if tenant.limits != LimitsSection() and not _can_estimate(str(tenant.backend.get("type"))):
-        yield f"{where}.limits: a {tenant.backend.get('type')} backend cannot tell what a step will read before it does"
-    if tenant.parity is not None and tenant.parity not in tenant.backends:
-        yield f"{where}.parity: {unknown('backend', tenant.parity, tenant.backends)}"
-    if tenant.backend.get("type") in tenant.backends:
-        yield f"{where}.backends: {tenant.backend['type']!r} is what its first warehouse is called; choose another name"
-
-
-def _can_estimate(kind: str) -> bool:
-    from entrepot import backends
-
-    return kind not in backends.known() or backends.capabilities(kind).dry_run
-
-
-def _warehouses(where: str, tenant: TenantSection) -> list[tuple[str, dict[str, Any]]]:
-    return [(f"{where}.backend", tenant.backend), *((f"{where}.backends.{n}", b) for n, b in tenant.backends.items())]
-
-
-def _shared_places(settings: Settings) -> Iterator[str]:
-    """Two tenants never share a file, nor a lake: one would overwrite or collect what is the other's."""
-    places: list[tuple[str, str, str]] = []
-    for name, tenant in settings.tenants.items():
-        mine = [("lake", settings.lake(name, tenant).rstrip("/"))]
-        for _, given in _warehouses(name, tenant):
-            if isinstance(given.get("path"), str):
-                mine.append(("file", settings.backend(given)["path"]))
-        for kind, place in mine:
-            real = place if "://" in place else os.path.realpath(place)
-            for other, other_kind, taken in places:
-                if kind == other_kind and real == taken:
-                    yield f"tenants.{name}: has the same {kind} as tenant {other!r}: {place}"
-                elif kind == other_kind == "lake" and (real.startswith(taken + "/") or taken.startswith(real + "/")):
-                    yield f"tenants.{name}: its lake {place} and that of tenant {other!r} are one inside the other"
-            places.append((name, kind, real))

@@ -6,9 +6,20 @@ import functools
 import math
 import re
 import zoneinfo
+from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticKnownError
 
 from entrepot.errors import BadInput, unknown
 from entrepot.identity.version import DEFAULT_ENVIRONMENT, check_environment, check_schema
@@ -16,52 +27,30 @@ from entrepot.language.names import NAME
 from entrepot.worker.schedules import cron
 
 OVERLAPS = ("skip", "buffer_one", "buffer_all", "cancel_other", "terminate_other", "allow_all")
-LONGEST_DURATION = 3650 * 86400
+LONGEST_DURATION = timedelta(days=3650)
+SHORTEST_CATCH_UP = timedelta(seconds=10)
+_UNITS = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 _REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(:[A-Za-z_]\w*)?")
 _PATTERN = re.compile(r"[a-z0-9_*?]+")
 
 
-def seconds(text: str) -> int:
-    """A duration such as `90s`, `30m`, `6h` or `1d`, in seconds.
-
-    Raises:
-        ValueError: if it is none.
-    """
+def _duration(text: Any) -> timedelta:
+    """A duration such as `90s`, `30m`, `6h` or `1d`."""
+    if not isinstance(text, str):
+        raise PydanticKnownError("string_type")
     match = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
-    found = int(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]] if match else 0
+    found = int(match[1]) * _UNITS[match[2]] if match else timedelta()
     if not found:
-        raise ValueError(f"{text!r} is no duration: write a number and s, m, h or d, such as '6h'")
+        raise ValueError(f"{text!r} is not a valid duration: write a number and s, m, h or d, such as '6h'")
     if found > LONGEST_DURATION:
         raise ValueError(f"{text!r} is longer than ten years")
     return found
 
 
-def size(text: str) -> int:
-    """A size such as `500MB` or `2TB`, in bytes; units are powers of ten.
-
-    Raises:
-        ValueError: if it is none.
-    """
-    match = re.fullmatch(r"([0-9]{1,9})\s?(B|KB|MB|GB|TB)", text)
-    if not match:
-        raise ValueError(f"{text!r} is no size: write a number and B, KB, MB, GB or TB, such as '500GB'")
-    return int(match[1]) * int(1000 ** ("B", "KB", "MB", "GB", "TB").index(match[2]))
-
-
-def _size(value: str) -> str:
-    size(value)
-    return value
-
-
-def _duration(value: str) -> str:
-    seconds(value)
-    return value
-
-
 def _name(value: str) -> str:
     if not NAME.fullmatch(value):
-        raise ValueError(f"{value!r} is no name: use lower-case letters, digits and single underscores")
+        raise ValueError(f"{value!r} is not a valid name: use lower-case letters, digits and single underscores")
     return value
 
 
@@ -75,7 +64,7 @@ def _schema(value: str) -> str:
 
 def _pattern(value: str) -> str:
     if not _PATTERN.fullmatch(value):
-        raise ValueError(f"{value!r} is no environment: use lower-case letters, digits, '_', and '*' for any")
+        raise ValueError(f"{value!r} is not a valid environment: use lower-case letters, digits, '_', and '*' for any")
     return _environment(value, value.replace("*", "a").replace("?", "a"))
 
 
@@ -85,7 +74,7 @@ def _environment(value: str, example: str | None = None) -> str:
         check_environment(example or value)
     except BadInput as error:
         raise ValueError(
-            str(error) if example in (None, value) else f"{value!r} fits no environment: {error}"
+            str(error) if example in (None, value) else f"{value!r} matches no valid environment: {error}"
         ) from None
     return value
 
@@ -115,7 +104,7 @@ def _overlap(value: str) -> str:
 
 def _reference(value: str) -> str:
     if not _REFERENCE.fullmatch(value):
-        raise ValueError(f"{value!r} is no pipeline: write 'module:object', such as 'acme.sales:sales'")
+        raise ValueError(f"{value!r} is not a pipeline reference: write 'module:object', such as 'acme.sales:sales'")
     return value
 
 
@@ -129,7 +118,7 @@ def _values(parameters: dict[str, Any]) -> dict[str, Any]:
     return parameters
 
 
-Duration = Annotated[str, AfterValidator(_duration)]
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
 Name = Annotated[str, AfterValidator(_name)]
 Parameters = Annotated[dict[str, Any], AfterValidator(_values)]
 
@@ -158,16 +147,16 @@ class ScheduleSection(Section):
     """Starts are spread over this long: `5m`."""
     overlap: Annotated[str, AfterValidator(_overlap)] = "skip"
     """What happens when the schedule's run before is still going on: see `OVERLAPS`."""
-    catch_up: Duration = "1d"
+    catch_up: Duration = timedelta(days=1)
     """Starts missed while Temporal was down are made up for, if they are not older than this."""
     paused: bool = False
     """Whether the schedule is created paused; whoever pauses or resumes it later is not overruled."""
 
     @field_validator("catch_up")
     @classmethod
-    def _is_long_enough(cls, value: str) -> str:
-        if seconds(value) < 10:
-            raise ValueError(f"{value!r} is too short: Temporal takes 10s or more")
+    def _is_long_enough(cls, value: timedelta) -> timedelta:
+        if value < SHORTEST_CATCH_UP:
+            raise ValueError(f"'{value.seconds}s' is too short: Temporal takes 10s or more")
         return value
 
     @model_validator(mode="after")
@@ -187,10 +176,10 @@ class PipelineSection(Section):
 
 
 class LimitsSection(Section):
-    """How much may be read in the tenant's warehouse, where that can be told before (BigQuery)."""
+    """How much may be read in the tenant's warehouse, where that can be told before (BigQuery): such as `500GB`."""
 
-    bytes_per_step: Annotated[str, AfterValidator(_size)] | None = None
-    bytes_per_run: Annotated[str, AfterValidator(_size)] | None = None
+    bytes_per_step: ByteSize | None = None
+    bytes_per_run: ByteSize | None = None
 
 
 class TenantSection(Section):

@@ -52,14 +52,14 @@ async def _serve(settings: Settings, running: Server, port: int, ui_port: int) -
     output.out.print(f"pipelines    {', '.join(tenants.registry.references) or 'none: name them in tenants.toml'}")
     process.warm_up()
     async with process.serving(running.client, tenants) as stop:
-        output.out.print("Ready. Ctrl-C ends it; what runs goes on at the next start.")
+        output.out.print("Ready. Ctrl-C stops it; unfinished runs continue at the next start.")
         await asyncio.wait({asyncio.create_task(stop.wait()), running.ended}, return_when=asyncio.FIRST_COMPLETED)
         output.out.print("Stopping ...")
     if running.ended.done() and not stop.is_set():
         code = running.ended.result()
         raise Unavailable(
             f"the Temporal server ended (exit code {code}); its log is {settings.state / 'temporal.log'}. "
-            "Start `entrepot dev` again: what was running goes on"
+            "Start `entrepot dev` again: unfinished runs continue"
         )
 
 
@@ -220,7 +220,7 @@ async def _connected(child: asyncio.subprocess.Process, port: int, state: Path) 
                 return await reach(f"{HOST}:{port}", runtime=logs.runtime())
         await asyncio.sleep(0.05)
     last = (state / "temporal.log").read_text(errors="replace").strip().splitlines()[-1:]
-    raise Unavailable(f"the Temporal server did not start: {''.join(last) or 'it said nothing'}")
+    raise Unavailable(f"the Temporal server did not start: {''.join(last) or 'without a word in its log'}")
 
 
 def is_free(port: int) -> bool:

@@ -3,6 +3,9 @@
 Temporal keeps a cron expression as ranges of numbers, and two texts can mean the same times. `parse` and `text` go both
 ways, so what a server describes is compared with what the tenant file says as text. Other than in some crons, a day
 must match both the day of the month and the day of the week.
+
+It has to be ours: the server describes its own cron strings as ranges, which no file can be compared with; croniter
+takes what Temporal refuses (`5-1`, `L`, six fields, 31 February), and its errors do not name the field.
 """
 
 from __future__ import annotations
@@ -48,13 +51,13 @@ def parse(expression: str) -> ScheduleCalendarSpec:
     words = SHORTHANDS.get(expression.strip(), expression).split()
     if len(words) != len(_FIELDS):
         raise ValueError(
-            f"{expression!r} is no cron expression: write minute, hour, day of the month, month and day of the week, "
-            f"such as '0 6 * * 1-5', or one of {', '.join(SHORTHANDS)}"
+            f"{expression!r} is not a valid cron expression: write minute, hour, day of the month, month and day of "
+            f"the week, such as '0 6 * * 1-5', or one of {', '.join(SHORTHANDS)}"
         )
     values = [_values(word, field, expression) for word, field in zip(words, _FIELDS, strict=True)]
     minutes, hours, days, months, weekdays = values
     if min(days) > max(_DAYS_OF_MONTHS[month - 1] for month in months):
-        raise ValueError(f"{expression!r} never comes: none of its months has a day {min(days)}")
+        raise ValueError(f"{expression!r} never occurs: none of its months has a day {min(days)}")
     return ScheduleCalendarSpec(
         minute=_ranges(minutes, _MINUTE),
         hour=_ranges(hours, _HOUR),
@@ -85,7 +88,7 @@ def _values(word: str, field: _Field, expression: str) -> list[int]:
         if values is None:
             named = f" or {field.names[0]}-{field.names[-1]}" if field.names else ""
             raise ValueError(
-                f"{expression!r} is no cron expression: the {field.name} cannot be {part!r}; it takes "
+                f"{expression!r} is not a valid cron expression: the {field.name} cannot be {part!r}; it takes "
                 f"{field.low}-{field.high}{named}, '*', and lists, spans and steps of them"
             )
         found.update(values)

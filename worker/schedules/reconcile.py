@@ -38,7 +38,7 @@ from entrepot.protocol.messages import RunInput
 from entrepot.worker.cli.follow import run_workflow_id
 from entrepot.worker.client import TASK_QUEUE
 from entrepot.worker.config.settings import Settings
-from entrepot.worker.config.tenant_schema import ScheduleSection, seconds
+from entrepot.worker.config.tenant_schema import ScheduleSection
 from entrepot.worker.schedules import cron
 from entrepot.workflows.run import ENVIRONMENT, PIPELINE, TENANT
 
@@ -193,7 +193,7 @@ async def apply(client: Client, settings: Settings) -> list[Change]:
                 return
             if missing or isinstance(error, ScheduleAlreadyRunningError):
                 raise Conflict(
-                    f"schedule {change.id!r} was made or deleted by somebody else just now; try again"
+                    f"schedule {change.id!r} was just created or deleted by somebody else; try again"
                 ) from error
             raise
 
@@ -236,20 +236,14 @@ def _desired(tenant: str, section: ScheduleSection) -> Desired:
         action=action,
         spec=ScheduleSpec(
             calendars=[cron.parse(section.cron)] if section.cron else [],
-            intervals=[ScheduleIntervalSpec(_span(section.every))] if section.every else [],
+            intervals=[ScheduleIntervalSpec(section.every)] if section.every else [],
             time_zone_name=section.time_zone,
-            jitter=_span(section.jitter) if section.jitter else None,
+            jitter=section.jitter,
         ),
-        policy=SchedulePolicy(
-            overlap=ScheduleOverlapPolicy[section.overlap.upper()], catchup_window=_span(section.catch_up)
-        ),
+        policy=SchedulePolicy(overlap=ScheduleOverlapPolicy[section.overlap.upper()], catchup_window=section.catch_up),
         state=ScheduleState(paused=section.paused, note=PAUSED_NOTE if section.paused else None),
     )
     return Desired(schedule, attributes, _facts(schedule, action, attributes, [given], summary))
-
-
-def _span(text: str) -> timedelta:
-    return timedelta(seconds=seconds(text))
 
 
 async def _actual(client: Client, wanted: Iterable[str]) -> dict[str, Actual]:

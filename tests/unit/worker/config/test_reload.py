@@ -82,7 +82,8 @@ def test_what_is_wrong_is_said_once_and_what_was_read_before_stays(
         assert [limit(tenants), limit(tenants)] == [1.0, 1.0]
         (record,) = caplog.records
         assert record.getMessage().startswith(
-            f"{tmp_path / 'tenants.toml'} has changed, and what it said before goes on, since {tmp_path}/tenants.toml "
+            f"{tmp_path / 'tenants.toml'} has changed but cannot be used, so the settings read before stay in effect: "
+            f"{tmp_path}/tenants.toml "
         )
     write(tmp_path, FILE.format(limit=2.0))
     assert limit(tenants) == 2.0

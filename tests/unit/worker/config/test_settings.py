@@ -83,6 +83,15 @@ def test_a_good_file(files: Files, tmp_path: Path) -> None:
     assert (acme.settings("sales").schema, acme.settings("sales").parameters) == ("shop", {"days": 30})
 
 
+@pytest.mark.parametrize(
+    ("written", "read"), [("5B", 5), ("20KB", 20_000), ("500 GB", 500 * 10**9), ("2TB", 2 * 10**12)]
+)
+def test_sizes_are_in_powers_of_ten(written: str, read: int) -> None:
+    limits = {"bytes_per_step": written}
+    section = TenantSection.model_validate({"backend": {"type": "bigquery"}, "limits": limits})
+    assert section.limits.bytes_per_step == read
+
+
 def test_a_tenant_without_pipelines_runs_every_known_one(files: Files) -> None:
     tenants = files.load(f'pipelines = {{ {FLIGHTS}, sales = "a:b" }}\n' + tenant("")).connect()
     assert set(tenants.get("acme").pipelines) == set(tenants.registry.references) > {"sales"}
@@ -142,17 +151,20 @@ def test_bad_toml_says_the_line(files: Files) -> None:
         (tenant('parallel = "2"'), "tenants.acme.parallel: must be a whole number, not '2'"),
         (tenant("parallel = 0"), "tenants.acme.parallel: Input should be greater than or equal to 1"),
         (tenant("weight = inf"), "tenants.acme.weight: Input should be a finite number"),
-        (tenant('environments = ["prod", "Dev"]'), "tenants.acme.environments.1: 'Dev' is no environment"),
+        (tenant('environments = ["prod", "Dev"]'), "tenants.acme.environments.1: 'Dev' is not a valid environment"),
         (tenant('environments = ["v"]'), "tenants.acme.environments.0: 'v' cannot be an environment: the schemas of"),
-        (tenant('environments = ["1_*"]'), "tenants.acme.environments.0: '1_*' fits no environment: '1_a' cannot be"),
+        (
+            tenant('environments = ["1_*"]'),
+            "tenants.acme.environments.0: '1_*' matches no valid environment: '1_a' cannot be",
+        ),
         (tenant("", "Acme"), "tenants.Acme: a tenant's name has up to 63 lower-case letters"),
         ('[tenants."a/b"]\nbackend = { type = "duckdb", path = "x" }', "tenants.a/b: a tenant's name has"),
         (tenant("", "a" * 64), "a tenant's name has up to 63"),
         (
             'pipelines = { sales = "no ref" }\n' + tenant(""),
-            "pipelines.sales: 'no ref' is no pipeline: write 'module:object'",
+            "pipelines.sales: 'no ref' is not a pipeline reference: write 'module:object'",
         ),
-        ('pipelines = { Sales = "a:b" }\n' + tenant(""), "pipelines.Sales: 'Sales' is no name"),
+        ('pipelines = { Sales = "a:b" }\n' + tenant(""), "pipelines.Sales: 'Sales' is not a valid name"),
         (
             tenant("pipelines.flightz = {}"),
             "tenants.acme.pipelines: unknown pipeline 'flightz'; did you mean 'flights'?",
@@ -161,8 +173,20 @@ def test_bad_toml_says_the_line(files: Files) -> None:
             tenant("pipelines.flights = { scema = 1 }"),
             "tenants.acme.pipelines.flights: unknown setting 'scema'; did you mean 'schema'?",
         ),
-        (tenant('pipelines.flights = { schema = "a b" }'), "tenants.acme.pipelines.flights.schema: 'a b' is no name"),
+        (
+            tenant('pipelines.flights = { schema = "a b" }'),
+            "tenants.acme.pipelines.flights.schema: 'a b' is not a valid name",
+        ),
         (tenant('pipelines.flights = { schema = "entrepot" }'), "holds Entrepot's own tables"),
+        (
+            tenant('limits = { bytes_per_stp = "1GB" }'),
+            "tenants.acme.limits: unknown setting 'bytes_per_stp'; did you mean 'bytes_per_step'",
+        ),
+        (
+            tenant('limits = { bytes_per_run = "1XB" }'),
+            "tenants.acme.limits.bytes_per_run: must be a size such as '500GB', not '1XB'",
+        ),
+        (tenant("limits = { bytes_per_run = -1 }"), "limits.bytes_per_run: must be a size such as '500GB', not -1"),
         (tenant("pipelines.flights = { parameters = 3 }"), "pipelines.flights.parameters: must be a table, not 3"),
         (tenant("pipelines.flights = { parameters = { on = 2020-01-01 } }"), "parameter 'on' must be text, a number"),
         (tenant("pipelines.flights = { parameters = { x = nan } }"), "parameter 'x' must be text, a number"),
@@ -185,10 +209,10 @@ def test_bad_toml_says_the_line(files: Files) -> None:
         (schedule('pipeline = "flights", cron = "@daily", every = "1h"'), "a schedule has either `cron` or `every`"),
         (
             schedule('pipeline = "flights", cron = "0 25 * * *"'),
-            "schedules[0].cron: '0 25 * * *' is no cron expression",
+            "schedules[0].cron: '0 25 * * *' is not a valid cron expression",
         ),
-        (schedule('pipeline = "flights", every = "1 hour"'), "schedules[0].every: '1 hour' is no duration"),
-        (schedule('pipeline = "flights", every = "0s"'), "schedules[0].every: '0s' is no duration"),
+        (schedule('pipeline = "flights", every = "1 hour"'), "schedules[0].every: '1 hour' is not a valid duration"),
+        (schedule('pipeline = "flights", every = "0s"'), "schedules[0].every: '0s' is not a valid duration"),
         (schedule('pipeline = "flights", every = "9999d"'), "schedules[0].every: '9999d' is longer than ten years"),
         (
             schedule('pipeline = "flights", every = "1h", jitter = 5'),

@@ -1,0 +1,153 @@
+"""What is wrong with a tenant file: a sentence for each thing, with its place and what is known instead."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
+
+from pydantic import ValidationError
+
+from entrepot.errors import EntrepotError, listed, unknown
+from entrepot.worker.config.tenant_schema import LimitsSection, Section, TenantSection
+
+if TYPE_CHECKING:
+    from entrepot.worker.config.settings import Settings
+
+M = TypeVar("M", bound=Section)
+
+_EXPECTED = {
+    "string_type": "text in quotes",
+    "bool_type": "true or false",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "list_type": "a list",
+    "dict_type": "a table",
+    "model_type": "a table",
+    "model_attributes_type": "a table",
+    "byte_size": "a size such as '500GB'",
+    "byte_size_unit": "a size such as '500GB'",
+}
+
+
+def validated(model: type[M], raw: Any, where: str, problems: list[str]) -> M | None:
+    """A section, or None if something is wrong with it, which is added to `problems`."""
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        problems += [_sentence(dict(e), where, model) for e in error.errors(include_url=False)]
+        return None
+
+
+def _sentence(error: dict[str, Any], prefix: str, model: type[Section]) -> str:
+    parts = [str(part) for part in error["loc"] if part != "[key]"]
+    where, section = (".".join(filter(None, [prefix, *each])) or "the file" for each in (parts, parts[:-1]))
+    if error["type"] == "extra_forbidden":
+        fields = _section(model, parts[:-1]).model_fields
+        return f"{section}: {unknown('setting', parts[-1], [field.alias or name for name, field in fields.items()])}"
+    if error["type"] == "missing":
+        return f"{where} is missing"
+    if error["type"] == "too_short" and parts == ["tenants"]:
+        return "tenants: the file names no tenant; write a section such as [tenants.acme]"
+    if expected := _EXPECTED.get(error["type"]):
+        return f"{where}: must be {expected}, not {error['input']!r}"
+    return f"{where}: {error['msg'].removeprefix('Value error, ')}"
+
+
+def _section(model: type[Section], place: Iterable[str]) -> type[Section]:
+    """The section at a place in another; what is no field on the way is a name in a table of sections."""
+    for part in place:
+        types = [field.annotation for name, field in model.model_fields.items() if part == (field.alias or name)]
+        types += [each for annotation in types for each in get_args(annotation)]
+        model = next((each for each in types if isinstance(each, type) and issubclass(each, Section)), model)
+    return model
+
+
+def inconsistencies(settings: Settings) -> Iterator[str]:
+    """What no single value shows: names that do not exist, places that two tenants share."""
+    from entrepot.registry import Registry
+
+    known = Registry(settings.references).references
+    for name, tenant in settings.tenants.items():
+        where = f"tenants.{name}"
+        for pipeline in tenant.pipelines:
+            if pipeline not in known:
+                yield f"{where}.pipelines: {unknown('pipeline', pipeline, known)}"
+        schemas = {pipeline: section.schema_ or pipeline for pipeline, section in tenant.pipelines.items()}
+        for schema, count in Counter(schemas.values()).items():
+            if count > 1:
+                sharing = listed(pipeline for pipeline, its in schemas.items() if its == schema)
+                yield f"{where}.pipelines: {sharing} have the same schema {schema!r}; give each its own"
+        yield from _schedule_problems(where, tenant, tenant.pipelines or known)
+        yield from _backend_problems(settings, where, tenant)
+    yield from _shared_places(settings)
+
+
+def _schedule_problems(where: str, tenant: TenantSection, runs: Mapping[str, Any]) -> Iterator[str]:
+    ids = Counter((s.pipeline, s.environment, s.name) for s in tenant.schedules)
+    for index, schedule in enumerate(tenant.schedules):
+        place = place_of_schedule(where, index)
+        if schedule.pipeline not in runs:
+            yield f"{place}: {unknown('pipeline', schedule.pipeline, runs)}"
+        if not any(fnmatch.fnmatchcase(schedule.environment, pattern) for pattern in tenant.environments):
+            yield f"{place}: {unknown('environment', schedule.environment, tenant.environments)}"
+        if ids[schedule.pipeline, schedule.environment, schedule.name] > 1:
+            yield (
+                f"{place}: {schedule.pipeline!r} has another schedule in {schedule.environment!r}"
+                + (f" with the name {schedule.name!r}" if schedule.name else "")
+                + "; give each a `name` of its own"
+            )
+
+
+def _backend_problems(settings: Settings, where: str, tenant: TenantSection) -> Iterator[str]:
+    from entrepot import backends
+
+    for place, given in _warehouses(where, tenant):
+        if "type" not in given:
+            yield f"{place}: `type` is missing. Known: {listed(backends.known())}"
+            continue
+        try:
+            backends.create(settings.backend(given), place)
+        except EntrepotError as error:
+            yield str(error)
+    if tenant.limits != LimitsSection() and not _can_estimate(str(tenant.backend.get("type"))):
+        yield f"{where}.limits: a {tenant.backend.get('type')} backend cannot estimate what a step reads before it runs"
+    if tenant.parity is not None and tenant.parity not in tenant.backends:
+        yield f"{where}.parity: {unknown('backend', tenant.parity, tenant.backends)}"
+    if tenant.backend.get("type") in tenant.backends:
+        yield f"{where}.backends: {tenant.backend['type']!r} is the name of its first warehouse; choose another"
+
+
+def _can_estimate(kind: str) -> bool:
+    from entrepot import backends
+
+    return kind not in backends.known() or backends.capabilities(kind).dry_run
+
+
+def _warehouses(where: str, tenant: TenantSection) -> list[tuple[str, dict[str, Any]]]:
+    return [(f"{where}.backend", tenant.backend), *((f"{where}.backends.{n}", b) for n, b in tenant.backends.items())]
+
+
+def _shared_places(settings: Settings) -> Iterator[str]:
+    """Two tenants never share a file, nor a lake: one would overwrite or collect what is the other's."""
+    places: list[tuple[str, str, str]] = []
+    for name, tenant in settings.tenants.items():
+        mine = [("lake", settings.lake(name, tenant).rstrip("/"))]
+        for _, given in _warehouses(name, tenant):
+            if isinstance(given.get("path"), str):
+                mine.append(("file", settings.backend(given)["path"]))
+        for kind, place in mine:
+            real = place if "://" in place else os.path.realpath(place)
+            for other, other_kind, taken in places:
+                if kind == other_kind and real == taken:
+                    yield f"tenants.{name}: has the same {kind} as tenant {other!r}: {place}"
+                elif kind == other_kind == "lake" and (real.startswith(taken + "/") or taken.startswith(real + "/")):
+                    yield f"tenants.{name}: its lake {place} and that of tenant {other!r} are one inside the other"
+            places.append((name, kind, real))
+
+
+def place_of_schedule(where: str, index: int) -> str:
+    """The place of one of a tenant's schedules."""
+    return f"{where}.schedules[{index}]"
