@@ -6,12 +6,12 @@ something else while the page stays as it is. No violating row is shown: whoever
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 
 from entrepot.activities.catalog.catalog import PipelineCatalog
 from entrepot.activities.catalog.verdicts import Standing, standing
 from entrepot.activities.catalog.version import Version
+from entrepot.activities.html.templates import render
 from entrepot.language.step import CheckStep
 from entrepot.planning.graph import Graph
 from entrepot.planning.plan import short
@@ -37,7 +37,7 @@ def with_verdicts(
         checks: The versions of checks, by whose rules verdicts count.
     """
     if graph is None:
-        told = '<p class="checks">What checks have found on this is not known: their code could not be loaded.</p>'
+        told = render("verdicts.html", checks=None)
     else:
         rests_on = _rests_on(catalog, made, known)
         guarding = [step for step in graph.of(CheckStep) if any(name in rests_on for name in step.guards)]
@@ -65,24 +65,16 @@ def _told(checks: list[CheckStep], stands: Mapping[str, Standing]) -> str:
     violated = [step for step in checks if step.name in stands and stands[step.name].found.violations]
     unknown = [step for step in checks if step.name not in stands]
     passed = [step for step in checks if step not in violated and step not in unknown]
-    counted = [f"⚠ {len(violated)} of {len(checks)} checks found violations"] if violated else []
-    counted += [f"{len(unknown)} of {len(checks)} checks have not looked at this yet"] if unknown else []
-    is_open = " open" if counted else ""
-    head = "; ".join(counted) or f"{_checks(len(checks))} passed"
-    lines = "".join(_line(step, stands.get(step.name)) for step in (*violated, *unknown, *passed))
-    return f'<details class="checks"{is_open}><summary>{head}</summary><ul>{lines}</ul></details>'
+    lines = [_line(step, stands.get(step.name)) for step in (*violated, *unknown, *passed)]
+    return render("verdicts.html", checks=lines, violated=len(violated), unknown=len(unknown))
 
 
-def _checks(count: int) -> str:
-    return "1 check" if count == 1 else f"{count} checks"
-
-
-def _line(step: CheckStep, its: Standing | None) -> str:
+def _line(step: CheckStep, its: Standing | None) -> tuple[str, bool, str]:
+    """A check, whether it found violations, and what it found."""
     about = f": {step.description}" if step.description else ""
-    title = html.escape(f"{step.name} of {', '.join(step.guards)}{about}")
+    title = f"{step.name} of {', '.join(step.guards)}{about}"
     if its is None:
-        return f"<li>{title} · not checked yet</li>"
+        return title, False, "not checked yet"
     said = its.found.counted() if its.found.violations else "passed"
     last = f", last seen {its.last} UTC" if its.last != its.since else ""
-    said = html.escape(f"{said} since {its.since} UTC (run {short(its.run)}){last}")
-    return f"<li>{title} · <b>{said}</b></li>" if its.found.violations else f"<li>{title} · {said}</li>"
+    return title, bool(its.found.violations), f"{said} since {its.since} UTC (run {short(its.run)}){last}"
