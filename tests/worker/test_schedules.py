@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -246,7 +247,7 @@ async def test_pausing_and_resuming_is_the_operators(client: Client) -> None:
 async def test_only_what_entrepot_made_is_deleted_or_changed(client: Client) -> None:
     theirs = Schedule(
         ScheduleActionStartWorkflow("Pipeline", id="x", task_queue="entrepot"),
-        ScheduleSpec(intervals=[ScheduleIntervalSpec(reconcile._span("1h"))]),
+        ScheduleSpec(intervals=[ScheduleIntervalSpec(timedelta(hours=1))]),
     )
     await client.create_schedule("acme/other", theirs)
     await client.create_schedule("globex/flights", theirs, memo={"made_by": "somebody"})
