@@ -18,10 +18,10 @@ import ibis.expr.datatypes as dt
 import ibis.expr.schema as sch
 from pydantic import BaseModel, ConfigDict
 
-from entrepot.activities.ingest.sources.stream import Bound, Range
 from entrepot.backends import TableName
 from entrepot.backends.base import physical
 from entrepot.identity.expression import schema_from
+from entrepot.language.interval import Bound
 
 MOST = 16
 """Segments of one version, after which they are written together."""
@@ -103,7 +103,7 @@ def taken(before: Sequence[Segment], segment: Segment, shape: sch.Schema) -> ibi
     assert segment.takes is not None
     rows = relation(before, shape)
     if segment.takes.window is not None:
-        return rows.filter(inside(rows, Range(*segment.takes.window)))
+        return rows.filter(inside(rows, segment.takes.window))
     if segment.takes.among is not None:
         return rows.filter(_among(rows, segment.takes.among))
     keys = _keys(rows, segment.takes)
@@ -123,7 +123,7 @@ def _left_over(rows: ibis.Table, takers: Sequence[Supersedes]) -> ibis.Table:
     by_key: dict[tuple[tuple[str, str], ...], list[Supersedes]] = {}
     for takes in takers:
         if takes.window is not None:
-            rows = rows.filter(~inside(rows, Range(*takes.window)))
+            rows = rows.filter(~inside(rows, takes.window))
         elif takes.among is not None:
             rows = rows.filter(~_among(rows, takes.among))
         else:
@@ -135,14 +135,15 @@ def _left_over(rows: ibis.Table, takers: Sequence[Supersedes]) -> ibis.Table:
     return rows
 
 
-def inside(rows: ibis.Table, window: Range) -> ibis.ir.BooleanValue:
-    """Whether a row is in a range. One whose column is NULL is in none."""
-    column = rows[window.column]
+def inside(rows: ibis.Table, window: tuple[str, Bound, Bound]) -> ibis.ir.BooleanValue:
+    """Whether a row is in an interval. One whose column is NULL is in none."""
+    name, start, end = window
+    column = rows[name]
     bounds = [column.notnull()]
-    if window.start is not None:
-        bounds.append(column >= ibis.literal(window.start).cast(column.type()))
-    if window.end is not None:
-        bounds.append(column < ibis.literal(window.end).cast(column.type()))
+    if start is not None:
+        bounds.append(column >= ibis.literal(start).cast(column.type()))
+    if end is not None:
+        bounds.append(column < ibis.literal(end).cast(column.type()))
     return reduce(lambda one, other: one & other, bounds)
 
 

@@ -17,11 +17,12 @@ import ibis.expr.schema as sch
 
 from entrepot.activities.catalog import growing_table
 from entrepot.activities.catalog.growing_table import GONE, VALID_FROM, VALID_TO, Segment, Supersedes
-from entrepot.activities.ingest.sources.stream import FILE_NUMBER, Disposition, Hints, ValueFilter
+from entrepot.activities.ingest.sources.stream import FILE_NUMBER, Hints, ValueFilter
 from entrepot.activities.storage.manifest import Manifest
 from entrepot.backends import TableName
 from entrepot.backends.base import physical
 from entrepot.identity.expression import schema_from
+from entrepot.language.sources import Disposition
 
 NUMBER = "_entrepot_number"
 """A column that is there for a moment only."""

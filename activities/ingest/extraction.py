@@ -16,12 +16,11 @@ import ibis.expr.schema as sch
 from entrepot.activities.catalog.ingest_state import IngestState
 from entrepot.activities.ingest.dispositions import STRATEGIES, strategy_of
 from entrepot.activities.ingest.landing import Checkpoint, Landing, Part, content_of
-from entrepot.activities.ingest.sources.dlt import extract as dlt_extract
+from entrepot.activities.ingest.sources import registry
 from entrepot.activities.ingest.sources.files import files
-from entrepot.activities.ingest.sources.files.column_types import kinds_of
 from entrepot.activities.ingest.sources.files.part import FILE_COLUMN
-from entrepot.activities.ingest.sources.postgres import tables as databases
-from entrepot.activities.ingest.sources.stream import FILE_NUMBER, Bounds, Hints, Json, Stream, ValueFilter
+from entrepot.activities.ingest.sources.registry import Sources
+from entrepot.activities.ingest.sources.stream import FILE_NUMBER, Hints, Json, Stream, Target, ValueFilter
 from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.storage import lake, manifest
 from entrepot.activities.storage.manifest import Manifest
@@ -29,8 +28,8 @@ from entrepot.errors import BadInput, StepFailed, listed, unknown
 from entrepot.identity.code import stable_hash
 from entrepot.identity.expression import schema_from, schema_to
 from entrepot.identity.version import version_of
+from entrepot.language.interval import Interval
 from entrepot.language.schema_evolution import common, evolved
-from entrepot.language.sources import Files, PostgresTable
 from entrepot.language.step import Contract, IngestStep
 from entrepot.protocol.messages import ExtractRequest, Load, TableLoad
 
@@ -52,17 +51,18 @@ def extract(
     data: Any = None
     if not inspect.isgeneratorfunction(step.function):
         data = step.function(**given)
-    mark = _fingerprint(step, data)
+    returned = data if data is not None else (lambda: step.function(**given))
+    sources = registry.sources(returned, step.name, step.tables)
+    mark = registry.fingerprint(sources, step.tables)
     if mark is not None and last.fingerprint == mark and not asked.backfill:
         return Load(step=step.name, known=dict(last.tables), unchanged=True, why="the files are as they were")
-    source = data if data is not None else (lambda: step.function(**given))
     if asked.backfill and not last.load:
         raise StepFailed("nothing was loaded yet; a backfill loads a part of it again")
     pipeline, tenant = asked.context.pipeline, work.tenant
     before = {t: manifest.read(tenant, pipeline, t, v) for t, v in last.tables.items() if t in step.tables}
     state = json.loads(lake.read(last.state)) if last.state else {}
     folder = tenant.lake_path("loads", pipeline, step.name, asked.context.run)
-    taken = _taken(work, step, _streams(step, source, state, asked, before), folder, before)
+    taken = _taken(work, step, _streams(step, sources, state, asked, before), folder, before)
     loading = _Loading(work, asked, step, before, taken)
     versions = {**loading.known, **{table: its.version for table, its in loading.made.items()}}
     path = last.state
@@ -87,45 +87,20 @@ def extract(
     )
 
 
-def _fingerprint(step: IngestStep, data: Any) -> str | None:
-    """The hash of a source that is all files; None for one that has to be asked."""
-    given = data if isinstance(data, Mapping) else {step.name: data}
-    if not given or not all(isinstance(value, Files) for value in given.values()):
-        return None
-    return stable_hash([dict(step.tables), {name: files.fingerprint(value) for name, value in given.items()}])
-
-
 def _streams(
-    step: IngestStep, data: Any, state: Json, asked: ExtractRequest, before: Mapping[str, Manifest]
+    step: IngestStep, sources: Sources, state: Json, asked: ExtractRequest, before: Mapping[str, Manifest]
 ) -> dict[str, Stream]:
-    """What a step's function returned, as streams. Each one's state has the stream's name."""
-    window = Bounds(asked.backfill.start, asked.backfill.end) if asked.backfill else None
-    # What is no part of another table: a bare resource, or rows without a name, are of the only one.
-    own = [t for t in step.tables if not any(t.startswith(f"{other}__") for other in step.tables)]
-    name = own[0] if len(own) == 1 else step.name
-    parts = dict(data) if isinstance(data, Mapping) else {name: data} if isinstance(data, Files | PostgresTable) else {}
-    rest = {table: value for table, value in parts.items() if not isinstance(value, Files | PostgresTable)}
-    made: dict[str, Stream] = {}
-    for table, value in parts.items():
-        key = f"table:{table}"
-        if isinstance(value, Files):
-            if window is not None:
-                raise BadInput(f"table {table!r} is read from files, which have no cursor to backfill a range of")
-            if value.bad_rows == "reject" and files.rejected_table(table) not in step.tables:
-                aside = files.rejected_table(table)
-                raise BadInput(f"table {table!r} sets bad rows aside, so the step has to name {aside!r} as well")
-            made[key] = files.stream(table, value, state.get(key, {}), _begins(step, table, before.get(table)))
-        elif isinstance(value, PostgresTable):
-            made[key] = databases.stream(table, value, state.get(key, {}), window)
-    if rest or not parts:
-        made["dlt"] = dlt_extract.stream(name, rest or data, state=state.get("dlt", {}), window=window)
-    return made
+    """A step's sources, opened at their watermarks."""
+    interval = Interval(asked.backfill.start, asked.backfill.end) if asked.backfill else None
+    return {
+        name: source.open(_target(step, table, before.get(table)), state.get(name, {}), interval)
+        for name, (table, source) in sources.items()
+    }
 
 
-def _begins(step: IngestStep, table: str, before: Manifest | None) -> dict[str, str]:
-    """What the columns of a table read from text are taken for, until a value says otherwise."""
+def _target(step: IngestStep, table: str, before: Manifest | None) -> Target:
     columns = {**(_columns_of(before) if before else {}), **schema_from(step.tables.get(table) or {})}
-    return kinds_of(sch.Schema(columns), before.wide if before else ())
+    return Target(table, sch.Schema(columns), before.wide if before else (), tuple(step.tables))
 
 
 def _taken(

@@ -155,14 +155,14 @@ class Landing:
             elif sum(each.bytes for each in self._buffers.values()) >= 2 * PART_BYTES:  # many tables
                 self._write_all()
         is_late = time.monotonic() - self._flushed > SECONDS
-        if is_late and piece.position is not None:
+        if is_late and piece.watermark is not None:
             self._write_all()
-            self._note(stream, piece.position)
+            self._note(stream, piece.watermark)
 
     def finish(self, number: int, name: str, stream: Stream) -> None:
         """A stream has ended: what it gave is in the lake."""
         self._write_all()
-        self.reached.states[name] = stream.state()
+        self.reached.states[name] = stream.watermark()
         self.reached.hints[name] = stream.hints()
         self.reached.notes.update(stream.notes())
         self._note(number + 1, None)

@@ -18,10 +18,11 @@ import pyarrow as pa
 from dlt.common.time import ensure_pendulum_date, ensure_pendulum_datetime
 from dlt.extract import DltResource, DltSource, Incremental
 
+from entrepot.activities.ingest.sources.cursor_limit import AHEAD, beyond_note
 from entrepot.activities.ingest.sources.dlt import compat
-from entrepot.activities.ingest.sources.postgres.boundary import AHEAD, beyond_note
-from entrepot.activities.ingest.sources.stream import Bound, Bounds, Json
+from entrepot.activities.ingest.sources.stream import Json
 from entrepot.errors import BadInput
+from entrepot.language.interval import Bound, Interval
 
 AGAIN = "entrepot_again"
 """In dlt's state of a cursor: from which value on rows come again. None: all."""
@@ -84,7 +85,7 @@ def skips_known_rows(cursor: Incremental[Any]) -> bool:
     return cursor.range_start == "closed" and not cursor.lag and cursor.primary_key not in ((), [])
 
 
-def narrow(sources: Sequence[DltSource], window: Bounds) -> None:
+def narrow(sources: Sequence[DltSource], window: Interval) -> None:
     """Has every cursor of the sources bring just a window; dlt then neither reads nor writes its state.
 
     Raises:

@@ -35,9 +35,10 @@ from entrepot.activities.ingest.sources.dlt.cursors import Limits, narrow, no_va
 from entrepot.activities.ingest.sources.dlt.hints import columns_with, hints_of, welcome_new_tables
 from entrepot.activities.ingest.sources.dlt.setup import install, lake
 from entrepot.activities.ingest.sources.naming import TELL_APART, check_apart, name_of
-from entrepot.activities.ingest.sources.stream import Bounds, Hints, Json, Piece, Stream
+from entrepot.activities.ingest.sources.stream import Hints, Json, Piece, Stream, Watermark
 from entrepot.activities.storage import exact_casts
 from entrepot.errors import BadInput, StepFailed
+from entrepot.language.interval import Interval
 
 ROWS_PER_ITEM = 5_000  # single dicts go to dlt in lists of this many: one by one costs three times as much a row
 _HINTS = TypeAdapter(dict[str, Hints])
@@ -47,7 +48,7 @@ _NULLS = re.compile(r"Column '(.*)' is declared non-nullable but contains nulls"
 _WRAPPERS = (PipelineStepFailed, ResourceExtractionError, NormalizeJobFailed)
 
 
-def stream(name: str, data: Any, *, state: Json, window: Bounds | None = None) -> Stream:
+def stream(name: str, data: Any, *, state: Json, window: Interval | None = None) -> Stream:
     """What a step's function returned (or a function that returns it, called with the state in place), as a stream.
 
     A bare iterable brings the table `name`; resources have names of their own, unless a mapping gives them others. A
@@ -58,7 +59,7 @@ def stream(name: str, data: Any, *, state: Json, window: Bounds | None = None) -
 
 
 class _DltStream:
-    def __init__(self, name: str, data: Any, state: Json, window: Bounds | None) -> None:
+    def __init__(self, name: str, data: Any, state: Json, window: Interval | None) -> None:
         install()
         self._name = name
         self._data = data
@@ -68,9 +69,9 @@ class _DltStream:
         self._hints: dict[str, Hints] = {}
         self._limits = Limits({})
 
-    def pieces(self, after: Json | None) -> Iterator[Piece]:
-        self._after = after["state"] if after else self._before
-        self._hints = _HINTS.validate_python(after["hints"]) if after else {}
+    def pieces(self, watermark: Watermark | None) -> Iterator[Piece]:
+        self._after = watermark["state"] if watermark else self._before
+        self._hints = _HINTS.validate_python(watermark["hints"]) if watermark else {}
         with tempfile.TemporaryDirectory(prefix="entrepot-") as folder:
             pipeline = _pipeline(self._name, Path(folder))
             chunks = Chunks()
@@ -88,10 +89,10 @@ class _DltStream:
                 # The state goes with the last piece of the chunk: only then all that it stands for is there.
                 last = len(files) - 1
                 for index, (table, path) in enumerate(files):
-                    yield Piece(table, path, self._position() if has_more and index == last else None)
+                    yield Piece(table, path, self._watermark() if has_more and index == last else None)
                     path.unlink(missing_ok=True)
 
-    def state(self) -> Json:
+    def watermark(self) -> Watermark:
         return self._before if self._window else self._after
 
     def hints(self) -> dict[str, Hints]:
@@ -111,7 +112,7 @@ class _DltStream:
             narrow(sources, self._window)
         return sources
 
-    def _position(self) -> Json:
+    def _watermark(self) -> Watermark:
         # A table that a later attempt does not meet again is told of by the hints.
         return {"state": self._after, "hints": _HINTS.dump_python(self._hints, mode="json")}
 

@@ -12,14 +12,16 @@ from dlt.extract.exceptions import DataItemRequiredForDynamicTableHints
 from entrepot.activities.ingest.dispositions import STRATEGIES
 from entrepot.activities.ingest.sources.dlt.compat import is_unsaid, normalize_table_identifiers, parents_cursor
 from entrepot.activities.ingest.sources.dlt.cursors import Limits, bound_of, cursor_of, skips_known_rows
-from entrepot.activities.ingest.sources.stream import Bounds, Disposition, Hints, Range
+from entrepot.activities.ingest.sources.stream import Hints, IntervalFilter
 from entrepot.errors import StepFailed
+from entrepot.language.interval import Interval
+from entrepot.language.sources import Disposition
 
 _STRATEGIES = ("delete-insert", "upsert", "scd2")
 _Table = Mapping[str, Any]
 
 
-def hints_of(schema: dlt.Schema, source: DltSource, window: Bounds | None, limits: Limits) -> dict[str, Hints]:
+def hints_of(schema: dlt.Schema, source: DltSource, window: Interval | None, limits: Limits) -> dict[str, Hints]:
     """Each table of the source, also those that had no rows, where dlt knows them.
 
     Raises:
@@ -85,7 +87,7 @@ def _root_hints(
     name: str,
     table: _Table,
     resource: DltResource | None,
-    window: Bounds | None,
+    window: Interval | None,
     limits: Limits,
 ) -> Hints:
     cursor = cursor_of(resource) if resource else None
@@ -133,9 +135,9 @@ def _replaces(
     name: str,
     cursor: Incremental[Any] | None,
     parental: Incremental[Any] | None,
-    window: Bounds | None,
+    window: Interval | None,
     limits: Limits,
-) -> Range | None:
+) -> IntervalFilter | None:
     """The earlier rows that come again: those of a window, or those which dlt does not know again by itself."""
     again = cursor or parental
     beyond = limits.again(schema.name, again) if again and window is None else None
@@ -158,10 +160,10 @@ def _replaces(
     fields = (cursor.get_cursor_column_name() or cursor.cursor_path).split(".")
     column = schema.naming.shorten_fragments(*(schema.naming.normalize_path(field) for field in fields))
     if window is not None:
-        return Range(column, window.start, window.end)
+        return IntervalFilter(window.start, window.end, column)
     if beyond and not cursor.lag:
-        return Range(column, *beyond, None)
-    return Range(column, bound_of(cursor.start_value), None)
+        return IntervalFilter(*beyond, None, column)
+    return IntervalFilter(bound_of(cursor.start_value), None, column)
 
 
 def _contract(said: Any) -> Literal["evolve", "freeze", "discard"] | None:

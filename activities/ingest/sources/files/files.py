@@ -23,9 +23,10 @@ from entrepot.activities.ingest.sources.files.part import FILE_COLUMN, Columns, 
 from entrepot.activities.ingest.sources.files.text import PACKED, Place, ahead, readable
 from entrepot.activities.ingest.sources.naming import name_of
 from entrepot.activities.ingest.sources.quoting import literal, quoted
-from entrepot.activities.ingest.sources.stream import FILE_NUMBER, Hints, Json, Piece, ValueFilter
+from entrepot.activities.ingest.sources.stream import FILE_NUMBER, Hints, Piece, Stream, Target, ValueFilter, Watermark
 from entrepot.errors import BadInput, StepFailed, unknown
 from entrepot.identity.code import stable_hash
+from entrepot.language.interval import Interval
 from entrepot.language.sources import Files, Format
 
 _FORMATS: dict[str, Format] = {
@@ -39,6 +40,30 @@ REJECTED = "__rejected"
 REJECTED_COLUMNS = pa.schema(
     [("file", pa.string()), ("line", pa.int64()), ("reason", pa.string()), ("content", pa.string())]
 )
+
+
+class FileSource:
+    """The files of one table."""
+
+    def __init__(self, description: Files) -> None:
+        self._files = description
+
+    def fingerprint(self) -> str:
+        """The hash of the files' content and of how they are read."""
+        return fingerprint(self._files)
+
+    def open(self, target: Target, watermark: Watermark, interval: Interval | None) -> Stream:
+        """The rows of files that are new or changed or, by `replace` and `scd2`, of all of them.
+
+        Raises:
+            BadInput: for settings that do not go together, and for an interval.
+        """
+        if interval is not None:
+            raise BadInput(f"table {target.table!r} is read from files, which have no cursor to backfill a range of")
+        aside = rejected_table(target.table)
+        if self._files.bad_rows == "reject" and aside not in target.of_step:
+            raise BadInput(f"table {target.table!r} sets bad rows aside, so the step has to name {aside!r} as well")
+        return stream(target.table, self._files, watermark, types.kinds_of(target.columns, target.wide))
 
 
 def found(files: Files) -> list[str]:
@@ -81,7 +106,7 @@ def fingerprint(files: Files) -> str:
     )
 
 
-def stream(table: str, files: Files, state: Json, begins: Mapping[str, str] | None = None) -> FileStream:
+def stream(table: str, files: Files, watermark: Watermark, begins: Mapping[str, str] | None = None) -> FileStream:
     """The files as a source of one table, and of `<table>__rejected` where rows are set aside.
 
     Args:
@@ -91,7 +116,7 @@ def stream(table: str, files: Files, state: Json, begins: Mapping[str, str] | No
         BadInput: for settings that do not go together.
     """
     _check(table, files)
-    return FileStream(table, files, state, begins or {})
+    return FileStream(table, files, watermark, begins or {})
 
 
 class FileStream:
@@ -102,15 +127,15 @@ class FileStream:
     everything is given anew. A column that had no values yet has no type yet: that is no reason to begin anew.
     """
 
-    def __init__(self, table: str, files: Files, state: Json, begins: Mapping[str, str]) -> None:
+    def __init__(self, table: str, files: Files, watermark: Watermark, begins: Mapping[str, str]) -> None:
         self._table = table
         self._begins = begins
         self._files = files
         self._declared = {name: types.Declared(name, text) for name, text in named(files.types, files).items()}
         self._told: dict[str, dict[str, folders.Told]] = {}
         """What the folders of each file tell."""
-        self._known = Known.read(state)
-        self._state: Json = {}
+        self._known = Known.read(watermark)
+        self._watermark: Watermark = {}
         self._changed: tuple[str, ...] = ()
         """What the rows of files that are not as they were say that they are from."""
         self._own: Own = {}
@@ -120,8 +145,8 @@ class FileStream:
         self._rest: pa.Schema | None = None
         """The columns, if some of them are in no piece."""
 
-    def pieces(self, after: Json | None) -> Iterator[Piece]:
-        """The rows of the files that are to be read, from behind a position."""
+    def pieces(self, watermark: Watermark | None) -> Iterator[Piece]:
+        """The rows of the files that are to be read, from behind a watermark."""
         paths = found(self._files)
         format = _format(paths, self._files)
         if self._files.hive_partitioning:
@@ -129,38 +154,38 @@ class FileStream:
             self._declared |= {name: column.its for name, column in self._told[paths[0]].items()}
         if self._files.disposition in ("append", "merge"):
             new = compared(self._known, paths, adds=self._files.disposition == "append", says=self._says)
-            self._changed, self._state = new.replaced, new.known.state
+            self._changed, self._watermark = new.replaced, new.known.watermark
             paths = list(new.read)
             if self._files.disposition == "append":
                 self._own = {path: {FILE_COLUMN: new.known.name(path)} for path in paths}
             elif len(paths) > 1:
                 self._own = {path: {FILE_NUMBER: number} for number, path in enumerate(paths)}
-        mark = stable_hash([[path, _size(path)] for path in paths])
-        if after and after["files"] != mark:
+        contents = stable_hash([[path, _size(path)] for path in paths])
+        if watermark and watermark["files"] != contents:
             raise StepFailed(f"the files {self._files.path!r} have changed while they were read; run again")
         if not paths:
             return
         with tempfile.TemporaryDirectory(prefix="entrepot-files-") as folder:
             read = self._parquet if format == "parquet" else self._text
-            start = after or {"file": 0, "row": 0, "place": Place(), "given": None, "rejected": False}
+            start = watermark or {"file": 0, "row": 0, "place": Place(), "given": None, "rejected": False}
             self._given, self._has_rejected = start["given"], start["rejected"]
             for piece in read(paths, Path(folder), start, format):
-                position = piece.position
-                if piece.table == self._table and position is not None:
-                    self._given = list(position.get("columns", ())) if piece.rows is not None else None
-                about = {"files": mark, "given": self._given, "rejected": self._has_rejected}
-                yield replace(piece, position=position and {**position, **about})
+                behind = piece.watermark
+                if piece.table == self._table and behind is not None:
+                    self._given = list(behind.get("columns", ())) if piece.rows is not None else None
+                about = {"files": contents, "given": self._given, "rejected": self._has_rejected}
+                yield replace(piece, watermark=behind and {**behind, **about})
             if self._rest is not None:
                 yield Piece(self._table, pa.RecordBatch.from_pylist([], schema=self._rest))
 
-    def state(self) -> Json:
+    def watermark(self) -> Watermark:
         """The files that were read, by their content."""
-        return self._state
+        return self._watermark
 
     def hints(self) -> dict[str, Hints]:
-        """How the rows come to those of before."""
+        """How the rows are combined with existing rows."""
         disposition = self._files.disposition
-        if disposition == "append":  # a changed file's rows take the place of its earlier ones
+        if disposition == "append":  # a changed file's rows replace its earlier ones
             hints = Hints("append", replaces=ValueFilter(FILE_COLUMN, self._changed) if self._changed else None)
         else:
             deleted = name_of(self._files.deleted, self._files.rename) if self._files.deleted else None
@@ -190,12 +215,12 @@ class FileStream:
     def _name(self, path: str) -> str:
         return str(self._own.get(path, {}).get(FILE_COLUMN, path))
 
-    def _parquet(self, paths: list[str], folder: Path, after: Json, format: str) -> Iterator[Piece]:
+    def _parquet(self, paths: list[str], folder: Path, start: Watermark, format: str) -> Iterator[Piece]:
         sources = parquet.sources(paths, folder, self._files, self._declared)
         schema = parquet.common(sources, {name: its.dtype.to_pyarrow() for name, its in self._declared.items()})
         self._check_types([*schema.names, *self._told.get(paths[0], {})])
-        for number, source in enumerate(sources[after["file"] :], after["file"]):
-            row = after["row"] if number == after["file"] else 0
+        for number, source in enumerate(sources[start["file"] :], start["file"]):
+            row = start["row"] if number == start["file"] else 0
             copied = None if row or self._own or self._told else parquet.copied(source, schema, folder)
             if copied:
                 yield Piece(self._table, copied, {"file": number + 1, "row": 0})
@@ -212,8 +237,8 @@ class FileStream:
             batch = batch.append_column(name, pa.repeat(pa.scalar(value), batch.num_rows))
         return batch
 
-    def _text(self, paths: list[str], folder: Path, after: Json, format: str) -> Iterator[Piece]:
-        columns: Columns = dict(after.get("columns", {}))
+    def _text(self, paths: list[str], folder: Path, start: Watermark, format: str) -> Iterator[Piece]:
+        columns: Columns = dict(start.get("columns", {}))
         with duckdb.connect() as connection:
             connection.execute("SET TimeZone = 'UTC'; SET memory_limit = '768MB'")
             # Else columns without NULLs become columns that may not have any, here and not there.
@@ -221,7 +246,7 @@ class FileStream:
             connection.execute(f"SET temp_directory = {literal(str(folder / 'spill'))}")
             kind = CsvReader if format == "csv" else JsonReader
             reader = kind(self._files, connection, folder, columns, self._own, self._begins, self._wanted)
-            at = after if after.get("for_types") else (yield from self._rows(reader, paths, folder, after))
+            at = start if start.get("for_types") else (yield from self._rows(reader, paths, folder, start))
             if at is not None:
                 yield from self._types_only(reader, paths, folder, at)
                 begin = {"file": 0, "place": Place(), "columns": dict(columns)}
@@ -248,42 +273,42 @@ class FileStream:
                 raise BadInput(f"the files {self._files.path!r}, {option}: {unknown('column', strange[0], known)}")
 
     def _rows(
-        self, reader: CsvReader | JsonReader, paths: list[str], folder: Path, after: Json
-    ) -> Generator[Piece, None, Json | None]:
-        """The rows from behind a position. Returns where a column gets another type than it had before, if one does."""
+        self, reader: CsvReader | JsonReader, paths: list[str], folder: Path, start: Watermark
+    ) -> Generator[Piece, None, Watermark | None]:
+        """The rows behind a watermark. Returns where a column gets another type than it had before, if one does."""
         before = dict(reader.columns)
-        for path, part, position in self._parts(reader, paths, folder, after):
+        for path, part, watermark in self._parts(reader, paths, folder, start):
             if self._is_other(before, reader.columns):
-                return position
-            before = position["columns"]
+                return watermark
+            before = watermark["columns"]
             if part.rejected:
                 self._has_rejected = True
                 yield Piece(
                     rejected_table(self._table),
                     _aside(self._name(path), part.rejected),
-                    None if part.rows else position,
+                    None if part.rows else watermark,
                 )
             if part.rows:
-                yield Piece(self._table, part.path, position)
+                yield Piece(self._table, part.path, watermark)
         return None
 
     def _types_only(
-        self, reader: CsvReader | JsonReader, paths: list[str], folder: Path, after: Json
+        self, reader: CsvReader | JsonReader, paths: list[str], folder: Path, start: Watermark
     ) -> Iterator[Piece]:
         """Takes all rows back, and reads the rest for the types."""
         if self._has_rejected:
             self._has_rejected = False
             yield Piece(rejected_table(self._table), None, anew=True)
-        yield Piece(self._table, None, {**after, "for_types": True}, anew=True)
-        for _, _, position in self._parts(reader, paths, folder, after):
-            yield Piece(self._table, None, {**position, "for_types": True})
+        yield Piece(self._table, None, {**start, "for_types": True}, anew=True)
+        for _, _, watermark in self._parts(reader, paths, folder, start):
+            yield Piece(self._table, None, {**watermark, "for_types": True})
 
     def _parts(
-        self, reader: CsvReader | JsonReader, paths: list[str], folder: Path, after: Json
-    ) -> Iterator[tuple[str, Part, Json]]:
-        """Chunk after chunk from behind a position, and the position behind each."""
-        for number, path in enumerate(paths[after["file"] :], after["file"]):
-            offset, line, header = after["place"] if number == after["file"] else Place()
+        self, reader: CsvReader | JsonReader, paths: list[str], folder: Path, start: Watermark
+    ) -> Iterator[tuple[str, Part, Watermark]]:
+        """Chunk after chunk from behind a watermark, and the watermark behind each."""
+        for number, path in enumerate(paths[start["file"] :], start["file"]):
+            offset, line, header = start["place"] if number == start["file"] else Place()
             for chunk in ahead(reader.chunks(path, Place(offset, line, tuple(header)))):
                 part = reader.part(path, chunk, folder / "rows.parquet")
                 if part.rejected and self._files.bad_rows == "fail":

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import fsspec
 
 from entrepot.activities.ingest.sources.files.text import PACKED, readable, unpacked
-from entrepot.activities.ingest.sources.stream import Json
+from entrepot.activities.ingest.sources.stream import Watermark
 
 _THREADS = 4
 
@@ -29,13 +29,13 @@ class Known:
     """What the rows of a file say that they are from, where that is not its path."""
 
     @classmethod
-    def read(cls, state: Json) -> Known:
-        """As a stream's state has them."""
-        return cls(state.get("files", {}), state.get("unpacked", {}), state.get("names", {}))
+    def read(cls, watermark: Watermark) -> Known:
+        """As a watermark has them."""
+        return cls(watermark.get("files", {}), watermark.get("unpacked", {}), watermark.get("names", {}))
 
     @property
-    def state(self) -> Json:
-        """For a stream's state."""
+    def watermark(self) -> Watermark:
+        """Where the next load continues: at files that are not among these."""
         return {"files": dict(self.files)} | {
             what: its for what in ("unpacked", "names") if (its := dict(getattr(self, what)))
         }

@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, get_args
 from urllib.parse import parse_qs, urlsplit
@@ -20,12 +20,19 @@ import pyarrow as pa
 
 from entrepot.activities.ingest.sources.naming import check_apart
 from entrepot.activities.ingest.sources.postgres import client
-from entrepot.activities.ingest.sources.postgres.boundary import Beyond, CursorColumn, Mark, Told, written
 from entrepot.activities.ingest.sources.postgres.client import Column, Database, Relation, literal
-from entrepot.activities.ingest.sources.stream import Bounds, Disposition, Hints, Json, Piece, Range, Stream
+from entrepot.activities.ingest.sources.postgres.cursor import (
+    CursorColumn,
+    CursorWatermark,
+    Deduplicator,
+    FutureRows,
+    written,
+)
+from entrepot.activities.ingest.sources.stream import Hints, IntervalFilter, Piece, Stream, Target, Watermark
 from entrepot.backends.settings import Secret
 from entrepot.errors import BadInput, StepFailed, listed, unknown
-from entrepot.language.sources import PostgresTable
+from entrepot.language.interval import Interval
+from entrepot.language.sources import Disposition, PostgresTable
 
 PIECE_ROWS = 1_000_000
 _ORDERED = ("whole", "decimal", "date", "timestamp", "timestamptz", "text")
@@ -35,46 +42,56 @@ _REFERENCES = ("env:", "file:")
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]*)(:\d+)?")
 
 
-def stream(table: str, source: PostgresTable, state: Json, window: Bounds | None = None) -> Stream:
-    """A database table as a stream.
+class PostgresSource:
+    """A table or view of PostgreSQL."""
 
-    `state` is what the last load's stream told. With `window`, only rows whose cursor is at least its start and less
-    than its end are brought, and the state stays as it is.
+    fingerprint = None
+
+    def __init__(self, description: PostgresTable) -> None:
+        self._source = description
+
+    def open(self, target: Target, watermark: Watermark, interval: Interval | None) -> Stream:
+        """All rows or, with a cursor, those that are new.
+
+        Raises:
+            BadInput: if the source's settings do not go together.
+        """
+        return stream(target.table, self._source, watermark, interval)
+
+
+def stream(table: str, source: PostgresTable, watermark: Watermark, interval: Interval | None = None) -> Stream:
+    """A database table as a stream; see `Source.open`.
 
     Raises:
         BadInput: if the source's settings do not go together.
     """
     hints = _hints(table, source)
-    address = Address(source, table)
-    if source.cursor is None:
-        if window is not None:
-            raise BadInput(f"table {table!r}: a backfill of a range needs a `cursor`, and the source has none")
-        return WholeTable(table, source, hints, address)
-    return NewRows(table, source, hints, address, state, window)
+    if source.cursor is not None:
+        return IncrementalRead(table, source, hints, watermark, interval)
+    if interval is not None:
+        raise BadInput(f"table {table!r}: a backfill of a range needs a `cursor`, and the source has none")
+    return FullRead(table, source, hints)
 
 
-@dataclass(frozen=True)
-class Address:
-    """Where a source's database is."""
+class _Read:
+    """What both ways to read a table share: where it is, and how its rows become pieces."""
 
-    source: PostgresTable
-    table: str
-
-    def __post_init__(self) -> None:
-        if not self.source.url.startswith(_REFERENCES) and _password(self.url):
+    def __init__(self, table: str, source: PostgresTable, hints: Hints) -> None:
+        self._table, self._source, self._hints = table, source, hints
+        if not source.url.startswith(_REFERENCES) and _has_password(self._url):
             raise BadInput(
-                f"table {self.table!r}: the URL has a password in it, so it must be given by reference, such as "
-                "'env:NAME' or 'file:PATH'"
+                f"table {table!r}: the URL has a password in it, so it must be given by reference, such as 'env:NAME' "
+                "or 'file:PATH'"
             )
 
     @cached_property
-    def url(self) -> str:
+    def _url(self) -> str:
         """With the secrets in it.
 
         Raises:
             BadInput: if it cannot be understood.
         """
-        where, given = f"table {self.table!r}: `url`", self.source.url
+        where, given = f"table {self._table!r}: `url`", self._source.url
         url = Secret(given, where).read().strip() if given.startswith(_REFERENCES) else given
         scheme = url.partition("://")[0]
         if "://" not in url or scheme not in {"postgresql", "postgres"}:
@@ -89,181 +106,169 @@ class Address:
         return url
 
     @cached_property
-    def at(self) -> str:
+    def _at(self) -> str:
         """For people: the host, the port, the database and the table."""
-        parts = urlsplit(self.url)
+        parts = urlsplit(self._url)
         host = parts.netloc.rpartition("@")[2] or "localhost"
         port = "" if re.search(r":\d+$", host) else ":5432"
-        return f"{host}{port}{parts.path.rstrip('/')}, table {self.source.table!r}"
-
-
-@dataclass
-class WholeTable:
-    """All rows of a table, each time.
-
-    A table with a unique index on its key is read in the order of the key, so that a read that was cut off goes on
-    behind the last one that it brought. What it then brings is of that later moment.
-    """
-
-    table: str
-    source: PostgresTable
-    its_hints: Hints
-    address: Address
-
-    def pieces(self, after: Json | None) -> Iterator[Piece]:
-        """All rows, in one snapshot."""
-        with client.connected(self.address.url, self.address.at) as database:
-            relation, columns = _opened(database, self.source, self.address.at)
-            order = self._order(relation)
-            where: list[str] = []
-            if after is not None:
-                if list(after["key"]) != [column.name for column in order]:
-                    raise StepFailed(f"{self.address.at}: its key changed while it was read; start the run again")
-                values = [literal(after["key"][c.name], c.declared) for c in order]
-                where = [f"({', '.join(c.sql for c in order)}) > ({', '.join(values)})"]
-            brought = after is not None
-            with closing(database.read(relation, columns, where, [column.sql for column in order])) as batches:
-                for rows in _cut(batches):
-                    brought = True
-                    yield Piece(self.table, _renamed(rows, self.source), self._position(rows, order))
-            if not brought:
-                yield Piece(self.table, _renamed(_empty(columns), self.source))
-
-    def state(self) -> Json:
-        """That all rows were brought; nothing else has to be remembered."""
-        return {"whole": True}
+        return f"{host}{port}{parts.path.rstrip('/')}, table {self._source.table!r}"
 
     def hints(self) -> dict[str, Hints]:
         """The table's hints."""
-        return {self.table: self.its_hints}
+        return {self._table: self._hints}
 
     def notes(self) -> dict[str, list[str]]:
         """There is nothing to tell."""
         return {}
 
+    def _piece(self, rows: pa.RecordBatch, watermark: Watermark | None = None) -> Piece:
+        names = [_name(name, self._source) for name in rows.schema.names]
+        return Piece(self._table, rows.rename_columns(names) if self._source.rename else rows, watermark)
+
+
+class FullRead(_Read):
+    """All rows of a table, each time.
+
+    A table with a unique index on its key is read in the order of the key, so that a read that was cut off continues
+    behind the last row that it gave. What it then gives is of that later moment.
+    """
+
+    def pieces(self, watermark: Watermark | None) -> Iterator[Piece]:
+        """All rows, in one snapshot."""
+        with client.connected(self._url, self._at) as database:
+            relation, columns = _opened(database, self._source, self._at)
+            order = self._order(relation)
+            where: list[str] = []
+            if watermark is not None:
+                if list(watermark["key"]) != [column.name for column in order]:
+                    raise StepFailed(f"{self._at}: its key changed while it was read; start the run again")
+                values = [literal(watermark["key"][c.name], c.declared) for c in order]
+                where = [f"({', '.join(c.sql for c in order)}) > ({', '.join(values)})"]
+            has_given = watermark is not None
+            with closing(database.read(relation, columns, where, [column.sql for column in order])) as batches:
+                for rows in _cut(batches):
+                    has_given = True
+                    yield self._piece(rows, _key_of_last(rows, order))
+            if not has_given:
+                yield self._piece(_empty(columns))
+
+    def watermark(self) -> Watermark:
+        """That all rows were read; nothing else has to be remembered."""
+        return {"whole": True}
+
     def _order(self, relation: Relation) -> list[Column]:
         """The key's columns as its unique index has them; none, if it has none that can be followed."""
-        key = set(self.source.key)
+        key = set(self._source.key)
         index = next((columns for columns in relation.unique if set(columns) == key), ())
         order = [relation.columns[name] for name in index]
-        plain = all(c.required and c.kind in _ORDERED and c.name not in self.source.types for c in order)
+        plain = all(c.required and c.kind in _ORDERED and c.name not in self._source.types for c in order)
         return order if plain else []
 
-    def _position(self, rows: pa.RecordBatch, order: Sequence[Column]) -> Json | None:
-        last = {column.name: written(rows.column(column.name)[-1].as_py()) for column in order}
-        return {"key": last} if last else None
 
-
-class NewRows:
+class IncrementalRead(_Read):
     """The rows of a table from a cursor value on, in the cursor's order.
 
-    Rows with just that value may have been brought before: they are told by what is in them or, where a row must not
-    be brought twice by `append`, by their key.
+    Rows with just that value may have been read before: they are known by what is in them or, where a row must not
+    be read twice by `append`, by their key.
     """
 
     def __init__(
-        self,
-        table: str,
-        source: PostgresTable,
-        hints: Hints,
-        address: Address,
-        state: Json,
-        window: Bounds | None,
+        self, table: str, source: PostgresTable, hints: Hints, watermark: Watermark, interval: Interval | None
     ) -> None:
+        super().__init__(table, source, hints)
         assert source.cursor is not None
-        self._table, self._source, self._hints, self._address = table, source, hints, address
         self._cursor: str = source.cursor
-        self._before, self._window = state, window
-        self._state = dict(state)
+        self._before, self._interval = watermark, interval
+        self._watermark = dict(watermark)
         self._column = _name(self._cursor, source)
-        self._replaces: Range | None = None
+        self._replaces: IntervalFilter | None = None
 
-    def pieces(self, after: Json | None) -> Iterator[Piece]:
+    def pieces(self, watermark: Watermark | None) -> Iterator[Piece]:
         """The rows that are new, in one snapshot."""
-        at = self._address.at
-        with client.connected(self._address.url, at) as database:
+        at = self._at
+        with client.connected(self._url, at) as database:
             relation, columns = _opened(database, self._source, at)
             cursor = CursorColumn(relation.columns[self._cursor], at)
             self._refuse_nulls(database, relation, cursor.column)
-            told = Told(columns, self._source, cursor)
-            self._beyond = Beyond(cursor, self._source.cursor_not_after)
-            start, end, known = self._begin(cursor, told)
-            if after is not None:
-                if after["of"] != told.of:
+            deduplicator = Deduplicator(columns, self._source, cursor)
+            self._future = FutureRows(cursor, self._source.cursor_not_after)
+            start, end, known = self._begin(cursor, deduplicator)
+            if watermark is not None:
+                if watermark["of"] != deduplicator.of:
                     raise StepFailed(f"{at}: its columns changed while it was read; start the run again")
-                start, known = cursor.read(after["last"]), after["seen"]
+                start, known = cursor.read(watermark["last"]), watermark["seen"]
             where = [cursor.condition(">=", start)] if start is not None else []
             where += [cursor.condition("<", end)] if end is not None else []
-            brought = after is not None
-            mark = Mark() if known is None else Mark(start, Counter(known))
+            has_given = watermark is not None
+            reached = CursorWatermark() if known is None else CursorWatermark(start, Counter(known))
             with closing(database.read(relation, columns, where, [cursor.column.sql])) as batches:
-                for rows in _cut(told.new(batches, mark)):
-                    brought = True
-                    followed, beyond = self._beyond.parted(rows)
+                for rows in _cut(deduplicator.new(batches, reached)):
+                    has_given = True
+                    followed, future = self._future.split(rows)
                     if followed.num_rows:
-                        mark = told.mark(followed, mark)
-                        yield Piece(self._table, _renamed(followed, self._source), told.position(mark))
-                    if beyond.num_rows:  # they have no place from which to go on
-                        yield Piece(self._table, _renamed(beyond, self._source))
-            if self._window is None:
-                self._remember(told, mark)
-            # Nothing may still take the place of rows, or make the table.
-            if not brought and (self._replaces is not None or not self._before):
-                yield Piece(self._table, _renamed(_empty(columns), self._source))
+                        reached = deduplicator.watermark(followed, reached)
+                        yield self._piece(followed, deduplicator.of_piece(reached))
+                    if future.num_rows:  # nothing can continue behind them
+                        yield self._piece(future)
+            if self._interval is None:
+                self._remember(deduplicator, reached)
+            # Nothing may still replace rows, or make the table.
+            if not has_given and (self._replaces is not None or not self._before):
+                yield self._piece(_empty(columns))
 
-    def state(self) -> Json:
+    def watermark(self) -> Watermark:
         """The greatest cursor value, and which rows with it are known."""
-        return self._state
+        return self._watermark
 
     def hints(self) -> dict[str, Hints]:
-        """The table's hints, with the rows of before that the new ones take the place of."""
+        """The table's hints, with the existing rows that the new ones replace."""
         return {self._table: replace(self._hints, replaces=self._replaces)}
 
     def notes(self) -> dict[str, list[str]]:
         """Rows that the cursor does not follow."""
-        note = self._beyond.note if self._window is None else []
+        note = self._future.note if self._interval is None else []
         return {self._table: note} if note else {}
 
-    def _begin(self, cursor: CursorColumn, told: Told) -> tuple[Any, Any, list[str] | None]:
+    def _begin(self, cursor: CursorColumn, deduplicator: Deduplicator) -> tuple[Any, Any, list[str] | None]:
         """From where and until where to read, and the rows at the start that are known.
 
-        With None for these nobody knows what was brought of the rows from there on: all are brought, and with `append`
-        they take the place of those of before.
+        With None for these nobody knows which rows from there on were read: all are, and with `append` they replace the
+        existing ones.
         """
         before, source, end, known = self._before, self._source, None, None
         last = self._last(cursor)
-        if self._window is not None:
+        if self._interval is not None:
             start, end = (
-                None if bound is None else cursor.read(bound) for bound in (self._window.start, self._window.end)
+                None if bound is None else cursor.read(bound) for bound in (self._interval.start, self._interval.end)
             )
         elif last is None:
             start = None if source.start is None else cursor.read(source.start)
         elif source.lag is not None:
-            start = cursor.behind(last, source.lag)
+            start = cursor.minus(last, source.lag)
         else:
             start = last
-            known = before["seen"] if before["of"] == told.of else None
+            known = before["seen"] if before["of"] == deduplicator.of else None
         if known is None and self._hints.disposition == "append":
-            self._replaces = Range(self._column, cursor.write(start), cursor.write(end))
+            self._replaces = IntervalFilter(cursor.write(start), cursor.write(end), self._column)
         elif self._hints.disposition == "append" and before.get("beyond") is not None:
-            self._replaces = Range(self._column, before["beyond"], None)
+            self._replaces = IntervalFilter(before["beyond"], None, self._column)
         return start, end, known
 
     def _last(self, cursor: CursorColumn) -> Any:
-        """Where the last load has come to; None for the first load, or the first by this cursor, and where it is now
-        beyond what the cursor may move to: there nobody knows what it has passed by."""
+        """The watermark's value; None for the first load, or the first by this cursor, and where it is now beyond what
+        the cursor may move to: there nobody knows what it has passed by."""
         last = cursor.read(self._before["last"]) if self._before.get("cursor") == cursor.name else None
-        return None if last is None or self._beyond.has(last) else last
+        return None if last is None or self._future.includes(last) else last
 
-    def _remember(self, told: Told, mark: Mark) -> None:
-        cursor, beyond, last = told.cursor, self._beyond.least, self._last(told.cursor)
-        if mark.last is not None and (last is None or mark.last >= last):  # else rows are gone: it stays where it was
-            self._state = {"cursor": cursor.name, "last": cursor.write(mark.last), "of": told.of, "seen": None}
-            if self._source.lag is None and mark.seen is not None:
-                self._state["seen"] = sorted(mark.seen.elements())
-        self._state.pop("beyond", None)
-        if beyond is not None and self._state:
-            self._state["beyond"] = cursor.write(beyond)
+    def _remember(self, deduplicator: Deduplicator, reached: CursorWatermark) -> None:
+        cursor, future, last = deduplicator.cursor, self._future.least, self._last(deduplicator.cursor)
+        if reached.value is not None and (last is None or reached.value >= last):  # else rows are gone: it stays
+            seen = sorted(reached.seen.elements()) if self._source.lag is None and reached.seen is not None else None
+            value = cursor.write(reached.value)
+            self._watermark = {"cursor": cursor.name, "last": value, "of": deduplicator.of, "seen": seen}
+        self._watermark.pop("beyond", None)
+        if future is not None and self._watermark:
+            self._watermark["beyond"] = cursor.write(future)
 
     def _refuse_nulls(self, database: Database, relation: Relation, column: Column) -> None:
         if column.required:
@@ -271,7 +276,7 @@ class NewRows:
         (row,) = database.rows(f"SELECT count(*) AS n FROM {relation.sql} WHERE {column.sql} IS NULL")
         if row["n"]:
             raise StepFailed(
-                f"{self._address.at}: the cursor {self._cursor!r} is NULL in {row['n']} row{'s' * (row['n'] > 1)}, "
+                f"{self._at}: the cursor {self._cursor!r} is NULL in {row['n']} row{'s' * (row['n'] > 1)}, "
                 "which would never be brought; choose another cursor, or read a view without them"
             )
 
@@ -335,8 +340,9 @@ def _name(column: str, source: PostgresTable) -> str:
     return source.rename.get(column, column)
 
 
-def _renamed(rows: pa.RecordBatch, source: PostgresTable) -> pa.RecordBatch:
-    return rows.rename_columns([_name(name, source) for name in rows.schema.names]) if source.rename else rows
+def _key_of_last(rows: pa.RecordBatch, order: Sequence[Column]) -> Watermark | None:
+    last = {column.name: written(rows.column(column.name)[-1].as_py()) for column in order}
+    return {"key": last} if last else None
 
 
 def _cut(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -350,6 +356,6 @@ def _empty(columns: Sequence[Column]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.array([], column.type) for column in schema], schema=schema)
 
 
-def _password(url: str) -> bool:
+def _has_password(url: str) -> bool:
     parts = urlsplit(url)
     return ":" in parts.netloc.rpartition("@")[0] or any("password" in name for name in parse_qs(parts.query))

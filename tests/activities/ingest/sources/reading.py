@@ -36,7 +36,7 @@ def read(source: Files, state: Json | None = None, after: Json | None = None) ->
     pieces: list[tuple[str, pa.Table, Json | None]] = []
     for piece in stream.pieces(after):
         take(pieces, piece)
-    return Read(pieces, stream.state(), stream.hints())
+    return Read(pieces, stream.watermark(), stream.hints())
 
 
 def read_in_two(source: Files, stop: int) -> Read:
@@ -45,15 +45,15 @@ def read_in_two(source: Files, stop: int) -> Read:
     position: Json | None = None
     for number, piece in enumerate(files.stream("t", source, {}).pieces(None)):
         take(pieces, piece)
-        if number >= stop and piece.position is not None:
-            position = json.loads(json.dumps(piece.position))
+        if number >= stop and piece.watermark is not None:
+            position = json.loads(json.dumps(piece.watermark))
             break
     else:
         pieces = []
     stream = files.stream("t", source, {})
     for piece in stream.pieces(position):
         take(pieces, piece)
-    return Read(pieces, stream.state(), stream.hints())
+    return Read(pieces, stream.watermark(), stream.hints())
 
 
 def take(pieces: list[tuple[str, pa.Table, Json | None]], piece: Piece) -> None:
@@ -61,7 +61,7 @@ def take(pieces: list[tuple[str, pa.Table, Json | None]], piece: Piece) -> None:
     if piece.anew:
         pieces[:] = [given for given in pieces if given[0] != piece.table]
     if piece.rows is not None:
-        pieces.append((piece.table, rows(piece), piece.position))
+        pieces.append((piece.table, rows(piece), piece.watermark))
 
 
 def rows(piece: Piece) -> pa.Table:

@@ -41,7 +41,7 @@ def read(stream: Stream, after: Json | None = None) -> Read:
         rows = pq.read_table(piece.rows).to_pylist()
         found.rows.setdefault(piece.table, []).extend(rows)
         found.pieces.append((piece.table, rows))
-        if piece.position is not None:
-            found.positions.append((piece.position, len(found.pieces)))
-    found.state, found.hints, found.notes = stream.state(), stream.hints(), stream.notes()
+        if piece.watermark is not None:
+            found.positions.append((piece.watermark, len(found.pieces)))
+    found.state, found.hints, found.notes = stream.watermark(), stream.hints(), stream.notes()
     return found

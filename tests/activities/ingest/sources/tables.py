@@ -42,7 +42,7 @@ class Load:
     def __init__(self, source: PostgresTable, state: Json, window: Any = None, after: Json | None = None) -> None:
         stream = tables.stream("shop", source, state, window)
         self.pieces = list(stream.pieces(after))
-        self.state: Json = json.loads(json.dumps(stream.state()))
+        self.state: Json = json.loads(json.dumps(stream.watermark()))
         self.hints = stream.hints()["shop"]
         self.notes = stream.notes().get("shop", [])
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from entrepot.activities.ingest.sources.dlt import extract
 from entrepot.activities.ingest.sources.naming import name_of
-from entrepot.activities.ingest.sources.stream import Range
+from entrepot.activities.ingest.sources.stream import IntervalFilter
 from entrepot.errors import BadInput, StepFailed
 from entrepot.language.sources import Files
 from tests.activities.ingest.sources import streams
@@ -140,4 +140,4 @@ def test_columns_of_a_database_are_renamed_and_told_apart(postgres: Server) -> N
     assert load.pieces[0].rows.schema.names == ["number", "id", "名前", "seen"]  # type: ignore[union-attr]
     assert (load.hints.key, load.hints.newest) == (("number",), ("seen", "desc"))
     assert table.load(load.state, **settings, key=["Id"]).rows == []
-    assert table.load(**settings).hints.replaces == Range("seen", None, None)
+    assert table.load(**settings).hints.replaces == IntervalFilter(None, None, "seen")

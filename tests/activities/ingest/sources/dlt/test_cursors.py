@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from entrepot.activities.ingest.sources.dlt import chunks, cursors, extract
-from entrepot.activities.ingest.sources.stream import Range
+from entrepot.activities.ingest.sources.stream import IntervalFilter
 from tests.activities.ingest.sources.streams import read
 
 extract.install()
@@ -54,7 +54,7 @@ class Source:
         if hints.disposition == "merge":
             self.held = [key for key in self.held if key not in ids]
         elif hints.replaces is not None:
-            assert isinstance(hints.replaces, Range)
+            assert isinstance(hints.replaces, IntervalFilter)
             start = hints.replaces.start
             self.held = [k for k in self.held if start is not None and str(day(self.seen[k])) < str(start)[:10]]
         self.held += ids

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entrepot.activities.ingest.sources.dlt import extract
-from entrepot.activities.ingest.sources.stream import Bounds, Hints, Json, Range
+from entrepot.activities.ingest.sources.stream import Hints, IntervalFilter, Json
 from entrepot.errors import BadInput, StepFailed
+from entrepot.language.interval import Interval
 from tests.activities.ingest.sources.streams import Read, read
 
 extract.install()
@@ -25,7 +26,7 @@ import dlt  # noqa: E402
 UTC = datetime.UTC
 
 
-def brought(data: Any, state: Json | None = None, window: Bounds | None = None) -> Read:
+def brought(data: Any, state: Json | None = None, window: Interval | None = None) -> Read:
     return read(extract.stream("t", data, state=state or {}, window=window))
 
 
@@ -218,10 +219,10 @@ def test_lag_brings_the_rows_of_its_window_again_and_says_what_they_replace() ->
         return events()
 
     first = brought(data(5))
-    assert first.hints["events"] == Hints("append", replaces=Range("n", None, None))
+    assert first.hints["events"] == Hints("append", replaces=IntervalFilter(None, None, "n"))
     second = brought(data(7), first.state)
     assert values(second, "events") == [{"n": n} for n in (2, 3, 4, 5, 6)]
-    assert second.hints["events"] == Hints("append", replaces=Range("n", 2, None))
+    assert second.hints["events"] == Hints("append", replaces=IntervalFilter(2, None, "n"))
 
 
 def test_without_lag_rows_at_the_boundary_are_not_brought_twice() -> None:
@@ -252,11 +253,11 @@ DAY = datetime.datetime(2024, 1, 1, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("first", "step", "bounds"),
     [
-        (0, 1, Bounds(3, 5)),
-        (DAY, datetime.timedelta(days=1), Bounds("2024-01-04T00:00:00Z", "2024-01-06T00:00:00+00:00")),
-        (DAY.replace(tzinfo=None), datetime.timedelta(days=1), Bounds("2024-01-04", "2024-01-06T00:00:00")),
-        (DAY.date(), datetime.timedelta(days=1), Bounds("2024-01-04", "2024-01-06")),
-        (0.0, 1.0, Bounds(3, "5")),
+        (0, 1, Interval(3, 5)),
+        (DAY, datetime.timedelta(days=1), Interval("2024-01-04T00:00:00Z", "2024-01-06T00:00:00+00:00")),
+        (DAY.replace(tzinfo=None), datetime.timedelta(days=1), Interval("2024-01-04", "2024-01-06T00:00:00")),
+        (DAY.date(), datetime.timedelta(days=1), Interval("2024-01-04", "2024-01-06")),
+        (0.0, 1.0, Interval(3, "5")),
     ],
 )
 @pytest.mark.parametrize("as_hint", [False, True])
@@ -279,15 +280,15 @@ def test_a_window_is_brought_again_without_touching_the_state(
     found = brought(data, state, bounds)
     assert len(found.rows["events"]) == 2
     assert found.state == state
-    assert found.hints["events"] == Hints("append", replaces=Range("at", bounds.start, bounds.end))
+    assert found.hints["events"] == Hints("append", replaces=IntervalFilter(bounds.start, bounds.end, "at"))
 
 
 def test_a_window_needs_a_cursor_and_values_of_its_type() -> None:
     with pytest.raises(BadInput, match=r"none of its resources has a cursor \('t'\)"):
-        brought([{"a": 1}], window=Bounds(1, 2))
+        brought([{"a": 1}], window=Interval(1, 2))
     resource = dlt.resource([{"n": 1}], name="r", incremental=dlt.sources.incremental("n", initial_value=0))
     with pytest.raises(BadInput, match="'soon' is no value of its cursor 'n', which is a int"):
-        brought(resource, window=Bounds("soon", 2))
+        brought(resource, window=Interval("soon", 2))
 
 
 def test_nested_rows_know_their_root_where_a_column_is_called_the_rows_key() -> None:

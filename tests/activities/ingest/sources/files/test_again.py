@@ -153,14 +153,14 @@ def test_no_text_is_read_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     assert counted.taken <= (1 + changes) * (size + 100) + changes * (1_000 + 200)
     begun_anew = False
     for number, piece in enumerate(pieces):
-        assert piece.position is not None
+        assert piece.watermark is not None
         begun_anew |= piece.anew
         comes_again = changes and not (begun_anew and piece.rows)
         if number % 4 == 0 or piece.anew:
             counted.taken = 0
-            for _ in files.stream("t", source, {}).pieces(piece.position):
+            for _ in files.stream("t", source, {}).pieces(piece.watermark):
                 pass
-            left = size * comes_again + size - piece.position["place"][0]
+            left = size * comes_again + size - piece.watermark["place"][0]
             assert counted.taken <= left + (1 + 2 * comes_again) * (1_000 + 200)
 
 

@@ -9,9 +9,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from entrepot.activities.ingest.sources.postgres import boundary, tables
-from entrepot.activities.ingest.sources.stream import Bounds, Range
+from entrepot.activities.ingest.sources.postgres import cursor as following
+from entrepot.activities.ingest.sources.postgres import tables
+from entrepot.activities.ingest.sources.stream import IntervalFilter
 from entrepot.errors import BadInput, StepFailed
+from entrepot.language.interval import Interval
 from entrepot.language.sources import PostgresTable
 from tests.activities.ingest.sources.tables import Load, Table, events, rows
 from tests.servers.postgres import Server
@@ -31,7 +33,7 @@ def test_a_whole_table_is_read_in_one_snapshot_and_an_empty_one_too(postgres: Se
         ["id", "name"]
     ]
     assert load.hints.disposition == "replace"
-    assert load.pieces[0].position is None
+    assert load.pieces[0].watermark is None
     table.do(f"INSERT INTO {table.name} SELECT g, repeat('x', 1000) FROM generate_series(1, 200000) g")
     pieces = tables.stream("shop", table.source(), {}).pieces(None)
     count = next(pieces).rows.num_rows  # type: ignore[union-attr]
@@ -112,7 +114,7 @@ def test_a_row_far_in_the_future_hides_no_other(
         if found.hints.disposition == "merge":
             held = [row for row in held if row[0] not in found.ids]
         elif again := found.hints.replaces:
-            assert isinstance(again, Range)
+            assert isinstance(again, IntervalFilter)
             held = [row for row in held if again.start is not None and day(row[1]) < day(again.start)]
         held += found.rows
         state = found.state
@@ -176,7 +178,7 @@ def test_late_rows_are_found_with_a_lag(postgres: Server) -> None:
     assert table.load(table.load(cursor="at").state, cursor="at").ids == []
     second = table.load(first.state, cursor="at", lag=lag)
     assert second.ids == [1, 3, 2]
-    assert second.hints.replaces == Range("at", "2024-01-01T00:00:00.000000+00:00", None)
+    assert second.hints.replaces == IntervalFilter("2024-01-01T00:00:00.000000+00:00", None, "at")
     merged = table.load(first.state, cursor="at", lag=lag, key=["id"])
     assert merged.ids == [1, 3, 2]
     assert merged.hints.replaces is None
@@ -197,7 +199,7 @@ def test_a_lag_of_numbers_and_dates(postgres: Server) -> None:
         table = events(postgres, type)
         table.add(f"1, {one}, ''", f"2, {two}, ''")
         state = table.load(cursor="at", lag=lag).state
-        assert table.load(state, cursor="at", lag=lag).hints.replaces == Range("at", start, None)
+        assert table.load(state, cursor="at", lag=lag).hints.replaces == IntervalFilter(start, None, "at")
 
 
 def test_when_rows_cannot_be_told_they_are_replaced(postgres: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,16 +208,16 @@ def test_when_rows_cannot_be_told_they_are_replaced(postgres: Server, monkeypatc
     first = table.load(cursor="at")
     table.do(f"ALTER TABLE {table.name} ADD COLUMN more text DEFAULT 'x'")
     changed = table.load(first.state, cursor="at")
-    assert (changed.ids, changed.hints.replaces) == ([2], Range("at", 2, None))
+    assert (changed.ids, changed.hints.replaces) == ([2], IntervalFilter(2, None, "at"))
     assert table.load(changed.state, cursor="at").pieces == []
     other = table.load(first.state, cursor="id")
-    assert (other.ids, other.hints.replaces) == ([1, 2], Range("id", None, None))
-    monkeypatch.setattr(boundary, "SEEN_ROWS", 1)
+    assert (other.ids, other.hints.replaces) == ([1, 2], IntervalFilter(None, None, "id"))
+    monkeypatch.setattr(following, "SEEN_ROWS", 1)
     table.add("3, 2, 'c'")
     many = table.load(cursor="at")
-    assert many.pieces[0].position is None
+    assert many.pieces[0].watermark is None
     after = table.load(many.state, cursor="at")
-    assert (sorted(after.ids), after.hints.replaces) == ([2, 3], Range("at", 2, None))
+    assert (sorted(after.ids), after.hints.replaces) == ([2, 3], IntervalFilter(2, None, "at"))
 
 
 def test_a_cursor_with_nulls_is_refused(postgres: Server) -> None:
@@ -244,15 +246,15 @@ def test_a_backfill_brings_its_range_alone(postgres: Server) -> None:
     table = events(postgres, "date")
     table.add(*(f"{n}, '2024-01-0{n}', ''" for n in range(1, 6)))
     state = table.load(cursor="at").state
-    load = table.load(state, Bounds("2024-01-02", "2024-01-04"), cursor="at")
+    load = table.load(state, Interval("2024-01-02", "2024-01-04"), cursor="at")
     assert (load.ids, load.state) == ([2, 3], state)
-    assert load.hints.replaces == Range("at", "2024-01-02", "2024-01-04")
-    merged = table.load(state, Bounds("2024-01-04", None), cursor="at", key=["id"])
+    assert load.hints.replaces == IntervalFilter("2024-01-02", "2024-01-04", "at")
+    merged = table.load(state, Interval("2024-01-04", None), cursor="at", key=["id"])
     assert (merged.ids, merged.hints.replaces) == ([4, 5], None)
-    gone = table.load(state, Bounds("2023-01-01", "2023-02-01"), cursor="at")
+    gone = table.load(state, Interval("2023-01-01", "2023-02-01"), cursor="at")
     assert [piece.rows.num_rows for piece in gone.pieces] == [0]  # type: ignore[union-attr]
     with pytest.raises(BadInput, match="needs a `cursor`"):
-        table.load(state, Bounds("2024-01-02", None))
+        table.load(state, Interval("2024-01-02", None))
 
 
 @pytest.mark.parametrize("lag", [None, 1])
@@ -262,7 +264,7 @@ def test_a_cut_load_goes_on_where_it_was(postgres: Server, small_pieces: None, c
     table.add(*(f"{n}, {n // 4}, 'n'" for n in range(10)), "3, 0, 'n'")
     before = table.load(cursor="at")
     assert [piece.rows.num_rows for piece in before.pieces] == [3, 3, 3, 2]  # type: ignore[union-attr]
-    position = json.loads(json.dumps(before.pieces[cut].position))
+    position = json.loads(json.dumps(before.pieces[cut].watermark))
     table.add("11, 9, 'new'")
     rest = Load(table.source(cursor="at", lag=lag), {}, after=position)
     kept = [row for piece in before.pieces[: cut + 1] for row in rows(piece)]
@@ -280,9 +282,9 @@ def test_a_cut_read_of_a_whole_table_goes_on_by_its_key(postgres: Server, small_
     whole = table.load(key=["at", "name"])
     assert len(whole.rows) == 8
     for cut, piece in enumerate(whole.pieces):
-        rest = Load(table.source(key=["at", "name"]), {}, after=json.loads(json.dumps(piece.position)))
+        rest = Load(table.source(key=["at", "name"]), {}, after=json.loads(json.dumps(piece.watermark)))
         assert [row for p in whole.pieces[: cut + 1] for row in rows(p)] + rest.rows == whole.rows
-    assert table.load(key=["name"]).pieces[0].position is None
+    assert table.load(key=["name"]).pieces[0].watermark is None
     table.do(f"ALTER TABLE {table.name} DROP CONSTRAINT {table.name}_pkey")
     with pytest.raises(StepFailed, match="key changed"):
-        Load(table.source(key=["at", "name"]), {}, after=whole.pieces[0].position)
+        Load(table.source(key=["at", "name"]), {}, after=whole.pieces[0].watermark)

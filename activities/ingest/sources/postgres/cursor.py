@@ -1,4 +1,4 @@
-"""Where a cursor stands: its values on their way through JSON and SQL, and which rows with the last one are known."""
+"""Following a cursor: its values on their way through JSON and SQL, its watermark, and which rows there are known."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from entrepot.activities.ingest.sources.cursor_limit import AHEAD, beyond_note
 from entrepot.activities.ingest.sources.postgres.client import Column, literal
-from entrepot.activities.ingest.sources.stream import Bound, Json
+from entrepot.activities.ingest.sources.stream import Watermark
 from entrepot.errors import BadInput, StepFailed
+from entrepot.language.interval import Bound
 from entrepot.language.sources import PostgresTable
 
 SEEN_ROWS = 10_000
 """How many rows with the greatest cursor value are remembered: so many that a heartbeat can hold them. With more, and
-`append`, the next load brings the rows with that value again, in the place of those of before."""
-
-AHEAD = d.timedelta(days=1)
-"""How far beyond now a cursor of times moves at most. No zone is as far from UTC."""
+`append`, the next load reads the rows with that value again, and they replace the existing ones."""
 
 _NUMBERED = {
     "whole": "int8",
@@ -38,10 +37,10 @@ _NUMBERED = {
 
 
 @dataclass(frozen=True)
-class Mark:
+class CursorWatermark:
     """How far a read has come: the greatest cursor value, and the rows with it; None: too many to remember."""
 
-    last: Any = None
+    value: Any = None
     seen: Counter[str] | None = field(default_factory=Counter)
 
 
@@ -89,8 +88,8 @@ class CursorColumn:
         """A value for JSON."""
         return None if value is None else written(value)
 
-    def behind(self, value: Any, lag: float) -> Any:
-        """A value, and the lag before it."""
+    def minus(self, value: Any, lag: float) -> Any:
+        """The value that is a lag before one."""
         match self.column.kind:
             case "whole":
                 return value - math.ceil(lag)
@@ -121,10 +120,10 @@ class CursorColumn:
         return f"{self.column.sql} {operator} {literal(written(value), _NUMBERED[self.column.kind])}"
 
 
-class Beyond:
+class FutureRows:
     """Rows whose cursor is beyond the greatest value that it moves to: a wrong date must not hide all that come later.
 
-    They are brought with each load, in the place of those of before, until time has come to them or they are mended.
+    Each load reads them again, and they replace the existing ones, until time has come to them or they are corrected.
     """
 
     def __init__(self, cursor: CursorColumn, latest: Bound) -> None:
@@ -136,8 +135,8 @@ class Beyond:
         self._greatest: Any = None
         self._count = 0
 
-    def parted(self, rows: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.RecordBatch]:
-        """Rows in the cursor's order, as those that it follows and those that are beyond."""
+    def split(self, rows: pa.RecordBatch) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+        """Rows in the cursor's order, as those up to that value and those beyond it."""
         if self._latest is None or not rows.num_rows:
             return rows, rows.slice(rows.num_rows)
         followed = pc.sum(pc.less_equal(rows.column(self._cursor.column.name), pa.scalar(self._latest))).as_py() or 0
@@ -149,7 +148,7 @@ class Beyond:
                 self.least = self._cursor.value(beyond, 0)
         return rows.slice(0, followed), beyond
 
-    def has(self, value: Any) -> bool:
+    def includes(self, value: Any) -> bool:
         """Whether a value is beyond."""
         return self._latest is not None and bool(value > self._latest)
 
@@ -159,14 +158,8 @@ class Beyond:
         return beyond_note(self._count, self._cursor.column.name, self._greatest, self._latest) if self._count else []
 
 
-def beyond_note(count: int, cursor: str, greatest: Any, latest: Any) -> list[str]:
-    """What to tell of rows beyond the greatest value that a cursor moves to."""
-    what = f"{count:,} row{'s are' if count > 1 else ' is'}"
-    return [f"{what} beyond where the cursor {cursor!r} may move to ({latest}), the furthest at {greatest}"]
-
-
-class Told:
-    """How rows with the same cursor value are told apart."""
+class Deduplicator:
+    """Tells rows at the watermark, which were read before, from new ones with the same cursor value."""
 
     def __init__(self, columns: Sequence[Column], source: PostgresTable, cursor: CursorColumn) -> None:
         self.cursor = cursor
@@ -177,47 +170,47 @@ class Told:
         self.of = hashlib.sha256(repr([(column.name, str(column.made)) for column in by]).encode()).hexdigest()[:16]
         """The same as long as the same columns are compared."""
 
-    def new(self, batches: Iterable[pa.RecordBatch], start: Mark) -> Iterator[pa.RecordBatch]:
+    def new(self, batches: Iterable[pa.RecordBatch], start: CursorWatermark) -> Iterator[pa.RecordBatch]:
         """The rows without those that are known already: by their order these are the first."""
         known = Counter(start.seen)
         for rows in batches:
-            same = pc.sum(self._having(rows, start.last)).as_py() if known else 0
+            same = pc.sum(self._having(rows, start.value)).as_py() if known else 0
             if not same:
                 known.clear()
                 yield rows
                 continue
             fresh = []
-            for number, mark in enumerate(self._marks(rows.slice(0, same))):
-                known[mark] -= 1
-                if known[mark] < 0:
+            for number, row in enumerate(self._hashes(rows.slice(0, same))):
+                known[row] -= 1
+                if known[row] < 0:
                     fresh.append(number)
             yield rows.take(pa.array(fresh, pa.int64()))
             yield rows.slice(same)
 
-    def mark(self, rows: pa.RecordBatch, before: Mark) -> Mark:
+    def watermark(self, rows: pa.RecordBatch, before: CursorWatermark) -> CursorWatermark:
         """How far a read has come with rows that are not empty."""
         last = self.cursor.value(rows, -1)
         count = pc.sum(self._having(rows, last)).as_py()
-        seen = before.seen if last == before.last else Counter()
+        seen = before.seen if last == before.value else Counter()
         if seen is None or count + seen.total() > SEEN_ROWS:
-            return Mark(last, None)
-        return Mark(last, seen + Counter(self._marks(rows.slice(rows.num_rows - count))))
+            return CursorWatermark(last, None)
+        return CursorWatermark(last, seen + Counter(self._hashes(rows.slice(rows.num_rows - count))))
 
-    def position(self, mark: Mark) -> Json | None:
-        """Where to go on. What is merged may be brought again."""
-        if mark.seen is None and self._appends:
+    def of_piece(self, reached: CursorWatermark) -> Watermark | None:
+        """Where an attempt continues behind the last piece; None: nowhere. What is merged may be read again."""
+        if reached.seen is None and self._appends:
             return None
         return {
-            "last": self.cursor.write(mark.last),
+            "last": self.cursor.write(reached.value),
             "of": self.of,
-            "seen": sorted((mark.seen or Counter()).elements()),
+            "seen": sorted((reached.seen or Counter()).elements()),
         }
 
     def _having(self, rows: pa.RecordBatch, value: Any) -> pa.Array:
         column = rows.column(self.cursor.column.name)
         return pc.equal(column, pa.scalar(value, column.type))
 
-    def _marks(self, rows: pa.RecordBatch) -> list[str]:
+    def _hashes(self, rows: pa.RecordBatch) -> list[str]:
         values = [_comparable(rows.column(name)) for name in self._by]
         return [hashlib.blake2b(repr(row).encode(), digest_size=12).hexdigest() for row in zip(*values, strict=True)]
 
