@@ -147,8 +147,9 @@ def everything(folder: Path) -> Iterator[str]:
 def test_the_wheel_holds_one_package_and_all_of_it(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.partition("/")[0] for name in names} == {"entrepot", "entrepot-0.1.0.dist-info"}
-    assert not [name for name in names if "/tests/" in name or "examples/postgres" in name]
-    expected = {name for name in everything(ROOT / "entrepot") if not name.startswith("entrepot/examples/postgres/")}
+    apart = ("entrepot/examples/postgres/", "entrepot/examples/sqlite/")
+    assert not [name for name in names if "/tests/" in name or name.startswith(apart)]
+    expected = {name for name in everything(ROOT / "entrepot") if not name.startswith(apart)}
     assert {name for name in names if name.endswith(".py")} == expected
     assert {"entrepot/py.typed", "entrepot/backends/duckdb/backend.py", "entrepot/examples/flights/pipeline.py"} <= {
         *names

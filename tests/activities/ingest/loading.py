@@ -22,7 +22,7 @@ from entrepot.activities.runtime.tenant import PipelineSettings, Tenant, Tenants
 from entrepot.backends import QueryTag
 from entrepot.backends.base import physical
 from entrepot.identity.expression import schema_from
-from entrepot.protocol.messages import Context, ExtractRequest, LoadRequest, StepResult
+from entrepot.protocol.messages import Backfill, Context, ExtractRequest, LoadRequest, StepResult
 from entrepot.registry import Registry
 
 ENVIRONMENT = ActivityEnvironment()
@@ -40,7 +40,13 @@ class Warehouse:
     last: int = 0
 
     def load(
-        self, step: str, options: Mapping[str, Any], *, refresh: bool = False, environment: str = "prod"
+        self,
+        step: str,
+        options: Mapping[str, Any],
+        *,
+        refresh: bool = False,
+        environment: str = "prod",
+        backfill: Backfill | None = None,
     ) -> StepResult | None:
         """Asks a step's source, and brings what it gives; None: there was nothing to bring."""
         number = self.last = next(self.numbers)
@@ -54,7 +60,7 @@ class Warehouse:
         )
 
         async def both() -> StepResult | None:
-            asked = ExtractRequest(context=context, step=step, refresh=refresh)
+            asked = ExtractRequest(context=context, step=step, refresh=refresh, backfill=backfill)
             load = await ENVIRONMENT.run(self.activities.extract, asked)
             if load.unchanged:
                 return None
@@ -93,13 +99,13 @@ class Warehouse:
 
 
 @contextmanager
-def warehouse() -> Iterator[Warehouse]:
+def warehouse(pipeline: str = "tests.pipelines.ingested:ingested") -> Iterator[Warehouse]:
     with tempfile.TemporaryDirectory() as state:
         folder = Path(state, "source")
         folder.mkdir()
         backend = {"type": "duckdb", "path": str(Path(state, "acme.duckdb"))}
         tenant = Tenant("acme", backend, str(Path(state, "lake")), {"ingested": PipelineSettings("ingested")})
-        tenants = Tenants({"acme": tenant}, Registry({"ingested": "tests.pipelines.ingested:ingested"}))
+        tenants = Tenants({"acme": tenant}, Registry({"ingested": pipeline}))
         ensure_schemas(ActivityContext(tenant, "room", "room"), "ingested")
         yield Warehouse(tenants, folder, IngestActivities(tenants))
         tenant.close()
