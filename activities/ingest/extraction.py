@@ -18,7 +18,7 @@ from entrepot.activities.ingest.dispositions import STRATEGIES, strategy_of
 from entrepot.activities.ingest.landing import Checkpoint, Landing, Part, content_of
 from entrepot.activities.ingest.sources import registry
 from entrepot.activities.ingest.sources.files import files
-from entrepot.activities.ingest.sources.files.part import FILE_COLUMN
+from entrepot.activities.ingest.sources.files.reader import FILE_COLUMN
 from entrepot.activities.ingest.sources.registry import Sources
 from entrepot.activities.ingest.sources.stream import FILE_NUMBER, Hints, Json, Stream, Target, ValueFilter
 from entrepot.activities.runtime.context import ActivityContext

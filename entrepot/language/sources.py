@@ -13,8 +13,9 @@ Format = Literal["csv", "parquet", "json"]
 """`json` is one JSON object a line, objects one after another on lines of their own, or one array of objects."""
 
 Disposition = Literal["replace", "append", "merge", "scd2"]
-"""What becomes of the rows of before. `replace`: only what is brought now counts. `append`: it is added. `merge`: it
-takes the place of rows with the same key. `scd2`: rows that changed or are gone keep the time until which they held."""
+"""How new rows are combined with existing rows. `replace`: only the new ones count. `append`: they are added. `merge`:
+they replace existing rows with the same key. `scd2`: rows that changed or are gone keep the time until which they
+held."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Files:
 
 @dataclass(frozen=True)
 class PostgresTable:
-    """A table or view of a database, read as Arrow: `SqlTable("env:SHOP_DB", "orders", cursor="updated_at")`.
+    """A table or view of a database, read as Arrow: `PostgresTable("env:SHOP_DB", "orders", cursor="updated_at")`.
 
     Attributes:
         url: Where the database is: `postgresql://user@host/db`. With a password in it only by reference: `env:NAME` or

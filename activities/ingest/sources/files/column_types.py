@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import ibis.expr.datatypes as dt
 import ibis.expr.schema as sch
@@ -75,6 +76,9 @@ SQL_TYPES = {kind: kind.upper() for kind in _FITS} | {"null": "VARCHAR", "whole"
 
 NUMBERS = ("whole", "bigint", "double")
 
+Columns = dict[str, Any]
+"""The columns that were met so far, in order, and the kind of each: one of `KINDS`, or one that json.py has besides."""
+
 _WIDER = {("whole", "bigint"), ("whole", "double"), ("date", "timestamp")}
 
 
@@ -125,8 +129,8 @@ def number(decimal: str, thousands: str) -> Callable[[str], str]:
 
 def all_fit(kind: str, text: str, number: Callable[[str], str] = lambda text: text) -> str:
     """SQL for an aggregate: whether all texts, apart from NULLs, are of a kind. `number`: see `number`."""
-    its = number(text) if kind in NUMBERS else text
-    return f"coalesce(bool_and({fits(kind, its)}) FILTER (WHERE {text} IS NOT NULL), true)"
+    plain = number(text) if kind in NUMBERS else text
+    return f"coalesce(bool_and({fits(kind, plain)}) FILTER (WHERE {text} IS NOT NULL), true)"
 
 
 def join(one: str, other: str) -> str:

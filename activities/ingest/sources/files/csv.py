@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 
 from entrepot.activities.ingest.sources.files import column_types as types
-from entrepot.activities.ingest.sources.files.csv_records import Records
-from entrepot.activities.ingest.sources.files.folders import Wanted, add_told
-from entrepot.activities.ingest.sources.files.part import Columns, Own, Part, Rejected, constants, named
-from entrepot.activities.ingest.sources.files.text import PACKED, Chunk, Place, csv_chunks, first_lines
+from entrepot.activities.ingest.sources.files.folders import KnownColumns, add_folder_columns
+from entrepot.activities.ingest.sources.files.reader import Part, Rejected, TextTable, constants, named
+from entrepot.activities.ingest.sources.files.text import PACKED, Chunk, Place, chunk_of, first_lines, whole_records
 from entrepot.activities.ingest.sources.quoting import literal, quoted
-from entrepot.errors import StepFailed
-from entrepot.language.sources import Files
+from entrepot.errors import BadInput, StepFailed
 
 SAMPLE_ROWS = 10_000
 """From so many rows of a chunk the types of columns are guessed; then all rows are asked."""
@@ -34,33 +33,22 @@ _STRUCTURAL = {
     "INVALID ENCODING": "bytes that are not of the encoding",
     "LINE SIZE OVER MAXIMUM": "the line is too long",
 }
+_RECORD_ENDS = (b"\n", b"\r\n", b"\r", b"")
 
 
 class CsvReader:
-    """Turns chunks of one table's files into Parquet; `columns` are those that it has met so far."""
+    """Turns chunks of one table's files into Parquet."""
 
-    def __init__(
-        self,
-        files: Files,
-        connection: duckdb.DuckDBPyConnection,
-        folder: Path,
-        columns: Columns,
-        own: Own,
-        begins: Mapping[str, str],
-        declared: Callable[[str], Wanted],
-    ) -> None:
-        self._files = files
-        self._own = own
-        self._sql = connection
-        self._folder = folder
-        self._delimiter = files.delimiter or ","
+    def __init__(self, table: TextTable) -> None:
+        self._table = table
+        self._files = table.files
+        self._sql = table.connection
+        self.columns = table.columns
+        self._delimiter = self._files.delimiter or ","
         self._records = self._records_of(self._delimiter)
-        self._number = types.number(files.decimal, files.thousands)
-        self._declared_of = declared
-        self._declared: Wanted = {}
+        self._number = types.number(self._files.decimal, self._files.thousands)
+        self._declared: KnownColumns = {}
         """Of the file that is read."""
-        self._begins = begins
-        self.columns = columns
 
     def chunks(self, path: str, start: Place) -> Iterator[Chunk]:
         """A file's chunks from a place on; the places behind them have the names of its columns.
@@ -69,7 +57,7 @@ class CsvReader:
             StepFailed: for a file without a header, or with two columns of one name.
         """
         header, start = start.header, self._begin(path, start)
-        for chunk in csv_chunks(path, self._files.encoding, self._records, start):
+        for chunk in _csv_chunks(path, self._files.encoding, self._records, start):
             whole = chunk
             if not header:
                 begin, end = next(self._records.each(chunk.data), (0, 0))
@@ -129,13 +117,13 @@ class CsvReader:
 
     def part(self, path: str, chunk: Chunk, target: Path) -> Part:
         """One chunk as Parquet, and the rows that were set aside."""
-        self._declared = self._declared_of(path)
+        self._declared = self._table.known(path)
         new = {column: name for column, name in _named(chunk) if name not in self.columns}
-        self.columns |= {name: self._begins.get(name, "null") for name in new.values()}
-        add_told(self.columns, self._declared)
+        self.columns |= {name: self._table.begins.get(name, "null") for name in new.values()}
+        add_folder_columns(self.columns, self._declared)
         if not chunk.data:  # a file that has no rows has columns
             return Part(0, target, [])
-        text = self._folder / "chunk.csv"
+        text = self._table.folder / "chunk.csv"
         chunk = replace(chunk, data=self._records.prepared(chunk.data, len(chunk.end.header)))
         text.write_bytes(chunk.data)
         try:
@@ -242,7 +230,7 @@ class CsvReader:
                 fits = declared.fits(text, cast) if declared else types.fits(kind, text, cast)
                 expression = f"CASE WHEN {column} IS NULL OR {fits} THEN {cast} ELSE {misfit} END"
             selected.append(f"{expression} AS {quoted(name)}")
-        selected += constants(self._own, path)
+        selected += constants(self._table.own, path)
         source = f"(SELECT {', '.join(casts)} FROM {source})"
         query = f"COPY (SELECT {', '.join(selected)} FROM {source}) TO {literal(str(target))} (FORMAT parquet)"
         return int(self._sql.execute(query).fetchall()[0][0])
@@ -275,5 +263,113 @@ class CsvReader:
         self._sql.execute("DROP TABLE IF EXISTS rejects; DROP TABLE IF EXISTS scans")
 
 
+def _csv_chunks(path: str, encoding: str, records: Records, start: Place) -> Iterator[Chunk]:
+    """A CSV file's records; the file's first line is not told from the others."""
+    rest, here = yield from whole_records(path, encoding, start, lambda data: records.end(data)[0])
+    while rest:
+        cut, is_open = records.end(rest)
+        if not is_open:
+            yield chunk_of(rest, here)
+            break
+        # A quote that is never closed makes one bad line, and not a bad rest of the file.
+        end = rest.find(b"\n", cut) + 1 or len(rest)
+        for data in (rest[:cut], rest[cut:end]):
+            if data:
+                yield (chunk := chunk_of(data, here))
+                here = chunk.end
+        rest = rest[end:]
+
+
 def _named(chunk: Chunk) -> list[tuple[str, str]]:
     return [(f"c{n}", name) for n, name in enumerate(chunk.end.header)]
+
+
+class Records:
+    """Where CSV records begin and end: a line break within quotes ends none."""
+
+    def __init__(self, delimiter: str, quote: str = '"', escape: str | None = None) -> None:
+        for what, given in (("delimiter", delimiter), ("quote", quote or '"'), ("escape", escape or quote or '"')):
+            if len(given.encode()) != 1 or given in "\r\n":
+                raise BadInput(f"the {what} must be one ASCII character, and is {given!r}")
+        if delimiter in (quote, escape):
+            raise BadInput(f"the delimiter must not be the quote or the escape, and is {delimiter!r}")
+        self._delimiter, self._quote = delimiter.encode(), ord(quote) if quote else -1
+        self._escape = escape.encode() if escape and escape != quote else b""
+        self._others = bytes(set(range(256)) - set(self._delimiter + b"\n"))
+        self._around = np.zeros(256, dtype=bool)
+        self._around[list(self._delimiter + b"\r\n" + quote.encode())] = True
+        ends, q, e = re.escape(self._delimiter), re.escape(quote.encode()), re.escape(self._escape)
+        within = b"(?:[^" + q + e + b"]|" + e + b".)*+" if e else b"[^" + q + b"]*+(?:" + q + q + b"[^" + q + b"]*+)*+"
+        plain = b"[^" + ends + rb"\r\n]*+"
+        quoted = q + within + q + plain + b"|(" + q + within + rb"\Z)|" if quote else b"((?!))|"
+        self._field = re.compile(b"(?:" + quoted + plain + b")(" + ends + rb"|\r\n|\n|\r|\Z)", re.DOTALL)
+
+    def end(self, data: bytes) -> tuple[int, bool]:
+        """Where the last whole record ends, and whether a quote is open behind it."""
+        array = np.frombuffer(data, np.uint8)
+        quotes = np.flatnonzero(array == self._quote)
+        if not self._can_count(array, data, quotes):
+            return self._end_read(data)
+        end = len(data)
+        while (end := data.rfind(b"\n", 0, end)) >= 0:
+            quotes_before = int(np.searchsorted(quotes, end))
+            if quotes_before % 2 == 0:
+                break
+            end = int(quotes[quotes_before - 1])
+        return end + 1, len(quotes) % 2 == 1
+
+    def _can_count(self, array: Any, data: bytes, quotes: Any) -> bool:
+        """Whether each opening quote follows a delimiter, and each closing one is followed by one."""
+        if self._escape and self._escape in data:
+            return False
+        before, after = quotes[0::2] - 1, quotes[1::2] + 1
+        before, after = before[before >= 0], after[after < len(array)]
+        return bool(self._around[array[before]].all() and self._around[array[after]].all())
+
+    def prepared(self, data: bytes, fields: int) -> bytes:
+        """The same records as DuckDB takes them: all end alike, and a field too many is never empty.
+
+        DuckDB wants one kind of line ends, and takes lines that end with a delimiter too many. Line breaks within
+        quotes stay as they are.
+        """
+        if b"\r" not in data and (self._quote < 0 or bytes([self._quote]) not in data):
+            lines = data.count(b"\n")
+            if data.translate(None, self._others) == (self._delimiter * (fields - 1) + b"\n") * lines:
+                return data
+        array = np.frombuffer(data, np.uint8)
+        delimiters, ends = self._marks(array, data)
+        is_two = (ends > 0) & (array[ends - 1] == ord("\r")) & (ends < len(data))
+        behind, returns = ends - is_two, ends[is_two] - 1
+        is_surplus = np.diff(np.searchsorted(delimiters, behind), prepend=0) >= fields
+        surplus = behind[is_surplus & (array[behind - 1] == ord(self._delimiter))]
+        return bytes(np.insert(np.delete(array, returns), surplus - np.searchsorted(returns, surplus), ord(" ")))
+
+    def _marks(self, array: Any, data: bytes) -> tuple[Any, Any]:
+        """Where delimiters and the ends of records are, but for those within quotes."""
+        quotes = np.flatnonzero(array == self._quote)
+        if self._can_count(array, data, quotes):
+            outside = ~np.logical_xor.accumulate(array == self._quote) if len(quotes) else True
+            delimiters, ends = (np.flatnonzero((array == byte) & outside) for byte in (ord(self._delimiter), ord("\n")))
+        else:
+            marks = [(field.end() - 1, field[2]) for field in self._field.finditer(data) if field[2]]
+            delimiters = np.array([at for at, mark in marks if mark == self._delimiter], np.int64)
+            ends = np.array([at for at, mark in marks if mark in (b"\n", b"\r\n")], np.int64)
+        return delimiters, ends if data.endswith(b"\n") else np.append(ends, len(data))
+
+    def _end_read(self, data: bytes) -> tuple[int, bool]:
+        end = 0
+        for field in self._field.finditer(data):
+            if field[2] in (b"\n", b"\r\n"):
+                end = field.end()
+            if field[1] is not None:
+                return end, True
+        return end, False
+
+    def each(self, data: bytes) -> Iterator[tuple[int, int]]:
+        """Where each record begins and ends, without lines that are empty."""
+        start = 0
+        for field in self._field.finditer(data):
+            if field[2] in _RECORD_ENDS:
+                if field.start(2) > start:
+                    yield start, field.start(2)
+                start = field.end()

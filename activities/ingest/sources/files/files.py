@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import tempfile
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,20 @@ import pyarrow as pa
 
 from entrepot.activities.ingest.sources.files import column_types as types
 from entrepot.activities.ingest.sources.files import folders, parquet
+from entrepot.activities.ingest.sources.files.column_types import Columns
 from entrepot.activities.ingest.sources.files.csv import CsvReader
 from entrepot.activities.ingest.sources.files.json import JsonReader, is_kept_as, sql_type
 from entrepot.activities.ingest.sources.files.known_files import Known, compared, hashes
-from entrepot.activities.ingest.sources.files.part import FILE_COLUMN, Columns, Own, Part, Rejected, constants, named
+from entrepot.activities.ingest.sources.files.reader import (
+    FILE_COLUMN,
+    Own,
+    Part,
+    Reader,
+    Rejected,
+    TextTable,
+    constants,
+    named,
+)
 from entrepot.activities.ingest.sources.files.text import PACKED, Place, ahead, readable
 from entrepot.activities.ingest.sources.naming import name_of
 from entrepot.activities.ingest.sources.quoting import literal, quoted
@@ -34,6 +44,8 @@ _FORMATS: dict[str, Format] = {
     **dict.fromkeys((".parquet", ".pq"), "parquet"),
     **dict.fromkeys((".json", ".jsonl", ".ndjson"), "json"),
 }
+_READERS: dict[str, Callable[[TextTable], Reader]] = {"csv": CsvReader, "json": JsonReader}
+
 REJECTED = "__rejected"
 """The suffix of the table with the rows of a table that were set aside."""
 
@@ -47,10 +59,35 @@ class FileSource:
 
     def __init__(self, description: Files) -> None:
         self._files = description
+        self._hashed: Mapping[str, str] = {}
 
     def fingerprint(self) -> str:
-        """The hash of the files' content and of how they are read."""
-        return fingerprint(self._files)
+        """The hash of the files' content and of how they are read. Dates do not count, nor names unless rows have them.
+
+        It takes a pass over the files before they are read, since only their content says whether they are read at all.
+        """
+        files = self._files
+        now = self._hashed = hashes(found(files))
+        content: list[Any] = sorted(now.items()) if files.disposition == "append" else sorted(now.values())
+        if files.hive_partitioning:
+            content = [content, sorted([hashed, folders.folders(path)] for path, hashed in now.items())]
+        return stable_hash(
+            [
+                content,
+                files.format,
+                list(files.nulls),
+                dict(files.types),
+                dict(files.rename),
+                [files.delimiter, files.header, list(files.names), files.skip, files.quote, files.escape],
+                [files.decimal, files.thousands, files.records],
+                files.encoding,
+                files.bad_rows,
+                files.short_rows,
+                files.disposition,
+                list(files.key),
+                files.deleted,
+            ]
+        )
 
     def open(self, target: Target, watermark: Watermark, interval: Interval | None) -> Stream:
         """The rows of files that are new or changed or, by `replace` and `scd2`, of all of them.
@@ -63,7 +100,8 @@ class FileSource:
         aside = rejected_table(target.table)
         if self._files.bad_rows == "reject" and aside not in target.of_step:
             raise BadInput(f"table {target.table!r} sets bad rows aside, so the step has to name {aside!r} as well")
-        return stream(target.table, self._files, watermark, types.kinds_of(target.columns, target.wide))
+        begins = types.kinds_of(target.columns, target.wide)
+        return stream(target.table, self._files, watermark, begins, self._hashed)
 
 
 def found(files: Files) -> list[str]:
@@ -81,42 +119,24 @@ def found(files: Files) -> list[str]:
     return [filesystem.unstrip_protocol(p) for p in paths]
 
 
-def fingerprint(files: Files) -> str:
-    """The hash of the files' content and of how they are read. Dates do not count, nor names unless rows have them."""
-    now = hashes(found(files))
-    content: list[Any] = sorted(now.items()) if files.disposition == "append" else sorted(now.values())
-    if files.hive_partitioning:
-        content = [content, sorted([hashed, folders.folders(path)] for path, hashed in now.items())]
-    return stable_hash(
-        [
-            content,
-            files.format,
-            list(files.nulls),
-            dict(files.types),
-            dict(files.rename),
-            [files.delimiter, files.header, list(files.names), files.skip, files.quote, files.escape],
-            [files.decimal, files.thousands, files.records],
-            files.encoding,
-            files.bad_rows,
-            files.short_rows,
-            files.disposition,
-            list(files.key),
-            files.deleted,
-        ]
-    )
-
-
-def stream(table: str, files: Files, watermark: Watermark, begins: Mapping[str, str] | None = None) -> FileStream:
+def stream(
+    table: str,
+    files: Files,
+    watermark: Watermark,
+    begins: Mapping[str, str] | None = None,
+    hashed: Mapping[str, str] | None = None,
+) -> FileStream:
     """The files as a source of one table, and of `<table>__rejected` where rows are set aside.
 
     Args:
-        begins: The kinds (see files_types.py) that columns have already, from loads before.
+        begins: The kinds (see column_types.py) that columns have already, from loads before.
+        hashed: The files with the hashes of their content, where these are known.
 
     Raises:
         BadInput: for settings that do not go together.
     """
     _check(table, files)
-    return FileStream(table, files, watermark, begins or {})
+    return FileStream(table, files, watermark, begins or {}, hashed or {})
 
 
 class FileStream:
@@ -127,13 +147,21 @@ class FileStream:
     everything is given anew. A column that had no values yet has no type yet: that is no reason to begin anew.
     """
 
-    def __init__(self, table: str, files: Files, watermark: Watermark, begins: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        table: str,
+        files: Files,
+        watermark: Watermark,
+        begins: Mapping[str, str],
+        hashed: Mapping[str, str],
+    ) -> None:
         self._table = table
+        self._hashed = hashed
         self._begins = begins
         self._files = files
         self._declared = {name: types.Declared(name, text) for name, text in named(files.types, files).items()}
-        self._told: dict[str, dict[str, folders.Told]] = {}
-        """What the folders of each file tell."""
+        self._of_folders: dict[str, dict[str, folders.FolderColumn]] = {}
+        """The columns that each file's folders give."""
         self._known = Known.read(watermark)
         self._watermark: Watermark = {}
         self._changed: tuple[str, ...] = ()
@@ -148,12 +176,13 @@ class FileStream:
     def pieces(self, watermark: Watermark | None) -> Iterator[Piece]:
         """The rows of the files that are to be read, from behind a watermark."""
         paths = found(self._files)
-        format = _format(paths, self._files)
+        kind = _format(paths, self._files)
         if self._files.hive_partitioning:
-            self._told = folders.told(paths, self._files, self._declared, self._begins)
-            self._declared |= {name: column.its for name, column in self._told[paths[0]].items()}
+            self._of_folders = folders.columns_of(paths, self._files, self._declared, self._begins)
+            self._declared |= {name: column.declared for name, column in self._of_folders[paths[0]].items()}
         if self._files.disposition in ("append", "merge"):
-            new = compared(self._known, paths, adds=self._files.disposition == "append", says=self._says)
+            hashed = self._hashed if list(self._hashed) == paths else None
+            new = compared(self._known, paths, adds=self._files.disposition == "append", says=self._says, hashed=hashed)
             self._changed, self._watermark = new.replaced, new.known.watermark
             paths = list(new.read)
             if self._files.disposition == "append":
@@ -166,10 +195,13 @@ class FileStream:
         if not paths:
             return
         with tempfile.TemporaryDirectory(prefix="entrepot-files-") as folder:
-            read = self._parquet if format == "parquet" else self._text
             start = watermark or {"file": 0, "row": 0, "place": Place(), "given": None, "rejected": False}
             self._given, self._has_rejected = start["given"], start["rejected"]
-            for piece in read(paths, Path(folder), start, format):
+            scratch = Path(folder)
+            pieces = (
+                self._parquet(paths, scratch, start) if kind == "parquet" else self._text(paths, scratch, start, kind)
+            )
+            for piece in pieces:
                 behind = piece.watermark
                 if piece.table == self._table and behind is not None:
                     self._given = list(behind.get("columns", ())) if piece.rows is not None else None
@@ -209,19 +241,19 @@ class FileStream:
         """What of a file's path its rows have."""
         return folders.folders(path) if self._files.hive_partitioning else None
 
-    def _wanted(self, path: str) -> folders.Wanted:
-        return {**self._declared, **self._told.get(path, {})}
+    def _known_columns(self, path: str) -> folders.KnownColumns:
+        return {**self._declared, **self._of_folders.get(path, {})}
 
     def _name(self, path: str) -> str:
         return str(self._own.get(path, {}).get(FILE_COLUMN, path))
 
-    def _parquet(self, paths: list[str], folder: Path, start: Watermark, format: str) -> Iterator[Piece]:
+    def _parquet(self, paths: list[str], folder: Path, start: Watermark) -> Iterator[Piece]:
         sources = parquet.sources(paths, folder, self._files, self._declared)
-        schema = parquet.common(sources, {name: its.dtype.to_pyarrow() for name, its in self._declared.items()})
-        self._check_types([*schema.names, *self._told.get(paths[0], {})])
+        schema = parquet.common(sources, {name: column.dtype.to_pyarrow() for name, column in self._declared.items()})
+        self._check_types([*schema.names, *self._of_folders.get(paths[0], {})])
         for number, source in enumerate(sources[start["file"] :], start["file"]):
             row = start["row"] if number == start["file"] else 0
-            copied = None if row or self._own or self._told else parquet.copied(source, schema, folder)
+            copied = None if row or self._own or self._of_folders else parquet.copied(source, schema, folder)
             if copied:
                 yield Piece(self._table, copied, {"file": number + 1, "row": 0})
                 continue
@@ -232,30 +264,30 @@ class FileStream:
             self._rest = self._with_own(pa.RecordBatch.from_pylist([], schema=schema), paths[0]).schema
 
     def _with_own(self, batch: pa.RecordBatch, path: str) -> pa.RecordBatch:
-        batch = folders.with_told(batch, self._told.get(path, {}), path)
+        batch = folders.with_folder_columns(batch, self._of_folders.get(path, {}), path)
         for name, value in self._own.get(path, {}).items():
             batch = batch.append_column(name, pa.repeat(pa.scalar(value), batch.num_rows))
         return batch
 
-    def _text(self, paths: list[str], folder: Path, start: Watermark, format: str) -> Iterator[Piece]:
+    def _text(self, paths: list[str], folder: Path, start: Watermark, kind: str) -> Iterator[Piece]:
         columns: Columns = dict(start.get("columns", {}))
         with duckdb.connect() as connection:
             connection.execute("SET TimeZone = 'UTC'; SET memory_limit = '768MB'")
             # Else columns without NULLs become columns that may not have any, here and not there.
             connection.execute("SET disabled_optimizers = 'statistics_propagation'")
             connection.execute(f"SET temp_directory = {literal(str(folder / 'spill'))}")
-            kind = CsvReader if format == "csv" else JsonReader
-            reader = kind(self._files, connection, folder, columns, self._own, self._begins, self._wanted)
+            table = TextTable(self._files, connection, folder, columns, self._own, self._begins, self._known_columns)
+            reader = _READERS[kind](table)
             at = start if start.get("for_types") else (yield from self._rows(reader, paths, folder, start))
             if at is not None:
                 yield from self._types_only(reader, paths, folder, at)
                 begin = {"file": 0, "place": Place(), "columns": dict(columns)}
                 if (yield from self._rows(reader, paths, folder, begin)) is not None:
                     raise StepFailed(f"the files {self._files.path!r} have changed while they were read; run again")
-            if format == "csv":  # not every object of JSON has every key
+            if kind == "csv":  # not every object of JSON has every key
                 self._check_types(columns)
             if columns and self._given != list(columns):
-                wanted = {name: its.type for name, its in self._declared.items()}
+                wanted = {name: column.type for name, column in self._declared.items()}
                 none = [
                     f"NULL::{wanted.get(name) or sql_type(kind)} AS {quoted(name)}" for name, kind in columns.items()
                 ]
@@ -273,7 +305,7 @@ class FileStream:
                 raise BadInput(f"the files {self._files.path!r}, {option}: {unknown('column', strange[0], known)}")
 
     def _rows(
-        self, reader: CsvReader | JsonReader, paths: list[str], folder: Path, start: Watermark
+        self, reader: Reader, paths: list[str], folder: Path, start: Watermark
     ) -> Generator[Piece, None, Watermark | None]:
         """The rows behind a watermark. Returns where a column gets another type than it had before, if one does."""
         before = dict(reader.columns)
@@ -285,16 +317,14 @@ class FileStream:
                 self._has_rejected = True
                 yield Piece(
                     rejected_table(self._table),
-                    _aside(self._name(path), part.rejected),
+                    _rejected_rows(self._name(path), part.rejected),
                     None if part.rows else watermark,
                 )
             if part.rows:
                 yield Piece(self._table, part.path, watermark)
         return None
 
-    def _types_only(
-        self, reader: CsvReader | JsonReader, paths: list[str], folder: Path, start: Watermark
-    ) -> Iterator[Piece]:
+    def _types_only(self, reader: Reader, paths: list[str], folder: Path, start: Watermark) -> Iterator[Piece]:
         """Takes all rows back, and reads the rest for the types."""
         if self._has_rejected:
             self._has_rejected = False
@@ -304,7 +334,7 @@ class FileStream:
             yield Piece(self._table, None, {**watermark, "for_types": True})
 
     def _parts(
-        self, reader: CsvReader | JsonReader, paths: list[str], folder: Path, start: Watermark
+        self, reader: Reader, paths: list[str], folder: Path, start: Watermark
     ) -> Iterator[tuple[str, Part, Watermark]]:
         """Chunk after chunk from behind a watermark, and the watermark behind each."""
         for number, path in enumerate(paths[start["file"] :], start["file"]):
@@ -359,10 +389,10 @@ def _format(paths: list[str], files: Files) -> str:
         name, ending = os.path.splitext(path)
         if ending.lower() in PACKED:
             ending = os.path.splitext(name)[1]
-        format = files.format or _FORMATS.get(ending.lower())
-        if format is None:
+        found = files.format or _FORMATS.get(ending.lower())
+        if found is None:
             raise BadInput(f"cannot tell the format of {path!r} by its name; give `format`: csv, parquet or json")
-        formats[format] = path
+        formats[found] = path
     if len(formats) > 1:
         one, other = list(formats.values())[:2]
         raise BadInput(f"the files of one table have one format, and {one!r} and {other!r} have not")
@@ -374,6 +404,6 @@ def _size(path: str) -> int:
     return int(filesystem.size(name) or 0)
 
 
-def _aside(path: str, rejected: list[Rejected]) -> pa.RecordBatch:
+def _rejected_rows(path: str, rejected: list[Rejected]) -> pa.RecordBatch:
     rows = [{"file": path, **row._asdict()} for row in rejected]
     return pa.RecordBatch.from_pylist(rows, schema=REJECTED_COLUMNS)

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from ibis.backends.sql.datatypes import DuckDBType
 
 from entrepot.activities.ingest.sources.files import column_types as types
-from entrepot.activities.ingest.sources.files.part import Columns
+from entrepot.activities.ingest.sources.files.column_types import Columns
 from entrepot.activities.ingest.sources.naming import check_apart, name_of
 from entrepot.activities.ingest.sources.quoting import literal, quoted
 from entrepot.errors import BadInput, StepFailed, listed
@@ -30,13 +30,13 @@ _KINDS = ("whole", "bigint", "date", "varchar")
 
 
 @dataclass(frozen=True)
-class Told:
+class FolderColumn:
     """A column of which a file's folder says what it holds. What the file says itself must be the same, or NULL.
 
-    Readers take it for a declared one, see files_types.Declared.
+    Readers take it for a declared one, see column_types.Declared.
     """
 
-    its: types.Declared
+    declared: types.Declared
     said: str | None
 
     takes_all = False
@@ -46,7 +46,7 @@ class Told:
     @property
     def type(self) -> str:
         """DuckDB's."""
-        return self.its.type
+        return self.declared.type
 
     @property
     def text(self) -> str:
@@ -56,7 +56,7 @@ class Told:
     @property
     def absent(self) -> str:
         """SQL for the value where the file does not say it."""
-        return self.its.absent if self.said is None else self.its.value(literal(self.said))
+        return self.declared.absent if self.said is None else self.declared.value(literal(self.said))
 
     def value(self, text: str) -> str:
         """The same: what fits is equal."""
@@ -64,17 +64,19 @@ class Told:
 
     def fits(self, text: str, cast: str | None = None) -> str:
         """SQL for whether a text, which is not NULL, says the same."""
-        return "(false)" if self.said is None else f"({self.its.fits(text)} AND {self.its.value(text)} = {self.absent})"
+        if self.said is None:
+            return "(false)"
+        return f"({self.declared.fits(text)} AND {self.declared.value(text)} = {self.absent})"
 
 
-Wanted = Mapping[str, types.Declared | Told]
-"""The columns of a file that are known before it is read: declared ones, and those that its folders tell."""
+KnownColumns = Mapping[str, types.Declared | FolderColumn]
+"""The columns of a file that are known before it is read: declared ones, and those that its folders give."""
 
 
-def add_told(columns: Columns, wanted: Wanted) -> None:
-    """Adds what folders tell to the columns that were met."""
-    for name, column in wanted.items():
-        if isinstance(column, Told):
+def add_folder_columns(columns: Columns, known: KnownColumns) -> None:
+    """Adds what folders give to the columns that were met."""
+    for name, column in known.items():
+        if isinstance(column, FolderColumn):
             columns.setdefault(name, "null")
 
 
@@ -86,40 +88,40 @@ def folders(path: str) -> list[tuple[str, str | None]]:
     """
     parts = [part.partition("=") for part in path.split("/")[:-1]]
     try:
-        told = [
+        found = [
             (unquote(key, errors="strict"), unquote(said, errors="strict")) for key, is_, said in parts if key and is_
         ]
     except UnicodeDecodeError as error:
         raise StepFailed(f"the folders of {path!r} cannot be read: {error}") from error
-    return [(key, None if said == NOTHING else said) for key, said in told]
+    return [(key, None if said == NOTHING else said) for key, said in found]
 
 
-def told(
+def columns_of(
     paths: Sequence[str], files: Files, declared: Mapping[str, types.Declared], begins: Mapping[str, str]
-) -> dict[str, dict[str, Told]]:
-    """For each file the columns that its folders tell.
+) -> dict[str, dict[str, FolderColumn]]:
+    """For each file the columns that its folders give.
 
     Args:
-        begins: The kinds (see files_types.py) that columns have already.
+        begins: The kinds (see column_types.py) that columns have already.
 
     Raises:
         BadInput: if the folders tell none.
         StepFailed: if they tell other ones of one file than of another, or what is not of a declared type.
     """
-    said = _said(paths, files)
+    said = _values_of_folders(paths, files)
     columns = {}
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         for name in said[paths[0]]:
-            texts = list(dict.fromkeys(its[name] for its in said.values()))
+            texts = list(dict.fromkeys(values[name] for values in said.values()))
             columns[name] = declared.get(name) or _inferred(connection, name, texts, begins.get(name, "null"))
             if (bad := _misfit(connection, columns[name], texts)) is not None:
-                path = next(path for path, its in said.items() if its[name] == bad)
+                path = next(path for path, values in said.items() if values[name] == bad)
                 raise StepFailed(f"the folders of {path!r}: {bad!r} in the column {name!r} is no {columns[name].text}")
-    return {path: {name: Told(columns[name], text) for name, text in its.items()} for path, its in said.items()}
+    return {path: {n: FolderColumn(columns[n], text) for n, text in values.items()} for path, values in said.items()}
 
 
-def _said(paths: Sequence[str], files: Files) -> dict[str, dict[str, str | None]]:
+def _values_of_folders(paths: Sequence[str], files: Files) -> dict[str, dict[str, str | None]]:
     """What the folders of each file say, by the names that columns have in the warehouse."""
     said: dict[str, dict[str, str | None]] = {}
     for path in paths:
@@ -148,32 +150,32 @@ def _misfit(connection: duckdb.DuckDBPyConnection, column: types.Declared, texts
     return next((text for (text,) in connection.execute(query, [texts]).fetchall()), None)
 
 
-def with_told(rows: pa.RecordBatch, told: Mapping[str, Told], path: str) -> pa.RecordBatch:
+def with_folder_columns(rows: pa.RecordBatch, known: Mapping[str, FolderColumn], path: str) -> pa.RecordBatch:
     """Rows of a file with what its folders tell.
 
     Raises:
         StepFailed: if the file says otherwise.
     """
-    for name, value in _values(told).items():
+    for name, value in _values(known).items():
         column = pa.repeat(value, rows.num_rows)
         if name in rows.schema.names:
             at = rows.schema.get_field_index(name)
             if bad := _others(rows.column(at), value):
-                raise StepFailed(f"the file {path!r}: {bad[0]!r} in the column {name!r} is no {told[name].text}")
+                raise StepFailed(f"the file {path!r}: {bad[0]!r} in the column {name!r} is no {known[name].text}")
             rows = rows.set_column(at, name, column)
         else:
             rows = rows.append_column(name, column)
     return rows
 
 
-def _values(told: Mapping[str, Told]) -> dict[str, pa.Scalar]:
-    if not told:
+def _values(known: Mapping[str, FolderColumn]) -> dict[str, pa.Scalar]:
+    if not known:
         return {}
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        asked = ", ".join(f"{column.absent} AS {quoted(name)}" for name, column in told.items())
+        asked = ", ".join(f"{column.absent} AS {quoted(name)}" for name, column in known.items())
         row = connection.sql(f"SELECT {asked}").to_arrow_table()
-    return {name: row[name][0].cast(column.its.dtype.to_pyarrow()) for name, column in told.items()}
+    return {name: row[name][0].cast(column.declared.dtype.to_pyarrow()) for name, column in known.items()}
 
 
 def _others(column: pa.Array, value: pa.Scalar) -> list[Any]:

@@ -6,9 +6,10 @@ for that. Who wants a table of their own for them has dlt's `filesystem` source.
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,13 @@ import pyarrow as pa
 
 from entrepot.activities.ingest.sources.files import column_types as types
 from entrepot.activities.ingest.sources.files import numbers
-from entrepot.activities.ingest.sources.files.folders import Wanted, add_told
-from entrepot.activities.ingest.sources.files.part import Columns, Own, Part, Rejected, constants, named
-from entrepot.activities.ingest.sources.files.text import HEAD, Chunk, Place, array_at, line_chunks, text, value_chunks
+from entrepot.activities.ingest.sources.files import text as texts
+from entrepot.activities.ingest.sources.files.folders import KnownColumns, add_folder_columns
+from entrepot.activities.ingest.sources.files.reader import Part, Rejected, TextTable, constants, named
+from entrepot.activities.ingest.sources.files.text import HEAD, Chunk, Place, chunk_of, too_long, whole_records
 from entrepot.activities.ingest.sources.naming import name_of
 from entrepot.activities.ingest.sources.quoting import literal, quoted
 from entrepot.errors import StepFailed
-from entrepot.language.sources import Files
 
 MOST_FIELDS = 1_000
 """A value with more fields is kept as JSON text: its keys are most likely data."""
@@ -33,6 +34,9 @@ _WHOLE = ("UBIGINT", "BIGINT", "HUGEINT")
 _WIDER = [("WHOLE", "BIGINT"), ("WHOLE", "DOUBLE")]
 _DATES = ("date", "timestamp", "timestamptz", "varchar")
 _SCALARS = {kind: kind.lower() for kind in ("VARCHAR", "WHOLE", "BIGINT", "DOUBLE", "BOOLEAN", "NULL")}
+
+_DECODER = json.JSONDecoder(strict=False)
+_EXPECTED = {"[": "the array", "v": "a value", ",": "a comma", ".": "nothing more"}
 
 
 @dataclass(frozen=True)
@@ -45,30 +49,19 @@ class _Found:
 
 
 class JsonReader:
-    """Turns chunks of one table's files into Parquet; `columns` are those that it has met so far.
+    """Turns chunks of one table's files into Parquet.
 
-    A column's kind is one of files_types.KINDS, `json` for JSON text, or a structure: a list for arrays, a dict for
+    A column's kind is one of column_types.KINDS, `json` for JSON text, or a structure: a list for arrays, a dict for
     objects.
     """
 
-    def __init__(
-        self,
-        files: Files,
-        connection: duckdb.DuckDBPyConnection,
-        folder: Path,
-        columns: Columns,
-        own: Own,
-        begins: Mapping[str, str],
-        declared: Callable[[str], Wanted],
-    ) -> None:
-        self._files = files
-        self._own = own
-        self._sql = connection
-        self._declared_of = declared
-        self._declared: Wanted = {}
+    def __init__(self, table: TextTable) -> None:
+        self._table = table
+        self._files = table.files
+        self._sql = table.connection
+        self.columns = table.columns
+        self._declared: KnownColumns = {}
         """Of the file that is read."""
-        self._begins = begins
-        self.columns = columns
         self._inexact: set[str] = set()
         """Of the chunk: the numbers that become texts, the keys whose fractions do, and whether whole ones are wide."""
         self._texts: set[str] = set()
@@ -76,20 +69,20 @@ class JsonReader:
 
     def chunks(self, path: str, start: Place) -> Iterator[Chunk]:
         """A file's chunks from a place on, one value a line."""
-        blocks = text(path, self._files.encoding, size=HEAD)
+        blocks = texts.text(path, self._files.encoding, size=HEAD)
         if self._files.records:
-            begin = array_at(path, self._files.encoding, self._files.records.split("."))
-            return value_chunks(path, self._files.encoding, start if start.offset else begin, begin)
+            begin = _array_at(path, self._files.encoding, self._files.records.split("."))
+            return _value_chunks(path, self._files.encoding, start if start.offset else begin, begin)
         first = next((block.lstrip() for block in blocks if block.strip()), b"")
         if first.startswith(b"["):
-            return value_chunks(path, self._files.encoding, start, Place())
+            return _value_chunks(path, self._files.encoding, start, Place())
         if first.split(b"\n", 1)[0].strip() == b"{":  # an object that is written on several lines
-            return value_chunks(path, self._files.encoding, start, None)
-        return line_chunks(path, self._files.encoding, start)
+            return _value_chunks(path, self._files.encoding, start, None)
+        return _line_chunks(path, self._files.encoding, start)
 
     def part(self, path: str, chunk: Chunk, target: Path) -> Part:
         """One chunk as Parquet, and the values that were set aside."""
-        self._declared = self._declared_of(path)
+        self._declared = self._table.known(path)
         lines = [line for line in enumerate(chunk.data.split(b"\n")) if line[1].strip()]
         try:
             rejected = self._register(chunk, lines)
@@ -219,9 +212,9 @@ class JsonReader:
 
     def _learn(self, found: dict[str, _Found]) -> None:
         for name, here in found.items():
-            known = self.columns.get(name) or self._begins.get(name, "null")
+            known = self.columns.get(name) or self._table.begins.get(name, "null")
             self.columns[name] = _join(known, self._kind(here, known))
-        add_told(self.columns, self._declared)
+        add_folder_columns(self.columns, self._declared)
 
     def _is_text_of_numbers(self, name: str, found: _Found) -> bool:
         """Whether a key's values are kept as text, and some are fractions, which DuckDB would write in its own way."""
@@ -249,7 +242,7 @@ class JsonReader:
         asked = {here.key: self._asked(name) for name, here in found.items()}
         selected = [self._selected(name, found.get(name)) for name in self.columns]
         read = f"json_transform(value, {literal(json.dumps(asked))})" if asked else "NULL"
-        columns = ", ".join([*selected, *constants(self._own, path)]) or "NULL::VARCHAR AS empty"
+        columns = ", ".join([*selected, *constants(self._table.own, path)]) or "NULL::VARCHAR AS empty"
         query = f"COPY (SELECT {columns} FROM (SELECT {read} AS row FROM chunk)) TO {literal(str(target))}"
         return int(self._one(f"{query} (FORMAT parquet)"))
 
@@ -399,3 +392,142 @@ def _fields(structure: Any) -> int:
     if isinstance(structure, dict):
         return sum(map(_fields, structure.values()))
     return _fields(structure[0]) if isinstance(structure, list) else 1
+
+
+def _line_chunks(path: str, encoding: str, start: Place) -> Iterator[Chunk]:
+    """A file of JSON, one value a line."""
+    rest, here = yield from whole_records(path, encoding, start, lambda data: data.rfind(b"\n") + 1)
+    if rest:
+        yield chunk_of(rest, here)
+
+
+def _array_at(path: str, encoding: str, keys: Sequence[str]) -> Place:
+    """Where an array begins that a JSON object has under some keys, one within the other.
+
+    Raises:
+        StepFailed: if it has none.
+    """
+    begin = b""
+    for block in texts.text(path, encoding):
+        begin += block
+        known = begin.decode("utf-8", "surrogateescape")
+        try:
+            at = _array_begin(known, keys)
+        except (IndexError, json.JSONDecodeError) as error:
+            if len(begin) > texts.LONGEST:
+                raise StepFailed(too_long(path, 1)) from error
+            continue  # more text is needed to know
+        if at is not None:
+            before = known[:at].encode("utf-8", "surrogateescape")
+            return Place(len(before), 1 + before.count(b"\n"))
+        break
+    raise StepFailed(f"the file {path!r} has no array of rows under {'.'.join(keys)!r}, which `records` names")
+
+
+def _array_begin(text: str, keys: Sequence[str]) -> int | None:
+    at = _behind_space(text, 0)
+    for key in keys:
+        if text[at] != "{":
+            return None
+        name = None
+        while name != key:
+            at = _behind_space(text, at + 1)
+            if text[at] == "}":
+                return None
+            name, at = _DECODER.raw_decode(text, at)
+            at = _behind_space(text, _behind_space(text, at) + 1)
+            if name != key:
+                at = _behind_space(text, _DECODER.raw_decode(text, at)[1])
+                if text[at] == "}":
+                    return None
+    return at if text[at] == "[" else None
+
+
+def _behind_space(text: str, at: int) -> int:
+    while text[at] in " \t\r\n":
+        at += 1
+    return at
+
+
+def _value_chunks(path: str, encoding: str, start: Place, array: Place | None) -> Iterator[Chunk]:
+    """The values of a JSON array, or of a file that is one value after another, each put on a line of its own.
+
+    No library does it: DuckDB reads an array as a whole, and ijson, for one, tells neither the line of a value, which
+    errors need, nor where it ends, from where a read continues.
+
+    Args:
+        array: Where the array begins; None: there is none.
+
+    Raises:
+        StepFailed: for invalid JSON, even where bad rows are rejected: what comes behind it cannot be told apart.
+    """
+    values, lines, size, end = [], [], 0, start
+    for value, line, end in _values(path, encoding, start, array):
+        values.append(value)
+        lines.append(line)
+        size += len(value)
+        if size >= texts.CHUNK:
+            yield Chunk(b"\n".join(values), lines[0], end, tuple(lines))
+            values, lines, size = [], [], 0
+    if values:
+        yield Chunk(b"\n".join(values), lines[0], end, tuple(lines))
+
+
+def _values(path: str, encoding: str, start: Place, array: Place | None) -> Iterator[tuple[bytes, int, Place]]:
+    """Each value, its line, and where it ends."""
+    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+    blocks = texts.text(path, encoding, start.offset)
+    rest, at, line = "", 0, start.line
+    offset, behind = start.offset, 0  # the bytes of the text before the character `behind` of the rest
+    # One of: [ (the start), v (a value or the end), , (a comma or the end), . (nothing)
+    follows = "," if array else "v"
+    expected, ended = "[" if array and start.offset == array.offset else follows, False
+    while True:
+        while at < len(rest):
+            char = rest[at]
+            if char in " \t\r\n":
+                line += char == "\n"
+                at += 1
+            elif expected == "v" and not (char == "]" and array):
+                end = _value_end(rest, at, ended, path, line)
+                if end is None:
+                    break
+                value = rest[at:end].encode("utf-8", "surrogateescape")
+                offset, behind = offset + at - behind + len(value), end  # between values, all is ASCII
+                first, line = line, line + value.count(b"\n")
+                # Between tokens a tab is as good as the end of a line, and within a text as wrong.
+                yield value.replace(b"\n", b"\t").replace(b"\r", b"\t"), first, Place(offset, line)
+                at, expected = end, follows
+            elif char == "," and expected == ",":
+                at, expected = at + 1, "v"
+            elif char == "]" and expected in "v,":
+                at, expected = at + 1, "."
+                if array and array.offset:  # what comes behind it is of the object around
+                    return
+            elif char == "[" and expected == "[":
+                at, expected = at + 1, "v"
+            else:
+                found = rest[at : at + 40]
+                raise StepFailed(f"{path}:{line}: invalid JSON: {found!r} where {_EXPECTED[expected]} was expected")
+        if ended:
+            break
+        block = next(blocks, None)
+        ended = block is None
+        offset += at - behind
+        rest, at, behind = rest[at:] + decoder.decode(block or b"", ended), 0, 0
+    if array and expected != ".":
+        raise StepFailed(f"{path}:{line}: invalid JSON: the array does not end")
+
+
+def _value_end(rest: str, at: int, ended: bool, path: str, line: int) -> int | None:
+    """Where the JSON value at `at` ends; None if more text is needed to know."""
+    try:
+        _, end = _DECODER.raw_decode(rest, at)
+    except json.JSONDecodeError as error:
+        if ended:
+            bad = line + rest.count("\n", at, error.pos)
+            raise StepFailed(f"{path}:{bad}: invalid JSON: {error.msg}") from error
+        if len(rest) - at > texts.LONGEST:
+            raise StepFailed(too_long(path, line)) from error
+        return None
+    return None if end == len(rest) and not ended else int(end)  # a number may go on in the next block

@@ -36,9 +36,8 @@ class Known:
     @property
     def watermark(self) -> Watermark:
         """Where the next load continues: at files that are not among these."""
-        return {"files": dict(self.files)} | {
-            what: its for what in ("unpacked", "names") if (its := dict(getattr(self, what)))
-        }
+        others = {"unpacked": dict(self.unpacked), "names": dict(self.names)}
+        return {"files": dict(self.files)} | {what: found for what, found in others.items() if found}
 
     def content(self, path: str) -> str:
         """The hash of what is in a file, packed or not."""
@@ -63,7 +62,12 @@ class Compared:
 
 
 def compared(
-    before: Known, paths: Sequence[str], *, adds: bool, says: Callable[[str], object] = lambda path: None
+    before: Known,
+    paths: Sequence[str],
+    *,
+    adds: bool,
+    says: Callable[[str], object] = lambda path: None,
+    hashed: Mapping[str, str] | None = None,
 ) -> Compared:
     """What is new in files.
 
@@ -74,8 +78,9 @@ def compared(
         adds: Rows of files that are gone stay, so these stay known. Else what a file brings may hold again what another
             had brought before, so that a new name is a new file, but for the ending of a packed one.
         says: What of a path the rows have: where that is another, it is another file.
+        hashed: The hash of each file's bytes, where these are known.
     """
-    files = hashes(paths)
+    files = hashes(paths) if hashed is None else hashed
     new = [p for p in paths if p.endswith(PACKED) and files[p] not in before.unpacked]
     inside = dict(zip([files[p] for p in new], _each(_hash_inside, new), strict=True))
     now = Known(files, {h: inside.get(h) or before.unpacked[h] for p, h in files.items() if p.endswith(PACKED)})

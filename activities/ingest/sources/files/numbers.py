@@ -72,6 +72,6 @@ def as_written(value: str, inexact: Collection[str], keys: Collection[str]) -> s
 
     read = json.loads(value, parse_int=whole, parse_float=fraction)
     for key in keys:
-        if isinstance(its := read.get(key), _Fraction):
-            read[key] = its.written
+        if isinstance(found := read.get(key), _Fraction):
+            read[key] = found.written
     return json.dumps(read)

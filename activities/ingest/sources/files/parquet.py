@@ -1,4 +1,9 @@
-"""Parquet: whole files as they are where that can be, else their rows under the table's column names and types."""
+"""Parquet: whole files as they are where that can be, else their rows under the table's column names and types.
+
+Old files have times of 96 bits (INT96): nanoseconds of every year, for which Arrow has no type: it cuts digits, or
+years. Read as microseconds they have all years, and read as nanoseconds all digits; where the two say the same, nothing
+is lost.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +17,10 @@ from typing import Any
 
 import fsspec
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from entrepot.activities.ingest.sources.files.parquet_times import beside, finest, old_times
-from entrepot.activities.ingest.sources.files.part import named
+from entrepot.activities.ingest.sources.files.reader import named
 from entrepot.activities.ingest.sources.files.text import is_packed, readable, unpacked
 from entrepot.activities.storage import exact_casts
 from entrepot.errors import StepFailed
@@ -51,7 +56,7 @@ def sources(paths: list[str], folder: Path, files: Files, declared: Collection[s
             columns = zip(names, schema, strict=True)
             types = [(name, field.type if name in declared else _plain(field, path)) for name, field in columns]
             plain = pa.schema([field.with_name(n).with_type(t) for field, (n, t) in zip(schema, types, strict=True)])
-            is_plain = list(names) == schema.names and plain.types == schema.types and not old_times(file)
+            is_plain = list(names) == schema.names and plain.types == schema.types and not _int96_columns(file)
             found.append(ParquetFile(path, plain, is_plain))
     return found
 
@@ -143,13 +148,13 @@ def batches(source: ParquetFile, schema: pa.Schema, start: int, folder: Path) ->
 def _read(
     file: Any, most: int, groups: list[int], path: str, folder: Path
 ) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
-    """The rows, and their old times once more, as nanoseconds."""
+    """The rows, and their times of 96 bits once more, as nanoseconds."""
     rows = file.iter_batches(most, row_groups=groups)
-    if not (old := old_times(file)):
+    if not (int96 := _int96_columns(file)):
         yield from ((batch, batch.select([])) for batch in rows)
         return
     with _opened(path, folder, "ns") as again:
-        yield from beside(rows, again.iter_batches(most, row_groups=groups, columns=old))
+        yield from _beside(rows, again.iter_batches(most, row_groups=groups, columns=int96))
 
 
 def _conformed(batch: pa.RecordBatch, times: Mapping[str, pa.Array], schema: pa.Schema, path: str) -> pa.RecordBatch:
@@ -161,7 +166,7 @@ def _conformed(batch: pa.RecordBatch, times: Mapping[str, pa.Array], schema: pa.
         column = batch.column(field.name)
         try:
             if field.name in times:
-                column = finest(column, times[field.name], field.type)
+                column = _finest(column, times[field.name], field.type)
             columns.append(exact_casts.cast(column, field.type))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise StepFailed(
@@ -178,20 +183,62 @@ def local_path(path: str) -> str | None:
 
 
 @contextmanager
-def _opened(path: str, folder: Path, old_times_in: str = "us") -> Iterator[Any]:
+def _opened(path: str, folder: Path, int96_unit: str = "us") -> Iterator[Any]:
     """A Parquet file; a packed one is unpacked first."""
     with readable(path), ExitStack() as stack:
         local = local_path(path)
         if is_packed(path):
-            local = str(folder / f"unpacked-{old_times_in}.parquet")
+            local = str(folder / f"unpacked-{int96_unit}.parquet")
             with open(local, "wb") as target:
                 target.writelines(unpacked(path))
         try:
             raw = stack.enter_context(fsspec.open(local or path, "rb"))
-            yield stack.enter_context(pq.ParquetFile(raw, coerce_int96_timestamp_unit=old_times_in))
+            yield stack.enter_context(pq.ParquetFile(raw, coerce_int96_timestamp_unit=int96_unit))
         except pa.ArrowInvalid as error:
             raise StepFailed(f"the file {path!r} cannot be read as Parquet: {error}") from error
 
 
 def _is_same(one: pa.Schema, other: pa.Schema) -> bool:
     return bool(one.names == other.names and one.types == other.types)
+
+
+def _int96_columns(file: pq.ParquetFile) -> list[str]:
+    """The columns that are such times, or have some within."""
+    columns = [file.schema.column(n) for n in range(len(file.schema.names))]
+    paths = [f"{column.path}." for column in columns if column.physical_type == "INT96"]
+    return [name for name in file.schema_arrow.names if any(path.startswith(f"{name}.") for path in paths)]
+
+
+def _beside(
+    batches: Iterator[pa.RecordBatch], finer: Iterator[pa.RecordBatch]
+) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
+    """Each batch, and the same rows of the other reading, whose batches may end elsewhere."""
+    held: pa.Table | None = None
+    for batch in batches:
+        while held is None or held.num_rows < batch.num_rows:
+            more = pa.Table.from_batches([next(finer)])
+            held = pa.concat_tables([held, more]) if held else more
+        rows, held = held.slice(0, batch.num_rows).combine_chunks(), held.slice(batch.num_rows)
+        yield batch, rows.to_batches()[0]
+
+
+def _finest(column: Any, finer: Any, wanted: pa.DataType) -> Any:
+    """A column of such times, read as microseconds and as nanoseconds, with all digits that it has.
+
+    Raises:
+        pa.ArrowInvalid: if the type that it is to have does not hold them.
+    """
+    if column.cast(finer.type, safe=False).equals(finer):  # beyond 2262 both have turned over in the same way
+        return column
+    if pa.types.is_timestamp(wanted) and wanted.unit == "ns" and not wanted.tz:
+        column.cast(finer.type)  # refuses the years that nanoseconds do not reach
+        return finer
+    if not pa.types.is_timestamp(column.type):
+        raise pa.ArrowInvalid("it has nanoseconds within, which no type here holds; write it with microseconds")
+    rest = pc.subtract(finer.cast(pa.int64()), pc.multiply(column.cast(pa.int64()), 1_000))
+    micros, nanos = column.cast(pa.string()), pc.utf8_lpad(rest.cast(pa.string()), 3, "0")
+    texts = pc.if_else(pc.equal(rest, 0), micros, pc.binary_join_element_wise(micros, nanos, ""))
+    if pa.types.is_string(wanted):
+        return texts
+    first = texts.filter(pc.not_equal(rest, 0))[0].as_py()
+    raise pa.ArrowInvalid(f"{first!r} has nanoseconds; declare `timestamp(9)` or `string` by `types`")

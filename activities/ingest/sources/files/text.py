@@ -5,11 +5,10 @@ from __future__ import annotations
 import bz2
 import codecs
 import gzip
-import json
 import lzma
 import zipfile
 import zlib
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from typing import IO, Any, NamedTuple, TypeVar
 import fsspec
 import pyarrow as pa
 
-from entrepot.activities.ingest.sources.files.csv_records import Records
 from entrepot.errors import BadInput, StepFailed, Unavailable
 
 CHUNK = 24 << 20
@@ -38,8 +36,6 @@ HEAD = 64 << 10
 """Bytes by which a text is known: whether it has a byte order mark, and its line ends."""
 
 _BOM = codecs.BOM_UTF8
-_DECODER = json.JSONDecoder(strict=False)
-_EXPECTED = {"[": "the array", "v": "a value", ",": "a comma", ".": "nothing more"}
 
 T = TypeVar("T")
 
@@ -196,144 +192,9 @@ def _is_old_mac(head: bytes) -> bool:
     return b"\n" not in head and b"\r" in head[: HEAD - 1]  # the last one may be half of a line end
 
 
-def line_chunks(path: str, encoding: str, start: Place) -> Iterator[Chunk]:
-    """A file of JSON, one value a line."""
-    rest, here = yield from _whole(path, encoding, start, lambda data: data.rfind(b"\n") + 1)
-    if rest:
-        yield _chunk(rest, here)
-
-
-def _chunk(data: bytes, start: Place) -> Chunk:
+def chunk_of(data: bytes, start: Place) -> Chunk:
+    """Whole records that begin at a place."""
     return Chunk(data, start.line, Place(start.offset + len(data), start.line + data.count(b"\n")))
-
-
-def array_at(path: str, encoding: str, keys: Sequence[str]) -> Place:
-    """Where an array begins that a JSON object has under some keys, one within the other.
-
-    Raises:
-        StepFailed: if it has none.
-    """
-    begin = b""
-    for block in text(path, encoding):
-        begin += block
-        known = begin.decode("utf-8", "surrogateescape")
-        try:
-            at = _array_at(known, keys)
-        except (IndexError, json.JSONDecodeError) as error:
-            if len(begin) > LONGEST:
-                raise StepFailed(_too_long(path, 1)) from error
-            continue  # more text is needed to know
-        if at is not None:
-            before = known[:at].encode("utf-8", "surrogateescape")
-            return Place(len(before), 1 + before.count(b"\n"))
-        break
-    raise StepFailed(f"the file {path!r} has no array of rows under {'.'.join(keys)!r}, which `records` names")
-
-
-def _array_at(text: str, keys: Sequence[str]) -> int | None:
-    at = _behind_space(text, 0)
-    for key in keys:
-        if text[at] != "{":
-            return None
-        name = None
-        while name != key:
-            at = _behind_space(text, at + 1)
-            if text[at] == "}":
-                return None
-            name, at = _DECODER.raw_decode(text, at)
-            at = _behind_space(text, _behind_space(text, at) + 1)
-            if name != key:
-                at = _behind_space(text, _DECODER.raw_decode(text, at)[1])
-                if text[at] == "}":
-                    return None
-    return at if text[at] == "[" else None
-
-
-def _behind_space(text: str, at: int) -> int:
-    while text[at] in " \t\r\n":
-        at += 1
-    return at
-
-
-def value_chunks(path: str, encoding: str, start: Place, array: Place | None) -> Iterator[Chunk]:
-    """The values of a JSON array, or of a file that is one value after another, each put on a line of its own.
-
-    Args:
-        array: Where the array begins; None: there is none.
-
-    Raises:
-        StepFailed: for invalid JSON, even where bad rows are rejected: what comes behind it cannot be told apart.
-    """
-    values, lines, size, end = [], [], 0, start
-    for value, line, end in _values(path, encoding, start, array):
-        values.append(value)
-        lines.append(line)
-        size += len(value)
-        if size >= CHUNK:
-            yield Chunk(b"\n".join(values), lines[0], end, tuple(lines))
-            values, lines, size = [], [], 0
-    if values:
-        yield Chunk(b"\n".join(values), lines[0], end, tuple(lines))
-
-
-def _values(path: str, encoding: str, start: Place, array: Place | None) -> Iterator[tuple[bytes, int, Place]]:
-    """Each value, its line, and where it ends."""
-    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
-    blocks = text(path, encoding, start.offset)
-    rest, at, line = "", 0, start.line
-    offset, behind = start.offset, 0  # the bytes of the text before the character `behind` of the rest
-    # One of: [ (the start), v (a value or the end), , (a comma or the end), . (nothing)
-    follows = "," if array else "v"
-    expected, ended = "[" if array and start.offset == array.offset else follows, False
-    while True:
-        while at < len(rest):
-            char = rest[at]
-            if char in " \t\r\n":
-                line += char == "\n"
-                at += 1
-            elif expected == "v" and not (char == "]" and array):
-                end = _value_end(rest, at, ended, path, line)
-                if end is None:
-                    break
-                value = rest[at:end].encode("utf-8", "surrogateescape")
-                offset, behind = offset + at - behind + len(value), end  # between values, all is ASCII
-                first, line = line, line + value.count(b"\n")
-                # Between tokens a tab is as good as the end of a line, and within a text as wrong.
-                yield value.replace(b"\n", b"\t").replace(b"\r", b"\t"), first, Place(offset, line)
-                at, expected = end, follows
-            elif char == "," and expected == ",":
-                at, expected = at + 1, "v"
-            elif char == "]" and expected in "v,":
-                at, expected = at + 1, "."
-                if array and array.offset:  # what comes behind it is of the object around
-                    return
-            elif char == "[" and expected == "[":
-                at, expected = at + 1, "v"
-            else:
-                found = rest[at : at + 40]
-                raise StepFailed(f"{path}:{line}: invalid JSON: {found!r} where {_EXPECTED[expected]} was expected")
-        if ended:
-            break
-        block = next(blocks, None)
-        ended = block is None
-        offset += at - behind
-        rest, at, behind = rest[at:] + decoder.decode(block or b"", ended), 0, 0
-    if array and expected != ".":
-        raise StepFailed(f"{path}:{line}: invalid JSON: the array does not end")
-
-
-def _value_end(rest: str, at: int, ended: bool, path: str, line: int) -> int | None:
-    """Where the JSON value at `at` ends; None if more text is needed to know."""
-    try:
-        _, end = _DECODER.raw_decode(rest, at)
-    except json.JSONDecodeError as error:
-        if ended:
-            bad = line + rest.count("\n", at, error.pos)
-            raise StepFailed(f"{path}:{bad}: invalid JSON: {error.msg}") from error
-        if len(rest) - at > LONGEST:
-            raise StepFailed(_too_long(path, line)) from error
-        return None
-    return None if end == len(rest) and not ended else int(end)  # a number may go on in the next block
 
 
 def first_lines(path: str, encoding: str, number: int) -> list[bytes]:
@@ -346,24 +207,7 @@ def first_lines(path: str, encoding: str, number: int) -> list[bytes]:
     return begin.splitlines(keepends=True)[:number]
 
 
-def csv_chunks(path: str, encoding: str, records: Records, start: Place) -> Iterator[Chunk]:
-    """A CSV file's records; the file's first line is not told from the others."""
-    rest, here = yield from _whole(path, encoding, start, lambda data: records.end(data)[0])
-    while rest:
-        cut, is_open = records.end(rest)
-        if not is_open:
-            yield _chunk(rest, here)
-            break
-        # A quote that is never closed makes one bad line, and not a bad rest of the file.
-        end = rest.find(b"\n", cut) + 1 or len(rest)
-        for data in (rest[:cut], rest[cut:end]):
-            if data:
-                yield (chunk := _chunk(data, here))
-                here = chunk.end
-        rest = rest[end:]
-
-
-def _whole(
+def whole_records(
     path: str, encoding: str, start: Place, end: Callable[[bytes], int]
 ) -> Generator[Chunk, None, tuple[bytes, Place]]:
     """The whole records of a file, block by block, and what is left behind the last one. `end`: where that ends."""
@@ -373,7 +217,7 @@ def _whole(
         data = rest + block
         cut = end(data)
         if cut:
-            yield (chunk := _chunk(data[:cut], here))
+            yield (chunk := chunk_of(data[:cut], here))
             here = chunk.end
         rest = data[cut:]
         _check_length(rest, path, here)
@@ -397,13 +241,14 @@ def _with_line_ends(blocks: Iterator[bytes]) -> Iterator[bytes]:
 
 def _check_has_end(block: bytes, path: str, here: Place, rest: bytes) -> None:
     if len(block) > LONGEST and b"\n" not in block:
-        raise StepFailed(_too_long(path, here.line + rest.count(b"\n")))
+        raise StepFailed(too_long(path, here.line + rest.count(b"\n")))
 
 
 def _check_length(rest: bytes, path: str, here: Place) -> None:
     if len(rest) > LONGEST:
-        raise StepFailed(_too_long(path, here.line))
+        raise StepFailed(too_long(path, here.line))
 
 
-def _too_long(path: str, line: int) -> str:
+def too_long(path: str, line: int) -> str:
+    """The sentence for a record beyond `LONGEST`."""
     return f"{path}:{line}: the line is longer than {LONGEST:,} bytes, or a quote in it is never closed"

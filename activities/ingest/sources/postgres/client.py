@@ -145,9 +145,9 @@ class Relation:
         return f"{_path(self.name)} AS t"
 
 
-def literal(value: Any, type: str) -> str:
+def literal(value: Any, declared: str) -> str:
     """A value of a type, which PostgreSQL reads from its text."""
-    return f"{quoting.literal(str(value))}::{type}"
+    return f"{quoting.literal(str(value))}::{declared}"
 
 
 def schema(columns: Sequence[Column]) -> pa.Schema:
@@ -180,7 +180,7 @@ class Database:
                 return found
 
         with translated(self._at):
-            return self._patient(ask)
+            return self._interruptible(ask)
 
     def relation(self, name: str, types: Mapping[str, str]) -> Relation:
         """A table or view; `types` says which of its columns are given another ibis type.
@@ -220,7 +220,7 @@ class Database:
                 cursor.execute(sql)
                 return cursor.fetch_record_batch()
 
-            reader = self._patient(start)
+            reader = self._interruptible(start)
             following: Future[pa.RecordBatch | None] = self._thread.submit(next, reader, None)
             try:
                 while (batch := _done(following)) is not None:
@@ -232,7 +232,7 @@ class Database:
                     wait([following])
                 reader.close()
 
-    def _patient(self, call: Callable[[], T]) -> T:
+    def _interruptible(self, call: Callable[[], T]) -> T:
         """Calls in the connection's thread, so that whoever waits here can be interrupted."""
         future = self._thread.submit(call)
         try:
@@ -270,9 +270,9 @@ def translated(at: str) -> Iterator[None]:
     try:
         yield
     except _driver().Error as error:
-        raise _meant(str(error), error.sqlstate, at) from None
+        raise _error(str(error), error.sqlstate, at) from None
     except (OSError, pa.ArrowInvalid) as error:  # once rows are coming, from Arrow
-        raise _meant(str(error), None, at) from None
+        raise _error(str(error), None, at) from None
 
 
 def _driver() -> Any:
@@ -283,19 +283,19 @@ def _driver() -> Any:
     return adbc_driver_postgresql.dbapi
 
 
-def _meant(text: str, state: str | None, at: str) -> EntrepotError:
+def _error(text: str, state: str | None, at: str) -> EntrepotError:
     if "Failed to connect" in text and _ABOUT_URL.search(text):
-        return BadInput(f"{at}: the URL cannot be read: {_said(text).split(chr(34))[0].rstrip(': ')}")
+        return BadInput(f"{at}: the URL cannot be read: {_message(text).split(chr(34))[0].rstrip(': ')}")
     if state:
         kind = _KINDS.get(state[:2], StepFailed)
-        return kind(f"{at}: {_said(text)} ({state})")
+        return kind(f"{at}: {_message(text)} ({state})")
     if "Failed to connect" in text:
-        return (BadInput if _NEVER.search(text) else Unavailable)(f"{at}: {_said(text)}")
+        return (BadInput if _NEVER.search(text) else Unavailable)(f"{at}: {_message(text)}")
     refused = "ERROR:" in text and not _AWAY.search(text)
-    return (StepFailed if refused else Unavailable)(f"{at}: {_said(text)}")
+    return (StepFailed if refused else Unavailable)(f"{at}: {_message(text)}")
 
 
-def _said(text: str) -> str:
+def _message(text: str) -> str:
     """The server's, or the client's, own words."""
     told = re.search(r"(?:ERROR|FATAL|PANIC): +(.*)", text) or re.search(r"(?:failed: |connect: |\] )(.*)", text)
     return (told[1] if told else text.partition("\n")[0]).strip().rstrip(".")
@@ -337,11 +337,11 @@ def _decimal(modifier: int) -> pa.DataType:
     return pa.decimal128(min(max(precision, scale), _PRECISION), min(scale, _PRECISION))
 
 
-def _typed(column: Column, type: str, at: str) -> Column:
+def _typed(column: Column, wanted: str, at: str) -> Column:
     try:
-        made = ibis.dtype(type).to_pyarrow()
+        made = ibis.dtype(wanted).to_pyarrow()
     except Exception as error:  # ibis raises what its parser does
-        raise BadInput(f"{at}, types: column {column.name!r} cannot be {type!r}, which is no type of ibis") from error
+        raise BadInput(f"{at}, types: column {column.name!r} cannot be {wanted!r}, which is no type of ibis") from error
     if made == pa.string():
         return replace(column, made=made, cast="text", is_array=False)
     return replace(column, made=made)

@@ -229,11 +229,11 @@ def test_the_fingerprint_is_of_content_and_reading(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("a\n1\n")
     source = Files(str(tmp_path / "*.csv"))
-    mark = files.fingerprint(source)
+    mark = files.FileSource(source).fingerprint()
     os.utime(path, (0, 0))
-    assert files.fingerprint(source) == mark
+    assert files.FileSource(source).fingerprint() == mark
     path.rename(tmp_path / "other.csv")
-    assert files.fingerprint(source) == mark
+    assert files.FileSource(source).fingerprint() == mark
     (tmp_path / "other.csv").write_text("a\n2\n")
     others = [source, Files(source.path, encoding="latin-1"), Files(source.path, bad_rows="reject")]
     others += [Files(source.path, short_rows="nulls"), Files(source.path, disposition="append")]

@@ -177,10 +177,10 @@ def test_a_file_in_another_folder_is_another_one(tmp_path: Path) -> None:
     old.rename(old.with_name("t2.csv"))
     again = read(appended, first.state)
     assert again.pieces == []
-    mark = files.fingerprint(source(tmp_path))
+    mark = files.FileSource(source(tmp_path)).fingerprint()
     (tmp_path / "k=1").rename(tmp_path / "k=2")
     assert read(appended, again.state).columns()["k"] == [2]
-    assert files.fingerprint(source(tmp_path)) != mark
+    assert files.FileSource(source(tmp_path)).fingerprint() != mark
 
 
 def test_a_file_without_rows_has_its_folders_columns(tmp_path: Path) -> None:

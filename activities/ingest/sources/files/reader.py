@@ -1,18 +1,20 @@
-"""What readers of text make of a chunk of a file, and the names that columns have."""
+"""What the readers of CSV and JSON have in common: the table that they fill, and what they make of a chunk."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
+import duckdb
+
+from entrepot.activities.ingest.sources.files.column_types import Columns
+from entrepot.activities.ingest.sources.files.folders import KnownColumns
+from entrepot.activities.ingest.sources.files.text import Chunk, Place
 from entrepot.activities.ingest.sources.naming import check_apart, name_of
 from entrepot.activities.ingest.sources.quoting import literal, quoted
 from entrepot.language.sources import Files
-
-Columns = dict[str, Any]
-"""The columns met so far, in order, and the kind of each: see files_types.py and files_json.py."""
 
 Own = Mapping[str, Mapping[str, str | int]]
 """Files, each with the columns in which its rows say which one they are from, and what those hold."""
@@ -36,6 +38,35 @@ class Part:
     rows: int
     path: Path
     rejected: list[Rejected]
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """The table that files of CSV or JSON fill."""
+
+    files: Files
+    connection: duckdb.DuckDBPyConnection
+    folder: Path
+    """For what is written on the way."""
+    columns: Columns
+    """Those that were met so far; readers add to them."""
+    own: Own
+    begins: Mapping[str, str]
+    """The kinds that columns have already, from loads before."""
+    known: Callable[[str], KnownColumns]
+    """The columns of a file that are known before it is read."""
+
+
+class Reader(Protocol):
+    """Turns chunks of a table's files into Parquet."""
+
+    columns: Columns
+
+    def chunks(self, path: str, start: Place) -> Iterator[Chunk]:
+        """A file's chunks from a place on."""
+
+    def part(self, path: str, chunk: Chunk, target: Path) -> Part:
+        """One chunk as Parquet, and the rows that were set aside."""
 
 
 def named(columns: Mapping[str, str], files: Files, path: str = "", header: Sequence[str] = ()) -> dict[str, str]:
