@@ -10,12 +10,12 @@ import sqlglot.expressions as sge
 from ibis.backends.sql.compilers import DuckDBCompiler
 
 from entrepot.backends.duckdb.types import Types
-from entrepot.backends.sql.compiling import FloorDivision, double, groups, shifted_left
+from entrepot.backends.sql.compiling import FloorDivision, Logarithms, double, failing_at_zero, groups, shifted_left
 from entrepot.backends.sql.decimals import Written
 from entrepot.backends.sql.semantics import MEANINGS, STRFTIME
 
 
-class Compiler(FloorDivision, Written, DuckDBCompiler):  # type: ignore[misc]
+class Compiler(FloorDivision, Logarithms, Written, DuckDBCompiler):  # type: ignore[misc]
     """ibis's own, where what DuckDB makes of it is of another type than ibis says, or another value than elsewhere."""
 
     type_mapper = Types
@@ -41,6 +41,14 @@ class Compiler(FloorDivision, Written, DuckDBCompiler):  # type: ignore[misc]
     def _rounded(self, op: Any, arg: Any, to: Any) -> Any:
         """A cast takes a float that is halfway between two whole numbers for the even one; ROUND does not."""
         return self.f.round(arg) if to.is_integer() and op.arg.dtype.is_floating() else arg
+
+    def visit_FloorDivide(self, op: Any, *, left: Any, right: Any) -> Any:
+        floor = super().visit_FloorDivide(op, left=left, right=right)
+        return failing_at_zero(self, op, floor, left, right)
+
+    def visit_Modulus(self, op: Any, *, left: Any, right: Any) -> Any:
+        rest = super().visit_Modulus(op, left=left, right=right)
+        return failing_at_zero(self, op, rest, left, right)
 
     def visit_BitwiseLeftShift(self, op: Any, *, left: Any, right: Any) -> Any:
         return shifted_left(self, left, right)

@@ -136,6 +136,14 @@ class FloorDivision:
         return self.cast(floor, dt.int64)
 
 
+def failing_at_zero(compiler: Any, op: Any, quotient: Any, left: Any, right: Any) -> Any:
+    """A quotient of whole numbers or decimals that fails where the divisor is 0, for warehouses that give NULL there."""
+    if not is_exact(op) or (isinstance(op.right, ops.Literal) and op.right.value):
+        return quotient
+    is_undefined = right.eq(0) & left.is_(sge.null()).not_()
+    return compiler.if_(is_undefined, compiler.f.error("division by zero"), quotient)
+
+
 def without_null(compiler: Any, arguments: Sequence[Any]) -> list[Any]:
     """For GREATEST and LEAST where NULL is contagious: each argument, or another one where it is NULL."""
     return [compiler.f.coalesce(*arguments[n:], *arguments[:n]) for n in range(len(arguments))]
