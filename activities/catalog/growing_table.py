@@ -1,50 +1,90 @@
-"""Versions of tables that grow: a view over segments, each a physical table that is written once and never changed.
+"""Tables that grow: a version is a view over segments, each a physical table that is written once and never changed.
 
-The first load of a table is a segment; every further one adds a segment and makes a new view. So a version costs what
-its load brought, older versions stay as they are, and going back to one of them copies nothing. When a version has
-many segments, its own are written together into one (`together`), as log-structured stores do.
+The first rows of a table are a segment; whatever is added later is another one, and makes a new view. So a version
+costs what was added, older versions stay as they are, and going back to one of them copies nothing. When a version has
+many segments, the newest are written together into one (`to_compact`), as log-structured stores do.
 
-A segment says what it takes away from those before it: rows with the same key (`merge`), rows of a range (`window`),
-rows with some values (`among`), or nothing.
+A segment says which rows of those before it do not count any more: rows with the same key (`SameKey`), with a value in
+an interval (`InInterval`), with one of some values (`WithValue`), or none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import reduce
+from typing import Annotated, Literal
 
 import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.schema as sch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from entrepot.backends import TableName
 from entrepot.backends.base import physical
 from entrepot.identity.expression import schema_from
-from entrepot.language.interval import Bound
+from entrepot.language.interval import Interval
 
 MOST = 16
 """Segments of one version, after which they are written together."""
 
 VALID_FROM, VALID_TO, GONE = "valid_from", "valid_to", "_gone"
-"""The columns of `scd2`: from when and until when a row held (NULL: it still does), and, in a segment only, whether it
-has gone with this load."""
+"""The columns of a table with its history: from when and until when a row held (NULL: it still does), and, in a segment
+only, whether it ended then."""
 
 
-class Supersedes(BaseModel):
-    """Which rows a segment takes away from the segments before it."""
+class _Superseded(BaseModel):
+    """Which rows of the segments before it a segment supersedes."""
 
     model_config = ConfigDict(frozen=True)
 
-    schema_name: str = ""
-    table: str = ""
-    """The table whose keys say it; the segment's own, or for nested tables that of the root."""
-    columns: dict[str, str] = {}
+
+class SameKey(_Superseded):
+    """Rows whose key is in a table: that of the segment or, for nested tables, that of their root."""
+
+    kind: Literal["key"] = "key"
+    schema_name: str
+    table: str
+    columns: dict[str, str]
     """The key: columns of this table, each to the column of that table."""
-    window: tuple[str, Bound, Bound] | None = None
-    """Or a range of a column: its name, the least value, and the one that is just beyond."""
-    among: tuple[str, tuple[str, ...]] | None = None
-    """Or some values of a column."""
+
+    @property
+    def name(self) -> TableName:
+        """The table with the keys."""
+        return TableName(self.schema_name, self.table)
+
+
+class InInterval(_Superseded):
+    """Rows whose value of a column is in an interval. NULL is in none."""
+
+    kind: Literal["interval"] = "interval"
+    column: str
+    interval: Interval
+
+    def holds(self, rows: ibis.Table) -> ibis.ir.BooleanValue:
+        """Whether a row is one of them."""
+        column, interval = rows[self.column], self.interval
+        bounds = [column.notnull()]
+        if interval.start is not None:
+            bounds.append(column >= ibis.literal(interval.start).cast(column.type()))
+        if interval.end is not None:
+            bounds.append(column < ibis.literal(interval.end).cast(column.type()))
+        return reduce(lambda one, other: one & other, bounds)
+
+
+class WithValue(_Superseded):
+    """Rows whose value of a column is one of some. NULL is none of them."""
+
+    kind: Literal["values"] = "values"
+    column: str
+    values: tuple[str, ...]
+
+    def holds(self, rows: ibis.Table) -> ibis.ir.BooleanValue:
+        """Whether a row is one of them."""
+        return rows[self.column].notnull() & rows[self.column].isin(self.values)
+
+
+Superseded = Annotated[SameKey | InInterval | WithValue, Field(discriminator="kind")]
 
 
 class Segment(BaseModel):
@@ -54,10 +94,10 @@ class Segment(BaseModel):
 
     schema_name: str
     table: str
-    """Empty for one that only takes away."""
+    """Empty for one that only supersedes rows."""
     columns: dict[str, str]
     rows: int
-    takes: Supersedes | None = None
+    supersedes: Superseded | None = None
     deleted: str | None = None
     """The column that says that a row is gone."""
 
@@ -66,16 +106,66 @@ class Segment(BaseModel):
         """Its physical table."""
         return TableName(self.schema_name, self.table)
 
+    @property
+    def tables(self) -> list[TableName]:
+        """The physical tables that it needs."""
+        return [self.name, *([self.supersedes.name] if isinstance(self.supersedes, SameKey) else [])]
 
-def relation(segments: Sequence[Segment], shape: sch.Schema) -> ibis.Table:
-    """The rows of a version, in the columns of `shape`; NULL where a segment had no such column."""
-    parts = []
-    for number, segment in enumerate(segments):
-        if segment.table:
-            rows = physical(segment.name, schema_from(segment.columns))
-            rows = _left_over(rows, [later.takes for later in segments[number + 1 :] if later.takes])
-            parts.append(shaped(alive(rows, segment.deleted), shape))
-    return reduce(lambda one, other: one.union(other), parts)
+
+@dataclass(frozen=True)
+class GrowingTable:
+    """A version of a table: its segments, from the first to the newest."""
+
+    segments: Sequence[Segment]
+
+    def rows(self, shape: sch.Schema) -> ibis.Table:
+        """Its rows, in the columns of `shape`; NULL where a segment had no such column."""
+        parts = []
+        for number, segment in enumerate(self.segments):
+            if segment.table:
+                rows = physical(segment.name, schema_from(segment.columns))
+                rows = _without(rows, [later.supersedes for later in self.segments[number + 1 :] if later.supersedes])
+                parts.append(shaped(alive(rows, segment.deleted), shape))
+        return reduce(lambda one, other: one.union(other), parts)
+
+    def history(self, shape: sch.Schema, key: Sequence[str]) -> ibis.Table:
+        """All rows that ever held, from when and until when, where segments have what changed (`VALID_FROM`, `GONE`).
+
+        Args:
+            shape: The columns, with `VALID_FROM` and `VALID_TO`.
+        """
+        columns = {name: dtype for name, dtype in shape.items() if name != VALID_TO}
+        changes = self.rows(sch.Schema({**columns, GONE: dt.boolean}))
+        over = ibis.window(group_by=list(key), order_by=VALID_FROM)
+        ended = changes.mutate(**{VALID_TO: changes[VALID_FROM].lead().over(over)})
+        return ended.filter(~ended[GONE]).select(*shape)
+
+    def superseded_by(self, segment: Segment, shape: sch.Schema) -> ibis.Table:
+        """The rows that a segment would supersede."""
+        assert segment.supersedes is not None
+        rows, superseded = self.rows(shape), segment.supersedes
+        if not isinstance(superseded, SameKey):
+            return rows.filter(superseded.holds(rows))
+        keys = _keys(rows, superseded)
+        return rows.semi_join(keys, [rows[own] == keys[theirs] for own, theirs in superseded.columns.items()])
+
+    def to_compact(self) -> int:
+        """How many of the newest segments are to be written together: few at first, then those of their size, and so
+        on.
+
+        Where a segment supersedes rows it is all of them, since a part could not say any more what it superseded.
+        """
+        segments = self.segments
+        if len(segments) < MOST:
+            return 0
+        if any(segment.supersedes for segment in segments):
+            return len(segments)
+        count, rows = 1, segments[-1].rows
+        for segment in reversed(segments[:-1]):
+            if segment.rows > 2 * rows:
+                break
+            count, rows = count + 1, rows + segment.rows
+        return count if count > 1 else len(segments)
 
 
 def alive(rows: ibis.Table, deleted: str | None) -> ibis.Table:
@@ -87,70 +177,6 @@ def gone(rows: ibis.Table, deleted: str) -> ibis.ir.BooleanValue:
     """Whether rows are marked as gone: true, or not NULL where the column is no boolean."""
     mark = rows[deleted]
     return mark.fill_null(False) if mark.type().is_boolean() else mark.notnull()
-
-
-def history(segments: Sequence[Segment], shape: sch.Schema, key: Sequence[str]) -> ibis.Table:
-    """An `scd2` table: all rows that ever held, from when and until when. `shape` has its columns, with those two."""
-    columns = {name: dtype for name, dtype in shape.items() if name != VALID_TO}
-    changes = relation(segments, sch.Schema({**columns, GONE: dt.boolean}))
-    over = ibis.window(group_by=list(key), order_by=VALID_FROM)
-    ended = changes.mutate(**{VALID_TO: changes[VALID_FROM].lead().over(over)})
-    return ended.filter(~ended[GONE]).select(*shape)
-
-
-def taken(before: Sequence[Segment], segment: Segment, shape: sch.Schema) -> ibis.Table:
-    """The rows that a segment takes away from the version of before."""
-    assert segment.takes is not None
-    rows = relation(before, shape)
-    if segment.takes.window is not None:
-        return rows.filter(inside(rows, segment.takes.window))
-    if segment.takes.among is not None:
-        return rows.filter(_among(rows, segment.takes.among))
-    keys = _keys(rows, segment.takes)
-    return rows.semi_join(keys, [rows[own] == keys[theirs] for own, theirs in segment.takes.columns.items()])
-
-
-def _keys(rows: ibis.Table, takes: Supersedes) -> ibis.Table:
-    """The table whose keys say what is taken from these rows."""
-    return physical(
-        TableName(takes.schema_name, takes.table),
-        sch.Schema({theirs: rows[own].type() for own, theirs in takes.columns.items()}),
-    )
-
-
-def _left_over(rows: ibis.Table, takers: Sequence[Supersedes]) -> ibis.Table:
-    """What later segments leave of an earlier one's rows."""
-    by_key: dict[tuple[tuple[str, str], ...], list[Supersedes]] = {}
-    for takes in takers:
-        if takes.window is not None:
-            rows = rows.filter(~inside(rows, takes.window))
-        elif takes.among is not None:
-            rows = rows.filter(~_among(rows, takes.among))
-        else:
-            by_key.setdefault(tuple(takes.columns.items()), []).append(takes)
-    for pairs, their in by_key.items():
-        keys = [_keys(rows, takes) for takes in their]
-        every = reduce(lambda one, other: one.union(other), keys)
-        rows = rows.anti_join(every, [rows[own] == every[theirs] for own, theirs in pairs])
-    return rows
-
-
-def inside(rows: ibis.Table, window: tuple[str, Bound, Bound]) -> ibis.ir.BooleanValue:
-    """Whether a row is in an interval. One whose column is NULL is in none."""
-    name, start, end = window
-    column = rows[name]
-    bounds = [column.notnull()]
-    if start is not None:
-        bounds.append(column >= ibis.literal(start).cast(column.type()))
-    if end is not None:
-        bounds.append(column < ibis.literal(end).cast(column.type()))
-    return reduce(lambda one, other: one & other, bounds)
-
-
-def _among(rows: ibis.Table, among: tuple[str, tuple[str, ...]]) -> ibis.ir.BooleanValue:
-    """Whether a row's value is one of some. NULL is none of them."""
-    column, values = among
-    return rows[column].notnull() & rows[column].isin(values)
 
 
 def shaped(rows: ibis.Table, shape: sch.Schema) -> ibis.Table:
@@ -165,18 +191,21 @@ def shaped(rows: ibis.Table, shape: sch.Schema) -> ibis.Table:
     )
 
 
-def tail(segments: Sequence[Segment]) -> int:
-    """How many of the newest segments are to be written together: few at first, then those of their size, and so on.
+def _keys(rows: ibis.Table, superseded: SameKey) -> ibis.Table:
+    """The table with the keys of these rows that are superseded."""
+    types = {theirs: rows[own].type() for own, theirs in superseded.columns.items()}
+    return physical(superseded.name, sch.Schema(types))
 
-    Where a segment takes rows away it is all of them, since a part could not say any more what it took.
-    """
-    if len(segments) < MOST:
-        return 0
-    if any(segment.takes for segment in segments):
-        return len(segments)
-    count, rows = 1, segments[-1].rows
-    for segment in reversed(segments[:-1]):
-        if segment.rows > 2 * rows:
-            break
-        count, rows = count + 1, rows + segment.rows
-    return count if count > 1 else len(segments)
+
+def _without(rows: ibis.Table, superseded: Sequence[Superseded]) -> ibis.Table:
+    """The rows that later segments leave."""
+    by_key: dict[tuple[tuple[str, str], ...], list[SameKey]] = {}
+    for each in superseded:
+        if isinstance(each, SameKey):
+            by_key.setdefault(tuple(each.columns.items()), []).append(each)
+        else:
+            rows = rows.filter(~each.holds(rows))
+    for pairs, those in by_key.items():
+        every = reduce(lambda one, other: one.union(other), [_keys(rows, each) for each in those])
+        rows = rows.anti_join(every, [rows[own] == every[theirs] for own, theirs in pairs])
+    return rows

@@ -16,12 +16,23 @@ import ibis.expr.datatypes as dt
 import ibis.expr.schema as sch
 
 from entrepot.activities.catalog import growing_table
-from entrepot.activities.catalog.growing_table import GONE, VALID_FROM, VALID_TO, Segment, Supersedes
+from entrepot.activities.catalog.growing_table import (
+    GONE,
+    VALID_FROM,
+    VALID_TO,
+    GrowingTable,
+    InInterval,
+    SameKey,
+    Segment,
+    Superseded,
+    WithValue,
+)
 from entrepot.activities.ingest.sources.stream import FILE_NUMBER, Hints, ValueFilter
 from entrepot.activities.storage.manifest import Manifest
 from entrepot.backends import TableName
 from entrepot.backends.base import physical
 from entrepot.identity.expression import schema_from
+from entrepot.language.interval import Interval
 from entrepot.language.sources import Disposition
 
 NUMBER = "_entrepot_number"
@@ -60,12 +71,12 @@ class LoadStrategy:
             return partial(_of_living, manifest, root, root.deleted)
         return None
 
-    def supersedes(self, hints: Hints, segment: TableName, root: Segment | None) -> Supersedes | None:
+    def supersedes(self, hints: Hints, segment: TableName, root: Segment | None) -> Superseded | None:
         """Which existing rows a load's segment takes the place of."""
 
     def relation(self, segments: Sequence[Segment], shape: sch.Schema, key: Sequence[str]) -> ibis.Table:
         """The table's rows, from its segments."""
-        return growing_table.relation(segments, shape)
+        return GrowingTable(segments).rows(shape)
 
     def segment_columns(self, shape: sch.Schema) -> sch.Schema:
         """The columns of a segment of a table that has these."""
@@ -86,13 +97,14 @@ class Append(LoadStrategy):
     name = "append"
     supersedes_ranges = True
 
-    def supersedes(self, hints: Hints, segment: TableName, root: Segment | None) -> Supersedes | None:
+    def supersedes(self, hints: Hints, segment: TableName, root: Segment | None) -> Superseded | None:
         """Rows in the range that was read again, or from the files that changed."""
         if hints.replaces is None:
             return None
         if isinstance(hints.replaces, ValueFilter):
-            return Supersedes(among=(hints.replaces.column, hints.replaces.values))
-        return Supersedes(window=(hints.replaces.column, hints.replaces.start, hints.replaces.end))
+            return WithValue(column=hints.replaces.column, values=hints.replaces.values)
+        interval = Interval(hints.replaces.start, hints.replaces.end)
+        return InInterval(column=hints.replaces.column, interval=interval)
 
 
 class Merge(LoadStrategy):
@@ -102,12 +114,12 @@ class Merge(LoadStrategy):
     needs_key = True
     nested_follow_root = True
 
-    def supersedes(self, hints: Hints, segment: TableName, root: Segment | None) -> Supersedes | None:
+    def supersedes(self, hints: Hints, segment: TableName, root: Segment | None) -> Superseded | None:
         """Rows with the same key; of a nested table, those of the roots that came."""
         if root is not None:
             over = {"_dlt_root_id": "_dlt_id"}
-            return Supersedes(schema_name=root.schema_name, table=root.table, columns=over)
-        return Supersedes(schema_name=segment.schema, table=segment.table, columns={k: k for k in hints.key})
+            return SameKey(schema_name=root.schema_name, table=root.table, columns=over)
+        return SameKey(schema_name=segment.schema, table=segment.table, columns={k: k for k in hints.key})
 
 
 class Scd2(LoadStrategy):
@@ -143,7 +155,7 @@ class Scd2(LoadStrategy):
 
     def relation(self, segments: Sequence[Segment], shape: sch.Schema, key: Sequence[str]) -> ibis.Table:
         """All rows that ever held, from when and until when."""
-        return growing_table.history(segments, shape, key)
+        return GrowingTable(segments).history(shape, key)
 
     def segment_columns(self, shape: sch.Schema) -> sch.Schema:
         """Until when a row holds follows from the changes after it."""

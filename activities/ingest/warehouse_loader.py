@@ -17,9 +17,8 @@ import ibis.expr.schema as sch
 import pyarrow as pa
 import pyarrow.parquet
 
-from entrepot.activities.catalog import growing_table
 from entrepot.activities.catalog.details import Details, GrowingTableDetails, TableDetails
-from entrepot.activities.catalog.growing_table import Segment
+from entrepot.activities.catalog.growing_table import GrowingTable, Segment
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.ingest.dispositions import strategy_of
 from entrepot.activities.ingest.sources.stream import FILE_NUMBER
@@ -134,7 +133,7 @@ class WarehouseLoader:
             table=target.table,
             columns=schema_to(columns),
             rows=rows,
-            takes=strategy.supersedes(hints, target, root) if before else None,
+            supersedes=strategy.supersedes(hints, target, root) if before else None,
             deleted=None if strategy.stores_changes else hints.deleted,
         )
         with self._session.standing(target):
@@ -191,10 +190,10 @@ class WarehouseLoader:
     def _is_same(self, manifest: Manifest, before: list[Segment], segment: Segment) -> bool:
         """Whether a load puts the very same rows in the place of existing ones."""
         shape = schema_from(manifest.shape)
-        if segment.takes is None or any(dtype.is_nested() or dtype.is_json() for dtype in shape.values()):
+        if segment.supersedes is None or any(dtype.is_nested() or dtype.is_json() for dtype in shape.values()):
             return False  # such rows cannot be compared everywhere
-        new = growing_table.relation([segment], shape)
-        taken = growing_table.taken(before, segment, shape)
+        new = GrowingTable((segment,)).rows(shape)
+        taken = GrowingTable(before).superseded_by(segment, shape)
         if count(self._session, new) != count(self._session, taken):
             return False
         return count(self._session, ibis.difference(new, taken)) == 0
@@ -222,7 +221,7 @@ class WarehouseLoader:
         manifest, every = loaded.manifest, [*loaded.before, loaded.segment]
         strategy, shape = strategy_of(manifest.hints), schema_from(manifest.shape)
         target = TableName(self._schema, version_table(manifest.table, manifest.version))
-        if (newest := growing_table.tail(every)) and (newest < len(every) or strategy.stores_changes):
+        if (newest := GrowingTable(every).to_compact()) and (newest < len(every) or strategy.stores_changes):
             every = [*every[:-newest], self._together(manifest, every[-newest:])]
         details: Details = TableDetails()
         if len(every) == 1 and every[0].name == target:
@@ -235,7 +234,7 @@ class WarehouseLoader:
             else:
                 details = GrowingTableDetails(segments=tuple(every))
                 columns = self._session.create_view(target, relation)
-                is_sum = not strategy.stores_changes and not any(each.takes or each.deleted for each in every)
+                is_sum = not strategy.stores_changes and not any(each.supersedes or each.deleted for each in every)
                 rows = sum(each.rows for each in every) if is_sum else count(self._session, relation)
         version = Version(
             name=manifest.table,
@@ -260,7 +259,7 @@ class WarehouseLoader:
         names = [each.table for each in some]
         target = TableName(self._schema, version_table(manifest.table + TOGETHER, stable_hash(names)))
         shape = strategy_of(manifest.hints).segment_columns(schema_from(manifest.shape))
-        made = self._session.create_as(target, growing_table.relation(some, shape))
+        made = self._session.create_as(target, GrowingTable(some).rows(shape))
         return Segment(schema_name=target.schema, table=target.table, columns=schema_to(shape), rows=made.rows)
 
     @contextmanager

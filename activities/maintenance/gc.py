@@ -237,10 +237,8 @@ def _reachable(catalog: PipelineCatalog, asked: GcInput, every: list[Version]) -
 
 def _tables(version: Version) -> list[TableName]:
     """The physical tables that a version needs: its own, and those that its view is made of."""
-    segments = version.segments
     own = [version.table] if version.table else []
-    taken = [TableName(s.takes.schema_name, s.takes.table) for s in segments if s.takes and s.takes.table]
-    return [*own, *(segment.name for segment in segments), *taken, *version.replaced]
+    return [*own, *(table for segment in version.segments for table in segment.tables), *version.replaced]
 
 
 def _drop(work: ActivityContext, session: Session, version: Version, needed: set[TableName]) -> None:

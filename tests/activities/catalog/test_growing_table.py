@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entrepot.activities.catalog.growing_table import MOST, Segment, Supersedes, history, relation, tail, taken
+from entrepot.activities.catalog.growing_table import MOST, GrowingTable, InInterval, SameKey, Segment
 from entrepot.backends.duckdb.dialect import DIALECT
+from entrepot.language.interval import Interval
 
 SHAPE = ibis.schema({"id": "int64", "v": "int64"})
 COLUMNS = {"id": "int64", "v": "int64"}
@@ -58,7 +59,7 @@ def test_appended_rows_are_all_there(loads: list[list[tuple[int, int]]]) -> None
     segments = [warehouse.segment(n, _table(list(load), ["id", "v"]), COLUMNS) for n, load in enumerate(loads)]
     for number in range(1, len(loads) + 1):  # every version is as it was
         expected = Counter(row for load in loads[:number] for row in load)
-        assert Counter(warehouse.rows(relation(segments[:number], SHAPE))) == expected
+        assert Counter(warehouse.rows(GrowingTable(segments[:number]).rows(SHAPE))) == expected
 
 
 @given(merges)
@@ -69,16 +70,16 @@ def test_merged_rows_are_as_in_a_dict(loads: list[tuple[dict[int, int], set[int]
     shape = ibis.schema({**SHAPE, "gone": "boolean"})
     for number, (changed, gone) in enumerate(loads):
         pairs = [(k, v, None) for k, v in changed.items() if k not in gone] + [(k, None, True) for k in gone]
-        takes = Supersedes(schema_name="s", table=f"t{number}", columns={"id": "id"}) if number else None
+        superseded = SameKey(schema_name="s", table=f"t{number}", columns={"id": "id"}) if number else None
         brought = _table(pairs, ["id", "v", "gone"])
-        made = warehouse.segment(number, brought, {**COLUMNS, "gone": "boolean"}, takes=takes, deleted="gone")
+        made = warehouse.segment(number, brought, {**COLUMNS, "gone": "boolean"}, supersedes=superseded, deleted="gone")
         before = dict(expected)
         expected = {k: v for k, v in (expected | changed).items() if k not in gone}
         if segments:
-            removed = warehouse.rows(taken(segments, made, shape).select("id", "v"))
+            removed = warehouse.rows(GrowingTable(segments).superseded_by(made, shape).select("id", "v"))
             assert sorted(removed) == sorted((k, v) for k, v in before.items() if k in changed or k in gone)
         segments.append(made)
-        assert sorted(warehouse.rows(relation(segments, shape).select("id", "v"))) == sorted(expected.items())
+        assert sorted(warehouse.rows(GrowingTable(segments).rows(shape).select("id", "v"))) == sorted(expected.items())
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6), rows), min_size=1, max_size=5))
@@ -88,10 +89,10 @@ def test_a_range_is_replaced_by_what_is_brought_for_it(loads: list[tuple[int, in
     expected: list[tuple[int, int]] = []
     for number, (start, end, brought) in enumerate(loads):
         inside = [(k, v) for k, v in brought.items() if start <= k < end]
-        takes = Supersedes(window=("id", start, end)) if number else None
-        segments.append(warehouse.segment(number, _table(inside, ["id", "v"]), COLUMNS, takes=takes))
+        superseded = InInterval(column="id", interval=Interval(start, end)) if number else None
+        segments.append(warehouse.segment(number, _table(inside, ["id", "v"]), COLUMNS, supersedes=superseded))
         expected = [(k, v) for k, v in expected if not start <= k < end] + inside
-        assert sorted(warehouse.rows(relation(segments, SHAPE))) == sorted(expected)
+        assert sorted(warehouse.rows(GrowingTable(segments).rows(SHAPE))) == sorted(expected)
 
 
 @given(st.lists(rows, min_size=1, max_size=5))
@@ -107,9 +108,9 @@ def test_history_tells_what_held_at_each_time(snapshots: list[dict[int, int]]) -
         segments.append(warehouse.segment(number, _table(changed + gone, ["id", "v", "valid_from", "_gone"]), columns))
         before = snapshot
     ever = warehouse.rows(
-        history(segments, shape, ["id"]).mutate(
-            since=lambda t: t.valid_from.epoch_seconds(), until=lambda t: t.valid_to.epoch_seconds()
-        )
+        GrowingTable(segments)
+        .history(shape, ["id"])
+        .mutate(since=lambda t: t.valid_from.epoch_seconds(), until=lambda t: t.valid_to.epoch_seconds())
     )
     stamps = {(k, v, since.microsecond, until.microsecond if until else None) for k, v, since, until, *_ in ever}
     for number, snapshot in enumerate(snapshots):
@@ -121,7 +122,7 @@ def test_new_columns_are_null_in_older_segments_and_types_widen() -> None:
     warehouse = Warehouse()
     old = warehouse.segment(0, pa.table({"id": pa.array([1], pa.int32())}), {"id": "int32"})
     new = warehouse.segment(1, _table([(2, 7)], ["id", "v"]), COLUMNS)
-    assert sorted(warehouse.rows(relation([old, new], SHAPE)), key=str) == [(1, None), (2, 7)]
+    assert sorted(warehouse.rows(GrowingTable((old, new)).rows(SHAPE)), key=str) == [(1, None), (2, 7)]
 
 
 @pytest.mark.parametrize(
@@ -136,11 +137,13 @@ def test_new_columns_are_null_in_older_segments_and_types_widen() -> None:
 )
 def test_few_segments_are_written_together_at_a_time(rows: list[int], expected: int) -> None:
     segments = [Segment(schema_name="s", table=f"t{n}", columns=COLUMNS, rows=count) for n, count in enumerate(rows)]
-    assert tail(segments) == expected
+    assert GrowingTable(segments).to_compact() == expected
 
 
 def test_what_takes_rows_away_is_written_together_as_a_whole() -> None:
-    takes = Supersedes(window=("id", 1, 2))
+    superseded = InInterval(column="id", interval=Interval(1, 2))
     first = Segment(schema_name="s", table="t0", columns=COLUMNS, rows=10**6)
-    more = [Segment(schema_name="s", table=f"t{n}", columns=COLUMNS, rows=1, takes=takes) for n in range(1, MOST)]
-    assert tail([first, *more]) == MOST
+    more = [
+        Segment(schema_name="s", table=f"t{n}", columns=COLUMNS, rows=1, supersedes=superseded) for n in range(1, MOST)
+    ]
+    assert GrowingTable((first, *more)).to_compact() == MOST
