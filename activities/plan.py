@@ -10,8 +10,8 @@ from temporalio import activity
 from entrepot.activities.catalog.catalog import PipelineCatalog
 from entrepot.activities.catalog.environment import Environment, Publish
 from entrepot.activities.catalog.ingest_state import IngestState
-from entrepot.activities.catalog.verdicts import standing
-from entrepot.activities.maintenance.repair import bring_back, lost
+from entrepot.activities.catalog.verdicts import standing_verdicts
+from entrepot.activities.maintenance.repair import missing_tables, restore_raw_tables
 from entrepot.activities.ml.models import known_of
 from entrepot.activities.publish import view_sync
 from entrepot.activities.runtime.context import (
@@ -63,7 +63,7 @@ class PlanActivities:
             wait_for_other_runs(work, lambda: ensure_schemas(work, asked.pipeline, environment=asked.environment))
             if not (asked.dry_run or asked.refresh):
                 with work.session() as session:
-                    wait_for_other_runs(work, lambda: bring_back(work, session, context, pipeline.graph))
+                    wait_for_other_runs(work, lambda: restore_raw_tables(work, session, context, pipeline.graph))
             return Prepared(
                 backend=tenant.backend.name,
                 parallel=tenant.parallel,
@@ -149,9 +149,9 @@ def _make_plan(
         sequence=published.sequence,
         ingested=request.ingested,
         changes={step: told(load.changes) for step, load in loads.items() if load.changes},
-        anew={**lost(catalog, versions), **dict.fromkeys(request.anew, "to be computed anew")},
+        anew={**missing_tables(catalog, versions), **dict.fromkeys(request.anew, "to be computed anew")},
         varying=resolved.varying,
-        verdicts={check: its.verdict for check, its in standing(catalog, graph, versions).items()},
+        verdicts={check: its.verdict for check, its in standing_verdicts(catalog, graph, versions).items()},
         nominal_time=f"{parameters[NOMINAL_TIME]} UTC",
     )
     if request.compiled:

@@ -1,12 +1,12 @@
 """The catalog: which versions exist, what each environment points at, what was loaded, checked and run.
 
 Its tables stand in the tenant's own warehouse, in a schema of their own, and are only ever added to (and collected),
-but for two. `heads` has one row for each environment with what it points at. To publish, to roll back and to promote is
-to change that row by compare-and-append; `publishes` has the history. Views follow the row; how far they have followed,
-it says itself, so that whoever comes after a crash can finish.
+but for two. `environments` has one row for each environment with what it points at. To publish and to roll back is to
+change that row by compare-and-append; `publishes` has the history. The views are synced after the row; the row says up
+to which publish they are, so that whoever comes after a crash can finish.
 
-`cursors` has one row for each environment and ingest step with the load it stands at, what that load made and what the
-source remembers; it is changed in the same way, and `loads` has its history. `places` says whose each name is that
+`ingest_states` has one row for each environment and ingest step with its newest load, what that load made and what the
+source remembers; it is changed in the same way, and `loads` has its history. `places` says who owns each name that
 people see: see `owners.py`.
 """
 
@@ -52,7 +52,9 @@ class Catalog:
 
     def pipelines(self) -> list[str]:
         """The pipelines of which it knows what they made or show, whether or not anybody runs them."""
-        return sorted(set().union(*(self.tables.distinct(t, "pipeline") for t in ("versions", "heads", "places"))))
+        return sorted(
+            set().union(*(self.tables.distinct(t, "pipeline") for t in ("versions", "environments", "places")))
+        )
 
     def pipeline(self, name: str) -> PipelineCatalog:
         """What it knows of one pipeline."""
@@ -81,30 +83,30 @@ class PipelineCatalog:
 
     def environments(self) -> set[str]:
         """The environments of which anything is recorded."""
-        tables = ("heads", "places", "cursors")
+        tables = ("environments", "places", "ingest_states")
         rows = [row for table in tables for row in self._select(table, columns=("environment",))]
         return {row["environment"] for row in rows} - {""}  # the empty one is where versions stand
 
     def publishes(self) -> dict[str, list[Publish]]:
         """Every publish of each environment, newest first."""
-        return newest_first(row for table in ("heads", "publishes") for row in self._select(table))
+        return newest_first(row for table in ("environments", "publishes") for row in self._select(table))
 
     def pointers(self) -> dict[str, dict[str, str]]:
         """What each environment points at."""
-        rows = self._select("heads", columns=("environment", "pointers"))
+        rows = self._select("environments", columns=("environment", "pointers"))
         return {row["environment"]: json.loads(row["pointers"]) for row in rows}
 
     def in_use(self, environment: str | None = None) -> list[dict[str, str]]:
         """What environments point at, and then what they last loaded, each once; or what one does."""
         its = [equals("environment", environment)] if environment is not None else []
-        rows = [(table, name) for table, name in (("heads", "pointers"), ("cursors", "tables"))]
+        rows = [(table, name) for table, name in (("environments", "pointers"), ("ingest_states", "tables"))]
         found = [json.loads(row[name]) for table, name in rows for row in self._select(table, *its, columns=(name,))]
         return [pointers for number, pointers in enumerate(found) if pointers and pointers not in found[:number]]
 
     def loads(self) -> dict[str, list[IngestState]]:
         """Every load of each ingest step, in all environments, newest first."""
         found: dict[str, dict[tuple[str, int], IngestState]] = {}
-        for table in ("cursors", "loads"):
+        for table in ("ingest_states", "loads"):
             for row in self._select(table):
                 if row["sequence"]:
                     its = found.setdefault(row["step"], {})

@@ -38,7 +38,7 @@ class Publish:
             run=row["run"],
             action=row["action"],
             moved=tuple(json.loads(row["moved"])),
-            views_synced=row.get("shown", row["sequence"]),
+            views_synced=row.get("views_synced", row["sequence"]),
             published_at=row["published_at"],
         )
 
@@ -62,8 +62,8 @@ class Environment:
 
     def create(self) -> None:
         """Creates its record where it has none yet: it points at nothing."""
-        if not self.tables.select("heads", *self._same(), columns=["sequence"]):
-            nothing = {"action": "", "run": "", "pointers": {}, "moved": [], "shown": 0}
+        if not self.tables.select("environments", *self._same(), columns=["sequence"]):
+            nothing = {"action": "", "run": "", "pointers": {}, "moved": [], "views_synced": 0}
             self._row.create({**nothing, "published_at": now()})
 
     def head(self) -> Publish:
@@ -73,7 +73,7 @@ class Environment:
 
     def history(self) -> list[Publish]:
         """Every publish, newest first."""
-        rows = (row for table in ("heads", "publishes") for row in self.tables.select(table, *self._same()))
+        rows = (row for table in ("environments", "publishes") for row in self.tables.select(table, *self._same()))
         return newest_first(rows).get(self.name, [])
 
     def publish(
@@ -116,9 +116,9 @@ class Environment:
             raise BadInput(f"{self}: {what}. Runs that published there: {known}")
         return found[0]
 
-    def views_synced(self, sequence: int) -> None:
+    def record_views_synced(self, sequence: int) -> None:
         """Records that the views show what was published up to this sequence."""
-        self.tables.update("heads", {"shown": sequence}, *self._same(), equals("sequence", sequence))
+        self.tables.update("environments", {"views_synced": sequence}, *self._same(), equals("sequence", sequence))
 
     def shown(self) -> Shown:
         """What it shows, or did before it was changed: its views and files, each with the name that it shows."""
@@ -135,7 +135,7 @@ class Environment:
             return own
         loaded = column("sequence") > sge.Literal.number(0)
         its = (equals("pipeline", self.pipeline), equals("step", step), loaded)
-        rows = self.tables.select("cursors", *its, newest="loaded_at")
+        rows = self.tables.select("ingest_states", *its, newest="loaded_at")
         return replace(IngestState.of_row(rows[0]), sequence=0) if rows else IngestState(0)
 
     def replace_ingest_state(self, step: str, new: IngestState) -> None:
@@ -155,9 +155,9 @@ class Environment:
         Raises:
             Conflict: if it was published since the sequence `expected`.
         """
-        for table in ("cursors", "loads", "publishes", "places"):
+        for table in ("ingest_states", "loads", "publishes", "places"):
             self.tables.delete(table, *self._same())
-        is_deleted = self.tables.delete("heads", *self._same(), equals("sequence", expected))
+        is_deleted = self.tables.delete("environments", *self._same(), equals("sequence", expected))
         if not is_deleted and self.head().sequence:
             raise Conflict(
                 f"pipeline {self.pipeline!r}: {self.name!r} was published while it was dropped; drop it again"
@@ -175,10 +175,10 @@ class Environment:
 
     @property
     def _row(self) -> SequencedRow:
-        return SequencedRow(self.tables, "heads", "publishes", self._key)
+        return SequencedRow(self.tables, "environments", "publishes", self._key)
 
     def _ingest_row(self, step: str) -> SequencedRow:
-        return SequencedRow(self.tables, "cursors", "loads", {**self._key, "step": step})
+        return SequencedRow(self.tables, "ingest_states", "loads", {**self._key, "step": step})
 
 
 def _before(history: list[Publish]) -> list[Publish]:

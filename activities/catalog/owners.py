@@ -102,17 +102,17 @@ def place_of(tenant: Tenant, context: Context, version: Version) -> Place | None
     return None
 
 
-def shown_by(tenant: Tenant, context: Context, versions: Iterable[Version]) -> Shown:
+def places_of(tenant: Tenant, context: Context, versions: Iterable[Version]) -> Shown:
     """What an environment shows that points at these versions.
 
     Raises:
         BadInput: if two of them would stand at one place.
     """
     found = ((place_of(tenant, context, version), version.name) for version in versions)
-    return one_each((place, name) for place, name in found if place is not None)
+    return check_distinct((place, name) for place, name in found if place is not None)
 
 
-def one_each(shown: Iterable[tuple[Place, str]]) -> Shown:
+def check_distinct(shown: Iterable[tuple[Place, str]]) -> Shown:
     """Raises BadInput for two names at one place."""
     every: dict[tuple[str, str], tuple[Place, str]] = {}
     for place, name in shown:
@@ -122,16 +122,16 @@ def one_each(shown: Iterable[tuple[Place, str]]) -> Shown:
     return frozenset(every.values())
 
 
-def standing(session: Session, schema: str) -> dict[str, RelationKind]:
+def relations_in(session: Session, schema: str) -> dict[str, RelationKind]:
     """What stands in a schema, by names in small letters: two that differ in case alone are one to some warehouse."""
     return {name.lower(): kind for name, kind in session.kinds(schema).items()}
 
 
-def check_way(kinds: Mapping[str, RelationKind], place: Place, *, is_ours: bool) -> None:
+def check_unoccupied(kinds: Mapping[str, RelationKind], place: Place, *, is_ours: bool) -> None:
     """Raises BadInput if something stands at a place that Entrepot has not made.
 
     Args:
-        kinds: What stands in the place's schema, as `standing` tells it.
+        kinds: What stands in the place's schema, as `relations_in` tells it.
     """
     found = kinds.get(place.table.lower())
     if found is not None and (found == "table" or not is_ours):

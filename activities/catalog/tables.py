@@ -62,10 +62,10 @@ TABLES: dict[str, dict[str, str]] = {
         "made_at": "timestamp",
         "details": "string",  # JSON: scores, how rows were scored, the artifact's path
     },
-    "cursors": _LOAD,
-    "loads": _LOAD,  # the history of the cursors
-    "heads": {**_PUBLISH, "shown": "int64"},  # the sequence up to which the views show what was published
-    "publishes": _PUBLISH,  # the history of the heads
+    "ingest_states": _LOAD,
+    "loads": _LOAD,  # the history of the ingest states
+    "environments": {**_PUBLISH, "views_synced": "int64"},  # the sequence up to which the views show what was published
+    "publishes": _PUBLISH,  # the history of the environments
     "places": {  # each name that people see has one owner
         "tenant": "string",
         "pipeline": "string",
@@ -119,9 +119,9 @@ TABLES: dict[str, dict[str, str]] = {
 
 KEYS = {
     "versions": ("pipeline", "name", "version"),
-    "heads": ("pipeline", "environment"),
+    "environments": ("pipeline", "environment"),
     "publishes": ("pipeline", "environment", "sequence"),
-    "cursors": ("pipeline", "step", "environment"),
+    "ingest_states": ("pipeline", "step", "environment"),
     "loads": ("pipeline", "step", "environment", "sequence"),
 }
 

@@ -42,7 +42,7 @@ class CheckRow(BaseModel):
 
 
 @dataclass(frozen=True)
-class Standing:
+class StandingVerdict:
     """What a check has found on what is shown, at its newest look."""
 
     found: Found
@@ -111,7 +111,9 @@ def _violated(catalog: PipelineCatalog, asked: ChecksInput) -> list[CheckRow]:
     return rows
 
 
-def standing(catalog: PipelineCatalog, graph: Graph, versions: Mapping[str, str]) -> dict[str, Standing]:
+def standing_verdicts(
+    catalog: PipelineCatalog, graph: Graph, versions: Mapping[str, str]
+) -> dict[str, StandingVerdict]:
     """What each check has found on these versions of what it reads.
 
     Args:
@@ -135,7 +137,7 @@ def standing(catalog: PipelineCatalog, graph: Graph, versions: Mapping[str, str]
     return {name: _standing(its, versions.get(name), is_timed=name in timed) for name, its in found.items()}
 
 
-def _standing(verdicts: list[CheckVerdict], version: str | None, *, is_timed: bool) -> Standing:
+def _standing(verdicts: list[CheckVerdict], version: str | None, *, is_timed: bool) -> StandingVerdict:
     verdicts = sorted(verdicts, key=lambda each: each.checked_at, reverse=True)
     its = next((number for number, each in enumerate(verdicts) if each.version == version), 0)
     rule = verdicts[its].identity
@@ -146,7 +148,7 @@ def _standing(verdicts: list[CheckVerdict], version: str | None, *, is_timed: bo
             break
         first = each
     what = "rules" if newest.name.endswith(CONTRACT_SUFFIX) else "rows"
-    return Standing(
+    return StandingVerdict(
         found=Found(newest.violations, newest.sample, what),
         since=_minutes(first.checked_at),
         run=first.run,

@@ -1,4 +1,4 @@
-"""Taking an environment away: what it shows, where it stands with its sources, its history. Versions are collected."""
+"""Dropping an environment: its views and files, its ingest states, its history. Its versions are left to `gc`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def shown(environment: Environment) -> list[str]:
 
 
 def drop(work: ActivityContext, session: Session, context: Context) -> list[str]:
-    """Takes an environment away. Returns what it showed. May be done again, wherever an attempt before has ended.
+    """Drops an environment. Returns what it showed. Idempotent, wherever an earlier attempt has ended.
 
     The pointers go first, so that a run that is going on cannot publish there any more; the record goes last.
 
@@ -42,7 +42,7 @@ def drop(work: ActivityContext, session: Session, context: Context) -> list[str]
         if head.pointers:
             head = environment.publish(context.run, "drop", {}, head.pointers, expected=head.sequence)
         recorded = environment.shown()
-        view_sync.remove(
+        view_sync.remove_places(
             work, session, {place for place, _ in recorded if place.warehouse in ("", *work.tenant.warehouses)}
         )
         _drop_schemas(session, environment.name, {place for place, _ in recorded})

@@ -1,4 +1,4 @@
-"""Garbage collection, environments that go, and the listing of versions: what stands where, and why it stays."""
+"""Garbage collection of versions, dropping of environments, and the listing of versions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from entrepot.activities.catalog.details import ModelDetails, TableDetails
 from entrepot.activities.catalog.tables import now
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.maintenance import drop
-from entrepot.activities.maintenance.repair import Standing
+from entrepot.activities.maintenance.repair import Relations
 from entrepot.activities.publish import view_sync
 from entrepot.activities.runtime.context import (
     ActivityContext,
@@ -42,13 +42,13 @@ class GcResult(BaseModel):
     rows: int
     dry_run: bool
     left: list[str] = []
-    """What pipelines that the tenant does not run any more have shown; it is gone, too."""
+    """Views and files of pipelines that the tenant does not run any more; they were removed, too."""
     waiting: list[str] = []
-    """What they show still, since it was published not long ago."""
+    """Those that stay for now, since they were published within the retention period."""
 
 
 class Dropped(BaseModel):
-    """What the removal of an environment took from sight, or would take: pipeline to its views and files."""
+    """What dropping an environment removed, or would remove: pipeline to its views and files."""
 
     removed: dict[str, list[str]]
     dry_run: bool
@@ -78,7 +78,7 @@ class GcActivities:
 
     @activity.defn(name=activity_names.GC)
     async def gc(self, asked: GcInput) -> GcResult:
-        """Removes versions that nothing points at and nobody made lately."""
+        """Removes unreferenced versions that are older than the retention period."""
         tenant = find_tenant(self._tenants, asked.tenant)
         context = _context(asked.tenant, asked.pipeline or drop.EVERY)
 
@@ -90,13 +90,13 @@ class GcActivities:
                 if asked.pipeline and asked.pipeline not in {*known, *tenant.pipelines}:
                     raise BadInput(unknown("pipeline", asked.pipeline, {*known, *tenant.pipelines}))
                 pipelines = [asked.pipeline] if asked.pipeline else known
-                return _together([_collect_all(work, catalog, context, asked, each) for each in pipelines])
+                return _summed([_collect_all(work, catalog, context, asked, each) for each in pipelines])
 
         return await run_blocking(remove, tenant, context, activity_names.GC)
 
     @activity.defn(name=activity_names.DROP)
     async def drop(self, asked: DropInput) -> Dropped:
-        """Takes an environment away."""
+        """Drops an environment."""
         tenant = find_tenant(self._tenants, asked.tenant)
         context = _context(asked.tenant, asked.pipeline or drop.EVERY).model_copy(
             update={"environment": asked.environment}
@@ -151,7 +151,7 @@ def _drop_environment(work: ActivityContext, session: Session, context: Context,
     return Dropped(removed=removed, dry_run=asked.dry_run)
 
 
-def _together(some: list[GcResult]) -> GcResult:
+def _summed(some: list[GcResult]) -> GcResult:
     return GcResult(
         removed=[each for one in some for each in one.removed],
         kept=sum(one.kept for one in some),
@@ -163,9 +163,9 @@ def _together(some: list[GcResult]) -> GcResult:
 
 
 def _collect_all(work: ActivityContext, catalog: Catalog, context: Context, asked: GcInput, pipeline: str) -> GcResult:
-    """Collects a pipeline's versions; if the tenant does not run it any more, after what it shows."""
+    """Collects a pipeline's versions; if the tenant does not run it any more, drops its environments first."""
     is_run = pipeline in work.tenant.pipelines
-    left, waiting = ([], []) if is_run else _leave(work, catalog.pipeline(pipeline), context, asked)
+    left, waiting = ([], []) if is_run else _drop_departed(work, catalog.pipeline(pipeline), context, asked)
     collected = _collect(work, catalog.pipeline(pipeline), context, asked)
     if not asked.dry_run:
         schema = version_schema(work.tenant.settings(pipeline).schema) if is_run else None
@@ -173,10 +173,11 @@ def _collect_all(work: ActivityContext, catalog: Catalog, context: Context, aske
     return collected.model_copy(update={"left": left, "waiting": waiting})
 
 
-def _leave(
+def _drop_departed(
     work: ActivityContext, catalog: PipelineCatalog, context: Context, asked: GcInput
 ) -> tuple[list[str], list[str]]:
-    """Takes away what a pipeline has published that the tenant does not run any more; and what it shows still."""
+    """Drops the environments of a pipeline that the tenant does not run any more. What they showed, and what those show
+    that stay for now."""
     border = now() - datetime.timedelta(days=asked.keep_days)
     left: list[str] = []
     waiting: list[str] = []
@@ -251,15 +252,15 @@ def _drop(work: ActivityContext, session: Session, version: Version, needed: set
 
 def _drop_all(session: Session, tables: Iterable[TableName]) -> None:
     """Drops tables, and views over segments; or what somebody has put in their places."""
-    standing = Standing(session)
+    relations = Relations(session)
     for table in tables:
-        if kind := standing.kind(table):
+        if kind := relations.kind(table):
             (session.drop_view if kind == "view" else session.drop_table)(table)
 
 
 def _drop_replaced(work: ActivityContext, catalog: PipelineCatalog, context: Context, version: Version) -> None:
     """Drops the tables of a version that was made anew since, after whatever may still show them shows the new one."""
-    view_sync.show_anew(work, catalog.session, context, {version.name: version.version})
+    view_sync.repoint_remade(work, catalog.session, context, {version.name: version.version})
     with view_sync.session_at(work, catalog.session, version.warehouse) as there:
         _drop_all(there, version.replaced)
     catalog.forget_replaced(version)

@@ -1,7 +1,7 @@
-"""What somebody dropped, replaced or emptied by hand: found by holding warehouse against catalog, and made good.
+"""What somebody dropped, replaced or emptied by hand: found by comparing the warehouse with the catalog, and repaired.
 
-Raw tables are brought back from the lake. Everything else is computed anew by a run, as a table that stands beside the
-one of before, so that nobody sees it half done. Views are pointed where they belong.
+Raw tables are restored from the lake. Everything else is computed again by a run, as a table that stands beside the
+existing one, so that nobody sees it half done. Views are repointed.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from entrepot.protocol.maintenance_messages import Repaired, RepairInput
 from entrepot.protocol.messages import Context
 
 
-class Standing:
-    """What stands in the schemas of one warehouse, each asked for once.
+class Relations:
+    """The tables and views in the schemas of one warehouse, each schema listed once.
 
     Args:
         counted: Whether rows are counted, too.
@@ -42,12 +42,12 @@ class Standing:
         self._kinds: dict[str, dict[str, RelationKind]] = {}
 
     def kind(self, name: TableName) -> RelationKind | None:
-        """What stands at a name, if anything does."""
+        """Whether a name is a table or a view; None, if there is neither."""
         if name.schema not in self._kinds:
-            self._kinds[name.schema] = owners.standing(self._session, name.schema)
+            self._kinds[name.schema] = owners.relations_in(self._session, name.schema)
         return self._kinds[name.schema].get(name.table.lower())
 
-    def said(self, name: TableName, wanted: RelationKind = "table", rows: int | None = None) -> str:
+    def problem(self, name: TableName, wanted: RelationKind = "table", rows: int | None = None) -> str:
         """What is wrong with a table or view; empty, if nothing is."""
         found = self.kind(name)
         if found != wanted:
@@ -59,32 +59,32 @@ class Standing:
         return "" if n == rows else f"{name} has {n:,} rows, and was made with {rows:,}"
 
 
-def lost(catalog: PipelineCatalog, versions: Mapping[str, str]) -> dict[str, str]:
-    """The transforms of these versions whose tables are not there any more, each with what befell it. A cheap look."""
-    standing = Standing(catalog.session)
-    found = {name: standing.said(table) for name, table in catalog.tables_of_transforms(versions).items()}
+def missing_tables(catalog: PipelineCatalog, versions: Mapping[str, str]) -> dict[str, str]:
+    """The transforms of these versions whose tables are missing, each with what is wrong. A cheap check."""
+    relations = Relations(catalog.session)
+    found = {name: relations.problem(table) for name, table in catalog.tables_of_transforms(versions).items()}
     return {name: f"its table {said}" for name, said in found.items() if said}
 
 
-def bring_back(work: ActivityContext, session: Session, context: Context, graph: Graph) -> None:
-    """Brings the raw tables back from the lake that an environment stands at and that are not there any more.
+def restore_raw_tables(work: ActivityContext, session: Session, context: Context, graph: Graph) -> None:
+    """Restores from the lake the raw tables that an environment uses and that are missing in the warehouse.
 
     Raises:
         StepFailed: if the lake does not have them any more.
     """
     catalog = work.catalog(session).pipeline(context.pipeline)
-    if roots := _wrong_raw(catalog, graph, Standing(session), context.environment):
+    if roots := _wrong_raw(catalog, graph, Relations(session), context.environment):
         _restore(work, catalog, context, graph, {_root(name) for name in roots})
 
 
 def repair(work: ActivityContext, session: Session, context: Context, graph: Graph, *, dry_run: bool) -> Repaired:
-    """Holds everything that a pipeline's environments show against the catalog, counts rows, and makes it good.
+    """Compares everything that a pipeline's environments show with the catalog, counts rows, and repairs what differs.
 
     What has to be computed is left to runs; with `dry_run`, everything is.
     """
-    pipeline, standing = context.pipeline, Standing(session, counted=True)
+    pipeline, relations = context.pipeline, Relations(session, counted=True)
     catalog = work.catalog(session).pipeline(pipeline)
-    raw = _wrong_raw(catalog, graph, standing)
+    raw = _wrong_raw(catalog, graph, relations)
     if raw and not dry_run:
         _restore(work, catalog, context, graph, {_root(name) for name in raw})
     found, left, runs = [*raw.values()], [], {}
@@ -93,33 +93,33 @@ def repair(work: ActivityContext, session: Session, context: Context, graph: Gra
         wrong = {
             name: said
             for name, version in catalog.versions(pointers).items()
-            if version.kind != "ingest" and (said := _wrong(work, standing, version))
+            if version.kind != "ingest" and (said := _wrong(work, relations, version))
         }
         if here := sorted(wrong.keys() & graph.steps.keys()):
             runs[environment] = tuple(here)
         found += wrong.values()
-        its = view_sync.pointed(catalog, {n: v for n, v in pointers.items() if n not in {*wrong, *raw}})
+        its = view_sync.pointed_versions(catalog, {n: v for n, v in pointers.items() if n not in {*wrong, *raw}})
         moved = {}
         for place, name in catalog.environment(environment).shown():
             if place.kind == "view" and not place.warehouse and name in its.versions:
-                said = standing.said(place.name, "view", its.versions[name].rows)
-                if said and standing.kind(place.name) == "table":
+                said = relations.problem(place.name, "view", its.versions[name].rows)
+                if said and relations.kind(place.name) == "table":
                     left.append(f"{said}; drop or rename it, and repair again")
                 elif said:
                     moved[place] = (name, said)
         found += [said for _, said in moved.values()]
         if moved and not dry_run:
-            view_sync.point(work, session, its, {(place, name) for place, (name, _) in moved.items()})
+            view_sync.repoint(work, session, its, {(place, name) for place, (name, _) in moved.items()})
     return Repaired(found=tuple(found), left=tuple(left), runs={pipeline: runs} if runs else {})
 
 
-def _wrong(work: ActivityContext, standing: Standing, version: Version) -> str:
+def _wrong(work: ActivityContext, relations: Relations, version: Version) -> str:
     """What is wrong with what a version is made of; empty, if nothing is."""
     if (path := _file(version)) and not lake.exists(path):
         return f"{path} is gone from the lake"
     if version.warehouse:
         return ""
-    said = [standing.said(name, kind, rows) for name, kind, rows in _made_of(version)]
+    said = [relations.problem(name, kind, rows) for name, kind, rows in _relations_of(version)]
     return next(filter(None, said), "")
 
 
@@ -128,7 +128,7 @@ def _file(version: Version) -> str | None:
     return version.details.file.path if isinstance(version.details, ModelDetails) else version.published_file
 
 
-def _made_of(version: Version) -> list[tuple[TableName, RelationKind, int | None]]:
+def _relations_of(version: Version) -> list[tuple[TableName, RelationKind, int | None]]:
     """What has to stand in the warehouse for a version: each name, what it has to be, and how many rows it has."""
     if version.table is None:
         return []
@@ -139,9 +139,9 @@ def _made_of(version: Version) -> list[tuple[TableName, RelationKind, int | None
 
 
 def _wrong_raw(
-    catalog: PipelineCatalog, graph: Graph, standing: Standing, environment: str | None = None
+    catalog: PipelineCatalog, graph: Graph, relations: Relations, environment: str | None = None
 ) -> dict[str, str]:
-    """The raw tables that environments stand at and that are not as they were made, each with what is wrong."""
+    """The raw tables that environments use and that are not as they were made, each with what is wrong."""
     steps = _steps(graph)
     found: dict[str, str] = {}
     every = [
@@ -154,24 +154,24 @@ def _wrong_raw(
         for name in raw:
             if name not in versions:
                 found[name] = f"{name} is not in the catalog"
-            for made in _made_of(versions[name]) if name in versions and name not in found else ():
-                if said := standing.said(*made):
+            for made in _relations_of(versions[name]) if name in versions and name not in found else ():
+                if said := relations.problem(*made):
                     found[name] = said
                     break
     return found
 
 
 def _restore(work: ActivityContext, catalog: PipelineCatalog, context: Context, graph: Graph, roots: set[str]) -> None:
-    """Makes raw tables anew, with those that hang from them, in every version that an environment stands at.
+    """Loads raw tables again, with those nested in them, in every version that an environment uses.
 
     The tables go first: a row whose table is gone is found by whoever comes next, and a table without a row is trusted.
     """
     session, steps = catalog.session, _steps(graph)
     forgotten = [each for each in catalog.every_version() if each.kind == "ingest" and _root(each.name) in roots]
     with session.transaction():
-        standing = Standing(session)
-        for name in {made[0] for version in forgotten for made in _made_of(version)}:
-            if kind := standing.kind(name):
+        relations = Relations(session)
+        for name in {made[0] for version in forgotten for made in _relations_of(version)}:
+            if kind := relations.kind(name):
                 (session.drop_view if kind == "view" else session.drop_table)(name)
         catalog.delete_versions(version.key for version in forgotten)
         for pointers in catalog.in_use():
@@ -198,7 +198,7 @@ class RepairActivities:
 
     @activity.defn(name=activity_names.REPAIR)
     async def repair(self, asked: RepairInput) -> Repaired:
-        """Holds what a tenant's environments show against the catalog."""
+        """Compares what a tenant's environments show with the catalog, and repairs what differs."""
         tenant = find_tenant(self._tenants, asked.tenant, asked.pipeline)
         run = activity.info().workflow_run_id or ""
         context = Context(tenant=asked.tenant, pipeline=asked.pipeline or EVERY, run=run)

@@ -13,7 +13,7 @@ from entrepot.backends import Session, TableName
 from entrepot.errors import StepFailed, listed
 
 
-def serve_from(
+def copy_to_warehouse(
     work: ActivityContext, session: Session, table: ibis.Table, target: TableName, warehouse: str
 ) -> tuple[int, str]:
     """Streams a table into another of the tenant's warehouses, in bounded memory. Returns its rows and its digest.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from entrepot.activities.catalog.catalog import PipelineCatalog
-from entrepot.activities.catalog.verdicts import Standing, standing
+from entrepot.activities.catalog.verdicts import StandingVerdict, standing_verdicts
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.html.templates import render
 from entrepot.language.step import CheckStep
@@ -41,7 +41,7 @@ def with_verdicts(
     else:
         rests_on = _rests_on(catalog, made, known)
         guarding = [step for step in graph.of(CheckStep) if any(name in rests_on for name in step.guards)]
-        told = _told(guarding, standing(catalog, graph, {**rests_on, **checks}) if guarding else {})
+        told = _summary(guarding, standing_verdicts(catalog, graph, {**rests_on, **checks}) if guarding else {})
     return page.replace(_BEFORE, told.encode() + b"\n" + _BEFORE, 1) if told else page
 
 
@@ -58,7 +58,7 @@ def _rests_on(catalog: PipelineCatalog, made: Version, known: Mapping[str, Versi
     return found
 
 
-def _told(checks: list[CheckStep], stands: Mapping[str, Standing]) -> str:
+def _summary(checks: list[CheckStep], stands: Mapping[str, StandingVerdict]) -> str:
     """A line that can be opened; open already, unless all is well."""
     if not checks:
         return ""
@@ -69,7 +69,7 @@ def _told(checks: list[CheckStep], stands: Mapping[str, Standing]) -> str:
     return render("verdicts.html", checks=lines, violated=len(violated), unknown=len(unknown))
 
 
-def _line(step: CheckStep, its: Standing | None) -> tuple[str, bool, str]:
+def _line(step: CheckStep, its: StandingVerdict | None) -> tuple[str, bool, str]:
     """A check, whether it found violations, and what it found."""
     about = f": {step.description}" if step.description else ""
     title = f"{step.name} of {', '.join(step.guards)}{about}"

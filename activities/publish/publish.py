@@ -21,7 +21,7 @@ from entrepot.activities.catalog.tables import now
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.ml import models
 from entrepot.activities.publish import view_sync
-from entrepot.activities.publish.copy_to_warehouse import serve_from
+from entrepot.activities.publish.copy_to_warehouse import copy_to_warehouse
 from entrepot.activities.publish.dashboard import render
 from entrepot.activities.runtime.context import (
     ActivityContext,
@@ -73,7 +73,7 @@ class PublishActivities:
 
         def move(work: ActivityContext) -> Promoted:
             with work.session() as session:
-                return wait_for_other_runs(work, lambda: _commit(work, session, request, self._graph(request.context)))
+                return wait_for_other_runs(work, lambda: _promote(work, session, request, self._graph(request.context)))
 
         return await run_blocking(move, tenant, request.context, activity_names.PROMOTE)
 
@@ -100,7 +100,7 @@ class PublishActivities:
             with work.session() as session:
                 catalog = work.catalog(session).pipeline(failed.context.pipeline)
                 _record_run(catalog, failed.context, failed.status, {}, failed.error)
-                view_sync.bring_up_to_date(work, session, failed.context, self._graph(failed.context))
+                view_sync.write_files(work, session, failed.context, self._graph(failed.context))
 
         await run_blocking(record, tenant, failed.context, activity_names.RECORD_FAILURE)
 
@@ -112,7 +112,7 @@ class PublishActivities:
             return None
 
 
-def _given(session: Session, version: Version) -> Any:
+def _argument(session: Session, version: Version) -> Any:
     """What a publish function gets: a real ibis table, or the fitted estimator."""
     if version.table is None:
         return models.load(version)
@@ -132,7 +132,7 @@ def _make(
     inputs = {name: ref.versions[name] for name in step.inputs if name not in parameters}
     identity = publish_identity(step, parameters)
     check_planned(step, identity, inputs, version, ref.context.run)
-    given = {n: parameters[n] if n in parameters else _given(session, versions[n]) for n in step.inputs}
+    given = {n: parameters[n] if n in parameters else _argument(session, versions[n]) for n in step.inputs}
     output = step.function(**given)
     # A folder for each run: two may make the same version at once, and a page tells which run made it.
     folder = work.tenant.lake_path("artifacts", pipeline, step.name, version, ref.context.run)
@@ -159,7 +159,7 @@ def _make(
             target = version_table_name(own, step.name, version, ref.anew, ref.context.run)
             details = CopyDetails(schema_name=output.schema, name=output.name or step.name)
             if output.to and work.tenant.at(output.to) is not work.tenant:
-                rows, digest = serve_from(work, session, output.table, target, output.to)
+                rows, digest = copy_to_warehouse(work, session, output.table, target, output.to)
                 details = details.model_copy(update={"to": output.to, "digest": digest})
             else:
                 session.create_schema(target.schema)
@@ -205,17 +205,17 @@ def _export(work: ActivityContext, session: Session, output: Export, path: str) 
     return rows
 
 
-def _commit(work: ActivityContext, session: Session, request: PromoteRequest, graph: Graph | None) -> Promoted:
+def _promote(work: ActivityContext, session: Session, request: PromoteRequest, graph: Graph | None) -> Promoted:
     context = request.context
     catalog = work.catalog(session).pipeline(context.pipeline)
     current = catalog.environment(context.environment).head()
     if current.run == context.run:  # done by an attempt before
         moves, displaced = False, set(current.moved)
-        its = view_sync.pointed(catalog, current.pointers)
+        its = view_sync.pointed_versions(catalog, current.pointers)
     else:
         removed = [name for name in request.removes if name in current.pointers]
         pointers = {n: v for n, v in {**current.pointers, **request.moves}.items() if n not in removed}
-        its = _pointed(catalog, current, pointers)
+        its = _pointed_versions(catalog, current, pointers)
         # What is made anew stands elsewhere, though its pointer stays.
         displaced = view_sync.displaced(work, session, context, its) | request.moves.keys()
         moves = bool(removed or displaced)
@@ -223,12 +223,12 @@ def _commit(work: ActivityContext, session: Session, request: PromoteRequest, gr
         view_sync.claim(work, session, context, its)
         at = {"expected": request.sequence}
         with session.transaction():
-            current = view_sync.move(work, session, context, "publish", current, pointers, displaced=displaced, **at)
+            current = view_sync.promote(work, session, context, "publish", current, pointers, displaced=displaced, **at)
     elif current.views_synced < current.sequence:  # whoever published it died before its views were moved
         with session.transaction():
-            view_sync.show(work, session, context)
-    links = view_sync.show_files(work, session, context, its, graph, request.checks)
-    view_sync.show_anew(
+            view_sync.sync_views(work, session, context)
+    links = view_sync.sync_files(work, session, context, its, graph, request.checks)
+    view_sync.repoint_remade(
         work, session, context, {name: request.moves[name] for name in request.anew if name in request.moves}
     )
     with session.transaction():
@@ -237,14 +237,16 @@ def _commit(work: ActivityContext, session: Session, request: PromoteRequest, gr
     return Promoted(moved=tuple(moved), sequence=current.sequence, links=links)
 
 
-def _pointed(catalog: PipelineCatalog, current: Publish, pointers: dict[str, str]) -> view_sync.Pointed:
+def _pointed_versions(
+    catalog: PipelineCatalog, current: Publish, pointers: dict[str, str]
+) -> view_sync.PointedVersions:
     """What an environment is about to point at.
 
     Raises:
         StepFailed: if a version that it does not point at yet is not in the catalog.
     """
-    its = view_sync.pointed(catalog, pointers)
-    new = view_sync.changed(current, pointers) & pointers.keys()
+    its = view_sync.pointed_versions(catalog, pointers)
+    new = view_sync.changed_names(current, pointers) & pointers.keys()
     if missing := new - its.versions.keys():
         raise StepFailed(f"cannot publish {listed(missing)}: the versions are not in the catalog")
     return its
@@ -262,19 +264,19 @@ def _rollback(
     current = history[0]
     if current.run == context.run:  # done by an attempt whose answer was lost
         if current.views_synced < current.sequence:
-            view_sync.show(work, session, context)
+            view_sync.sync_views(work, session, context)
         return Promoted(moved=current.moved, sequence=current.sequence)
     earlier = environment.earlier(history, asked.to)
     pointers = earlier.pointers
-    its = view_sync.pointed(catalog, pointers)
+    its = view_sync.pointed_versions(catalog, pointers)
     if gone := pointers.keys() - its.versions.keys():
         raise BadInput(f"{environment}: cannot go back to run {earlier.run}: {listed(gone)} was collected since")
     view_sync.claim(work, session, context, its)
     with session.transaction():
         if asked.cursor:  # first: if we die in between, the next run asks a source again, and loses nothing
             _restore_ingest_states(catalog, context, pointers)
-        moved = view_sync.move(work, session, context, "rollback", current, pointers, expected=current.sequence)
-    links = view_sync.show_files(work, session, context, its, graph)
+        moved = view_sync.promote(work, session, context, "rollback", current, pointers, expected=current.sequence)
+    links = view_sync.sync_files(work, session, context, its, graph)
     ahead = [
         step
         for step in catalog.loads()

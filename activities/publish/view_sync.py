@@ -1,6 +1,6 @@
-"""What an environment shows is what its record says: views and files follow the pointers, and nothing else stays.
+"""Syncs what an environment shows with its record: views and files follow the pointers, and nothing else stays.
 
-All of it may be done again, by the same attempt or by whoever comes after one that died.
+All of it is idempotent: the same attempt may do it again, or whoever comes after one that died.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from entrepot.protocol.messages import Context
 
 
 @dataclass(frozen=True)
-class Pointed:
+class PointedVersions:
     """What an environment points at, or is about to."""
 
     pointers: Mapping[str, str]
@@ -36,38 +36,38 @@ class Pointed:
     """Those of them that the catalog knows."""
 
 
-def pointed(catalog: PipelineCatalog, pointers: Mapping[str, str]) -> Pointed:
+def pointed_versions(catalog: PipelineCatalog, pointers: Mapping[str, str]) -> PointedVersions:
     """The versions behind pointers."""
-    return Pointed(pointers, catalog.versions(pointers))
+    return PointedVersions(pointers, catalog.versions(pointers))
 
 
 def owner(context: Context) -> Owner:
-    """Whose the names are that a run publishes."""
+    """The owner of the names that a run publishes."""
     return Owner(context.tenant, context.pipeline, context.environment)
 
 
-def claim(work: ActivityContext, session: Session, context: Context, its: Pointed) -> None:
-    """Takes the places of what an environment is about to show.
+def claim(work: ActivityContext, session: Session, context: Context, its: PointedVersions) -> None:
+    """Claims the places of what an environment is about to show.
 
     Raises:
         BadInput: if one is somebody else's, or something stands there that Entrepot has not made.
     """
-    wanted = owners.shown_by(work.tenant, context, its.versions.values())
+    wanted = owners.places_of(work.tenant, context, its.versions.values())
     recorded = _environment(work, session, context).shown()
-    check_ways(work, session, wanted, recorded)
+    check_unoccupied(work, session, wanted, recorded)
     work.catalog(session).places.claim(owner(context), wanted - recorded, run=context.run)
 
 
 def check_names(work: ActivityContext, session: Session, context: Context, graph: Graph, names: Iterable[str]) -> None:
-    """Holds the names that a run of these steps will show against what is recorded and what stands there.
+    """Checks the names that a run of these steps will show against what is recorded and what stands there.
 
     Raises:
         BadInput: if one of them is somebody else's, or something stands there that Entrepot has not made.
     """
-    wanted = owners.one_each(_to_show(work, context, graph, names))
+    wanted = owners.check_distinct(_to_show(work, context, graph, names))
     recorded = _environment(work, session, context).shown()
     work.catalog(session).places.check_free(owner(context), wanted - recorded)
-    check_ways(work, session, wanted, recorded)
+    check_unoccupied(work, session, wanted, recorded)
 
 
 def _to_show(
@@ -96,7 +96,7 @@ def copied(work: ActivityContext, context: Context, step: PublishStep, its: Copi
 
 
 def check_copy(work: ActivityContext, session: Session, context: Context, step: PublishStep, place: Place) -> None:
-    """Holds a copy's place against what is recorded and what stands there, before any of it is computed.
+    """Checks a copy's place against what is recorded and what stands there, before any of it is computed.
 
     Raises:
         BadInput: if it is somebody else's, or something stands there that Entrepot has not made.
@@ -104,7 +104,7 @@ def check_copy(work: ActivityContext, session: Session, context: Context, step: 
     recorded = _environment(work, session, context).shown()
     wanted = frozenset({(place, step.name)})
     work.catalog(session).places.check_free(owner(context), wanted)
-    check_ways(work, session, wanted, recorded)
+    check_unoccupied(work, session, wanted, recorded)
 
 
 @contextmanager
@@ -116,7 +116,7 @@ def at_step(step: Step) -> Iterator[None]:
         raise BadInput(f"{step.kind} {step.name!r} ({step.at}): {error}") from error
 
 
-def check_ways(work: ActivityContext, session: Session, wanted: Shown, recorded: Shown) -> None:
+def check_unoccupied(work: ActivityContext, session: Session, wanted: Shown, recorded: Shown) -> None:
     """Raises BadInput for places where something stands that Entrepot has not made."""
     views = {place for place, _ in wanted if place.kind == "view"}
     ours = {place for place, _ in recorded}
@@ -125,38 +125,38 @@ def check_ways(work: ActivityContext, session: Session, wanted: Shown, recorded:
         if warehouse and not new:
             continue  # another warehouse is not asked at each publish
         with session_at(work, session, warehouse) as there:
-            kinds = owners.standing(there, schema)
+            kinds = owners.relations_in(there, schema)
         for place in its:
-            owners.check_way(kinds, place, is_ours=place in ours)
+            owners.check_unoccupied(kinds, place, is_ours=place in ours)
 
 
-def displaced(work: ActivityContext, session: Session, context: Context, its: Pointed) -> set[str]:
+def displaced(work: ActivityContext, session: Session, context: Context, its: PointedVersions) -> set[str]:
     """The names that do not stand where they should, though their versions may be right: the place is another than
     before, or somebody dropped or replaced what stood there. Looks where the pipeline runs alone."""
-    wanted = owners.shown_by(work.tenant, context, its.versions.values())
+    wanted = owners.places_of(work.tenant, context, its.versions.values())
     recorded = _environment(work, session, context).shown()
     names = {name for _, name in (wanted - recorded) | _stale(work, its, recorded - wanted)}
     views = {(place, name) for place, name in wanted if place.kind == "view" and not place.warehouse}
-    kinds = {schema: owners.standing(session, schema) for schema in {place.schema for place, _ in views}}
+    kinds = {schema: owners.relations_in(session, schema) for schema in {place.schema for place, _ in views}}
     return names | {name for place, name in views if kinds[place.schema].get(place.table.lower()) != "view"}
 
 
-def show(work: ActivityContext, session: Session, context: Context) -> None:
-    """Makes views show what is published, for every name that moved since they last did, and takes away what is not
-    shown any more."""
+def sync_views(work: ActivityContext, session: Session, context: Context) -> None:
+    """Repoints the views of every name that moved since they were last synced, and removes what is not shown any
+    more."""
     environment = _environment(work, session, context)
     history = environment.history()
     head = history[0]
     names = {name for publish in history if publish.sequence > head.views_synced for name in publish.moved}
-    its = pointed(_catalog(work, session, context), head.pointers)
-    wanted = owners.shown_by(work.tenant, context, its.versions.values())
-    point(work, session, its, {(place, name) for place, name in wanted if name in names})
-    _take_away(work, session, context, its, wanted, "view")
-    environment.views_synced(head.sequence)
+    its = pointed_versions(_catalog(work, session, context), head.pointers)
+    wanted = owners.places_of(work.tenant, context, its.versions.values())
+    repoint(work, session, its, {(place, name) for place, name in wanted if name in names})
+    _remove_stale(work, session, context, its, wanted, "view")
+    environment.record_views_synced(head.sequence)
 
 
-def point(work: ActivityContext, session: Session, its: Pointed, shown: Iterable[tuple[Place, str]]) -> None:
-    """Points views at the tables of what is pointed at."""
+def repoint(work: ActivityContext, session: Session, its: PointedVersions, shown: Iterable[tuple[Place, str]]) -> None:
+    """Repoints views at the tables of these versions."""
     tables = {place: its.versions[name].table for place, name in shown if place.kind == "view"}
     for (warehouse, schema), some in _by_schema(tables).items():
         with session_at(work, session, warehouse) as there:
@@ -167,42 +167,42 @@ def point(work: ActivityContext, session: Session, its: Pointed, shown: Iterable
                 there.point(place.name, table)
 
 
-def show_anew(work: ActivityContext, session: Session, context: Context, anew: Mapping[str, str]) -> None:
-    """Points the views of all environments at versions that were made anew, where they show them."""
+def repoint_remade(work: ActivityContext, session: Session, context: Context, anew: Mapping[str, str]) -> None:
+    """Repoints the views of all environments at the new tables of remade versions, where they show them."""
     catalog = _catalog(work, session, context)
     for environment, theirs in (catalog.pointers() if anew else {}).items():
-        its = pointed(catalog, {n: v for n, v in anew.items() if theirs.get(n) == v})
+        its = pointed_versions(catalog, {n: v for n, v in anew.items() if theirs.get(n) == v})
         shown = catalog.environment(environment).shown()
-        point(work, session, its, {(place, name) for place, name in shown if name in its.versions})
+        repoint(work, session, its, {(place, name) for place, name in shown if name in its.versions})
 
 
-def show_files(
+def sync_files(
     work: ActivityContext,
     session: Session,
     context: Context,
-    its: Pointed,
+    its: PointedVersions,
     graph: Graph | None,
     checks: Mapping[str, str] = {},
 ) -> dict[str, str]:
-    """Brings published pages and files up to date, and removes those of before. Name to path: see `bring_up_to_date`.
+    """Writes published pages and files, and removes those of before. Name to path: see `write_files`.
 
     Args:
         its: What the environment points at, unless somebody else has published meanwhile.
     """
-    its, links = bring_up_to_date(work, session, context, graph, checks, its)
-    wanted = owners.shown_by(work.tenant, context, its.versions.values())
-    _take_away(work, session, context, its, wanted, "file")
+    its, links = write_files(work, session, context, graph, checks, its)
+    wanted = owners.places_of(work.tenant, context, its.versions.values())
+    _remove_stale(work, session, context, its, wanted, "file")
     return links
 
 
-def bring_up_to_date(
+def write_files(
     work: ActivityContext,
     session: Session,
     context: Context,
     graph: Graph | None,
     checks: Mapping[str, str] = {},
-    its: Pointed | None = None,
-) -> tuple[Pointed, dict[str, str]]:
+    its: PointedVersions | None = None,
+) -> tuple[PointedVersions, dict[str, str]]:
     """Copies published pages and files to paths that stay the same. What is pointed at, and name to path.
 
     Pages say what checks have found on what they rest on, which may change while they do not. Who publishes meanwhile
@@ -217,9 +217,9 @@ def bring_up_to_date(
     environment = catalog.environment(context.environment)
     pointers: Mapping[str, str] = environment.head().pointers
     while True:
-        its = its if its is not None and its.pointers == pointers else pointed(catalog, pointers)
+        its = its if its is not None and its.pointers == pointers else pointed_versions(catalog, pointers)
         links, is_written = {}, False
-        for place, name in owners.shown_by(work.tenant, context, its.versions.values()):
+        for place, name in owners.places_of(work.tenant, context, its.versions.values()):
             if place.kind == "file":
                 made, links[name] = its.versions[name], work.tenant.lake_path(place.table)
                 assert made.published_file is not None
@@ -233,18 +233,18 @@ def bring_up_to_date(
             return its, links
 
 
-def _take_away(
-    work: ActivityContext, session: Session, context: Context, its: Pointed, wanted: Shown, kind: str
+def _remove_stale(
+    work: ActivityContext, session: Session, context: Context, its: PointedVersions, wanted: Shown, kind: str
 ) -> None:
-    """Removes what an environment does not show any more, and lets go of its place."""
+    """Removes what an environment does not show any more, and releases its place."""
     recorded = _environment(work, session, context).shown()
     stale = {(place, name) for place, name in _stale(work, its, recorded - wanted) if place.kind == kind}
     standing = {place for place, _ in wanted}
-    remove(work, session, {place for place, _ in stale if place not in standing})
+    remove_places(work, session, {place for place, _ in stale if place not in standing})
     work.catalog(session).places.release(context.pipeline, context.environment, frozenset(stale))
 
 
-def _stale(work: ActivityContext, its: Pointed, unwanted: Shown) -> Shown:
+def _stale(work: ActivityContext, its: PointedVersions, unwanted: Shown) -> Shown:
     """Of what is recorded and not wanted, that which may go: not what cannot be reached since the tenant no longer has
     the warehouse, nor what is pointed at and has lost its row in the catalog."""
     lost = its.pointers.keys() - its.versions.keys()
@@ -255,7 +255,7 @@ def _stale(work: ActivityContext, its: Pointed, unwanted: Shown) -> Shown:
     )
 
 
-def remove(work: ActivityContext, session: Session, unwanted: Iterable[Place]) -> None:
+def remove_places(work: ActivityContext, session: Session, unwanted: Iterable[Place]) -> None:
     """Removes views and files. Somebody's own table that took a view's place stays."""
     gone = set(unwanted)
     for place in gone:
@@ -263,13 +263,13 @@ def remove(work: ActivityContext, session: Session, unwanted: Iterable[Place]) -
             lake.remove(work.tenant.lake_path(place.table))
     for (warehouse, schema), some in _by_schema({place for place in gone if place.kind == "view"}).items():
         with session_at(work, session, warehouse) as there:
-            kinds = owners.standing(there, schema)
+            kinds = owners.relations_in(there, schema)
             for place in sorted(some, key=str):
                 if kinds.get(place.table.lower()) == "view":
                     there.drop_view(place.name)
 
 
-def move(
+def promote(
     work: ActivityContext,
     session: Session,
     context: Context,
@@ -280,27 +280,28 @@ def move(
     expected: int,
     displaced: Iterable[str] = (),
 ) -> Publish:
-    """Moves all pointers at once, and the views after them: in the caller's transaction, where the warehouse has them.
+    """Promotes: moves all pointers at once, and syncs the views after: in the caller's transaction, where the warehouse
+    has them.
 
     Where it has none, a view that cannot be moved takes everything back; a crash is made good by whoever comes next.
 
     Args:
         displaced: Names whose pointers stay, and that are to be shown anew.
     """
-    names = changed(current, pointers) | set(displaced)
+    names = changed_names(current, pointers) | set(displaced)
     environment = _environment(work, session, context)
     moved = environment.publish(context.run, action, pointers, names, expected=expected)
     try:
-        show(work, session, context)
+        sync_views(work, session, context)
     except (BadInput, StepFailed):
         if not work.tenant.backend.capabilities.transactional_ddl:
             environment.publish(context.run, "undo", current.pointers, names, expected=moved.sequence)
-            show(work, session, context)
+            sync_views(work, session, context)
         raise
     return moved
 
 
-def changed(current: Publish, pointers: Mapping[str, str]) -> set[str]:
+def changed_names(current: Publish, pointers: Mapping[str, str]) -> set[str]:
     """The names that point elsewhere, or nowhere any more."""
     return {n for n in {**current.pointers, **pointers} if current.pointers.get(n) != pointers.get(n)}
 

@@ -123,7 +123,7 @@ def test_publish_and_roll_back(session: Session, catalog: PipelineCatalog, schem
         made = _publish(catalog, f"run-{sequence}", sequence, a=number)
         assert (made.sequence, made.pointers) == (sequence + 1, {"a": number})
         session.point(view, tables[number])
-        prod.views_synced(made.sequence)
+        prod.record_views_synced(made.sequence)
         assert rows_of(session.fetch(physical(view, session.describe(view, ["n"])))) == [(int(number),)]
     head = prod.head()
     assert (head.sequence, head.views_synced, head.run, head.pointers) == (3, 3, "run-2", {"a": "1"})

@@ -18,7 +18,7 @@ from tests.crash.worker import HERE
 
 LOGS = {"runs", "checks"}
 """Tables of the catalog that tell what happened, each time with other words."""
-HISTORIES = {"publishes": "heads", "loads": "cursors"}
+HISTORIES = {"publishes": "environments", "loads": "ingest_states"}
 """Where a warehouse has no transactions, a history's newest row may stand in the other table alone, until the next."""
 _LOGGED = {"pipeline", "environment", "name", "version", "status", "violations"}
 _VARIES = {"path", "sha256", "bytes", "byte_count", "scoring", "run", "runs", "workflow", "seconds", "scanned"}
@@ -83,7 +83,7 @@ def _told(state: State, folder: Path, table: str, columns: list[tuple[str, str]]
 def _with_newest(state: State, history: str) -> Counter[str]:
     """A history, with the row that it gets at the next change."""
     newest = [json.loads(row) for row in state.catalog.get(HISTORIES[history], ())]
-    rows = [json.dumps({k: v for k, v in row.items() if k != "shown"}, sort_keys=True) for row in newest]
+    rows = [json.dumps({k: v for k, v in row.items() if k != "views_synced"}, sort_keys=True) for row in newest]
     return Counter(set(rows) | set(state.catalog.get(history, ())))
 
 
@@ -145,7 +145,7 @@ def compare(expected: State, got: State, *, is_same_run: bool, is_plain: bool) -
         before, after = expected.catalog.get(table, Counter()), got.catalog.get(table, Counter())
         if table in HISTORIES and is_plain:
             before, after = (_with_newest(state, table) for state in (expected, got))
-        if table in ("loads", "cursors") and not is_same_run:
+        if table in ("loads", "ingest_states") and not is_same_run:
             before, after = _content(before), _content(after)
         if table == "runs" and not is_same_run:
             continue

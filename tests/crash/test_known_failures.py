@@ -43,14 +43,14 @@ def _all_good(outcomes: list[Outcome]) -> None:
 
 async def test_rows_are_not_appended_again_after_the_state_failed(any_house: House, every: int) -> None:
     """dlt 4052: the rows were there, the state table failed, and the next load brought the rows once more."""
-    of_state = _about(any_house, "entrepot.cursors", "entrepot.loads")
+    of_state = _about(any_house, "entrepot.ingest_states", "entrepot.loads")
     _all_good(await any_house.disturb("cut", sample(of_state, every)))
     _all_good(await any_house.disturb("disk", sample([b for b in of_state if b.place == "before"], every)))
 
 
 async def test_a_third_run_brings_nothing_after_the_state_failed(any_house: House, every: int) -> None:
     """The same: the source has nothing new, and so there is no other row, version, load or publish."""
-    for boundary in sample(_about(any_house, "entrepot.cursors", "entrepot.loads"), max(4, every)):
+    for boundary in sample(_about(any_house, "entrepot.ingest_states", "entrepot.loads"), max(4, every)):
         outcome = await any_house.disturbed(Control("cut", boundary, any_house.is_plain))
         assert outcome.is_good, str(outcome)
         before = state.read(outcome.folder)

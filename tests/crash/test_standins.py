@@ -94,9 +94,9 @@ def _difference(backend: Backend, runs: int) -> Difference:
             found.doubled += (doubled := (got - expected).total())
             if lost or doubled:
                 found.said.append(f"{table} lost {lost} rows and has {doubled} too many")
-        its, tables = equals("pipeline", "small"), ("heads", "cursors", "versions", "runs")
+        its, tables = equals("pipeline", "small"), ("environments", "ingest_states", "versions", "runs")
         told = {table: Catalog(session).tables.select(table, its) for table in tables}
-    for table in ("heads", "cursors"):
+    for table in ("environments", "ingest_states"):
         if [row["sequence"] for row in told[table]] != [runs]:
             found.said.append(f"catalog.{table} has {told[table]}")
     for table, columns in {"versions": ("name", "version"), "runs": ("run", "status")}.items():

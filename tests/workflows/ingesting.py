@@ -71,10 +71,10 @@ class Ingesting:
     def standing(self) -> dict[str, Any]:
         """Everything that a run may have changed: cursors, loads, versions, what is published, and every table."""
         if not self.query("SELECT 1 FROM information_schema.tables WHERE table_schema = 'entrepot' LIMIT 1"):
-            return {"cursors": [], "loads": [], "versions": [], "publishes": [], "tables": []}
+            return {"ingest_states": [], "loads": [], "versions": [], "publishes": [], "tables": []}
         found = {
             name: sorted(self.query(f"SELECT * FROM entrepot.{name}"), key=repr)
-            for name in ("cursors", "loads", "versions", "publishes")
+            for name in ("ingest_states", "loads", "versions", "publishes")
         }
         tables = "SELECT table_schema, table_name FROM information_schema.tables WHERE table_schema != 'entrepot'"
         return {**found, "tables": sorted(self.query(tables))}

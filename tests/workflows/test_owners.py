@@ -77,7 +77,7 @@ async def test_a_second_owner_is_refused_by_the_plan_and_both_are_named(house: H
     [
         ({"schema": "two", "copy": "doubled"}, "two.doubled belongs to pipeline 'two'"),
         ({"schema": "TWO", "copy": "Doubled"}, "belongs to pipeline 'two'"),
-        ({"schema": "entrepot", "copy": "heads"}, "the schema 'entrepot' holds Entrepot's own tables"),
+        ({"schema": "entrepot", "copy": "environments"}, "the schema 'entrepot' holds Entrepot's own tables"),
         ({"schema": "two__v"}, "the schema 'two__v' is named as those of versions are"),
         ({"schema": "one", "copy": "doubled"}, "'doubled' and 'shared' would both be shown as one.doubled"),
         ({"to": "nowhere"}, "unknown backend 'nowhere'"),
@@ -180,7 +180,7 @@ async def test_an_environment_is_dropped_and_only_that_one(house: House) -> None
     assert (await result(house, "Drop", environment="dev"))["removed"] == planned["removed"]
     assert seen(house) == ONE
     assert house.query("SELECT count(*) FROM duckdb_schemas() WHERE schema_name LIKE '%__dev'") == [(0,)]
-    for table in ("heads", "publishes", "cursors", "loads", "places"):
+    for table in ("environments", "publishes", "ingest_states", "loads", "places"):
         assert house.query(f"SELECT count(*) FROM entrepot.{table} WHERE environment = 'dev'") == [(0,)], table
     assert (await house.run("one")).outcome == "nothing to do"
     assert (await house.run("one", environment="dev")).outcome == "published"

@@ -92,7 +92,7 @@ class Warehouse:
         work = ActivityContext(self.tenant, run, "promote")
         with work.session() as session:
             commit = PromoteRequest(context=context, sequence=sequence, moves=moves, removes=removes)
-            publish._commit(work, session, commit, None)
+            publish._promote(work, session, commit, None)
 
     def shown(self) -> dict[str, int]:
         """What people see: each view and the number in it."""
