@@ -13,7 +13,7 @@ from entrepot.activities.catalog.ingest_state import IngestState
 from entrepot.activities.catalog.verdicts import standing_verdicts
 from entrepot.activities.maintenance.repair import missing_tables, restore_raw_tables
 from entrepot.activities.ml.models import known_of
-from entrepot.activities.publish import view_sync
+from entrepot.activities.publish.view_sync import ViewSync
 from entrepot.activities.runtime.context import (
     ActivityContext,
     ensure_schemas,
@@ -89,7 +89,7 @@ class PlanActivities:
             with work.session() as session:
                 if not context.backend:  # parity, which names a warehouse, publishes nothing
                     its = context.model_copy(update={"parameters": parameters})
-                    view_sync.check_names(work, session, its, pipeline.graph, request.selected)
+                    ViewSync(work, session, its).check_names(pipeline.graph, request.selected)
                 catalog = work.catalog(session).pipeline(context.pipeline)
                 plan = _make_plan(catalog, tenant.backend.dialect, pipeline.graph, parameters, request)
             if (size := len(plan.model_dump_json())) > LARGEST_PLAN:

@@ -29,6 +29,10 @@ class Publish:
     """The sequence up to which its views show what was published."""
     published_at: datetime.datetime | None = None
 
+    def changed_names(self, pointers: Mapping[str, str]) -> set[str]:
+        """The names that these pointers point elsewhere, or nowhere any more."""
+        return {n for n in {**self.pointers, **pointers} if self.pointers.get(n) != pointers.get(n)}
+
     @classmethod
     def of_row(cls, row: Row) -> Publish:
         """From the catalog's row: the environment's own, or one of its history."""

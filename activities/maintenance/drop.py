@@ -9,7 +9,7 @@ from entrepot.activities.catalog.environment import Environment
 from entrepot.activities.catalog.owners import Place
 from entrepot.activities.catalog.records import Run
 from entrepot.activities.catalog.tables import now
-from entrepot.activities.publish import view_sync
+from entrepot.activities.publish.view_sync import ViewSync
 from entrepot.activities.runtime.context import ActivityContext
 from entrepot.backends import Session
 from entrepot.identity.version import DEFAULT_ENVIRONMENT
@@ -42,9 +42,8 @@ def drop(work: ActivityContext, session: Session, context: Context) -> list[str]
         if head.pointers:
             head = environment.publish(context.run, "drop", {}, head.pointers, expected=head.sequence)
         recorded = environment.shown()
-        view_sync.remove_places(
-            work, session, {place for place, _ in recorded if place.warehouse in ("", *work.tenant.warehouses)}
-        )
+        reachable = ("", *work.tenant.warehouses)
+        ViewSync(work, session, context).remove_places(place for place, _ in recorded if place.warehouse in reachable)
         _drop_schemas(session, environment.name, {place for place, _ in recorded})
         record = Run(
             pipeline=context.pipeline,

@@ -15,7 +15,7 @@ from entrepot.activities.catalog.tables import now
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.maintenance import drop
 from entrepot.activities.maintenance.repair import Relations
-from entrepot.activities.publish import view_sync
+from entrepot.activities.publish.view_sync import ViewSync, session_at
 from entrepot.activities.runtime.context import (
     ActivityContext,
     find_tenant,
@@ -246,7 +246,7 @@ def _drop(work: ActivityContext, session: Session, version: Version, needed: set
     """Drops a version's table or view, and the segments that no other version needs."""
     if version.warehouse and version.warehouse not in work.tenant.warehouses:
         return  # out of reach since the tenant no longer has it
-    with view_sync.session_at(work, session, version.warehouse) as there:
+    with session_at(work, session, version.warehouse) as there:
         _drop_all(there, [table for table in _tables(version) if table not in needed])
 
 
@@ -260,8 +260,8 @@ def _drop_all(session: Session, tables: Iterable[TableName]) -> None:
 
 def _drop_replaced(work: ActivityContext, catalog: PipelineCatalog, context: Context, version: Version) -> None:
     """Drops the tables of a version that was made anew since, after whatever may still show them shows the new one."""
-    view_sync.repoint_remade(work, catalog.session, context, {version.name: version.version})
-    with view_sync.session_at(work, catalog.session, version.warehouse) as there:
+    ViewSync(work, catalog.session, context).repoint_remade({version.name: version.version})
+    with session_at(work, catalog.session, version.warehouse) as there:
         _drop_all(there, version.replaced)
     catalog.forget_replaced(version)
 

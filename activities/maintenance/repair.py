@@ -17,7 +17,7 @@ from entrepot.activities.catalog.details import ModelDetails
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.ingest.warehouse_loader import WarehouseLoader
 from entrepot.activities.maintenance.drop import EVERY
-from entrepot.activities.publish import view_sync
+from entrepot.activities.publish.view_sync import ViewSync
 from entrepot.activities.runtime.context import ActivityContext, find_tenant, run_blocking, wait_for_other_runs
 from entrepot.activities.runtime.tenant import Tenants
 from entrepot.activities.storage import lake
@@ -88,6 +88,7 @@ def repair(work: ActivityContext, session: Session, context: Context, graph: Gra
     if raw and not dry_run:
         _restore(work, catalog, context, graph, {_root(name) for name in raw})
     found, left, runs = [*raw.values()], [], {}
+    views = ViewSync(work, session, context)
     for environment in sorted(catalog.environments()):
         pointers = catalog.environment(environment).head().pointers
         wrong = {
@@ -98,7 +99,7 @@ def repair(work: ActivityContext, session: Session, context: Context, graph: Gra
         if here := sorted(wrong.keys() & graph.steps.keys()):
             runs[environment] = tuple(here)
         found += wrong.values()
-        its = view_sync.pointed_versions(catalog, {n: v for n, v in pointers.items() if n not in {*wrong, *raw}})
+        its = views.pointed_versions({n: v for n, v in pointers.items() if n not in {*wrong, *raw}})
         moved = {}
         for place, name in catalog.environment(environment).shown():
             if place.kind == "view" and not place.warehouse and name in its.versions:
@@ -109,7 +110,7 @@ def repair(work: ActivityContext, session: Session, context: Context, graph: Gra
                     moved[place] = (name, said)
         found += [said for _, said in moved.values()]
         if moved and not dry_run:
-            view_sync.repoint(work, session, its, {(place, name) for place, (name, _) in moved.items()})
+            views.repoint(its, {(place, name) for place, (name, _) in moved.items()})
     return Repaired(found=tuple(found), left=tuple(left), runs={pipeline: runs} if runs else {})
 
 

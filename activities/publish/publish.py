@@ -20,9 +20,9 @@ from entrepot.activities.catalog.records import Run
 from entrepot.activities.catalog.tables import now
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.ml import models
-from entrepot.activities.publish import view_sync
 from entrepot.activities.publish.copy_to_warehouse import copy_to_warehouse
 from entrepot.activities.publish.dashboard import render
+from entrepot.activities.publish.view_sync import PointedVersions, ViewSync
 from entrepot.activities.runtime.context import (
     ActivityContext,
     check_planned,
@@ -100,7 +100,7 @@ class PublishActivities:
             with work.session() as session:
                 catalog = work.catalog(session).pipeline(failed.context.pipeline)
                 _record_run(catalog, failed.context, failed.status, {}, failed.error)
-                view_sync.write_files(work, session, failed.context, self._graph(failed.context))
+                ViewSync(work, session, failed.context).write_files(self._graph(failed.context))
 
         await run_blocking(record, tenant, failed.context, activity_names.RECORD_FAILURE)
 
@@ -152,8 +152,8 @@ def _make(
             rows = _export(work, session, output, path)
             size, details = lake.size(path), FilesDetails(path=path)
         elif isinstance(output, Copy):
-            place = view_sync.copied(work, ref.context, step, CopiedTo(output.schema, output.name, output.to))
-            view_sync.check_copy(work, session, ref.context, step, place)
+            views = ViewSync(work, session, ref.context)
+            views.check_copy(step, views.copied(step, CopiedTo(output.schema, output.name, output.to)))
             # Among the pipeline's own versions: another pipeline may copy the same to the same schema.
             own = version_schema(work.tenant.settings(pipeline).schema)
             target = version_table_name(own, step.name, version, ref.anew, ref.context.run)
@@ -207,46 +207,42 @@ def _export(work: ActivityContext, session: Session, output: Export, path: str) 
 
 def _promote(work: ActivityContext, session: Session, request: PromoteRequest, graph: Graph | None) -> Promoted:
     context = request.context
-    catalog = work.catalog(session).pipeline(context.pipeline)
+    catalog, views = work.catalog(session).pipeline(context.pipeline), ViewSync(work, session, context)
     current = catalog.environment(context.environment).head()
     if current.run == context.run:  # done by an attempt before
         moves, displaced = False, set(current.moved)
-        its = view_sync.pointed_versions(catalog, current.pointers)
+        its = views.pointed_versions(current.pointers)
     else:
         removed = [name for name in request.removes if name in current.pointers]
         pointers = {n: v for n, v in {**current.pointers, **request.moves}.items() if n not in removed}
-        its = _pointed_versions(catalog, current, pointers)
+        its = _pointed_versions(views, current, pointers)
         # What is made anew stands elsewhere, though its pointer stays.
-        displaced = view_sync.displaced(work, session, context, its) | request.moves.keys()
+        displaced = views.displaced(its) | request.moves.keys()
         moves = bool(removed or displaced)
     if moves:
-        view_sync.claim(work, session, context, its)
+        views.claim(its)
         at = {"expected": request.sequence}
         with session.transaction():
-            current = view_sync.promote(work, session, context, "publish", current, pointers, displaced=displaced, **at)
+            current = views.promote("publish", current, pointers, displaced=displaced, **at)
     elif current.views_synced < current.sequence:  # whoever published it died before its views were moved
         with session.transaction():
-            view_sync.sync_views(work, session, context)
-    links = view_sync.sync_files(work, session, context, its, graph, request.checks)
-    view_sync.repoint_remade(
-        work, session, context, {name: request.moves[name] for name in request.anew if name in request.moves}
-    )
+            views.sync_views()
+    links = views.sync_files(its, graph, request.checks)
+    views.repoint_remade({name: request.moves[name] for name in request.anew if name in request.moves})
     with session.transaction():
         _record_run(catalog, context, "completed", request.results, None)
     moved = request.moves.keys() | (displaced & current.pointers.keys())
     return Promoted(moved=tuple(moved), sequence=current.sequence, links=links)
 
 
-def _pointed_versions(
-    catalog: PipelineCatalog, current: Publish, pointers: dict[str, str]
-) -> view_sync.PointedVersions:
+def _pointed_versions(views: ViewSync, current: Publish, pointers: dict[str, str]) -> PointedVersions:
     """What an environment is about to point at.
 
     Raises:
         StepFailed: if a version that it does not point at yet is not in the catalog.
     """
-    its = view_sync.pointed_versions(catalog, pointers)
-    new = view_sync.changed_names(current, pointers) & pointers.keys()
+    its = views.pointed_versions(pointers)
+    new = current.changed_names(pointers) & pointers.keys()
     if missing := new - its.versions.keys():
         raise StepFailed(f"cannot publish {listed(missing)}: the versions are not in the catalog")
     return its
@@ -255,7 +251,7 @@ def _pointed_versions(
 def _rollback(
     work: ActivityContext, session: Session, context: Context, asked: RollbackInput, graph: Graph | None
 ) -> Promoted:
-    catalog = work.catalog(session).pipeline(context.pipeline)
+    catalog, views = work.catalog(session).pipeline(context.pipeline), ViewSync(work, session, context)
     environment = catalog.environment(context.environment)
     history = environment.history()
     if not history:
@@ -264,19 +260,19 @@ def _rollback(
     current = history[0]
     if current.run == context.run:  # done by an attempt whose answer was lost
         if current.views_synced < current.sequence:
-            view_sync.sync_views(work, session, context)
+            views.sync_views()
         return Promoted(moved=current.moved, sequence=current.sequence)
     earlier = environment.earlier(history, asked.to)
     pointers = earlier.pointers
-    its = view_sync.pointed_versions(catalog, pointers)
+    its = views.pointed_versions(pointers)
     if gone := pointers.keys() - its.versions.keys():
         raise BadInput(f"{environment}: cannot go back to run {earlier.run}: {listed(gone)} was collected since")
-    view_sync.claim(work, session, context, its)
+    views.claim(its)
     with session.transaction():
         if asked.cursor:  # first: if we die in between, the next run asks a source again, and loses nothing
             _restore_ingest_states(catalog, context, pointers)
-        moved = view_sync.promote(work, session, context, "rollback", current, pointers, expected=current.sequence)
-    links = view_sync.sync_files(work, session, context, its, graph)
+        moved = views.promote("rollback", current, pointers, expected=current.sequence)
+    links = views.sync_files(its, graph)
     ahead = [
         step
         for step in catalog.loads()

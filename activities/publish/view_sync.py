@@ -10,9 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from entrepot.activities.catalog import owners
-from entrepot.activities.catalog.catalog import PipelineCatalog
 from entrepot.activities.catalog.details import PageDetails
-from entrepot.activities.catalog.environment import Environment, Publish
+from entrepot.activities.catalog.environment import Publish
 from entrepot.activities.catalog.owners import Owner, Place, Shown
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.publish.page_verdicts import with_verdicts
@@ -36,75 +35,241 @@ class PointedVersions:
     """Those of them that the catalog knows."""
 
 
-def pointed_versions(catalog: PipelineCatalog, pointers: Mapping[str, str]) -> PointedVersions:
-    """The versions behind pointers."""
-    return PointedVersions(pointers, catalog.versions(pointers))
+class ViewSync:
+    """The views and files of one environment."""
 
+    def __init__(self, work: ActivityContext, session: Session, context: Context) -> None:
+        catalog = work.catalog(session)
+        self._work = work
+        self._session = session
+        self._context = context
+        self._places = catalog.places
+        self._owner = Owner(context.tenant, context.pipeline, context.environment)
+        self._catalog = catalog.pipeline(context.pipeline)
+        self._environment = self._catalog.environment(context.environment)
 
-def owner(context: Context) -> Owner:
-    """The owner of the names that a run publishes."""
-    return Owner(context.tenant, context.pipeline, context.environment)
+    def pointed_versions(self, pointers: Mapping[str, str]) -> PointedVersions:
+        """The versions behind pointers."""
+        return PointedVersions(pointers, self._catalog.versions(pointers))
 
+    def claim(self, its: PointedVersions) -> None:
+        """Claims the places of what an environment is about to show.
 
-def claim(work: ActivityContext, session: Session, context: Context, its: PointedVersions) -> None:
-    """Claims the places of what an environment is about to show.
+        Raises:
+            BadInput: if one is somebody else's, or something stands there that Entrepot has not made.
+        """
+        wanted = self._places_of(its)
+        recorded = self._environment.shown()
+        self._check_unoccupied(wanted, recorded)
+        self._places.claim(self._owner, wanted - recorded, run=self._context.run)
 
-    Raises:
-        BadInput: if one is somebody else's, or something stands there that Entrepot has not made.
-    """
-    wanted = owners.places_of(work.tenant, context, its.versions.values())
-    recorded = _environment(work, session, context).shown()
-    check_unoccupied(work, session, wanted, recorded)
-    work.catalog(session).places.claim(owner(context), wanted - recorded, run=context.run)
+    def check_names(self, graph: Graph, names: Iterable[str]) -> None:
+        """Checks the names that a run of these steps will show against what is recorded and what stands there.
 
+        Raises:
+            BadInput: if one of them is somebody else's, or something stands there that Entrepot has not made.
+        """
+        wanted = owners.check_distinct(self._to_show(graph, names))
+        recorded = self._environment.shown()
+        self._places.check_free(self._owner, wanted - recorded)
+        self._check_unoccupied(wanted, recorded)
 
-def check_names(work: ActivityContext, session: Session, context: Context, graph: Graph, names: Iterable[str]) -> None:
-    """Checks the names that a run of these steps will show against what is recorded and what stands there.
+    def _to_show(self, graph: Graph, names: Iterable[str]) -> Iterator[tuple[Place, str]]:
+        """Where the tables of steps will be shown, and their copies, as far as the code says it in plain words."""
+        tenant = self._work.tenant
+        for step in (graph.steps[name] for name in names):
+            for table in step.output_tables:
+                yield owners.view_place(tenant, self._environment.pipeline, self._environment.name, table), table
+            if isinstance(step, PublishStep):
+                for its in copies(step.function, self._context.parameters):
+                    with at_step(step):
+                        place = self.copied(step, its)
+                    yield place, step.name
 
-    Raises:
-        BadInput: if one of them is somebody else's, or something stands there that Entrepot has not made.
-    """
-    wanted = owners.check_distinct(_to_show(work, context, graph, names))
-    recorded = _environment(work, session, context).shown()
-    work.catalog(session).places.check_free(owner(context), wanted - recorded)
-    check_unoccupied(work, session, wanted, recorded)
+    def check_copy(self, step: PublishStep, place: Place) -> None:
+        """Checks a copy's place against what is recorded and what stands there, before any of it is computed.
 
+        Raises:
+            BadInput: if it is somebody else's, or something stands there that Entrepot has not made.
+        """
+        recorded = self._environment.shown()
+        wanted = frozenset({(place, step.name)})
+        self._places.check_free(self._owner, wanted)
+        self._check_unoccupied(wanted, recorded)
 
-def _to_show(
-    work: ActivityContext, context: Context, graph: Graph, names: Iterable[str]
-) -> Iterator[tuple[Place, str]]:
-    """Where the tables of steps will be shown, and their copies, as far as the code says it in plain words."""
-    for step in (graph.steps[name] for name in names):
-        for table in step.output_tables:
-            yield owners.view_place(work.tenant, context.pipeline, context.environment, table), table
-        if isinstance(step, PublishStep):
-            for its in copies(step.function, context.parameters):
-                with at_step(step):
-                    place = copied(work, context, step, its)
-                yield place, step.name
+    def copied(self, step: PublishStep, its: CopiedTo) -> Place:
+        """Where a copy will be shown.
 
+        Raises:
+            BadInput: if that is a schema of Entrepot's own, or a warehouse that the tenant does not have.
+        """
+        check_schema(its.schema)
+        here = self._work.tenant.at(its.to) is self._work.tenant
+        return owners.copy_place(self._context.environment, its.schema, its.name or step.name, "" if here else its.to)
 
-def copied(work: ActivityContext, context: Context, step: PublishStep, its: CopiedTo) -> Place:
-    """Where a copy will be shown.
+    def displaced(self, its: PointedVersions) -> set[str]:
+        """The names that do not stand where they should, though their versions may be right: the place is another than
+        before, or somebody dropped or replaced what stood there. Looks where the pipeline runs alone."""
+        wanted = self._places_of(its)
+        recorded = self._environment.shown()
+        names = {name for _, name in (wanted - recorded) | self._stale(its, recorded - wanted)}
+        views = {(place, name) for place, name in wanted if place.kind == "view" and not place.warehouse}
+        kinds = {schema: owners.relations_in(self._session, schema) for schema in {place.schema for place, _ in views}}
+        return names | {name for place, name in views if kinds[place.schema].get(place.table.lower()) != "view"}
 
-    Raises:
-        BadInput: if that is a schema of Entrepot's own, or a warehouse that the tenant does not have.
-    """
-    check_schema(its.schema)
-    here = work.tenant.at(its.to) is work.tenant
-    return owners.copy_place(context.environment, its.schema, its.name or step.name, "" if here else its.to)
+    def promote(
+        self,
+        action: str,
+        current: Publish,
+        pointers: Mapping[str, str],
+        *,
+        expected: int,
+        displaced: Iterable[str] = (),
+    ) -> Publish:
+        """Moves all pointers at once, and syncs the views after: in the caller's transaction, where the warehouse has
+        them.
 
+        Where it has none, a view that cannot be moved takes everything back; after a crash, the next run finishes.
 
-def check_copy(work: ActivityContext, session: Session, context: Context, step: PublishStep, place: Place) -> None:
-    """Checks a copy's place against what is recorded and what stands there, before any of it is computed.
+        Args:
+            displaced: Names whose pointers stay, and that are to be shown anew.
+        """
+        names = current.changed_names(pointers) | set(displaced)
+        moved = self._environment.publish(self._context.run, action, pointers, names, expected=expected)
+        try:
+            self.sync_views()
+        except (BadInput, StepFailed):
+            if not self._work.tenant.backend.capabilities.transactional_ddl:
+                self._environment.publish(self._context.run, "undo", current.pointers, names, expected=moved.sequence)
+                self.sync_views()
+            raise
+        return moved
 
-    Raises:
-        BadInput: if it is somebody else's, or something stands there that Entrepot has not made.
-    """
-    recorded = _environment(work, session, context).shown()
-    wanted = frozenset({(place, step.name)})
-    work.catalog(session).places.check_free(owner(context), wanted)
-    check_unoccupied(work, session, wanted, recorded)
+    def sync_views(self) -> None:
+        """Repoints the views of every name that moved since they were last synced, and removes what is not shown any
+        more."""
+        history = self._environment.history()
+        head = history[0]
+        names = {name for publish in history if publish.sequence > head.views_synced for name in publish.moved}
+        its = self.pointed_versions(head.pointers)
+        wanted = self._places_of(its)
+        self.repoint(its, {(place, name) for place, name in wanted if name in names})
+        self._remove_stale(its, wanted, "view")
+        self._environment.record_views_synced(head.sequence)
+
+    def sync_files(
+        self,
+        its: PointedVersions,
+        graph: Graph | None,
+        checks: Mapping[str, str] = {},
+    ) -> dict[str, str]:
+        """Writes published pages and files, and removes those of before. Name to path: see `write_files`.
+
+        Args:
+            its: What the environment points at, unless somebody else has published meanwhile.
+        """
+        its, links = self.write_files(graph, checks, its)
+        wanted = self._places_of(its)
+        self._remove_stale(its, wanted, "file")
+        return links
+
+    def write_files(
+        self,
+        graph: Graph | None,
+        checks: Mapping[str, str] = {},
+        its: PointedVersions | None = None,
+    ) -> tuple[PointedVersions, dict[str, str]]:
+        """Copies published pages and files to paths that stay the same. What is pointed at, and name to path.
+
+        Pages say what checks have found on what they rest on, which may change while they do not. Who publishes
+        meanwhile may have written a file before we do: then it is written once more, as it is published now.
+
+        Args:
+            graph: With the checks; None, if the pipeline's code cannot be loaded.
+            checks: The versions of checks, by whose rules verdicts count.
+            its: What the environment points at, where that is known already.
+        """
+        pointers: Mapping[str, str] = self._environment.head().pointers
+        while True:
+            its = its if its is not None and its.pointers == pointers else self.pointed_versions(pointers)
+            links, is_written = {}, False
+            for place, name in self._places_of(its):
+                if place.kind == "file":
+                    made, links[name] = its.versions[name], self._work.tenant.lake_path(place.table)
+                    assert made.published_file is not None
+                    data = lake.read(made.published_file)
+                    if isinstance(made.details, PageDetails):
+                        data = with_verdicts(data, self._catalog, made, its.versions, graph, checks)
+                    if not lake.exists(links[name]) or lake.read(links[name]) != data:
+                        lake.write(data, links[name])
+                        is_written = True
+            if not is_written or (pointers := self._environment.head().pointers) == its.pointers:
+                return its, links
+
+    def repoint(self, its: PointedVersions, shown: Iterable[tuple[Place, str]]) -> None:
+        """Repoints views at the tables of these versions."""
+        tables = {place: its.versions[name].table for place, name in shown if place.kind == "view"}
+        for (warehouse, schema), some in _by_schema(tables).items():
+            with session_at(self._work, self._session, warehouse) as there:
+                there.create_schema(schema)
+                for place in sorted(some, key=str):
+                    table = tables[place]
+                    assert table is not None
+                    there.point(place.name, table)
+
+    def repoint_remade(self, anew: Mapping[str, str]) -> None:
+        """Repoints the views of all environments at the new tables of remade versions, where they show them."""
+        for environment, theirs in (self._catalog.pointers() if anew else {}).items():
+            its = self.pointed_versions({n: v for n, v in anew.items() if theirs.get(n) == v})
+            shown = self._catalog.environment(environment).shown()
+            self.repoint(its, {(place, name) for place, name in shown if name in its.versions})
+
+    def remove_places(self, unwanted: Iterable[Place]) -> None:
+        """Removes views and files. Somebody's own table that took a view's place stays."""
+        gone = set(unwanted)
+        for place in gone:
+            if place.kind == "file":
+                lake.remove(self._work.tenant.lake_path(place.table))
+        for (warehouse, schema), some in _by_schema({place for place in gone if place.kind == "view"}).items():
+            with session_at(self._work, self._session, warehouse) as there:
+                kinds = owners.relations_in(there, schema)
+                for place in sorted(some, key=str):
+                    if kinds.get(place.table.lower()) == "view":
+                        there.drop_view(place.name)
+
+    def _check_unoccupied(self, wanted: Shown, recorded: Shown) -> None:
+        """Raises BadInput for places where something stands that Entrepot has not made."""
+        views = {place for place, _ in wanted if place.kind == "view"}
+        ours = {place for place, _ in recorded}
+        for (warehouse, schema), its in _by_schema(views).items():
+            new = {place for place in its if place not in ours}
+            if warehouse and not new:
+                continue  # another warehouse is not asked at each publish
+            with session_at(self._work, self._session, warehouse) as there:
+                kinds = owners.relations_in(there, schema)
+            for place in its:
+                owners.check_unoccupied(kinds, place, is_ours=place in ours)
+
+    def _remove_stale(self, its: PointedVersions, wanted: Shown, kind: str) -> None:
+        """Removes what an environment does not show any more, and releases its place."""
+        recorded = self._environment.shown()
+        stale = {(place, name) for place, name in self._stale(its, recorded - wanted) if place.kind == kind}
+        standing = {place for place, _ in wanted}
+        self.remove_places({place for place, _ in stale if place not in standing})
+        self._places.release(self._context.pipeline, self._context.environment, frozenset(stale))
+
+    def _stale(self, its: PointedVersions, unwanted: Shown) -> Shown:
+        """Of what is recorded and not wanted, that which may go: not what cannot be reached since the tenant no longer
+        has the warehouse, nor what is pointed at and has lost its row in the catalog."""
+        lost = its.pointers.keys() - its.versions.keys()
+        return frozenset(
+            (place, name)
+            for place, name in unwanted
+            if name not in lost and place.warehouse in ("", *self._work.tenant.warehouses)
+        )
+
+    def _places_of(self, its: PointedVersions) -> Shown:
+        return owners.places_of(self._work.tenant, self._context, its.versions.values())
 
 
 @contextmanager
@@ -114,204 +279,6 @@ def at_step(step: Step) -> Iterator[None]:
         yield
     except BadInput as error:
         raise BadInput(f"{step.kind} {step.name!r} ({step.at}): {error}") from error
-
-
-def check_unoccupied(work: ActivityContext, session: Session, wanted: Shown, recorded: Shown) -> None:
-    """Raises BadInput for places where something stands that Entrepot has not made."""
-    views = {place for place, _ in wanted if place.kind == "view"}
-    ours = {place for place, _ in recorded}
-    for (warehouse, schema), its in _by_schema(views).items():
-        new = {place for place in its if place not in ours}
-        if warehouse and not new:
-            continue  # another warehouse is not asked at each publish
-        with session_at(work, session, warehouse) as there:
-            kinds = owners.relations_in(there, schema)
-        for place in its:
-            owners.check_unoccupied(kinds, place, is_ours=place in ours)
-
-
-def displaced(work: ActivityContext, session: Session, context: Context, its: PointedVersions) -> set[str]:
-    """The names that do not stand where they should, though their versions may be right: the place is another than
-    before, or somebody dropped or replaced what stood there. Looks where the pipeline runs alone."""
-    wanted = owners.places_of(work.tenant, context, its.versions.values())
-    recorded = _environment(work, session, context).shown()
-    names = {name for _, name in (wanted - recorded) | _stale(work, its, recorded - wanted)}
-    views = {(place, name) for place, name in wanted if place.kind == "view" and not place.warehouse}
-    kinds = {schema: owners.relations_in(session, schema) for schema in {place.schema for place, _ in views}}
-    return names | {name for place, name in views if kinds[place.schema].get(place.table.lower()) != "view"}
-
-
-def sync_views(work: ActivityContext, session: Session, context: Context) -> None:
-    """Repoints the views of every name that moved since they were last synced, and removes what is not shown any
-    more."""
-    environment = _environment(work, session, context)
-    history = environment.history()
-    head = history[0]
-    names = {name for publish in history if publish.sequence > head.views_synced for name in publish.moved}
-    its = pointed_versions(_catalog(work, session, context), head.pointers)
-    wanted = owners.places_of(work.tenant, context, its.versions.values())
-    repoint(work, session, its, {(place, name) for place, name in wanted if name in names})
-    _remove_stale(work, session, context, its, wanted, "view")
-    environment.record_views_synced(head.sequence)
-
-
-def repoint(work: ActivityContext, session: Session, its: PointedVersions, shown: Iterable[tuple[Place, str]]) -> None:
-    """Repoints views at the tables of these versions."""
-    tables = {place: its.versions[name].table for place, name in shown if place.kind == "view"}
-    for (warehouse, schema), some in _by_schema(tables).items():
-        with session_at(work, session, warehouse) as there:
-            there.create_schema(schema)
-            for place in sorted(some, key=str):
-                table = tables[place]
-                assert table is not None
-                there.point(place.name, table)
-
-
-def repoint_remade(work: ActivityContext, session: Session, context: Context, anew: Mapping[str, str]) -> None:
-    """Repoints the views of all environments at the new tables of remade versions, where they show them."""
-    catalog = _catalog(work, session, context)
-    for environment, theirs in (catalog.pointers() if anew else {}).items():
-        its = pointed_versions(catalog, {n: v for n, v in anew.items() if theirs.get(n) == v})
-        shown = catalog.environment(environment).shown()
-        repoint(work, session, its, {(place, name) for place, name in shown if name in its.versions})
-
-
-def sync_files(
-    work: ActivityContext,
-    session: Session,
-    context: Context,
-    its: PointedVersions,
-    graph: Graph | None,
-    checks: Mapping[str, str] = {},
-) -> dict[str, str]:
-    """Writes published pages and files, and removes those of before. Name to path: see `write_files`.
-
-    Args:
-        its: What the environment points at, unless somebody else has published meanwhile.
-    """
-    its, links = write_files(work, session, context, graph, checks, its)
-    wanted = owners.places_of(work.tenant, context, its.versions.values())
-    _remove_stale(work, session, context, its, wanted, "file")
-    return links
-
-
-def write_files(
-    work: ActivityContext,
-    session: Session,
-    context: Context,
-    graph: Graph | None,
-    checks: Mapping[str, str] = {},
-    its: PointedVersions | None = None,
-) -> tuple[PointedVersions, dict[str, str]]:
-    """Copies published pages and files to paths that stay the same. What is pointed at, and name to path.
-
-    Pages say what checks have found on what they rest on, which may change while they do not. Who publishes meanwhile
-    may have written a file before we do: then it is written once more, as it is published now.
-
-    Args:
-        graph: With the checks; None, if the pipeline's code cannot be loaded.
-        checks: The versions of checks, by whose rules verdicts count.
-        its: What the environment points at, where that is known already.
-    """
-    catalog = _catalog(work, session, context)
-    environment = catalog.environment(context.environment)
-    pointers: Mapping[str, str] = environment.head().pointers
-    while True:
-        its = its if its is not None and its.pointers == pointers else pointed_versions(catalog, pointers)
-        links, is_written = {}, False
-        for place, name in owners.places_of(work.tenant, context, its.versions.values()):
-            if place.kind == "file":
-                made, links[name] = its.versions[name], work.tenant.lake_path(place.table)
-                assert made.published_file is not None
-                data = lake.read(made.published_file)
-                if isinstance(made.details, PageDetails):
-                    data = with_verdicts(data, catalog, made, its.versions, graph, checks)
-                if not lake.exists(links[name]) or lake.read(links[name]) != data:
-                    lake.write(data, links[name])
-                    is_written = True
-        if not is_written or (pointers := environment.head().pointers) == its.pointers:
-            return its, links
-
-
-def _remove_stale(
-    work: ActivityContext, session: Session, context: Context, its: PointedVersions, wanted: Shown, kind: str
-) -> None:
-    """Removes what an environment does not show any more, and releases its place."""
-    recorded = _environment(work, session, context).shown()
-    stale = {(place, name) for place, name in _stale(work, its, recorded - wanted) if place.kind == kind}
-    standing = {place for place, _ in wanted}
-    remove_places(work, session, {place for place, _ in stale if place not in standing})
-    work.catalog(session).places.release(context.pipeline, context.environment, frozenset(stale))
-
-
-def _stale(work: ActivityContext, its: PointedVersions, unwanted: Shown) -> Shown:
-    """Of what is recorded and not wanted, that which may go: not what cannot be reached since the tenant no longer has
-    the warehouse, nor what is pointed at and has lost its row in the catalog."""
-    lost = its.pointers.keys() - its.versions.keys()
-    return frozenset(
-        (place, name)
-        for place, name in unwanted
-        if name not in lost and place.warehouse in ("", *work.tenant.warehouses)
-    )
-
-
-def remove_places(work: ActivityContext, session: Session, unwanted: Iterable[Place]) -> None:
-    """Removes views and files. Somebody's own table that took a view's place stays."""
-    gone = set(unwanted)
-    for place in gone:
-        if place.kind == "file":
-            lake.remove(work.tenant.lake_path(place.table))
-    for (warehouse, schema), some in _by_schema({place for place in gone if place.kind == "view"}).items():
-        with session_at(work, session, warehouse) as there:
-            kinds = owners.relations_in(there, schema)
-            for place in sorted(some, key=str):
-                if kinds.get(place.table.lower()) == "view":
-                    there.drop_view(place.name)
-
-
-def promote(
-    work: ActivityContext,
-    session: Session,
-    context: Context,
-    action: str,
-    current: Publish,
-    pointers: Mapping[str, str],
-    *,
-    expected: int,
-    displaced: Iterable[str] = (),
-) -> Publish:
-    """Promotes: moves all pointers at once, and syncs the views after: in the caller's transaction, where the warehouse
-    has them.
-
-    Where it has none, a view that cannot be moved takes everything back; a crash is made good by whoever comes next.
-
-    Args:
-        displaced: Names whose pointers stay, and that are to be shown anew.
-    """
-    names = changed_names(current, pointers) | set(displaced)
-    environment = _environment(work, session, context)
-    moved = environment.publish(context.run, action, pointers, names, expected=expected)
-    try:
-        sync_views(work, session, context)
-    except (BadInput, StepFailed):
-        if not work.tenant.backend.capabilities.transactional_ddl:
-            environment.publish(context.run, "undo", current.pointers, names, expected=moved.sequence)
-            sync_views(work, session, context)
-        raise
-    return moved
-
-
-def changed_names(current: Publish, pointers: Mapping[str, str]) -> set[str]:
-    """The names that point elsewhere, or nowhere any more."""
-    return {n for n in {**current.pointers, **pointers} if current.pointers.get(n) != pointers.get(n)}
-
-
-def _catalog(work: ActivityContext, session: Session, context: Context) -> PipelineCatalog:
-    return work.catalog(session).pipeline(context.pipeline)
-
-
-def _environment(work: ActivityContext, session: Session, context: Context) -> Environment:
-    return _catalog(work, session, context).environment(context.environment)
 
 
 def _by_schema(views: Iterable[Place]) -> dict[tuple[str, str], set[Place]]:
