@@ -1,6 +1,6 @@
-"""The names that people see, and whose they are: views in warehouses, files in the lake, and schemas of versions.
+"""The names that people see, and who owns them: views in warehouses, files in the lake, and schemas of versions.
 
-Each has one owner, recorded in the catalog's `places`. A place is claimed before anything stands there, and let go of
+Each has one owner, recorded in the catalog's `places`. A place is claimed before anything stands there, and released
 after nothing does any more: so whatever stands somewhere is recorded, also what a process that died has left, and what
 is recorded and not to be shown any more can be taken away by whoever comes next.
 """
@@ -53,7 +53,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose a place is."""
+    """Who owns a place."""
 
     tenant: str
     pipeline: str
@@ -143,7 +143,7 @@ def check_unoccupied(kinds: Mapping[str, RelationKind], place: Place, *, is_ours
 
 @dataclass(frozen=True)
 class Places:
-    """Every name that people see, and whose it is: the catalog's `places`."""
+    """Every name that people see, and its owner: the catalog's `places`."""
 
     tables: CatalogTables
 
@@ -179,7 +179,7 @@ class Places:
             raise
 
     def release(self, pipeline: str, environment: str, shown: Shown) -> None:
-        """Lets go of places where nothing stands any more."""
+        """Releases places where nothing stands any more."""
         for name in {name for _, name in shown}:
             keys = any_of("place", {place.key for place, its in shown if its == name})
             its = (equals("pipeline", pipeline), equals("environment", environment), equals("name", name), keys)

@@ -52,13 +52,13 @@ class ViewSync:
         """The versions behind pointers."""
         return PointedVersions(pointers, self._catalog.versions(pointers))
 
-    def claim(self, its: PointedVersions) -> None:
+    def claim(self, pointed: PointedVersions) -> None:
         """Claims the places of what an environment is about to show.
 
         Raises:
             BadInput: if one is somebody else's, or something stands there that Entrepot has not made.
         """
-        wanted = self._places_of(its)
+        wanted = self._places_of(pointed)
         recorded = self._environment.shown()
         self._check_unoccupied(wanted, recorded)
         self._places.claim(self._owner, wanted - recorded, run=self._context.run)
@@ -81,9 +81,9 @@ class ViewSync:
             for table in step.output_tables:
                 yield owners.view_place(tenant, self._environment.pipeline, self._environment.name, table), table
             if isinstance(step, PublishStep):
-                for its in copies(step.function, self._context.parameters):
+                for copy in copies(step.function, self._context.parameters):
                     with at_step(step):
-                        place = self.copied(step, its)
+                        place = self.copied(step, copy)
                     yield place, step.name
 
     def check_copy(self, step: PublishStep, place: Place) -> None:
@@ -97,22 +97,24 @@ class ViewSync:
         self._places.check_free(self._owner, wanted)
         self._check_unoccupied(wanted, recorded)
 
-    def copied(self, step: PublishStep, its: CopiedTo) -> Place:
+    def copied(self, step: PublishStep, copy: CopiedTo) -> Place:
         """Where a copy will be shown.
 
         Raises:
             BadInput: if that is a schema of Entrepot's own, or a warehouse that the tenant does not have.
         """
-        check_schema(its.schema)
-        here = self._work.tenant.at(its.to) is self._work.tenant
-        return owners.copy_place(self._context.environment, its.schema, its.name or step.name, "" if here else its.to)
+        check_schema(copy.schema)
+        here = self._work.tenant.at(copy.to) is self._work.tenant
+        return owners.copy_place(
+            self._context.environment, copy.schema, copy.name or step.name, "" if here else copy.to
+        )
 
-    def displaced(self, its: PointedVersions) -> set[str]:
+    def displaced(self, pointed: PointedVersions) -> set[str]:
         """The names that do not stand where they should, though their versions may be right: the place is another than
         before, or somebody dropped or replaced what stood there. Looks where the pipeline runs alone."""
-        wanted = self._places_of(its)
+        wanted = self._places_of(pointed)
         recorded = self._environment.shown()
-        names = {name for _, name in (wanted - recorded) | self._stale(its, recorded - wanted)}
+        names = {name for _, name in (wanted - recorded) | self._stale(pointed, recorded - wanted)}
         views = {(place, name) for place, name in wanted if place.kind == "view" and not place.warehouse}
         kinds = {schema: owners.relations_in(self._session, schema) for schema in {place.schema for place, _ in views}}
         return names | {name for place, name in views if kinds[place.schema].get(place.table.lower()) != "view"}
@@ -151,33 +153,33 @@ class ViewSync:
         history = self._environment.history()
         head = history[0]
         names = {name for publish in history if publish.sequence > head.views_synced for name in publish.moved}
-        its = self.pointed_versions(head.pointers)
-        wanted = self._places_of(its)
-        self.repoint(its, {(place, name) for place, name in wanted if name in names})
-        self._remove_stale(its, wanted, "view")
+        pointed = self.pointed_versions(head.pointers)
+        wanted = self._places_of(pointed)
+        self.repoint(pointed, {(place, name) for place, name in wanted if name in names})
+        self._remove_stale(pointed, wanted, "view")
         self._environment.record_views_synced(head.sequence)
 
     def sync_files(
         self,
-        its: PointedVersions,
+        pointed: PointedVersions,
         graph: Graph | None,
         checks: Mapping[str, str] = {},
     ) -> dict[str, str]:
         """Writes published pages and files, and removes those of before. Name to path: see `write_files`.
 
         Args:
-            its: What the environment points at, unless somebody else has published meanwhile.
+            pointed: What the environment points at, unless somebody else has published meanwhile.
         """
-        its, links = self.write_files(graph, checks, its)
-        wanted = self._places_of(its)
-        self._remove_stale(its, wanted, "file")
+        pointed, links = self.write_files(graph, checks, pointed)
+        wanted = self._places_of(pointed)
+        self._remove_stale(pointed, wanted, "file")
         return links
 
     def write_files(
         self,
         graph: Graph | None,
         checks: Mapping[str, str] = {},
-        its: PointedVersions | None = None,
+        pointed: PointedVersions | None = None,
     ) -> tuple[PointedVersions, dict[str, str]]:
         """Copies published pages and files to paths that stay the same. What is pointed at, and name to path.
 
@@ -187,28 +189,30 @@ class ViewSync:
         Args:
             graph: With the checks; None, if the pipeline's code cannot be loaded.
             checks: The versions of checks, by whose rules verdicts count.
-            its: What the environment points at, where that is known already.
+            pointed: What the environment points at, where that is known already.
         """
         pointers: Mapping[str, str] = self._environment.head().pointers
         while True:
-            its = its if its is not None and its.pointers == pointers else self.pointed_versions(pointers)
+            pointed = (
+                pointed if pointed is not None and pointed.pointers == pointers else self.pointed_versions(pointers)
+            )
             links, is_written = {}, False
-            for place, name in self._places_of(its):
+            for place, name in self._places_of(pointed):
                 if place.kind == "file":
-                    made, links[name] = its.versions[name], self._work.tenant.lake_path(place.table)
+                    made, links[name] = pointed.versions[name], self._work.tenant.lake_path(place.table)
                     assert made.published_file is not None
                     data = lake.read(made.published_file)
                     if isinstance(made.details, PageDetails):
-                        data = with_verdicts(data, self._catalog, made, its.versions, graph, checks)
+                        data = with_verdicts(data, self._catalog, made, pointed.versions, graph, checks)
                     if not lake.exists(links[name]) or lake.read(links[name]) != data:
                         lake.write(data, links[name])
                         is_written = True
-            if not is_written or (pointers := self._environment.head().pointers) == its.pointers:
-                return its, links
+            if not is_written or (pointers := self._environment.head().pointers) == pointed.pointers:
+                return pointed, links
 
-    def repoint(self, its: PointedVersions, shown: Iterable[tuple[Place, str]]) -> None:
+    def repoint(self, pointed: PointedVersions, shown: Iterable[tuple[Place, str]]) -> None:
         """Repoints views at the tables of these versions."""
-        tables = {place: its.versions[name].table for place, name in shown if place.kind == "view"}
+        tables = {place: pointed.versions[name].table for place, name in shown if place.kind == "view"}
         for (warehouse, schema), some in _by_schema(tables).items():
             with session_at(self._work, self._session, warehouse) as there:
                 there.create_schema(schema)
@@ -220,9 +224,9 @@ class ViewSync:
     def repoint_remade(self, anew: Mapping[str, str]) -> None:
         """Repoints the views of all environments at the new tables of remade versions, where they show them."""
         for environment, theirs in (self._catalog.pointers() if anew else {}).items():
-            its = self.pointed_versions({n: v for n, v in anew.items() if theirs.get(n) == v})
+            pointed = self.pointed_versions({n: v for n, v in anew.items() if theirs.get(n) == v})
             shown = self._catalog.environment(environment).shown()
-            self.repoint(its, {(place, name) for place, name in shown if name in its.versions})
+            self.repoint(pointed, {(place, name) for place, name in shown if name in pointed.versions})
 
     def remove_places(self, unwanted: Iterable[Place]) -> None:
         """Removes views and files. Somebody's own table that took a view's place stays."""
@@ -241,35 +245,35 @@ class ViewSync:
         """Raises BadInput for places where something stands that Entrepot has not made."""
         views = {place for place, _ in wanted if place.kind == "view"}
         ours = {place for place, _ in recorded}
-        for (warehouse, schema), its in _by_schema(views).items():
-            new = {place for place in its if place not in ours}
+        for (warehouse, schema), places in _by_schema(views).items():
+            new = {place for place in places if place not in ours}
             if warehouse and not new:
                 continue  # another warehouse is not asked at each publish
             with session_at(self._work, self._session, warehouse) as there:
                 kinds = owners.relations_in(there, schema)
-            for place in its:
+            for place in places:
                 owners.check_unoccupied(kinds, place, is_ours=place in ours)
 
-    def _remove_stale(self, its: PointedVersions, wanted: Shown, kind: str) -> None:
+    def _remove_stale(self, pointed: PointedVersions, wanted: Shown, kind: str) -> None:
         """Removes what an environment does not show any more, and releases its place."""
         recorded = self._environment.shown()
-        stale = {(place, name) for place, name in self._stale(its, recorded - wanted) if place.kind == kind}
+        stale = {(place, name) for place, name in self._stale(pointed, recorded - wanted) if place.kind == kind}
         standing = {place for place, _ in wanted}
         self.remove_places({place for place, _ in stale if place not in standing})
         self._places.release(self._context.pipeline, self._context.environment, frozenset(stale))
 
-    def _stale(self, its: PointedVersions, unwanted: Shown) -> Shown:
+    def _stale(self, pointed: PointedVersions, unwanted: Shown) -> Shown:
         """Of what is recorded and not wanted, that which may go: not what cannot be reached since the tenant no longer
         has the warehouse, nor what is pointed at and has lost its row in the catalog."""
-        lost = its.pointers.keys() - its.versions.keys()
+        lost = pointed.pointers.keys() - pointed.versions.keys()
         return frozenset(
             (place, name)
             for place, name in unwanted
             if name not in lost and place.warehouse in ("", *self._work.tenant.warehouses)
         )
 
-    def _places_of(self, its: PointedVersions) -> Shown:
-        return owners.places_of(self._work.tenant, self._context, its.versions.values())
+    def _places_of(self, pointed: PointedVersions) -> Shown:
+        return owners.places_of(self._work.tenant, self._context, pointed.versions.values())
 
 
 @contextmanager
