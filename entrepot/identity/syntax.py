@@ -28,6 +28,7 @@ _NAMED: dict[type, str] = {
     ast.MatchMapping: "rest",
 }
 """The nodes that read or bind a name, and where they have it."""
+_IGNORED = frozenset({"ctx", "kind", "type_comment", "type_params"})
 _REFLECTIVE = frozenset({"__subclasses__", "__globals__", "__dict__"})
 """Attributes that reach what the source does not show."""
 
@@ -49,7 +50,7 @@ Outside = str | Import
 class Syntax:
     """What is left of a definition's source."""
 
-    tree: str = ""
+    tree: Any = None
     outside: dict[Outside, set[tuple[str, ...]]] = field(default_factory=dict)
     """In the order of first use: names, and the attribute paths read from each (`helpers.clean` is `("clean",)`)."""
     parameters: list[list[str]] = field(default_factory=list)
@@ -176,6 +177,19 @@ class _Scope:
     tokens: dict[str, str] = field(default_factory=dict)
 
 
+def _written(node: Any) -> Any:
+    """A tree as JSON-like data; unlike `ast.dump`, the same in each version of Python."""
+    if isinstance(node, list):
+        return [_written(each) for each in node]
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = [(name, getattr(node, name, None)) for name in node._fields if name not in _IGNORED]
+    return [
+        type(node).__name__,
+        *([name, _written(value)] for name, value in fields if value is not None and value != []),
+    ]
+
+
 class _Normaliser(ast.NodeTransformer):
     """Rewrites a tree in place, which is then good for being written out and nothing else."""
 
@@ -184,22 +198,16 @@ class _Normaliser(ast.NodeTransformer):
         self._root = root
         self._scopes: list[_Scope] = []
         self._count = 0
-        self.result.tree = ast.dump(self.visit(root), annotate_fields=False)
+        self.result.tree = _written(self.visit(root))
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
         self._rename(node)
         return super().generic_visit(node)
 
     def _rename(self, node: ast.AST) -> None:
-        if hasattr(node, "type_params"):
-            node.type_params = []
         where = _NAMED.get(type(node))
         if where and (name := getattr(node, where)) is not None:
             setattr(node, where, "" if node is self._root else self._name(name))
-
-    def visit_Constant(self, node: ast.Constant) -> ast.AST:
-        node.kind = None  # of `u"x"`
-        return node
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
         path, last = [node.attr], node
