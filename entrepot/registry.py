@@ -16,7 +16,7 @@ from types import ModuleType
 from entrepot.errors import BadInput, EntrepotError, PipelineError, Unavailable, unknown
 from entrepot.identity.modules import neighbours, package_of
 from entrepot.pipeline import Pipeline
-from entrepot.tracebacks import line_of, may_pass, said
+from entrepot.tracebacks import author_line, describe, is_transient
 
 GROUP = "entrepot.pipelines"
 _log = logging.getLogger("entrepot")
@@ -34,8 +34,8 @@ class Registry:
     def __init__(self, references: Mapping[str, str], *, reload: bool = False) -> None:
         self.references: Mapping[str, str] = {}
         self._reload = reload
-        self._said: set[str] = set()
-        """The files of which it was said that they have changed."""
+        self._reported: set[str] = set()
+        """The changed files that were warned of."""
         self._loaded: dict[str, tuple[Pipeline, dict[str, tuple[int, int]]]] = {}
         self._lock = threading.Lock()
         self.refer(references)
@@ -62,7 +62,7 @@ class Registry:
                 if stamps == _stamps(stamps):
                     return pipeline
                 if not self._reload:
-                    self._say_changed(name, stamps)
+                    self._warn_changed(name, stamps)
                     return pipeline
                 _forget(self.references[name].partition(":")[0])
             before = set(sys.modules)
@@ -75,10 +75,10 @@ class Registry:
             self._loaded[name] = (pipeline, _stamps(str(m.__file__) for m in modules.values()))
             return pipeline
 
-    def _say_changed(self, name: str, stamps: Mapping[str, tuple[int, int]]) -> None:
-        """Says once which files have changed since they were imported."""
-        changed = {file for file, before in stamps.items() if before != stamp(file)} - self._said
-        self._said |= changed
+    def _warn_changed(self, name: str, stamps: Mapping[str, tuple[int, int]]) -> None:
+        """Warns once which files have changed since they were imported."""
+        changed = {file for file, before in stamps.items() if before != stamp(file)} - self._reported
+        self._reported |= changed
         for file in sorted(changed):
             _log.warning(
                 "%s has changed since pipeline %r was imported: this worker goes on with what it imported; restart it",
@@ -106,10 +106,10 @@ def _import(name: str, reference: str) -> Pipeline:
             raise
         if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}."):
             raise BadInput(f"{where}: there is no module {error.name!r} on the worker's Python path") from None
-        line = line_of(error, _home(module_name))
+        line = author_line(error, _home(module_name))
         at = f" at {line}" if line else ""
-        kind = Unavailable if may_pass(error) else BadInput
-        raise kind(f"{where}: its module fails to import{at}: {said(error)}") from error
+        kind = Unavailable if is_transient(error) else BadInput
+        raise kind(f"{where}: its module fails to import{at}: {describe(error)}") from error
     pipelines = {key: value for key, value in vars(module).items() if isinstance(value, Pipeline)}
     if (attribute or name) not in pipelines:
         raise BadInput(f"{where}: module {module_name!r}: {unknown('pipeline object', attribute or name, pipelines)}")

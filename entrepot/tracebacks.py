@@ -49,7 +49,7 @@ def cut(text: str, most: int = LONGEST) -> str:
     return f"{shown[:most]}… ({length - most:,} more characters)"
 
 
-def said(error: BaseException, most: int = LONGEST) -> str:
+def describe(error: BaseException, most: int = LONGEST) -> str:
     """An exception's own sentence, for an error of ours; for any other its type and message, and how it came about."""
     text = message(error, most)
     if isinstance(error, EntrepotError):
@@ -59,7 +59,7 @@ def said(error: BaseException, most: int = LONGEST) -> str:
         return cut(f"cannot write{f' {place}' if place else ''}: {os.strerror(error.errno or 0)}", most)
     told = f"{_name(error)}: {text}" if text else _name(error)
     if isinstance(error, BaseExceptionGroup):
-        told += f": {'; '.join(said(part, most // 4) for part in islice(_leaves(error), 3))}"
+        told += f": {'; '.join(describe(part, most // 4) for part in islice(_leaves(error), 3))}"
     elif (first := _beginning(error)) is not error:
         told += f", because of {_name(first)}: {message(first, most // 2)}"
     if isinstance(error, AttributeError):
@@ -87,7 +87,7 @@ def message(error: BaseException, most: int = LONGEST) -> str:
         return f"(it cannot say what: its str() raises {_name(broken)})"
 
 
-def line_of(error: BaseException, home: str = "") -> Location | None:
+def author_line(error: BaseException, home: str = "") -> Location | None:
     """The deepest line of the author's own code, which may have called a library.
 
     Args:
@@ -106,7 +106,7 @@ def origin(error: BaseException) -> BaseException | None:
     return next((each for each in _chain(error) if not isinstance(each, EntrepotError)), None)
 
 
-def way_to(error: BaseException, home: str = "") -> TracebackType | None:
+def author_traceback(error: BaseException, home: str = "") -> TracebackType | None:
     """A traceback of the last lines of the author's own code, and of the one that raised; of any, if none is his."""
     chain = list(_chain(error))
     of = next((each for each in chain if any(_is_own(step, home) for step in _steps(each))), error)
@@ -199,7 +199,7 @@ _AGAIN_CODES = (408, 425, 429)
 """Of HTTP, beside those from 500 on."""
 
 
-def may_pass(error: BaseException) -> bool | None:
+def is_transient(error: BaseException) -> bool | None:
     """Whether trying again can help; None where neither the error nor what it came from says so.
 
     What is away, locked, full, throttled or late may be there later. What is missing, misspelt or of a wrong type
@@ -207,18 +207,18 @@ def may_pass(error: BaseException) -> bool | None:
     """
     if not isinstance(error, Exception | BaseExceptionGroup):
         return False  # it asked to end
-    verdicts = (_may_pass_itself(each) for each in _chain(error))
+    verdicts = (_is_transient_itself(each) for each in _chain(error))
     return next((verdict for verdict in verdicts if verdict is not None), None)
 
 
-def _parts_may_pass(group: BaseExceptionGroup[BaseException]) -> bool | None:
-    verdicts = {may_pass(part) for part in group.exceptions}
+def _parts_are_transient(group: BaseExceptionGroup[BaseException]) -> bool | None:
+    verdicts = {is_transient(part) for part in group.exceptions}
     return False if False in verdicts else True if True in verdicts else None
 
 
-def _may_pass_itself(error: BaseException) -> bool | None:
+def _is_transient_itself(error: BaseException) -> bool | None:
     if isinstance(error, BaseExceptionGroup):
-        return _parts_may_pass(error)
+        return _parts_are_transient(error)
     if isinstance(error, EntrepotError):
         return isinstance(error, Unavailable)
     if (code := _http_code(error)) is not None:

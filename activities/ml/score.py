@@ -29,7 +29,7 @@ from entrepot.backends import CreatedTable, Session, TableName
 from entrepot.backends.base import physical
 from entrepot.errors import LimitExceeded, StepFailed, Unavailable
 from entrepot.language.model import PREDICTION, Predict, probability_column
-from entrepot.tracebacks import message, said
+from entrepot.tracebacks import describe, message
 
 
 class Scorer:
@@ -174,7 +174,7 @@ class Scorer:
 
     @staticmethod
     def _refusal(node: Predict, error: Exception) -> StepFailed:
-        return StepFailed(f"model {node.model!r} refuses these rows: {said(error).splitlines()[0]}")
+        return StepFailed(f"model {node.model!r} refuses these rows: {describe(error).splitlines()[0]}")
 
 
 def _small(difference: float | None) -> str:

@@ -19,7 +19,7 @@ from markupsafe import Markup
 from entrepot.activities.html import templates
 from entrepot.errors import StepFailed
 from entrepot.language.outputs import Dashboard, Panel
-from entrepot.tracebacks import said
+from entrepot.tracebacks import describe
 
 MOST_CHART_ROWS = 5_000
 """Rows behind one chart: beyond it a page is slow, and its reader sees no more."""
@@ -71,7 +71,7 @@ def _card(panel: Panel, charts: list[dict[str, Any]]) -> _Card:
             return _table(panel, panel.content)
         charts.append(_chart(panel.content))
     except Exception as error:
-        raise StepFailed(f"panel {panel.title!r}: {said(error)}") from error
+        raise StepFailed(f"panel {panel.title!r}: {describe(error)}") from error
     return _Card(panel, chart=len(charts) - 1)
 
 

@@ -38,7 +38,16 @@ from entrepot.identity.version import version_of, version_schema, version_table
 from entrepot.language.step import Step
 from entrepot.protocol.messages import Context, StepRef, StepResult, Target
 from entrepot.protocol.parsing import parse
-from entrepot.tracebacks import NOT_WRITABLE, cut, line_of, may_pass, message, origin, said, way_to
+from entrepot.tracebacks import (
+    NOT_WRITABLE,
+    author_line,
+    author_traceback,
+    cut,
+    describe,
+    is_transient,
+    message,
+    origin,
+)
 
 if TYPE_CHECKING:
     import ibis
@@ -207,15 +216,15 @@ def attribute_errors(step: Step) -> Iterator[None]:
     except (InterruptedError, CheckFailed, Conflict):
         raise
     except (StepFailed, Unavailable) as error:
-        raise type(error)(f"{where}: {said(error)}") from error
+        raise type(error)(f"{where}: {describe(error)}") from error
     except BaseException as error:
-        line = line_of(error, step.at.file)
+        line = author_line(error, step.at.file)
         at = f", at {line}" if line and not isinstance(error, EntrepotError) else ""
-        passes = may_pass(error)
+        passes = is_transient(error)
         if passes is None:
             passes = step.is_source  # a source that raised may answer the next time
         kind = Unavailable if passes else StepFailed
-        raise kind(f"{where}: {said(error)}{at}") from error
+        raise kind(f"{where}: {describe(error)}{at}") from error
 
 
 class _Stopped(Exception):
@@ -321,7 +330,7 @@ def find_tenant(tenants: Tenants, tenant: str, pipeline: str | None = None) -> T
         if pipeline is not None:
             found.settings(pipeline)
     except BadInput as error:
-        raise ApplicationError(said(error), type="BadInput", non_retryable=True) from None
+        raise ApplicationError(describe(error), type="BadInput", non_retryable=True) from None
     return found
 
 
@@ -354,12 +363,14 @@ def ensure_schemas(work: ActivityContext, pipeline: str, warehouse: str = "", en
 def to_application_error(error: BaseException, where: str) -> ApplicationError:
     """The failure that Temporal records: a sentence, a type, whether it is tried again, and the author's own lines."""
     refused = isinstance(error, BadInput | PipelineError)
-    again = may_pass(error) is not False  # of what says nothing about it, the next attempt knows more
-    text = cut(f"{where}: {said(error, _LONGEST)}", _LONGEST)
+    again = is_transient(error) is not False  # of what says nothing about it, the next attempt knows more
+    text = cut(f"{where}: {describe(error, _LONGEST)}", _LONGEST)
     failure = ApplicationError(text + ("" if refused else _attempts(again)), type=_type(error), non_retryable=not again)
     if (first := origin(error)) is not None:
         # Temporal shows nothing of a failure beyond 4 KB, so our own lines are left out where there are the author's.
-        failure.__cause__ = ApplicationError(said(first, 200), type=_type(first)).with_traceback(way_to(first))
+        failure.__cause__ = ApplicationError(describe(first, 200), type=_type(first)).with_traceback(
+            author_traceback(first)
+        )
     return failure
 
 

@@ -46,8 +46,8 @@ def _is_copy(node: ast.expr, scope: Mapping[str, Any]) -> bool:
 def _copied_to(call: ast.Call, known: Mapping[str, Any]) -> CopiedTo | None:
     names = ("table", "schema", "name", "to")
     given = dict(zip(names, call.args, strict=False)) | {each.arg: each.value for each in call.keywords if each.arg}
-    said = {name: given[name] for name in names[1:] if name in given}
-    values = {name: _text(node, known) for name, node in said.items() if ast.unparse(node) != "None"}
+    places = {name: given[name] for name in names[1:] if name in given}
+    values = {name: _text(node, known) for name, node in places.items() if ast.unparse(node) != "None"}
     if "schema" not in values or None in values.values():
         return None
     return CopiedTo(**{name: str(value) for name, value in values.items()})

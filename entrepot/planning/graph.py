@@ -150,8 +150,8 @@ def _input_problems(
                     f"{step.kind} {step.name!r} {step.mentions[name]} {name!r}, which is a parameter and not a table",
                     step.at,
                 )
-            elif name in producers and (said := step.input_problem(name, by_name[producers[name]].produces)):
-                yield Problem(said, step.at)
+            elif name in producers and (problem := step.input_problem(name, by_name[producers[name]].produces)):
+                yield Problem(problem, step.at)
 
 
 def _unknown_input(

@@ -25,7 +25,7 @@ from entrepot.language.model import Model
 from entrepot.language.split import Share, Where
 from entrepot.language.step import CheckStep, PublishStep, Step, TrainStep, TransformStep
 from entrepot.planning.graph import Graph
-from entrepot.tracebacks import line_of, may_pass, said
+from entrepot.tracebacks import author_line, describe, is_transient
 
 
 @dataclass(frozen=True)
@@ -92,13 +92,13 @@ def resolve(
             if found.made is not None:
                 known[step.name] = found.made
         except EntrepotError as error:
-            problems.append(Problem(f"{step.kind} {step.name!r}: {said(error)}", step.at))
+            problems.append(Problem(f"{step.kind} {step.name!r}: {describe(error)}", step.at))
         except BaseException as error:
-            text = f"{step.kind} {step.name!r} raised {said(error)}"
-            if may_pass(error):  # it asks somebody who does not answer now
+            text = f"{step.kind} {step.name!r} raised {describe(error)}"
+            if is_transient(error):  # it asks somebody who does not answer now
                 raise Unavailable(f"{step.at}: {text}") from error
             first = first or error
-            line = line_of(error, step.at.file)
+            line = author_line(error, step.at.file)
             problems.append(Problem(f"{text}, at {line}" if line else text, step.at))
     if problems:
         raise PipelineError(graph.name, problems) from first

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entrepot.errors import BadInput, Contended, StepFailed, Unavailable
-from entrepot.tracebacks import LONGEST, cut, line_of, may_pass, origin, said, way_to
+from entrepot.tracebacks import LONGEST, author_line, author_traceback, cut, describe, is_transient, origin
 
 TEXTS = st.text(st.characters(codec=None), max_size=200) | st.text().map(lambda text: text * 3_000)
 
@@ -50,28 +50,32 @@ def test_any_exception_becomes_a_sentence(text: str, kind: type[BaseException], 
     for _ in range(causes):
         outer = ExceptionGroup(text, [RuntimeError(text)])
         outer.__cause__, error = error, outer
-    said(error).encode()
-    assert len(said(error)) <= 2 * LONGEST + 50
+    describe(error).encode()
+    assert len(describe(error)) <= 2 * LONGEST + 50
 
 
 def test_what_was_raised_is_told_with_where_it_began() -> None:
     first, last = ZeroDivisionError("no"), ValueError("yes")
     last.__cause__ = RuntimeError("between")
     last.__cause__.__cause__ = first
-    assert said(last) == "ValueError: yes, because of ZeroDivisionError: no"
-    assert said(StepFailed("the table is gone")) == "the table is gone"
-    assert said(TimeoutError()) == "TimeoutError"
-    assert said(ModuleNotFoundError("No module named 's3fs'")).endswith("'s3fs'; install it where the worker runs")
+    assert describe(last) == "ValueError: yes, because of ZeroDivisionError: no"
+    assert describe(StepFailed("the table is gone")) == "the table is gone"
+    assert describe(TimeoutError()) == "TimeoutError"
+    assert describe(ModuleNotFoundError("No module named 's3fs'")).endswith("'s3fs'; install it where the worker runs")
     full = os.strerror(errno.ENOSPC)
-    assert said(OSError(errno.ENOSPC, "", "/data")) == f"cannot write /data: {full}"
-    assert said(OSError(errno.ENOSPC, "", "/tmp/read", None, "/data/written")) == f"cannot write /data/written: {full}"
+    assert describe(OSError(errno.ENOSPC, "", "/data")) == f"cannot write /data: {full}"
+    assert (
+        describe(OSError(errno.ENOSPC, "", "/tmp/read", None, "/data/written")) == f"cannot write /data/written: {full}"
+    )
 
 
 def test_a_column_of_another_type_than_its_author_thinks_is_named() -> None:
     sales = ibis.table({"amount": "string"}, name="sales")
     with pytest.raises(AttributeError) as raised:
         sales.agg(total=ibis._.amount.sum())
-    assert said(raised.value).endswith("'StringColumn' object has no attribute 'sum': 'amount' is of the type string")
+    assert describe(raised.value).endswith(
+        "'StringColumn' object has no attribute 'sum': 'amount' is of the type string"
+    )
 
 
 AGAIN: list[BaseException] = [
@@ -97,11 +101,11 @@ AGAIN[-4].response.status_code = 503  # type: ignore[attr-defined]
     ids=repr,
 )
 def test_whether_trying_again_can_help(error: BaseException, verdict: bool | None) -> None:
-    assert may_pass(error) is verdict
+    assert is_transient(error) is verdict
     wrapped = RuntimeError("a library's own words")
     wrapped.__cause__ = error
     if isinstance(error, Exception):
-        assert may_pass(wrapped) is verdict
+        assert is_transient(wrapped) is verdict
 
 
 @pytest.mark.parametrize("code", [400, 401, 403, 404, 408, 410, 422, 425, 429, 500, 502, 503, 504])
@@ -112,7 +116,7 @@ def test_answers_of_http_by_their_code(code: int, place: str) -> None:
         error.response = type("Response", (), {"status_code": code})
     else:
         setattr(error, place, code)
-    assert may_pass(error) is (code in (408, 425, 429, 500, 502, 503, 504))
+    assert is_transient(error) is (code in (408, 425, 429, 500, 502, 503, 504))
 
 
 def raised(text: str, folder: Path) -> Exception:
@@ -125,8 +129,8 @@ def raised(text: str, folder: Path) -> Exception:
 
 def test_the_line_is_the_author_s_though_a_library_raised(tmp_path: Path) -> None:
     error = raised("import json\n\ndef read():\n    return json.loads('[')\n\nread()\n", tmp_path)
-    assert str(line_of(error)) == f"{tmp_path}/author.py:4"
-    way = way_to(error)
+    assert str(author_line(error)) == f"{tmp_path}/author.py:4"
+    way = author_traceback(error)
     assert way is not None
     lines = []
     while way is not None:
@@ -140,5 +144,5 @@ def test_an_error_of_ours_came_from_the_author_s(tmp_path: Path) -> None:
     error = StepFailed("the step fails")
     error.__cause__ = raised("\n1 / 0", tmp_path)
     assert origin(error) is error.__cause__
-    assert str(line_of(error)) == f"{tmp_path}/author.py:2"
+    assert str(author_line(error)) == f"{tmp_path}/author.py:2"
     assert origin(StepFailed("by itself")) is None
