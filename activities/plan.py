@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 import ibis.expr.schema as sch
-from temporalio import activity
 
 from entrepot.activities.catalog.catalog import PipelineCatalog
 from entrepot.activities.catalog.environment import Environment, Publish
@@ -14,14 +13,9 @@ from entrepot.activities.catalog.verdicts import standing_verdicts
 from entrepot.activities.maintenance.repair import missing_tables, restore_raw_tables
 from entrepot.activities.ml.models import known_of
 from entrepot.activities.publish.view_sync import ViewSync
-from entrepot.activities.runtime.context import (
-    ActivityContext,
-    ensure_schemas,
-    find_target,
-    run_blocking,
-    wait_for_other_runs,
-)
-from entrepot.activities.runtime.tenant import Tenants
+from entrepot.activities.runtime.activity import Activities, context_of, implements
+from entrepot.activities.runtime.context import ActivityContext, ensure_schemas, wait_for_other_runs
+from entrepot.activities.runtime.tenant import parameter_values
 from entrepot.activities.transform.compilation import check
 from entrepot.backends.dialect import Dialect
 from entrepot.errors import BadInput, PipelineError, Problem, listed
@@ -33,91 +27,81 @@ from entrepot.planning.graph import Graph
 from entrepot.planning.plan import Plan, address, decide
 from entrepot.planning.resolve import Resolved, resolve
 from entrepot.planning.selection import select
-from entrepot.protocol import activity_names
-from entrepot.protocol.messages import Context, PlanRequest, Prepared, RunInput, told
+from entrepot.protocol import activities
+from entrepot.protocol.messages import PlanRequest, Prepared, RunInput, describe_changes
 
 LARGEST_PLAN = 1_500_000
 """Bytes of JSON. Temporal refuses payloads of 2 MB, and a run would try again for ever; this is about 8,000 steps."""
 
 
-class PlanActivities:
+class PlanActivities(Activities):
     """The activities `prepare` and `plan`."""
 
-    def __init__(self, tenants: Tenants) -> None:
-        self._tenants = tenants
-
-    @activity.defn(name=activity_names.PREPARE)
-    async def prepare(self, asked: RunInput) -> Prepared:
+    @implements(activities.PREPARE)
+    def prepare(self, work: ActivityContext, request: RunInput) -> Prepared:
         """Checks every name in a run's input, and makes the schema and the catalog where they are missing."""
-        tenant = find_target(self._tenants, asked, "run")
-        context = Context(tenant=asked.tenant, pipeline=asked.pipeline, environment=asked.environment, run="")
+        tenant = work.tenant
+        tenant.settings(request.pipeline)
+        tenant.check_environment(request.environment)
+        pipeline = self._tenants.pipeline(request.tenant, request.pipeline)
+        graph = pipeline.graph
+        parameters = self._tenants.parameters(request.tenant, pipeline, request.parameters)
+        chosen = select(graph, request.select) if request.select else frozenset(graph.steps)
+        selected = {name: step for name, step in graph.steps.items() if name in chosen}
+        _check_loading(request)
+        anew = _anew(graph, request, chosen)
+        wait_for_other_runs(work, lambda: ensure_schemas(work, request.pipeline, environment=request.environment))
+        if not (request.dry_run or request.refresh):
+            with work.session() as session:
+                wait_for_other_runs(work, lambda: restore_raw_tables(work, session, context_of(request), graph))
+        return Prepared(
+            backend=tenant.backend.name,
+            parallel=tenant.parallel,
+            weight=tenant.weight,
+            parity=tenant.parity,
+            selected=tuple(selected),
+            kinds={name: step.kind for name, step in selected.items()},
+            ingests=tuple(name for name, step in selected.items() if isinstance(step, IngestStep)),
+            anew=anew,
+            parameters=parameters,
+        )
 
-        def check(work: ActivityContext) -> Prepared:
-            pipeline = self._tenants.pipeline(asked.tenant, asked.pipeline)
-            self._tenants.parameters(asked.tenant, pipeline, asked.parameters)
-            steps = pipeline.graph.steps
-            chosen = select(pipeline.graph, asked.select) if asked.select else frozenset(steps)
-            selected = {name: step for name, step in steps.items() if name in chosen}
-            _check_loading(asked)
-            anew = _anew(pipeline.graph, asked, chosen)
-            wait_for_other_runs(work, lambda: ensure_schemas(work, asked.pipeline, environment=asked.environment))
-            if not (asked.dry_run or asked.refresh):
-                with work.session() as session:
-                    wait_for_other_runs(work, lambda: restore_raw_tables(work, session, context, pipeline.graph))
-            return Prepared(
-                backend=tenant.backend.name,
-                parallel=tenant.parallel,
-                weight=tenant.weight,
-                parity=tenant.parity,
-                selected=tuple(selected),
-                kinds={name: step.kind for name, step in selected.items()},
-                ingests=tuple(name for name, step in selected.items() if step.is_source),
-                anew=anew,
-            )
-
-        return await run_blocking(check, tenant, context, activity_names.PREPARE)
-
-    @activity.defn(name=activity_names.PLAN)
-    async def plan(self, request: PlanRequest) -> Plan:
+    @implements(activities.PLAN)
+    def plan(self, work: ActivityContext, request: PlanRequest) -> Plan:
         """The plan of a run, from the code as it is and one read of the catalog. Changes nothing."""
         context = request.context
-        tenant = self._tenants.get(context.tenant, context.backend)
-
-        def make(work: ActivityContext) -> Plan:
-            pipeline = self._tenants.pipeline(context.tenant, context.pipeline)
-            parameters = self._tenants.parameters(context.tenant, pipeline, context.parameters)
-            with work.session() as session:
-                if not context.backend:  # parity, which names a warehouse, publishes nothing
-                    its = context.model_copy(update={"parameters": parameters})
-                    ViewSync(work, session, its).check_names(pipeline.graph, request.selected)
-                catalog = work.catalog(session).pipeline(context.pipeline)
-                plan = _make_plan(catalog, tenant.backend.dialect, pipeline.graph, parameters, request)
-            if (size := len(plan.model_dump_json())) > LARGEST_PLAN:
-                raise BadInput(
-                    f"its plan of {len(plan.steps):,} steps has {size / 1e6:.1f} MB, and Temporal takes 2 MB; "
-                    "split the pipeline, or run parts of it with `select`"
-                )
-            return plan
-
-        return await run_blocking(make, tenant, context, activity_names.PLAN)
+        pipeline = self._tenants.pipeline(context.tenant, context.pipeline)
+        parameters = parameter_values(pipeline, context.parameters)
+        with work.session() as session:
+            if not context.backend:  # parity, which names a warehouse, publishes nothing
+                its = context.model_copy(update={"parameters": parameters})
+                ViewSync(work, session, its).check_names(pipeline.graph, request.selected)
+            catalog = work.catalog(session).pipeline(context.pipeline)
+            plan = _make_plan(catalog, work.tenant.backend.dialect, pipeline.graph, parameters, request)
+        if (size := len(plan.model_dump_json())) > LARGEST_PLAN:
+            raise BadInput(
+                f"its plan of {len(plan.steps):,} steps has {size / 1e6:.1f} MB, and Temporal takes 2 MB; "
+                "split the pipeline, or run parts of it with `select`"
+            )
+        return plan
 
 
-def _check_loading(asked: RunInput) -> None:
+def _check_loading(request: RunInput) -> None:
     """Raises BadInput for ways of loading that do not go together."""
-    ways = {"refresh": asked.refresh, "backfill": asked.backfill, "replay": asked.replay}
+    ways = {"refresh": request.refresh, "backfill": request.backfill, "replay": request.replay}
     if len(given := [name for name, value in ways.items() if value]) > 1:
         raise BadInput(f"a run loads in one way: {' and '.join(map(repr, given))} do not go together")
 
 
-def _anew(graph: Graph, asked: RunInput, chosen: frozenset[str]) -> tuple[str, ...]:
+def _anew(graph: Graph, request: RunInput, chosen: frozenset[str]) -> tuple[str, ...]:
     """The steps that are to be computed though their versions are there.
 
     Raises:
         BadInput: for one that is not selected, and for an ingest step.
     """
-    forced = select(graph, asked.force) if asked.force else frozenset()
+    forced = select(graph, request.force) if request.force else frozenset()
     if beside := forced - chosen:
-        raise BadInput(f"{listed(beside)} cannot be forced: not in the selection {asked.select!r}")
+        raise BadInput(f"{listed(beside)} cannot be forced: not in the selection {request.select!r}")
     if ingests := [name for name in forced if graph.steps[name].is_source]:
         raise BadInput(f"{listed(ingests)} cannot be forced: an ingest loads everything anew with `refresh`")
     return tuple(sorted(forced))
@@ -148,7 +132,7 @@ def _make_plan(
         environment=environment.name,
         sequence=published.sequence,
         ingested=request.ingested,
-        changes={step: told(load.changes) for step, load in loads.items() if load.changes},
+        changes={step: describe_changes(load.changes) for step, load in loads.items() if load.changes},
         anew={**missing_tables(catalog, versions), **dict.fromkeys(request.anew, "to be computed anew")},
         varying=resolved.varying,
         verdicts={check: its.verdict for check, its in standing_verdicts(catalog, graph, versions).items()},

@@ -18,18 +18,17 @@ import pytest
 import pytest_asyncio
 from entrepot_standins.ports import free_port
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 
 from entrepot.activities.runtime.tenant import Tenants
 from entrepot.worker import process
 from entrepot.worker.config.settings import Settings, TenantSection
-from entrepot.worker.local.dev import temporal_binary
 from entrepot.workflows.progress import RunSummary
 from tests import data, suites
 from tests.groups import FILES, GROUPS, Scheduling, group_of, is_fast
 from tests.servers.postgres import Server, running
+from tests.servers.temporal import dev_server
 from tests.watchdog import Watchdog
 
 # How long an example takes says something of the machine, and of what else it does.
@@ -112,13 +111,8 @@ def shop_database(postgres: Server, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest_asyncio.fixture(scope="session")
 async def temporal() -> AsyncIterator[WorkflowEnvironment]:
     """A Temporal dev server for the session, with Entrepot's search attributes."""
-    environment = await WorkflowEnvironment.start_local(
-        dev_server_existing_path=temporal_binary(),
-        port=free_port(),
-        data_converter=pydantic_data_converter,
-        dev_server_extra_args=["--dynamic-config-value", "matching.enableFairness=true"],
-    )
-    async with environment:
+    fairness = ["--dynamic-config-value", "matching.enableFairness=true"]
+    async with dev_server(port=free_port(), dev_server_extra_args=fairness) as environment:
         await process.register_search_attributes(environment.client)
         yield environment
 

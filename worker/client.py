@@ -15,6 +15,8 @@ from temporalio.service import RPCError
 
 from entrepot.errors import BadInput, Unavailable
 
+OPTIONS: dict[str, Any] = {"data_converter": pydantic_data_converter}
+"""What every client is made with, so that all of them read what one has written. A test holds that none is without."""
 TASK_QUEUE = "entrepot"
 CONNECT_SECONDS = 5.0
 DEFAULT_ADDRESS = "localhost:7233"
@@ -43,7 +45,7 @@ async def reach(target_host: str, **config: Any) -> Client:
     """
     try:
         async with asyncio.timeout(CONNECT_SECONDS):  # `wait_for` would now and then swallow Ctrl-C
-            return await Client.connect(target_host, data_converter=pydantic_data_converter, **config)
+            return await Client.connect(target_host, **OPTIONS, **config)
     except (RuntimeError, RPCError, TimeoutError) as error:
         raise Unavailable(
             f"no Temporal server answers at {target_host}. Start one with `entrepot dev`, or set TEMPORAL_ADDRESS"

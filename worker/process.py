@@ -6,10 +6,11 @@ import asyncio
 import gc
 import importlib
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from importlib.metadata import version
+from typing import Any
 
 import pydantic
 from temporalio.api.enums.v1 import IndexedValueType
@@ -30,52 +31,54 @@ from entrepot.activities.plan import PlanActivities
 from entrepot.activities.publish.publish import PublishActivities
 from entrepot.activities.runtime.tenant import Tenants
 from entrepot.activities.transform.transform import TransformActivities
+from entrepot.protocol.activities import Activity
 from entrepot.worker.client import TASK_QUEUE
 from entrepot.workflows.maintenance import Drop, Gc, Repair, Rollback
 from entrepot.workflows.parity import Parity
 from entrepot.workflows.pipeline import Ingest, Pipeline, Publish, Train, Transform
-from entrepot.workflows.run import SEARCH_ATTRIBUTES
+from entrepot.workflows.search_attributes import SEARCH_ATTRIBUTES
 
 WORKFLOWS = (Pipeline, Ingest, Transform, Train, Publish, Rollback, Gc, Drop, Repair, Parity)
+ROOMS = (
+    PlanActivities,
+    IngestActivities,
+    TransformActivities,
+    TrainActivities,
+    PublishActivities,
+    GcActivities,
+    RepairActivities,
+    VerdictActivities,
+    ParityActivities,
+)
 GRACE = timedelta(seconds=20)
 """How long activities go on after the worker was told to stop; then they are cancelled and begin again elsewhere."""
 
 
 def create(client: Client, tenants: Tenants, *, task_queue: str = TASK_QUEUE, slots: int = 16) -> Worker:
     """A worker over connected tenants. `slots` is how many activities it runs at the same time."""
-    plan, ingesting, transform = PlanActivities(tenants), IngestActivities(tenants), TransformActivities(tenants)
-    train, publish, collect = TrainActivities(tenants), PublishActivities(tenants), GcActivities(tenants)
-    parity = ParityActivities(tenants)
+    return worker(client, implementations(tenants).values(), task_queue=task_queue, slots=slots)
+
+
+def worker(
+    client: Client,
+    activities: Iterable[Callable[..., Any]],
+    *,
+    task_queue: str,
+    slots: int = 16,
+    throttle: timedelta = timedelta(seconds=2),
+) -> Worker:
+    """A worker of all workflow types. Every worker is made here: a test holds that.
+
+    Args:
+        throttle: How long heartbeats are held back. Further progress within it is lost if the worker dies.
+    """
     return Worker(
         client,
         task_queue=task_queue,
         # Unless it is told, the SDK hashes the code of every imported module: seconds at each start.
         build_id=f"entrepot-{version('entrepot')}",
         workflows=list(WORKFLOWS),
-        activities=[
-            plan.prepare,
-            plan.plan,
-            ingesting.extract,
-            ingesting.load,
-            ingesting.load_tables,
-            transform.transform,
-            train.train,
-            publish.publish,
-            publish.promote,
-            publish.rollback,
-            publish.record_failure,
-            collect.gc,
-            collect.drop,
-            collect.versions,
-            RepairActivities(tenants).repair,
-            VerdictActivities(tenants).checks,
-            parity.prepare,
-            parity.compile,
-            parity.last_load,
-            parity.adopt,
-            parity.compare,
-            parity.report,
-        ],
+        activities=list(activities),
         workflow_runner=sandbox(),
         workflow_failure_exception_types=[pydantic.ValidationError],
         max_concurrent_activities=slots,
@@ -83,9 +86,14 @@ def create(client: Client, tenants: Tenants, *, task_queue: str = TASK_QUEUE, sl
         graceful_shutdown_timeout=GRACE,
         # A task handed over eagerly does not pass through the server's queue, and so not by its fairness.
         disable_eager_activity_execution=True,
-        max_heartbeat_throttle_interval=timedelta(seconds=2),
-        default_heartbeat_throttle_interval=timedelta(seconds=2),
+        max_heartbeat_throttle_interval=throttle,
+        default_heartbeat_throttle_interval=throttle,
     )
+
+
+def implementations(tenants: Tenants) -> dict[Activity[Any, Any], Callable[..., Any]]:
+    """Every activity and what implements it."""
+    return {declared: method for room in ROOMS for declared, method in room(tenants).implemented().items()}
 
 
 def sandbox() -> SandboxedWorkflowRunner:

@@ -21,6 +21,7 @@ from temporalio.exceptions import (
 from temporalio.workflow import ActivityCancellationType
 
 from entrepot.errors import BadInput
+from entrepot.protocol.activities import Activity, Q, R
 from entrepot.protocol.parsing import parse
 from entrepot.tracebacks import cut
 
@@ -36,14 +37,12 @@ LONGEST_SENTENCE = 2_500
 """Characters of a failure."""
 
 
-async def call(
-    activity: str, message: Any, result: type[Any], *, summary: str = "", priority: Priority | None = None
-) -> Any:
+async def call(activity: Activity[Q, R], request: Q, *, summary: str = "", priority: Priority | None = None) -> R:
     """Runs one activity, as every activity of Entrepot is run."""
-    return await workflow.execute_activity(
-        activity,
-        message,
-        result_type=result,
+    result: R = await workflow.execute_activity(
+        activity.name,
+        request,
+        result_type=activity.result,
         start_to_close_timeout=LONGEST_STEP,
         heartbeat_timeout=HEARTBEAT,
         retry_policy=RETRIES,
@@ -51,6 +50,7 @@ async def call(
         summary=summary[:190] or None,
         priority=priority or Priority.default,
     )
+    return result
 
 
 def nominal_time() -> str:

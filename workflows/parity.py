@@ -15,31 +15,33 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 from entrepot.language.names import NOMINAL_TIME
-from entrepot.language.step import KINDS
+from entrepot.language.step import KINDS, Step
 from entrepot.planning.plan import Plan, PlannedStep
-from entrepot.protocol import activity_names
+from entrepot.protocol import activities
+from entrepot.protocol.activities import Activity, Q, R
 from entrepot.protocol.messages import (
-    Adoption,
     Batch,
-    Comparison,
-    Compilation,
     Context,
     ExtractRequest,
-    Load,
     LoadRequest,
     LoadTablesRequest,
-    ParityInput,
-    ParityReport,
     PlanRequest,
-    PreparedParity,
-    Side,
     StepRef,
     StepResult,
+)
+from entrepot.protocol.parity import (
+    Adoption,
+    Comparison,
+    Compilation,
+    ParityInput,
+    ParityReport,
+    PreparedParity,
+    Side,
     TableParity,
 )
 from entrepot.workflows.calls import call, failure_of, in_a_sentence, nominal_time, parse_input, priority
 from entrepot.workflows.progress import Progress, State, parity_markdown
-from entrepot.workflows.run import BACKEND, ENVIRONMENT, PIPELINE, STAGE, TENANT
+from entrepot.workflows.search_attributes import BACKEND, label, label_stage
 from entrepot.workflows.steps import run_steps
 
 MOST_DETAILS = 1_000_000
@@ -65,25 +67,25 @@ class Parity:
         return self._progress
 
     @workflow.run
-    async def run(self, value: Any = None) -> ParityReport:
+    async def run(self, payload: Any = None) -> ParityReport:
         """Starts with a `ParityInput`."""
-        asked = parse_input(ParityInput, value)
-        self._progress.tenant, self._progress.pipeline = asked.tenant, asked.pipeline
-        self._progress.environment = asked.environment
+        request = parse_input(ParityInput, payload)
+        self._progress.tenant, self._progress.pipeline = request.tenant, request.pipeline
+        self._progress.environment = request.environment
         with in_a_sentence():
-            return await _Parity(asked, self._tables, self._progress).execute()
+            return await _Parity(request, self._tables, self._progress).execute()
 
 
 class _Parity:
     """One comparison's state between its stages."""
 
-    def __init__(self, asked: ParityInput, tables: dict[str, TableParity], progress: Progress) -> None:
-        self._asked = asked
+    def __init__(self, request: ParityInput, tables: dict[str, TableParity], progress: Progress) -> None:
+        self._request = request
         self._tables = tables
         self._progress = progress
         self._started = workflow.now()
-        self._nominal_time = nominal_time()
-        self._priority = priority(asked.tenant)
+        self._parameters = {NOMINAL_TIME: nominal_time(), **request.parameters}
+        self._priority = priority(request.tenant)
         self._failed: dict[str, dict[str, str]] = {}
         """Warehouse to the steps and tables that could not be made there, and why."""
         self._strikes: dict[str, int] = {}
@@ -92,17 +94,11 @@ class _Parity:
 
     async def execute(self) -> ParityReport:
         """The whole comparison."""
-        prepared: PreparedParity = await self._call(activity_names.PREPARE_PARITY, self._asked, PreparedParity)
-        self._priority = priority(self._asked.tenant, prepared.weight)
+        prepared = await self._call(activities.PREPARE_PARITY, self._request)
+        self._priority = priority(self._request.tenant, prepared.weight)
+        self._parameters = {**prepared.parameters, **self._parameters}
         first, *others = prepared.on
-        workflow.upsert_search_attributes(
-            [
-                TENANT.value_set(self._asked.tenant),
-                PIPELINE.value_set(self._asked.pipeline),
-                ENVIRONMENT.value_set(self._asked.environment),
-                BACKEND.value_set(first),
-            ]
-        )
+        label(self._request, BACKEND.value_set(first))
         self._given_up |= prepared.unreachable
         self._failed |= {name: {} for name in prepared.on}
         self._show(prepared, "compute")
@@ -118,9 +114,9 @@ class _Parity:
         tables = [self._tables[name] for name in prepared.tables]
         report = ParityReport(
             run=workflow.info().run_id,
-            tenant=self._asked.tenant,
-            pipeline=self._asked.pipeline,
-            environment=self._asked.environment,
+            tenant=self._request.tenant,
+            pipeline=self._request.pipeline,
+            environment=self._request.environment,
             on=prepared.on,
             agrees=all(table.agrees for table in tables),
             tables=tuple(tables),
@@ -133,13 +129,12 @@ class _Parity:
     async def _written(self, report: ParityReport) -> str:
         """Where the report's page is; nowhere, if it cannot be written: what it says is the result all the same."""
         try:
-            link: str = await self._call(activity_names.REPORT, report, str)
+            return await self._call(activities.REPORT, report)
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
-            self._tell("page", "report", "failed", failure_of(error).message)
+            self._note("page", "report", "failed", failure_of(error).message)
             return ""
-        return link
 
     async def _loads(self, prepared: PreparedParity, first: str) -> dict[str, dict[str, str]]:
         """Each ingest step's tables and versions; a step that was never loaded is, on the first warehouse. One that
@@ -154,15 +149,11 @@ class _Parity:
                 return {}
 
         async def loaded(name: str) -> dict[str, str]:
-            ref = StepRef(context=context, step=name, versions=self._asked.raw)
-            last: dict[str, str] = await self._call(activity_names.LAST_LOAD, ref, dict[str, str], summary=name)
-            if last:
+            ref = StepRef(context=context, step=name, versions=self._request.raw)
+            if last := await self._call(activities.LAST_LOAD, ref, name):
                 return last
-            asked = ExtractRequest(context=context, step=name)
-            load: Load = await self._call(activity_names.EXTRACT, asked, Load, summary=name)
-            request = LoadRequest(context=context, load=load)
-            made: StepResult = await self._call(activity_names.LOAD, request, StepResult, summary=name)
-            return made.versions
+            load = await self._call(activities.EXTRACT, ExtractRequest(context=context, step=name), name)
+            return (await self._call(activities.LOAD, LoadRequest(context=context, load=load), name)).versions
 
         found = await asyncio.gather(*map(load_of, prepared.ingests))
         return dict(zip(prepared.ingests, found, strict=True))
@@ -172,11 +163,11 @@ class _Parity:
         request = Compilation(
             context=self._context(prepared.on[0]), steps=prepared.computed, raw=dict(raw), on=prepared.on
         )
-        refused = await self._call(activity_names.COMPILE_PARITY, request, dict[str, dict[str, str]], summary="compile")
+        refused = await self._call(activities.COMPILE_PARITY, request, "compile")
         for warehouse, steps in refused.items():
             for step, why in steps.items():
                 self._failed[warehouse][step] = why
-                self._tell(f"{step} on {warehouse}", prepared.kinds[step], "failed", why)
+                self._note(f"{step} on {warehouse}", prepared.kinds[step], "failed", why)
 
     async def _elsewhere(
         self,
@@ -192,12 +183,12 @@ class _Parity:
             if not tables or warehouse in self._given_up:
                 continue
             request = LoadTablesRequest(context=context, step=step, tables=dict(tables))
-            await self._tried(activity_names.LOAD_TABLES, request, step, "ingest", warehouse, tables)
+            await self._tried(activities.LOAD_TABLES, request, step, "ingest", warehouse, tables)
         fitted = {name: version for name, version in models.items() if name not in self._failed[prepared.on[0]]}
         self._failed[warehouse] |= {n: self._failed[prepared.on[0]][n] for n in models if n not in fitted}
         if fitted and warehouse not in self._given_up:
             adoption = Adoption(context=context, versions=fitted, whence=prepared.on[0])
-            await self._tried(activity_names.ADOPT, adoption, "models", "train", warehouse, fitted)
+            await self._tried(activities.ADOPT, adoption, "models", "train", warehouse, fitted)
         transforms = tuple(name for name in prepared.computed if KINDS[prepared.kinds[name]].is_computed_table())
         try:
             if warehouse not in self._given_up:
@@ -206,19 +197,19 @@ class _Parity:
             self._fail(warehouse, transforms, error)
 
     async def _tried(
-        self, activity: str, message: Any, name: str, kind: str, warehouse: str, what: Iterable[str]
+        self, activity: Activity[Q, R], request: Q, name: str, kind: str, warehouse: str, what: Iterable[str]
     ) -> None:
         """Calls an activity that makes these tables or models on a warehouse. Its failure is what is said of them."""
-        label = f"{name} on {warehouse}"
-        self._tell(label, kind, "running")
+        shown = f"{name} on {warehouse}"
+        self._note(shown, kind, "running")
         try:
-            await self._call(activity, message, Any, summary=label)
+            await self._call(activity, request, shown)
         except ActivityError as error:
             self._fail(warehouse, what, error)
-            self._tell(label, kind, "failed", failure_of(error).message)
+            self._note(shown, kind, "failed", failure_of(error).message)
         else:
             self._strikes[warehouse] = 0
-            self._tell(label, kind, "done")
+            self._note(shown, kind, "done")
 
     async def _computed(
         self,
@@ -237,21 +228,21 @@ class _Parity:
             given=dict(given),
             compiled=False,
         )
-        plan: Plan = await self._call(activity_names.PLAN, request, Plan, summary=f"plan on {warehouse}")
+        plan = await self._call(activities.PLAN, request, f"plan on {warehouse}")
         todo = [step for step in plan.to_run() if KINDS[step.kind].produces]
         steps, failed = {step.name: step for step in plan.steps}, self._failed[warehouse]
         for step in plan.cut_off(frozenset(selected)):
             failed.setdefault(step.name, step.why)
 
         async def make(batch: list[str]) -> list[StepResult]:
-            name, label = batch[0], f"{batch[0]} on {warehouse}"
+            name, shown = batch[0], f"{batch[0]} on {warehouse}"
             if (why := self._hopeless(warehouse, steps[name])) is not None:
                 failed.setdefault(name, why)
-                self._tell(label, steps[name].kind, "failed", failed[name])
+                self._note(shown, steps[name].kind, "failed", failed[name])
                 return [StepResult(name=name)]
-            self._tell(label, steps[name].kind, "running")
+            self._note(shown, steps[name].kind, "running")
             try:
-                made = await self._made(plan, steps, batch, warehouse)
+                made = await self._call_for(batch, plan, KINDS[steps[name].kind], warehouse)
             except ActivityError as error:
                 if is_cancelled_exception(error):
                     raise
@@ -263,8 +254,8 @@ class _Parity:
                 self._strikes[warehouse] = 0
             for result in made:
                 state: State = "failed" if result.name in failed else "done"
-                told = f"{result.name} on {warehouse}"
-                self._tell(told, steps[result.name].kind, state, failed.get(result.name, ""), result.rows)
+                shown = f"{result.name} on {warehouse}"
+                self._note(shown, steps[result.name].kind, state, failed.get(result.name, ""), result.rows)
             self._show(prepared, "compute")
             return made
 
@@ -298,31 +289,26 @@ class _Parity:
         if why and self._strikes[warehouse] >= STRIKES:
             self._given_up.setdefault(warehouse, f"{warehouse} was asked for nothing more after this: {why}")
 
-    async def _made(
-        self, plan: Plan, steps: Mapping[str, PlannedStep], batch: list[str], warehouse: str
-    ) -> list[StepResult]:
-        read = {name for step in batch for name in (step, *steps[step].inputs)}
-        versions = {name: plan.versions[name] for name in sorted(read) if name in plan.versions}
-        summary = f"{batch[0]} on {warehouse}"
-        context = self._context(warehouse)
-        kind = KINDS[steps[batch[0]].kind]
+    async def _call_for(self, batch: list[str], plan: Plan, kind: type[Step], warehouse: str) -> list[StepResult]:
+        """Calls the activity that makes these steps on a warehouse."""
+        versions, context, summary = plan.versions_for(batch), self._context(warehouse), f"{batch[0]} on {warehouse}"
         if not kind.is_batched:
             ref = StepRef(context=context, step=batch[0], versions=versions)
-            return [await self._call(kind.stage, ref, StepResult, summary=summary)]
-        request = Batch(context=context, steps=tuple(batch), versions=versions)
-        made: list[StepResult] = await self._call(kind.stage, request, list[StepResult], summary=summary)
-        return made
+            return [await self._call(activities.OF_ONE_STEP[kind.stage], ref, summary)]
+        return await self._call(
+            activities.TRANSFORM, Batch(context=context, steps=tuple(batch), versions=versions), summary
+        )
 
     async def _all_compared(self, prepared: PreparedParity, reference: Plan) -> None:
         planned = {step.name: step for step in reference.steps}
 
         async def compare(batch: list[str]) -> list[StepResult]:
             for name in batch:
-                self._tell(name, "compare", "running")
+                self._note(name, "compare", "running")
                 table = await self._compared(prepared, reference, name, planned)
-                self._tables[name] = table = self._told(prepared, table)
+                self._tables[name] = table = self._traced(prepared, table)
                 differing = [f"{side.backend}: {side.why or side.verdict}" for side in table.sides if not side.agrees]
-                self._tell(name, "compare", "failed" if differing else "done", "; ".join(differing), table.rows)
+                self._note(name, "compare", "failed" if differing else "done", "; ".join(differing), table.rows)
             self._show(prepared, "compare")
             return [StepResult(name=name) for name in batch]
 
@@ -345,11 +331,11 @@ class _Parity:
             on=prepared.on,
             failed=failed,
             inputs={each: reference.versions[each] for each in reads if each in reference.versions},
-            fresh=self._asked.fresh,
+            fresh=self._request.fresh,
             brief=sum(len(table.model_dump_json()) for table in self._tables.values()) > MOST_DETAILS,
         )
         try:
-            table: TableParity = await self._call(activity_names.COMPARE, request, TableParity, summary=name)
+            table = await self._call(activities.COMPARE, request, name)
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
@@ -365,7 +351,7 @@ class _Parity:
         """Why a warehouse has no such table; None: it should have."""
         return self._failed[warehouse].get(name) or self._given_up.get(warehouse)
 
-    def _told(self, prepared: PreparedParity, table: TableParity) -> TableParity:
+    def _traced(self, prepared: PreparedParity, table: TableParity) -> TableParity:
         """A comparison, with what a difference comes from."""
         reads = [self._tables[name] for name in prepared.inputs[table.name] if name in self._tables]
 
@@ -377,7 +363,7 @@ class _Parity:
 
         return table.model_copy(update={"sides": tuple(map(traced, table.sides))})
 
-    def _tell(self, name: str, kind: str, state: State, note: str = "", rows: int | None = None) -> None:
+    def _note(self, name: str, kind: str, state: State, note: str = "", rows: int | None = None) -> None:
         """Notes how a piece of work stands, for those who watch."""
         step = self._progress.set(name, state)
         step.kind, step.note, step.rows = kind, note, rows
@@ -385,19 +371,19 @@ class _Parity:
     def _show(self, prepared: PreparedParity, stage: str) -> None:
         if stage != self._progress.stage:
             self._progress.stage = stage
-            workflow.upsert_search_attributes([STAGE.value_set(stage)])
-        workflow.set_current_details(parity_markdown(self._asked, prepared, stage, self._tables))
+            label_stage(stage)
+        workflow.set_current_details(parity_markdown(self._request, prepared, stage, self._tables))
 
     def _context(self, warehouse: str) -> Context:
         return Context(
-            tenant=self._asked.tenant,
-            pipeline=self._asked.pipeline,
-            environment=self._asked.environment,
+            tenant=self._request.tenant,
+            pipeline=self._request.pipeline,
+            environment=self._request.environment,
             run=workflow.info().run_id,
             started_at=self._started.replace(tzinfo=None).isoformat(),
-            parameters={NOMINAL_TIME: self._nominal_time, **self._asked.parameters},
+            parameters=self._parameters,
             backend=warehouse,
         )
 
-    async def _call(self, activity: str, message: Any, result: Any, summary: str = "") -> Any:
-        return await call(activity, message, result, summary=summary, priority=self._priority)
+    async def _call(self, activity: Activity[Q, R], request: Q, summary: str = "") -> R:
+        return await call(activity, request, summary=summary, priority=self._priority)

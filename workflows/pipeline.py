@@ -16,9 +16,9 @@ class Pipeline(RunWorkflow):
     """Ingest, transform, train, publish."""
 
     @workflow.run
-    async def run(self, input: Any = None) -> RunSummary:
+    async def run(self, payload: Any = None) -> RunSummary:
         """The whole chain, or what `select` says of it."""
-        return await self._run(input, frozenset(KINDS))
+        return await self._run(payload, frozenset(KINDS))
 
 
 @workflow.defn(name="Ingest")
@@ -26,9 +26,9 @@ class Ingest(RunWorkflow):
     """Brings raw tables in and publishes them, without computing anything from them."""
 
     @workflow.run
-    async def run(self, input: Any = None) -> RunSummary:
+    async def run(self, payload: Any = None) -> RunSummary:
         """The ingest steps alone."""
-        return await self._run(input, frozenset({"ingest"}))
+        return await self._run(payload, frozenset({"ingest"}))
 
 
 @workflow.defn(name="Transform")
@@ -36,9 +36,9 @@ class Transform(RunWorkflow):
     """Computes tables from the published raw tables, checks them and publishes them."""
 
     @workflow.run
-    async def run(self, input: Any = None) -> RunSummary:
+    async def run(self, payload: Any = None) -> RunSummary:
         """The transforms and checks alone."""
-        return await self._run(input, frozenset({"transform", "check"}))
+        return await self._run(payload, frozenset({"transform", "check"}))
 
 
 @workflow.defn(name="Train")
@@ -46,9 +46,9 @@ class Train(RunWorkflow):
     """Fits models on published tables."""
 
     @workflow.run
-    async def run(self, input: Any = None) -> RunSummary:
+    async def run(self, payload: Any = None) -> RunSummary:
         """The train steps alone."""
-        return await self._run(input, frozenset({"train"}))
+        return await self._run(payload, frozenset({"train"}))
 
 
 @workflow.defn(name="Publish")
@@ -56,6 +56,6 @@ class Publish(RunWorkflow):
     """Makes dashboards, files and copies from published tables."""
 
     @workflow.run
-    async def run(self, input: Any = None) -> RunSummary:
+    async def run(self, payload: Any = None) -> RunSummary:
         """The publish steps alone."""
-        return await self._run(input, frozenset({"publish"}))
+        return await self._run(payload, frozenset({"publish"}))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, PrivateAttr
 
+from entrepot.planning import stages
 from entrepot.planning.plan import Plan, PlannedStep, Verdict
-from entrepot.protocol.messages import ParityInput, PreparedParity, StepResult, TableParity
+from entrepot.protocol.messages import StepResult
+from entrepot.protocol.parity import ParityInput, PreparedParity, TableParity
 
-State = Literal["waiting", "running", "done", "skipped", "held", "failed"]
+Outcome = Literal["published", "nothing to do", "planned"]
+State = Literal["done", "running", "waiting", "skipped", "held", "failed"]
 
 _SHOWN = 60
 """Steps in the Web UI's table; of a larger pipeline, those that have something to tell."""
@@ -49,11 +52,23 @@ class Progress(BaseModel):
     stage: str = "start"
     steps: list[StepProgress] = []
     error: str = ""
+    stages: list[str] = []
+    """What is left to do when the run is planned, each in a sentence."""
     _index: dict[str, StepProgress] = PrivateAttr(default_factory=dict)
+    _plan: Plan | None = PrivateAttr(default=None)
+
+    @property
+    def plan(self) -> Plan | None:
+        """The plan, once there is one."""
+        return self._plan
 
     def count(self, state: State) -> int:
         """How many steps are in a state."""
-        return sum(step.state == state for step in self.steps)
+        return len(self.in_state(state))
+
+    def in_state(self, state: State) -> list[StepProgress]:
+        """The steps that are in a state."""
+        return [step for step in self.steps if step.state == state]
 
     def set(self, name: str, state: State, why: str = "") -> StepProgress:
         """Puts a step into a state; a step that is not known yet is added."""
@@ -71,14 +86,15 @@ class Progress(BaseModel):
         return self._index.get(name)
 
     def finished(self, result: StepResult) -> None:
-        """A step ended well."""
-        step = self.set(result.name, "done")
+        """A step ended well. One that found nothing new counts as skipped."""
+        step = self.set(result.name, "skipped" if result.unchanged else "done", result.note if result.unchanged else "")
         step.rows, step.bytes, step.seconds = result.rows, result.bytes, round(result.seconds, 3)
         step.scanned = result.scanned
         step.note, step.warned = result.note, result.warned
 
-    def planned(self, plan: Plan) -> None:
-        """Takes a plan's steps, keeping what ingest steps have told already."""
+    def planned(self, plan: Plan, parity: str | None = None) -> None:
+        """Takes a plan's steps, keeping what is known of ingest steps already, and the stages that are left to do."""
+        self._plan, self.stages = plan, [stages.explain(stage) for stage in stages.stages(plan, parity)]
         before = {step.name: step for step in self.steps}
         self.steps = [before.get(step.name) or _planned(step) for step in plan.steps]
         self._index = {}
@@ -88,12 +104,12 @@ class Progress(BaseModel):
         steps = self.steps
         if len(steps) > _SHOWN:
             steps = [s for s in steps if s.state in ("running", "failed") or s.warned or s.rows is not None][-_SHOWN:]
-        counts = ", ".join(
-            f"{n} {s}" for s in ("done", "running", "waiting", "skipped", "held", "failed") if (n := self.count(s))
-        )
+        counts = ", ".join(f"{n} {s}" for s in get_args(State) if (n := self.count(s)))
         lines = [f"**{self.pipeline}** for **{self.tenant}** in **{self.environment}** · {self.stage} · {counts}", ""]
         if self.error:
             lines += [f"**Failed:** {self.error}", ""]
+        if self.stages and self.stage == "plan":
+            lines += [" → ".join(self.stages), ""]
         lines += ["| step | kind | state | rows | seconds | |", "|---|---|---|---:|---:|---|"]
         for s in steps:
             rows = f"{s.rows:,}" if s.rows is not None else ""
@@ -122,7 +138,7 @@ class RunSummary(BaseModel):
     tenant: str
     pipeline: str
     environment: str
-    outcome: Literal["published", "nothing to do", "planned"]
+    outcome: Outcome
     steps: list[StepProgress]
     standing: list[StepProgress] = []
     """The checks that were not run, with their verdicts on what is shown."""
@@ -131,16 +147,20 @@ class RunSummary(BaseModel):
     moved: list[str] = []
     links: dict[str, str] = {}
     seconds: float = 0.0
+    stages: list[str] = []
+    """Of a dry run: what a run would do, each in a sentence."""
     plan: Plan | None = None
 
 
-def parity_markdown(asked: ParityInput, prepared: PreparedParity, stage: str, found: Mapping[str, TableParity]) -> str:
+def parity_markdown(
+    request: ParityInput, prepared: PreparedParity, stage: str, found: Mapping[str, TableParity]
+) -> str:
     """A comparison as a table for the Web UI."""
     first, *others = prepared.on
     counts = f"{len(found)} of {len(prepared.tables)} tables compared"
     differing = [table.name for table in found.values() if not table.agrees]
     verdict = f", **{len(differing)} do not agree**" if differing else ", all agree" if found else ""
-    heading = f"**{asked.pipeline}** for **{asked.tenant}**: {', '.join(others)} against **{first}**"
+    heading = f"**{request.pipeline}** for **{request.tenant}**: {', '.join(others)} against **{first}**"
     lines = [f"{heading} · {stage} · {counts}{verdict}", ""]
     lines += ["| table | rows | digest | " + " | ".join(others) + " |", "|---|---:|---|" + "---|" * len(others)]
     shown = [name for name in prepared.tables if name in found]

@@ -6,39 +6,21 @@ import datetime
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import sqlglot.expressions as sge
-from pydantic import BaseModel
-from temporalio import activity
 
 from entrepot.activities.catalog.catalog import PipelineCatalog
 from entrepot.activities.catalog.records import CheckVerdict
 from entrepot.activities.catalog.tables import column
-from entrepot.activities.runtime.context import ActivityContext, find_tenant, parse_input, run_blocking
-from entrepot.activities.runtime.tenant import Tenants
+from entrepot.activities.runtime.activity import Activities, implements
+from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.transform.check import Found
 from entrepot.language.names import CONTRACT_SUFFIX
 from entrepot.language.step import CheckStep
 from entrepot.planning.graph import Graph
 from entrepot.planning.plan import Verdict
-from entrepot.protocol import activity_names
-from entrepot.protocol.messages import ChecksInput, Context
-
-
-class CheckRow(BaseModel):
-    """One verdict with violating rows, for people."""
-
-    check: str
-    guards: list[str]
-    severity: str
-    violations: int
-    sample: list[dict[str, Any]]
-    """The violating rows that were kept."""
-    run: str
-    checked_at: str
-    environments: list[str]
-    """Where its run was to publish, and where what it looked at is shown now."""
+from entrepot.protocol import activities
+from entrepot.protocol.maintenance import CheckRow, ChecksInput
 
 
 @dataclass(frozen=True)
@@ -58,30 +40,17 @@ class StandingVerdict:
         return Verdict(violations=self.found.violations, said=self.found.said(), since=self.since, run=self.run)
 
 
-class VerdictActivities:
+class VerdictActivities(Activities):
     """The activity `checks`."""
 
-    def __init__(self, tenants: Tenants) -> None:
-        self._tenants = tenants
-
-    @activity.defn(name=activity_names.CHECKS)
-    async def checks(self, value: Any = None) -> list[CheckRow]:
-        """Every verdict with violating rows, the newest first.
-
-        People start it by itself, with JSON: what does not fit a `ChecksInput` is refused in a sentence.
-        """
-        asked = parse_input(ChecksInput, value, activity_names.CHECKS)
-        tenant = find_tenant(self._tenants, asked.tenant, asked.pipeline)
-        run = activity.info().workflow_run_id or ""
-        context = Context(tenant=asked.tenant, pipeline=asked.pipeline, run=run)
-
-        def read(work: ActivityContext) -> list[CheckRow]:
-            with work.session() as session:
-                catalog = work.catalog(session)
-                catalog.ensure()
-                return _violated(catalog.pipeline(asked.pipeline), asked)
-
-        return await run_blocking(read, tenant, context, activity_names.CHECKS)
+    @implements(activities.CHECKS)
+    def checks(self, work: ActivityContext, request: ChecksInput) -> list[CheckRow]:
+        """Every verdict with violating rows, the newest first."""
+        work.tenant.settings(request.pipeline)
+        with work.session() as session:
+            catalog = work.catalog(session)
+            catalog.ensure()
+            return _violated(catalog.pipeline(request.pipeline), request)
 
 
 def _violated(catalog: PipelineCatalog, asked: ChecksInput) -> list[CheckRow]:

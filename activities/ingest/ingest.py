@@ -9,19 +9,17 @@ from __future__ import annotations
 import time
 from contextlib import AbstractContextManager, nullcontext
 
-from temporalio import activity
-
 from entrepot.activities.catalog.catalog import PipelineCatalog
 from entrepot.activities.catalog.ingest_state import IngestState, overtaken
 from entrepot.activities.ingest.extraction import extract
 from entrepot.activities.ingest.sources.dlt import extract as dlt_extract
 from entrepot.activities.ingest.warehouse_loader import WarehouseLoader
-from entrepot.activities.runtime.context import ActivityContext, attribute_errors, run_blocking, wait_for_other_runs
-from entrepot.activities.runtime.tenant import Tenants
+from entrepot.activities.runtime.activity import Activities, implements
+from entrepot.activities.runtime.context import ActivityContext, attribute_errors, wait_for_other_runs
 from entrepot.activities.storage import lake, manifest
 from entrepot.errors import BadInput, listed
 from entrepot.language.step import IngestStep
-from entrepot.protocol import activity_names
+from entrepot.protocol import activities
 from entrepot.protocol.messages import (
     Context,
     ExtractRequest,
@@ -30,65 +28,46 @@ from entrepot.protocol.messages import (
     LoadTablesRequest,
     StepResult,
     TableLoad,
-    told,
+    describe_changes,
 )
 
 
-class IngestActivities:
+class IngestActivities(Activities):
     """The activities `extract`, `load` and `load_tables`."""
 
-    def __init__(self, tenants: Tenants) -> None:
-        self._tenants = tenants
-
-    @activity.defn(name=activity_names.EXTRACT)
-    async def extract(self, asked: ExtractRequest) -> Load:
+    @implements(activities.EXTRACT)
+    def extract(self, work: ActivityContext, request: ExtractRequest) -> Load:
         """Asks the source, and puts what is new into the lake. The warehouse is only read."""
-        context = asked.context
-        tenant = self._tenants.get(context.tenant, context.backend)
+        context = request.context
+        _, step, parameters = self._tenants.step(context, request.step, IngestStep)
+        with work.session() as session:
+            catalog = work.catalog(session).pipeline(context.pipeline)
+            last = catalog.environment(context.environment).ingest_state(step.name)
+            if request.replay is not None:
+                return _replayed(work, catalog, request, last.sequence)
+        with attribute_errors(step):
+            return extract(work, request, step, parameters, last)
 
-        def ask(work: ActivityContext) -> Load:
-            _, step, parameters = self._tenants.step(
-                context.tenant, context.pipeline, asked.step, IngestStep, context.parameters
-            )
-            with work.session() as session:
-                catalog = work.catalog(session).pipeline(context.pipeline)
-                last = catalog.environment(context.environment).ingest_state(step.name)
-                if asked.replay is not None:
-                    return _replayed(work, catalog, asked, last.sequence)
-            with attribute_errors(step):
-                return extract(work, asked, step, parameters, last)
-
-        return await run_blocking(ask, tenant, context, asked.step)
-
-    @activity.defn(name=activity_names.LOAD)
-    async def load(self, request: LoadRequest) -> StepResult:
+    @implements(activities.LOAD)
+    def load(self, work: ActivityContext, request: LoadRequest) -> StepResult:
         """Brings a load from the lake into the warehouse, and replaces the ingest state after it."""
-        tenant = self._tenants.get(request.context.tenant, request.context.backend)
+        with self._attributed(request.context, request.load.step):
+            return wait_for_other_runs(work, lambda: _load(work, request.context, request.load))
 
-        def bring(work: ActivityContext) -> StepResult:
-            with self._told_of(request.context, request.load.step):
-                return wait_for_other_runs(work, lambda: _load(work, request.context, request.load))
-
-        return await run_blocking(bring, tenant, request.context, request.load.step)
-
-    @activity.defn(name=activity_names.LOAD_TABLES)
-    async def load_tables(self, request: LoadTablesRequest) -> StepResult:
+    @implements(activities.LOAD_TABLES)
+    def load_tables(self, work: ActivityContext, request: LoadTablesRequest) -> StepResult:
         """Brings versions from the lake into the context's warehouse; no ingest state is replaced."""
         context = request.context
-        tenant = self._tenants.get(context.tenant, context.backend)
 
-        def bring(work: ActivityContext) -> StepResult:
+        def load() -> StepResult:
             with work.session() as session, session.transaction():
                 loader = WarehouseLoader(work, session, context.pipeline, request.step, context.run)
                 return StepResult(name=request.step, versions=loader.all(request.tables))
 
-        def patient(work: ActivityContext) -> StepResult:
-            with self._told_of(context, request.step):
-                return wait_for_other_runs(work, lambda: bring(work))
+        with self._attributed(context, request.step):
+            return wait_for_other_runs(work, load)
 
-        return await run_blocking(patient, tenant, context, request.step)
-
-    def _told_of(self, context: Context, name: str) -> AbstractContextManager[None]:
+    def _attributed(self, context: Context, name: str) -> AbstractContextManager[None]:
         """Failures of loading name its step; the code may have lost it since the load was made."""
         step = self._tenants.pipeline(context.tenant, context.pipeline).graph.steps.get(name)
         return attribute_errors(step) if step else nullcontext()
@@ -146,14 +125,14 @@ def _load(work: ActivityContext, context: Context, load: Load) -> StepResult:
     changed = [table for table, version in versions.items() if last.tables.get(table) != version]
     if not changed:
         why = "the source brought what was there before"
-        note = "; ".join(text for text in (why, told(load.changes)) if text)
+        note = "; ".join(text for text in (why, describe_changes(load.changes)) if text)
         return StepResult(name=load.step, versions=versions, unchanged=True, note=note)
     note = f"{len(changed)} of {len(versions)} tables are new" if len(versions) > 1 else ""
     return _result(load, versions, started, note)
 
 
 def _result(load: Load, versions: dict[str, str], started: float, note: str) -> StepResult:
-    said = told(load.changes)
+    said = describe_changes(load.changes)
     return StepResult(
         name=load.step,
         rows=sum(its.rows for its in load.tables.values()),

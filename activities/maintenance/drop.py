@@ -15,8 +15,6 @@ from entrepot.backends import Session
 from entrepot.identity.version import DEFAULT_ENVIRONMENT
 from entrepot.protocol.messages import Context
 
-EVERY = "*"
-"""In the place of a pipeline's name: all of them."""
 DROPPED = "dropped"
 """The status of a row in `runs` that says that an environment is gone."""
 

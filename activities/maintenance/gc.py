@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable
-from typing import Any
-
-from pydantic import BaseModel
-from temporalio import activity
 
 from entrepot.activities.catalog.catalog import Catalog, PipelineCatalog
 from entrepot.activities.catalog.details import ModelDetails, TableDetails
@@ -16,119 +12,49 @@ from entrepot.activities.catalog.version import Version
 from entrepot.activities.maintenance import drop
 from entrepot.activities.maintenance.repair import Relations
 from entrepot.activities.publish.view_sync import ViewSync, session_at
-from entrepot.activities.runtime.context import (
-    ActivityContext,
-    find_tenant,
-    parse_input,
-    run_blocking,
-    wait_for_other_runs,
-)
-from entrepot.activities.runtime.tenant import Tenants
+from entrepot.activities.runtime.activity import Activities, context_of, implements
+from entrepot.activities.runtime.context import ActivityContext, wait_for_other_runs
 from entrepot.activities.storage import lake, manifest
 from entrepot.backends import Session, TableName
 from entrepot.errors import BadInput, unknown
 from entrepot.identity.version import DEFAULT_ENVIRONMENT, version_schema
 from entrepot.language.step import KINDS
-from entrepot.protocol import activity_names
-from entrepot.protocol.maintenance_messages import DropInput
-from entrepot.protocol.messages import Context, GcInput, Target
+from entrepot.protocol import activities
+from entrepot.protocol.maintenance import DropInput, Dropped, GcInput, GcResult, VersionRow
+from entrepot.protocol.messages import Context, Target
 
 
-class GcResult(BaseModel):
-    """What a collection removed, or would remove."""
-
-    removed: list[str]
-    kept: int
-    rows: int
-    dry_run: bool
-    left: list[str] = []
-    """Views and files of pipelines that the tenant does not run any more; they were removed, too."""
-    waiting: list[str] = []
-    """Those that stay for now, since they were published within the retention period."""
-
-
-class Dropped(BaseModel):
-    """What dropping an environment removed, or would remove: pipeline to its views and files."""
-
-    removed: dict[str, list[str]]
-    dry_run: bool
-
-
-class VersionRow(BaseModel):
-    """One version, for people."""
-
-    name: str
-    kind: str
-    version: str
-    rows: int | None
-    bytes: int | None
-    seconds: float | None
-    made_at: str
-    run: str
-    environments: list[str]
-    """The environments that point at it."""
-    note: str = ""
-
-
-class GcActivities:
+class GcActivities(Activities):
     """The activities `gc`, `drop` and `versions`."""
 
-    def __init__(self, tenants: Tenants) -> None:
-        self._tenants = tenants
-
-    @activity.defn(name=activity_names.GC)
-    async def gc(self, asked: GcInput) -> GcResult:
+    @implements(activities.GC)
+    def gc(self, work: ActivityContext, request: GcInput) -> GcResult:
         """Removes unreferenced versions that are older than the retention period."""
-        tenant = find_tenant(self._tenants, asked.tenant)
-        context = _context(asked.tenant, asked.pipeline or drop.EVERY)
+        context = context_of(request)
+        with work.session() as session:
+            catalog = work.catalog(session)
+            catalog.ensure()
+            known = catalog.pipelines()
+            if request.pipeline and request.pipeline not in {*known, *work.tenant.pipelines}:
+                raise BadInput(unknown("pipeline", request.pipeline, {*known, *work.tenant.pipelines}))
+            pipelines = [request.pipeline] if request.pipeline else known
+            return _summed([_collect_all(work, catalog, context, request, each) for each in pipelines])
 
-        def remove(work: ActivityContext) -> GcResult:
-            with work.session() as session:
-                catalog = work.catalog(session)
-                catalog.ensure()
-                known = catalog.pipelines()
-                if asked.pipeline and asked.pipeline not in {*known, *tenant.pipelines}:
-                    raise BadInput(unknown("pipeline", asked.pipeline, {*known, *tenant.pipelines}))
-                pipelines = [asked.pipeline] if asked.pipeline else known
-                return _summed([_collect_all(work, catalog, context, asked, each) for each in pipelines])
-
-        return await run_blocking(remove, tenant, context, activity_names.GC)
-
-    @activity.defn(name=activity_names.DROP)
-    async def drop(self, asked: DropInput) -> Dropped:
+    @implements(activities.DROP)
+    def drop(self, work: ActivityContext, request: DropInput) -> Dropped:
         """Drops an environment."""
-        tenant = find_tenant(self._tenants, asked.tenant)
-        context = _context(asked.tenant, asked.pipeline or drop.EVERY).model_copy(
-            update={"environment": asked.environment}
-        )
+        with work.session() as session:
+            work.catalog(session).ensure()
+            return wait_for_other_runs(work, lambda: _drop_environment(work, session, context_of(request), request))
 
-        def remove(work: ActivityContext) -> Dropped:
-            with work.session() as session:
-                work.catalog(session).ensure()
-                return wait_for_other_runs(work, lambda: _drop_environment(work, session, context, asked))
-
-        return await run_blocking(remove, tenant, context, activity_names.DROP)
-
-    @activity.defn(name=activity_names.VERSIONS)
-    async def versions(self, value: Any = None) -> list[VersionRow]:
-        """Every version of a pipeline, the newest first, and which environments point at it.
-
-        People start it by itself, with JSON: what does not fit a `Target` is refused in a sentence.
-        """
-        asked = parse_input(Target, value, activity_names.VERSIONS)
-        tenant = find_tenant(self._tenants, asked.tenant, asked.pipeline)
-
-        def read(work: ActivityContext) -> list[VersionRow]:
-            with work.session() as session:
-                catalog = work.catalog(session)
-                catalog.ensure()
-                return _versions(catalog.pipeline(asked.pipeline))
-
-        return await run_blocking(read, tenant, _context(asked.tenant, asked.pipeline), activity_names.VERSIONS)
-
-
-def _context(tenant: str, pipeline: str) -> Context:
-    return Context(tenant=tenant, pipeline=pipeline, run=activity.info().workflow_run_id or "")
+    @implements(activities.VERSIONS)
+    def versions(self, work: ActivityContext, request: Target) -> list[VersionRow]:
+        """Every version of a pipeline, the newest first, and which environments point at it."""
+        work.tenant.settings(request.pipeline)
+        with work.session() as session:
+            catalog = work.catalog(session)
+            catalog.ensure()
+            return _versions(catalog.pipeline(request.pipeline))
 
 
 def _drop_environment(work: ActivityContext, session: Session, context: Context, asked: DropInput) -> Dropped:

@@ -9,23 +9,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import sqlglot.expressions as sge
-from temporalio import activity
 
 from entrepot.activities.catalog import owners
 from entrepot.activities.catalog.catalog import PipelineCatalog
 from entrepot.activities.catalog.details import ModelDetails
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.ingest.warehouse_loader import WarehouseLoader
-from entrepot.activities.maintenance.drop import EVERY
 from entrepot.activities.publish.view_sync import ViewSync
-from entrepot.activities.runtime.context import ActivityContext, find_tenant, run_blocking, wait_for_other_runs
-from entrepot.activities.runtime.tenant import Tenants
+from entrepot.activities.runtime.activity import Activities, context_of, implements
+from entrepot.activities.runtime.context import ActivityContext, wait_for_other_runs
 from entrepot.activities.storage import lake
 from entrepot.backends import RelationKind, Session, TableName
 from entrepot.language.step import IngestStep
 from entrepot.planning.graph import Graph
-from entrepot.protocol import activity_names
-from entrepot.protocol.maintenance_messages import Repaired, RepairInput
+from entrepot.protocol import activities
+from entrepot.protocol.maintenance import Repaired, RepairInput
 from entrepot.protocol.messages import Context
 
 
@@ -191,34 +189,27 @@ def _root(name: str) -> str:
     return name.partition("__")[0]
 
 
-class RepairActivities:
+class RepairActivities(Activities):
     """The activity `repair`."""
 
-    def __init__(self, tenants: Tenants) -> None:
-        self._tenants = tenants
-
-    @activity.defn(name=activity_names.REPAIR)
-    async def repair(self, asked: RepairInput) -> Repaired:
+    @implements(activities.REPAIR)
+    def repair(self, work: ActivityContext, request: RepairInput) -> Repaired:
         """Compares what a tenant's environments show with the catalog, and repairs what differs."""
-        tenant = find_tenant(self._tenants, asked.tenant, asked.pipeline)
-        run = activity.info().workflow_run_id or ""
-        context = Context(tenant=asked.tenant, pipeline=asked.pipeline or EVERY, run=run)
+        if request.pipeline is not None:
+            work.tenant.settings(request.pipeline)
+        return wait_for_other_runs(work, lambda: self._repaired(work, request))
 
-        def look(work: ActivityContext) -> Repaired:
-            every = Repaired()
-            with work.session() as session:
-                catalog = work.catalog(session)
-                catalog.ensure()
-                known = catalog.pipelines()
-                for pipeline in [asked.pipeline] if asked.pipeline else sorted({*known} & {*tenant.pipelines}):
-                    graph = self._tenants.pipeline(asked.tenant, pipeline).graph
-                    its = context.model_copy(update={"pipeline": pipeline})
-                    one = repair(work, session, its, graph, dry_run=asked.dry_run)
-                    every = Repaired(
-                        found=every.found + one.found, left=every.left + one.left, runs={**every.runs, **one.runs}
-                    )
-            return every
-
-        return await run_blocking(
-            lambda work: wait_for_other_runs(work, lambda: look(work)), tenant, context, activity_names.REPAIR
-        )
+    def _repaired(self, work: ActivityContext, request: RepairInput) -> Repaired:
+        every = Repaired()
+        with work.session() as session:
+            catalog = work.catalog(session)
+            catalog.ensure()
+            known = catalog.pipelines()
+            for pipeline in [request.pipeline] if request.pipeline else sorted({*known} & {*work.tenant.pipelines}):
+                graph = self._tenants.pipeline(request.tenant, pipeline).graph
+                context = context_of(request).model_copy(update={"pipeline": pipeline})
+                one = repair(work, session, context, graph, dry_run=request.dry_run)
+                every = Repaired(
+                    found=every.found + one.found, left=every.left + one.left, runs={**every.runs, **one.runs}
+                )
+        return every

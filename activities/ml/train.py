@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sklearn
-from temporalio import activity
 
 from entrepot.activities.catalog.details import ModelDetails
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.ml import models
 from entrepot.activities.ml.translation import frame
+from entrepot.activities.runtime.activity import Activities, implements
 from entrepot.activities.runtime.context import ActivityContext, check_planned, create_once
-from entrepot.activities.runtime.tenant import Tenants
 from entrepot.backends import Session
 from entrepot.backends.base import physical
 from entrepot.errors import StepFailed, listed
@@ -24,7 +23,7 @@ from entrepot.identity.expression import schema_from
 from entrepot.language.split import TEST_COLUMN, Where, order_of
 from entrepot.language.step import TrainStep
 from entrepot.planning.resolve import arguments, dividing_columns, feature_columns, resolve_step
-from entrepot.protocol import activity_names
+from entrepot.protocol import activities
 from entrepot.protocol.messages import StepRef, StepResult
 
 if TYPE_CHECKING:
@@ -33,16 +32,13 @@ if TYPE_CHECKING:
 LIBRARIES = ("scikit-learn", "numpy", "pandas", "skops")
 
 
-class TrainActivities:
+class TrainActivities(Activities):
     """The activity `train`."""
 
-    def __init__(self, tenants: Tenants) -> None:
-        self._tenants = tenants
-
-    @activity.defn(name=activity_names.TRAIN)
-    async def train(self, ref: StepRef) -> StepResult:
+    @implements(activities.TRAIN)
+    def train(self, work: ActivityContext, request: StepRef) -> StepResult:
         """Fits, scores and keeps one model, unless its version is there already."""
-        return await create_once(self._tenants, ref, TrainStep, _fit)
+        return create_once(self._tenants, work, request, TrainStep, _fit)
 
 
 def _fit(

@@ -16,7 +16,7 @@ from typing import Any
 from entrepot.activities.parity.digests import DigestedTable
 from entrepot.backends.sql.digest import query, rows
 from entrepot.identity.table_digest import NESTED, ColumnKind
-from entrepot.protocol.messages import Cell
+from entrepot.protocol.parity import Cell
 
 BUCKETS = 1024
 FINER = 64

@@ -16,7 +16,7 @@ from entrepot.activities.catalog.version import Version
 from entrepot.activities.runtime.context import ActivityContext
 from entrepot.backends import Session
 from entrepot.identity.table_digest import SPECIFICATION
-from entrepot.protocol.messages import Comparison, Side
+from entrepot.protocol.parity import Comparison, Side
 
 DAYS = 30
 """A certificate that is older does not count: the table is digested again."""

@@ -19,7 +19,7 @@ from entrepot.backends import Session
 from entrepot.errors import EntrepotError, Unavailable, listed
 from entrepot.identity.expression import schema_from
 from entrepot.identity.table_digest import ColumnKind, Digest
-from entrepot.protocol.messages import Comparison, Side, TableParity, Verdict
+from entrepot.protocol.parity import Comparison, Side, TableParity, Verdict
 
 LONGEST_WHY = 1_000
 """Characters of a reason: some engines repeat the whole statement."""

@@ -7,11 +7,11 @@ from typing import Any
 
 from entrepot.activities.catalog.catalog import Catalog
 from entrepot.activities.ml.models import known_of
-from entrepot.activities.runtime.tenant import Tenants
+from entrepot.activities.runtime.tenant import Tenants, parameter_values
 from entrepot.activities.transform.compilation import select
 from entrepot.errors import EntrepotError
 from entrepot.planning.resolve import arguments, expression
-from entrepot.protocol.messages import Comparison, TableParity
+from entrepot.protocol.parity import Comparison, TableParity
 
 LONGEST = 10_000
 """Characters that a report shows of a statement or an expression."""
@@ -29,7 +29,7 @@ def explained(tenants: Tenants, asked: Comparison, table: TableParity, catalogs:
         try:
             inputs = catalog.pipeline(context.pipeline).versions(asked.inputs)
             known: dict[str, Any] = {name: known_of(version) for name, version in inputs.items()}
-            given = arguments(step, known, tenants.parameters(context.tenant, pipeline, context.parameters))
+            given = arguments(step, known, parameter_values(pipeline, context.parameters))
             break
         except (EntrepotError, KeyError):  # that warehouse lacks an input, or does not answer any more
             continue

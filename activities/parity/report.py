@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from entrepot.activities.html.templates import render
-from entrepot.protocol.messages import ParityReport
+from entrepot.protocol.parity import ParityReport
 
 
 def page(report: ParityReport) -> str:

@@ -23,16 +23,14 @@ from entrepot.activities.ml import models
 from entrepot.activities.publish.copy_to_warehouse import copy_to_warehouse
 from entrepot.activities.publish.dashboard import render
 from entrepot.activities.publish.view_sync import PointedVersions, ViewSync
+from entrepot.activities.runtime.activity import Activities, context_of, implements
 from entrepot.activities.runtime.context import (
     ActivityContext,
     check_planned,
     create_once,
-    find_tenant,
-    run_blocking,
     version_table_name,
     wait_for_other_runs,
 )
-from entrepot.activities.runtime.tenant import Tenants
 from entrepot.activities.storage import lake
 from entrepot.backends import Session, TableName
 from entrepot.errors import BadInput, EntrepotError, StepFailed, listed
@@ -43,66 +41,49 @@ from entrepot.language.step import PublishStep
 from entrepot.planning.copies import CopiedTo
 from entrepot.planning.graph import Graph
 from entrepot.planning.resolve import publish_identity
-from entrepot.protocol import activity_names
+from entrepot.protocol import activities
+from entrepot.protocol.maintenance import RollbackInput
 from entrepot.protocol.messages import (
     Context,
     Promoted,
     PromoteRequest,
     RecordFailureRequest,
-    RollbackInput,
     StepRef,
     StepResult,
 )
 
 
-class PublishActivities:
+class PublishActivities(Activities):
     """The activities `publish`, `promote`, `rollback` and `record_failure`."""
 
-    def __init__(self, tenants: Tenants) -> None:
-        self._tenants = tenants
-
-    @activity.defn(name=activity_names.PUBLISH)
-    async def publish(self, ref: StepRef) -> StepResult:
+    @implements(activities.PUBLISH)
+    def publish(self, work: ActivityContext, request: StepRef) -> StepResult:
         """Makes what one publish step returns, as a version that nobody sees yet."""
-        return await create_once(self._tenants, ref, PublishStep, _make)
+        return create_once(self._tenants, work, request, PublishStep, _make)
 
-    @activity.defn(name=activity_names.PROMOTE)
-    async def promote(self, request: PromoteRequest) -> Promoted:
+    @implements(activities.PROMOTE)
+    def promote(self, work: ActivityContext, request: PromoteRequest) -> Promoted:
         """Moves the pointers of a run. The run's id is the token: doing it twice is doing it once."""
-        tenant = self._tenants.get(request.context.tenant)
+        with work.session() as session:
+            return wait_for_other_runs(work, lambda: _promote(work, session, request, self._graph(request.context)))
 
-        def move(work: ActivityContext) -> Promoted:
-            with work.session() as session:
-                return wait_for_other_runs(work, lambda: _promote(work, session, request, self._graph(request.context)))
-
-        return await run_blocking(move, tenant, request.context, activity_names.PROMOTE)
-
-    @activity.defn(name=activity_names.ROLLBACK)
-    async def rollback(self, asked: RollbackInput) -> Promoted:
+    @implements(activities.ROLLBACK)
+    def rollback(self, work: ActivityContext, request: RollbackInput) -> Promoted:
         """Points an environment at what it showed after an earlier publish."""
-        tenant = find_tenant(self._tenants, asked.tenant, asked.pipeline)
-        run = activity.info().workflow_run_id or activity.info().activity_id
-        context = Context(tenant=asked.tenant, pipeline=asked.pipeline, environment=asked.environment, run=run)
+        work.tenant.settings(request.pipeline)
+        context = context_of(request)
+        with work.session() as session:
+            work.catalog(session).ensure()
+            return wait_for_other_runs(work, lambda: _rollback(work, session, context, request, self._graph(context)))
 
-        def move(work: ActivityContext) -> Promoted:
-            with work.session() as session:
-                work.catalog(session).ensure()
-                return wait_for_other_runs(work, lambda: _rollback(work, session, context, asked, self._graph(context)))
-
-        return await run_blocking(move, tenant, context, activity_names.ROLLBACK)
-
-    @activity.defn(name=activity_names.RECORD_FAILURE)
-    async def record_failure(self, failed: RecordFailureRequest) -> None:
+    @implements(activities.RECORD_FAILURE)
+    def record_failure(self, work: ActivityContext, request: RecordFailureRequest) -> None:
         """Keeps in the catalog that a run failed, and why; pages say what its checks have found on what they show."""
-        tenant = self._tenants.get(failed.context.tenant)
-
-        def record(work: ActivityContext) -> None:
-            with work.session() as session:
-                catalog = work.catalog(session).pipeline(failed.context.pipeline)
-                _record_run(catalog, failed.context, failed.status, {}, failed.error)
-                ViewSync(work, session, failed.context).write_files(self._graph(failed.context))
-
-        await run_blocking(record, tenant, failed.context, activity_names.RECORD_FAILURE)
+        context = request.context
+        with work.session() as session:
+            catalog = work.catalog(session).pipeline(context.pipeline)
+            _record_run(catalog, context, request.status, {}, request.error)
+            ViewSync(work, session, context).write_files(self._graph(context))
 
     def _graph(self, context: Context) -> Graph | None:
         """The pipeline's steps; None, if its code cannot be loaded: what is to be done may be about just that."""

@@ -1,21 +1,12 @@
-"""How an activity does blocking work: in a thread, with heartbeats, interruptible, with failures that say enough."""
+"""What an activity does its work with: sessions that can be interrupted, limits, and errors that name the step."""
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
-import functools
 import threading
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
-
-from pydantic import BaseModel
-from temporalio import activity
-from temporalio.exceptions import ApplicationError
 
 from entrepot.activities.catalog.catalog import Catalog
 from entrepot.activities.catalog.version import Version
@@ -23,42 +14,24 @@ from entrepot.activities.runtime.tenant import Limits, Tenant, Tenants
 from entrepot.backends import QueryTag, Session, TableName
 from entrepot.backends.sql.session import Exists
 from entrepot.errors import (
-    BadInput,
     CheckFailed,
     Conflict,
     Contended,
     EntrepotError,
     LimitExceeded,
-    PipelineError,
     StepFailed,
     Unavailable,
 )
 from entrepot.identity.code import stable_hash
 from entrepot.identity.version import version_of, version_schema, version_table
 from entrepot.language.step import Step
-from entrepot.protocol.messages import Context, StepRef, StepResult, Target
-from entrepot.protocol.parsing import parse
-from entrepot.tracebacks import (
-    NOT_WRITABLE,
-    author_line,
-    author_traceback,
-    cut,
-    describe,
-    is_transient,
-    message,
-    origin,
-)
+from entrepot.protocol.messages import StepRef, StepResult
+from entrepot.tracebacks import author_line, describe, is_transient
 
 if TYPE_CHECKING:
     import ibis
 
-HEARTBEAT_SECONDS = 5.0
-_LONGEST = 2_400
-"""Characters of a failure's sentence: with its causes, each of which repeats it, some KB in all."""
-_THREADS = ThreadPoolExecutor(max_workers=64, thread_name_prefix="entrepot")
-
 T = TypeVar("T")
-M = TypeVar("M", bound=BaseModel)
 S = TypeVar("S", bound=Step)
 
 CREATED_MEANWHILE = "made by another run meanwhile"
@@ -166,26 +139,20 @@ Make = Callable[[ActivityContext, Session, S, StepRef, dict[str, Version], dict[
 """Makes a step's version, given the versions of what it reads and the values of the pipeline's parameters."""
 
 
-async def create_once(tenants: Tenants, ref: StepRef, kind: type[S], make: Make[S]) -> StepResult:
+def create_once(tenants: Tenants, work: ActivityContext, request: StepRef, kind: type[S], make: Make[S]) -> StepResult:
     """Runs what makes one step's version, unless it is there already, or is when another run is through with it."""
-    context = ref.context
-    tenant = tenants.get(context.tenant, context.backend)
+    context, work.spent = request.context, request.spent
+    pipeline, step, parameters = tenants.step(context, request.step, kind)
+    with work.session() as session, attribute_errors(step):
 
-    def work_on(work: ActivityContext) -> StepResult:
-        work.spent = ref.spent
-        pipeline, step, parameters = tenants.step(context.tenant, context.pipeline, ref.step, kind, context.parameters)
-        with work.session() as session, attribute_errors(step):
+        def attempt() -> StepResult:
+            versions = work.catalog(session).pipeline(pipeline.name).versions(request.versions)
+            if already_created(versions.get(step.name), request.anew, context.run):
+                return StepResult(name=step.name, note=CREATED_MEANWHILE)
+            return make(work, session, step, request, versions, parameters)
 
-            def attempt() -> StepResult:
-                versions = work.catalog(session).pipeline(pipeline.name).versions(ref.versions)
-                if already_created(versions.get(step.name), ref.anew, context.run):
-                    return StepResult(name=step.name, note=CREATED_MEANWHILE)
-                return make(work, session, step, ref, versions, parameters)
-
-            made = wait_for_other_runs(work, attempt)
-            return made.model_copy(update={"scanned": session.used.bytes})
-
-    return await run_blocking(work_on, tenant, context, ref.step)
+        made = wait_for_other_runs(work, attempt)
+        return made.model_copy(update={"scanned": session.used.bytes})
 
 
 def already_created(version: Version | None, anew: Container[str], run: str) -> bool:
@@ -261,94 +228,6 @@ def keep_python_errors(items: Iterable[T]) -> Iterator[Iterator[T]]:
             error.__context__ = context  # and not what the reader made of it
 
 
-async def run_blocking(work: Callable[[ActivityContext], T], tenant: Tenant, context: Context, step: str) -> T:
-    """Runs blocking work in a thread and heartbeats until it ends.
-
-    Raises:
-        ApplicationError: not retryable where trying again would not help.
-    """
-    task = ActivityContext(tenant, context.run, step)
-    ctx = contextvars.copy_context()
-    loop = asyncio.get_running_loop()
-    future = loop.run_in_executor(_THREADS, functools.partial(ctx.run, _outcome, work, task))
-    try:
-        while not (await asyncio.wait({future}, timeout=HEARTBEAT_SECONDS))[0]:
-            activity.heartbeat(*([task.progress] if task.progress else []))
-    except asyncio.CancelledError:
-        task.stop()
-        await asyncio.wait({future})
-        raise
-    outcome = future.result()
-    if isinstance(outcome, _Failed):
-        raise _as_told(outcome.error, tenant, context, step)
-    return outcome
-
-
-@dataclass(frozen=True)
-class _Failed:
-    """What the work raised. As a value: some of what code may raise would end the thread, the loop or the worker."""
-
-    error: BaseException
-
-
-def _outcome(work: Callable[[ActivityContext], T], task: ActivityContext) -> T | _Failed:
-    try:
-        return work(task)
-    except BaseException as error:
-        return _Failed(error)
-
-
-def _as_told(error: BaseException, tenant: Tenant, context: Context, step: str) -> ApplicationError:
-    """The failure, with whose it is, and of which step, where the sentence does not say that itself."""
-    where = f"tenant {tenant.name!r}, pipeline {context.pipeline!r}"
-    doing = activity.info().activity_type
-    if step != doing and not any(repr(name) in message(error) for name in step.split(",")):
-        where += f", {doing} {step!r}"
-    return to_application_error(error, where)
-
-
-def parse_input(message: type[M], value: Any, name: str) -> M:
-    """The input of an activity that people start by itself, with JSON.
-
-    Raises:
-        ApplicationError: not retryable, if it does not fit.
-    """
-    try:
-        return parse(message, value, name)
-    except BadInput as error:
-        raise to_application_error(error, f"no {name}") from None
-
-
-def find_tenant(tenants: Tenants, tenant: str, pipeline: str | None = None) -> Tenant:
-    """The tenant that somebody asks for by name.
-
-    Raises:
-        ApplicationError: not retryable, if there is none, or it does not run the pipeline.
-    """
-    try:
-        found = tenants.get(tenant)
-        if pipeline is not None:
-            found.settings(pipeline)
-    except BadInput as error:
-        raise ApplicationError(describe(error), type="BadInput", non_retryable=True) from None
-    return found
-
-
-def find_target(tenants: Tenants, asked: Target, what: str) -> Tenant:
-    """The tenant that is to `what` (such as "run") a pipeline in an environment.
-
-    Raises:
-        ApplicationError: not retryable, if there is none, or it has no such pipeline or environment.
-    """
-    try:
-        tenant = tenants.get(asked.tenant)
-        tenant.settings(asked.pipeline)
-        tenant.check_environment(asked.environment)
-    except EntrepotError as error:
-        raise to_application_error(error, f"cannot {what} {cut(repr(asked.pipeline), 200)}") from None
-    return tenant
-
-
 def ensure_schemas(work: ActivityContext, pipeline: str, warehouse: str = "", environment: str | None = None) -> None:
     """Makes the catalog and the schema of versions where they are missing, and an environment's row to publish to."""
     with work.session(warehouse=warehouse) as session:
@@ -358,32 +237,3 @@ def ensure_schemas(work: ActivityContext, pipeline: str, warehouse: str = "", en
         if environment is not None:
             catalog.pipeline(pipeline).environment(environment).create()
         session.create_schema(version_schema(work.tenant.settings(pipeline).schema))
-
-
-def to_application_error(error: BaseException, where: str) -> ApplicationError:
-    """The failure that Temporal records: a sentence, a type, whether it is tried again, and the author's own lines."""
-    refused = isinstance(error, BadInput | PipelineError)
-    again = is_transient(error) is not False  # of what says nothing about it, the next attempt knows more
-    text = cut(f"{where}: {describe(error, _LONGEST)}", _LONGEST)
-    failure = ApplicationError(text + ("" if refused else _attempts(again)), type=_type(error), non_retryable=not again)
-    if (first := origin(error)) is not None:
-        # Temporal shows nothing of a failure beyond 4 KB, so our own lines are left out where there are the author's.
-        failure.__cause__ = ApplicationError(describe(first, 200), type=_type(first)).with_traceback(
-            author_traceback(first)
-        )
-    return failure
-
-
-def _type(error: BaseException) -> str:
-    is_disk = isinstance(error, OSError) and error.errno in NOT_WRITABLE
-    return Unavailable.__name__ if is_disk else cut(type(error).__name__, 100)
-
-
-def _attempts(again: bool) -> str:
-    info = activity.info()
-    most = info.retry_policy.maximum_attempts if info.retry_policy else 0
-    if not again:
-        return " (it is not tried again)"
-    if info.attempt == most:
-        return f" (it was tried {most} times)"
-    return f" (attempt {info.attempt} of {most}; it is tried again)" if most else f" (attempt {info.attempt})"

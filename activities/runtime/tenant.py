@@ -16,6 +16,7 @@ from entrepot.identity.version import CATALOG, check_environment
 from entrepot.language.names import NOMINAL_TIME
 from entrepot.language.step import Step
 from entrepot.pipeline import Pipeline
+from entrepot.protocol.messages import Context
 from entrepot.registry import Registry
 
 S = TypeVar("S", bound=Step)
@@ -157,44 +158,50 @@ class Tenants:
         _ = pipeline.graph
         return pipeline
 
-    def step(
-        self, tenant: str, pipeline: str, name: str, kind: type[S], given: Mapping[str, Any]
-    ) -> tuple[Pipeline, S, dict[str, Any]]:
+    def step(self, context: Context, name: str, kind: type[S]) -> tuple[Pipeline, S, dict[str, Any]]:
         """A step that a plan named, its pipeline, and the values of the pipeline's parameters.
 
         Raises:
             StepFailed: if the code has no such step any more.
         """
-        loaded = self.pipeline(tenant, pipeline)
-        step = loaded.graph.steps.get(name)
+        pipeline = self.pipeline(context.tenant, context.pipeline)
+        step = pipeline.graph.steps.get(name)
         if not isinstance(step, kind):
             raise StepFailed(f"{name!r} is no {kind.kind} step of the code that this worker has; start the run again")
-        return loaded, step, self.parameters(tenant, loaded, given)
+        return pipeline, step, parameter_values(pipeline, context.parameters)
 
     def parameters(self, tenant: str, pipeline: Pipeline, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The values of a pipeline's parameters: its defaults, then the tenant's, then the run's.
-
-        A run gives its nominal time. Who asks outside of a run, such as for SQL, gets this moment.
+        """What a tenant and a run set of a pipeline's parameters: merged and checked once, and then carried by the run.
 
         Raises:
             BadInput: for a parameter that the pipeline does not have, or a value of another type.
         """
-        values = {**pipeline.parameters, NOMINAL_TIME: datetime.datetime.now(datetime.UTC).replace(tzinfo=None)}
         own = self.get(tenant).settings(pipeline.name).parameters
         for whose, some in ((f"tenant {tenant!r}", own), ("the run", given)):
-            for name, value in some.items():
-                where = f"pipeline {pipeline.name!r}"
-                if name not in values:
-                    raise BadInput(f"{where}, set by {whose}: {unknown('parameter', name, values)}")
-                kind = type(values[name])
-                if kind is float and type(value) is int:
-                    values[name] = float(value)
-                elif kind is datetime.datetime and (time := _time(value)) is not None:
-                    values[name] = time
-                elif values[name] is None or type(value) is kind:
-                    values[name] = value
-                else:
-                    raise BadInput(
-                        f"{where}: the parameter {name!r} is a {kind.__name__}, and {whose} sets it to {value!r}"
-                    )
-        return values
+            parameter_values(pipeline, some, whose)
+        return {**own, **given}
+
+
+def parameter_values(pipeline: Pipeline, given: Mapping[str, Any], whose: str = "the run") -> dict[str, Any]:
+    """The values of a pipeline's parameters: what is given, and its defaults, each of its default's type.
+
+    A run gives its nominal time. Who asks outside of a run, such as for SQL, gets this moment.
+
+    Raises:
+        BadInput: for a parameter that the pipeline does not have, or a value of another type.
+    """
+    values = {**pipeline.parameters, NOMINAL_TIME: datetime.datetime.now(datetime.UTC).replace(tzinfo=None)}
+    where = f"pipeline {pipeline.name!r}"
+    for name, value in given.items():
+        if name not in values:
+            raise BadInput(f"{where}, set by {whose}: {unknown('parameter', name, values)}")
+        kind = type(values[name])
+        if kind is float and type(value) is int:
+            values[name] = float(value)
+        elif kind is datetime.datetime and (time := _time(value)) is not None:
+            values[name] = time
+        elif values[name] is None or type(value) is kind:
+            values[name] = value
+        else:
+            raise BadInput(f"{where}: the parameter {name!r} is a {kind.__name__}, and {whose} sets it to {value!r}")
+    return values

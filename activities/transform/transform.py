@@ -10,7 +10,6 @@ import ibis
 import ibis.expr.operations as ops
 import ibis.expr.schema as sch
 import pyarrow as pa
-from temporalio import activity
 
 from entrepot.activities.catalog.details import Scoring, TableDetails
 from entrepot.activities.catalog.records import CheckVerdict
@@ -18,6 +17,7 @@ from entrepot.activities.catalog.tables import now
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.ml.models import known_of
 from entrepot.activities.ml.score import Scorer
+from entrepot.activities.runtime.activity import Activities, implements
 from entrepot.activities.runtime.context import (
     CREATED_MEANWHILE,
     ActivityContext,
@@ -25,11 +25,10 @@ from entrepot.activities.runtime.context import (
     attribute_errors,
     check_planned,
     keep_python_errors,
-    run_blocking,
     version_table_name,
     wait_for_other_runs,
 )
-from entrepot.activities.runtime.tenant import Tenants
+from entrepot.activities.runtime.tenant import Tenants, parameter_values
 from entrepot.activities.storage import exact_casts
 from entrepot.activities.transform.check import check_contract, check_rows
 from entrepot.backends import Session
@@ -40,7 +39,7 @@ from entrepot.identity.version import version_schema
 from entrepot.language.step import CheckStep, TransformStep
 from entrepot.planning.graph import Graph
 from entrepot.planning.resolve import Computed, arguments, expression, resolve_step
-from entrepot.protocol import activity_names
+from entrepot.protocol import activities
 from entrepot.protocol.messages import Batch, Context, StepResult
 
 BATCH_SECONDS = 0.5
@@ -49,31 +48,23 @@ BATCH_ROWS = 200_000
 left is dealt out anew, so that a long step never waits behind another while there is a free slot."""
 
 
-class TransformActivities:
+class TransformActivities(Activities):
     """The activity `transform`."""
 
-    def __init__(self, tenants: Tenants) -> None:
-        self._tenants = tenants
-
-    @activity.defn(name=activity_names.TRANSFORM)
-    async def transform(self, batch: Batch) -> list[StepResult]:
+    @implements(activities.TRANSFORM)
+    def transform(self, work: ActivityContext, request: Batch) -> list[StepResult]:
         """Computes the first of the steps, and as many more as are small and fit into `BATCH_SECONDS`."""
-        tenant = self._tenants.get(batch.context.tenant, batch.context.backend)
-
-        def compute(work: ActivityContext) -> list[StepResult]:
-            started = time.monotonic()
-            results: list[StepResult] = []
-            work.spent = batch.spent
-            with work.session(",".join(batch.steps[:3])) as session:
-                computation = Computation(self._tenants, work, session, batch)
-                for name in batch.steps:
-                    is_late = time.monotonic() - started > BATCH_SECONDS
-                    if results and (is_late or computation.rows_read(name) > BATCH_ROWS):
-                        break
-                    results.append(computation.run(name))
-            return results
-
-        return await run_blocking(compute, tenant, batch.context, ",".join(batch.steps[:3]))
+        started = time.monotonic()
+        results: list[StepResult] = []
+        work.spent = request.spent
+        with work.session() as session:
+            computation = Computation(self._tenants, work, session, request)
+            for name in request.steps:
+                is_late = time.monotonic() - started > BATCH_SECONDS
+                if results and (is_late or computation.rows_read(name) > BATCH_ROWS):
+                    break
+                results.append(computation.run(name))
+        return results
 
 
 class Computation:
@@ -86,7 +77,7 @@ class Computation:
         self._context: Context = batch.context
         pipeline = tenants.pipeline(batch.context.tenant, batch.context.pipeline)
         self._graph: Graph = pipeline.graph
-        self._parameters = tenants.parameters(batch.context.tenant, pipeline, batch.context.parameters)
+        self._parameters = parameter_values(pipeline, batch.context.parameters)
         self._schema = version_schema(work.tenant.settings(pipeline.name).schema)
         self._catalog = work.catalog(session).pipeline(pipeline.name)
         self._versions = self._catalog.versions(batch.versions)

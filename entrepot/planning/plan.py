@@ -5,7 +5,7 @@ This module imports neither ibis nor anything else that a workflow's sandbox cou
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -75,6 +75,12 @@ class Plan(BaseModel):
     def to_run(self) -> tuple[PlannedStep, ...]:
         """The steps that have work to do."""
         return tuple(step for step in self.steps if step.action == "run")
+
+    def versions_for(self, names: Iterable[str]) -> dict[str, str]:
+        """The versions of these steps, and of everything that they read."""
+        wanted = frozenset(names)
+        read = {name for step in self.steps if step.name in wanted for name in (step.name, *step.inputs)}
+        return {name: self.versions[name] for name in sorted(read) if name in self.versions}
 
 
 class Known(BaseModel):

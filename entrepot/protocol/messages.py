@@ -20,10 +20,16 @@ class Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Target(Message):
-    """What every workflow needs to know: whose pipeline, and where it is published."""
+class TenantInput(Message):
+    """What people ask of one tenant: of a pipeline, or of all that it has."""
 
     tenant: str = Field(min_length=1)
+    pipeline: str | None = Field(default=None, min_length=1)
+
+
+class Target(TenantInput):
+    """What every run needs to know: whose pipeline, and where it is published."""
+
     pipeline: str = Field(min_length=1)
     environment: str = DEFAULT_ENVIRONMENT
 
@@ -54,68 +60,43 @@ class RunInput(Target):
     """Which of the selected steps are computed anew, though their versions are there; written as `select` is."""
 
 
-class RollbackInput(Target):
-    """The input of `Rollback`."""
-
-    to: str | None = None
-    """The run (or the first characters of its id) whose publish is to be restored. Default: the one before."""
-    cursor: bool = False
-    """Whether the cursors of ingest steps go back, too, so that the next run asks the sources again for what came
-    since. Else it goes on behind what was loaded last, and brings back what the rollback took from sight."""
-
-
-class GcInput(Message):
-    """The input of `Gc`."""
-
-    tenant: str = Field(min_length=1)
-    pipeline: str | None = Field(default=None, min_length=1)
-    """Default: every pipeline that the catalog knows, those included that the tenant does not run any more."""
-    keep_days: float = Field(default=7, ge=0)
-    """Versions made within these days stay, whether or not anything points at them; and what a pipeline that the tenant
-    does not run any more has published within them."""
-    keep_publishes: int = Field(default=3, ge=1)
-    """What each environment pointed at in its last publishes stays, so that it can be rolled back."""
-    dry_run: bool = False
-
-
-class ChecksInput(Message):
-    """The input of the activity `checks`: which verdicts with violating rows are listed."""
-
-    tenant: str = Field(min_length=1)
-    pipeline: str = Field(min_length=1)
-    table: str | None = None
-    """Those that guard this table."""
-    run: str | None = None
-    """Those of this run: its id, or the first characters of it."""
-    environment: str | None = None
-    """Those of runs that were to publish there, and those on what it shows now."""
-
-
-class ParityInput(Target):
-    """The input of `Parity`."""
-
-    on: list[str] = []
-    """The tenant's warehouses that are compared; the first is what the others are held against. Default: all."""
-    select: str | None = None
-    """Which tables; see `entrepot.planning.selection`. Default: all."""
-    raw: dict[str, str] = {}
-    """Versions of raw tables to compute from. Default: those of the newest loads."""
-    parameters: dict[str, Any] = {}
-    """Values of the pipeline's parameters."""
-    fresh: bool = False
-    """Every table is digested, whatever earlier comparisons certified."""
-
-
 class Context(Target):
-    """What every activity of a run is told."""
+    """What every activity of a run needs to know of it."""
 
     run: str
     started_at: str = ""
     """UTC, without zone."""
     parameters: dict[str, Any] = {}
-    """Those that were given for the run, and its nominal time."""
+    """What the tenant and the run set, and the run's nominal time; pipelines have defaults for the others."""
     backend: str = ""
     """Which of the tenant's warehouses; empty: the one where its pipelines run."""
+
+
+class Request(Message):
+    """What an activity of a run is asked."""
+
+    context: Context
+
+    @property
+    def about(self) -> tuple[str, ...]:
+        """The steps or tables that it is about; none: the run itself."""
+        return ()
+
+    @property
+    def warehouse(self) -> str:
+        """The tenant's warehouse to work on; empty: the first, or several."""
+        return self.context.backend
+
+
+class StepRequest(Request):
+    """What an activity is asked about one step."""
+
+    step: str
+
+    @property
+    def about(self) -> tuple[str, ...]:
+        """The step."""
+        return (self.step,)
 
 
 class Prepared(Message):
@@ -131,13 +112,13 @@ class Prepared(Message):
     ingests: tuple[str, ...]
     anew: tuple[str, ...] = ()
     """The steps that are computed, though their versions are there."""
+    parameters: dict[str, Any] = {}
+    """What the tenant and the run set of the pipeline's parameters."""
 
 
-class StepRef(Message):
+class StepRef(StepRequest):
     """One step of a run. `versions` has the version of each output, and of each table and model that it reads."""
 
-    context: Context
-    step: str
     versions: dict[str, str] = {}
     spent: int = 0
     """Bytes that the steps before it have read in the warehouse."""
@@ -145,11 +126,9 @@ class StepRef(Message):
     """The step, if it is to be made though its version is there."""
 
 
-class ExtractRequest(Message):
-    """What `extract` is told."""
+class ExtractRequest(StepRequest):
+    """What `extract` is asked."""
 
-    context: Context
-    step: str
     refresh: bool = False
     backfill: Backfill | None = None
     replay: str | None = None
@@ -185,30 +164,31 @@ class Load(Message):
     why: str = ""
 
 
-def told(changes: Mapping[str, Sequence[str]]) -> str:
+def describe_changes(changes: Mapping[str, Sequence[str]]) -> str:
     """What a load changed in the columns of tables, for people."""
-    return "; ".join(f"{table}: {', '.join(said)}" for table, said in changes.items())
+    return "; ".join(f"{table}: {', '.join(sentences)}" for table, sentences in changes.items())
 
 
-class LoadRequest(Message):
-    """What `load` is told."""
+class LoadRequest(Request):
+    """What `load` is asked."""
 
-    context: Context
     load: Load
 
+    @property
+    def about(self) -> tuple[str, ...]:
+        """The step that was extracted."""
+        return (self.load.step,)
 
-class LoadTablesRequest(Message):
-    """What `load_tables` is told: versions of a step's tables that the lake has, for the context's warehouse."""
 
-    context: Context
-    step: str
+class LoadTablesRequest(StepRequest):
+    """What `load_tables` is asked: versions of a step's tables that the lake has, for the context's warehouse."""
+
     tables: dict[str, str]
 
 
-class PlanRequest(Message):
-    """What `plan` is told. `ingested`: what each ingest step did in this run; None: it is still to come."""
+class PlanRequest(Request):
+    """What `plan` is asked. `ingested`: what each ingest step did in this run; None: it is still to come."""
 
-    context: Context
     selected: tuple[str, ...]
     raw: dict[str, str] = {}
     ingested: dict[str, str] | None = None
@@ -220,10 +200,9 @@ class PlanRequest(Message):
     """Whether what the warehouse cannot compute makes the plan fail; else the step does."""
 
 
-class Batch(Message):
+class Batch(Request):
     """Transforms and checks for one activity: one, or several small ones."""
 
-    context: Context
     steps: tuple[str, ...]
     versions: dict[str, str]
     """The versions of these steps and of everything that they read."""
@@ -231,6 +210,11 @@ class Batch(Message):
     """Bytes that the run's steps before them have read in the warehouse."""
     anew: tuple[str, ...] = ()
     """Those of the steps that are to be computed though their versions are there."""
+
+    @property
+    def about(self) -> tuple[str, ...]:
+        """The steps."""
+        return self.steps
 
 
 class StepResult(Message):
@@ -252,10 +236,9 @@ class StepResult(Message):
     details: dict[str, Any] = {}
 
 
-class PromoteRequest(Message):
+class PromoteRequest(Request):
     """What a run publishes: all of it, or nothing."""
 
-    context: Context
     sequence: int
     moves: dict[str, str]
     removes: tuple[str, ...] = ()
@@ -276,141 +259,8 @@ class Promoted(Message):
     """After a rollback, the ingest steps whose cursor stands behind loads that are not shown any more."""
 
 
-class RecordFailureRequest(Message):
+class RecordFailureRequest(Request):
     """What the catalog keeps of a run that failed or was cancelled."""
 
-    context: Context
     status: Literal["failed", "cancelled"]
     error: str
-
-
-class PreparedParity(Message):
-    """What is compared, after the input was held against what the worker knows."""
-
-    on: tuple[str, ...]
-    ingests: tuple[str, ...]
-    computed: tuple[str, ...]
-    """Transforms and train steps that are made on the first warehouse; on the others, the transforms of them."""
-    kinds: dict[str, StepKind]
-    tables: tuple[str, ...]
-    """What is compared: raw tables and transforms, each after what it reads."""
-    inputs: dict[str, tuple[str, ...]]
-    """Table to the tables that it reads."""
-    parallel: int
-    weight: float
-    brings: dict[str, tuple[str, ...]] = {}
-    """Ingest step to its tables."""
-    unreachable: dict[str, str] = {}
-    """Warehouses that nothing can be computed on, and why."""
-
-
-class Compilation(Message):
-    """What `compile_parity` is told: steps, the raw tables that they start from, and the warehouses."""
-
-    context: Context
-    steps: tuple[str, ...]
-    raw: dict[str, str]
-    on: tuple[str, ...]
-
-
-class Adoption(Message):
-    """What `adopt` is told: fitted models that another of the tenant's warehouses knows, to be known here, too."""
-
-    context: Context
-    versions: dict[str, str]
-    whence: str
-
-
-class Comparison(Message):
-    """What `compare` is told: one table, and the warehouses to compare it on."""
-
-    context: Context
-    name: str
-    version: str
-    on: tuple[str, ...]
-    failed: dict[str, str] = {}
-    """Those of them that have no such table, and why."""
-    inputs: dict[str, str] = {}
-    fresh: bool = False
-    """What other runs have certified does not count."""
-    brief: bool = False
-    """Without rows, values and statements: the report has enough of them."""
-
-
-class Cell(Message):
-    """One value that differs."""
-
-    key: dict[str, str]
-    """What tells its row from the others."""
-    column: str
-    left: str | None
-    right: str | None
-
-
-Verdict = Literal["agrees", "agrees within tolerance", "differs", "not compared", "not computed"]
-
-
-class Side(Message):
-    """How a table on one warehouse compares to the same on the first."""
-
-    backend: str
-    verdict: Verdict
-    engine: str = ""
-    rows: int | None = None
-    digest: str = ""
-    why: str = ""
-    cells: tuple[Cell, ...] = ()
-    """Some of the values that differ: left on the first warehouse, right on this one."""
-    only_left: tuple[dict[str, str | None], ...] = ()
-    """Some of the rows that this one lacks."""
-    only_right: tuple[dict[str, str | None], ...] = ()
-    """Some of the rows that only this one has."""
-    certified: bool = False
-    certified_by: str = ""
-    certified_at: str = ""
-    """Told by a certificate of an earlier comparison, in this run, then."""
-    unavailable: bool = False
-    """It could not be used, though it was tried again."""
-    sql: str = ""
-    """What computes the table there; where that could not be compared, the statement that failed."""
-
-    @property
-    def agrees(self) -> bool:
-        """Whether it has the same rows."""
-        return self.verdict.startswith("agrees")
-
-
-class TableParity(Message):
-    """One table, compared."""
-
-    name: str
-    kind: StepKind
-    version: str
-    engine: str = ""
-    rows: int | None = None
-    digest: str = ""
-    expression: str = ""
-    """As ibis shows it, where warehouses differ."""
-    sql: str = ""
-    sides: tuple[Side, ...] = ()
-    seconds: float = 0.0
-
-    @property
-    def agrees(self) -> bool:
-        """Whether all warehouses have the same rows."""
-        return all(side.agrees for side in self.sides)
-
-
-class ParityReport(Message):
-    """What `Parity` found: its result."""
-
-    run: str
-    tenant: str
-    pipeline: str
-    environment: str
-    on: tuple[str, ...]
-    agrees: bool
-    tables: tuple[TableParity, ...]
-    link: str = ""
-    """The report as a page in the lake."""
-    seconds: float = 0.0

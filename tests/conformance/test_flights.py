@@ -10,7 +10,7 @@ from temporalio.testing import WorkflowEnvironment
 from entrepot.activities.parity.digests import DigestedTable, common_kinds, digest_of
 from entrepot.activities.runtime.tenant import PipelineSettings, Tenant, Tenants
 from entrepot.backends import TableName
-from entrepot.protocol.messages import ParityReport
+from entrepot.protocol.parity import ParityReport
 from entrepot.registry import Registry
 from entrepot.workflows.progress import RunSummary
 from tests.conformance.target import Target

@@ -141,7 +141,7 @@ def _child(asked: dict[str, Any]) -> None:
 
 async def _serve(address: str, task_queue: str) -> None:
     from entrepot.activities.ingest import landing
-    from entrepot.activities.runtime import context
+    from entrepot.activities.runtime import activity as runtime
     from entrepot.activities.transform import transform
     from entrepot.backends.duckdb.backend import DuckDB, DuckDBSession
     from entrepot.worker import logs, process
@@ -156,7 +156,7 @@ async def _serve(address: str, task_queue: str) -> None:
     logs.configure()
     control = Control.read(Path())
     _heartbeat = HEARTBEAT.get(control.fault, SHORTEST_HEARTBEAT)
-    context.HEARTBEAT_SECONDS = 0.3
+    runtime.HEARTBEAT_SECONDS = 0.3
     landing.SECONDS = 0
     transform.BATCH_SECONDS = 3600  # so that batches are the same in each run
     if control.is_plain:

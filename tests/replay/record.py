@@ -17,13 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from temporalio.client import WorkflowFailureError, WorkflowHandle
-from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.testing import WorkflowEnvironment
 
 from entrepot.worker import process
 from entrepot.worker.config.tenant_schema import TenantSection
-from entrepot.worker.local.dev import temporal_binary
 from tests.conftest import House, serving, settings
+from tests.servers.temporal import dev_server
 
 ROOT = Path(__file__).parents[2]
 HISTORIES = Path(__file__).parent / "histories"
@@ -85,10 +83,7 @@ async def _keep_growing(house: House) -> None:
 
 @asynccontextmanager
 async def _house() -> AsyncIterator[House]:
-    environment = await WorkflowEnvironment.start_local(
-        dev_server_existing_path=temporal_binary(), data_converter=pydantic_data_converter
-    )
-    async with environment:
+    async with dev_server() as environment:
         await process.register_search_attributes(environment.client)
         async with serving(environment.client, settings(STATE, PIPELINES, acme=ONE, globex=TWO)) as house:
             yield house

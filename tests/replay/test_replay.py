@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from temporalio import workflow
 from temporalio.client import WorkflowHistory
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
 
 from entrepot.worker import process
+from entrepot.worker.client import OPTIONS
 
 HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
 
@@ -19,8 +19,8 @@ HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
 def replayer(*workflows: type) -> Replayer:
     return Replayer(
         workflows=list(workflows or process.WORKFLOWS),
-        data_converter=pydantic_data_converter,
         workflow_runner=process.sandbox(),
+        **OPTIONS,
     )
 
 

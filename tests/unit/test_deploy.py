@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 import yaml
-from temporalio.testing import WorkflowEnvironment
 
 from entrepot.worker.client import TASK_QUEUE
 from entrepot.worker.config import settings
 from entrepot.worker.local.dev import temporal_binary
 from entrepot.worker.process import create
-from entrepot.workflows.run import SEARCH_ATTRIBUTES
+from entrepot.workflows.search_attributes import SEARCH_ATTRIBUTES
+from tests.servers.temporal import dev_server
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -260,7 +260,7 @@ async def shell(command: list[str], address: str, **more: str) -> tuple[int, str
 
 
 async def test_the_namespace_script_works_on_a_server_twice() -> None:
-    async with await WorkflowEnvironment.start_local(dev_server_existing_path=temporal_binary()) as server:
+    async with dev_server() as server:
         address = server.client.service_client.config.target_host
         given = {
             "TEMPORAL_NAMESPACE": "entrepot",
@@ -277,7 +277,7 @@ async def test_the_namespace_script_works_on_a_server_twice() -> None:
 
 async def test_the_health_check_knows_whether_a_worker_serves(tmp_path: Path) -> None:
     check = json.loads(last("HEALTHCHECK").partition("CMD ")[2])
-    async with await WorkflowEnvironment.start_local(dev_server_existing_path=temporal_binary()) as server:
+    async with dev_server() as server:
         address = server.client.service_client.config.target_host
         assert (await shell(check, address))[0] == 1
         async with create(server.client, settings.local(str(tmp_path)).connect()):

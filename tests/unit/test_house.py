@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +57,23 @@ def test_a_module_says_what_it_is_for_and_is_not_too_long(path: Path) -> None:
     text = path.read_text()
     assert ast.get_docstring(ast.parse(text))
     assert len(text.splitlines()) <= 800
+
+
+MADE_IN = {
+    r"\bClient\.connect\(|\bpydantic_data_converter\b": ["worker/client.py"],
+    r"(?<!\w)Worker\(": ["worker/process.py"],
+    r"\bstart_local\(|\bstart_time_skipping\(": ["tests/servers/temporal.py"],
+}
+"""Where alone clients, workers and servers are made, so that none of them lacks the data converter."""
+
+
+@pytest.mark.parametrize(("made", "places"), MADE_IN.items())
+def test_clients_and_workers_are_made_in_one_place(made: str, places: list[str]) -> None:
+    folders = (*PACKAGES, "examples", "benchmarks", "tests")
+    modules = (path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+    found = {str(path.resolve().relative_to(ROOT)) for path in modules if re.search(made, path.read_text())}
+    own_project = {"tests/worker/test_install.py"}  # it writes a user's project, with a worker of its own
+    assert sorted(found - own_project) == places
 
 
 def test_everything_that_authors_import_is_documented() -> None:

@@ -19,8 +19,6 @@ from temporalio.client import (
     ScheduleUpdate,
     ScheduleUpdateInput,
 )
-from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.testing import WorkflowEnvironment
 
 from entrepot.errors import BadInput
 from entrepot.worker.config.settings import Settings, local
@@ -28,6 +26,7 @@ from entrepot.worker.config.tenant_schema import OVERLAPS, TenantSection
 from entrepot.worker.local.dev import temporal_binary
 from entrepot.worker.process import create
 from entrepot.worker.schedules import cron, reconcile
+from tests.servers.temporal import dev_server
 
 TEMPORAL = temporal_binary()
 
@@ -44,10 +43,7 @@ def settings(*its: dict[str, Any], tenant: str = "acme", state: Path = Path("sta
 
 @pytest.fixture
 async def client() -> AsyncIterator[Client]:
-    environment = await WorkflowEnvironment.start_local(
-        dev_server_existing_path=TEMPORAL, data_converter=pydantic_data_converter
-    )
-    async with environment:
+    async with dev_server() as environment:
         yield environment.client
 
 

@@ -10,7 +10,7 @@ from entrepot.activities.ingest import landing
 from entrepot.activities.storage import lake
 from entrepot.backends import QueryTag
 from entrepot.errors import Unavailable
-from entrepot.protocol.messages import ParityReport
+from entrepot.protocol.parity import ParityReport
 from tests.activities.ingest.sources.tables import Table
 from tests.servers.postgres import Server
 from tests.workflows.ingesting import Ingesting, line

@@ -20,7 +20,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from entrepot.activities.publish import view_sync
 from entrepot.activities.publish.page_verdicts import with_verdicts
-from entrepot.protocol import activity_names
+from entrepot.protocol import activities
 from entrepot.workflows.progress import Progress, RunSummary
 from tests.conftest import House, serving, settings
 
@@ -209,7 +209,7 @@ async def test_all_violating_rows_that_were_kept_are_listed(watched: House) -> N
     await run(watched, parameters={"most": 1}, environment="dev")
 
     async def listed(**more: str) -> list[tuple[Any, ...]]:
-        rows = await asked(watched, activity_names.CHECKS, tenant="acme", pipeline="watched", **more)
+        rows = await asked(watched, activities.CHECKS.name, tenant="acme", pipeline="watched", **more)
         assert [row["checked_at"] for row in rows] == sorted((row["checked_at"] for row in rows), reverse=True)
         return [(row["check"], row["violations"], row["environments"]) for row in rows]
 

@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
-import shutil
-import sys
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -24,15 +21,13 @@ from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.api.workflowservice.v1 import RecordActivityTaskHeartbeatRequest
 from temporalio.client import WorkflowFailureError, WorkflowHandle
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
-from temporalio.worker import Worker
 
-from entrepot.activities.runtime.context import to_application_error
+from entrepot.activities.runtime.activity import to_application_error
 from entrepot.errors import BadInput, Unavailable
 from entrepot.planning.plan import Plan, PlannedStep
-from entrepot.protocol import activity_names
+from entrepot.protocol import activities
 from entrepot.protocol.messages import (
     Batch,
     ExtractRequest,
@@ -47,10 +42,11 @@ from entrepot.protocol.messages import (
     StepResult,
     TableLoad,
 )
-from entrepot.worker.process import WORKFLOWS, sandbox
+from entrepot.worker import process
 from entrepot.workflows.calls import RETRIES
 from entrepot.workflows.progress import RunSummary
-from entrepot.workflows.run import SEARCH_ATTRIBUTES
+from entrepot.workflows.search_attributes import SEARCH_ATTRIBUTES
+from tests.servers.temporal import skipping_server
 
 PLAN = Plan(
     steps=(
@@ -69,12 +65,7 @@ PLAN = Plan(
 @pytest_asyncio.fixture(scope="module")
 async def skipping() -> AsyncIterator[WorkflowEnvironment]:
     """A Temporal server whose time passes at once when nobody works."""
-    places = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
-    environment = await WorkflowEnvironment.start_time_skipping(
-        test_server_existing_path=shutil.which("temporal-test-server", path=places),
-        data_converter=pydantic_data_converter,
-    )
-    async with environment:
+    async with skipping_server() as environment:
         keyword = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
         attributes = dict.fromkeys((key.name for key in SEARCH_ATTRIBUTES), keyword)
         await environment.client.operator_service.add_search_attributes(  # this server cannot list those it has
@@ -107,7 +98,7 @@ class Stage:
         await self.environment.client.workflow_service.record_activity_task_heartbeat(sent)
 
     def activities(self) -> list[Callable[..., Any]]:
-        @activity.defn(name=activity_names.PREPARE)
+        @activity.defn(name=activities.PREPARE.name)
         async def prepare(asked: RunInput) -> Prepared:
             await self._called("prepare")
             steps = {step.name: step.kind for step in PLAN.steps}
@@ -115,32 +106,32 @@ class Stage:
                 backend="duckdb", parallel=2, weight=1.0, selected=tuple(steps), kinds=steps, ingests=("source",)
             )
 
-        @activity.defn(name=activity_names.EXTRACT)
+        @activity.defn(name=activities.EXTRACT.name)
         async def extract(asked: ExtractRequest) -> Load:
             await self._called("extract")
             return Load(step=asked.step, tables={"raw": TableLoad(version="r1", rows=1, bytes=1)})
 
-        @activity.defn(name=activity_names.LOAD)
+        @activity.defn(name=activities.LOAD.name)
         async def load(request: LoadRequest) -> StepResult:
             await self._called("load")
             return StepResult(name=request.load.step, rows=1, versions={"raw": "r1"})
 
-        @activity.defn(name=activity_names.PLAN)
+        @activity.defn(name=activities.PLAN.name)
         async def plan(request: PlanRequest) -> Plan:
             await self._called("plan")
             return PLAN
 
-        @activity.defn(name=activity_names.TRANSFORM)
+        @activity.defn(name=activities.TRANSFORM.name)
         async def transform(batch: Batch) -> list[StepResult]:
             await self._called(batch.steps[0])
             return [StepResult(name=name, rows=1) for name in batch.steps]
 
-        @activity.defn(name=activity_names.PROMOTE)
+        @activity.defn(name=activities.PROMOTE.name)
         async def commit(request: PromoteRequest) -> Promoted:
             await self._called("promote")
             return Promoted(moved=tuple(request.moves), sequence=request.sequence + 1)
 
-        @activity.defn(name=activity_names.RECORD_FAILURE)
+        @activity.defn(name=activities.RECORD_FAILURE.name)
         async def record_failure(failed: RecordFailureRequest) -> None:
             await self._called("record_failure")
             self.recorded.append(failed)
@@ -174,14 +165,9 @@ class Stage:
 
 @asynccontextmanager
 async def serving(stage: Stage) -> AsyncIterator[Stage]:
-    async with Worker(
-        stage.environment.client,
-        task_queue=stage.task_queue,
-        workflows=list(WORKFLOWS),
-        activities=stage.activities(),
-        workflow_runner=sandbox(),
-        max_heartbeat_throttle_interval=timedelta(milliseconds=1),  # it is counted in real time
-        default_heartbeat_throttle_interval=timedelta(milliseconds=1),
+    throttle = timedelta(milliseconds=1)  # it is counted in real time
+    async with process.worker(
+        stage.environment.client, stage.activities(), task_queue=stage.task_queue, throttle=throttle
     ):
         yield stage
 

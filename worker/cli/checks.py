@@ -28,12 +28,12 @@ def checks(
       entrepot checks flights
       entrepot checks flights --table departures --environment prod
     """
-    from entrepot.protocol import activity_names
+    from entrepot.protocol import activities
     from entrepot.worker.cli import follow, output
 
     value = {"tenant": tenant_of(tenant, tenants), "pipeline": pipeline}
     value |= {n: v for n, v in {"table": table, "run": run, "environment": environment}.items() if v}
-    rows = follow.execute_activity(activity_names.CHECKS, value)
+    rows = follow.execute_activity(activities.CHECKS.name, value)
     if as_json:
         output.json(rows)
     elif rows:

@@ -20,7 +20,7 @@ from entrepot.worker.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from entrepot.protocol.messages import ParityReport, Side
+    from entrepot.protocol.parity import ParityReport, Side
 
 _FEW = 3
 """Values and rows that a terminal shows of a difference; the report has more."""
@@ -50,7 +50,7 @@ def parity(
     """
     import asyncio
 
-    from entrepot.protocol.messages import ParityReport
+    from entrepot.protocol.parity import ParityReport
     from entrepot.worker.cli import follow, output
     from entrepot.worker.client import connected
 

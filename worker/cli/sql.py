@@ -48,6 +48,7 @@ def _compiled(tenants: Tenants, tenant_name: str, step: str, backend: str, param
         BadInput: for an unknown step or backend, or raw tables whose columns nobody knows yet.
     """
     from entrepot import backends
+    from entrepot.activities.runtime.tenant import parameter_values
     from entrepot.activities.transform.compilation import select
     from entrepot.language.step import IngestStep
     from entrepot.planning.resolve import arguments, resolve
@@ -64,7 +65,7 @@ def _compiled(tenants: Tenants, tenant_name: str, step: str, backend: str, param
     if not chosen.is_sql:
         raise BadInput(f"{step_name!r} is a {chosen.kind} step; only transforms and checks are SQL")
     raw = _raw_schemas(tenant, graph)
-    values = tenants.parameters(tenant_name, pipeline, parameters)
+    values = parameter_values(pipeline, tenants.parameters(tenant_name, pipeline, parameters))
     resolved = resolve(graph, raw, values)
     known = resolved.known
     if step_name not in resolved.identities:

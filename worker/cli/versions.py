@@ -17,11 +17,11 @@ def versions(
     Example:
       entrepot versions flights --json
     """
-    from entrepot.protocol import activity_names
+    from entrepot.protocol import activities
     from entrepot.worker.cli import follow, output
 
     rows = follow.execute_activity(
-        activity_names.VERSIONS, {"tenant": tenant_of(tenant, tenants), "pipeline": pipeline}
+        activities.VERSIONS.name, {"tenant": tenant_of(tenant, tenants), "pipeline": pipeline}
     )
     output.json(rows) if as_json else _show(rows)
 

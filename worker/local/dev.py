@@ -26,7 +26,7 @@ from entrepot.worker.cli import output
 from entrepot.worker.client import reach
 from entrepot.worker.config.settings import Settings
 from entrepot.worker.local import standins
-from entrepot.workflows.run import SEARCH_ATTRIBUTES
+from entrepot.workflows.search_attributes import SEARCH_ATTRIBUTES
 
 HOST = "127.0.0.1"
 _START_SECONDS = 30.0

@@ -40,7 +40,7 @@ from entrepot.worker.client import TASK_QUEUE
 from entrepot.worker.config.settings import Settings
 from entrepot.worker.config.tenant_schema import ScheduleSection
 from entrepot.worker.schedules import cron
-from entrepot.workflows.run import ENVIRONMENT, PIPELINE, TENANT
+from entrepot.workflows.search_attributes import ENVIRONMENT, PIPELINE, TENANT
 
 WORKFLOW = "Pipeline"
 MEMO = {"made_by": "entrepot"}

@@ -1,0 +1,172 @@
+"""How a declared activity is implemented: by a plain method that may block. What all of them need stands here, once.
+
+A thread of its own, heartbeats, interruption when it is cancelled, and failures that say whose work it was, of which
+step, and whether it is tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from entrepot.activities.runtime.context import ActivityContext
+from entrepot.activities.runtime.tenant import Tenants
+from entrepot.errors import BadInput, EntrepotError, PipelineError, Unavailable
+from entrepot.identity.version import DEFAULT_ENVIRONMENT
+from entrepot.protocol.activities import Activity, Q, R
+from entrepot.protocol.maintenance import DropInput
+from entrepot.protocol.messages import Context, Request, Target, TenantInput
+from entrepot.protocol.parsing import parse
+from entrepot.tracebacks import NOT_WRITABLE, author_traceback, cut, describe, is_transient, message, origin
+
+HEARTBEAT_SECONDS = 5.0
+EVERY_PIPELINE = "*"
+"""In the place of a pipeline's name, where all of a tenant's are meant."""
+_LONGEST = 2_400
+"""Characters of a failure's sentence: with its causes, each of which repeats it, some KB in all."""
+_THREADS = ThreadPoolExecutor(max_workers=64, thread_name_prefix="entrepot")
+
+
+class Activities:
+    """The activities of one room: methods marked by `implements`.
+
+    Args:
+        tenants: Whose work is done.
+    """
+
+    def __init__(self, tenants: Tenants) -> None:
+        self._tenants = tenants
+
+    def implemented(self) -> dict[Activity[Any, Any], Callable[..., Any]]:
+        """What a worker registers, by what it implements."""
+        marked = {name: getattr(member, "implements", None) for name, member in vars(type(self)).items()}
+        return {declared: getattr(self, name) for name, declared in marked.items() if declared is not None}
+
+
+A = TypeVar("A", bound=Activities)
+
+
+def implements(
+    declared: Activity[Q, R],
+) -> Callable[[Callable[[A, ActivityContext, Q], R]], Callable[[A, Q], Coroutine[Any, Any, R]]]:
+    """Makes a method the implementation of a declared activity. It is given its work and the request, and may block.
+
+    Whatever it raises becomes an ApplicationError, not retryable where trying again would not help.
+    """
+
+    def decorate(method: Callable[[A, ActivityContext, Q], R]) -> Callable[[A, Q], Coroutine[Any, Any, R]]:
+        async def execute(self: A, request: Any = None) -> R:
+            return await _execute(self._tenants, declared, functools.partial(method, self), request)
+
+        functools.update_wrapper(execute, method)
+        del execute.__dict__["__wrapped__"]  # Temporal reads the types of what it calls, which is `execute`
+        execute.__annotations__ = {"request": Any if declared.by_hand else declared.request, "return": declared.result}
+        setattr(execute, "implements", declared)  # noqa: B010 - a function has no such attribute of its own
+        return activity.defn(name=declared.name)(execute)
+
+    return decorate
+
+
+def context_of(request: Request | TenantInput) -> Context:
+    """The run that a request is of. What people ask for by itself is one of its own."""
+    if isinstance(request, Request):
+        return request.context
+    info = activity.info()
+    return Context(
+        tenant=request.tenant,
+        pipeline=request.pipeline or EVERY_PIPELINE,
+        environment=request.environment if isinstance(request, Target | DropInput) else DEFAULT_ENVIRONMENT,
+        run=info.workflow_run_id or info.activity_id,
+    )
+
+
+async def _execute(
+    tenants: Tenants, declared: Activity[Q, R], method: Callable[[ActivityContext, Q], R], value: Any
+) -> R:
+    try:
+        request = parse(declared.request, value, declared.name)
+        context = context_of(request)
+        about, warehouse = (request.about, request.warehouse) if isinstance(request, Request) else ((), "")
+        tenant = tenants.get(context.tenant, warehouse)
+    except EntrepotError as error:
+        raise to_application_error(error) from None
+    work = ActivityContext(tenant, context.run, ",".join(about[:3]) or declared.name)
+    outcome = await _in_thread(work, functools.partial(method, work, request))
+    if isinstance(outcome, _Failed):
+        raise to_application_error(outcome.error, _where(message(outcome.error), context, declared.name, about))
+    return outcome
+
+
+def _where(sentence: str, context: Context, activity: str, about: tuple[str, ...]) -> str:
+    """Whose work failed, and of which step, as far as the sentence does not say so itself."""
+    where = []
+    if not sentence.startswith(f"tenant {context.tenant!r}"):
+        where.append(f"tenant {context.tenant!r}, pipeline {context.pipeline!r}")
+    if about and not any(repr(name) in sentence for name in about):
+        where.append(f"{activity} {','.join(about[:3])!r}")
+    return ", ".join(where)
+
+
+async def _in_thread(work: ActivityContext, call: Callable[[], R]) -> R | _Failed:
+    """Runs blocking work in a thread, and heartbeats until it ends. When it is cancelled, the work is interrupted."""
+    context = contextvars.copy_context()
+    future = asyncio.get_running_loop().run_in_executor(_THREADS, context.run, _outcome, call)
+    try:
+        while not (await asyncio.wait({future}, timeout=HEARTBEAT_SECONDS))[0]:
+            activity.heartbeat(*([work.progress] if work.progress else []))
+    except asyncio.CancelledError:
+        work.stop()
+        await asyncio.wait({future})
+        raise
+    return future.result()
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """What the work raised. As a value: some of what code may raise would end the thread, the loop or the worker."""
+
+    error: BaseException
+
+
+def _outcome(call: Callable[[], R]) -> R | _Failed:
+    try:
+        return call()
+    except BaseException as error:
+        return _Failed(error)
+
+
+def to_application_error(error: BaseException, where: str = "") -> ApplicationError:
+    """The failure that Temporal records: a sentence, a type, whether it is tried again, and the author's own lines."""
+    refused = isinstance(error, BadInput | PipelineError)
+    again = is_transient(error) is not False  # of what says nothing about it, the next attempt knows more
+    text = cut(": ".join(filter(None, (where, describe(error, _LONGEST)))), _LONGEST)
+    failure = ApplicationError(text + ("" if refused else _attempts(again)), type=_type(error), non_retryable=not again)
+    if (first := origin(error)) is not None:
+        # Temporal shows nothing of a failure beyond 4 KB, so our own lines are left out where there are the author's.
+        failure.__cause__ = ApplicationError(describe(first, 200), type=_type(first)).with_traceback(
+            author_traceback(first)
+        )
+    return failure
+
+
+def _type(error: BaseException) -> str:
+    is_disk = isinstance(error, OSError) and error.errno in NOT_WRITABLE
+    return Unavailable.__name__ if is_disk else cut(type(error).__name__, 100)
+
+
+def _attempts(again: bool) -> str:
+    info = activity.info()
+    most = info.retry_policy.maximum_attempts if info.retry_policy else 0
+    if not again:
+        return " (it is not tried again)"
+    if info.attempt == most:
+        return f" (it was tried {most} times)"
+    return f" (attempt {info.attempt} of {most}; it is tried again)" if most else f" (attempt {info.attempt})"

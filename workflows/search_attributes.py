@@ -1,0 +1,31 @@
+"""What the Web UI's lists show of a workflow, and by what they can be searched."""
+
+from __future__ import annotations
+
+from temporalio import workflow
+from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
+
+from entrepot.protocol.maintenance import DropInput
+from entrepot.protocol.messages import Target, TenantInput
+
+TENANT = SearchAttributeKey.for_keyword("Tenant")
+PIPELINE = SearchAttributeKey.for_keyword("Pipeline")
+ENVIRONMENT = SearchAttributeKey.for_keyword("Environment")
+BACKEND = SearchAttributeKey.for_keyword("Backend")
+STAGE = SearchAttributeKey.for_keyword("Stage")
+SEARCH_ATTRIBUTES = (TENANT, PIPELINE, ENVIRONMENT, BACKEND, STAGE)
+
+
+def label(request: TenantInput, *more: SearchAttributeUpdate[str]) -> None:
+    """Says whose workflow it is, and of what."""
+    updates: list[SearchAttributeUpdate[str]] = [TENANT.value_set(request.tenant)]
+    if request.pipeline is not None:
+        updates.append(PIPELINE.value_set(request.pipeline))
+    if isinstance(request, Target | DropInput):
+        updates.append(ENVIRONMENT.value_set(request.environment))
+    workflow.upsert_search_attributes([*updates, *more])
+
+
+def label_stage(stage: str) -> None:
+    """Says how far a workflow has come."""
+    workflow.upsert_search_attributes([STAGE.value_set(stage)])
