@@ -1,4 +1,4 @@
-"""Before anything runs: the input is checked, and the plan is made."""
+"""Before anything runs: the input, validated against what is known, and the plan."""
 
 from __future__ import annotations
 

@@ -105,9 +105,9 @@ def in_a_sentence() -> Iterator[None]:
 M = TypeVar("M", bound=BaseModel)
 
 
-def parse_input(message: type[M], value: Any) -> M:
+def parse_input(message: type[M], payload: Any) -> M:
     """A workflow's input. What cannot be understood fails the workflow at once, in a sentence."""
     try:
-        return parse(message, value, workflow.info().workflow_type)
+        return parse(message, payload, workflow.info().workflow_type)
     except BadInput as error:
         raise failure(str(error), "BadInput") from None

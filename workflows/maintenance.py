@@ -30,7 +30,7 @@ class Rollback:
 
 @workflow.defn(name="Gc")
 class Gc:
-    """Removes versions that nothing points at and nobody made lately, and what forgotten pipelines show."""
+    """Removes unreferenced versions older than the retention period, and what forgotten pipelines show."""
 
     @workflow.run
     async def run(self, payload: Any = None) -> GcResult:

@@ -29,7 +29,7 @@ class GcActivities(Activities):
 
     @implements(activities.GC)
     def gc(self, work: ActivityContext, request: GcInput) -> GcResult:
-        """Removes unreferenced versions that are older than the retention period."""
+        """Removes unreferenced versions older than the retention period."""
         context = context_of(request)
         with work.session() as session:
             catalog = work.catalog(session)

@@ -89,10 +89,10 @@ def context_of(request: Request | TenantInput) -> Context:
 
 
 async def _execute(
-    tenants: Tenants, declared: Activity[Q, R], method: Callable[[ActivityContext, Q], R], value: Any
+    tenants: Tenants, declared: Activity[Q, R], method: Callable[[ActivityContext, Q], R], payload: Any
 ) -> R:
     try:
-        request = parse(declared.request, value, declared.name)
+        request = parse(declared.request, payload, declared.name)
         context = context_of(request)
         about, warehouse = (request.about, request.warehouse) if isinstance(request, Request) else ((), "")
         tenant = tenants.get(context.tenant, warehouse)

@@ -1,4 +1,4 @@
-"""Every activity, declared once: its name, what it is asked and what it answers. All that workflows know of them."""
+"""Every activity, declared once: its name, its request and its result. All that workflows know of them."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class Message(BaseModel):
 
 
 class TenantInput(Message):
-    """What people ask of one tenant: of a pipeline, or of all that it has."""
+    """What people start for one tenant: for a pipeline, or for all that it has."""
 
     tenant: str = Field(min_length=1)
     pipeline: str | None = Field(default=None, min_length=1)
@@ -51,11 +51,11 @@ class RunInput(Target):
     dry_run: bool = False
     """Plan only: nothing is read from sources, written or moved."""
     refresh: bool = False
-    """The selected ingest steps forget what they loaded before, and load everything anew."""
+    """The selected ingest steps ignore saved state, and reload everything."""
     backfill: Backfill | None = None
     """The selected ingest steps load this range of their cursor again; the cursor stays where it is."""
     replay: str | None = None
-    """Sources are not asked: ingest steps take from the lake what this environment stands at."""
+    """Sources are not read: ingest steps reuse the landed files of this environment's newest load."""
     force: str | None = None
     """Which of the selected steps are computed anew, though their versions are there; written as `select` is."""
 
@@ -73,7 +73,7 @@ class Context(Target):
 
 
 class Request(Message):
-    """What an activity of a run is asked."""
+    """The request of an activity of a run."""
 
     context: Context
 
@@ -89,7 +89,7 @@ class Request(Message):
 
 
 class StepRequest(Request):
-    """What an activity is asked about one step."""
+    """The request of an activity for one step."""
 
     step: str
 
@@ -100,7 +100,7 @@ class StepRequest(Request):
 
 
 class Prepared(Message):
-    """A run's input, after it was held against what the worker knows."""
+    """A run's input, validated against what the worker knows."""
 
     backend: str
     parallel: int
@@ -127,7 +127,7 @@ class StepRef(StepRequest):
 
 
 class ExtractRequest(StepRequest):
-    """What `extract` is asked."""
+    """The request of `extract`."""
 
     refresh: bool = False
     backfill: Backfill | None = None
@@ -149,7 +149,7 @@ class Load(Message):
     id: str = ""
     """Its identity: the hash of the load that it came after, and of what it brought."""
     after: int = 0
-    """How often the environment's cursor had moved when the source was asked."""
+    """How often the environment's cursor had moved when the source was read."""
     tables: dict[str, TableLoad] = {}
     """What is new. Those of before a nested one come before it."""
     known: dict[str, str] = {}
@@ -170,7 +170,7 @@ def describe_changes(changes: Mapping[str, Sequence[str]]) -> str:
 
 
 class LoadRequest(Request):
-    """What `load` is asked."""
+    """The request of `load`."""
 
     load: Load
 
@@ -181,13 +181,13 @@ class LoadRequest(Request):
 
 
 class LoadTablesRequest(StepRequest):
-    """What `load_tables` is asked: versions of a step's tables that the lake has, for the context's warehouse."""
+    """The request of `load_tables`: versions of a step's tables that the lake has, for the context's warehouse."""
 
     tables: dict[str, str]
 
 
 class PlanRequest(Request):
-    """What `plan` is asked. `ingested`: what each ingest step did in this run; None: it is still to come."""
+    """The request of `plan`. `ingested`: what each ingest step did in this run; None: it is still to come."""
 
     selected: tuple[str, ...]
     raw: dict[str, str] = {}

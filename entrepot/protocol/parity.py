@@ -24,7 +24,7 @@ class ParityInput(Target):
 
 
 class PreparedParity(Message):
-    """What is compared, after the input was held against what the worker knows."""
+    """What is compared: the input, validated against what the worker knows."""
 
     on: tuple[str, ...]
     ingests: tuple[str, ...]
@@ -46,7 +46,7 @@ class PreparedParity(Message):
 
 
 class SeveralWarehouses(Request):
-    """What an activity is asked that works on several of a tenant's warehouses."""
+    """The request of an activity that works on several of a tenant's warehouses."""
 
     @property
     def warehouse(self) -> str:
@@ -55,7 +55,7 @@ class SeveralWarehouses(Request):
 
 
 class Compilation(SeveralWarehouses):
-    """What `compile_parity` is asked: steps, the raw tables that they start from, and the warehouses."""
+    """The request of `compile_parity`: steps, the raw tables that they start from, and the warehouses."""
 
     steps: tuple[str, ...]
     raw: dict[str, str]
@@ -63,14 +63,14 @@ class Compilation(SeveralWarehouses):
 
 
 class Adoption(SeveralWarehouses):
-    """What `adopt` is asked: fitted models that another of the tenant's warehouses knows, to be known here, too."""
+    """The request of `adopt`: fitted models that another of the tenant's warehouses knows, to be known here, too."""
 
     versions: dict[str, str]
     whence: str
 
 
 class Comparison(SeveralWarehouses):
-    """What `compare` is asked: one table, and the warehouses to compare it on."""
+    """The request of `compare`: one table, and the warehouses to compare it on."""
 
     name: str
     version: str

@@ -17,6 +17,8 @@ from entrepot.worker.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from entrepot.planning.plan import Plan
 
 
@@ -46,11 +48,11 @@ def plan(
     workflow_id = f"{follow.run_workflow_id(name, pipeline, environment)}:plan:{uuid.uuid4().hex[:8]}"
     ended = RunSummary.model_validate(follow.execute("Pipeline", value, workflow_id, f"Plan of {pipeline} for {name}"))
     assert ended.plan is not None
-    output.json(ended.plan) if as_json else _show(ended.plan)
+    output.json(ended.plan) if as_json else _show(ended.plan, ended.stages)
 
 
-def _show(made: Plan) -> None:
-    """What a run would do, and why."""
+def _show(made: Plan, stages: Iterable[str]) -> None:
+    """What a run would do, and why; and its stages, in order."""
     from rich.text import Text
 
     from entrepot.worker.cli import output
@@ -65,4 +67,5 @@ def _show(made: Plan) -> None:
     moves = f", {output.count(len(made.moves), 'name')} would be published" if made.moves else ""
     gone = f", and {', '.join(made.removed)} would be removed" if made.removed else ""
     output.out.print(f"{output.count(runs, 'step')} of {len(made.steps)} would run{moves}{gone}.")
+    output.out.print(" → ".join(stages), style="dim")
     output.standing({step.name: step.stands for step in made.steps if step.stands})
