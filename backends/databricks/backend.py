@@ -20,12 +20,13 @@ import ibis
 import ibis.expr.schema as sch
 
 from entrepot.backends.base import Backend, Capabilities, CreatedTable, QueryTag, RelationKind, Session, TableName
-from entrepot.backends.databricks.client import Target, translated
+from entrepot.backends.databricks.client import Target, has_handle, translated
 from entrepot.backends.databricks.dialect import CAPABILITIES, DIALECT
 from entrepot.backends.databricks.types import casts, needs_mapping, readable, spelled
 from entrepot.backends.dialect import Dialect
 from entrepot.backends.pool import Pool
 from entrepot.backends.settings import Secret, checked, is_local
+from entrepot.backends.sql import compat
 from entrepot.backends.sql.session import Exists, SqlSession, StatementResult
 from entrepot.errors import BadInput, listed
 
@@ -46,7 +47,7 @@ class DatabricksSession(SqlSession):
         super().__init__()
         self._connection = connection
         self._target = target
-        self._volume = volume
+        self._volume = f"/Volumes/{volume.replace('.', '/')}"
         self._label = label.comment()
         self._tags = target.tags(label)
         self._cursors: dict[Any, int] = {}
@@ -123,8 +124,7 @@ class DatabricksSession(SqlSession):
         self._run(f"CREATE TABLE {self.dialect.table(name)}{properties} AS {select}")
 
     def _load_files(self, name: TableName, files: Sequence[str], schema: sch.Schema) -> None:
-        catalog, database, volume = self._volume.split(".")
-        folder = f"/Volumes/{catalog}/{database}/{volume}/entrepot/{uuid.uuid4().hex}"
+        folder = f"{self._volume}/entrepot/{uuid.uuid4().hex}"
         put: list[str] = []
         try:
             with tempfile.TemporaryDirectory(prefix="entrepot-") as scratch:
@@ -157,7 +157,9 @@ class DatabricksSession(SqlSession):
 
     def _backend(self) -> Any:
         if self._ibis is None:
-            self._ibis = _ibis_over(self)
+            self._ibis = compat.databricks_over(
+                _Labelled(self), self.dialect.compiler(), self._volume, lambda *name: self.describe(TableName(*name))
+            )
         return self._ibis
 
     def interrupt(self) -> None:
@@ -167,7 +169,7 @@ class DatabricksSession(SqlSession):
         """Cancels what is to be stopped, until it has: a statement has no handle before the warehouse has answered."""
         while stopped := [c for c, since in list(self._cursors.items()) if since < self.interruption.count]:
             for cursor in stopped:
-                if cursor.active_command_id is not None:
+                if has_handle(cursor):
                     with contextlib.suppress(Exception):  # it may have ended
                         cursor.cancel()
             time.sleep(0.2)
@@ -250,19 +252,3 @@ class _Labelled:
 
         cursor.execute = execute
         return cursor
-
-
-def _ibis_over(session: DatabricksSession) -> Any:
-    """ibis's own backend over the session's connection. It brings rows through our volume, and makes none itself."""
-    from ibis.backends.databricks import Backend as IbisBackend
-
-    class OverSession(IbisBackend):  # type: ignore[misc]
-        compiler = DIALECT.compiler()
-
-        def _post_connect(self, *, memtable_volume: str) -> None:
-            self._memtable_catalog, self._memtable_database, self._memtable_volume = memtable_volume.split(".")
-
-        def get_schema(self, table_name: str, *, catalog: str | None = None, database: str | None = None) -> sch.Schema:
-            return session.describe(TableName(database or "default", table_name))
-
-    return OverSession.from_connection(_Labelled(session), memtable_volume=session._volume)

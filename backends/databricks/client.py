@@ -91,6 +91,11 @@ class Target:
         return {f"entrepot_{key}": value[:_TAG_LENGTH] for key, value in tags.items()}
 
 
+def has_handle(cursor: Any) -> bool:
+    """Whether the warehouse has answered to a cursor's statement, so that it can be cancelled."""
+    return cursor.active_command_id is not None
+
+
 _SPARK_CONFIGURATION = ("spark.sql.session.timeZone", "spark.sql.ansi.enabled")
 
 

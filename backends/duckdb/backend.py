@@ -25,6 +25,7 @@ from entrepot.backends.duckdb.client import translated
 from entrepot.backends.duckdb.dialect import CAPABILITIES, DIALECT
 from entrepot.backends.duckdb.file import file_at
 from entrepot.backends.settings import checked
+from entrepot.backends.sql import compat
 from entrepot.backends.sql.interruption import Interruption
 from entrepot.backends.sql.session import SqlSession, StatementResult
 from entrepot.errors import EntrepotError
@@ -160,7 +161,7 @@ class DuckDBSession(SqlSession):
     def _with_rows(self, expression: ibis.Table) -> Iterator[ibis.Table]:
         """Makes rows and functions that live in Python known to this connection: no copy is needed."""
         if expression.op().find((ops.InMemoryTable, ops.ScalarUDF, ops.AggUDF)):
-            self._backend()._run_pre_execute_hooks(expression)
+            compat.prepare(self._backend(), expression)
         yield expression
 
     def _backend(self) -> Any:

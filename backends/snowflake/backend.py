@@ -24,7 +24,7 @@ from entrepot.backends.base import Backend, Capabilities, QueryTag, Session, Tab
 from entrepot.backends.dialect import Dialect
 from entrepot.backends.pool import Pool
 from entrepot.backends.settings import Secret, checked, is_local
-from entrepot.backends.snowflake.client import connect, translated
+from entrepot.backends.snowflake.client import connect, execute, translated
 from entrepot.backends.snowflake.dialect import CAPABILITIES, DIALECT
 from entrepot.backends.snowflake.types import parsed, readable, schema_of
 from entrepot.backends.sql.session import SqlSession, StatementResult, conformed
@@ -70,7 +70,7 @@ class SnowflakeSession(SqlSession):
         try:
             with self._translated():
                 cursor = self._connection.cursor()
-                cursor.execute(sql, _statement_params={"QUERY_TAG": self._tag})
+                execute(cursor, sql, self._tag)
         finally:
             self.idle.set()
         self._count()

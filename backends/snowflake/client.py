@@ -60,6 +60,18 @@ def connect(settings: Mapping[str, Any], where: str, place: str) -> Any:
         raise _unreachable(error, host, place) from error
 
 
+def execute(cursor: Any, sql: str, tag: str) -> None:
+    """Runs a statement with its QUERY_TAG, without a statement of its own to set that."""
+    cursor.execute(sql, _statement_params={"QUERY_TAG": tag})
+
+
+def type_name(column: Any) -> str:
+    """What Snowflake calls the type of a result's column."""
+    from snowflake.connector.constants import FIELD_ID_TO_NAME  # type: ignore[attr-defined]
+
+    return str(FIELD_ID_TO_NAME[column.type_code])
+
+
 def _unreachable(error: Unavailable, host: str, place: str) -> EntrepotError:
     """What a failed login means, by what becomes of the host's name."""
     try:

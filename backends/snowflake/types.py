@@ -13,6 +13,7 @@ import ibis.expr.datatypes as dt
 import sqlglot.expressions as sge
 from ibis.backends.sql.datatypes import SnowflakeType
 
+from entrepot.backends.snowflake.client import type_name
 from entrepot.backends.sql import parquet
 
 if TYPE_CHECKING:
@@ -66,7 +67,6 @@ class Types(SnowflakeType):  # type: ignore[misc]
 def schema_of(description: Sequence[Any]) -> pa.Schema:
     """The Arrow schema of a result, whether or not it has rows, from its cursor's description."""
     import pyarrow as pa
-    from snowflake.connector.constants import FIELD_ID_TO_NAME  # type: ignore[attr-defined]
 
     types = {
         "REAL": pa.float64(),
@@ -80,7 +80,7 @@ def schema_of(description: Sequence[Any]) -> pa.Schema:
     }
 
     def type_of(column: Any) -> pa.DataType:
-        kind = FIELD_ID_TO_NAME[column.type_code]
+        kind = type_name(column)
         if kind != "FIXED":
             return types.get(kind, pa.string())  # VARIANT, OBJECT and ARRAY come as JSON
         return pa.decimal128(column.precision, column.scale) if column.scale or column.precision > 18 else pa.int64()

@@ -17,6 +17,7 @@ from entrepot.backends.base import Backend, Capabilities, QueryTag, Session, Tab
 from entrepot.backends.dialect import Dialect
 from entrepot.backends.pool import Pool
 from entrepot.backends.settings import Secret, checked
+from entrepot.backends.sql.compat import prepare
 from entrepot.backends.sql.session import SqlSession, StatementResult, conformed
 from entrepot.errors import EntrepotError, StepFailed
 from psycopg.pq import TransactionStatus
@@ -205,7 +206,7 @@ def _ibis_over(session: PostgresSession) -> Any:
         compiler = DIALECT.compiler()
 
         def to_pyarrow_batches(self, expr: Any, /, *, params: Any = None, limit: Any = None, **_: Any) -> Any:
-            self._run_pre_execute_hooks(expr)
+            prepare(self, expr)
             sql = self.compile(expr, params=params, limit=limit)
             return conformed(session._arrow(sql), expr.as_table().schema())
 
