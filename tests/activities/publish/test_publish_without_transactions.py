@@ -49,8 +49,8 @@ class PlainBackend(DuckDB):
     capabilities = Plain.capabilities
 
     @contextmanager
-    def _session(self, label: QueryTag, opened: Callable[[Session], None] | None) -> Iterator[Session]:
-        with super()._session(label, None) as session:
+    def session(self, label: QueryTag, opened: Callable[[Session], None] | None = None) -> Iterator[Session]:
+        with super().session(label) as session:
             plain = Plain(label, self.path)
             plain.open(session._connection)  # type: ignore[attr-defined]
             if opened is not None:
