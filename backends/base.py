@@ -112,7 +112,7 @@ class Session(abc.ABC):
 
     dialect: ClassVar[Dialect]
     capabilities: ClassVar[Capabilities]
-    used: Usage
+    usage: Usage
 
     @abc.abstractmethod
     def execute(self, sql: str) -> None:

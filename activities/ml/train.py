@@ -100,7 +100,7 @@ def _fit(
         details=details,
         run=ref.context.run,
         bytes=file.bytes,
-        scanned=session.used.bytes,
+        scanned=session.usage.bytes,
         inputs=inputs,
         seconds=seconds,
     )

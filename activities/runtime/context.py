@@ -87,7 +87,7 @@ class ActivityContext:
                 f"it would read {format_bytes(wanted)}, and the limit of tenant {self.tenant.name!r} for a step is "
                 f"{format_bytes(limits.bytes_per_step)}; it was not started"
             )
-        so_far = self.spent + (session.used.bytes or 0)
+        so_far = self.spent + (session.usage.bytes or 0)
         if limits.bytes_per_run is not None and so_far + wanted > limits.bytes_per_run:
             raise LimitExceeded(
                 f"it would read {format_bytes(wanted)} after the {format_bytes(so_far)} that this run has read, and "
@@ -152,7 +152,7 @@ def create_once(tenants: Tenants, work: ActivityContext, request: StepRef, kind:
             return make(work, session, step, request, versions, parameters)
 
         made = wait_for_other_runs(work, attempt)
-        return made.model_copy(update={"scanned": session.used.bytes})
+        return made.model_copy(update={"scanned": session.usage.bytes})
 
 
 def already_created(version: Version | None, anew: Container[str], run: str) -> bool:

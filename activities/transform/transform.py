@@ -96,7 +96,7 @@ class Computation:
             StepFailed: if the user's code or the warehouse refused.
             CheckFailed: if a blocking check found violating rows.
         """
-        started, self._scanned_before = time.monotonic(), self._session.used.bytes or 0
+        started, self._scanned_before = time.monotonic(), self._session.usage.bytes or 0
         step = self._graph.steps.get(name)
         if not isinstance(step, TransformStep | CheckStep):
             raise StepFailed(f"{name!r} is no transform or check of the code that this worker has; start the run again")
@@ -109,7 +109,7 @@ class Computation:
 
     def _scanned(self) -> int | None:
         """Bytes that the step has read so far."""
-        total = self._session.used.bytes
+        total = self._session.usage.bytes
         return None if total is None else total - self._scanned_before
 
     def _transform(self, step: TransformStep, started: float) -> StepResult:

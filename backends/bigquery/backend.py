@@ -58,14 +58,14 @@ def job_labels(label: QueryTag) -> dict[str, str]:
 
 
 class BigQuerySession(SqlSession):
-    """One piece of work. `used.bytes` adds up what its queries processed, which is what a dry run tells before."""
+    """One piece of work. `usage.bytes` adds up what its queries processed, which is what a dry run tells before."""
 
     dialect = DIALECT
     capabilities = CAPABILITIES
 
     def __init__(self, clients: Clients, label: QueryTag) -> None:
         super().__init__()
-        self.used = Usage(bytes=0)
+        self.usage = Usage(bytes=0)
         self._to = clients
         self._labels = job_labels(label)
         self._running: QueryJob | LoadJob | None = None

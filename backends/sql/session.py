@@ -51,17 +51,17 @@ class SqlSession(Session):
     capabilities: ClassVar[Capabilities]
 
     def __init__(self) -> None:
-        self.used = Usage()
+        self.usage = Usage()
         self.interruption = Interruption()
 
     def _count(self, read: int | None = None) -> None:
         """Counts a statement that has run to its end, and the bytes that it read if the warehouse says so."""
-        so_far = self.used.bytes
-        self.used = Usage(self.used.statements + 1, so_far if read is None else (so_far or 0) + read)
+        so_far = self.usage.bytes
+        self.usage = Usage(self.usage.statements + 1, so_far if read is None else (so_far or 0) + read)
 
     @abc.abstractmethod
     def _run(self, sql: str) -> StatementResult:
-        """Runs one statement to its end, labelled, and counts it in `used`. The client's errors become Entrepot's."""
+        """Runs one statement to its end, labelled, and counts it in `usage`. The client's errors become Entrepot's."""
 
     @abc.abstractmethod
     def _arrow(self, sql: str) -> pa.RecordBatchReader:

@@ -181,17 +181,17 @@ class TestLabels:
 class TestCost:
     def test_an_estimate_reads_and_counts_nothing(self, session: BigQuerySession, schema: str) -> None:
         rows = numbers(session, schema)
-        before = session.used
+        before = session.usage
         assert session.estimate(rows.select("i")) == 80
-        assert session.used == before
+        assert session.usage == before
 
     def test_bytes_add_up(self, session: BigQuerySession, schema: str) -> None:
         rows = numbers(session, schema)
-        before = session.used.bytes
+        before = session.usage.bytes
         assert before is not None
         session.fetch(rows.select("i"))
         session.fetch(rows.select("i"))
-        assert session.used.bytes == before + 160
+        assert session.usage.bytes == before + 160
 
 
 class TestErrors:

@@ -162,7 +162,7 @@ def test_every_statement_carries_tags_and_a_comment(
     for one in asked:
         assert one["statement"].startswith("/* entrepot tenant=acme run=run-1 step=step */ ")
         assert one["tags"] == {"entrepot_tenant": "acme", "entrepot_run": "run-1", "entrepot_step": "step"}
-    assert session.used.statements > 5
+    assert session.usage.statements > 5
 
 
 def test_the_session_is_in_utc_and_ansi(session: DatabricksSession) -> None:

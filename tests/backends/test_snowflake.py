@@ -254,8 +254,8 @@ def test_every_statement_carries_its_label(session: Session, schema: str, server
     assert {"CREATE", "PUT", "COPY", "DROP", "DESCRIBE", "SELECT"} <= {one["text"].split()[0] for one in statements}
     expected = {"tenant": "acme", "run": "run-1", "step": "orders"}
     assert [json.loads(one["tag"]) for one in statements] == [expected] * len(statements)
-    assert session.used.statements >= len(statements) - 3
-    assert session.used.bytes is None
+    assert session.usage.statements >= len(statements) - 3
+    assert session.usage.bytes is None
 
 
 def test_windows_and_orders_are_folded_as_everything_else(session: Session, schema: str) -> None:

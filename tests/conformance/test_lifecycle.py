@@ -418,10 +418,10 @@ def test_engine(session: Session) -> None:
 
 @pytest.mark.area("Sessions: several at once, interrupted, labelled")
 def test_used(target: Target, session: Session) -> None:
-    before = session.used
+    before = session.usage
     session.fetch(target.input("people").aggregate(n=_.id.max()))
-    assert session.used.statements > before.statements
-    assert (session.used.bytes is not None) == target.backend.capabilities.reports_bytes
+    assert session.usage.statements > before.statements
+    assert (session.usage.bytes is not None) == target.backend.capabilities.reports_bytes
 
 
 @pytest.mark.area("Sessions: several at once, interrupted, labelled")

@@ -102,6 +102,6 @@ def test_few_rows_cost_one_statement_on_each_side(sessions: list[Session]) -> No
     for session, rows in zip(sessions, (left, left.slice(4)), strict=True):
         made = session.write(TableName("main", "t"), ibis.Schema.from_pyarrow(rows.schema), rows.to_batches())
         sources.append(DigestedTable(session, TableName("main", "t"), made.columns))
-    before = [session.used.statements for session in sessions]
+    before = [session.usage.statements for session in sessions]
     assert compare_rows(*sources, {"id": INTEGER}, rows=100).differing == 4
-    assert [session.used.statements for session in sessions] == [n + 1 for n in before]
+    assert [session.usage.statements for session in sessions] == [n + 1 for n in before]
