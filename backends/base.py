@@ -219,7 +219,7 @@ class Session(abc.ABC):
             raise Contended(f"another run has brought the same, and removed {listed(gone)}") from error
 
     @abc.abstractmethod
-    def point(self, view: TableName, table: TableName) -> None:
+    def repoint_view(self, view: TableName, table: TableName) -> None:
         """Makes the view show the table, whatever it showed before."""
 
     @abc.abstractmethod

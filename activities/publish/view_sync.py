@@ -219,7 +219,7 @@ class ViewSync:
                 for place in sorted(some, key=str):
                     table = tables[place]
                     assert table is not None
-                    there.point(place.name, table)
+                    there.repoint_view(place.name, table)
 
     def repoint_remade(self, anew: Mapping[str, str]) -> None:
         """Repoints the views of all environments at the new tables of remade versions, where they show them."""

@@ -229,7 +229,7 @@ class SqlSession(Session):
             self.dialect.identifiers.shown(r["table_name"]): relation_kind(r["table_type"]) for r in self.query(query)
         }
 
-    def point(self, view: TableName, table: TableName) -> None:
+    def repoint_view(self, view: TableName, table: TableName) -> None:
         self.dialect.check_table(view.table)
         self._run(f"CREATE OR REPLACE VIEW {self.dialect.table(view)} AS SELECT * FROM {self.dialect.table(table)}")
 

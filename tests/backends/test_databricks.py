@@ -370,7 +370,7 @@ def test_names_with_any_character(session: DatabricksSession, schema: str) -> No
     made = session.write(TableName(schema, "odd"), columns, table.to_batches())
     assert list(made.columns) == names
     copy = session.create_as(TableName(schema, "copy"), physical(TableName(schema, "odd"), made.columns))
-    session.point(TableName(schema, "view"), TableName(schema, "copy"))
+    session.repoint_view(TableName(schema, "view"), TableName(schema, "copy"))
     assert list(session.describe(TableName(schema, "view"))) == names
     rows = session.fetch(physical(TableName(schema, "view"), copy.columns)).to_pylist()
     assert rows == [{name: number for number, name in enumerate(names)}]

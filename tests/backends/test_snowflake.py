@@ -317,7 +317,7 @@ def test_functions_that_only_ibis_would_make_are_missed_at_once() -> None:
 def test_a_real_table_for_user_code(session: Session, schema: str) -> None:
     table = pa.table({"id": [1, 2], "Mixed": ["a", "b"]})
     made = session.write(TableName(schema, "t"), ibis.schema(table.schema), table.to_batches())
-    session.point(TableName(schema, "v"), TableName(schema, "t"))
+    session.repoint_view(TableName(schema, "v"), TableName(schema, "t"))
     t = session.table(TableName(schema, "v"), made.columns)
     assert t.schema() == made.columns
     assert t.filter(_.id == 2).Mixed.execute().tolist() == ["b"]

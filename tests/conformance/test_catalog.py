@@ -122,7 +122,7 @@ def test_publish_and_roll_back(session: Session, catalog: PipelineCatalog, schem
     for sequence, number in enumerate(["1", "2", "1"]):
         made = _publish(catalog, f"run-{sequence}", sequence, a=number)
         assert (made.sequence, made.pointers) == (sequence + 1, {"a": number})
-        session.point(view, tables[number])
+        session.repoint_view(view, tables[number])
         prod.record_views_synced(made.sequence)
         assert rows_of(session.fetch(physical(view, session.describe(view, ["n"])))) == [(int(number),)]
     head = prod.head()

@@ -169,11 +169,11 @@ def test_rows_brought_along(session: Session, schema: str) -> None:
 def test_point(session: Session, schema: str) -> None:
     one, two, view = TableName(schema, "one"), TableName(schema, "two"), TableName(schema, "view")
     _put(session, one, 1)
-    session.point(view, one)
+    session.repoint_view(view, one)
     assert _values(session, view) == [1]
     _put(session, two, 2, 3)
-    session.point(view, two)
-    session.point(view, two)
+    session.repoint_view(view, two)
+    session.repoint_view(view, two)
     assert _values(session, view) == [2, 3]
     assert session.kinds(schema) == {"one": "table", "two": "table", "view": "view"}
     assert session.tables(schema) == {"one", "two", "view"}
@@ -186,10 +186,10 @@ def test_point(session: Session, schema: str) -> None:
 def test_point_at_other_columns(session: Session, schema: str) -> None:
     view = TableName(schema, "view")
     _put(session, TableName(schema, "one"), 1)
-    session.point(view, TableName(schema, "one"))
+    session.repoint_view(view, TableName(schema, "one"))
     other = ibis.schema({"Text": "string", "at": "timestamp", "n": "float64"})
     session.write(TableName(schema, "two"), other, iter([]))
-    session.point(view, TableName(schema, "two"))
+    session.repoint_view(view, TableName(schema, "two"))
     found = session.describe(view, other.names)
     assert found.names == other.names
     assert found["Text"].is_string()
@@ -201,7 +201,7 @@ def test_point_at_other_columns(session: Session, schema: str) -> None:
 def test_view_into_another_schema(target: Target, session: Session, schema: str) -> None:
     other = target.new_schema()
     _put(session, TableName(schema, "one"), 1)
-    session.point(TableName(other, "view"), TableName(schema, "one"))
+    session.repoint_view(TableName(other, "view"), TableName(schema, "one"))
     assert _values(session, TableName(other, "view")) == [1]
     target.drop(other)
     assert session.tables(schema) == {"one"}
@@ -212,7 +212,7 @@ def test_schemas(target: Target, session: Session) -> None:
     name = target.new_schema()
     session.create_schema(name)
     _put(session, TableName(name, "t"), 1)
-    session.point(TableName(name, "v"), TableName(name, "t"))
+    session.repoint_view(TableName(name, "v"), TableName(name, "t"))
     target.drop(name)
     session.drop_schema(name)
     assert session.tables(name) == set()
@@ -330,7 +330,7 @@ def test_transaction(target: Target, session: Session, schema: str) -> None:
     with session.transaction():
         session.insert(name, [{"n": 2, "s": ""}])
         _put(session, TableName(schema, "made"), 5)
-        session.point(TableName(schema, "view"), TableName(schema, "made"))
+        session.repoint_view(TableName(schema, "view"), TableName(schema, "made"))
         assert _values(session, TableName(schema, "view")) == [5]
     with target.session() as another:
         assert _values(another, TableName(schema, "view")) == [5]

@@ -33,7 +33,7 @@ class TestNames:
         expression = expression.filter(expression[first] == 0).mutate(**{first: expression[first] + 1})
         derived = session.create_as(made_of, expression.order_by(first))
         assert derived.columns.names == tuple(case.names)
-        session.point(view, made_of)
+        session.repoint_view(view, made_of)
         columns = session.describe(view, case.names)
         assert columns.names == tuple(case.names)
         found = session.read(physical(view, columns))
@@ -46,7 +46,7 @@ class TestNames:
             session.write(
                 TableName(schema, name), ibis.schema({"n": "int64"}), iter(pa.table({"n": [number]}).to_batches())
             )
-            session.point(TableName(schema, f"{name}_view"), TableName(schema, name))
+            session.repoint_view(TableName(schema, f"{name}_view"), TableName(schema, name))
         assert session.tables(schema) == {*names, *(f"{name}_view" for name in names)}
         for number, name in enumerate(names):
             view = physical(TableName(schema, f"{name}_view"), ibis.schema({"n": "int64"}))

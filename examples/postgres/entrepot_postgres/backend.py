@@ -124,15 +124,15 @@ class PostgresSession(SqlSession):
                         copy.write(as_csv(batch.select(schema.names), schema))
             self._count()
 
-    def point(self, view: TableName, table: TableName) -> None:
+    def repoint_view(self, view: TableName, table: TableName) -> None:
         """A view that gets other columns has to be made anew, which it is only then: other views may show it."""
         try:
             with self._translated(), self._connection.transaction():
-                super().point(view, table)
+                super().repoint_view(view, table)
         except StepFailed:
             with self._translated(), self._connection.transaction():
                 self.drop_view(view)
-                super().point(view, table)
+                super().repoint_view(view, table)
 
     def table(self, name: TableName, schema: sch.Schema) -> ibis.Table:
         with self._translated():

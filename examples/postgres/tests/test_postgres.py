@@ -117,9 +117,9 @@ def test_names_are_counted_in_bytes(session: PostgresSession) -> None:
 def test_a_view_that_others_show_is_pointed_elsewhere(session: PostgresSession) -> None:
     for number in (1, 2):
         session.write(TableName("special", f"t{number}"), NUMBER, iter(pa.table({"n": [number]}).to_batches()))
-    session.point(TableName("special", "shown"), TableName("special", "t1"))
+    session.repoint_view(TableName("special", "shown"), TableName("special", "t1"))
     session.execute("CREATE VIEW special.theirs AS SELECT n FROM special.shown")
-    session.point(TableName("special", "shown"), TableName("special", "t2"))
+    session.repoint_view(TableName("special", "shown"), TableName("special", "t2"))
     assert session.query("SELECT n FROM special.theirs") == [{"n": 2}]
 
 
