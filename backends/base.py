@@ -188,7 +188,7 @@ class Session(abc.ABC):
         """A table's columns, as the warehouse has them, under the names in `columns` where those are the same to it."""
 
     @abc.abstractmethod
-    def kinds(self, schema: str) -> dict[str, RelationKind]:
+    def relations(self, schema: str) -> dict[str, RelationKind]:
         """The tables and views in a schema, as the warehouse tells them, each with what it is; none if it has no such
         schema.
 
@@ -197,11 +197,11 @@ class Session(abc.ABC):
         """
 
     def tables(self, schema: str) -> set[str]:
-        """The names of the tables and views in a schema, as `kinds` tells them."""
-        return set(self.kinds(schema))
+        """The names of the tables and views in a schema, as `relations` tells them."""
+        return set(self.relations(schema))
 
     @contextmanager
-    def standing(self, *names: TableName) -> Iterator[None]:
+    def contended_if_gone(self, *names: TableName) -> Iterator[None]:
         """While tables are read that were just made. Without transactional DDL another session that makes the same
         makes them under the same names, and removes what it needs no more.
 

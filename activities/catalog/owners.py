@@ -124,7 +124,7 @@ def check_distinct(shown: Iterable[tuple[Place, str]]) -> Shown:
 
 def relations_in(session: Session, schema: str) -> dict[str, RelationKind]:
     """What stands in a schema, by names in small letters: two that differ in case alone are one to some warehouse."""
-    return {name.lower(): kind for name, kind in session.kinds(schema).items()}
+    return {name.lower(): kind for name, kind in session.relations(schema).items()}
 
 
 def check_unoccupied(kinds: Mapping[str, RelationKind], place: Place, *, is_ours: bool) -> None:

@@ -95,7 +95,7 @@ class WarehouseLoader:
             loaded: list[_LoadedTable] = []
             for each in family:
                 self._work.check()
-                with self._session.standing(*(table.segment.name for table in loaded)):
+                with self._session.contended_if_gone(*(table.segment.name for table in loaded)):
                     loaded.append(self._segment(each, loaded[0].segment if loaded else None))
             is_whole = set(root.family) <= {each.table for each in family}
             if may_be_same and is_whole and all(table.changes_nothing for table in loaded):
@@ -126,7 +126,7 @@ class WarehouseLoader:
                 selected = selection(staged)
                 columns, rows = selected.schema(), self._session.create_as(target, selected).rows
         if has_own_key and not strategy.stores_changes:
-            with self._dropped_on_failure(target), self._session.standing(target):
+            with self._dropped_on_failure(target), self._session.contended_if_gone(target):
                 self._check_keys(manifest, physical(target, columns))
         segment = Segment(
             schema_name=target.schema,
@@ -136,7 +136,7 @@ class WarehouseLoader:
             supersedes=strategy.supersedes(hints, target, root) if before else None,
             deleted=None if strategy.stores_changes else hints.deleted,
         )
-        with self._session.standing(target):
+        with self._session.contended_if_gone(target):
             changes_nothing = bool(before) and (
                 rows == 0 if strategy.stores_changes else self._is_same(manifest, before, segment)
             )
@@ -182,7 +182,7 @@ class WarehouseLoader:
         stage = TableName(self._schema, version_table(manifest.table + STAGE, manifest.version))
         try:
             self._files(manifest, stage, columns)
-            with self._session.standing(stage):
+            with self._session.contended_if_gone(stage):
                 yield physical(stage, columns)
         finally:
             self._session.drop_table(stage)

@@ -167,7 +167,7 @@ class BigQuerySession(SqlSession):
 
         return DatasetReference(self._to.project, name.schema).table(name.table)
 
-    def kinds(self, schema: str) -> dict[str, RelationKind]:
+    def relations(self, schema: str) -> dict[str, RelationKind]:
         from google.api_core.exceptions import NotFound
         from google.cloud.bigquery import DatasetReference
 

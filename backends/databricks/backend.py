@@ -98,9 +98,9 @@ class DatabricksSession(SqlSession):
         answer = self._run(f"DESCRIBE TABLE EXTENDED {self.dialect.table(name)} AS JSON")
         return [(column["name"], spelled(column["type"])) for column in json.loads(answer.rows[0][0])["columns"]]
 
-    def kinds(self, schema: str) -> dict[str, RelationKind]:
+    def relations(self, schema: str) -> dict[str, RelationKind]:
         # Unity Catalog has the names of schemas and tables in small letters, whatever they were created as.
-        return super().kinds(schema.lower())
+        return super().relations(schema.lower())
 
     def _select(self, expression: ibis.Table) -> str:
         columns = ", ".join(

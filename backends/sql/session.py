@@ -174,7 +174,7 @@ class SqlSession(Session):
 
     def _found(self, name: TableName, answer: StatementResult, schema: sch.Schema) -> CreatedTable:
         """What stands there now: a table that this session or another has made."""
-        with self.standing(name):
+        with self.contended_if_gone(name):
             return CreatedTable(self._rows(name, answer), self.describe(name, schema))
 
     def _rows(self, name: TableName, answer: StatementResult) -> int:
@@ -218,7 +218,7 @@ class SqlSession(Session):
             }
         )
 
-    def kinds(self, schema: str) -> dict[str, RelationKind]:
+    def relations(self, schema: str) -> dict[str, RelationKind]:
         stored = sge.Literal.string(self.dialect.identifiers.stored(schema))
         query = (
             sge.select(*(sge.column(name).as_(name) for name in ("table_name", "table_type")))

@@ -175,7 +175,7 @@ def test_point(session: Session, schema: str) -> None:
     session.repoint_view(view, two)
     session.repoint_view(view, two)
     assert _values(session, view) == [2, 3]
-    assert session.kinds(schema) == {"one": "table", "two": "table", "view": "view"}
+    assert session.relations(schema) == {"one": "table", "two": "table", "view": "view"}
     assert session.tables(schema) == {"one", "two", "view"}
     session.drop_view(view)
     session.drop_view(view)
