@@ -40,7 +40,7 @@ PIPELINE = """
 import gzip
 import json
 import os
-from entrepot import Files, Pipeline, SqlTable, Table
+from entrepot import Files, Pipeline, PostgresTable, Table
 
 bench = Pipeline("bench", parameters={{"task": ""}})
 ARGUMENTS = {arguments!r}
@@ -73,7 +73,7 @@ SOURCES = {
     "files": "Files(ARGUMENTS[0])",
     "dicts": "dicts(*ARGUMENTS)",
     "events": "events(*ARGUMENTS)",
-    "postgres": 'SqlTable("env:BENCH_URL", "rows")',
+    "postgres": 'PostgresTable("env:BENCH_URL", "rows")',
 }
 
 
