@@ -47,7 +47,7 @@ _READS = {
 }
 """What a session has that writes nothing; a transaction shows as the statements that begin and end it."""
 _LAKE_READS = {"read", "exists", "size", "files", "local_copy"}
-_BELOW = ("catalog.py", "lake.py")
+_BELOW = ("catalog.py", "tables.py", "sequenced_row.py", "lake.py")
 """What stands between a step and what it does to the world; the step's own function names a boundary."""
 
 

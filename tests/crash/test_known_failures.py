@@ -21,7 +21,7 @@ from tests.crash.state import State
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(900)]
 
-WAITING = ("extract[shop]/manifest.write:", "load[shop]/bring.", "load[shop]/cursors.", "commit[")
+WAITING = ("extract[shop]/manifest.write:", "load[shop]/warehouse_loader.", "load[shop]/environment.", "promote[")
 """Where one run waits for another."""
 
 
@@ -136,7 +136,9 @@ async def test_what_a_run_is_about_to_read_may_be_removed_by_another_that_brings
     plain_house: House, every: int
 ) -> None:
     """Without transactions both make the same tables, and the first that is through with one removes it."""
-    made = [b for b in plain_house.boundaries if b.name.startswith("load[shop]/bring.") and b.place == "after"]
+    made = [
+        b for b in plain_house.boundaries if b.name.startswith("load[shop]/warehouse_loader.") and b.place == "after"
+    ]
     for_a_moment = [b for b in made if "_files:load" in b.name and "__s__" in b.name]
     assert for_a_moment
     others = [boundary for boundary in made if boundary not in for_a_moment]

@@ -76,7 +76,7 @@ def _distinct(boundaries: list[Boundary]) -> list[Boundary]:
     found: dict[str, Boundary] = {}
     for boundary in boundaries:
         activity, _, operation = boundary.name.partition("/")
-        if boundary.place == "before" and boundary.kind == "session" and activity in ("load[shop]", "commit[]"):
+        if boundary.place == "before" and boundary.kind == "session" and activity in ("load[shop]", "promote[]"):
             # Which of the tables it is about makes no other kind.
             kind = operation.partition("#")[0].replace("visits", "customers")
             found.setdefault(f"{activity}/{kind}", boundary)
