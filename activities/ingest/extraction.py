@@ -1,4 +1,4 @@
-"""From a source to a load: its rows as files in the lake, and for each table a manifest that says what they are."""
+"""From a source to a load: rows as files in the lake, and for each table a manifest that describes them."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ from entrepot.protocol.messages import ExtractRequest, Load, TableLoad
 def extract(
     work: ActivityContext, asked: ExtractRequest, step: IngestStep, parameters: Mapping[str, Any], last: IngestState
 ) -> Load:
-    """Asks a step's source, and puts what it gives into the lake.
+    """Reads a step's source into the lake.
 
     Args:
-        last: The load that this one comes after.
+        last: The load that this one follows.
 
     Raises:
-        StepFailed: if what the source gives cannot be taken; whatever the user's code raises.
+        StepFailed: if rows of the source cannot be loaded; whatever the user's code raises.
     """
     if asked.refresh:
         last = IngestState(last.sequence)
@@ -62,28 +62,28 @@ def extract(
     before = {t: manifest.read(tenant, pipeline, t, v) for t, v in last.tables.items() if t in step.tables}
     state = json.loads(lake.read(last.state)) if last.state else {}
     folder = tenant.lake_path("loads", pipeline, step.name, asked.context.run)
-    taken = _taken(work, step, _streams(step, sources, state, asked, before), folder, before)
-    loading = _Loading(work, asked, step, before, taken)
-    versions = {**loading.known, **{table: its.version for table, its in loading.made.items()}}
+    checkpoint = _land(work, step, _streams(step, sources, state, asked, before), folder, before)
+    manifests = _Manifests(work, asked, step, before, checkpoint)
+    versions = {**manifests.known, **{table: its.version for table, its in manifests.made.items()}}
     path = last.state
     if not asked.backfill:
-        text = json.dumps({name: its for name, its in taken.states.items() if its}, sort_keys=True)
+        text = json.dumps({name: its for name, its in checkpoint.states.items() if its}, sort_keys=True)
         path = tenant.lake_path("loads", pipeline, step.name, f"state-{stable_hash(text)}.json")
         lake.write(text.encode(), path)
     if dict(last.tables) == versions and (last.state, last.fingerprint) == (path, mark):
-        why = "the source brought what it had brought before"
+        why = "the source has nothing new"
         return Load(step=step.name, known=versions, unchanged=True, why=why)
-    for its in loading.made.values():
+    for its in manifests.made.values():
         manifest.write(tenant, pipeline, its)
     return Load(
         step=step.name,
         id=stable_hash([step.name, last.load, versions, path]),
         after=last.sequence,
-        tables={t: TableLoad(version=m.version, rows=m.rows, bytes=m.bytes) for t, m in loading.made.items()},
-        known=loading.known,
+        tables={t: TableLoad(version=m.version, rows=m.rows, bytes=m.bytes) for t, m in manifests.made.items()},
+        known=manifests.known,
         fingerprint=last.fingerprint if asked.backfill else mark,
         state=path,
-        changes=loading.changes,
+        changes=manifests.changes,
     )
 
 
@@ -103,10 +103,10 @@ def _target(step: IngestStep, table: str, before: Manifest | None) -> Target:
     return Target(table, sch.Schema(columns), before.wide if before else (), tuple(step.tables))
 
 
-def _taken(
+def _land(
     work: ActivityContext, step: IngestStep, streams: Mapping[str, Stream], folder: str, before: Mapping[str, Manifest]
 ) -> Checkpoint:
-    """Reads every stream, from where an attempt before this one has come."""
+    """Reads every stream into the lake, from the checkpoint of an attempt before this one."""
     declared = {table: schema_from(columns) for table, columns in step.tables.items() if columns is not None}
 
     def kept(table: str) -> sch.Schema | None:
@@ -117,19 +117,19 @@ def _taken(
     with tempfile.TemporaryDirectory(prefix="entrepot-") as scratch:
         landing = Landing(work, folder, Path(scratch), declared, kept)
         try:
-            begun = landing.reached
+            begun = landing.checkpoint
             for number, (name, stream) in enumerate(streams.items()):
                 if number >= begun.stream:
                     for piece in stream.pieces(begun.position if number == begun.stream else None):
                         landing.add(number, piece)
                     landing.finish(number, name, stream)
-            return landing.reached
+            return landing.checkpoint
         finally:
             landing.close()
 
 
-class _Loading:
-    """One load: what its source gave, made into manifests."""
+class _Manifests:
+    """The manifests of one load."""
 
     def __init__(
         self,
@@ -137,23 +137,23 @@ class _Loading:
         asked: ExtractRequest,
         step: IngestStep,
         before: Mapping[str, Manifest],
-        taken: Checkpoint,
+        checkpoint: Checkpoint,
     ) -> None:
         self._work = work
         self._asked = asked
         self._step = step
         self._before = before
-        self._taken = taken
-        self._hints = {table: its for stream in taken.hints.values() for table, its in stream.items()}
+        self._checkpoint = checkpoint
+        self._hints = {table: its for stream in checkpoint.hints.values() for table, its in stream.items()}
         self.known: dict[str, str] = {}
         self.made: dict[str, Manifest] = {}
-        self.changes = {table: list(said) for table, said in taken.notes.items()}
-        self._leave_out([table for table in taken.parts if table not in step.tables])
+        self.changes = {table: list(said) for table, said in checkpoint.notes.items()}
+        self._discard_unnamed([table for table in checkpoint.parts if table not in step.tables])
         for table in sorted(step.tables, key=lambda name: self._hints_of(name).root is not None):
-            self._take(table)
+            self._add(table)
 
-    def _leave_out(self, unnamed: list[str]) -> None:
-        """Notes which tables are left out, since they are new parts of ones that stay as they are.
+    def _discard_unnamed(self, unnamed: list[str]) -> None:
+        """Notes which new nested tables are discarded, since their roots keep the columns that they have.
 
         Raises:
             StepFailed: for others that the step does not name.
@@ -177,11 +177,11 @@ class _Loading:
             return self._hints[table]
         return self._before[table].hints if table in self._before else Hints()
 
-    def _take(self, table: str) -> None:
-        """Makes a table's manifest, or finds that nothing came for it."""
-        parts, hints, before = self._taken.parts.get(table, []), self._hints_of(table), self._before.get(table)
-        is_told = bool(parts) or self._asked.backfill is not None or isinstance(hints.replaces, ValueFilter)
-        is_emptied = hints.replaces is not None and is_told
+    def _add(self, table: str) -> None:
+        """Makes a table's manifest, or finds that the table stays at the version that it has."""
+        parts, hints, before = self._checkpoint.parts.get(table, []), self._hints_of(table), self._before.get(table)
+        covers_rows = bool(parts) or self._asked.backfill is not None or isinstance(hints.replaces, ValueFilter)
+        is_emptied = hints.replaces is not None and covers_rows
         if not any(part.rows for part in parts) and not is_emptied:
             strategy = strategy_of(hints)
             follows_root = strategy.nested_follow_root and hints.root in self.made
@@ -197,17 +197,17 @@ class _Loading:
             others = " or ".join(name for name, each in STRATEGIES.items() if not each.is_whole)
             raise StepFailed(f"table {table!r} is loaded by {strategy.name!r}; a range is backfilled by {others}")
         wide = {name for part in parts for name in part.wide} | set(before.wide if before and grows else ())
-        found = self._found(table, parts, before, wide)
+        found = self._columns(table, parts, before, wide)
         if before and grows:
-            _check_same(table, before.hints, hints)
+            _check_same_hints(table, before.hints, hints)
         if before and not hints.root:
-            _check_still_the_same(table, _columns_of(before), found)
+            _check_keeps_columns(table, _columns_of(before), found)
         _check_rows(self._step, table, hints, sum(part.rows for part in parts), before)
         shape, changes = found, tuple[str, ...]()
         if before:
             contract = _contract(self._step, table, hints)
             shape, changes = evolved(table, _columns_of(before), found, contract, grows=grows, wide=wide)
-        if lost := self._taken.lost.get(table):
+        if lost := self._checkpoint.lost.get(table):
             changes += (f"{lost:,} values did not fit and are NULL",)
         if changes:
             self.changes.setdefault(table, []).extend(changes)
@@ -235,8 +235,8 @@ class _Loading:
             loaded_at=self._asked.context.started_at,
         )
 
-    def _found(self, table: str, parts: list[Part], before: Manifest | None, wide: Collection[str]) -> sch.Schema:
-        """The columns that a table's files have, without those in which dlt keeps its own books."""
+    def _columns(self, table: str, parts: list[Part], before: Manifest | None, wide: Collection[str]) -> sch.Schema:
+        """The columns of a table's files, without those that dlt keeps for itself."""
         declared = self._step.tables[table]
         if not parts:
             if declared is not None:
@@ -254,8 +254,8 @@ class _Loading:
                         f"table {table!r}: column {name!r} is {columns[name]} in some rows and {dtype} in others"
                     )
                 columns[name] = both
-        if table in self._taken.brought:  # what was left out, or made to fit, is told
-            columns = {**columns, **schema_from(self._taken.brought[table])}
+        if table in self._checkpoint.source_columns:  # also those that were discarded or cast
+            columns = {**columns, **schema_from(self._checkpoint.source_columns[table])}
         known = _columns_of(before) if before else {}  # a column without values is what it was
         columns = {name: known.get(name, dt.string) if t.is_null() else t for name, t in columns.items()}
         has_family = self._hints_of(table).root is not None or any(
@@ -274,18 +274,18 @@ class _Loading:
 
 
 def _contract(step: IngestStep, table: str, hints: Hints) -> Contract:
-    """What happens when a table's columns change. Where they are declared, nothing else is taken anyhow."""
+    """What happens when a table's columns change. Where they are declared, only those are loaded anyway."""
     return "evolve" if step.tables.get(table) else hints.contract or step.contract_of(table)
 
 
-def _columns_of(its: Manifest) -> sch.Schema:
+def _columns_of(manifest: Manifest) -> sch.Schema:
     """The columns of a version that come from its source."""
-    own = strategy_of(its.hints).own_columns
-    return schema_from({name: text for name, text in its.shape.items() if name not in own})
+    own = strategy_of(manifest.hints).own_columns
+    return schema_from({name: text for name, text in manifest.shape.items() if name not in own})
 
 
-def _check_same(table: str, before: Hints, now: Hints) -> None:
-    again = "run it once with `refresh` to load it anew"
+def _check_same_hints(table: str, before: Hints, now: Hints) -> None:
+    again = "run it once with `refresh` to ignore saved state and reload everything"
     if before.disposition != now.disposition:
         raise StepFailed(
             f"table {table!r} was loaded by {before.disposition!r} and now asks for {now.disposition!r}; {again}"
@@ -294,7 +294,7 @@ def _check_same(table: str, before: Hints, now: Hints) -> None:
         raise StepFailed(f"the key of table {table!r} was {listed(before.key)} and is now {listed(now.key)}; {again}")
 
 
-def _check_still_the_same(table: str, before: sch.Schema, found: sch.Schema) -> None:
+def _check_keeps_columns(table: str, before: sch.Schema, found: sch.Schema) -> None:
     """Raises StepFailed for rows of another kind altogether, such as the words of an error."""
     own = [name for name in before if name != FILE_COLUMN and not name.startswith("_dlt_")]
     if own and not any(name in found for name in own):

@@ -74,7 +74,7 @@ class IngestActivities(Activities):
 
 
 def _replayed(work: ActivityContext, catalog: PipelineCatalog, asked: ExtractRequest, sequence: int) -> Load:
-    """What another environment stands at, as a load of this one."""
+    """The newest load of an environment, as a load of this one: sources are not read, landed files are reused."""
     pipeline, environment = asked.context.pipeline, asked.replay or ""
     found = catalog.environment(environment).own_ingest_state(asked.step)
     if found is None:
@@ -84,7 +84,7 @@ def _replayed(work: ActivityContext, catalog: PipelineCatalog, asked: ExtractReq
             f"{listed(known)}"
         )
     if environment == asked.context.environment:
-        why = f"as {environment} stands; the source was not asked"
+        why = f"{environment} has it; the source was not read"
         return Load(step=asked.step, known=dict(found.tables), unchanged=True, why=why)
     its = {t: manifest.read(work.tenant, pipeline, t, v) for t, v in found.tables.items()}
     return Load(
@@ -103,13 +103,12 @@ def _load(work: ActivityContext, context: Context, load: Load) -> StepResult:
         environment = work.catalog(session).pipeline(context.pipeline).environment(context.environment)
         last = environment.ingest_state(load.step)
         if last.sequence == load.after + 1 and last.load == load.id:  # done by an attempt before, or by another run
-            return _result(load, dict(last.tables), started, "it was there")
-        if last.sequence != load.after:  # before anything is brought for nothing
+            return _result(load, dict(last.tables), started, "it was loaded already")
+        if last.sequence != load.after:  # before anything is loaded for nothing
             raise overtaken(load.step, context.environment, last.run)
         loader = WarehouseLoader(work, session, context.pipeline, load.step, context.run)
-        wanted = {table: its.version for table, its in load.tables.items()}
-        made = loader.all(wanted, may_be_same=True)
-        versions = {**load.known, **made}
+        wanted = {table: each.version for table, each in load.tables.items()}
+        versions = {**load.known, **loader.all(wanted, may_be_same=True)}
         new = IngestState(
             sequence=load.after,
             load=load.id,
@@ -124,7 +123,7 @@ def _load(work: ActivityContext, context: Context, load: Load) -> StepResult:
     lake.remove(work.tenant.lake_path("loads", context.pipeline, load.step, context.run, "checkpoint.json"))
     changed = [table for table, version in versions.items() if last.tables.get(table) != version]
     if not changed:
-        why = "the source brought what was there before"
+        why = "the source has the rows that are there"
         note = "; ".join(text for text in (why, describe_changes(load.changes)) if text)
         return StepResult(name=load.step, versions=versions, unchanged=True, note=note)
     note = f"{len(changed)} of {len(versions)} tables are new" if len(versions) > 1 else ""

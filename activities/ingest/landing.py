@@ -1,7 +1,7 @@
-"""What a source gives, on its way into the lake: Parquet files, each digested, and a note of how far the reading came.
+"""The rows of a source on their way into the lake: Parquet files, each digested, and a checkpoint of the reading.
 
-The note (`checkpoint.json`) names the files that are in the lake and the position behind them. It is written after the
-files, in one step, so it is never ahead of them; whoever reads the source again after a crash goes on from there.
+The checkpoint (`checkpoint.json`) names the files that are in the lake and the position behind them. It is written
+after the files, in one step, so it is never ahead of them; an attempt after a crash continues from there.
 """
 
 from __future__ import annotations
@@ -75,13 +75,13 @@ class Checkpoint(BaseModel):
     states: dict[str, Json] = {}
     """What the streams that were read to their end want to know at their next load, by their names."""
     hints: dict[str, dict[str, Hints]] = {}
-    """And what they said of their tables."""
+    """And the hints that they gave for their tables."""
     lost: dict[str, int] = {}
     """Values that did not fit and are NULL, by table."""
     notes: dict[str, list[str]] = {}
-    """What the streams that were read to their end told of tables."""
-    brought: dict[str, dict[str, str]] = {}
-    """The columns, as the source gave them, of tables that stay as they are."""
+    """Notes of the streams that were read to their end, by table."""
+    source_columns: dict[str, dict[str, str]] = {}
+    """The columns in the source, of tables that keep the columns that they have."""
 
 
 class _Buffer:
@@ -103,12 +103,12 @@ class _Buffer:
 
 
 class Landing:
-    """Gathers pieces into files of the lake.
+    """Collects pieces into files of the lake.
 
     Args:
         folder: Where in the lake the files of this load go.
-        declared: The columns that are taken of tables whose columns are declared.
-        kept: The columns of a table that stays as it is, whatever comes; None for others.
+        declared: The columns of tables for which the step declares them.
+        kept: The columns of a table that keeps those that it has, whatever the source has; None for others.
     """
 
     def __init__(
@@ -128,21 +128,14 @@ class Landing:
         self._flushed = time.monotonic()
         self._duckdb = duckdb.connect()
         self._duckdb.execute("SET TimeZone = 'UTC'")
-        note = f"{folder}/checkpoint.json"
-        self.reached = Checkpoint.model_validate_json(lake.read(note)) if lake.exists(note) else Checkpoint()
+        path = f"{folder}/checkpoint.json"
+        self.checkpoint = Checkpoint.model_validate_json(lake.read(path)) if lake.exists(path) else Checkpoint()
 
     def add(self, stream: int, piece: Piece) -> None:
-        """Takes a piece; writes what has gathered, if that is much, or if it is time for a checkpoint."""
+        """Adds a piece. Writes files where enough rows are there, and a checkpoint where the last one is old."""
         self._work.check()
         if piece.anew:
-            its: tuple[dict[str, Any], ...] = (
-                self._buffers,
-                self.reached.parts,
-                self.reached.lost,
-                self.reached.brought,
-            )
-            for of_tables in its:
-                of_tables.pop(piece.table, None)
+            self._forget(piece.table)
         if isinstance(piece.rows, Path):
             self._into_lake(piece.table, piece.rows)
         elif piece.rows is not None and (piece.rows.num_rows or piece.table not in self._buffers):
@@ -157,25 +150,32 @@ class Landing:
         is_late = time.monotonic() - self._flushed > SECONDS
         if is_late and piece.watermark is not None:
             self._write_all()
-            self._note(stream, piece.watermark)
+            self._write_checkpoint(stream, piece.watermark)
+
+    def _forget(self, table: str) -> None:
+        """Drops the rows of a table so far: the source gives all of them again."""
+        found = self.checkpoint
+        by_table: tuple[dict[str, Any], ...] = (self._buffers, found.parts, found.lost, found.source_columns)
+        for each in by_table:
+            each.pop(table, None)
 
     def finish(self, number: int, name: str, stream: Stream) -> None:
-        """A stream has ended: what it gave is in the lake."""
+        """Writes what is left of a stream that has ended, and a checkpoint behind it."""
         self._write_all()
-        self.reached.states[name] = stream.watermark()
-        self.reached.hints[name] = stream.hints()
-        self.reached.notes.update(stream.notes())
-        self._note(number + 1, None)
+        self.checkpoint.states[name] = stream.watermark()
+        self.checkpoint.hints[name] = stream.hints()
+        self.checkpoint.notes.update(stream.notes())
+        self._write_checkpoint(number + 1, None)
 
     def _write_all(self) -> None:
         for table in list(self._buffers):
             self._flush(table)
 
-    def _note(self, stream: int, position: Json | None) -> None:
-        self.reached = self.reached.model_copy(update={"stream": stream, "position": position})
-        lake.write(self.reached.model_dump_json().encode(), f"{self._folder}/checkpoint.json")
+    def _write_checkpoint(self, stream: int, position: Json | None) -> None:
+        self.checkpoint = self.checkpoint.model_copy(update={"stream": stream, "position": position})
+        lake.write(self.checkpoint.model_dump_json().encode(), f"{self._folder}/checkpoint.json")
         self._flushed = time.monotonic()
-        self._work.progress = {table: sum(p.rows for p in parts) for table, parts in self.reached.parts.items()}
+        self._work.progress = {table: sum(p.rows for p in parts) for table, parts in self.checkpoint.parts.items()}
 
     def _flush(self, table: str) -> None:
         batches = self._buffers.pop(table).batches
@@ -187,9 +187,9 @@ class Landing:
     def _into_lake(self, table: str, local: Path) -> None:
         schema = sch.Schema.from_pyarrow(pyarrow.parquet.read_schema(local))
         if table in self._declared:
-            local, schema = self._held(table, local, schema, self._declared[table])
+            local, schema = self._as_declared(table, local, schema, self._declared[table])
         if (kept := self._kept(table)) is not None:
-            local, schema = self._fitted(table, local, schema, kept)
+            local, schema = self._as_kept(table, local, schema, kept)
         wanted = self._declared.get(table, schema)
         columns = sorted(name for name in schema if name not in _BOOKS and (name in wanted or name == FILE_NUMBER))
         # The hash of no column is that of the row's number alone.
@@ -204,22 +204,22 @@ class Landing:
         part = Part(
             file=target, rows=rows, bytes=size, content=(first or 0, second or 0), columns=columns_of, wide=wide
         )
-        self.reached.parts.setdefault(table, []).append(part)
+        self.checkpoint.parts.setdefault(table, []).append(part)
 
-    def _fitted(self, table: str, local: Path, found: sch.Schema, kept: sch.Schema) -> tuple[Path, sch.Schema]:
+    def _as_kept(self, table: str, local: Path, found: sch.Schema, kept: sch.Schema) -> tuple[Path, sch.Schema]:
         """A file with the columns that a table has, of its types: what does not fit is NULL, and counted."""
         columns = sch.Schema({name: kept.get(name, found[name]) for name in found if name in kept or name in _OWN})
         if columns == found:
             return local, found
-        before = schema_from(self.reached.brought.get(table, {}))
+        before = schema_from(self.checkpoint.source_columns.get(table, {}))
         both = {name: common(before.get(name, dtype), dtype) or dtype for name, dtype in found.items()}
-        self.reached.brought[table] = schema_to(sch.Schema({**before, **both}))
+        self.checkpoint.source_columns[table] = schema_to(sch.Schema({**before, **both}))
         tried = {name: _exactly(name, found[name], dtype) for name, dtype in columns.items()}
-        lost = self._lost(local, tried, {name: [name] for name in tried})
-        self.reached.lost[table] = self.reached.lost.get(table, 0) + sum(lost.values())
-        return self._written(local, tried), columns
+        lost = self._count_lost(local, tried, {name: [name] for name in tried})
+        self.checkpoint.lost[table] = self.checkpoint.lost.get(table, 0) + sum(lost.values())
+        return self._rewritten(local, tried), columns
 
-    def _held(self, table: str, local: Path, found: sch.Schema, declared: sch.Schema) -> tuple[Path, sch.Schema]:
+    def _as_declared(self, table: str, local: Path, found: sch.Schema, declared: sch.Schema) -> tuple[Path, sch.Schema]:
         """A file with columns of the types that the step declares.
 
         Raises:
@@ -237,7 +237,7 @@ class Landing:
         for name in casts:
             values = (_exactly(n, found[n], declared[name]) for n in of[name])
             tried[name] = f"coalesce({', '.join(values)})"
-        lost = {name: count for name, count in self._lost(local, tried, of).items() if count}
+        lost = {name: count for name, count in self._count_lost(local, tried, of).items() if count}
         for name, count in lost.items():
             given = f"coalesce({', '.join(f'{quoted(n)}::VARCHAR' for n in of[name])})"
             some = f"SELECT {given} FROM read_parquet(?) WHERE {tried[name]} IS NULL AND {given} IS NOT NULL LIMIT 1"
@@ -246,16 +246,16 @@ class Landing:
                 f"table {table!r}: {value[:100]!r} in the column {name!r}, which the step declares as "
                 f"{declared[name]}, is none ({count:,} values)"
             )
-        return self._written(local, tried), sch.Schema(columns)
+        return self._rewritten(local, tried), sch.Schema(columns)
 
-    def _lost(self, local: Path, tried: Mapping[str, str], of: Mapping[str, list[str]]) -> dict[str, int]:
+    def _count_lost(self, local: Path, tried: Mapping[str, str], of: Mapping[str, list[str]]) -> dict[str, int]:
         """How many values of each column would become NULL. `of`: the columns that it is made of."""
         given = {name: " + ".join(f"count({quoted(n)})" for n in of[name]) for name in tried}
         counts = ", ".join(f"{given[name]} - count({cast})" for name, cast in tried.items())
         found = self._duckdb.execute(f"SELECT {counts or 0} FROM read_parquet(?)", [str(local)]).fetchall()[0]
         return dict(zip(tried, found, strict=False))
 
-    def _written(self, local: Path, columns: Mapping[str, str]) -> Path:
+    def _rewritten(self, local: Path, columns: Mapping[str, str]) -> Path:
         chosen = ", ".join(f"{value} AS {quoted(name)}" for name, value in columns.items())
         target = local.with_suffix(".fitted.parquet")
         query = f"SELECT {chosen} FROM read_parquet({literal(str(local))})"

@@ -177,7 +177,7 @@ class RowNormalizer(relational.DataItemNormalizer):
 
     def _reset(self) -> None:
         super()._reset()
-        # Not by a setting: dlt would add a column that the user calls the row's key, and take the root's id from there.
+        # Not by a setting: where a user calls a column the row's key, dlt would take the root's id from there.
         root: Any = {self.c_dlt_id: self.c_dlt_root_id}
         self.propagation_config: Any = {"root": root}
         self._get_propagation_mapping = lru_cache(maxsize=None)(lambda table, is_root: root if is_root else {})
