@@ -85,8 +85,8 @@ def skips_known_rows(cursor: Incremental[Any]) -> bool:
     return cursor.range_start == "closed" and not cursor.lag and cursor.primary_key not in ((), [])
 
 
-def narrow(sources: Sequence[DltSource], window: Interval) -> None:
-    """Has every cursor of the sources bring just a window; dlt then neither reads nor writes its state.
+def restrict(sources: Sequence[DltSource], window: Interval) -> None:
+    """Has every cursor of the sources read just a window; dlt then neither reads nor writes its state.
 
     Raises:
         BadInput: if there is no cursor, or one that does not grow, or a bound is no value of its type.

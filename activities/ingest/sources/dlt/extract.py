@@ -31,7 +31,7 @@ from pydantic import TypeAdapter
 
 from entrepot.activities.ingest.sources.dlt.chunks import Chunks
 from entrepot.activities.ingest.sources.dlt.compat import data_to_sources, json_decode_state, json_encode_state
-from entrepot.activities.ingest.sources.dlt.cursors import Limits, narrow, no_value
+from entrepot.activities.ingest.sources.dlt.cursors import Limits, no_value, restrict
 from entrepot.activities.ingest.sources.dlt.hints import columns_with, hints_of, welcome_new_tables
 from entrepot.activities.ingest.sources.dlt.setup import install, lake
 from entrepot.activities.ingest.sources.naming import TELL_APART, check_apart, name_of
@@ -109,7 +109,7 @@ class _DltStream:
                 self._limits.begin(sources, managed["sources"])
         welcome_new_tables(sources)
         if self._window:
-            narrow(sources, self._window)
+            restrict(sources, self._window)
         return sources
 
     def _watermark(self) -> Watermark:
