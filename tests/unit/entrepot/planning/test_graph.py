@@ -73,6 +73,24 @@ def test_a_circle_is_shown_as_a_path() -> None:
     assert problems(p) == ["the steps need each other in a circle: a → b → c → a"]
 
 
+def test_a_circle_is_told_where_it_begins_and_not_where_somebody_reads_it() -> None:
+    p = pipeline()
+
+    @p.transform
+    def reader(b: Table) -> Table: ...
+
+    @p.transform
+    def a(b: Table) -> Table: ...
+
+    @p.transform
+    def b(a: Table) -> Table: ...
+
+    with pytest.raises(PipelineError) as caught:
+        build(p)
+    (problem,) = caught.value.problems
+    assert (problem.text, problem.at) == ("the steps need each other in a circle: a → b → a", a.at)
+
+
 def test_a_step_that_reads_itself_is_told_once() -> None:
     p = pipeline()
     _transform(p, "a", ["a"])
