@@ -8,11 +8,38 @@ from dataclasses import dataclass
 
 
 class EntrepotError(Exception):
-    """A problem that somebody can act on, told in a sentence. Trying again would not help."""
+    """The base class of all errors of Entrepot: a problem that somebody can act on, told in a sentence.
+
+    A run that meets one fails, since trying again would not help; `entrepot.errors.Unavailable` alone is tried again.
+
+    Examples:
+        ```python
+        from entrepot import BadInput, EntrepotError
+
+        try:
+            raise BadInput("the service 'shop' has no table 'order'; it has 'orders'")
+        except EntrepotError as error:
+            assert "it has 'orders'" in str(error)
+        ```
+    """
 
 
 class BadInput(EntrepotError):
-    """What was asked for cannot be: an unknown name, a wrong type, a missing file or column."""
+    """The input can never work: an unknown name, a wrong type, a missing file or column.
+
+    A function of yours that reads a source raises it where asking the source again would not help.
+
+    Examples:
+        ```python
+        from entrepot import BadInput
+
+
+        def region(name: str) -> str:
+            if name not in ("eu", "us"):
+                raise BadInput(f"unknown region {name!r}; known: 'eu', 'us'")
+            return f"https://{name}.example.com"
+        ```
+    """
 
 
 class StepFailed(EntrepotError):
@@ -32,7 +59,18 @@ class Conflict(EntrepotError):
 
 
 class Unavailable(EntrepotError):
-    """Something that a run needs cannot be used now: a warehouse, a file, a disk, a source. Trying again may help."""
+    """Something that a run needs cannot be used now: a warehouse, a file, a disk, a source. The step is tried again.
+
+    Examples:
+        ```python
+        from entrepot.errors import Unavailable
+
+
+        def checked(status: int) -> None:
+            if status == 503:
+                raise Unavailable("the service 'shop' is down for maintenance")
+        ```
+    """
 
 
 class Contended(Unavailable):
@@ -62,7 +100,30 @@ class Problem:
 
 
 class PipelineError(EntrepotError):
-    """Everything that is wrong with a pipeline, at once."""
+    """Everything that is wrong with a pipeline, at once, each problem with its file and line.
+
+    Attributes:
+        pipeline: The pipeline's name.
+        problems: The problems found, each with a `text` and the place `at` which it is.
+
+    Examples:
+        ```python
+        from entrepot import Pipeline, PipelineError, Table
+
+        shop = Pipeline("shop")
+
+
+        @shop.transform
+        def by_country(sales: Table) -> Table:
+            return sales.group_by("country").agg()
+
+
+        try:
+            shop.graph
+        except PipelineError as error:
+            assert len(error.problems) == 1
+        ```
+    """
 
     def __init__(self, pipeline: str, problems: Iterable[Problem]) -> None:
         self.pipeline = pipeline

@@ -47,12 +47,36 @@ def _expression_problems(graph: Graph) -> Iterable[Problem]:
 class Pipeline:
     """A named graph of steps.
 
+    Create one at the top level of a module and declare its steps with the decorators `ingest`, `transform`, `check`,
+    `train` and `publish`. Importing the module opens no connection and reads no data. A step reads the tables, models
+    and parameters that its function's parameters name.
+
     Args:
-        name: Lower-case letters, digits and underscores. Also the default schema of its tables.
-        description: What it is for; shown wherever the pipeline is listed.
-        owner: Who answers for it; a step may name its own.
-        parameters: Names to default values. A step that has a parameter of such a name gets its value; a tenant or a
-            run may set another value of the same type.
+        name: Lower-case letters, digits and underscores. It is also the default schema of the tables.
+        description: What the pipeline is for; shown wherever it is listed. Default: empty.
+        owner: Who is responsible for it and, where a step does not say otherwise, for its steps. Default: empty.
+        parameters: Names mapped to default values. A tenant or a run may set another value of the same type. Default:
+            none.
+
+    Examples:
+        ```python
+        from entrepot import Pipeline, Table
+
+        shop = Pipeline("shop", description="What sells, and where", parameters={"large": 50.0})
+
+
+        @shop.ingest(tables={"sales": {"country": "string", "amount": "float64"}})
+        def sales():
+            return [{"country": "CH", "amount": 80.0}, {"country": "FR", "amount": 20.0}]
+
+
+        @shop.transform
+        def by_country(sales: Table, large: float) -> Table:
+            return sales.filter(sales.amount >= large).group_by("country").agg(total=sales.amount.sum())
+
+
+        assert list(shop.graph.steps) == ["sales", "by_country"]
+        ```
     """
 
     def __init__(
@@ -74,10 +98,10 @@ class Pipeline:
 
     @cached_property
     def graph(self) -> Graph:
-        """The validated graph.
+        """The validated graph of the steps. A worker builds it when it needs it; a test of a pipeline may, too.
 
         Raises:
-            PipelineError: with every problem found, and the file and line of each.
+            PipelineError: If the pipeline is not valid; it lists every problem with its file and line.
         """
         return Graph.build(self.name, self.steps, self.parameters, _expression_problems)
 
@@ -109,19 +133,44 @@ class Pipeline:
         max_shrink: float | Mapping[str, float] | None = None,
         **others: Any,
     ) -> Any:
-        """Brings raw tables in.
+        """Declares a step that loads raw tables from a source.
 
-        The function returns a dlt source or resource, a `Files`, a `PostgresTable`, an iterable of Arrow tables or of
-        dicts, or a dict of table names to any of these.
+        The function returns a `Files`, a `PostgresTable`, a dlt source or resource, an iterable of dicts, Arrow tables
+        or data frames, or a dict that maps table names to any of these but a dlt source.
 
         Args:
-            tables: The tables that it brings; default: one, named like the function. A mapping declares their schemas
-                (column names to ibis types), so that everything downstream is validated before the first ingest.
-            schema_contract: What happens when the source's columns change: `evolve`, `freeze` or `discard`; for all
-                tables, or a mapping of tables to it.
-            min_rows: A load that replaces a whole table (`replace`, `scd2`) fails if it brings fewer rows. For all such
-                tables but nested ones and those of rejected rows, or a mapping of tables to it.
-            max_shrink: It fails, too, if a larger share of the rows of before would go: `0.5` is half of them.
+            function: The function, if the decorator is written without parentheses.
+            tables: The tables that the step loads. A mapping declares their columns (names to ibis types), so that
+                everything downstream is validated before the first load. Default: one table, named like the step.
+            schema_contract: What happens when the source's columns change. `"evolve"` changes the table; `"freeze"`
+                fails the load; `"discard"` ignores new columns, and stores NULL for values that do not fit. One word
+                for all tables, or a mapping from tables to words. Default: `"evolve"`.
+            min_rows: The number of rows below which a load that replaces a whole table (`replace`, `scd2`) fails. One
+                number for all such tables but nested ones and those of rejected rows, or a mapping from tables to
+                numbers. Default: no minimum.
+            max_shrink: The largest share of a table's rows, from 0 to 1, that such a load may remove; `0.5` is half of
+                them. One number, or a mapping as for `min_rows`. Default: no limit.
+            name: The step's name. Default: the function's.
+            description: What it does. Default: the first line of the function's docstring.
+            owner: Who is responsible for it. Default: the owner of the pipeline.
+            tags: Words by which steps are selected (`tag:hourly`). Default: none.
+            depends: Installed distributions whose versions, or modules of yours whose source, are part of the versions
+                that the step makes. Default: none.
+
+        Raises:
+            BadInput: If an option is unknown, names a table that the step does not load, or has no valid value.
+
+        Examples:
+            ```python
+            from entrepot import Files, Pipeline
+
+            shop = Pipeline("shop")
+
+
+            @shop.ingest(tables=["sales"], schema_contract="freeze", min_rows=1_000)
+            def sales():
+                return Files("s3://shop/sales/*.csv", nulls=["NA"])
+            ```
         """
         self._check_options(self.ingest, others)
 
@@ -174,14 +223,48 @@ class Pipeline:
         contract: Any = None,
         **options: Any,
     ) -> Any:
-        """Makes one table from others.
+        """Declares a step that makes one table, named like the step, from other tables.
 
         Args:
-            engine: `warehouse`: the function returns a lazy ibis expression. `python`: it gets a
-                `pyarrow.RecordBatchReader` for each table and yields record batches, in bounded memory.
-            schema: The result's columns and ibis types; needed with `engine="python"`.
-            contract: A pandera (ibis) `DataFrameModel` or `DataFrameSchema` that the table must keep to be published.
-            depends: Distributions whose installed versions are part of the version of what Python code makes.
+            function: The function, if the decorator is written without parentheses.
+            engine: With `"warehouse"` the function receives ibis tables and returns a lazy ibis expression. With
+                `"python"` it receives a `pyarrow.RecordBatchReader` for each table and yields record batches, Arrow
+                tables or lists of dicts, in bounded memory. Default: `"warehouse"`.
+            schema: The result's columns, as names mapped to ibis types. Required with `engine="python"`.
+            contract: A `DataFrameModel` or `DataFrameSchema` of `pandera.ibis` that the table must satisfy to be
+                published. Default: none.
+            name: The step's name. Default: the function's.
+            description: What it does. Default: the first line of the function's docstring.
+            owner: Who is responsible for it. Default: the owner of the pipeline.
+            tags: Words by which steps are selected (`tag:hourly`). Default: none.
+            depends: Installed distributions whose versions, or modules of yours whose source, are part of the version
+                of what Python code makes. Default: none.
+
+        Raises:
+            BadInput: If an option is unknown.
+
+        Examples:
+            ```python
+            from entrepot import Pipeline, Table
+
+            shop = Pipeline("shop")
+
+
+            @shop.ingest(tables={"sales": {"country": "string", "amount": "float64"}})
+            def sales():
+                return [{"country": "CH", "amount": 80.0}]
+
+
+            @shop.transform
+            def by_country(sales: Table) -> Table:
+                return sales.group_by("country").agg(total=sales.amount.sum())
+
+
+            @shop.transform(engine="python", schema={"country": "string", "name": "string"})
+            def countries(sales):
+                for batch in sales:
+                    yield [{"country": row["country"], "name": row["country"].title()} for row in batch.to_pylist()]
+            ```
         """
         self._check_options(self.transform, options)
 
@@ -201,11 +284,38 @@ class Pipeline:
         owner: str | None = None,
         tags: Iterable[str] = (),
     ) -> Callable[[Function], CheckStep]:
-        """Guards tables before they are published: the function returns the rows that violate a rule.
+        """Declares a step that guards tables: its function returns the rows that violate a rule, as an ibis expression.
 
         Args:
-            guards: The tables that it guards.
-            severity: `block` stops the run before anything became visible; `warn` is recorded and shown.
+            guards: The tables that it guards, as steps or names. They are published only if the check passes.
+            severity: With `"block"`, violating rows stop the run before anything of it is visible. With `"warn"` they
+                are recorded and shown, and the run goes on. Default: `"block"`.
+            name: The step's name. Default: the function's.
+            description: The rule. Default: the first line of the function's docstring.
+            owner: Who is responsible for it. Default: the owner of the pipeline.
+            tags: Words by which steps are selected (`tag:hourly`). Default: none.
+
+        Examples:
+            ```python
+            from entrepot import Pipeline, Table
+
+            shop = Pipeline("shop")
+
+
+            @shop.ingest(tables={"sales": {"amount": "float64"}})
+            def sales():
+                return [{"amount": 80.0}]
+
+
+            @shop.transform
+            def large(sales: Table) -> Table:
+                return sales.filter(sales.amount > 50)
+
+
+            @shop.check(large, severity="warn")
+            def no_impossible_amounts(large: Table) -> Table:
+                return large.filter(large.amount > 1e9)
+            ```
         """
 
         def declare(f: Function) -> CheckStep:
@@ -229,15 +339,45 @@ class Pipeline:
         tags: Iterable[str] = (),
         depends: Sequence[str] = (),
     ) -> Callable[[Function], TrainStep]:
-        """Fits the unfitted scikit-learn estimator that the function returns.
+        """Declares a step that fits a model: its function returns an unfitted scikit-learn estimator or pipeline.
 
         Args:
-            features: The table to learn from.
-            target: Its column to predict. Rows in which it is NULL are left out.
-            columns: The feature columns; default: all but the target and what the split needs.
-            split: What is kept for scoring; default: a quarter of the rows, by a hash of all columns but the target.
-            score: scikit-learn scorer names; each is also computed for a baseline that ignores the features, below
-                which the step warns.
+            features: The table to learn from, as a step or a name. Feature columns are numbers, booleans or text.
+            target: The column to predict. Rows in which it is NULL are left out.
+            columns: The feature columns. Default: all but the target and what the split reads.
+            split: Which rows are kept for scoring: `split.Share`, `split.Time`, `split.Group` or `split.Where`.
+                Default: `split.Share(0.25)`, a quarter of the rows.
+            score: One scikit-learn scorer or several, by name (`"roc_auc"`). Each is also computed for a baseline that
+                ignores the features; the step warns if the model scores below it.
+            name: The step's name, and the model's. Default: the function's.
+            description: What it predicts. Default: the first line of the function's docstring.
+            owner: Who is responsible for it. Default: the owner of the pipeline.
+            tags: Words by which steps are selected (`tag:weekly`). Default: none.
+            depends: Installed distributions whose versions, or modules of yours whose source, are part of the model's
+                version. Default: none.
+
+        Examples:
+            ```python
+            from sklearn.linear_model import LogisticRegression
+            from entrepot import Pipeline, split
+
+            shop = Pipeline("shop")
+
+
+            @shop.ingest(tables={"sales": {"ordered": "timestamp", "amount": "float64", "returned": "boolean"}})
+            def sales(): ...
+
+
+            @shop.train(
+                features=sales.name,
+                target="returned",
+                columns=["amount"],
+                split=split.Time("ordered", start="2026-01-01"),
+                score=["roc_auc", "average_precision"],
+            )
+            def return_model():
+                return LogisticRegression()
+            ```
         """
 
         def declare(f: Function) -> TrainStep:
@@ -269,7 +409,40 @@ class Pipeline:
         depends: Sequence[str] = (),
     ) -> Callable[[Function], PublishStep]: ...
     def publish(self, function: Function | None = None, /, **options: Any) -> Any:
-        """Makes something to look at or take away: the function returns a `Dashboard`, an `Export` or a `Copy`."""
+        """Declares a step that makes an output: its function returns a `Dashboard`, an `Export` or a `Copy`.
+
+        The function receives ibis tables that it may execute, and fitted estimators. What it makes becomes visible
+        together with everything else that the run made.
+
+        Args:
+            function: The function, if the decorator is written without parentheses.
+            name: The step's name. Default: the function's.
+            description: What it shows. Default: the first line of the function's docstring.
+            owner: Who is responsible for it. Default: the owner of the pipeline.
+            tags: Words by which steps are selected (`tag:daily`). Default: none.
+            depends: Installed distributions whose versions, or modules of yours whose source, are part of the output's
+                version. Default: none.
+
+        Raises:
+            BadInput: If an option is unknown.
+
+        Examples:
+            ```python
+            from entrepot import Export, Pipeline, Table
+
+            shop = Pipeline("shop")
+
+
+            @shop.ingest(tables={"sales": {"country": "string", "amount": "float64"}})
+            def sales():
+                return [{"country": "CH", "amount": 80.0}]
+
+
+            @shop.publish
+            def sales_file(sales: Table) -> Export:
+                return Export(sales, format="csv")
+            ```
+        """
         self._check_options(self.publish, options)
 
         def declare(f: Function) -> PublishStep:

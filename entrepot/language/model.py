@@ -47,13 +47,38 @@ class Predict(ops.Relation):  # type: ignore[misc]
 
 @dataclass(frozen=True)
 class Model:
-    """A train step's model, as an input of a transform.
+    """The model of a train step, as an input of a transform. You annotate a parameter with it, and never make one.
+
+    When the step runs, the model is translated to SQL and scored in the warehouse if that SQL agrees with the estimator
+    on a sample of the rows, else it is scored in Python, in Arrow batches.
 
     Attributes:
         name: The train step's name.
         features: The columns that the model was, or will be, fitted on.
-        dtype: The type of what it predicts.
-        has_probabilities: Whether it is a classifier that says how probable each class is.
+        dtype: The ibis type of what it predicts.
+        has_probabilities: Whether it is a classifier that gives the probability of each class.
+
+    Examples:
+        ```python
+        from sklearn.linear_model import LogisticRegression
+        from entrepot import Model, Pipeline, Table
+
+        shop = Pipeline("shop")
+
+
+        @shop.ingest(tables={"orders": {"order_id": "int64", "amount": "float64", "returned": "boolean"}})
+        def orders(): ...
+
+
+        @shop.train(features="orders", target="returned", columns=["amount"], score="roc_auc")
+        def return_model():
+            return LogisticRegression()
+
+
+        @shop.transform
+        def return_risk(orders: Table, return_model: Model) -> Table:
+            return return_model.predict(orders, keep=["order_id"], classes=[True])
+        ```
     """
 
     name: str
@@ -64,18 +89,30 @@ class Model:
     def predict(
         self, table: ibis.Table, *, keep: str | Sequence[str] | None = None, classes: Sequence[Any] = ()
     ) -> ibis.Table:
-        """The table's rows, scored: a lazy expression, computed in the warehouse when its step runs.
+        """Scores the rows of a table. The result is a lazy expression, which is computed when its step runs.
 
         Args:
-            table: Has the model's feature columns.
-            keep: Columns to keep beside the scores; default: all.
-            classes: Class labels whose probability is wanted, each in a column `probability_<class>`.
+            table: A table that has the model's feature columns.
+            keep: The columns to keep beside the scores. Default: all.
+            classes: Class labels whose probabilities are wanted. Default: none.
 
         Returns:
-            The kept columns, `prediction`, and the probabilities asked for.
+            A table with the kept columns, `prediction`, and `probability_<class>` for each of `classes`.
 
         Raises:
-            BadInput: if a feature or a kept column is missing, or probabilities are asked of what has none.
+            BadInput: If the table lacks a feature or a kept column, a column would be there twice, or `classes` are
+                given though the model has no probabilities.
+
+        Examples:
+            ```python
+            import ibis
+            from entrepot import Model
+
+            model = Model("return_model", features=("amount",), dtype=ibis.dtype("boolean"), has_probabilities=True)
+            orders = ibis.table({"order_id": "int64", "amount": "float64"}, name="orders")
+            scored = model.predict(orders, keep=["order_id"], classes=[True])
+            assert scored.columns == ("order_id", "prediction", "probability_true")
+            ```
         """
         if missing := [name for name in self.features if name not in table.columns]:
             columns = f"column{'s' if len(missing) > 1 else ''} {listed(missing)}"

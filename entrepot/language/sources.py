@@ -1,6 +1,6 @@
-"""Sources as data: files and database tables, read without a detour through Python objects.
+"""Sources as data: files and database tables, read as Arrow without a detour through Python objects.
 
-Anything else is a source, too: whatever dlt takes, or an iterable of dicts or Arrow tables.
+An ingest step may also return what dlt takes, or an iterable of dicts or Arrow tables.
 """
 
 from __future__ import annotations
@@ -20,37 +20,54 @@ held."""
 
 @dataclass(frozen=True)
 class Files:
-    """The files of one raw table: `Files("data/*.csv", nulls=["NA"])`. Changed files are recognised by their content.
+    """The files of one raw table. A file is recognised by its content: one that did not change is not read again.
 
-    Attributes:
-        path: A local path, a glob, or any fsspec URL. A `.zip` holds one file; `.gz`, `.bz2`, `.xz` and `.zst` are read
-            as is.
-        format: Taken from the name's ending unless given.
-        nulls: The texts that stand for NULL in CSV.
-        types: Columns to ibis types, where the inferred ones would be wrong: `{"year": "int32"}`.
-        rename: Columns, as the files call them, to the names that they shall have: `{"Preis (€)": "price"}`.
-        delimiter: What separates the fields of a CSV line. Default: what a first line like `sep=;` says, a tab for
+    Args:
+        path: A local path, a glob (`data/*.csv`) or any fsspec URL. A `.zip` holds one file; `.gz`, `.bz2`, `.xz` and
+            `.zst` are decompressed.
+        format: `"csv"`, `"parquet"` or `"json"`. Default: what the file's name ends in.
+        nulls: The texts that are NULL in CSV. Default: the empty text.
+        types: Columns mapped to ibis types, where the inferred ones would be wrong: `{"year": "int32"}`. Default: all
+            types are inferred.
+        rename: Columns, as the files call them, mapped to the names that they get: `{"Preis (€)": "price"}`. Default:
+            lower-case letters, digits and underscores.
+        delimiter: What separates the fields of a CSV line. Default: what a first line such as `sep=;` says, a tab for
             `.tsv`, else a comma.
-        header: Whether the first line of CSV names the columns.
-        names: The names of the columns of CSV, in the place of the header's.
-        skip: How many lines of CSV come before the header, or before the first row.
-        quote: What stands around fields of CSV that have delimiters in them; nothing, if none does.
-        escape: What stands before a quote within quotes; default: another quote.
-        decimal: What stands before the fraction of a number of CSV.
-        thousands: What stands between the thousands of a number of CSV.
-        records: Where in a JSON object the array of rows is: `data.items`.
-        hive_partitioning: Whether folders like `year=2024` are columns, beside those that the files have: whole
-            numbers and dates where these are written as the folders say, else text, such as `month=01`.
-        encoding: Of CSV and JSON.
-        bad_rows: `fail` with file and line, or `reject`: set them aside in the table `<table>__rejected`.
-        short_rows: Whether CSV rows with fewer fields than the header are `bad`, or what they lack is NULL (`nulls`).
-        disposition: `replace` reads all files when one has changed. `append` reads those that are new or changed; a
-            changed file's rows take the place of its earlier ones, and a file that is gone keeps its rows, unless it
-            is there under another name; the column `_file` says where a row is from. `merge` puts the rows of new and
-            changed files in the place of rows with the same key; of several files the last by path counts. `scd2`
-            compares all rows with those of before by key.
-        key: The columns that tell a row from the others, for `merge` and `scd2`.
-        deleted: With `merge`, the column that says that a row is gone.
+        header: Whether the first line of CSV names the columns. Default: true.
+        names: The names of the columns of CSV, instead of the header's. Default: the header's.
+        skip: The number of lines before the header of CSV, or before the first row. Default: 0.
+        quote: The character around fields of CSV that contain delimiters; empty for none. Default: `"`.
+        escape: The character before a quote within a quoted field. Default: another quote.
+        decimal: The decimal mark of numbers in CSV. Default: a point.
+        thousands: The thousands separator of numbers in CSV. Default: none.
+        records: Where in a JSON object the array of rows is: `"data.items"`. Default: the file is the rows.
+        hive_partitioning: Whether folders such as `year=2024` are columns beside those of the files: whole numbers and
+            dates where they are written as such, else text, such as `month=01`. Default: false.
+        encoding: The encoding of CSV and JSON. Default: UTF-8.
+        bad_rows: With `"fail"`, a row that cannot be read fails the step with file and line. With `"reject"`, it is set
+            aside in the table `<table>__rejected`. Default: `"fail"`.
+        short_rows: Whether CSV rows with fewer fields than the header are `"bad"`, or the missing fields are NULL
+            (`"nulls"`). Default: `"bad"`.
+        disposition: How new rows are combined with existing rows. `"replace"` reads all files when one has changed.
+            `"append"` reads new and changed files: the rows of a changed file replace its earlier ones, those of a
+            removed file stay unless it has only been renamed, and the column `_file` says where a row comes from.
+            `"merge"` replaces existing rows with the same key; of several files with one key, the last by path counts.
+            `"scd2"` compares whole snapshots by key, and keeps for each row the times between which it held. Default:
+            `"replace"`.
+        key: The columns that identify a row; required with `"merge"` and `"scd2"`.
+        deleted: With `"merge"`, a column that marks rows that were deleted. Default: none.
+
+    Examples:
+        ```python
+        from entrepot import Files, Pipeline
+
+        shop = Pipeline("shop")
+
+
+        @shop.ingest(tables=["sales", "sales__rejected"])
+        def sales():
+            return Files("data/sales-*.csv.gz", nulls=["", "NA"], disposition="append", bad_rows="reject")
+        ```
     """
 
     path: str
@@ -78,27 +95,42 @@ class Files:
 
 @dataclass(frozen=True)
 class PostgresTable:
-    """A table or view of a database, read as Arrow: `PostgresTable("env:SHOP_DB", "orders", cursor="updated_at")`.
+    """A table or view of a PostgreSQL database, read as Arrow. It needs the extra `entrepot[postgres]`.
 
-    Attributes:
-        url: Where the database is: `postgresql://user@host/db`. With a password in it only by reference: `env:NAME` or
-            `file:PATH`.
-        table: Its name, with its schema where that is not the default one: `sales.orders`.
-        columns: The columns to bring; default: all.
-        types: Columns to ibis types, where the table's own would be wrong: `{"price": "decimal(38, 18)"}`. A NUMERIC
-            without limits is taken as `decimal(38, 9)`, and what does not fit is refused. What no warehouse has, such
-            as an interval or a range, is text.
-        rename: Columns, as the database calls them, to the names that they shall have. All other options use the
-            database's names.
-        cursor: The column by which new rows are told from those of before: a time or a number that only grows.
-        start: Where the cursor begins at the first load; default: at the first row.
-        lag: How far behind the greatest cursor value each load begins again, for rows that appear late: seconds for
-            times, a number for numbers.
-        cursor_not_after: The greatest value that the cursor moves to; default: for times a day ahead of now. Rows
-            beyond it, which a wrong date makes, are brought with each load, in their own place, and told.
-        disposition: Default: `merge` with a cursor and a key, `append` with a cursor alone, else `replace`.
-        key: The columns that tell a row from the others.
-        deleted: With `merge`, the column that says that a row is gone.
+    Args:
+        url: Where the database is: `postgresql://user@host/db`. A URL with a password is given by reference: `env:NAME`
+            reads an environment variable of the worker, `file:PATH` a file.
+        table: The table's name, with its schema unless that is the default one: `"sales.orders"`.
+        columns: The columns to read. Default: all.
+        types: Columns mapped to ibis types, where the table's own would be wrong: `{"price": "decimal(38, 18)"}`. A
+            NUMERIC without limits is read as `decimal(38, 9)`, and a value that does not fit is refused. Types that no
+            warehouse has, such as intervals and ranges, are read as text.
+        rename: Columns, as the database calls them, mapped to the names that they get. All other options use the
+            database's names. Default: the database's names.
+        cursor: A column by which new rows are found: a time or a number that only grows. Default: none, and every load
+            reads the whole table.
+        start: Where the first load begins. Default: at the first row.
+        lag: How far behind the watermark each load begins again, to find rows that appear late: seconds if the cursor
+            is a time, else a number. Default: 0.
+        cursor_not_after: The largest value to which the watermark moves. Rows beyond it (mistyped dates) are read again
+            by each load, replace their earlier copies, and are reported. Default: a day from now if the cursor is a
+            time, else no limit.
+        disposition: How new rows are combined with existing rows: `"replace"`, `"append"`, `"merge"` or `"scd2"`.
+            Default: `"merge"` with a cursor and a key, `"append"` with a cursor alone, else `"replace"`.
+        key: The columns that identify a row; required with `"merge"` and `"scd2"`.
+        deleted: With `"merge"`, a column that marks rows that were deleted. Default: none.
+
+    Examples:
+        ```python
+        from entrepot import Pipeline, PostgresTable
+
+        shop = Pipeline("shop")
+
+
+        @shop.ingest
+        def customers():
+            return PostgresTable("env:SHOP_DB", "sales.customers", cursor="updated_at", key=["id"], lag=300)
+        ```
     """
 
     url: str

@@ -22,9 +22,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Share:
-    """A share of the rows, chosen by a hash of the row, is kept for scoring; with `key`, a share of its values.
+    """Keeps a share of the rows for scoring, chosen by a hash of each row, or of one column.
 
-    Rows that are alike in every column but the target are told apart by a number, so that they are spread, too.
+    Rows that are equal in every column but the target are numbered, so that they are spread over both parts.
+
+    Args:
+        test: The share of rows that is kept for scoring, between 0 and 1. Default: 0.25.
+        seed: Another number gives another choice. Default: 0.
+        key: A column by whose values rows are chosen: rows with one value stay together, and stay where they are when
+            others are added. Default: all columns but the target.
+
+    Raises:
+        BadInput: If `test` is not between 0 and 1.
+
+    Examples:
+        ```python
+        import pandas as pd
+        from entrepot import split
+
+        orders = pd.DataFrame({"id": range(1_000)})
+        assert 200 < split.Share(0.25, key="id").mask(orders).sum() < 300
+        ```
     """
 
     test: float = 0.25
@@ -46,7 +64,25 @@ class Share:
 
 @dataclass(frozen=True)
 class Time:
-    """The latest rows are kept for scoring: those from `start` on, or the last `test` share by `column`."""
+    """Keeps the latest rows for scoring, as a model in production meets them.
+
+    Args:
+        column: A column of dates, times or numbers, by which rows are ordered.
+        test: The share of rows that is kept for scoring, between 0 and 1. Ignored if `start` is given. Default: 0.25.
+        start: The first date, time (UTC without a zone) or number that is kept for scoring. Default: given by `test`.
+
+    Raises:
+        BadInput: If `test` is not between 0 and 1, or, when the model is fitted, if `start` is not a date or time.
+
+    Examples:
+        ```python
+        import pandas as pd
+        from entrepot import split
+
+        days = pd.DataFrame({"day": pd.date_range("2026-01-01", periods=4)})
+        assert list(split.Time("day", start="2026-01-03").mask(days)) == [False, False, True, True]
+        ```
+    """
 
     column: str
     test: float = 0.25
@@ -77,7 +113,26 @@ class Time:
 
 @dataclass(frozen=True)
 class Group:
-    """Whole groups (all rows with one value of `column`) are kept for scoring, about `test` of them."""
+    """Keeps whole groups for scoring: all rows with one value of a column are on one side.
+
+    Args:
+        column: The column whose values are the groups. It is not a feature.
+        test: The share of groups that is kept for scoring, between 0 and 1. Default: 0.25.
+        seed: Another number gives another choice. Default: 0.
+
+    Raises:
+        BadInput: If `test` is not between 0 and 1.
+
+    Examples:
+        ```python
+        import pandas as pd
+        from entrepot import split
+
+        orders = pd.DataFrame({"customer": ["ann", "bob", "ann", "bob"]})
+        mask = split.Group("customer", test=0.5).mask(orders)
+        assert mask[0] == mask[2]
+        ```
+    """
 
     column: str
     test: float = 0.25
@@ -97,7 +152,20 @@ class Group:
 
 @dataclass(frozen=True)
 class Where:
-    """The rows for which an ibis expression is true are kept for scoring: `Where(lambda t: t.month == 12)`."""
+    """Keeps the rows for scoring for which an ibis expression is true. Where it is NULL, rows are learnt from.
+
+    Args:
+        test: A function from the table of features to a boolean column.
+
+    Examples:
+        ```python
+        import ibis
+        from entrepot import split
+
+        december = split.Where(lambda table: table.month == 12)
+        assert december.test(ibis.memtable({"month": [11, 12]})).execute().tolist() == [False, True]
+        ```
+    """
 
     test: Callable[[Any], Any]
 
