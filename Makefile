@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 SPREAD := --dist loadscope --no-loadscope-reorder --max-worker-restart=0
 export PYTHONDONTWRITEBYTECODE := $(if $(filter .,$(HOME_OF_STATE)),,1)
 
-.PHONY: help demo dev test test-fast test-live check format lock benchmark clean
+.PHONY: help demo dev test test-fast test-live test-bounds docs check format lock benchmark clean
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -30,6 +30,20 @@ test-live: $(VENV)/.dev ## The conformance suite against a real account: make te
 	@test -n "$(BACKEND)" || { echo "name a backend: make test-live BACKEND=snowflake"; exit 2; }
 	ENTREPOT_LIVE=1 ENTREPOT_BACKEND=$(BACKEND) $(BIN)/python -m pytest tests/conformance
 
+test-bounds: $(addprefix test-bounds-,lowest-direct highest) ## The fast suite on the lowest and newest allowed versions
+
+test-bounds-%: $(VENV)/.uv
+	$(BIN)/uv venv -q --clear --python $(BIN)/python "$(VENV)-$*"
+	$(BIN)/uv pip compile -q --resolution $* --all-extras pyproject.toml -o "$(VENV)-$*/requirements.txt"
+	$(BIN)/uv pip install -q --python "$(VENV)-$*/bin/python" --group dev \
+	  -r "$(VENV)-$*/requirements.txt" -r requirements/uv.txt
+	$(BIN)/uv pip install -q --python "$(VENV)-$*/bin/python" --no-deps -e . -e tests/standins
+	@grep -E "^(databricks-sql-connector|dlt|duckdb|google-cloud-bigquery|ibis-framework|scikit-learn|snowflake-connector-python|temporalio)(\[.*\])?==" "$(VENV)-$*/requirements.txt"
+	ENTREPOT_BACKEND=duckdb "$(VENV)-$*/bin/python" -m pytest -n 2 $(SPREAD) -m fast $(TESTS)
+
+docs: $(VENV)-docs/.docs ## Build the documentation site into site/, and check its links
+	"$(VENV)-docs/bin/mkdocs" build -q --strict
+
 check: $(VENV)/.dev ## Style, strict types, one-way imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -46,12 +60,14 @@ lock: $(VENV)/.uv ## Pin every dependency anew, with hashes
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --custom-compile-command "make lock" --extra server --extra examples -c requirements/dev.txt \
 	  pyproject.toml -o requirements/demo.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --custom-compile-command "make lock" --group docs -o requirements/docs.txt
 
 benchmark: $(VENV)/.dev ## Print every table of ratios against peers (installs the peers; takes a while)
 	$(BIN)/python -m benchmarks
 
 clean: ## Remove the environment and all state
-	rm -rf "$(VENV)" "$(STATE)"
+	rm -rf "$(VENV)" "$(VENV)"-* "$(STATE)" site
 
 $(VENV)/.uv: requirements/uv.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Entrepot needs Python 3.11 or newer; set PYTHON=...") if sys.version_info < (3, 11) else None'
@@ -70,3 +86,9 @@ $(VENV)/.dev: $(VENV)/.uv requirements/dev.txt pyproject.toml
 	@$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements/dev.txt
 	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e . -e tests/standins
 	@touch $@ $(VENV)/.demo
+
+$(VENV)-docs/.docs: $(VENV)/.uv requirements/docs.txt
+	@echo "Setting up $(VENV)-docs ..."
+	@$(BIN)/uv venv -q --clear --python $(BIN)/python "$(VENV)-docs"
+	@$(BIN)/uv pip install -q --python "$(VENV)-docs/bin/python" --require-hashes -r requirements/docs.txt
+	@touch $@
