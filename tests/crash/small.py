@@ -47,7 +47,7 @@ def expected(batches: int) -> dict[str, Rows]:
 def seen(folder: Path) -> dict[str, Rows]:
     """What people see in a case's DuckDB file."""
     with duckdb.connect(str(folder / "acme.duckdb"), read_only=True) as connection:
-        found = {table: connection.table(f"small.{table}").to_arrow_table() for table in expected(1)}
+        found = {table: connection.sql(f"FROM small.{table}").to_arrow_table() for table in expected(1)}
     return {table: counted(rows.to_pylist()) for table, rows in found.items()}
 
 
