@@ -5,7 +5,7 @@ from __future__ import annotations
 from html.parser import HTMLParser
 
 from entrepot.activities.parity.report import page
-from entrepot.protocol.messages import Cell, ParityReport, Side, TableParity
+from entrepot.protocol.parity import Cell, ParityReport, Side, TableParity
 
 HOSTILE = "</pre></style><script>alert('&')</script><!-- {{ report }} <img src=x onerror=alert(1)>"
 WORD = "harmless"
