@@ -1,7 +1,7 @@
 """Which source reads what an ingest step's function has returned: it is found by the type of that.
 
 Other packages add theirs by entry points of the group `entrepot.sources`, each named by the class that it reads, with
-its module, as in `"entrepot_sqlite.SqliteTable" = "entrepot_sqlite:SqliteSource"`. What none reads is dlt's.
+its module, as in `"entrepot_sqlite.SqliteTable" = "entrepot_sqlite.reading:SqliteSource"`. What none reads is dlt's.
 """
 
 from __future__ import annotations

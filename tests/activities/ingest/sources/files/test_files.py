@@ -237,7 +237,7 @@ def test_the_fingerprint_is_of_content_and_reading(tmp_path: Path) -> None:
     (tmp_path / "other.csv").write_text("a\n2\n")
     others = [source, Files(source.path, encoding="latin-1"), Files(source.path, bad_rows="reject")]
     others += [Files(source.path, short_rows="nulls"), Files(source.path, disposition="append")]
-    assert len({mark, *map(files.fingerprint, others)}) == len(others) + 1
+    assert len({mark, *(files.FileSource(other).fingerprint() for other in others)}) == len(others) + 1
 
 
 def test_a_remote_store(tmp_path: Path) -> None:
