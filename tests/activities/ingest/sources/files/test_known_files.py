@@ -5,10 +5,13 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
+import ibis
 import pytest
 
 from entrepot.activities.ingest.sources.files import known_files
+from entrepot.activities.ingest.sources.files.files import FileSource
 from entrepot.activities.ingest.sources.files.known_files import Known, compared
+from entrepot.activities.ingest.sources.stream import Target
 from entrepot.language.sources import Files
 from tests.activities.ingest.sources.reading import Read, read
 
@@ -100,3 +103,20 @@ def test_where_rows_are_merged_another_name_is_another_delta(tmp_path: Path) -> 
     packed = tmp_path / "1.csv.gz"
     packed.write_bytes(gzip.compress(second.read_bytes()))
     assert compared(known, [str(packed)], adds=False).read == ()
+
+
+@pytest.mark.parametrize("comes_later", [False, True])
+def test_a_load_hashes_files_once_unless_others_have_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, comes_later: bool
+) -> None:
+    hashed: list[str] = []
+    monkeypatch.setattr(known_files, "_hash", lambda path, _hash=known_files._hash: hashed.append(path) or _hash(path))
+    (tmp_path / "1.csv").write_text("a\n1\n")
+    source = FileSource(Files(f"{tmp_path}/*.csv", disposition="append"))
+    source.fingerprint()
+    if comes_later:
+        (tmp_path / "2.csv").write_text("a\n2\n")
+    stream = source.open(Target("t", ibis.schema({})), {}, None)
+    assert len(list(stream.pieces(None))) == 1 + comes_later
+    assert len(hashed) == (3 if comes_later else 1)
+    assert stream.watermark()["files"].keys() == {f"file://{path}" for path in tmp_path.iterdir()}
