@@ -16,6 +16,7 @@ from entrepot.examples.flights.source import data_folder
 from entrepot.planning.resolve import resolve
 from entrepot.planning.selection import select
 from entrepot.registry import Registry
+from entrepot.worker.config.settings import DEMO
 from tests.activities.ingest.sources.reading import read
 
 ROWS = {"flights": 336_776, "weather": 26_115, "planes": 3_322, "airports": 1_458, "airlines": 16}
@@ -33,7 +34,7 @@ def schemas(raw: dict[str, pa.Table]) -> dict[str, sch.Schema]:
 
 
 def test_the_pipeline_is_found_by_name() -> None:
-    assert Registry({}).load("flights").graph.name == "flights"
+    assert Registry(DEMO).load("flights").graph.name == "flights"
 
 
 def test_every_step_says_what_it_is_for() -> None:

@@ -16,7 +16,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from entrepot.backends import QueryTag
 from entrepot.protocol.parity import ParityReport, TableParity
-from entrepot.worker.cli import follow, output
+from entrepot.worker.cli import follow
 from entrepot.worker.config.tenant_schema import TenantSection
 from tests.conftest import House, serving, settings
 
@@ -161,7 +161,7 @@ async def test_a_terminal_shows_what_goes_on_and_then_what_differs(
     assert "✓ ingest source on other" in lines
     assert "✓ compare by_country · 3 rows" in lines
     assert "✗ compare orders · 600 rows · other: 600 rows on duckdb, 599 on other; 2 rows differ" in lines
-    output.parity(report)
+    show(report)
     out = capsys.readouterr().out
     assert "country where id = 4: " in out
     assert "only on duckdb: id = 3, " in out

@@ -15,8 +15,9 @@ import pytest
 from entrepot.activities import ingest
 from entrepot.activities.catalog.growing_table import GONE, VALID_FROM, VALID_TO, Segment
 from entrepot.activities.ingest.dispositions import STRATEGIES
-from entrepot.activities.ingest.sources.stream import Disposition, Hints, Range, ValueFilter
+from entrepot.activities.ingest.sources.stream import Hints, IntervalFilter, ValueFilter
 from entrepot.backends import TableName
+from entrepot.language.sources import Disposition
 
 FOLDER = Path(ingest.__file__).parent
 OWN = TableName("s", "orders__l")
@@ -28,7 +29,7 @@ def test_every_disposition_has_a_strategy() -> None:
 
 
 def test_what_a_load_takes_the_place_of() -> None:
-    day, file = Range("at", 1, 2), ValueFilter("_file", ("a.csv",))
+    day, file = IntervalFilter(1, 2, "at"), ValueFilter("_file", ("a.csv",))
     replace, append, merge, scd2 = STRATEGIES.values()
     for each in (replace, append, scd2):
         assert each.supersedes(Hints(), OWN, None) is None
