@@ -59,8 +59,7 @@ class Certificate:
 
     def values(self) -> dict[str, Any]:
         """For the catalog's row, beside its pipeline."""
-        values = dict(vars(self))
-        return {**values, "row_count": values.pop("rows")}
+        return {"row_count" if name == "rows" else name: value for name, value in vars(self).items()}
 
 
 @dataclass(frozen=True)

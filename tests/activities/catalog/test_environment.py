@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from entrepot import backends
 from entrepot.activities.catalog.catalog import Catalog
 from entrepot.activities.catalog.ingest_state import IngestState
-from entrepot.backends import QueryTag
 from entrepot.errors import BadInput, Conflict
 
 NUMBERS = itertools.count()
 
 pointers = st.dictionaries(st.sampled_from(["a", "b"]), st.sampled_from(["1", "2"]))
 attempts = st.lists(st.tuples(st.integers(0, 4), pointers), max_size=5)
-
-
-@pytest.fixture(scope="module")
-def catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
-    backend = backends.create({"type": "duckdb", "path": str(tmp_path_factory.mktemp("catalog") / "a.duckdb")}, "test")
-    with backend.session(QueryTag("acme", "test", "test")) as session:
-        made = Catalog(session, "elsewhere")
-        made.ensure()
-        yield made
-    backend.close()
 
 
 @settings(max_examples=10, deadline=None)
