@@ -7,7 +7,6 @@ what they need from the other stages is what the environment shows.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -212,14 +211,13 @@ class _Run:
         return result
 
     async def _compute(self, batch: list[str]) -> list[StepResult]:
-        steps = {step.name: step for step in self._plan.steps}
-        kind = KINDS[steps[batch[0]].kind]
+        kind = KINDS[self._plan.kind(batch[0])]
         self._stage(kind.stage)
         for name in batch:
             self._progress.set(name, "running")
         self._show()
         try:
-            results = await self._call_for(batch, steps, kind)
+            results = await self._call_for(batch, kind)
         except ActivityError as error:
             for name in batch if len(batch) > 1 else ():  # which of them failed, the error says
                 self._progress.set(name, "waiting")
@@ -230,7 +228,7 @@ class _Run:
             self._progress.set(name, "waiting")
         return results
 
-    async def _call_for(self, batch: list[str], steps: Mapping[str, PlannedStep], kind: type[Step]) -> list[StepResult]:
+    async def _call_for(self, batch: list[str], kind: type[Step]) -> list[StepResult]:
         """Calls the activity that makes these steps, of which only transforms and checks come several at a time."""
         versions, context, spent = self._plan.versions_for(batch), self._context, self._spent
         anew = tuple(name for name in batch if name in self._plan.anew)

@@ -76,6 +76,10 @@ class Plan(BaseModel):
         """The steps that have work to do."""
         return tuple(step for step in self.steps if step.action == "run")
 
+    def kind(self, name: str) -> StepKind:
+        """The kind of one of its steps."""
+        return next(step.kind for step in self.steps if step.name == name)
+
     def versions_for(self, names: Iterable[str]) -> dict[str, str]:
         """The versions of these steps, and of everything that they read."""
         wanted = frozenset(names)

@@ -17,6 +17,7 @@ from temporalio.testing import WorkflowEnvironment
 from entrepot.backends import QueryTag
 from entrepot.protocol.parity import ParityReport, TableParity
 from entrepot.worker.cli import follow
+from entrepot.worker.cli.parity import show
 from entrepot.worker.config.tenant_schema import TenantSection
 from tests.conftest import House, serving, settings
 
