@@ -42,7 +42,7 @@ class QueryTag:
     step: str
 
     def comment(self) -> str:
-        """The label as an SQL comment, which nothing in it ends or, where comments nest, begins again."""
+        """The tag as an SQL comment, which nothing in it ends or, where comments nest, begins again."""
         text = f"entrepot tenant={self.tenant} run={self.run} step={self.step}".replace("*", "")
         return f"/* {text} */ "
 
@@ -68,7 +68,7 @@ class Capabilities:
     """It tells how many bytes a statement has read."""
     time_travel: bool = False
     """It can show a table as it was."""
-    label: Literal["comment", "query tag", "job labels"] = "comment"
+    tagged_by: Literal["comment", "query tag", "job labels"] = "comment"
     """Where a statement carries its tenant, run and step."""
     largest_decimal: tuple[int, int] = (38, 38)
     """Precision and scale of its largest decimal type."""
@@ -265,7 +265,7 @@ class Backend(abc.ABC):
 
     @abc.abstractmethod
     def session(
-        self, label: QueryTag, opened: Callable[[Session], None] | None = None
+        self, tag: QueryTag, opened: Callable[[Session], None] | None = None
     ) -> AbstractContextManager[Session]:
         """A session. `opened` gets it before it is used, so that somebody else can interrupt it.
 

@@ -69,7 +69,7 @@ class Scorer:
             if made is None:
                 where = next(v.table for v in self._versions.values() if v.table is not None)
                 name = TableName(
-                    where.schema, f"scored__{self._work.label.run[:8]}_{len(self._temporary)}_{time.time_ns()}"
+                    where.schema, f"scored__{self._work.tag.run[:8]}_{len(self._temporary)}_{time.time_ns()}"
                 )
                 self._stream(node, name)
                 self._temporary.append(name)

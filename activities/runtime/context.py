@@ -42,7 +42,7 @@ class ActivityContext:
 
     def __init__(self, tenant: Tenant, run: str, step: str) -> None:
         self.tenant = tenant
-        self.label = QueryTag(tenant.name, run, step)
+        self.tag = QueryTag(tenant.name, run, step)
         self.spent = 0
         """Bytes that the run's steps before have read in the warehouse."""
         self.progress: dict[str, int] = {}
@@ -54,8 +54,8 @@ class ActivityContext:
     @contextmanager
     def session(self, step: str | None = None, warehouse: str = "") -> Iterator[Session]:
         """A session of one of the tenant's warehouses that is interrupted when the activity is cancelled."""
-        label = QueryTag(self.label.tenant, self.label.run, step or self.label.step)
-        with self.tenant.at(warehouse).backend.session(label, self._opened) as session:
+        tag = QueryTag(self.tag.tenant, self.tag.run, step or self.tag.step)
+        with self.tenant.at(warehouse).backend.session(tag, self._opened) as session:
             try:
                 yield session
             finally:

@@ -16,6 +16,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import ibis
@@ -49,12 +50,9 @@ STAGING_HOURS = 24
 _NOT_IN_LABELS = re.compile(r"[^\w-]")
 
 
-def job_labels(label: QueryTag) -> dict[str, str]:
-    """A label as BigQuery takes it: small letters, digits, `-` and `_`, 63 characters at most."""
-    return {
-        key: _NOT_IN_LABELS.sub("_", value.lower())[:63]
-        for key, value in [("tenant", label.tenant), ("run", label.run), ("step", label.step)]
-    }
+def job_labels(tag: QueryTag) -> dict[str, str]:
+    """A tag as BigQuery takes it: small letters, digits, `-` and `_`, 63 characters at most."""
+    return {key: _NOT_IN_LABELS.sub("_", value.lower())[:63] for key, value in asdict(tag).items()}
 
 
 class BigQuerySession(SqlSession):
@@ -63,11 +61,11 @@ class BigQuerySession(SqlSession):
     dialect = DIALECT
     capabilities = CAPABILITIES
 
-    def __init__(self, clients: Clients, label: QueryTag) -> None:
+    def __init__(self, clients: Clients, tag: QueryTag) -> None:
         super().__init__()
         self.usage = Usage(bytes=0)
         self._to = clients
-        self._labels = job_labels(label)
+        self._labels = job_labels(tag)
         self._running: QueryJob | LoadJob | None = None
         self._ibis: Any = None
 
@@ -317,8 +315,8 @@ class BigQuery(Backend):
         return cls(given["project"], given.get("location"), given.get("credentials"), emulator)
 
     @contextmanager
-    def session(self, label: QueryTag, opened: Callable[[Session], None] | None = None) -> Iterator[Session]:
-        session = BigQuerySession(self._shared(), label)
+    def session(self, tag: QueryTag, opened: Callable[[Session], None] | None = None) -> Iterator[Session]:
+        session = BigQuerySession(self._shared(), tag)
         if opened is not None:
             opened(session)
         try:

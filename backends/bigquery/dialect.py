@@ -45,6 +45,6 @@ CAPABILITIES = Capabilities(
     dry_run=True,
     reports_bytes=True,
     time_travel=True,
-    label="job labels",
+    tagged_by="job labels",
     largest_decimal=(76, 38),
 )

@@ -43,13 +43,13 @@ class DatabricksSession(SqlSession):
     dialect = DIALECT
     capabilities = CAPABILITIES
 
-    def __init__(self, connection: Any, target: Target, volume: str, label: QueryTag) -> None:
+    def __init__(self, connection: Any, target: Target, volume: str, tag: QueryTag) -> None:
         super().__init__()
         self._connection = connection
         self._target = target
         self._volume = f"/Volumes/{volume.replace('.', '/')}"
-        self._label = label.comment()
-        self._tags = target.tags(label)
+        self._comment = tag.comment()
+        self._tags = target.tags(tag)
         self._cursors: dict[Any, int] = {}
         """Those whose statements run or are read from, and how often the session had been interrupted before."""
         self._ibis: Any = None
@@ -62,7 +62,7 @@ class DatabricksSession(SqlSession):
         self._cursors[cursor] = since = self.interruption.count
         try:
             with self.interruption.heeded(since), translated(self._target.host):
-                cursor.execute(self._label + sql, query_tags=self._tags, **options)
+                cursor.execute(self._comment + sql, query_tags=self._tags, **options)
                 self._count()
                 yield cursor
         finally:
@@ -216,9 +216,9 @@ class Databricks(Backend):
         return cls(Target(host=host, **given), volume)
 
     @contextmanager
-    def session(self, label: QueryTag, opened: Callable[[Session], None] | None = None) -> Iterator[Session]:
+    def session(self, tag: QueryTag, opened: Callable[[Session], None] | None = None) -> Iterator[Session]:
         with self._pool.taken() as connection:
-            session = DatabricksSession(connection, self.target, self.volume, label)
+            session = DatabricksSession(connection, self.target, self.volume, tag)
             if opened is not None:
                 opened(session)
             yield session
@@ -233,7 +233,7 @@ class Databricks(Backend):
 
 
 class _Labelled:
-    """The connection as ibis sees it: what it executes for users carries the label, too."""
+    """The connection as ibis sees it: what it executes for users carries the tag, too."""
 
     def __init__(self, session: DatabricksSession) -> None:
         self._session = session
@@ -248,7 +248,7 @@ class _Labelled:
 
         def execute(sql: str, *args: Any, **options: Any) -> Any:
             with translated(session._target.host):
-                return plain(session._label + sql, *args, query_tags=session._tags, **options)
+                return plain(session._comment + sql, *args, query_tags=session._tags, **options)
 
         cursor.execute = execute
         return cursor

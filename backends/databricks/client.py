@@ -13,7 +13,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from entrepot.backends.base import QueryTag
@@ -83,12 +83,11 @@ class Target:
                 **options,
             )
 
-    def tags(self, label: QueryTag) -> dict[str, str | None] | None:
+    def tags(self, tag: QueryTag) -> dict[str, str | None] | None:
         """The query tags of a statement, which only warehouses know."""
         if not self.is_warehouse:
             return None
-        tags = {"tenant": label.tenant, "run": label.run, "step": label.step}
-        return {f"entrepot_{key}": value[:_TAG_LENGTH] for key, value in tags.items()}
+        return {f"entrepot_{key}": value[:_TAG_LENGTH] for key, value in asdict(tag).items()}
 
 
 def has_handle(cursor: Any) -> bool:

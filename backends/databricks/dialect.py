@@ -24,4 +24,4 @@ DIALECT = Dialect(
     identifiers=Identifiers(longest_table=255, longest_column=255, in_table=_may_be, in_schema=_may_be),
 )
 
-CAPABILITIES = Capabilities(transactional_ddl=False, clone=True, time_travel=True, label="query tag")
+CAPABILITIES = Capabilities(transactional_ddl=False, clone=True, time_travel=True, tagged_by="query tag")

@@ -51,9 +51,9 @@ class DuckDBSession(SqlSession):
 
     _connection: duckdb.DuckDBPyConnection
 
-    def __init__(self, label: QueryTag, path: str) -> None:
+    def __init__(self, tag: QueryTag, path: str) -> None:
         super().__init__()
-        self._label = label.comment()
+        self._comment = tag.comment()
         self._path = path
         self._is_open = False
         self._readers: weakref.WeakSet[_Reader] = weakref.WeakSet()
@@ -76,7 +76,7 @@ class DuckDBSession(SqlSession):
 
     def _run(self, sql: str) -> StatementResult:
         with translated(self._path):
-            cursor = self._connection.execute(self._label + sql)
+            cursor = self._connection.execute(self._comment + sql)
             columns = [column[0] for column in cursor.description or []]
             rows = cursor.fetchall() if columns else []
         self._count()
@@ -89,7 +89,7 @@ class DuckDBSession(SqlSession):
         # A cursor of its own: rows are still read from it while this session writes.
         reader = _Reader(self._connection.cursor(), self._path, self.interruption)
         self._readers.add(reader)
-        schema = reader.start(self._label + sql)
+        schema = reader.start(self._comment + sql)
         self._count()
         return pa.RecordBatchReader.from_batches(schema, reader.batches())
 
@@ -143,7 +143,7 @@ class DuckDBSession(SqlSession):
 
     def fetch(self, expression: ibis.Table) -> pa.Table:
         with self._with_rows(expression) as bound, translated(self._path):
-            table = self._connection.sql(self._label + self.dialect.compile(bound)).to_arrow_table()
+            table = self._connection.sql(self._comment + self.dialect.compile(bound)).to_arrow_table()
         self._count()
         return table
 
@@ -233,11 +233,11 @@ class DuckDB(Backend):
         return cls(os.path.abspath(given.pop("path")), given)
 
     @contextmanager
-    def session(self, label: QueryTag, opened: Callable[[Session], None] | None = None) -> Iterator[Session]:
-        session = DuckDBSession(label, self.path)
+    def session(self, tag: QueryTag, opened: Callable[[Session], None] | None = None) -> Iterator[Session]:
+        session = DuckDBSession(tag, self.path)
         if opened is not None:
             opened(session)
-        with self._file.used(label, self.options, LOCK_SECONDS, session.interruption.check) as database:
+        with self._file.used(tag, self.options, LOCK_SECONDS, session.interruption.check) as database:
             try:
                 session.open(database)
                 yield session

@@ -84,15 +84,15 @@ class Ticket:
 
 @dataclass(eq=False)
 class _Use:
-    """A session that waits for the file or has it. Sessions of one thread, or of one label, are one piece of work."""
+    """A session that waits for the file or has it. Sessions of one thread, or of one tag, are one piece of work."""
 
-    label: object
+    tag: object
     came: float = field(default_factory=time.monotonic)
     thread: int = field(default_factory=threading.get_ident)
     opened: _Opened | None = None
 
     def is_with(self, other: _Use) -> bool:
-        return self.thread == other.thread or self.label == other.label
+        return self.thread == other.thread or self.tag == other.tag
 
 
 class _Opened:
@@ -117,7 +117,7 @@ class File:
 
     @contextmanager
     def used(
-        self, label: object, options: Mapping[str, Any], patience: float, check: Callable[[], None]
+        self, tag: object, options: Mapping[str, Any], patience: float, check: Callable[[], None]
     ) -> Iterator[duckdb.DuckDBPyConnection]:
         """The open database. Waits its turn as long as it takes; `check` may raise to end that.
 
@@ -125,7 +125,7 @@ class File:
             Unavailable: if the file cannot be used, if a process that does not queue has it for longer than `patience`
                 seconds, or if this piece of work and another could wait for each other's files forever.
         """
-        use = _Use(label)
+        use = _Use(tag)
         with self._changed:
             try:
                 opened = self._enter(use, options, patience, check)

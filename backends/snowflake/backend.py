@@ -1,6 +1,6 @@
 """Snowflake: one database for a tenant.
 
-Statements carry their label as QUERY_TAG. Every DDL statement commits on its own. Rows come in by way of a temporary
+Statements carry their tag as QUERY_TAG. Every DDL statement commits on its own. Rows come in by way of a temporary
 stage and a temporary table, which end with their session, so that a crash leaves nothing behind.
 """
 
@@ -14,6 +14,7 @@ import uuid
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -46,12 +47,10 @@ class SnowflakeSession(SqlSession):
     dialect = DIALECT
     capabilities = CAPABILITIES
 
-    def __init__(
-        self, connection: Any, label: QueryTag, place: str, cancel: Callable[[SnowflakeSession], None]
-    ) -> None:
+    def __init__(self, connection: Any, tag: QueryTag, place: str, cancel: Callable[[SnowflakeSession], None]) -> None:
         super().__init__()
         self._connection = connection
-        self._tag = json.dumps({"tenant": label.tenant, "run": label.run, "step": label.step})
+        self._tag = json.dumps(asdict(tag))
         self._place = place
         self._cancel = cancel
         self._ibis: Any = None
@@ -242,9 +241,9 @@ class Snowflake(Backend):
         return cls(given, where)
 
     @contextmanager
-    def session(self, label: QueryTag, opened: Callable[[Session], None] | None = None) -> Iterator[Session]:
+    def session(self, tag: QueryTag, opened: Callable[[Session], None] | None = None) -> Iterator[Session]:
         with self._pool.taken() as connection:
-            session = SnowflakeSession(connection, label, self._place, self._cancel)
+            session = SnowflakeSession(connection, tag, self._place, self._cancel)
             if opened is not None:
                 opened(session)
             yield session

@@ -21,6 +21,6 @@ CAPABILITIES = Capabilities(
     block_sample=True,
     clone=True,
     time_travel=True,
-    label="query tag",
+    tagged_by="query tag",
     largest_decimal=LARGEST_DECIMAL,
 )

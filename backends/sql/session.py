@@ -61,7 +61,7 @@ class SqlSession(Session):
 
     @abc.abstractmethod
     def _run(self, sql: str) -> StatementResult:
-        """Runs one statement to its end, labelled, and counts it in `usage`. The client's errors become Entrepot's."""
+        """Runs one statement to its end, tagged, and counts it in `usage`. The client's errors become Entrepot's."""
 
     @abc.abstractmethod
     def _arrow(self, sql: str) -> pa.RecordBatchReader:

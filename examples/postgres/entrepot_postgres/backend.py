@@ -41,10 +41,10 @@ class PostgresSession(SqlSession):
     dialect = DIALECT
     capabilities = CAPABILITIES
 
-    def __init__(self, connection: psycopg.Connection[Any], label: QueryTag, place: str) -> None:
+    def __init__(self, connection: psycopg.Connection[Any], tag: QueryTag, place: str) -> None:
         super().__init__()
         self._connection = connection
-        self._label = label.comment()
+        self._comment = tag.comment()
         self._place = place
         self._ibis: Any = None
         self.ended = threading.Event()
@@ -56,7 +56,7 @@ class PostgresSession(SqlSession):
             yield
 
     def _labelled(self, sql: str) -> bytes:
-        return (self._label + sql).encode()
+        return (self._comment + sql).encode()
 
     def _run(self, sql: str) -> StatementResult:
         with self._translated(), self._connection.cursor() as cursor:
@@ -178,9 +178,9 @@ class Postgres(Backend):
         return cls(checked(settings, known, ["host", "database", "user"], cls.name, where), where)
 
     @contextmanager
-    def session(self, label: QueryTag, opened: Callable[[Session], None] | None = None) -> Iterator[Session]:
+    def session(self, tag: QueryTag, opened: Callable[[Session], None] | None = None) -> Iterator[Session]:
         with self._pool.taken() as connection:
-            session = PostgresSession(connection, label, self._place)
+            session = PostgresSession(connection, tag, self._place)
             try:
                 if opened is not None:
                     opened(session)

@@ -49,9 +49,9 @@ class PlainBackend(DuckDB):
     capabilities = Plain.capabilities
 
     @contextmanager
-    def session(self, label: QueryTag, opened: Callable[[Session], None] | None = None) -> Iterator[Session]:
-        with super().session(label) as session:
-            plain = Plain(label, self.path)
+    def session(self, tag: QueryTag, opened: Callable[[Session], None] | None = None) -> Iterator[Session]:
+        with super().session(tag) as session:
+            plain = Plain(tag, self.path)
             plain.open(session._connection)  # type: ignore[attr-defined]
             if opened is not None:
                 opened(plain)
