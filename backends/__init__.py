@@ -1,4 +1,4 @@
-"""The warehouses: one file each, of the same shape, found by entry points of the group `entrepot.backends`."""
+"""The warehouses: a folder each, of the same files, found by entry points of the group `entrepot.backends`."""
 
 from __future__ import annotations
 

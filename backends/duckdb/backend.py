@@ -1,7 +1,7 @@
 """DuckDB: one file for a tenant.
 
 Within a process all sessions share one open database. It is closed a moment after the last of them ends, or when
-another worker waits for it (`duckdb_file.py`): DuckDB lets one process write at a time.
+another worker waits for it (`file.py`): DuckDB lets one process write at a time.
 """
 
 from __future__ import annotations
