@@ -137,7 +137,7 @@ class FloorDivision:
 
 
 def failing_at_zero(compiler: Any, op: Any, quotient: Any, left: Any, right: Any) -> Any:
-    """A quotient of whole numbers or decimals that fails where the divisor is 0: some warehouses give NULL there."""
+    """A quotient of whole numbers or decimals that fails where the divisor is 0, for warehouses that give NULL."""
     if not is_exact(op) or (isinstance(op.right, ops.Literal) and op.right.value):
         return quotient
     is_undefined = right.eq(0) & left.is_(sge.null()).not_()
