@@ -52,7 +52,7 @@ def probes(tmp_path: Path) -> Iterator[Probes]:
 
 
 async def test_it_returns_what_the_method_does(probes: Probes) -> None:
-    probes.act = lambda work: f"{work.tenant.name} {work.label.run} {work.label.step}"
+    probes.act = lambda work: f"{work.tenant.name} {work.tag.run} {work.tag.step}"
     assert await ActivityEnvironment().run(probes.probe, REQUEST) == "acme r1 orders"
 
 
