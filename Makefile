@@ -42,7 +42,7 @@ test-bounds-%: $(VENV)/.uv
 	ENTREPOT_BACKEND=duckdb "$(VENV)-$*/bin/python" -m pytest -n 2 $(SPREAD) -m fast $(TESTS)
 
 docs: $(VENV)-docs/.docs ## Build the documentation site into site/, and check its links
-	NO_MKDOCS_2_WARNING=1 "$(VENV)-docs/bin/mkdocs" build -q --strict
+	NO_MKDOCS_2_WARNING=1 "$(VENV)-docs/bin/mkdocs" build --strict
 
 check: $(VENV)/.dev ## Style, strict types, one-way imports
 	$(BIN)/ruff check .

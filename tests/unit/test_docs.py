@@ -9,7 +9,7 @@ import subprocess
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_overloads
 
 import pytest
 
@@ -60,10 +60,10 @@ def test_every_argument_of_a_decorator_is_described(name: str) -> None:
     assert not missing
 
 
-def _arguments(function: Any) -> Iterator[str]:
-    """The names of what a function or class takes; of a decorator with overloads, those of the longest."""
-    parameters = inspect.signature(function).parameters.values()
-    yield from (p.name for p in parameters if p.kind is not p.VAR_KEYWORD and p.name not in ("self", "function"))
+def _arguments(function: Any) -> set[str]:
+    """The names of what a function or class takes, in any of its overloads."""
+    each = [inspect.signature(overload).parameters for overload in get_overloads(function) or [function]]
+    return {name for parameters in each for name in parameters} - {"self", "function"}
 
 
 def _pages() -> list[Path]:
