@@ -76,6 +76,16 @@ def test_clients_and_workers_are_made_in_one_place(made: str, places: list[str])
     assert sorted(found - own_project) == places
 
 
+ROOMS = sorted({path.parent for path in MODULES} - {ROOT / "worker" / "cli"})
+"""Not the command line's: a file a command."""
+
+
+@pytest.mark.parametrize("folder", ROOMS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_folder_can_be_read_at_a_glance(folder: Path) -> None:
+    entries = {each.name for each in folder.iterdir() if not each.is_symlink()} - {"__pycache__", "__init__.py"}
+    assert len(entries) <= 11, sorted(entries)
+
+
 def test_everything_that_authors_import_is_documented() -> None:
     import entrepot
 
