@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 from typing import Any
 
 import ibis.expr.datatypes as dt
 import ibis.expr.schema as sch
+import pyarrow as pa
+import pyarrow.parquet
 
 from entrepot.activities.ingest.sources.quoting import literal
 from entrepot.backends.duckdb.types import Types
@@ -247,6 +250,16 @@ def _exact(dtype: dt.DataType) -> list[str]:
             return [_no_finer_than(finest), f"NOT {_has_zone('§')}"]
         return [_no_finer_than(min(finest, 6)), *_one_time(dtype.timezone)]
     return []
+
+
+def without_types(path: Path, columns: Collection[str]) -> None:
+    """Makes columns of a Parquet file that have no values such that have no type: DuckDB writes them as INTEGER."""
+    if not columns:
+        return
+    rows = pyarrow.parquet.ParquetFile(path).read()
+    for name in columns:
+        rows = rows.set_column(rows.column_names.index(name), name, pa.nulls(rows.num_rows))
+    pyarrow.parquet.write_table(rows, path)
 
 
 def _no_finer_than(places: int) -> str:

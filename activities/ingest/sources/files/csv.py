@@ -233,7 +233,9 @@ class CsvReader:
         selected += constants(self._table.own, path)
         source = f"(SELECT {', '.join(casts)} FROM {source})"
         query = f"COPY (SELECT {', '.join(selected)} FROM {source}) TO {literal(str(target))} (FORMAT parquet)"
-        return int(self._sql.execute(query).fetchall()[0][0])
+        ((rows,),) = self._sql.execute(query).fetchall()
+        types.without_types(target, [n for n, k in self.columns.items() if k == "null" and n not in self._declared])
+        return int(rows)
 
     def _fits(self, name: str, column: str) -> str:
         declared = self._declared[name]

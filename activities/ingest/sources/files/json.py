@@ -244,7 +244,9 @@ class JsonReader:
         read = f"json_transform(value, {literal(json.dumps(asked))})" if asked else "NULL"
         columns = ", ".join([*selected, *constants(self._table.own, path)]) or "NULL::VARCHAR AS empty"
         query = f"COPY (SELECT {columns} FROM (SELECT {read} AS row FROM chunk)) TO {literal(str(target))}"
-        return int(self._one(f"{query} (FORMAT parquet)"))
+        rows = int(self._one(f"{query} (FORMAT parquet)"))
+        types.without_types(target, [n for n, k in self.columns.items() if k == "null" and n not in self._declared])
+        return rows
 
     def _one(self, query: str) -> Any:
         """The only value of the answer, which must be read to its end before the connection is used again."""
