@@ -216,7 +216,7 @@ class Session(abc.ABC):
             gone = [str(name) for name in names if name.table not in self.tables(name.schema)]
             if not gone:
                 raise
-            raise Contended(f"another run has brought the same, and removed {listed(gone)}") from error
+            raise Contended(f"another run has loaded the same, and removed {listed(gone)}") from error
 
     @abc.abstractmethod
     def repoint_view(self, view: TableName, table: TableName) -> None:

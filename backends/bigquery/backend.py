@@ -123,8 +123,13 @@ class BigQuerySession(SqlSession):
             return self._to.client.get_job(job_id, location=known[1], retry=retry(), timeout=CALL_SECONDS)
 
     def interrupt(self) -> None:
-        job = self._running
-        self.interruption.request(None if job is None else lambda: self._cancel(job))
+        self.interruption.request(self._cancel_running)
+
+    def _cancel_running(self) -> None:
+        """Looks for the job after the interruption is counted: one that begins meanwhile sees the count, and is cancelled
+        by the thread that began it."""
+        if (job := self._running) is not None:
+            self._cancel(job)
 
     def _cancel(self, job: QueryJob | LoadJob) -> None:
         with contextlib.suppress(Exception):  # whether it is cancelled is seen where it is waited for

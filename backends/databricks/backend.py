@@ -158,7 +158,7 @@ class DatabricksSession(SqlSession):
     def _backend(self) -> Any:
         if self._ibis is None:
             self._ibis = compat.databricks_over(
-                _Labelled(self), self.dialect.compiler(), self._volume, lambda *name: self.describe(TableName(*name))
+                _Tagged(self), self.dialect.compiler(), self._volume, lambda *name: self.describe(TableName(*name))
             )
         return self._ibis
 
@@ -232,7 +232,7 @@ class Databricks(Backend):
         self._pool.close()
 
 
-class _Labelled:
+class _Tagged:
     """The connection as ibis sees it: what it executes for users carries the tag, too."""
 
     def __init__(self, session: DatabricksSession) -> None:

@@ -55,7 +55,7 @@ class Types(SnowflakeType):  # type: ignore[misc]
     def to_ibis(cls, typ: sge.DataType, nullable: bool | None = None) -> dt.DataType:
         found: dt.DataType = super().to_ibis(typ, nullable)
         if found.is_timestamp():
-            return found.copy(scale=min(found.scale, SCALE))
+            return found.copy(scale=SCALE if found.scale is None else min(found.scale, SCALE))
         if found.is_string():
             return found.copy(length=None)  # what is not said has a length, too: the largest, which changes
         if found.is_int64() and typ.this == sge.DType.DECIMAL and typ.expressions:

@@ -21,7 +21,7 @@ from entrepot.identity.syntax import parsed
 _BY_NAME = frozenset({"__import__", "import_module", "pkgutil", "runpy", "modules"})
 """What a module reads that imports others by names which its source need not show (`modules`: of `sys`)."""
 
-_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_OURS = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 """Where Entrepot itself stands: a pipeline in a module beside its packages does not own them."""
 
 _texts: weakref.WeakKeyDictionary[ModuleType, str] = weakref.WeakKeyDictionary()

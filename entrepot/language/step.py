@@ -7,7 +7,7 @@ A kind of step is a class: what planning, activities and workflows have to know 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from entrepot.errors import Location, unknown
@@ -313,14 +313,3 @@ KINDS: Mapping[StepKind, type[Step]] = {
     each.kind: each for each in (IngestStep, TransformStep, CheckStep, TrainStep, PublishStep)
 }
 """Every kind by its name, in the order of a run's stages."""
-
-
-@dataclass
-class StepOptions:
-    """What every kind of step accepts beside its own options."""
-
-    name: str | None = None
-    description: str | None = None
-    owner: str | None = None
-    tags: tuple[str, ...] = ()
-    depends: tuple[str, ...] = field(default=())

@@ -154,6 +154,8 @@ def resolve_step(step: Step, inputs: tuple[tuple[str, Any], ...]) -> Computed:
     Raises:
         EntrepotError: if it computes nothing that Entrepot knows; whatever the user's function raises.
     """
+    if step.is_source:
+        raise TypeError(f"what {step.name!r} brings is known once it has loaded")
     code = _code(step, inputs)
     return Computed(code.hash, varies=code.varies)
 

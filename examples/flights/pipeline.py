@@ -7,7 +7,7 @@ from typing import Any
 import ibis
 from ibis import _
 
-from entrepot import Dashboard, Export, Files, Model, Pipeline, Table
+from entrepot import Dashboard, Export, Files, Model, Pipeline, Table, split
 from entrepot.examples.flights.contracts import Departures, Risk
 from entrepot.examples.flights.page import (
     cancellations,
@@ -21,7 +21,6 @@ from entrepot.examples.flights.page import (
     weather,
 )
 from entrepot.examples.flights.source import data_folder
-from entrepot.language import split
 
 flights = Pipeline(
     "flights",

@@ -10,8 +10,7 @@ from typing import Any
 import ibis
 from ibis import _
 
-from entrepot import Copy, Dashboard, Export, Model, Panel, Pipeline, Table
-from entrepot.language import split
+from entrepot import Copy, Dashboard, Export, Model, Panel, Pipeline, Table, split
 from tests.crash.boundaries import point
 
 SOURCE = Path("source")

@@ -9,8 +9,7 @@ import numpy as np
 from ibis import _
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 
-from entrepot import Model, Pipeline, Table
-from entrepot.language import split
+from entrepot import Model, Pipeline, Table, split
 
 learning = Pipeline("learning")
 

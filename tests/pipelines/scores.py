@@ -7,8 +7,7 @@ from typing import Any
 
 from ibis import _
 
-from entrepot import Model, Pipeline, Table
-from entrepot.language import split
+from entrepot import Model, Pipeline, Table, split
 
 scores = Pipeline("scores")
 

@@ -9,8 +9,7 @@ import pyarrow as pa
 from ibis import _
 from pandera import ibis as pandera
 
-from entrepot import Copy, Dashboard, Export, Figure, Model, Panel, Pipeline, Table
-from entrepot.language import split
+from entrepot import Copy, Dashboard, Export, Figure, Model, Panel, Pipeline, Table, split
 
 shop = Pipeline(
     "shop", description="Orders, and which of them come back", owner="ops", parameters={"rows": 600, "limit": 50.0}

@@ -16,8 +16,7 @@ from sklearn.linear_model import LinearRegression
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from entrepot import Dashboard, Pipeline, Table
-from entrepot.language import split
+from entrepot import Dashboard, Pipeline, Table, split
 
 wild = Pipeline("wild", parameters={"where": "", "what": "", "hesitant": False})
 

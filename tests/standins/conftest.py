@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from databricks import sql
 
 Standin = Callable[[str], dict[str, Any]]
 
@@ -29,6 +28,8 @@ def databricks(standin: Standin) -> dict[str, Any]:
 @pytest.fixture
 def connect(databricks: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
     """Opens connections with Databricks' own client, and closes them at the end."""
+    from databricks import sql
+
     opened = []
 
     def connect(**options: Any) -> Any:

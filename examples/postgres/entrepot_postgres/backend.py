@@ -55,12 +55,12 @@ class PostgresSession(SqlSession):
         with self.interruption.heeded(), translated(self._place):
             yield
 
-    def _labelled(self, sql: str) -> bytes:
+    def _tagged(self, sql: str) -> bytes:
         return (self._comment + sql).encode()
 
     def _run(self, sql: str) -> StatementResult:
         with self._translated(), self._connection.cursor() as cursor:
-            cursor.execute(self._labelled(sql))
+            cursor.execute(self._tagged(sql))
             self._count()
             columns = [column.name for column in cursor.description or []]
             return StatementResult(columns, cursor.fetchall() if columns else [], max(cursor.rowcount, 0))
@@ -72,7 +72,7 @@ class PostgresSession(SqlSession):
         cursor = self._connection.cursor(f"entrepot_{uuid.uuid4().hex}", withhold=True)
         plain_types(cursor)
         with self._translated():
-            cursor.execute(self._labelled(sql))
+            cursor.execute(self._tagged(sql))
         self._count()
         description = cursor.description or []
         schema = pa.schema([(c.name, self.dialect.dtype(c.type_display).to_pyarrow()) for c in description])
@@ -89,7 +89,7 @@ class PostgresSession(SqlSession):
 
     def _typed_columns(self, sql: str) -> list[tuple[str, str]]:
         with self._translated(), self._connection.cursor() as cursor:
-            cursor.execute(self._labelled(sql))
+            cursor.execute(self._tagged(sql))
             self._count()
             return [(column.name, column.type_display) for column in cursor.description or []]
 
@@ -118,7 +118,7 @@ class PostgresSession(SqlSession):
         with self._translated(), self._connection.transaction(), self._connection.cursor() as cursor:
             self._run(f"CREATE TABLE {table} ({', '.join(definitions.values())})")
             columns = ", ".join(map(self.dialect.identifier, schema))
-            with cursor.copy(self._labelled(f"COPY {table} ({columns}) FROM STDIN (FORMAT csv)")) as copy:
+            with cursor.copy(self._tagged(f"COPY {table} ({columns}) FROM STDIN (FORMAT csv)")) as copy:
                 for file in files:
                     for batch in pyarrow.parquet.ParquetFile(file).iter_batches(BATCH_ROWS):
                         copy.write(as_csv(batch.select(schema.names), schema))
@@ -144,7 +144,8 @@ class PostgresSession(SqlSession):
         return f"postgresql {self._run('SHOW server_version').rows[0][0].split()[0]}"
 
     def interrupt(self) -> None:
-        self.interruption.request(self._cancel)
+        # Once: it cancels until the session ends.
+        self.interruption.request(None if self.interruption.count else self._cancel)
 
     def _cancel(self) -> None:
         """Cancels whatever runs until the session ends: a statement may be on its way to the server just now."""

@@ -18,10 +18,9 @@ from ibis import _
 from pandera import ibis as pandera
 from sklearn.linear_model import LinearRegression
 
-from entrepot import Dashboard, Pipeline, Table
+from entrepot import Dashboard, Pipeline, Table, split
 from entrepot.identity.expression import described, input_table, schema_from
 from entrepot.identity.volatility import ANY_ROWS, CHANCE, CLOCK
-from entrepot.language import split
 from entrepot.planning.resolve import resolve
 
 SALES = {"id": "int64", "price": "float64", "day": "date", "at": "timestamp"}

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from entrepot import BadInput
-from entrepot.language import split
+from entrepot import BadInput, split
 
 ROWS = 4_000
 

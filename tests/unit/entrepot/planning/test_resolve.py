@@ -17,9 +17,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
-from entrepot import Model, Pipeline, PipelineError, Table
+from entrepot import Model, Pipeline, PipelineError, Table, split
 from entrepot.identity.expression import schema_from
-from entrepot.language import split
 from entrepot.language.step import PublishStep
 from entrepot.planning.resolve import publish_identity, resolve
 from tests.unit.entrepot.seeds import printed
