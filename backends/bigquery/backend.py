@@ -126,8 +126,8 @@ class BigQuerySession(SqlSession):
         self.interruption.request(self._cancel_running)
 
     def _cancel_running(self) -> None:
-        """Looks for the job after the interruption is counted: one that begins meanwhile sees the count, and is cancelled
-        by the thread that began it."""
+        """Looks for the job after the interruption is counted: one that begins meanwhile sees the count, and the thread
+        that began it cancels it."""
         if (job := self._running) is not None:
             self._cancel(job)
 

@@ -133,8 +133,8 @@ class DuckDBSession(SqlSession):
                 self._connection.unregister(_STREAM)
 
     def _register(self, reader: pa.RecordBatchReader) -> None:
-        """Gives the stream a name. DuckDB (seen with 2.0) now and then says nothing but `std::bad_cast` while other threads are at
-        work, before it has read a row; so it is asked again, and only what it says three times is a failure."""
+        """Gives the stream a name. DuckDB (seen with 2.0) now and then says nothing but `std::bad_cast` while other
+        threads are at work, before it has read a row; so it is asked again, and only three such are a failure."""
         for _ in range(2):
             with contextlib.suppress(RuntimeError):
                 self._connection.register(_STREAM, reader)
