@@ -47,8 +47,12 @@ class Catalog:
         self.tables.create()
 
     def exists(self) -> bool:
-        """Whether there is a catalog in the warehouse."""
-        return bool(self.session.tables(self.tables.schema))
+        """Whether there is a catalog in the warehouse.
+
+        Raises:
+            BadInput: if it is that of an earlier version of Entrepot.
+        """
+        return "versions" in self.tables.existing()
 
     def pipelines(self) -> list[str]:
         """The pipelines of which it knows what they made or show, whether or not anybody runs them."""

@@ -12,6 +12,7 @@ import ibis
 import sqlglot.expressions as sge
 
 from entrepot.backends import Session, TableName
+from entrepot.errors import BadInput
 
 Row = Mapping[str, Any]
 
@@ -117,6 +118,9 @@ TABLES: dict[str, dict[str, str]] = {
     },
 }
 
+_EARLIER = {"heads", "cursors"}
+"""Tables that only the catalog of an earlier version has."""
+
 KEYS = {
     "versions": ("pipeline", "name", "version"),
     "environments": ("pipeline", "environment"),
@@ -138,11 +142,29 @@ class CatalogTables:
     schema: str
 
     def create(self) -> None:
-        """Creates those that are missing."""
-        if not self.session.tables(self.schema) >= set(TABLES):
+        """Creates those that are missing.
+
+        Raises:
+            BadInput: if an earlier version of Entrepot made them.
+        """
+        if not self.existing() >= set(TABLES):
             self.session.create_schema(self.schema)
             for table, columns in TABLES.items():
                 self.session.create_table(self._name(table), ibis.schema(columns), KEYS.get(table, ()))
+
+    def existing(self) -> set[str]:
+        """Those that exist.
+
+        Raises:
+            BadInput: if an earlier version of Entrepot made them.
+        """
+        found = self.session.tables(self.schema)
+        if found & _EARLIER:
+            raise BadInput(
+                f"schema {self.schema!r} holds the catalog of an earlier version of Entrepot, which this one does not "
+                "read: begin with a new state folder, or another database"
+            )
+        return found
 
     def select(
         self, table: str, *conditions: sge.Condition, columns: Iterable[str] = (), newest: str | None = None
