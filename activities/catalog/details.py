@@ -10,7 +10,8 @@ from entrepot.activities.catalog.growing_table import Segment
 
 
 class _Details(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="allow")
+    """What a newer version of Entrepot keeps beside stays, when an older one writes details back."""
 
 
 class ScoredModel(_Details):

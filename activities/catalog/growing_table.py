@@ -36,7 +36,7 @@ only, whether it ended then."""
 class _Superseded(BaseModel):
     """Which rows of the segments before it a segment supersedes."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="allow")
 
 
 class SameKey(_Superseded):
@@ -90,7 +90,7 @@ Superseded = Annotated[SameKey | InInterval | WithValue, Field(discriminator="ki
 class Segment(BaseModel):
     """A physical table with some of a version's rows."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="allow")
 
     schema_name: str
     table: str

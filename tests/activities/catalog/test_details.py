@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -56,3 +57,15 @@ SCORED = ScoredModel(model="m", version="1", path="sql", why="", tolerance=1e-6,
 )
 def test_details_come_back_as_they_were(details: Details) -> None:
     assert parse(json.loads(json.dumps(serialise(details)))) == details
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {"kind": "files", "path": "rows.csv", "compression": "zstd", "parts": [{"rows": 1}]},
+        {"kind": "growing table", "segments": [{**SEGMENTS[1].model_dump(mode="json"), "sorted_by": "id"}]},
+    ],
+    ids=["of a file", "of a segment"],
+)
+def test_what_a_newer_version_keeps_is_written_back(kept: dict[str, Any]) -> None:
+    assert serialise(parse(kept)) == kept
