@@ -49,7 +49,7 @@ def target(
 
 @pytest.fixture(autouse=True)
 def within(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What elsewhere is one schema for a tenant, stands here among those that are dropped at the end."""
+    """The scratch tables of sessions stand in the schema of the target, which is dropped at the end."""
     if "target" not in request.fixturenames:
         return
     made: Target = request.getfixturevalue("target")

@@ -27,6 +27,7 @@ async def test_flights(target: Target, temporal: WorkflowEnvironment, tmp_path: 
         target.settings,
         str(tmp_path / "lake"),
         {"flights": PipelineSettings(schema)},
+        catalog_schema=target.schema,
         others={"reference": {"type": "duckdb", "path": str(tmp_path / "reference.duckdb")}},
     )
     registry = Registry({"flights": "entrepot.examples.flights.pipeline:flights"})
