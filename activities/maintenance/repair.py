@@ -86,8 +86,8 @@ def repair(work: ActivityContext, session: Session, context: Context, graph: Gra
     if raw and not dry_run:
         _restore(work, catalog, context, graph, {_root(name) for name in raw})
     found, left, runs = [*raw.values()], [], {}
-    views = ViewSync(work, session, context)
     for environment in sorted(catalog.environments()):
+        views = ViewSync(work, session, context.model_copy(update={"environment": environment}))
         pointers = catalog.environment(environment).head().pointers
         wrong = {
             name: said
