@@ -48,9 +48,9 @@ async def test_an_earlier_catalog_is_refused(house: House, workflow: str, asked:
 
 
 async def test_an_earlier_catalog_is_not_taken_for_one(house: House) -> None:
-    with house.tenants.get("acme").backend.session(QueryTag("acme", "test", "test")) as session:
-        with pytest.raises(BadInput, match="earlier version"):
-            Catalog(session).exists()
+    session = house.tenants.get("acme").backend.session(QueryTag("acme", "test", "test"))
+    with session as opened, pytest.raises(BadInput, match="earlier version"):
+        Catalog(opened).exists()
 
 
 def _tables(house: House) -> list[tuple[Any, ...]]:
