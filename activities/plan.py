@@ -22,7 +22,7 @@ from entrepot.errors import BadInput, PipelineError, Problem, listed
 from entrepot.identity.expression import schema_from
 from entrepot.language.model import Model
 from entrepot.language.names import NOMINAL_TIME
-from entrepot.language.step import IngestStep
+from entrepot.language.step import KINDS, IngestStep
 from entrepot.planning.graph import Graph
 from entrepot.planning.plan import Plan, address, decide
 from entrepot.planning.resolve import Resolved, resolve
@@ -150,7 +150,7 @@ def _held(
     steps = [step for step in graph.steps.values() if step.name not in selected and not step.is_source]
     made = {name: shown[name] for step in steps for name in step.outputs if name in shown}
     found = catalog.versions(made) if made else {}
-    return {name: known_of(version) for name, version in found.items() if version.kind != "publish"}
+    return {name: known_of(version) for name, version in found.items() if KINDS[version.kind].produces}
 
 
 def _resolved(

@@ -27,6 +27,7 @@ from entrepot.activities.catalog.tables import CatalogTables, any_of, column, eq
 from entrepot.activities.catalog.version import Version
 from entrepot.backends import Session, TableName
 from entrepot.identity.version import CATALOG
+from entrepot.language.step import KINDS
 from entrepot.planning.plan import Known
 
 
@@ -128,7 +129,8 @@ class PipelineCatalog:
 
     def tables_of_transforms(self, wanted: Mapping[str, str]) -> dict[str, TableName]:
         """The tables of those of the wanted versions (by name) that transforms made."""
-        its = (equals("kind", "transform"), any_of("version", set(wanted.values())))
+        kinds = [kind for kind, step in KINDS.items() if step.is_computed_table()]
+        its = (any_of("kind", kinds), any_of("version", set(wanted.values())))
         columns = ("name", "version", "physical_schema", "physical_table")
         return {
             row["name"]: TableName(row["physical_schema"], row["physical_table"])

@@ -20,7 +20,7 @@ from entrepot.activities.runtime.activity import Activities, context_of, impleme
 from entrepot.activities.runtime.context import ActivityContext, wait_for_other_runs
 from entrepot.activities.storage import lake
 from entrepot.backends import RelationKind, Session, TableName
-from entrepot.language.step import IngestStep
+from entrepot.language.step import KINDS, IngestStep
 from entrepot.planning.graph import Graph
 from entrepot.protocol import activities
 from entrepot.protocol.maintenance import Repaired, RepairInput
@@ -92,7 +92,7 @@ def repair(work: ActivityContext, session: Session, context: Context, graph: Gra
         wrong = {
             name: said
             for name, version in catalog.versions(pointers).items()
-            if version.kind != "ingest" and (said := _wrong(work, relations, version))
+            if not KINDS[version.kind].is_source and (said := _wrong(work, relations, version))
         }
         if here := sorted(wrong.keys() & graph.steps.keys()):
             runs[environment] = tuple(here)
@@ -166,7 +166,7 @@ def _restore(work: ActivityContext, catalog: PipelineCatalog, context: Context, 
     The tables go first: a row whose table is gone is found by whoever comes next, and a table without a row is trusted.
     """
     session, steps = catalog.session, _steps(graph)
-    forgotten = [each for each in catalog.every_version() if each.kind == "ingest" and _root(each.name) in roots]
+    forgotten = [each for each in catalog.every_version() if KINDS[each.kind].is_source and _root(each.name) in roots]
     with session.transaction():
         relations = Relations(session)
         for name in {made[0] for version in forgotten for made in _relations_of(version)}:

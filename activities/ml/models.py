@@ -17,6 +17,7 @@ from entrepot.activities.storage import lake
 from entrepot.errors import StepFailed, Unavailable, listed
 from entrepot.identity.expression import schema_from
 from entrepot.language.model import Model
+from entrepot.language.step import KINDS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +40,7 @@ def model_of(version: Version) -> Model:
 
 def known_of(version: Version) -> sch.Schema | Model:
     """A version as the steps that read it are planned: a table's columns as ibis inferred them, or a model."""
-    return model_of(version) if version.kind == "train" else schema_from(version.inferred)
+    return model_of(version) if KINDS[version.kind].produces == "Model" else schema_from(version.inferred)
 
 
 def save(estimator: Any, folder: str, rows: pd.DataFrame) -> ModelFile:

@@ -29,6 +29,7 @@ from entrepot.backends import CreatedTable, Session, TableName
 from entrepot.backends.base import physical
 from entrepot.errors import LimitExceeded, StepFailed, Unavailable
 from entrepot.language.model import PREDICTION, Predict, probability_column
+from entrepot.language.step import KINDS
 from entrepot.tracebacks import describe, message
 
 
@@ -44,7 +45,7 @@ class Scorer:
 
     def create(self, target: TableName, expression: ibis.Table) -> tuple[CreatedTable, Scoring | None]:
         """Makes a table of an expression. For the catalog: how its rows were scored, if they were."""
-        if not any(version.kind == "train" for version in self._versions.values()):
+        if not any(KINDS[version.kind].produces == "Model" for version in self._versions.values()):
             return self._create_as(target, expression), None
         node = expression.op()
         if isinstance(node, Predict) and not node.parent.find(Predict):

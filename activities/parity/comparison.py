@@ -189,7 +189,7 @@ class Comparing:
         told = [sides.get(name) or self._not_told(name) for name in self._others]
         return TableParity(
             name=self._asked.name,
-            kind="ingest" if first and first.version.kind == "ingest" else "transform",
+            kind=first.version.kind if first else "transform",
             version=self._asked.version,
             engine=first.engine if first else "",
             rows=first.version.rows if first else None,

@@ -36,7 +36,7 @@ from entrepot.backends.base import physical
 from entrepot.errors import StepFailed, unknown
 from entrepot.identity.expression import bind, schema_from, schema_to
 from entrepot.identity.version import version_schema
-from entrepot.language.step import CheckStep, TransformStep
+from entrepot.language.step import KINDS, CheckStep, TransformStep
 from entrepot.planning.graph import Graph
 from entrepot.planning.resolve import Computed, arguments, expression, resolve_step
 from entrepot.protocol import activities
@@ -190,7 +190,7 @@ class Computation:
             if name not in self._versions:
                 raise StepFailed(f"the version {self._batch.versions.get(name)} of {name!r} is gone from the warehouse")
             version = self._versions[name]
-            is_table = version.kind != "train"
+            is_table = KINDS[version.kind].produces == "Table"
             known[name] = schema_from(version.columns) if actual and is_table else known_of(version)
         return arguments(step, known, self._parameters)
 

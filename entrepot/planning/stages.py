@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from entrepot.language.step import KINDS
 from entrepot.planning.plan import Plan, PlannedStep
 
 
@@ -53,11 +54,11 @@ def stages(plan: Plan, parity: str | None) -> tuple[Stage, ...]:
         parity: The warehouse that has to agree, if any.
     """
     steps = plan.to_run()
-    tables = tuple(sorted(step.name for step in plan.steps if step.kind == "transform" and step.name in plan.moves))
+    tables = tuple(sorted(s.name for s in plan.steps if KINDS[s.kind].is_computed_table() and s.name in plan.moves))
     every: list[Stage] = []
-    if ingests := tuple(step for step in steps if step.kind == "ingest"):
+    if ingests := tuple(step for step in steps if KINDS[step.kind].is_source):
         every.append(Ingest(ingests))
-    if computed := tuple(step for step in steps if step.kind != "ingest"):
+    if computed := tuple(step for step in steps if not KINDS[step.kind].is_source):
         every.append(Compute(computed))
     if parity and tables:
         every.append(Verify(tables, parity))
