@@ -101,13 +101,20 @@ class Environment:
         meanwhile = f"run {row['run']} published" if row and row["run"] else "it was dropped"
         raise Conflict(f"{self}: {meanwhile} while this run was going, so nothing of it was published; start it again")
 
-    def earlier(self, history: list[Publish], run: str | None) -> Publish:
+    def earlier(self, run: str | None) -> Publish:
         """The publish to go back to: of the run whose id begins like that, or the one before what is shown, so that a
         second rollback goes further back.
 
         Raises:
             BadInput: if there is none, or `run` is the beginning of several.
         """
+        history = self.history()
+        if not history:
+            its = self.tables.select("environments", equals("pipeline", self.pipeline))
+            raise BadInput(
+                f"{self}: nothing was published there yet. Environments that have a publish: "
+                f"{listed(newest_first(its))}"
+            )
         if run is not None:
             found = [publish for publish in history if publish.run.startswith(run)]
             if len(runs := {publish.run for publish in found}) > 1:

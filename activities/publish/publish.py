@@ -116,7 +116,7 @@ def _make(
     given = {n: parameters[n] if n in parameters else _argument(session, versions[n]) for n in step.inputs}
     output = step.function(**given)
     # A folder for each run: two may make the same version at once, and a page tells which run made it.
-    folder = work.tenant.lake_path("artifacts", pipeline, step.name, version, ref.context.run)
+    folder = work.tenant.lake_path(step.folder, pipeline, step.name, version, ref.context.run)
     rows: int | None = None
     size: int | None = None
     details: Details
@@ -234,16 +234,12 @@ def _rollback(
 ) -> Promoted:
     catalog, views = work.catalog(session).pipeline(context.pipeline), ViewSync(work, session, context)
     environment = catalog.environment(context.environment)
-    history = environment.history()
-    if not history:
-        every = listed(catalog.publishes())
-        raise BadInput(f"{environment}: nothing was published there yet. Environments that have a publish: {every}")
-    current = history[0]
+    current = environment.head()
     if current.run == context.run:  # done by an attempt whose answer was lost
         if current.views_synced < current.sequence:
             views.sync_views()
         return Promoted(moved=current.moved, sequence=current.sequence)
-    earlier = environment.earlier(history, asked.to)
+    earlier = environment.earlier(asked.to)
     pointers = earlier.pointers
     its = views.pointed_versions(pointers)
     if gone := pointers.keys() - its.versions.keys():
@@ -272,7 +268,9 @@ def _restore_ingest_states(catalog: PipelineCatalog, context: Context, pointers:
         if then is None:
             shown = any(table in pointers for load in loads for table in load.tables)
             if shown:
-                raise BadInput(f"ingest {step!r}: no load made what that publish shows, so its cursor cannot go back")
+                raise BadInput(
+                    f"ingest {step!r}: no load made what that publish shows, so its ingest state cannot go back"
+                )
             continue
         current = environment.ingest_state(step)
         if current.load != then.load or current.environment != context.environment:

@@ -59,11 +59,19 @@ def test_a_rollback_goes_back_to_another_state_each_time(catalog: Catalog) -> No
     environment.create()
     for sequence, (run, version) in enumerate([("one", "1"), ("two", "2"), ("again", "2")]):
         environment.publish(run, "publish", {"a": version}, ["a"], expected=sequence)
-    history = environment.history()
-    assert environment.earlier(history, None).run == "one"
-    assert environment.earlier(history, "tw").run == "two"
+    assert environment.earlier(None).run == "one"
+    assert environment.earlier("tw").run == "two"
     with pytest.raises(BadInput, match=r"no publish of run 'none'. Runs that published there: 'again', 'one', 'two'"):
-        environment.earlier(history, "none")
+        environment.earlier("none")
+
+
+def test_nothing_is_earlier_than_no_publish(catalog: Catalog) -> None:
+    pipeline = catalog.pipeline("unpublished")
+    pipeline.environment("dev").create()
+    pipeline.environment("prod").create()
+    pipeline.environment("prod").publish("one", "publish", {"a": "1"}, ["a"], expected=0)
+    with pytest.raises(BadInput, match=r"nothing was published there yet. Environments that have a publish: 'prod'"):
+        pipeline.environment("dev").earlier(None)
 
 
 def test_an_environment_that_was_published_meanwhile_is_not_deleted(catalog: Catalog) -> None:
