@@ -58,11 +58,11 @@ class Drop:
 
 @workflow.defn(name="Repair")
 class Repair:
-    """Finds what somebody dropped, replaced or emptied by hand, and makes it good."""
+    """Finds what somebody dropped, replaced or emptied by hand, and repairs it."""
 
     @workflow.run
     async def run(self, payload: Any = None) -> Repaired:
-        """Brings raw tables back and points views; what has to be computed, runs do, one after another."""
+        """Restores raw tables and repoints views; what has to be computed is left to runs, one after another."""
         request = parse_input(RepairInput, payload)
         label(request)
         with in_a_sentence():

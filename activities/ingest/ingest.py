@@ -50,13 +50,13 @@ class IngestActivities(Activities):
 
     @implements(activities.LOAD)
     def load(self, work: ActivityContext, request: LoadRequest) -> StepResult:
-        """Brings a load from the lake into the warehouse, and replaces the ingest state after it."""
+        """Copies a load from the lake into the warehouse, and replaces the ingest state after it."""
         with self._attributed(request.context, request.load.step):
             return wait_for_other_runs(work, lambda: _load(work, request.context, request.load))
 
     @implements(activities.LOAD_TABLES)
     def load_tables(self, work: ActivityContext, request: LoadTablesRequest) -> StepResult:
-        """Brings versions from the lake into the context's warehouse; no ingest state is replaced."""
+        """Copies versions from the lake into the context's warehouse; no ingest state is replaced."""
         context = request.context
 
         def load() -> StepResult:

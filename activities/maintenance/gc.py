@@ -38,7 +38,7 @@ class GcActivities(Activities):
             if request.pipeline and request.pipeline not in {*known, *work.tenant.pipelines}:
                 raise BadInput(unknown("pipeline", request.pipeline, {*known, *work.tenant.pipelines}))
             pipelines = [request.pipeline] if request.pipeline else known
-            return _summed([_collect_all(work, catalog, context, request, each) for each in pipelines])
+            return _summed([_collect_garbage(work, catalog, context, request, each) for each in pipelines])
 
     @implements(activities.DROP)
     def drop(self, work: ActivityContext, request: DropInput) -> Dropped:
@@ -88,15 +88,17 @@ def _summed(some: list[GcResult]) -> GcResult:
     )
 
 
-def _collect_all(work: ActivityContext, catalog: Catalog, context: Context, asked: GcInput, pipeline: str) -> GcResult:
-    """Collects a pipeline's versions; if the tenant does not run it any more, drops its environments first."""
+def _collect_garbage(
+    work: ActivityContext, catalog: Catalog, context: Context, asked: GcInput, pipeline: str
+) -> GcResult:
+    """Removes what a pipeline no longer needs; if the tenant does not run it any more, drops its environments first."""
     is_run = pipeline in work.tenant.pipelines
     left, waiting = ([], []) if is_run else _drop_departed(work, catalog.pipeline(pipeline), context, asked)
-    collected = _collect(work, catalog.pipeline(pipeline), context, asked)
+    result = _remove_unreachable(work, catalog.pipeline(pipeline), context, asked)
     if not asked.dry_run:
         schema = version_schema(work.tenant.settings(pipeline).schema) if is_run else None
         drop.drop_empty(catalog, pipeline, schema)
-    return collected.model_copy(update={"left": left, "waiting": waiting})
+    return result.model_copy(update={"left": left, "waiting": waiting})
 
 
 def _drop_departed(
@@ -119,7 +121,7 @@ def _drop_departed(
     return left, waiting
 
 
-def _collect(work: ActivityContext, catalog: PipelineCatalog, context: Context, asked: GcInput) -> GcResult:
+def _remove_unreachable(work: ActivityContext, catalog: PipelineCatalog, context: Context, asked: GcInput) -> GcResult:
     every = catalog.every_version()
     kept = _reachable(catalog, asked, every)
     border = now() - datetime.timedelta(days=asked.keep_days)

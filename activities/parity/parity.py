@@ -39,7 +39,7 @@ class ParityActivities(Activities):
 
     @implements(activities.PREPARE_PARITY)
     def prepare(self, work: ActivityContext, request: ParityInput) -> PreparedParity:
-        """Checks every name in the input, and makes room on each warehouse."""
+        """Checks every name in the input, and creates the schemas on each warehouse."""
         tenant = work.tenant
         tenant.settings(request.pipeline)
         tenant.check_environment(request.environment)

@@ -1,4 +1,4 @@
-"""What the lake knows of one table's part of a load: enough to bring it into any warehouse without its source."""
+"""What the lake knows of one table's part of a load: enough to load it into any warehouse without its source."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Manifest(BaseModel):
     loaded_at: str
     """UTC, without zone: from when on rows hold, with `scd2`."""
     family: tuple[str, ...] = ()
-    """The tables nested in it that the same load brings."""
+    """The tables nested in it that belong to the same load."""
 
     @property
     def rows(self) -> int:

@@ -15,7 +15,7 @@ class RollbackInput(Target):
     to: str | None = None
     """The run (or the first characters of its id) whose publish is to be restored. Default: the one before."""
     cursor: bool = False
-    """Whether the cursors of ingest steps go back, too, so that the next run asks the sources again for what came
+    """Whether the ingest states go back, too, so that the next run asks the sources again for what came
     since. Else it goes on behind what was loaded last, and brings back what the rollback took from sight."""
 
 

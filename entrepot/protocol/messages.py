@@ -53,7 +53,7 @@ class RunInput(Target):
     refresh: bool = False
     """The selected ingest steps ignore saved state, and reload everything."""
     backfill: Backfill | None = None
-    """The selected ingest steps load this range of their cursor again; the cursor stays where it is."""
+    """The selected ingest steps load this range of their cursor again; the ingest state stays as it is."""
     replay: str | None = None
     """Sources are not read: ingest steps reuse the landed files of this environment's newest load."""
     force: str | None = None
@@ -149,7 +149,7 @@ class Load(Message):
     id: str = ""
     """Its identity: the hash of the load that it came after, and of what it brought."""
     after: int = 0
-    """How often the environment's cursor had moved when the source was read."""
+    """The number of the environment's ingest state when the source was read."""
     tables: dict[str, TableLoad] = {}
     """What is new. Those of before a nested one come before it."""
     known: dict[str, str] = {}
@@ -256,7 +256,7 @@ class Promoted(Message):
     sequence: int
     links: dict[str, str] = {}
     ahead: tuple[str, ...] = ()
-    """After a rollback, the ingest steps whose cursor stands behind loads that are not shown any more."""
+    """After a rollback, the ingest steps whose ingest state includes loads that are not shown any more."""
 
 
 class RecordFailureRequest(Request):

@@ -25,7 +25,9 @@ def rollback(
     ] = None,
     cursor: Annotated[
         bool,
-        typer.Option("--cursor", help="Roll the cursors back, too: the next run reads the gap from the sources again."),
+        typer.Option(
+            "--cursor", help="Roll the ingest states back, too: the next run reads the gap from the sources again."
+        ),
     ] = False,
     as_json: JsonOption = False,
     tenants: TenantsOption = None,
