@@ -16,10 +16,12 @@ from pydantic import (
     ByteSize,
     ConfigDict,
     Field,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticKnownError
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from entrepot.errors import BadInput, unknown
 from entrepot.identity.version import DEFAULT_ENVIRONMENT, check_environment, check_schema
@@ -33,6 +35,7 @@ _UNITS = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(h
 
 _REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(:[A-Za-z_]\w*)?")
 _PATTERN = re.compile(r"[a-z0-9_*?]+")
+_SIZE = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})? ?([kmgtp]i?)?b", re.IGNORECASE | re.ASCII)
 
 
 def _duration(text: Any) -> timedelta:
@@ -46,6 +49,15 @@ def _duration(text: Any) -> timedelta:
     if found > LONGEST_DURATION:
         raise ValueError(f"{text!r} is longer than ten years")
     return found
+
+
+def _size(text: Any, read: ValidatorFunctionWrapHandler) -> ByteSize:
+    """A size such as `500GB`. Pydantic would read the beginning of what is none: `1,000GB` as one byte."""
+    if isinstance(text, str) and _SIZE.fullmatch(text):
+        size: ByteSize = read(text)
+        if size > 0:
+            return size
+    raise PydanticCustomError("byte_size", "is no size")
 
 
 def _name(value: str) -> str:
@@ -119,6 +131,7 @@ def _values(parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Size = Annotated[ByteSize, WrapValidator(_size)]
 Name = Annotated[str, AfterValidator(_name)]
 Parameters = Annotated[dict[str, Any], AfterValidator(_values)]
 
@@ -178,8 +191,8 @@ class PipelineSection(Section):
 class LimitsSection(Section):
     """How much may be read in the tenant's warehouse, where that can be told before (BigQuery): such as `500GB`."""
 
-    bytes_per_step: ByteSize | None = None
-    bytes_per_run: ByteSize | None = None
+    bytes_per_step: Size | None = None
+    bytes_per_run: Size | None = None
 
 
 class TenantSection(Section):

@@ -84,9 +84,13 @@ def test_a_good_file(files: Files, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "read"), [("5B", 5), ("20KB", 20_000), ("500 GB", 500 * 10**9), ("2TB", 2 * 10**12)]
+    ("written", "read"),
+    [
+        *[("5B", 5), ("20KB", 20_000), ("500 GB", 500 * 10**9), ("2TB", 2 * 10**12), ("500 gb", 500 * 10**9)],
+        *[("1.5TiB", 3 * 2**39), ("1MiB", 2**20), ("1pb", 10**15)],
+    ],
 )
-def test_sizes_are_in_powers_of_ten(written: str, read: int) -> None:
+def test_sizes_are_in_powers_of_ten_or_of_two(written: str, read: int) -> None:
     limits = {"bytes_per_step": written}
     section = TenantSection.model_validate({"backend": {"type": "bigquery"}, "limits": limits})
     assert section.limits.bytes_per_step == read
@@ -187,6 +191,13 @@ def test_bad_toml_says_the_line(files: Files) -> None:
             "tenants.acme.limits.bytes_per_run: must be a size such as '500GB', not '1XB'",
         ),
         (tenant("limits = { bytes_per_run = -1 }"), "limits.bytes_per_run: must be a size such as '500GB', not -1"),
+        *[
+            (
+                tenant(f"limits = {{ bytes_per_run = {no!r} }}"),
+                f"bytes_per_run: must be a size such as '500GB', not {no!r}",
+            )
+            for no in ("1,000GB", "500GB x", "500GB per day", "500", 500, "0GB", "0.1B", "GB", "-1GB", "1e3GB")
+        ],
         (tenant("pipelines.flights = { parameters = 3 }"), "pipelines.flights.parameters: must be a table, not 3"),
         (tenant("pipelines.flights = { parameters = { on = 2020-01-01 } }"), "parameter 'on' must be text, a number"),
         (tenant("pipelines.flights = { parameters = { x = nan } }"), "parameter 'x' must be text, a number"),
