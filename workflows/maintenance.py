@@ -64,9 +64,9 @@ class Repair:
     async def run(self, payload: Any = None) -> Repaired:
         """Restores raw tables and repoints views; what has to be computed is left to runs, one after another."""
         request = parse_input(RepairInput, payload)
-        label(request)
         with in_a_sentence():
             repaired = await call(activities.REPAIR, request)
+        label(request)
         left = list(repaired.left)
         for pipeline, environments in sorted(repaired.runs.items()) if not request.dry_run else ():
             for environment, steps in sorted(environments.items()):

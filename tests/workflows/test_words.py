@@ -207,10 +207,16 @@ async def test_a_driver_of_the_lake_that_is_missing_is_named_and_not_tried_again
     assert "install it where the worker runs" in found.message
 
 
-@pytest.mark.parametrize("field", ["tenant", "pipeline", "environment", "parameters", "dry_run"])
-async def test_an_input_of_megabytes_is_refused_in_a_few_words(house: House, field: str) -> None:
+@pytest.mark.parametrize(
+    ("workflow", "field"),
+    [
+        *[("Pipeline", field) for field in ("tenant", "pipeline", "environment", "parameters", "dry_run")],
+        *[("Repair", field) for field in ("tenant", "pipeline", "dry_run")],
+    ],
+)
+async def test_an_input_of_megabytes_is_refused_in_a_few_words(house: House, workflow: str, field: str) -> None:
     value = {"x" * 700_000: 1} if field == "parameters" else "x" * 1_500_000
-    failure = await house.fail(**{"tenant": "acme", "pipeline": "wild", field: value})
+    failure = await house.fail(workflow, **{"tenant": "acme", "pipeline": "wild", field: value})
     assert failure.type == "BadInput"
     assert len(failure.message) < 3_000
     assert "xxx…" in failure.message
