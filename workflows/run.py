@@ -163,6 +163,7 @@ class _Run:
             context=self._context, selected=selected, raw=self._raw, ingested=ingested, anew=prepared.anew
         )
         self._plan = await self._call(activities.PLAN, request)
+        self._progress.stage = "plan"
         self._progress.planned(self._plan, prepared.parity)
         self._show()
 

@@ -169,6 +169,15 @@ def test_progress_reads_as_a_table() -> None:
     ]
 
 
+def test_what_is_left_to_do_is_told_once_it_is_planned() -> None:
+    progress = Progress(run="r", stage="plan")
+    progress.planned(plan("run"))
+    assert progress.stages
+    assert plain(progress.markdown())[2] == " → ".join(progress.stages)
+    progress.stage = "transform"
+    assert " → ".join(progress.stages) not in progress.markdown()
+
+
 def test_the_table_of_a_large_pipeline_has_what_has_something_to_tell() -> None:
     progress = Progress(run="r")
     progress.planned(plan(*["run"] * 500))
