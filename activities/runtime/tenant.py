@@ -177,20 +177,28 @@ class Tenants:
             BadInput: for a parameter that the pipeline does not have, or a value of another type.
         """
         own = self.get(tenant).settings(pipeline.name).parameters
-        for whose, some in ((f"tenant {tenant!r}", own), ("the run", given)):
-            parameter_values(pipeline, some, whose)
+        values = _with(pipeline, _defaults(pipeline), own, f"tenant {tenant!r}")
+        _with(pipeline, values, given, "the run")
         return {**own, **given}
 
 
-def parameter_values(pipeline: Pipeline, given: Mapping[str, Any], whose: str = "the run") -> dict[str, Any]:
-    """The values of a pipeline's parameters: what is given, and its defaults, each of its default's type.
-
-    A run gives its nominal time. Who asks outside of a run, such as for SQL, gets this moment.
+def parameter_values(pipeline: Pipeline, carried: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a pipeline's parameters: what a run carries, and the defaults, each of its default's type.
 
     Raises:
         BadInput: for a parameter that the pipeline does not have, or a value of another type.
     """
-    values = {**pipeline.parameters, NOMINAL_TIME: datetime.datetime.now(datetime.UTC).replace(tzinfo=None)}
+    return _with(pipeline, _defaults(pipeline), carried, "the run or its tenant")
+
+
+def _defaults(pipeline: Pipeline) -> dict[str, Any]:
+    """A run gives its nominal time. Who asks outside of a run, such as for SQL, gets this moment."""
+    return {**pipeline.parameters, NOMINAL_TIME: datetime.datetime.now(datetime.UTC).replace(tzinfo=None)}
+
+
+def _with(pipeline: Pipeline, before: Mapping[str, Any], given: Mapping[str, Any], whose: str) -> dict[str, Any]:
+    """The values with those that somebody gives in their place, each of the same type; None has none."""
+    values = dict(before)
     where = f"pipeline {pipeline.name!r}"
     for name, value in given.items():
         if name not in values:

@@ -37,6 +37,8 @@ def tenants(**own: object) -> Tenants:
 def test_the_run_s_count_over_the_tenant_s_and_these_over_defaults(
     own: dict[str, object], run: dict[str, object]
 ) -> None:
+    if "any" in own and "any" in run:  # the default has no type, so the tenant's counts
+        run = {**run, "any": own["any"]}
     carried = json.loads(json.dumps(tenants(**own).parameters("acme", SHOP, run)))
     values = parameter_values(SHOP, carried)
     del values["nominal_time"]
@@ -53,12 +55,23 @@ def test_the_run_s_count_over_the_tenant_s_and_these_over_defaults(
         ({}, {"count": True}, "pipeline 'shop': the parameter 'count' is a int, and the run sets it to True"),
         ({"count": "2"}, {"count": 2}, "pipeline 'shop': the parameter 'count' is a int, and tenant 'acme' sets it"),
         ({}, {"nominal_time": "noon"}, "pipeline 'shop': the parameter 'nominal_time' is a datetime"),
+        ({"any": 1}, {"any": "x"}, "pipeline 'shop': the parameter 'any' is a int, and the run sets it to 'x'"),
     ],
 )
 def test_what_does_not_fit_is_refused(own: dict[str, object], run: dict[str, object], said: str) -> None:
     with pytest.raises(BadInput) as caught:
         tenants(**own).parameters("acme", SHOP, run)
     assert str(caught.value).startswith(said)
+
+
+def test_the_tenant_s_type_counts_where_the_default_has_none() -> None:
+    assert tenants(any=1).parameters("acme", SHOP, {"any": 2}) == {"any": 2}
+    assert tenants().parameters("acme", SHOP, {"any": "x"}) == {"any": "x"}
+
+
+def test_of_what_a_run_carries_nobody_knows_who_set_it() -> None:
+    with pytest.raises(BadInput, match="and the run or its tenant sets it to 'x'"):
+        parameter_values(SHOP, {"count": "x"})
 
 
 def test_a_nominal_time_is_a_time_in_utc() -> None:
