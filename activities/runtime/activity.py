@@ -107,9 +107,10 @@ async def _execute(
 
 def _where(sentence: str, context: Context, activity: str, about: tuple[str, ...]) -> str:
     """Whose work failed, and of which step, as far as the sentence does not say so itself."""
-    where = []
-    if not sentence.startswith(f"tenant {context.tenant!r}"):
-        where.append(f"tenant {context.tenant!r}, pipeline {context.pipeline!r}")
+    tenant, pipeline = f"tenant {context.tenant!r}", f"pipeline {context.pipeline!r}"
+    where = [tenant, pipeline]
+    if sentence.startswith(tenant):
+        where = [] if pipeline in sentence else [pipeline]
     if about and not any(repr(name) in sentence for name in about):
         where.append(f"{activity} {','.join(about[:3])!r}")
     return ", ".join(where)

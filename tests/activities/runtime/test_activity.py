@@ -61,7 +61,8 @@ async def test_it_returns_what_the_method_does(probes: Probes) -> None:
     [
         (StepFailed("no"), "tenant 'acme', pipeline 'shop', probe 'orders': no (it is not tried again)"),
         (StepFailed("'orders' broke"), "tenant 'acme', pipeline 'shop': 'orders' broke (it is not tried again)"),
-        (BadInput("tenant 'acme': 'orders' lacks it"), "tenant 'acme': 'orders' lacks it"),
+        (BadInput("tenant 'acme': 'orders' lacks it"), "pipeline 'shop': tenant 'acme': 'orders' lacks it"),
+        (BadInput("tenant 'acme': no pipeline 'shop', 'orders'"), "tenant 'acme': no pipeline 'shop', 'orders'"),
         (Unavailable("away"), "tenant 'acme', pipeline 'shop', probe 'orders': away (attempt 1)"),
         (
             KeyboardInterrupt(),
