@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from entrepot.activities.html import templates
 from entrepot.errors import StepFailed
-from entrepot.language.outputs import Dashboard, Panel
+from entrepot.language.outputs import Dashboard, Figure, Panel
 from entrepot.tracebacks import describe
 
 MOST_CHART_ROWS = 5_000
@@ -51,6 +51,7 @@ def render(dashboard: Dashboard, facts: Mapping[str, str], inputs: Mapping[str, 
         StepFailed: if a panel cannot be shown, with its title and the reason.
     """
     charts: list[dict[str, Any]] = []
+    dashboard = _plain(dashboard)
     cards = [_card(panel, charts) for panel in dashboard.panels]
     return templates.render(
         "dashboard.html",
@@ -62,6 +63,22 @@ def render(dashboard: Dashboard, facts: Mapping[str, str], inputs: Mapping[str, 
         charts=_finite(charts),
         library=_library() if charts else "",
     )
+
+
+def _plain(dashboard: Dashboard) -> Dashboard:
+    """The same with the author's texts as nothing but text, so that the template trusts none to be HTML already."""
+    return replace(
+        dashboard,
+        title=_text(dashboard.title),
+        text=_text(dashboard.text),
+        figures=[Figure(_text(each.label), _text(each.value), _text(each.note)) for each in dashboard.figures],
+        panels=[replace(each, title=_text(each.title), text=_text(each.text)) for each in dashboard.panels],
+    )
+
+
+def _text(value: Any) -> str:
+    """A plain copy, whatever class of text it is; nothing of None."""
+    return "" if value is None else str.__str__(str(value))
 
 
 def _card(panel: Panel, charts: list[dict[str, Any]]) -> _Card:
@@ -112,7 +129,7 @@ def _table(panel: Panel, table: ibis.Table) -> _Card:
     rows = table.limit(MOST_TABLE_ROWS + 1).to_pyarrow()
     if rows.num_rows > MOST_TABLE_ROWS:
         raise StepFailed(f"its table has more than {MOST_TABLE_ROWS} rows; show fewer")
-    columns = [_Column(name.replace("_", " "), dtype.is_numeric()) for name, dtype in table.schema().items()]
+    columns = [_Column(_text(name).replace("_", " "), dtype.is_numeric()) for name, dtype in table.schema().items()]
     cells = [_cells(column.to_pylist()) for column in rows.columns]
     return _Card(panel, columns=columns, rows=list(zip(*cells, strict=True)))
 
@@ -134,7 +151,7 @@ def _cell(value: Any, places: int) -> str:
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:,.{places}f}" if isinstance(value, float) else str(value)
+    return f"{value:,.{places}f}" if isinstance(value, float) else _text(value)
 
 
 def _finite(value: Any) -> Any:

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import vl_convert
-from markupsafe import escape
+from markupsafe import Markup, escape
 
 from entrepot.activities.publish.dashboard import MOST_CHART_ROWS, MOST_TABLE_ROWS, render
 from entrepot.errors import StepFailed
@@ -78,6 +78,25 @@ def test_a_page_fetches_nothing() -> None:
     assert "http" not in str(policies[0])
     assert "@import" not in page_of()
     assert "url(" not in page_of()
+
+
+class Trusted(str):
+    """A text that says of itself that it is HTML, and stays what it is when it is made a text."""
+
+    def __html__(self) -> str:
+        return self
+
+    def __str__(self) -> str:
+        return self
+
+
+@pytest.mark.parametrize("kind", [Markup, Trusted])
+def test_no_text_of_an_author_is_taken_for_html(kind: type[str]) -> None:
+    text = kind("<i>Delays</i>")
+    page = page_of(Panel(text, rows(), text=text), text=text, figures=[Figure(text, text, note=text)])
+    page += render(Dashboard(text, panels=[]), FACTS, {})
+    assert "<i>" not in page
+    assert page.count(str(escape("<i>Delays</i>"))) == 8
 
 
 def test_the_only_addresses_beside_the_library_are_names_of_schemas() -> None:
