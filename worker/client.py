@@ -14,12 +14,19 @@ from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.service import RPCError
 
 from entrepot.errors import BadInput, Unavailable
+from entrepot.identity.version import DEFAULT_ENVIRONMENT
 
 OPTIONS: dict[str, Any] = {"data_converter": pydantic_data_converter}
 """What every client is made with, so that all of them read what one has written. A test holds that none is without."""
 TASK_QUEUE = "entrepot"
 CONNECT_SECONDS = 5.0
 DEFAULT_ADDRESS = "localhost:7233"
+
+
+def run_workflow_id(tenant: str, pipeline: str, environment: str = DEFAULT_ENVIRONMENT) -> str:
+    """The id of a run's workflow: one run of a tenant's pipeline and environment at a time."""
+    plain = f"{tenant}/{pipeline}"
+    return plain if environment == DEFAULT_ENVIRONMENT else f"{plain}/{environment}"
 
 
 async def connect(runtime: Runtime | None = None) -> Client:

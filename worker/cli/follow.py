@@ -22,7 +22,6 @@ from temporalio.exceptions import ApplicationError, CancelledError, TerminatedEr
 from temporalio.service import RPCError
 
 from entrepot.errors import BadInput, EntrepotError
-from entrepot.identity.version import DEFAULT_ENVIRONMENT
 from entrepot.worker.cli import output
 from entrepot.worker.client import TASK_QUEUE, connected
 from entrepot.workflows.progress import Progress, RunSummary
@@ -39,12 +38,6 @@ T = TypeVar("T")
 
 class RunFailed(EntrepotError):
     """The run ended, and not well."""
-
-
-def run_workflow_id(tenant: str, pipeline: str, environment: str = DEFAULT_ENVIRONMENT) -> str:
-    """The id of a run's workflow: one run of a tenant's pipeline and environment at a time."""
-    plain = f"{tenant}/{pipeline}"
-    return plain if environment == DEFAULT_ENVIRONMENT else f"{plain}/{environment}"
 
 
 def execute(workflow: str, value: dict[str, Any], workflow_id: str, summary: str) -> Any:
@@ -83,7 +76,7 @@ def execute_activity(activity: str, value: Mapping[str, str]) -> Any:
             try:
                 return await _wait_for_answer(client, listing)
             except ActivityFailureError as error:
-                raise _reason(error, error.cause) from None
+                raise _reason(error, error.cause, f"{activity!r} was") from None
 
     return asyncio.run(go())
 
@@ -126,18 +119,18 @@ async def result(handle: WorkflowHandle[Any, Any]) -> Any:
     try:
         return await handle.result()
     except WorkflowFailureError as error:
-        raise _reason(error, error.cause) from None
+        raise _reason(error, error.cause, "the run was", "; nothing of it was published") from None
 
 
-def _reason(error: Exception, cause: BaseException | None) -> EntrepotError:
+def _reason(error: Exception, cause: BaseException | None, what: str, so: str = "") -> EntrepotError:
     """Why something failed on the worker, as the error that it would be here."""
     match cause:
         case ApplicationError():
             return (BadInput if cause.type == "BadInput" else RunFailed)(cause.message)
         case CancelledError():
-            return RunFailed("the run was cancelled; nothing of it was published")
+            return RunFailed(f"{what} cancelled{so}")
         case TerminatedError():
-            return RunFailed("the run was terminated; nothing of it was published")
+            return RunFailed(f"{what} terminated{so}")
     return RunFailed(str(cause or error))
 
 

@@ -31,11 +31,12 @@ def gc(
       entrepot gc
     """
     from entrepot.worker.cli import follow, output
+    from entrepot.worker.client import run_workflow_id
 
     name = tenant_of(tenant, tenants)
     value: dict[str, Any] = {"tenant": name, "keep_days": keep_days, "keep_publishes": keep_publishes}
     value |= {"dry_run": dry_run, **({"pipeline": pipeline} if pipeline else {})}
-    workflow_id = f"{follow.run_workflow_id(name, pipeline) if pipeline else name}:gc"
+    workflow_id = f"{run_workflow_id(name, pipeline) if pipeline else name}:gc"
     ended = follow.execute("Gc", value, workflow_id, f"Garbage collection of {pipeline or 'everything'} for {name}")
     if as_json:
         output.json(ended)

@@ -52,11 +52,11 @@ def parity(
 
     from entrepot.protocol.parity import ParityReport
     from entrepot.worker.cli import follow, output
-    from entrepot.worker.client import connected
+    from entrepot.worker.client import connected, run_workflow_id
 
     name = tenant_of(tenant, tenants)
     value = run_input(name, pipeline, environment, select, parameter) | {"on": names(on), "fresh": fresh}
-    workflow_id = f"{follow.run_workflow_id(name, pipeline, environment)}:parity"
+    workflow_id = f"{run_workflow_id(name, pipeline, environment)}:parity"
 
     async def go() -> Any:
         async with connected() as client:

@@ -40,12 +40,13 @@ def plan(
     import uuid
 
     from entrepot.worker.cli import follow, output
+    from entrepot.worker.client import run_workflow_id
     from entrepot.workflows.progress import RunSummary
 
     name = tenant_of(tenant, tenants)
     value = {**run_input(name, pipeline, environment, select, parameter), "dry_run": True}
     # Beside a run that may be going on: a plan changes nothing, so it needs no mutex.
-    workflow_id = f"{follow.run_workflow_id(name, pipeline, environment)}:plan:{uuid.uuid4().hex[:8]}"
+    workflow_id = f"{run_workflow_id(name, pipeline, environment)}:plan:{uuid.uuid4().hex[:8]}"
     ended = RunSummary.model_validate(follow.execute("Pipeline", value, workflow_id, f"Plan of {pipeline} for {name}"))
     assert ended.plan is not None
     output.json(ended.plan) if as_json else _show(ended.plan, ended.stages)

@@ -39,11 +39,12 @@ def rollback(
       entrepot rollback flights --to 01a1ff1b
     """
     from entrepot.worker.cli import follow, output
+    from entrepot.worker.client import run_workflow_id
 
     name = tenant_of(tenant, tenants)
     value: dict[str, Any] = {"tenant": name, "pipeline": pipeline, "environment": environment}
     value |= {option: given for option, given in {"to": to, "cursor": cursor}.items() if given}
-    workflow_id = f"{follow.run_workflow_id(name, pipeline, environment)}:rollback"
+    workflow_id = f"{run_workflow_id(name, pipeline, environment)}:rollback"
     ended = follow.execute("Rollback", value, workflow_id, f"Rollback of {pipeline} for {name}")
     if as_json:
         output.json(ended)

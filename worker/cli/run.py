@@ -58,14 +58,14 @@ def run(
     import asyncio
 
     from entrepot.worker.cli import follow, output
-    from entrepot.worker.client import connected
+    from entrepot.worker.client import connected, run_workflow_id
     from entrepot.workflows.progress import RunSummary
 
     name = tenant_of(tenant, tenants)
     value = run_input(name, pipeline, environment, select, parameter)
     options = {"refresh": refresh, "backfill": backfill and _range(backfill), "replay": replay, "force": force}
     value |= {option: given for option, given in options.items() if given}
-    workflow_id = follow.run_workflow_id(name, pipeline, environment)
+    workflow_id = run_workflow_id(name, pipeline, environment)
     started = False
 
     async def go() -> RunSummary:

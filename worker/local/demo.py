@@ -14,6 +14,7 @@ from entrepot.errors import BadInput
 from entrepot.language.step import KINDS
 from entrepot.worker import logs
 from entrepot.worker.cli import follow, output
+from entrepot.worker.client import run_workflow_id
 from entrepot.worker.config import settings
 from entrepot.worker.local import dev
 from entrepot.worker.local.dev import HOST
@@ -42,7 +43,7 @@ async def _demo(loaded: settings.Settings) -> None:
     ports = [given if dev.is_free(given) else dev.free_port() for given in (_PORT, _UI_PORT)]
     tenant = settings.LOCAL_TENANT
     value = {"tenant": tenant, "pipeline": PIPELINE}
-    workflow_id = follow.run_workflow_id(tenant, PIPELINE)
+    workflow_id = run_workflow_id(tenant, PIPELINE)
     output.out.print(
         f"Temporal on {HOST}:{ports[0]}, Web UI on http://{HOST}:{ports[1]}, state in {loaded.state}", soft_wrap=True
     )

@@ -35,8 +35,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from entrepot.errors import BadInput, Conflict
 from entrepot.protocol.messages import RunInput
-from entrepot.worker.cli.follow import run_workflow_id
-from entrepot.worker.client import TASK_QUEUE
+from entrepot.worker.client import TASK_QUEUE, run_workflow_id
 from entrepot.worker.config.settings import Settings
 from entrepot.worker.config.tenant_schema import ScheduleSection
 from entrepot.worker.schedules import cron
