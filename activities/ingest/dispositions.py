@@ -1,7 +1,7 @@
 """How the rows of a load are combined with existing rows: one strategy for each disposition.
 
-Whoever extracts, lands or loads asks the strategy; nobody else compares names of dispositions. A new one is a class
-here, and its name in `Disposition`.
+Whoever extracts, lands or loads asks the strategy, and compares no names of dispositions; files and PostgreSQL tables,
+which take one as an option, do. A new one is a class here, its name in `Disposition`, and what those options say of it.
 """
 
 from __future__ import annotations
