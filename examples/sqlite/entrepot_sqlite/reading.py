@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+import ibis.expr.datatypes as dt
 import pyarrow as pa
 from entrepot.activities.ingest.sources.quoting import quoted
 from entrepot.activities.ingest.sources.stream import Hints, IntervalFilter, Piece, Stream, Target, Watermark
-from entrepot.errors import BadInput, StepFailed, unknown
+from entrepot.errors import BadInput, StepFailed, Unavailable, unknown
 from entrepot.language.interval import Bound, Interval
 
 from entrepot_sqlite import SqliteTable
 
 PIECE_ROWS = 100_000
+WAIT_SECONDS = 5.0
+"""For whoever is writing to the file."""
+
+Row = tuple[object, ...]
 
 
 class SqliteSource:
@@ -38,26 +43,29 @@ class _Rows:
 
     def __init__(self, described: SqliteTable, target: Target, watermark: Watermark, interval: Interval | None) -> None:
         self._described = described
+        self._at = f"{described.path!r}, table {described.table!r}"
         self._target = target
         self._interval = interval
-        self._watermark = watermark
+        self._watermark = self._own(watermark)
 
     def pieces(self, watermark: Watermark | None) -> Iterator[Piece]:
         """The rows, in one snapshot."""
-        reached = watermark or self._watermark
-        with closing(self._connected()) as connection:
-            self._check(connection)
-            where, values = self._conditions(watermark)
-            order = f" ORDER BY {quoted(self._described.cursor)}" if self._described.cursor else ""
+        resumed = self._own(watermark or {})
+        reached = resumed or self._watermark
+        with self._errors(), closing(self._connected()) as connection:
+            connection.execute("BEGIN")
+            types = self._types(connection)
+            self._check(connection, list(types))
+            where, values = self._conditions(resumed)
+            order = f" ORDER BY {self._by}" if self._described.cursor else ""
             found = connection.execute(f"SELECT * FROM {quoted(self._described.table)}{where}{order}", values)
             names = [column[0] for column in found.description]
-            rows = found.fetchmany(PIECE_ROWS)
-            yield Piece(self._target.table, self._batch(names, []))  # a table without rows has columns
-            while rows:
-                if self._described.cursor:
-                    reached = {"last": rows[-1][names.index(self._described.cursor)]}
-                yield Piece(self._target.table, self._batch(names, rows), reached or None)
-                rows = found.fetchmany(PIECE_ROWS)
+            yield Piece(self._target.table, self._batch(names, types, []))  # a table without rows has columns
+            at = names.index(self._described.cursor) if self._described.cursor else None
+            for rows in _parts(found, at):
+                if at is not None:
+                    reached = {"cursor": self._described.cursor, "last": rows[-1][at]}
+                yield Piece(self._target.table, self._batch(names, types, rows), reached or None)
         if self._interval is None:
             self._watermark = reached
 
@@ -76,39 +84,114 @@ class _Rows:
         """There is nothing to tell."""
         return {}
 
+    @property
+    def _by(self) -> str:
+        """The cursor, in SQL: texts that differ are never the same, as a column's own order may have it."""
+        return f"{quoted(self._described.cursor or '')} COLLATE BINARY"
+
+    def _own(self, watermark: Watermark) -> Watermark:
+        """A watermark, unless it is another cursor's."""
+        cursor = self._described.cursor
+        return watermark if cursor is not None and watermark.get("cursor") == cursor else {}
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Raises Unavailable where somebody writes to the file now, and StepFailed for all else that SQLite says."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest of it tells which kind of lock
+            if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise Unavailable(f"{self._at}: somebody else has locked the file: {error}") from error
+            raise StepFailed(f"{self._at} cannot be read: {error}") from error
+
     def _connected(self) -> sqlite3.Connection:
         if not Path(self._described.path).is_file():  # SQLite would make one
             raise BadInput(f"there is no file {self._described.path!r}")
-        return sqlite3.connect(f"{Path(self._described.path).absolute().as_uri()}?mode=ro", uri=True)
+        uri = f"{Path(self._described.path).absolute().as_uri()}?mode=ro"
+        return sqlite3.connect(uri, uri=True, timeout=WAIT_SECONDS, isolation_level=None)
 
-    def _check(self, connection: sqlite3.Connection) -> None:
+    def _types(self, connection: sqlite3.Connection) -> dict[str, pa.DataType | None]:
+        """The table's columns: what loads before found in them, or else what SQLite's declaration says."""
+        asked = connection.execute(f"PRAGMA table_info({quoted(self._described.table)})")
+        declared = {name: _declared(text) for _, name, text, *_ in asked}
+        known = self._target.columns
+        return {name: _known(known[name]) if name in known else its for name, its in declared.items()}
+
+    def _check(self, connection: sqlite3.Connection, columns: list[str]) -> None:
         """Raises BadInput for a table or a cursor that is not there: SQLite takes the name of one for a text."""
-        at, cursor = f"{self._described.path!r}, table {self._described.table!r}", self._described.cursor
-        columns = [row[1] for row in connection.execute(f"PRAGMA table_info({quoted(self._described.table)})")]
+        cursor = self._described.cursor
         if not columns:
-            raise BadInput(f"{at}: there is no such table")
+            raise BadInput(f"{self._at}: there is no such table")
         if cursor and cursor not in columns:
-            raise BadInput(f"{at}, cursor: {unknown('column', cursor, columns)}")
+            raise BadInput(f"{self._at}, cursor: {unknown('column', cursor, columns)}")
         nulls = f"SELECT 1 FROM {quoted(self._described.table)} WHERE {quoted(cursor or '')} IS NULL LIMIT 1"
         if cursor and connection.execute(nulls).fetchone():
-            raise StepFailed(f"{at}: the cursor {cursor!r} is NULL in some row, which would be read once or never")
+            raise StepFailed(
+                f"{self._at}: the cursor {cursor!r} is NULL in some row, which would be read once or never"
+            )
 
-    def _conditions(self, watermark: Watermark | None) -> tuple[str, list[Bound]]:
+    def _conditions(self, resumed: Watermark) -> tuple[str, list[Bound]]:
         """SQL for the rows of this load, or for what is left of them behind a piece's watermark."""
         asked = self._interval
         tests = [(">", self._watermark.get("last"))] if asked is None else [(">=", asked.start), ("<", asked.end)]
+        tests += [(">", resumed.get("last"))]
         tests = [(operator, value) for operator, value in tests if value is not None]
-        tests += [(">", watermark["last"])] if watermark else []
-        where = " AND ".join(f"{quoted(self._described.cursor or '')} {operator} ?" for operator, _ in tests)
+        where = " AND ".join(f"{self._by} {operator} ?" for operator, _ in tests)
         return (f" WHERE {where}" if where else ""), [value for _, value in tests]
 
-    def _batch(self, names: list[str], rows: list[tuple[object, ...]]) -> pa.RecordBatch:
-        """Rows as Arrow. A column of SQLite may hold values of several types, which no warehouse's does."""
+    def _batch(self, names: list[str], types: dict[str, pa.DataType | None], rows: list[Row]) -> pa.RecordBatch:
+        """Rows as Arrow."""
         columns = list(zip(*rows, strict=True)) or [() for _ in names]
-        arrays = []
-        for name, values in zip(names, columns, strict=True):
-            try:
-                arrays.append(pa.array(values))
-            except pa.ArrowException as error:
-                raise StepFailed(f"{self._described.path!r}: column {name!r} has values of several types") from error
+        arrays = [self._array(name, types.get(name), its) for name, its in zip(names, columns, strict=True)]
         return pa.RecordBatch.from_arrays(arrays, names=names)
+
+    def _array(self, name: str, wanted: pa.DataType | None, values: Row) -> pa.Array:
+        """A column's values. SQLite takes such of several types, or of others than declared, as no warehouse does."""
+        for its in (wanted, None):
+            try:
+                return pa.array(values, its)
+            except pa.ArrowException:
+                continue
+        raise StepFailed(f"{self._at}: column {name!r} has values of several types")
+
+
+def _parts(rows: Iterable[Row], at: int | None) -> Iterator[list[Row]]:
+    """The rows in parts, which end only where the value at this position changes: whoever continues loses none."""
+    part: list[Row] = []
+    for row in rows:
+        if len(part) >= PIECE_ROWS and (at is None or row[at] != part[-1][at]):
+            yield part
+            part = []
+        part.append(row)
+    if part:
+        yield part
+
+
+_WORDS = {
+    "INT": pa.int64(),
+    "CHAR": pa.string(),
+    "CLOB": pa.string(),
+    "TEXT": pa.string(),
+    "BLOB": pa.binary(),
+    "REAL": pa.float64(),
+    "FLOA": pa.float64(),
+    "DOUB": pa.float64(),
+}
+"""What SQLite looks for in a declared type, in its order."""
+
+
+def _declared(text: str) -> pa.DataType | None:
+    """The type of values of a column that is declared so; None: that of its values."""
+    return next((its for word, its in _WORDS.items() if word in text.upper()), None)
+
+
+def _known(dtype: dt.DataType) -> pa.DataType | None:
+    """The type in which SQLite has values of a column that has this type in the warehouse; None: that of its values."""
+    if dtype.is_integer():
+        return pa.int64()
+    if dtype.is_floating():
+        return pa.float64()
+    if dtype.is_binary():
+        return pa.binary()
+    return pa.string() if dtype.is_string() else None

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from entrepot.activities.ingest.sources import registry
 from entrepot.activities.ingest.sources.stream import Piece, Target, Watermark
+from entrepot.errors import StepFailed, Unavailable
 from entrepot.protocol.messages import Backfill
 from temporalio.exceptions import ApplicationError
 from tests.activities.ingest.loading import Warehouse
@@ -83,12 +84,46 @@ def test_a_read_that_was_cut_off_continues(acme: Warehouse, monkeypatch: pytest.
     add(acme, *range(1, 7))
     source = reading.SqliteSource(SqliteTable(f"{acme.folder}/shop.sqlite", "orders", cursor="id"))
 
-    def read(watermark: Watermark | None) -> list[Piece]:
-        return list(source.open(Target("orders", ibis.schema({})), {}, None).pieces(watermark))
-
-    pieces = read(None)
-    kept = [*pieces[: stop + 1], *read(pieces[stop].watermark)]
+    pieces = read(source, None)
+    kept = [*pieces[: stop + 1], *read(source, pieces[stop].watermark)]
     assert [number for piece in kept for number in ids(piece)] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("stop", range(1, 4))
+@pytest.mark.parametrize("order", ["BINARY", "NOCASE"])
+def test_a_read_that_was_cut_off_loses_no_row_with_the_same_value(
+    acme: Warehouse, monkeypatch: pytest.MonkeyPatch, stop: int, order: str
+) -> None:
+    monkeypatch.setattr(reading, "PIECE_ROWS", 2)
+    do(acme, f"CREATE TABLE ties (id INTEGER, word TEXT COLLATE {order})")
+    do(acme, "INSERT INTO ties VALUES (1, 'A'), (2, 'B'), (3, 'B'), (4, 'B'), (5, 'a'), (6, 'b'), (7, 'b'), (8, 'c')")
+    source = reading.SqliteSource(SqliteTable(f"{acme.folder}/shop.sqlite", "ties", cursor="word"))
+    pieces = read(source, None)
+    assert len(pieces) == 4
+    kept = [*pieces[: stop + 1], *read(source, pieces[stop].watermark)]
+    assert [number for piece in kept for number in ids(piece)] == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_without_a_cursor_pieces_have_no_watermark(acme: Warehouse) -> None:
+    add(acme, 1, 2)
+    source = reading.SqliteSource(SqliteTable(f"{acme.folder}/shop.sqlite", "orders"))
+    stream = source.open(Target("orders", ibis.schema({})), {"cursor": "id", "last": 1}, None)
+    pieces = list(stream.pieces(None))
+    assert [number for piece in pieces for number in ids(piece)] == [1, 2]
+    assert [piece.watermark for piece in pieces] == [None, None]
+    assert stream.watermark() == {}
+
+
+def test_a_watermark_of_another_cursor_is_ignored(acme: Warehouse) -> None:
+    add(acme, 1, 2)
+    source = reading.SqliteSource(SqliteTable(f"{acme.folder}/shop.sqlite", "orders", cursor="price"))
+    stream = source.open(Target("orders", ibis.schema({})), {"cursor": "id", "last": 2}, None)
+    assert [number for piece in stream.pieces(None) for number in ids(piece)] == [1, 2]
+    assert stream.watermark() == {"cursor": "price", "last": 0.5}
+
+
+def read(source: reading.SqliteSource, watermark: Watermark | None) -> list[Piece]:
+    return list(source.open(Target("orders", ibis.schema({})), {}, None).pieces(watermark))
 
 
 def ids(piece: Piece) -> list[int]:
@@ -123,3 +158,71 @@ def test_a_backfill_needs_a_cursor(acme: Warehouse) -> None:
     acme.load("orders", ORDERS)
     with pytest.raises(ApplicationError, match="a backfill of an interval needs a `cursor`"):
         acme.load("orders", ORDERS, backfill=Backfill(start=2, end=3))
+
+
+@pytest.mark.parametrize("options", [ORDERS, BY_ID])
+def test_a_table_that_was_empty_gets_rows(acme: Warehouse, options: dict[str, str]) -> None:
+    acme.load("orders", options)
+    assert loaded(acme) == []
+    add(acme, 1, 2)
+    acme.load("orders", options)
+    assert loaded(acme) == stored(acme) == [(1, "item 1", 0.25), (2, "item 2", 0.5)]
+
+
+@pytest.mark.parametrize("options", [ORDERS, BY_ID])
+def test_a_column_of_nulls_gets_values(acme: Warehouse, options: dict[str, str]) -> None:
+    do(acme, "INSERT INTO orders (id) VALUES (1)")
+    acme.load("orders", options)
+    do(acme, "INSERT INTO orders (id) VALUES (2)")
+    acme.load("orders", options)
+    add(acme, 3)
+    acme.load("orders", options)
+    assert loaded(acme) == stored(acme) == [(1, None, None), (2, None, None), (3, "item 3", 0.75)]
+
+
+@pytest.mark.parametrize(
+    ("declared", "value", "found"),
+    [
+        ("BIGINT", 1, pa.int64()),
+        ("VARCHAR(9)", "a", pa.string()),
+        ("DOUBLE PRECISION", 1.5, pa.float64()),
+        ("FLOAT", 1, pa.float64()),
+        ("BLOB", b"a", pa.binary()),
+        ("INTEGER", "no number", pa.string()),
+        ("", 1.5, pa.float64()),
+    ],
+)
+def test_the_type_of_a_column(acme: Warehouse, declared: str, value: object, found: pa.DataType) -> None:
+    with closing(sqlite3.connect(acme.folder / "shop.sqlite")) as connection, connection:
+        connection.execute(f"CREATE TABLE typed (a {declared})")
+        connection.execute("INSERT INTO typed VALUES (?)", [value])
+    piece = read(reading.SqliteSource(SqliteTable(f"{acme.folder}/shop.sqlite", "typed")), None)[-1]
+    assert isinstance(piece.rows, pa.RecordBatch)
+    assert piece.rows.schema.field("a").type == found
+
+
+def test_a_locked_file_is_unavailable(acme: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "WAIT_SECONDS", 0.0)
+    source = reading.SqliteSource(SqliteTable(f"{acme.folder}/shop.sqlite", "orders"))
+    with closing(sqlite3.connect(acme.folder / "shop.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(Unavailable, match=r"shop.sqlite', table 'orders': somebody else has locked the file"):
+            read(source, None)
+
+
+def test_a_file_of_something_else_fails(acme: Warehouse) -> None:
+    (acme.folder / "text").write_text("no database, but long enough to be taken for one" * 100)
+    source = reading.SqliteSource(SqliteTable(f"{acme.folder}/text", "orders"))
+    with pytest.raises(StepFailed, match=r"text', table 'orders' cannot be read: file is not a database"):
+        read(source, None)
+
+
+def test_names_may_have_quotes(acme: Warehouse) -> None:
+    name = """it's "one"; --"""
+    inner = name.replace('"', '""')
+    do(acme, f'CREATE TABLE "{inner}" (id INTEGER, "{inner}" INTEGER)')
+    do(acme, f'INSERT INTO "{inner}" VALUES (1, 10), (2, 20)')
+    source = reading.SqliteSource(SqliteTable(f"{acme.folder}/shop.sqlite", name, cursor=name))
+    pieces = read(source, None)
+    assert [number for piece in pieces for number in ids(piece)] == [1, 2]
+    assert pieces[-1].watermark == {"cursor": name, "last": 20}
