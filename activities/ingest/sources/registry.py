@@ -6,11 +6,12 @@ its module, as in `"entrepot_sqlite.SqliteTable" = "entrepot_sqlite.reading:Sqli
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from entrepot.activities.ingest.sources.stream import Source
+from entrepot.errors import BadInput, listed
 from entrepot.identity.code import stable_hash
 
 GROUP = "entrepot.sources"
@@ -31,17 +32,20 @@ def sources(returned: Any, step: str, tables: Collection[str]) -> Sources:
 
     Args:
         tables: Those that the step names.
+
+    Raises:
+        BadInput: if another package's entry point leads to no source, or two are for one class.
     """
     # What is no part of another table: a bare resource, or rows without a name, are of the only one.
     own = [t for t in tables if not any(t.startswith(f"{other}__") for other in tables)]
     name = own[0] if len(own) == 1 else step
     given = dict(returned) if isinstance(returned, Mapping) else {name: returned}
-    entries = {entry.name: entry for entry in (*entry_points(group=GROUP), *_OWN)}
+    entries = (*entry_points(group=GROUP), *_OWN)
     found: dict[str, tuple[str, Source]] = {}
     rest: dict[str, Any] = {}
     for table, value in given.items():
         if entry := _entry(type(value), entries):
-            found[f"table:{table}"] = (table, entry.load()(value))
+            found[f"table:{table}"] = (table, _loaded(entry)(value))
         else:
             rest[table] = value
     if rest or not found:  # dlt reads it in one go, and has one watermark for all of it
@@ -49,9 +53,27 @@ def sources(returned: Any, step: str, tables: Collection[str]) -> Sources:
     return found
 
 
-def _entry(described: type, entries: Mapping[str, EntryPoint]) -> EntryPoint | None:
-    names = (f"{cls.__module__}.{cls.__qualname__}" for cls in described.__mro__)
-    return next((entries[name] for name in names if name in entries), None)
+def _entry(described: type, entries: Collection[EntryPoint]) -> EntryPoint | None:
+    """The entry point of a class, or of the nearest that it is derived from."""
+    for cls in described.__mro__:
+        name = f"{cls.__module__}.{cls.__qualname__}"
+        found = {entry.value: entry for entry in entries if entry.name == name}
+        if len(found) > 1:
+            raise BadInput(f"two sources read {name!r}: {listed(found)}; uninstall the package of one")
+        if found:
+            return next(iter(found.values()))
+    return None
+
+
+def _loaded(entry: EntryPoint) -> Callable[[Any], Source]:
+    where = f"the entry point {entry.name!r} of the group {GROUP!r}"
+    try:
+        source: Any = entry.load()
+    except Exception as error:  # whatever another package's module raises
+        raise BadInput(f"{where} leads to {entry.value!r}, which cannot be imported: {error}") from error
+    if not (isinstance(source, type) and hasattr(source, "open")):
+        raise BadInput(f"{where} leads to {entry.value!r}, which is no source: a class with a method `open`")
+    return source
 
 
 def fingerprint(found: Sources, tables: Mapping[str, Any]) -> str | None:
