@@ -256,8 +256,12 @@ def without_types(path: Path, columns: Collection[str]) -> None:
     """Makes columns of a Parquet file that have no values such that have no type: DuckDB writes them as INTEGER."""
     if not columns:
         return
+    schema = pyarrow.parquet.read_schema(path)
+    typed = [name for name in columns if not pa.types.is_null(schema.field(name).type)]
+    if not typed:
+        return
     rows = pyarrow.parquet.ParquetFile(path).read()
-    for name in columns:
+    for name in typed:
         rows = rows.set_column(rows.column_names.index(name), name, pa.nulls(rows.num_rows))
     pyarrow.parquet.write_table(rows, path)
 

@@ -7,11 +7,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from entrepot.activities.ingest.sources.files import files
+from entrepot.activities.ingest.sources.files import column_types, files
 from entrepot.activities.ingest.sources.files import json as files_json
 from entrepot.activities.ingest.sources.files import text as files_text
 from entrepot.language.sources import Files
@@ -175,3 +177,30 @@ def test_a_column_whose_values_come_late_is_no_reason_to_begin_anew(
     table = read(source).table()
     assert [str(field.type) for field in table.schema] == ["int64", "date32[day]", "string"]
     assert table.num_rows == 102
+
+
+LATE = [{"id": n, "late": 7 if n == 19 else None, "never": None} for n in range(20)]
+
+
+@pytest.mark.parametrize("kind", ["csv", "json"])
+def test_a_column_has_no_type_until_it_has_values(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"t.{kind}"
+    rows = ["id,late,never", *(f"{row['id']},{row['late'] or ''}," for row in LATE)]
+    text = "\n".join(rows if kind == "csv" else map(json.dumps, LATE))
+    path.write_text(text + "\n")
+    monkeypatch.setattr(files_text, "CHUNK", len(text) * 2 // 3)
+    result = read(Files(str(path)))
+    first, second = (table.schema for _, table, _ in result.pieces if table.num_rows)
+    assert (first.field("late").type, second.field("late").type) == (pa.null(), pa.int64())
+    assert first.field("never").type == second.field("never").type == pa.null()
+    assert result.table().to_pylist() == LATE
+
+
+def test_a_file_is_rewritten_only_for_a_column_that_has_a_type(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"a": [1], "none": pa.nulls(1), "typed": pa.nulls(1, pa.int32())}), path)
+    before = path.stat().st_mtime_ns
+    column_types.without_types(path, ["none"])
+    assert path.stat().st_mtime_ns == before
+    column_types.without_types(path, ["none", "typed"])
+    assert pq.read_schema(path).types == [pa.int64(), pa.null(), pa.null()]
