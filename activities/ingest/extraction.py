@@ -55,7 +55,7 @@ def extract(
     sources = registry.sources(returned, step.name, step.tables)
     mark = registry.fingerprint(sources, step.tables)
     if mark is not None and last.fingerprint == mark and not asked.backfill:
-        return Load(step=step.name, known=dict(last.tables), unchanged=True, why="the files are as they were")
+        return Load(step=step.name, known=dict(last.tables), unchanged=True, why="the sources are unchanged")
     if asked.backfill and not last.load:
         raise StepFailed("nothing was loaded yet; a backfill loads a part of it again")
     pipeline, tenant = asked.context.pipeline, work.tenant
@@ -63,7 +63,7 @@ def extract(
     state = json.loads(lake.read(last.state)) if last.state else {}
     folder = tenant.lake_path("loads", pipeline, step.name, asked.context.run)
     checkpoint = _land(work, step, _streams(step, sources, state, asked, before), folder, before)
-    manifests = _Manifests(work, asked, step, before, checkpoint)
+    manifests = _Manifests(asked, step, before, checkpoint)
     versions = {**manifests.known, **{table: its.version for table, its in manifests.made.items()}}
     path = last.state
     if not asked.backfill:
@@ -133,13 +133,11 @@ class _Manifests:
 
     def __init__(
         self,
-        work: ActivityContext,
         asked: ExtractRequest,
         step: IngestStep,
         before: Mapping[str, Manifest],
         checkpoint: Checkpoint,
     ) -> None:
-        self._work = work
         self._asked = asked
         self._step = step
         self._before = before

@@ -20,7 +20,7 @@ held."""
 
 @dataclass(frozen=True)
 class Files:
-    """The files of one raw table. A file is recognised by its content: one that did not change is not read again.
+    """The files of one raw table. Changed files are recognised by their content, whatever they are called.
 
     Args:
         path: A local path, a glob (`data/*.csv`) or any fsspec URL. A `.zip` holds one file; `.gz`, `.bz2`, `.xz` and
@@ -30,7 +30,8 @@ class Files:
         types: Columns mapped to ibis types, where the inferred ones would be wrong: `{"year": "int32"}`. Default: all
             types are inferred.
         rename: Columns, as the files call them, mapped to the names that they get: `{"Preis (€)": "price"}`. Default:
-            lower-case letters, digits and underscores.
+            the files' names in small letters, where letters and digits of all scripts stay and all else is an
+            underscore.
         delimiter: What separates the fields of a CSV line. Default: what a first line such as `sep=;` says, a tab for
             `.tsv`, else a comma.
         header: Whether the first line of CSV names the columns. Default: true.
@@ -111,7 +112,7 @@ class PostgresTable:
             reads the whole table.
         start: Where the first load begins. Default: at the first row.
         lag: How far behind the watermark each load begins again, to find rows that appear late: seconds if the cursor
-            is a time, else a number. Default: 0.
+            is a time, else a number. Default: none: rows at the watermark itself are recognised.
         cursor_not_after: The largest value to which the watermark moves. Rows beyond it (mistyped dates) are read again
             by each load, replace their earlier copies, and are reported. Default: a day from now if the cursor is a
             time, else no limit.

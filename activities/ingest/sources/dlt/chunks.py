@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from dlt.extract import DltResource, DltSource, Incremental
 
 from entrepot.activities.ingest.sources.dlt import compat
-from entrepot.activities.ingest.sources.dlt.cursors import cursor_of, is_beyond, no_value, skips_known_rows
+from entrepot.activities.ingest.sources.dlt.cursors import cursor_of, is_beyond, no_value, skips_known_rows, state_of
 from entrepot.errors import StepFailed
 
 CHUNK_ROWS = 500_000
@@ -116,8 +116,8 @@ class _Stop(compat.Step):
             self._cursor = cursor_of(self.resource)
             if self._cursor is not None:
                 self._name = self._cursor.get_cursor_column_name() or ""
-                self._state = self._cursor.get_state()
-                self._start = self._state["last_value"]
+                self._state = state_of(self._cursor)
+                self._start = self._state.get("last_value")
         if self._cursor is None:
             return item
         if hasattr(item, "__arrow_c_stream__") or isinstance(item, pa.RecordBatch):
@@ -191,7 +191,7 @@ class _Stop(compat.Step):
 
     def _look(self) -> None:
         """Rows that dlt leaves out since an earlier load or chunk had them do not count."""
-        self._is_new = self._is_new or self._state["last_value"] != self._start
+        self._is_new = self._is_new or self._state.get("last_value") != self._start
         since = time.monotonic() - self._chunks.began
         is_enough = self._new_rows >= CHUNK_ROWS or since >= CHUNK_SECONDS
         self._full = self._is_new and is_enough and not is_beyond(self._last)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, cast, get_args
 
 import pendulum
 import pyarrow as pa
@@ -60,6 +60,11 @@ def is_beyond(value: Any) -> bool:
 def cursor_of(resource: DltResource) -> Incremental[Any] | None:
     """A resource's cursor, also before dlt has evaluated it."""
     return compat.cursor_of(resource) or _declared(resource)
+
+
+def state_of(cursor: Incremental[Any]) -> Json:
+    """dlt's state of a cursor; a cursor that no resource has taken yet has none."""
+    return cast("Json", cursor.get_state()) if cursor.resource_name else {}
 
 
 def _declared(resource: DltResource) -> Incremental[Any] | None:
@@ -203,9 +208,9 @@ class _Watch(compat.Step):
             self._is_ready = True
             cursor = cursor_of(self.resource)
             if cursor and cursor.last_value_func is max and cursor.end_value is None:
-                self.cursor, self.followed, self._state = cursor, cursor.start_value, cursor.get_state()
+                self.cursor, self.followed, self._state = cursor, cursor.start_value, state_of(cursor)
         if self.cursor is not None:
-            now = self._state["last_value"]
+            now = self._state.get("last_value")
             if self.count or is_beyond(now):
                 self._look(item)
             elif now is not None:

@@ -120,3 +120,7 @@ def test_numbers_have_no_limit() -> None:
     source = Source(int, said={}, options={})
     source.years = {1: 2020, 2: 9999}
     assert source.load() == []
+
+
+def test_a_cursor_without_a_resource_has_no_state() -> None:
+    assert cursors.state_of(dlt.sources.incremental("at")) == {}
