@@ -47,6 +47,7 @@ class _Rows:
         self._target = target
         self._interval = interval
         self._watermark = self._own(watermark)
+        self._is_all_anew = watermark != self._watermark
 
     def pieces(self, watermark: Watermark | None) -> Iterator[Piece]:
         """The rows, in one snapshot."""
@@ -74,10 +75,11 @@ class _Rows:
         return self._watermark
 
     def hints(self) -> dict[str, Hints]:
-        """With a cursor, rows are appended; those of an interval replace the existing ones."""
+        """With a cursor, rows are appended; those of an interval, or all by a new cursor, replace the existing ones."""
         if self._described.cursor is None:
             return {self._target.table: Hints("replace")}
-        again = self._interval and IntervalFilter(self._interval.start, self._interval.end, self._described.cursor)
+        interval = self._interval or (Interval(None, None) if self._is_all_anew else None)
+        again = interval and IntervalFilter(interval.start, interval.end, self._described.cursor)
         return {self._target.table: Hints("append", replaces=again)}
 
     def notes(self) -> dict[str, list[str]]:

@@ -226,3 +226,13 @@ def test_names_may_have_quotes(acme: Warehouse) -> None:
     pieces = read(source, None)
     assert [number for piece in pieces for number in ids(piece)] == [1, 2]
     assert pieces[-1].watermark == {"cursor": name, "last": 20}
+
+
+def test_with_another_cursor_all_rows_are_read_again_and_replace_the_existing_ones(acme: Warehouse) -> None:
+    add(acme, 1, 2)
+    acme.load("orders", BY_ID)
+    do(acme, "UPDATE orders SET item = 'changed' WHERE id = 1")
+    add(acme, 3)
+    acme.load("orders", {**ORDERS, "cursor": "price"})
+    assert loaded(acme) == stored(acme) == [(1, "changed", 0.25), (2, "item 2", 0.5), (3, "item 3", 0.75)]
+    assert acme.load("orders", {**ORDERS, "cursor": "price"}) is None
