@@ -47,7 +47,8 @@ _READS = {
 }
 """What a session has that writes nothing; a transaction shows as the statements that begin and end it."""
 _LAKE_READS = {"read", "exists", "size", "files", "local_copy"}
-_BELOW = ("catalog.py", "tables.py", "sequenced_row.py", "lake.py")
+_ACTIVITIES = ROOT / "entrepot" / "activities"
+_BELOW = (_ACTIVITIES / "catalog", _ACTIVITIES / "storage" / "lake.py")
 """What stands between a step and what it does to the world; the step's own function names a boundary."""
 
 
@@ -171,9 +172,8 @@ def _caller() -> str:
     frame = sys._getframe(2)
     while frame is not None:
         path = Path(frame.f_code.co_filename)
-        is_ours = (
-            ROOT / "entrepot" / "activities" in path.parents and path.name not in _BELOW
-        ) or path.name == "pipeline.py"
+        is_below = any(path.is_relative_to(each) for each in _BELOW)
+        is_ours = (path.is_relative_to(_ACTIVITIES) and not is_below) or path.name == "pipeline.py"
         if is_ours and not frame.f_code.co_name.startswith("<"):
             return f"{path.stem}.{frame.f_code.co_name}"
         frame = frame.f_back  # type: ignore[assignment]

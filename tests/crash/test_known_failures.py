@@ -21,7 +21,12 @@ from tests.crash.state import State
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(900)]
 
-WAITING = ("extract[shop]/manifest.write:", "load[shop]/warehouse_loader.", "load[shop]/environment.", "promote[")
+WAITING = (
+    "extract[shop]/manifest.write:",
+    "load[shop]/warehouse_loader.",
+    "load[shop]/ingest._load:update entrepot.ingest_states",
+    "promote[",
+)
 """Where one run waits for another."""
 
 
