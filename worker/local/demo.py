@@ -12,6 +12,7 @@ from rich.text import Text
 
 from entrepot.errors import BadInput
 from entrepot.language.step import KINDS
+from entrepot.registry import installed
 from entrepot.worker import logs
 from entrepot.worker.cli import follow, output
 from entrepot.worker.client import run_workflow_id
@@ -77,20 +78,30 @@ def _tell(state: Path, first: RunSummary, again: RunSummary) -> None:
     for name, path in again.links.items():
         output.out.print(f"  {name}: {path}", soft_wrap=True)
     output.heading("Go on")
-    for command, what in (
-        (f'export PATH="{os.path.dirname(sys.executable)}:$PATH"', ""),
-        (f"entrepot dev --state {state}", "server, Web UI and worker; the rest in another terminal"),
+    for command, what in _hints(state):
+        output.out.print(Text.assemble(f"  {command:<45} " if what else f"  {command}", (what, "dim")), soft_wrap=True)
+    source = importlib.util.find_spec(_REFERENCE.partition(":")[0])
+    if source is not None and source.origin:
+        output.out.print(f"  Or change a line of {source.origin}, and run again.", soft_wrap=True)
+
+
+def _hints(state: Path) -> list[tuple[str, str]]:
+    """What to type next, and what it does. Where a package offers a pipeline, a worker has the demo's only by name."""
+    path = (f'export PATH="{os.path.dirname(sys.executable)}:$PATH"', "")
+    serve = (f"entrepot dev --state {state}", "server, Web UI and worker; the rest in another terminal")
+    if installed():
+        line = f'{PIPELINE} = "{_REFERENCE}"'
+        return [path, (line, "this line under [pipelines] of tenants.toml lets a worker run it"), serve]
+    return [
+        path,
+        serve,
         (f"entrepot run {PIPELINE}", "nothing to do"),
         (f"entrepot plan {PIPELINE} -p late_after=30", "what another number would recompute, and why"),
         (f"entrepot run {PIPELINE} -p late_after=30", "... and recompute just that"),
         (f"entrepot rollback {PIPELINE}", "back to the version before, without computing anything"),
         (f"entrepot versions {PIPELINE}", "everything that was made"),
         ("entrepot sql departures -b snowflake", "a transform as another warehouse would run it"),
-    ):
-        output.out.print(Text.assemble(f"  {command:<45} " if what else f"  {command}", (what, "dim")), soft_wrap=True)
-    source = importlib.util.find_spec(_REFERENCE.partition(":")[0])
-    if source is not None and source.origin:
-        output.out.print(f"  Or change a line of {source.origin}, and run again.", soft_wrap=True)
+    ]
 
 
 def _stage(kind: str, steps: list[StepProgress]) -> tuple[str, str, str, str]:
