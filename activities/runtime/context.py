@@ -107,7 +107,7 @@ class ActivityContext:
 
 
 def format_bytes(size: int) -> str:
-    """Bytes for people, in powers of ten, as warehouses count them."""
+    """Bytes for people, in powers of ten, as warehouses count them; with four digits, as `humanize` cannot."""
     for unit in ("bytes", "KB", "MB", "GB"):
         if size < 1000:
             return f"{size:,.4g} {unit}"

@@ -1,6 +1,7 @@
 """A tenant file that changes while it is served is read again: new tenants, parameters and pipelines.
 
-What is wrong with it is logged, and the settings read before stay in effect.
+What is wrong with it is logged, and the settings read before stay in effect. `watchfiles` would watch all the time;
+here the file's stamp is read only when an activity asks for a tenant.
 """
 
 from __future__ import annotations

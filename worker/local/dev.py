@@ -135,6 +135,8 @@ def temporal_binary() -> str:
 def locked(state: Path) -> Iterator[IO[str]]:
     """The state folder, for this process and the server that it starts. One that was left behind is ended.
 
+    Not by `filelock`: the lock's file descriptor is passed on to the server, and the file names both processes.
+
     Raises:
         Unavailable: if it cannot be written, or another process has it.
     """
