@@ -12,6 +12,7 @@ conformance suite. In this order, so that what takes longest begins first."""
 
 FILES = (
     "tests/worker/test_cli.py",
+    "tests/worker/test_install.py",
     "tests/backends/test_outside.py",
     "tests/conformance/test_matrix.py",
     "tests/workflows/test_time_skipping.py",

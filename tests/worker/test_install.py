@@ -17,6 +17,7 @@ import pytest
 from tests.worker.processes import ROOT, Place
 
 UV = Path(sys.executable).parent / "uv"
+PACKED = (".py", ".html")
 DEMO_REQUIREMENTS = ROOT / "requirements" / "demo.txt"
 PROJECT = {
     "tenants.toml": """
@@ -140,7 +141,7 @@ def project(tmp_path: Path) -> Place:
 
 def everything(folder: Path) -> Iterator[str]:
     for base in (folder, *(each for each in folder.iterdir() if each.is_dir())):
-        for file in base.resolve().rglob("*.py"):
+        for file in (found for kind in PACKED for found in base.resolve().rglob(f"*{kind}")):
             yield str(base.relative_to(folder.parent) / file.relative_to(base.resolve()))
 
 
@@ -150,7 +151,7 @@ def test_the_wheel_holds_one_package_and_all_of_it(wheel: Path) -> None:
     apart = ("entrepot/examples/postgres/", "entrepot/examples/sqlite/")
     assert not [name for name in names if "/tests/" in name or name.startswith(apart)]
     expected = {name for name in everything(ROOT / "entrepot") if not name.startswith(apart)}
-    assert {name for name in names if name.endswith(".py")} == expected
+    assert {name for name in names if name.endswith(PACKED)} == expected
     assert {"entrepot/py.typed", "entrepot/backends/duckdb/backend.py", "entrepot/examples/flights/pipeline.py"} <= {
         *names
     }
