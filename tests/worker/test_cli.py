@@ -76,6 +76,7 @@ def test_a_plan_says_what_would_run_and_why(place: Place) -> None:
     assert re.search(r"^orders +transform +run +its code or a parameter changed", out, re.M)
     assert "12 steps of 12 would run, 8 names would be published." in out
     plan = json.loads(said(place.entrepot("plan", "shop", "-p", "limit=63", "--json"), 0))
+    assert " → ".join(plan["stages"]) in " ".join(out.split())
     assert {step["name"]: step["why"] for step in plan["steps"]}["by_country"] == "orders changed"
     assert said(place.entrepot("plan", "shop", "-p", "limit=63"), 0) == out  # it changed nothing
 

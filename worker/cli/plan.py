@@ -49,7 +49,7 @@ def plan(
     workflow_id = f"{run_workflow_id(name, pipeline, environment)}:plan:{uuid.uuid4().hex[:8]}"
     ended = RunSummary.model_validate(follow.execute("Pipeline", value, workflow_id, f"Plan of {pipeline} for {name}"))
     assert ended.plan is not None
-    output.json(ended.plan) if as_json else _show(ended.plan, ended.stages)
+    output.json({**ended.plan.model_dump(), "stages": ended.stages}) if as_json else _show(ended.plan, ended.stages)
 
 
 def _show(made: Plan, stages: Iterable[str]) -> None:
