@@ -1,0 +1,36 @@
+"""What a client says of what did not end well."""
+
+from __future__ import annotations
+
+import pytest
+from temporalio.client import ActivityFailureError
+from temporalio.exceptions import CancelledError, TerminatedError
+
+from entrepot.worker.cli import follow
+
+
+@pytest.mark.parametrize(("cause", "end"), [(CancelledError(), "cancelled"), (TerminatedError(""), "terminated")])
+def test_only_of_a_run_it_is_said_that_nothing_was_published(
+    cause: CancelledError | TerminatedError, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise ActivityFailureError(cause=cause)
+
+    monkeypatch.setattr(follow, "_wait_for_answer", fail)
+    monkeypatch.setattr(follow, "connected", _Connected)
+    with pytest.raises(follow.RunFailed) as caught:
+        follow.execute_activity("versions", {"tenant": "acme", "pipeline": "shop"})
+    assert str(caught.value) == f"'versions' was {end}"
+
+
+class _Connected:
+    """A client that is never asked."""
+
+    async def __aenter__(self) -> _Connected:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    def execute_activity(self, *_: object, **__: object) -> None:
+        pass
