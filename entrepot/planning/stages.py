@@ -77,7 +77,7 @@ def explain(stage: Stage) -> str:
             return f"compare {_named(tables)} with {warehouse}"
         case Promote(moves, removes):
             removed = f", remove {_named(removes)}" if removes else ""
-            return f"promote {_named(moves)}{removed}"
+            return f"promote {_named(moves) if moves else 'what is new'}{removed}"  # before an ingest, nobody knows
 
 
 def _named(names: Iterable[str], most: int = 3) -> str:
@@ -85,4 +85,4 @@ def _named(names: Iterable[str], most: int = 3) -> str:
     every = list(names)
     if len(every) > most + 1:
         every = [*every[:most], f"{len(every) - most} more"]
-    return " and ".join(filter(None, (", ".join(every[:-1]), every[-1]))) if every else "nothing"
+    return " and ".join(filter(None, (", ".join(every[:-1]), every[-1])))

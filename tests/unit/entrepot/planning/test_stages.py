@@ -51,7 +51,7 @@ def test_a_plan_is_executed_in_stages() -> None:
 
 def test_a_run_that_has_nothing_to_do_is_promoted_all_the_same() -> None:
     assert stages(Plan(steps=(), versions={}), "other") == (Promote((), ()),)
-    assert explain(Promote((), ())) == "promote nothing"
+    assert explain(Promote((), ())) == "promote what is new"
 
 
 @pytest.mark.parametrize(("count", "said"), [(4, "a0, a1, a2 and a3"), (5, "a0, a1, a2 and 2 more")])
