@@ -21,8 +21,8 @@ import ibis.expr.schema as sch
 
 from entrepot.backends.base import Backend, Capabilities, CreatedTable, QueryTag, RelationKind, Session, TableName
 from entrepot.backends.databricks.client import Target, has_handle, translated
-from entrepot.backends.databricks.dialect import CAPABILITIES, DIALECT
-from entrepot.backends.databricks.types import casts, needs_mapping, readable, spelled
+from entrepot.backends.databricks.dialect import CAPABILITIES, DIALECT, casts, spelled
+from entrepot.backends.databricks.types import needs_mapping, readable
 from entrepot.backends.dialect import Dialect
 from entrepot.backends.pool import Pool
 from entrepot.backends.settings import Secret, checked, is_local

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import ibis.common.exceptions as exc
 import ibis.expr.datatypes as dt
@@ -58,22 +58,6 @@ def needs_mapping(schema: sch.Schema) -> bool:
     return any(_MAPPED.intersection(name) for name in _names(schema.as_struct()))
 
 
-def casts(schema: sch.Schema) -> str:
-    """Columns of files, cast to these types: what stands between SELECT and FROM."""
-
-    def cast(name: str, dtype: dt.DataType) -> str:
-        # CAST would make a VARIANT that holds the text.
-        column = _quoted(name)
-        made = f"parse_json({column})" if dtype.is_json() else f"CAST({column} AS {Types.to_string(dtype)})"
-        return f"{made} AS {column}"
-
-    return ", ".join(cast(name, dtype) for name, dtype in schema.items())
-
-
-def _quoted(name: str) -> str:
-    return sge.to_identifier(name, quoted=True).sql(Types.dialect)
-
-
 def _names(dtype: dt.DataType) -> Iterator[str]:
     """The names of all fields, at any depth."""
     if dtype.is_struct():
@@ -85,23 +69,6 @@ def _names(dtype: dt.DataType) -> Iterator[str]:
     elif dtype.is_map():
         yield from _names(dtype.key_type)
         yield from _names(dtype.value_type)
-
-
-def spelled(described: Mapping[str, Any]) -> str:
-    """A type as SQL has it, from what DESCRIBE says in JSON."""
-    name = described["name"]
-    if name == "struct":
-        fields = (f"{_quoted(f['name'])}: {spelled(f['type'])}" for f in described["fields"])
-        return f"STRUCT<{', '.join(fields)}>"
-    if name == "array":
-        return f"ARRAY<{spelled(described['element_type'])}>"
-    if name == "map":
-        return f"MAP<{spelled(described['key_type'])}, {spelled(described['value_type'])}>"
-    if name == "decimal":
-        return f"DECIMAL({described['precision']}, {described['scale']})"
-    if name == "interval":
-        return f"INTERVAL {described['start_unit']} TO {described['end_unit']}"
-    return str(name)
 
 
 def readable(files: Sequence[str], schema: sch.Schema, folder: str) -> Iterator[str]:

@@ -36,8 +36,8 @@ from entrepot.backends import Backend, QueryTag, TableName
 from entrepot.backends.base import physical
 from entrepot.backends.databricks.backend import Databricks, DatabricksSession
 from entrepot.backends.databricks.client import ServicePrincipal, Target, translated
-from entrepot.backends.databricks.dialect import DIALECT
-from entrepot.backends.databricks.types import casts, needs_mapping, spelled
+from entrepot.backends.databricks.dialect import DIALECT, casts, spelled
+from entrepot.backends.databricks.types import needs_mapping
 from entrepot.backends.settings import Secret
 from entrepot.backends.sql.session import Exists
 from entrepot.errors import BadInput, Contended, StepFailed, Unavailable
