@@ -19,6 +19,7 @@ import pyarrow.parquet
 
 from entrepot.activities.ingest.sources.quoting import literal
 from entrepot.backends.duckdb.types import Types
+from entrepot.backends.sql.parquet import rewritten
 from entrepot.errors import BadInput
 from entrepot.identity.expression import type_from
 from entrepot.language.schema_evolution import DOUBLE_HOLDS
@@ -260,10 +261,12 @@ def without_types(path: Path, columns: Collection[str]) -> None:
     typed = [name for name in columns if not pa.types.is_null(schema.field(name).type)]
     if not typed:
         return
-    rows = pyarrow.parquet.ParquetFile(path).read()
-    for name in typed:
-        rows = rows.set_column(rows.column_names.index(name), name, pa.nulls(rows.num_rows))
-    pyarrow.parquet.write_table(rows, path)
+
+    def column(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
+        return pa.nulls(batch.num_rows) if field.name in typed else batch.column(field.name)
+
+    wanted = pa.schema([pa.field(each.name, pa.null()) if each.name in typed else each for each in schema])
+    Path(rewritten(str(path), str(path.parent), wanted, column)).replace(path)
 
 
 def _no_finer_than(places: int) -> str:
