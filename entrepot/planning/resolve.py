@@ -173,7 +173,7 @@ def _resolve_transform(step: TransformStep, inputs: tuple[tuple[str, Any], ...])
 def _resolve_check(step: CheckStep, inputs: tuple[tuple[str, Any], ...]) -> Computed:
     if step.is_sql:
         rows = _resolve_expression(step, inputs)
-        return replace(rows, identity=stable_hash([rows.identity, step.severity]), made=None)
+        return replace(rows, identity=stable_hash([rows.identity, step.severity]))
     contract = contract_code(step.contract)
     return Computed(contract.hash, varies=contract.varies)
 
@@ -191,8 +191,8 @@ def _remembered(step: Step, inputs: tuple[tuple[str, Any], ...], seen: tuple[Has
 def _described(step: Step, inputs: tuple[tuple[str, Any], ...]) -> Computed:
     made = expression(step, inputs)
     found = described(made)
-    # As the catalog keeps it: whether a column may be NULL is left out.
-    columns = schema_from(schema_to(made.schema()))
+    # As the catalog keeps it: whether a column may be NULL is left out. Of a check's rows nobody reads the columns.
+    columns = schema_from(schema_to(made.schema())) if step.produces else None
     return Computed(stable_hash([found.hash, installed(step.depends)]), columns, made, found.varies)
 
 
