@@ -23,6 +23,7 @@ from entrepot.activities.catalog.environment import Environment, Publish, newest
 from entrepot.activities.catalog.ingest_state import IngestState
 from entrepot.activities.catalog.owners import Places
 from entrepot.activities.catalog.records import Certificate, CheckVerdict, Run
+from entrepot.activities.catalog.sequenced_row import each_state
 from entrepot.activities.catalog.tables import CatalogTables, any_of, column, equals
 from entrepot.activities.catalog.version import Version
 from entrepot.backends import Session, TableName
@@ -104,19 +105,17 @@ class PipelineCatalog:
     def in_use(self, environment: str | None = None) -> list[dict[str, str]]:
         """What environments point at, and then what they last loaded, each once; or what one does."""
         its = [equals("environment", environment)] if environment is not None else []
-        rows = [(table, name) for table, name in (("environments", "pointers"), ("ingest_states", "tables"))]
-        found = [json.loads(row[name]) for table, name in rows for row in self._select(table, *its, columns=(name,))]
+        kept = (("environments", "pointers"), ("ingest_states", "tables"))
+        found = [json.loads(row[name]) for table, name in kept for row in self._select(table, *its, columns=(name,))]
         return [pointers for number, pointers in enumerate(found) if pointers and pointers not in found[:number]]
 
     def loads(self) -> dict[str, list[IngestState]]:
         """Every load of each ingest step, in all environments, newest first."""
-        found: dict[str, dict[tuple[str, int], IngestState]] = {}
-        for table in ("ingest_states", "loads"):
-            for row in self._select(table):
-                if row["sequence"]:
-                    its = found.setdefault(row["step"], {})
-                    its.setdefault((row["environment"], row["sequence"]), IngestState.of_row(row))
-        return {step: sorted(its.values(), key=lambda c: str(c.loaded_at), reverse=True) for step, its in found.items()}
+        rows = (row for table in ("ingest_states", "loads") for row in self._select(table))
+        found: dict[str, list[IngestState]] = {}
+        for row in each_state(rows, "step", "environment"):
+            found.setdefault(row["step"], []).append(IngestState.of_row(row))
+        return {step: sorted(its, key=lambda load: str(load.loaded_at), reverse=True) for step, its in found.items()}
 
     def versions(self, wanted: Mapping[str, str]) -> dict[str, Version]:
         """Those of the wanted versions (by name) that exist."""

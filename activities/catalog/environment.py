@@ -11,7 +11,7 @@ import sqlglot.expressions as sge
 
 from entrepot.activities.catalog.ingest_state import IngestState, overtaken
 from entrepot.activities.catalog.owners import Places, Shown
-from entrepot.activities.catalog.sequenced_row import SequencedRow
+from entrepot.activities.catalog.sequenced_row import SequencedRow, each_state
 from entrepot.activities.catalog.tables import CatalogTables, Row, column, equals, now
 from entrepot.errors import BadInput, Conflict, listed
 
@@ -48,12 +48,11 @@ class Publish:
 
 
 def newest_first(rows: Iterable[Row]) -> dict[str, list[Publish]]:
-    """The publishes of environments, from rows of both tables: the newest stands in one of them or in both."""
-    found: dict[str, dict[int, Publish]] = {}
-    for row in rows:
-        if row["sequence"]:
-            found.setdefault(row["environment"], {}).setdefault(row["sequence"], Publish.of_row(row))
-    return {name: [its[n] for n in sorted(its, reverse=True)] for name, its in found.items()}
+    """The publishes of environments, from rows of both tables."""
+    found: dict[str, list[Publish]] = {}
+    for row in each_state(rows, "environment"):
+        found.setdefault(row["environment"], []).append(Publish.of_row(row))
+    return {name: sorted(its, key=lambda publish: publish.sequence, reverse=True) for name, its in found.items()}
 
 
 @dataclass(frozen=True)

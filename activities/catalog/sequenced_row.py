@@ -6,8 +6,9 @@ every warehouse, with or without transactions; and whoever dies has changed ever
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import sqlglot.expressions as sge
 
@@ -65,3 +66,12 @@ class SequencedRow:
         same = (*self._same(), equals("sequence", row["sequence"]))
         if not self.tables.select(self.history, *same, columns=["sequence"]):
             self.tables.insert(self.history, {name: row[name] for name in TABLES[self.history]})
+
+
+def each_state(rows: Iterable[Row], *key: str) -> list[Row]:
+    """The states of rows with these keys, each once, from both tables: the newest stands in one of them or in both."""
+    found: dict[tuple[Any, ...], Row] = {}
+    for row in rows:
+        if row["sequence"]:
+            found.setdefault((*(row[name] for name in key), row["sequence"]), row)
+    return list(found.values())
