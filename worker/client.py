@@ -14,7 +14,7 @@ from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.service import RPCError
 
 from entrepot.errors import BadInput, Unavailable
-from entrepot.identity.version import DEFAULT_ENVIRONMENT
+from entrepot.language.names import DEFAULT_ENVIRONMENT
 
 OPTIONS: dict[str, Any] = {"data_converter": pydantic_data_converter}
 """What every client is made with, so that all of them read what one has written. A test holds that none is without."""

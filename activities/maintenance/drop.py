@@ -12,7 +12,7 @@ from entrepot.activities.catalog.tables import now
 from entrepot.activities.publish.view_sync import ViewSync
 from entrepot.activities.runtime.context import ActivityContext
 from entrepot.backends import Session
-from entrepot.identity.version import DEFAULT_ENVIRONMENT
+from entrepot.language.names import DEFAULT_ENVIRONMENT
 from entrepot.protocol.messages import Context
 
 DROPPED = "dropped"

@@ -17,7 +17,8 @@ from entrepot.activities.runtime.context import ActivityContext, wait_for_other_
 from entrepot.activities.storage import lake, manifest
 from entrepot.backends import Session, TableName
 from entrepot.errors import BadInput, unknown
-from entrepot.identity.version import DEFAULT_ENVIRONMENT, version_schema
+from entrepot.identity.version import version_schema
+from entrepot.language.names import DEFAULT_ENVIRONMENT
 from entrepot.language.step import KINDS
 from entrepot.protocol import activities
 from entrepot.protocol.maintenance import DropInput, Dropped, GcInput, GcResult, VersionRow

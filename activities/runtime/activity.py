@@ -20,7 +20,7 @@ from temporalio.exceptions import ApplicationError
 from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.runtime.tenant import Tenants
 from entrepot.errors import BadInput, EntrepotError, PipelineError, Unavailable
-from entrepot.identity.version import DEFAULT_ENVIRONMENT
+from entrepot.language.names import DEFAULT_ENVIRONMENT
 from entrepot.protocol.activities import Activity, Q, R
 from entrepot.protocol.maintenance import DropInput
 from entrepot.protocol.messages import Context, Request, Target, TenantInput

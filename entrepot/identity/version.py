@@ -6,11 +6,10 @@ from collections.abc import Mapping
 
 from entrepot.errors import BadInput
 from entrepot.identity.code import stable_hash
-from entrepot.language.names import LONGEST_NAME, NAME
+from entrepot.language.names import DEFAULT_ENVIRONMENT, LONGEST_NAME, NAME
 
 VERSIONS = "v"
 """What the schemas of versions have behind the pipeline's; so no environment is called that."""
-DEFAULT_ENVIRONMENT = "prod"
 CATALOG = "entrepot"
 """The schema of the catalog's tables."""
 

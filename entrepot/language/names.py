@@ -13,5 +13,7 @@ LONGEST_NESTED = 80
 NOMINAL_TIME = "nominal_time"
 """What every step may take without declaring it: the time for which a run computes, in UTC and without zone."""
 RESERVED = frozenset({"entrepot", "information_schema", "main", "public", "tenant", "environment", "run", NOMINAL_TIME})
+DEFAULT_ENVIRONMENT = "prod"
+"""Where runs publish unless they are told otherwise; its tables stand in the pipeline's own schema."""
 CONTRACT_SUFFIX = ".contract"
 """`departures.contract` is the check that the contract of `departures` stands for; users cannot write a dot."""

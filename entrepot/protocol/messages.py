@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from entrepot.identity.version import DEFAULT_ENVIRONMENT
+from entrepot.language.names import DEFAULT_ENVIRONMENT
 from entrepot.language.step import StepKind
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from entrepot.language.names import DEFAULT_ENVIRONMENT
 from entrepot.worker.cli.options import (
     EnvironmentOption,
     JsonOption,
@@ -33,7 +34,7 @@ def parity(
         str | None, typer.Option(help="Warehouses, comma-separated; the first is the reference. Default: all.")
     ] = None,
     tenant: TenantOption = None,
-    environment: EnvironmentOption = "prod",
+    environment: EnvironmentOption = DEFAULT_ENVIRONMENT,
     select: SelectOption = None,
     parameter: ParameterOption = None,
     fresh: Annotated[

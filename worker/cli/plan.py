@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from entrepot.language.names import DEFAULT_ENVIRONMENT
 from entrepot.worker.cli.options import (
     EnvironmentOption,
     JsonOption,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 def plan(
     pipeline: PipelineArgument,
     tenant: TenantOption = None,
-    environment: EnvironmentOption = "prod",
+    environment: EnvironmentOption = DEFAULT_ENVIRONMENT,
     select: SelectOption = None,
     parameter: ParameterOption = None,
     as_json: JsonOption = False,

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from entrepot.language.names import DEFAULT_ENVIRONMENT
 from entrepot.worker.cli.options import (
     EnvironmentOption,
     JsonOption,
@@ -19,7 +20,7 @@ from entrepot.worker.cli.options import (
 def rollback(
     pipeline: PipelineArgument,
     tenant: TenantOption = None,
-    environment: EnvironmentOption = "prod",
+    environment: EnvironmentOption = DEFAULT_ENVIRONMENT,
     to: Annotated[
         str | None, typer.Option(help="Run whose publish to go back to. Default: the last publish but one.")
     ] = None,

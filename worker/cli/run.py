@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from entrepot.errors import BadInput, Unavailable
+from entrepot.language.names import DEFAULT_ENVIRONMENT
 from entrepot.worker.cli.options import (
     EnvironmentOption,
     JsonOption,
@@ -23,7 +24,7 @@ from entrepot.worker.cli.options import (
 def run(
     pipeline: PipelineArgument,
     tenant: TenantOption = None,
-    environment: EnvironmentOption = "prod",
+    environment: EnvironmentOption = DEFAULT_ENVIRONMENT,
     select: SelectOption = None,
     parameter: ParameterOption = None,
     refresh: Annotated[bool, typer.Option("--refresh", help="Ignore saved state and reload everything.")] = False,

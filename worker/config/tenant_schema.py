@@ -24,8 +24,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from entrepot.errors import BadInput, unknown
-from entrepot.identity.version import DEFAULT_ENVIRONMENT, check_environment, check_schema
-from entrepot.language.names import NAME
+from entrepot.identity.version import check_environment, check_schema
+from entrepot.language.names import DEFAULT_ENVIRONMENT, NAME
 from entrepot.worker.schedules import cron
 
 OVERLAPS = ("skip", "buffer_one", "buffer_all", "cancel_other", "terminate_other", "allow_all")
