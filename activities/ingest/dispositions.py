@@ -27,8 +27,8 @@ from entrepot.activities.catalog.growing_table import (
     Superseded,
     WithValue,
 )
+from entrepot.activities.ingest.manifest import Manifest
 from entrepot.activities.ingest.sources.stream import FILE_NUMBER, Hints, ValueFilter
-from entrepot.activities.storage.manifest import Manifest
 from entrepot.backends import TableName
 from entrepot.backends.base import physical
 from entrepot.identity.expression import schema_from

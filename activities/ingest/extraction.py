@@ -14,16 +14,17 @@ import ibis.expr.datatypes as dt
 import ibis.expr.schema as sch
 
 from entrepot.activities.catalog.ingest_state import IngestState
+from entrepot.activities.ingest import manifest
 from entrepot.activities.ingest.dispositions import STRATEGIES, strategy_of
 from entrepot.activities.ingest.landing import Checkpoint, Landing, Part, content_of
+from entrepot.activities.ingest.manifest import Manifest
 from entrepot.activities.ingest.sources import registry
 from entrepot.activities.ingest.sources.files import files
 from entrepot.activities.ingest.sources.files.reader import FILE_COLUMN
 from entrepot.activities.ingest.sources.registry import Sources
 from entrepot.activities.ingest.sources.stream import FILE_NUMBER, Hints, Json, Stream, Target, ValueFilter
 from entrepot.activities.runtime.context import ActivityContext
-from entrepot.activities.storage import lake, manifest
-from entrepot.activities.storage.manifest import Manifest
+from entrepot.activities.storage import lake
 from entrepot.errors import BadInput, StepFailed, listed, unknown
 from entrepot.identity.code import stable_hash
 from entrepot.identity.expression import schema_from, schema_to

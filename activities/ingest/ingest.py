@@ -11,12 +11,13 @@ from contextlib import AbstractContextManager, nullcontext
 
 from entrepot.activities.catalog.catalog import PipelineCatalog
 from entrepot.activities.catalog.ingest_state import IngestState, overtaken
+from entrepot.activities.ingest import manifest
 from entrepot.activities.ingest.extraction import extract
 from entrepot.activities.ingest.sources.dlt import extract as dlt_extract
 from entrepot.activities.ingest.warehouse_loader import WarehouseLoader
 from entrepot.activities.runtime.activity import Activities, implements
 from entrepot.activities.runtime.context import ActivityContext, attribute_errors, wait_for_other_runs
-from entrepot.activities.storage import lake, manifest
+from entrepot.activities.storage import lake
 from entrepot.errors import BadInput, listed
 from entrepot.language.step import IngestStep
 from entrepot.protocol import activities

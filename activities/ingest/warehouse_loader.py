@@ -20,12 +20,12 @@ import pyarrow.parquet
 from entrepot.activities.catalog.details import Details, GrowingTableDetails, TableDetails
 from entrepot.activities.catalog.growing_table import GrowingTable, Segment
 from entrepot.activities.catalog.version import Version
+from entrepot.activities.ingest import manifest as manifests
 from entrepot.activities.ingest.dispositions import strategy_of
+from entrepot.activities.ingest.manifest import Manifest
 from entrepot.activities.ingest.sources.stream import FILE_NUMBER
 from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.storage import lake
-from entrepot.activities.storage import manifest as manifests
-from entrepot.activities.storage.manifest import Manifest
 from entrepot.backends import Session, TableName
 from entrepot.backends.base import count, physical
 from entrepot.errors import StepFailed

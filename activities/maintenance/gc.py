@@ -9,12 +9,13 @@ from entrepot.activities.catalog.catalog import Catalog, PipelineCatalog
 from entrepot.activities.catalog.details import ModelDetails, TableDetails
 from entrepot.activities.catalog.tables import now
 from entrepot.activities.catalog.version import Version
+from entrepot.activities.ingest import manifest
 from entrepot.activities.maintenance import drop
 from entrepot.activities.maintenance.repair import Relations
 from entrepot.activities.publish.view_sync import ViewSync, session_at
 from entrepot.activities.runtime.activity import Activities, context_of, implements
 from entrepot.activities.runtime.context import ActivityContext, wait_for_other_runs
-from entrepot.activities.storage import lake, manifest
+from entrepot.activities.storage import lake
 from entrepot.backends import Session, TableName
 from entrepot.errors import BadInput, unknown
 from entrepot.identity.version import version_schema
