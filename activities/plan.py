@@ -9,7 +9,7 @@ import ibis.expr.schema as sch
 from entrepot.activities.catalog.catalog import PipelineCatalog
 from entrepot.activities.catalog.environment import Environment, Publish
 from entrepot.activities.catalog.ingest_state import IngestState
-from entrepot.activities.catalog.verdicts import standing_verdicts
+from entrepot.activities.checks.verdicts import standing_verdicts
 from entrepot.activities.maintenance.repair import missing_tables, restore_raw_tables
 from entrepot.activities.ml.models import known_of
 from entrepot.activities.publish.view_sync import ViewSync

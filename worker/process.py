@@ -19,7 +19,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
-from entrepot.activities.catalog.verdicts import VerdictActivities
+from entrepot.activities.checks.verdicts import VerdictActivities
 from entrepot.activities.ingest import ingest
 from entrepot.activities.ingest.ingest import IngestActivities
 from entrepot.activities.ingest.sources.dlt import setup

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from entrepot.activities.catalog.catalog import PipelineCatalog
-from entrepot.activities.catalog.verdicts import StandingVerdict, standing_verdicts
 from entrepot.activities.catalog.version import Version
+from entrepot.activities.checks.verdicts import StandingVerdict, standing_verdicts
 from entrepot.activities.html.templates import render
 from entrepot.language.step import CheckStep
 from entrepot.planning.graph import Graph
