@@ -7,19 +7,13 @@ is recorded and not to be shown any more can be taken away by whoever comes next
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from entrepot.activities.catalog.details import CopyDetails
 from entrepot.activities.catalog.tables import CatalogTables, any_of, equals, now
-from entrepot.activities.catalog.version import Version
-from entrepot.activities.runtime.tenant import Tenant
 from entrepot.backends import RelationKind, Session, TableName
 from entrepot.errors import BadInput
-from entrepot.identity.version import environment_schema, version_schema
-from entrepot.protocol.messages import Context
 
 _AT_ONCE = 1000
 """Rows of one statement; BigQuery takes 1 MB."""
@@ -78,38 +72,6 @@ class Owner:
 
 Shown = frozenset[tuple[Place, str]]
 """Places, each with the name of what is shown there."""
-
-
-def view_place(tenant: Tenant, pipeline: str, environment: str, table: str) -> Place:
-    """Where a pipeline's table is shown."""
-    return Place("view", environment_schema(tenant.settings(pipeline).schema, environment), table)
-
-
-def copy_place(environment: str, schema: str, name: str, warehouse: str = "") -> Place:
-    """Where a copy is shown."""
-    return Place("view", environment_schema(schema, environment), name, warehouse)
-
-
-def place_of(tenant: Tenant, context: Context, version: Version) -> Place | None:
-    """Where people find a version; None for a model."""
-    if isinstance(its := version.details, CopyDetails):
-        return copy_place(context.environment, its.schema_name, its.name, its.to)
-    if version.table is not None:
-        return view_place(tenant, context.pipeline, context.environment, version.name)
-    if version.published_file is not None:
-        ending = os.path.splitext(version.published_file)[1]
-        return Place("file", "", f"published/{context.environment}/{context.pipeline}/{version.name}{ending}")
-    return None
-
-
-def places_of(tenant: Tenant, context: Context, versions: Iterable[Version]) -> Shown:
-    """What an environment shows that points at these versions.
-
-    Raises:
-        BadInput: if two of them would stand at one place.
-    """
-    found = ((place_of(tenant, context, version), version.name) for version in versions)
-    return check_distinct((place, name) for place, name in found if place is not None)
 
 
 def check_distinct(shown: Iterable[tuple[Place, str]]) -> Shown:
@@ -185,22 +147,21 @@ class Places:
             its = (equals("pipeline", pipeline), equals("environment", environment), equals("name", name), keys)
             self.tables.delete("places", *its)
 
-    def claim_versions(self, tenant: Tenant, pipeline: str) -> None:
+    def claim_versions(self, owner: Owner, schema: str) -> None:
         """Records the schema of a pipeline's versions as its own, and the pipeline's name in this catalog as the
         tenant's.
 
         Raises:
             BadInput: if one of them is somebody else's.
         """
-        owner = Owner(tenant.name, pipeline)
-        place = Place("versions", version_schema(tenant.settings(pipeline).schema), "")
+        place = Place("versions", schema, "")
         if any(its == owner for _, its in self._owned({place})):
             return
-        for row in self.tables.select("places", equals("pipeline", pipeline), columns=("tenant",)):
-            if row["tenant"] != tenant.name:
+        for row in self.tables.select("places", equals("pipeline", owner.pipeline), columns=("tenant",)):
+            if row["tenant"] != owner.tenant:
                 raise BadInput(
-                    f"pipeline {pipeline!r} in this warehouse's catalog belongs to tenant {row['tenant']!r}, and "
-                    f"cannot be tenant {tenant.name!r}'s, too; give each tenant a warehouse or database of its own"
+                    f"pipeline {owner.pipeline!r} in this warehouse's catalog belongs to tenant {row['tenant']!r}, and "
+                    f"cannot be tenant {owner.tenant!r}'s, too; give each tenant a warehouse or database of its own"
                 )
         self.claim(owner, frozenset({(place, "")}))
 

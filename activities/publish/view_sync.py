@@ -15,6 +15,7 @@ from entrepot.activities.catalog.environment import Publish
 from entrepot.activities.catalog.owners import Owner, Place, Shown
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.publish.page_verdicts import with_verdicts
+from entrepot.activities.publish.places import copy_place, places_of, view_place
 from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.storage import lake
 from entrepot.backends import Session
@@ -79,7 +80,7 @@ class ViewSync:
         tenant = self._work.tenant
         for step in (graph.steps[name] for name in names):
             for table in step.output_tables:
-                yield owners.view_place(tenant, self._environment.pipeline, self._environment.name, table), table
+                yield view_place(tenant, self._environment.pipeline, self._environment.name, table), table
             if isinstance(step, PublishStep):
                 for copy in copies(step.function, self._context.parameters):
                     with at_step(step):
@@ -105,9 +106,7 @@ class ViewSync:
         """
         check_schema(copy.schema)
         here = self._work.tenant.at(copy.to) is self._work.tenant
-        return owners.copy_place(
-            self._context.environment, copy.schema, copy.name or step.name, "" if here else copy.to
-        )
+        return copy_place(self._context.environment, copy.schema, copy.name or step.name, "" if here else copy.to)
 
     def displaced(self, pointed: PointedVersions) -> set[str]:
         """The names that do not stand where they should, though their versions may be right: the place is another than
@@ -273,7 +272,7 @@ class ViewSync:
         )
 
     def _places_of(self, pointed: PointedVersions) -> Shown:
-        return owners.places_of(self._work.tenant, self._context, pointed.versions.values())
+        return places_of(self._work.tenant, self._context, pointed.versions.values())
 
 
 @contextmanager

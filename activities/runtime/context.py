@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from entrepot.activities.catalog.catalog import Catalog
+from entrepot.activities.catalog.owners import Owner
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.runtime.tenant import Limits, Tenant, Tenants
 from entrepot.backends import QueryTag, Session, TableName
@@ -233,7 +234,8 @@ def ensure_schemas(work: ActivityContext, pipeline: str, warehouse: str = "", en
     with work.session(warehouse=warehouse) as session:
         catalog = work.catalog(session)
         catalog.ensure()
-        catalog.places.claim_versions(work.tenant, pipeline)
+        schema = version_schema(work.tenant.settings(pipeline).schema)
+        catalog.places.claim_versions(Owner(work.tenant.name, pipeline), schema)
         if environment is not None:
             catalog.pipeline(pipeline).environment(environment).create()
-        session.create_schema(version_schema(work.tenant.settings(pipeline).schema))
+        session.create_schema(schema)
