@@ -75,6 +75,11 @@ class Registry:
             self._loaded[name] = (pipeline, _stamps(str(m.__file__) for m in modules.values()))
             return pipeline
 
+    def stamps(self, name: str) -> dict[str, tuple[int, int]]:
+        """The files that make a loaded pipeline, each as it was when it was imported."""
+        with self._lock:
+            return dict(self._loaded[name][1])
+
     def _warn_changed(self, name: str, stamps: Mapping[str, tuple[int, int]]) -> None:
         """Warns once which files have changed since they were imported."""
         changed = {file for file, before in stamps.items() if before != stamp(file)} - self._reported

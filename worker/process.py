@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import importlib
 import signal
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -19,16 +18,16 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from entrepot.activities import imports
 from entrepot.activities.checks.verdicts import VerdictActivities
-from entrepot.activities.ingest import ingest
 from entrepot.activities.ingest.ingest import IngestActivities
-from entrepot.activities.ingest.sources.dlt import setup
 from entrepot.activities.maintenance.gc import GcActivities
 from entrepot.activities.maintenance.repair import RepairActivities
 from entrepot.activities.ml.train import TrainActivities
 from entrepot.activities.parity.parity import ParityActivities
 from entrepot.activities.plan import PlanActivities
 from entrepot.activities.publish.publish import PublishActivities
+from entrepot.activities.runtime.isolation.processes import PROCESSES
 from entrepot.activities.runtime.tenant import Tenants
 from entrepot.activities.transform.transform import TransformActivities
 from entrepot.protocol.activities import Activity
@@ -141,29 +140,9 @@ def warm_up() -> None:
     In the main thread and before anything is served: two threads that import the same packages in different orders can
     fail with a deadlock, and dlt wants its settings before user code is imported.
     """
-    for name in _HEAVY:
-        importlib.import_module(name)
-    setup.install()
-    ingest.warm_up()
+    imports.load()
+    PROCESSES.first()
     # What is loaded by now stays: the garbage collector need not walk through it again, as it else would many times
     # while a plan builds thousands of expressions.
     gc.collect()
     gc.freeze()
-
-
-_HEAVY = (
-    "altair",
-    "onnx",
-    "orbital",
-    "pandas",
-    "pandera.ibis",
-    "pyarrow.csv",
-    "pyarrow.json",
-    "pyarrow.parquet",
-    "skops.io",
-    "sklearn.dummy",
-    "sklearn.linear_model",
-    "sklearn.metrics",
-    "sklearn.pipeline",
-    "vl_convert",
-)

@@ -7,7 +7,9 @@ load brought is there. A crash anywhere leaves it as it was: the next attempt st
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 from entrepot.activities.catalog.catalog import PipelineCatalog
 from entrepot.activities.catalog.ingest_state import IngestState, overtaken
@@ -17,6 +19,9 @@ from entrepot.activities.ingest.sources.dlt import extract as dlt_extract
 from entrepot.activities.ingest.warehouse_loader import WarehouseLoader
 from entrepot.activities.runtime.activity import Activities, implements
 from entrepot.activities.runtime.context import ActivityContext, attribute_errors, wait_for_other_runs
+from entrepot.activities.runtime.isolation import processes
+from entrepot.activities.runtime.isolation.call import Call
+from entrepot.activities.runtime.tenant import Tenant
 from entrepot.activities.storage import lake
 from entrepot.errors import BadInput, listed
 from entrepot.language.step import IngestStep
@@ -47,7 +52,9 @@ class IngestActivities(Activities):
             if request.replay is not None:
                 return _replayed(work, catalog, request, last.sequence)
         with attribute_errors(step):
-            return extract(work, request, step, parameters, last)
+            arguments = (work.tenant.without_warehouses(), request, step.name, parameters, last)
+            load: Load = processes.run(work, self._tenants, context.pipeline, _extract, *arguments)
+        return load
 
     @implements(activities.LOAD)
     def load(self, work: ActivityContext, request: LoadRequest) -> StepResult:
@@ -72,6 +79,16 @@ class IngestActivities(Activities):
         """Failures of loading name its step; the code may have lost it since the load was made."""
         step = self._tenants.pipeline(context.tenant, context.pipeline).graph.steps.get(name)
         return attribute_errors(step) if step else nullcontext()
+
+
+def _extract(
+    call: Call, tenant: Tenant, asked: ExtractRequest, name: str, parameters: Mapping[str, Any], last: IngestState
+) -> Load:
+    """Reads a source, in a process of its own: its code, its library or its server may hang or die."""
+    step = call.pipeline.graph.steps[name]
+    assert isinstance(step, IngestStep)
+    with attribute_errors(step):
+        return extract(ActivityContext(tenant, asked.context.run, name, call.report), asked, step, parameters, last)
 
 
 def _replayed(work: ActivityContext, catalog: PipelineCatalog, asked: ExtractRequest, sequence: int) -> Load:

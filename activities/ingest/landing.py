@@ -175,7 +175,7 @@ class Landing:
         self.checkpoint = self.checkpoint.model_copy(update={"stream": stream, "position": position})
         lake.write(self.checkpoint.model_dump_json().encode(), f"{self._folder}/checkpoint.json")
         self._flushed = time.monotonic()
-        self._work.progress = {table: sum(p.rows for p in parts) for table, parts in self.checkpoint.parts.items()}
+        self._work.report({table: sum(p.rows for p in parts) for table, parts in self.checkpoint.parts.items()})
 
     def _flush(self, table: str) -> None:
         batches = self._buffers.pop(table).batches

@@ -27,7 +27,7 @@ from entrepot.identity.code import stable_hash
 from entrepot.identity.version import version_of, version_schema, version_table
 from entrepot.language.step import Step
 from entrepot.protocol.messages import StepRef, StepResult
-from entrepot.tracebacks import author_line, describe, is_transient
+from entrepot.tracebacks import author_line, describe, is_transient, message
 
 if TYPE_CHECKING:
     import ibis
@@ -41,14 +41,17 @@ CREATED_MEANWHILE = "made by another run meanwhile"
 class ActivityContext:
     """One activity's work: whose it is, and what has to be stopped if it is cancelled."""
 
-    def __init__(self, tenant: Tenant, run: str, step: str) -> None:
+    def __init__(
+        self, tenant: Tenant, run: str, step: str, told: Callable[[dict[str, int]], None] = lambda rows: None
+    ) -> None:
         self.tenant = tenant
+        self._told = told
         self.tag = QueryTag(tenant.name, run, step)
         self.spent = 0
         """Bytes that the run's steps before have read in the warehouse."""
         self.progress: dict[str, int] = {}
         """How far it has come, such as rows by table; the Web UI shows it while the work is going on."""
-        self._sessions: list[Session] = []
+        self._to_stop: list[Callable[[], None]] = []
         self._lock = threading.Lock()
         self._stopped = False
 
@@ -56,23 +59,37 @@ class ActivityContext:
     def session(self, step: str | None = None, warehouse: str = "") -> Iterator[Session]:
         """A session of one of the tenant's warehouses that is interrupted when the activity is cancelled."""
         tag = QueryTag(self.tag.tenant, self.tag.run, step or self.tag.step)
-        with self.tenant.at(warehouse).backend.session(tag, self._opened) as session:
+        opened = self.tenant.at(warehouse).backend.session(tag, lambda session: self._add(session.interrupt))
+        with opened as session:
             try:
                 yield session
             finally:
-                with self._lock:
-                    self._sessions.remove(session)
+                self._remove(session.interrupt)
+
+    @contextmanager
+    def while_running(self, stop: Callable[[], None]) -> Iterator[None]:
+        """While the block runs, this is called when the activity is cancelled. From another thread."""
+        self._add(stop)
+        try:
+            yield
+        finally:
+            self._remove(stop)
+
+    def report(self, rows: dict[str, int]) -> None:
+        """Says how far it has come: rows by table."""
+        self.progress = rows
+        self._told(rows)
 
     def catalog(self, session: Session) -> Catalog:
         """The catalog in a session's warehouse."""
         return Catalog(session, self.tenant.catalog_schema)
 
     def stop(self) -> None:
-        """Interrupts every statement that runs. From another thread."""
+        """Interrupts every statement that runs, and kills every process. From another thread."""
         with self._lock:
             self._stopped = True
-            for session in self._sessions:
-                session.interrupt()
+            for stop in self._to_stop:
+                stop()
 
     def check_limits(self, session: Session, expression: ibis.Table) -> None:
         """Holds what computing an expression would read against the tenant's limits.
@@ -101,10 +118,14 @@ class ActivityContext:
         if self._stopped:
             raise InterruptedError("cancelled")
 
-    def _opened(self, session: Session) -> None:
+    def _add(self, stop: Callable[[], None]) -> None:
         with self._lock:
-            self._sessions.append(session)
-        self.check()  # what is opened after the stop would not be told of it, and may have to wait for long
+            self._to_stop.append(stop)
+        self.check()  # what begins after the stop would not be told of it, and may have to wait for long
+
+    def _remove(self, stop: Callable[[], None]) -> None:
+        with self._lock:
+            self._to_stop.remove(stop)
 
 
 def format_bytes(size: int) -> str:
@@ -177,13 +198,18 @@ def check_planned(step: Step, identity: str, inputs: Mapping[str, str], planned:
 
 @contextmanager
 def attribute_errors(step: Step) -> Iterator[None]:
-    """Failures of a step's code name the step, where it stands, and the line that raised; whatever the code raises."""
+    """Failures of a step's code name the step, where it stands, and the line that raised; whatever the code raises.
+
+    What comes out of a process of the step's own names them already.
+    """
     where = f"{step.kind} {step.name!r} ({step.at})"
     try:
         yield
     except (InterruptedError, CheckFailed, Conflict):
         raise
     except (StepFailed, Unavailable) as error:
+        if message(error).startswith(where):
+            raise
         raise type(error)(f"{where}: {describe(error)}") from error
     except BaseException as error:
         line = author_line(error, step.at.file)

@@ -82,6 +82,10 @@ class Tenant:
             made[name].__dict__["backend"] = backends.create(settings, f"tenant {self.name!r}, backends.{name}")
         return made
 
+    def without_warehouses(self) -> Tenant:
+        """Itself for a process that has only its lake: what opens warehouses stays with the worker."""
+        return replace(self, backend_settings={}, others={}, parity=None)
+
     def close(self) -> None:
         """Closes the connections that its warehouses keep open."""
         for tenant in (self, *self.__dict__.get("_elsewhere", {}).values()):
@@ -126,6 +130,16 @@ class Tenant:
         return "/".join([self.lake if "://" in self.lake else os.path.abspath(self.lake), *parts])
 
 
+def _variables(settings: Any) -> frozenset[str]:
+    """The environment variables that settings refer to."""
+    if isinstance(settings, str):
+        kind, _, name = settings.partition(":")
+        return frozenset({name} if kind == "env" else ())
+    if isinstance(settings, Mapping):
+        settings = list(settings.values())
+    return frozenset().union(*map(_variables, settings)) if isinstance(settings, list | tuple) else frozenset()
+
+
 @dataclass
 class Tenants:
     """Every tenant that a worker serves, and the pipelines that it can load."""
@@ -145,6 +159,11 @@ class Tenants:
         if name not in self.tenants:
             raise BadInput(unknown("tenant", name, self.tenants))
         return self.tenants[name].at(warehouse)
+
+    def variables_of_others(self, name: str) -> frozenset[str]:
+        """The environment variables in which other tenants' secrets stand, and none of this one's."""
+        named = {other: _variables([each.backend_settings, each.others]) for other, each in self.tenants.items()}
+        return frozenset().union(*(found for other, found in named.items() if other != name)) - named[name]
 
     def pipeline(self, tenant: str, name: str) -> Pipeline:
         """A tenant's pipeline, loaded and validated.

@@ -1,0 +1,1 @@
+"""User code in processes of its own: what hangs, eats memory or dies there hurts nobody else."""

@@ -1,0 +1,219 @@
+"""A call of user code, seen from the process that it has for itself."""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import os
+import queue
+import random
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from typing import Any
+
+import pyarrow as pa
+
+from entrepot.activities.runtime.isolation.fork_server import serve
+from entrepot.activities.runtime.isolation.raised import Raised
+from entrepot.errors import EntrepotError, StepFailed
+from entrepot.pipeline import Pipeline
+from entrepot.registry import Registry
+from entrepot.tracebacks import describe
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a process has of its worker's: it was forked from one that may have begun long ago."""
+
+    environment: dict[str, str]
+    path: list[str]
+    folder: str
+    """The working directory."""
+    scratch: str
+    """For temporary files; the worker removes it."""
+    levels: dict[str, int] = field(default_factory=dict)
+    """Of loggers, by name."""
+    becomes_server: bool = False
+    """Whether it serves calls, once it has done what it was called for."""
+
+
+@dataclass(frozen=True)
+class Started:
+    """The first that a call says."""
+
+    pid: int
+
+
+@dataclass(frozen=True)
+class Next:
+    """The call wants the next batch of one of its feeds."""
+
+    feed: str
+
+
+@dataclass(frozen=True)
+class Given:
+    """The call gives a batch."""
+
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the call has come."""
+
+    rows: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Logged:
+    """A log record that the worker is to handle as its own."""
+
+    record: logging.LogRecord
+
+
+@dataclass(frozen=True)
+class Done:
+    """The call has returned."""
+
+    value: Any
+
+
+_IMPORTED: list[Pipeline] = []
+"""The pipeline that this process has imported, and with it all that are forked from it."""
+
+
+class Call:
+    """What a function gets as its first argument when it is called in a process of its own."""
+
+    def __init__(self, connection: Connection, feeds: Mapping[str, pa.Schema]) -> None:
+        self._connection = connection
+        self._feeds = feeds
+        self._lock = threading.RLock()
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The pipeline whose code this process has imported."""
+        return _IMPORTED[0]
+
+    def report(self, rows: dict[str, int]) -> None:
+        """Says how far it has come: rows by table."""
+        self.send(Progress(rows))
+
+    def give(self, batch: pa.RecordBatch) -> None:
+        """Hands a batch to the worker."""
+        self.send(Given(to_bytes(batch)))
+
+    def feed(self, name: str) -> pa.RecordBatchReader:
+        """The batches that the worker reads for it."""
+        return pa.RecordBatchReader.from_batches(self._feeds[name], self._batches(name))
+
+    def send(self, message: object) -> None:
+        """Tells the worker something. Without a worker there is nothing to go on for."""
+        with self._lock:
+            try:
+                self._connection.send(message)
+            except OSError:
+                os._exit(1)
+
+    def _batches(self, name: str) -> Iterator[pa.RecordBatch]:
+        while True:
+            with self._lock:
+                self.send(Next(name))
+                try:
+                    data = self._connection.recv_bytes()
+                except (EOFError, OSError):
+                    os._exit(1)
+            if not data:
+                return
+            yield from from_bytes(data)
+
+
+def import_pipeline(call: Call, name: str, reference: str) -> dict[str, tuple[int, int]]:
+    """Imports a pipeline for all calls that are forked from here; the stamps of the files that make it."""
+    registry = Registry({name: reference})
+    pipeline = registry.load(name)
+    _ = pipeline.graph
+    _IMPORTED.append(pipeline)
+    return registry.stamps(name)
+
+
+def run(descriptor: int) -> None:
+    """What a forked process does: one call, told over the socket."""
+    connection = Connection(descriptor)
+    try:
+        given: Surroundings = connection.recv()
+        _surround(given)
+        feeds, function, arguments = connection.recv()
+    except (EOFError, OSError):
+        return
+    call = Call(connection, feeds)
+    _log_to(call, given.levels)
+    call.send(Started(os.getpid()))
+    outcome = _outcome(call, function, arguments)
+    call.send(outcome)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if given.becomes_server and isinstance(outcome, Done):
+        control = socket.socket(fileno=os.dup(connection.fileno()))
+        connection.close()
+        serve(control, run)
+
+
+def _outcome(call: Call, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Done | Raised:
+    try:
+        return Done(function(call, *arguments))
+    except (EntrepotError, InterruptedError) as error:
+        return Raised.of(error)
+    except BaseException as error:
+        failed = StepFailed(describe(error))
+        failed.__cause__ = error
+        return Raised.of(failed)
+
+
+def _surround(given: Surroundings) -> None:
+    os.environ.clear()
+    os.environ.update(given.environment)
+    sys.path[:] = given.path
+    os.chdir(given.folder)
+    tempfile.tempdir = given.scratch
+    random.seed()
+    if (numpy := sys.modules.get("numpy")) is not None:
+        numpy.random.seed()  # or else all that are forked from one draw the same numbers
+
+
+class _ToWorker(logging.handlers.QueueHandler):
+    """Hands log records to the worker, as text where their arguments cannot travel."""
+
+    def __init__(self, call: Call) -> None:
+        super().__init__(queue.SimpleQueue())
+        self._call = call
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        self._call.send(Logged(record))
+
+
+def _log_to(call: Call, levels: Mapping[str, int]) -> None:
+    root = logging.getLogger()
+    root.handlers[:] = [_ToWorker(call)]
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+
+
+def to_bytes(batch: pa.RecordBatch) -> bytes:
+    """A batch with its schema and dictionaries."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def from_bytes(data: bytes) -> Iterator[pa.RecordBatch]:
+    """What `to_bytes` has made."""
+    with pa.ipc.open_stream(pa.py_buffer(data)) as reader:
+        yield from reader

@@ -1,0 +1,124 @@
+"""A process that has imported what is heavy, and forks one process for each call of user code.
+
+Not `multiprocessing`'s own: that one imports the worker's `__main__` again in each process, and cannot tell how much
+memory a process had that has ended. A fork server may be forked itself: of each version of a pipeline there is one that
+has imported it, so that a call begins with a process that is as if new, and that costs milliseconds.
+
+Over its control socket it is told `_COMMAND`s; with `FORK` comes the call's own socket. It answers with an `_EXIT` for
+each process that has ended. When the socket is closed, because its worker has ended in whatever way, it kills what it
+has forked, and ends.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import importlib
+import os
+import selectors
+import signal
+import socket
+import struct
+import sys
+from collections.abc import Callable
+
+COMMAND = struct.Struct("<cq")
+"""What to do, and the number of the call."""
+FORK, KILL = b"F", b"K"
+EXIT = struct.Struct("<qqq")
+"""The number of the call, the status that `wait` gives, and the most memory that it had, in KB."""
+
+_KILL_ME_WITH_MY_PARENT = 1
+"""PR_SET_PDEATHSIG of Linux's `prctl`."""
+
+
+def serve(control: socket.socket, run: Callable[[int], None]) -> None:
+    """Serves until the control socket is closed. Never returns.
+
+    Args:
+        run: What each process does, with the file descriptor of its call's socket.
+    """
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)  # or else there is nothing to be woken by
+    for each in (signal.SIGINT, signal.SIGTERM):  # are for the worker, which ends us
+        signal.signal(each, signal.SIG_IGN)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    forked: dict[int, int] = {}
+    selector = selectors.DefaultSelector()
+    selector.register(control, selectors.EVENT_READ)
+    selector.register(woken, selectors.EVENT_READ)
+    gc.collect()
+    gc.freeze()  # what is there is shared with what is forked, as long as nobody walks through it
+    while True:
+        for key, _ in selector.select():
+            if key.fileobj is control:
+                received, descriptors, _, _ = socket.recv_fds(control, COMMAND.size, 1)
+                if not received:
+                    _end(forked)
+                command, number = COMMAND.unpack(received)
+                if command == KILL and number in forked:
+                    os.kill(forked[number], signal.SIGKILL)
+                elif command == FORK:
+                    forked[number] = _fork(descriptors[0], (control.fileno(), woken, wake), run)
+                    os.close(descriptors[0])
+            else:
+                os.read(woken, 4_096)
+                _reap(control, forked)
+
+
+def _fork(call: int, not_its: tuple[int, ...], run: Callable[[int], None]) -> int:
+    parent = os.getpid()
+    if pid := os.fork():
+        return pid
+    code = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        for each in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_DFL)
+        for descriptor in not_its:
+            os.close(descriptor)
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(_KILL_ME_WITH_MY_PARENT, signal.SIGKILL)
+            if os.getppid() != parent:
+                os._exit(1)
+            with open("/proc/self/oom_score_adj", "w") as file:
+                file.write("500")  # where memory runs out, this goes before the worker
+        run(call)
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _reap(control: socket.socket, forked: dict[int, int]) -> None:
+    """Tells of all that have ended."""
+    numbers = {pid: number for number, pid in forked.items()}
+    while forked:
+        pid, status, used = os.wait4(-1, os.WNOHANG)
+        if pid == 0:
+            return
+        del forked[numbers[pid]]
+        peak = used.ru_maxrss if sys.platform == "linux" else used.ru_maxrss // 1024
+        try:
+            control.sendall(EXIT.pack(numbers[pid], status, peak))
+        except OSError:
+            _end(forked)
+
+
+def _end(forked: dict[int, int]) -> None:
+    for pid in forked.values():
+        os.kill(pid, signal.SIGKILL)
+    os._exit(0)
+
+
+def main(descriptor: int, prepare: str) -> None:
+    """The first fork server, which is told by name what to do before it serves."""
+    from entrepot.activities.runtime.isolation.call import run
+
+    module, _, function = prepare.partition(":")
+    getattr(importlib.import_module(module), function)()
+    serve(socket.socket(fileno=descriptor), run)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2])

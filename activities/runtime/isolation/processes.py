@@ -1,0 +1,363 @@
+"""Calls of user code, seen from the worker: each in a process that ends with it, or is killed."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Generator, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+import psutil
+import pyarrow as pa
+
+from entrepot.activities.runtime.context import ActivityContext, format_bytes
+from entrepot.activities.runtime.isolation import call as protocol
+from entrepot.activities.runtime.isolation import fork_server
+from entrepot.activities.runtime.isolation.call import Done, Given, Logged, Next, Progress, Started, Surroundings
+from entrepot.activities.runtime.isolation.fork_server import COMMAND, EXIT, FORK, KILL
+from entrepot.activities.runtime.isolation.raised import Raised
+from entrepot.activities.runtime.tenant import Tenants
+from entrepot.errors import LimitExceeded, StepFailed, Unavailable, listed
+from entrepot.registry import Registry
+
+PREPARE = "entrepot.activities.imports:load"
+"""What the first fork server does before it serves."""
+MOST_SERVERS = 32
+"""Versions of pipelines that stay imported. The one that was not called for longest goes."""
+LOOK_SECONDS = 0.5
+"""How often it is looked how much memory a call has."""
+IMPORT_SECONDS = 120.0
+"""How long importing a pipeline may take."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process has ended."""
+
+    status: int
+    peak: int
+    """The most memory that it had, in bytes."""
+
+    def __str__(self) -> str:
+        at = f"; it had {format_bytes(self.peak)} of memory at most"
+        if os.WIFSIGNALED(self.status):
+            number = os.WTERMSIG(self.status)
+            hint = ". If the machine ran out of memory: set `memory`, or stream" if number == signal.SIGKILL else ""
+            return f"its process was killed by {signal.Signals(number).name}{at}{hint}"
+        return f"its process ended itself with exit code {os.waitstatus_to_exitcode(self.status)}{at}"
+
+
+class Process:
+    """A process that was forked for one call."""
+
+    def __init__(self, server: ForkServer, number: int, connection: Connection, ended: Future[Ended]) -> None:
+        self._server = server
+        self._number = number
+        self.connection = connection
+        self.ended = ended
+
+    def kill(self) -> None:
+        """Kills it, if it still runs. From any thread."""
+        self._server.tell(KILL, self._number)
+
+
+class ForkServer:
+    """One fork server. It ends when its control socket is closed."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._lock = threading.Lock()
+        self._running: dict[int, Future[Ended]] = {}
+        self._count = 0
+        self.is_open = True
+        threading.Thread(target=self._listen, name="entrepot-processes", daemon=True).start()
+
+    def fork(self) -> Process:
+        """A process that waits to be told what to call.
+
+        Raises:
+            Unavailable: if the server has ended.
+        """
+        ours, theirs = socket.socketpair()
+        with self._lock, theirs:
+            self._count += 1
+            number, ended = self._count, Future[Ended]()
+            self._running[number] = ended
+            try:
+                socket.send_fds(self._control, [COMMAND.pack(FORK, number)], [theirs.fileno()])
+            except OSError as error:
+                ours.close()
+                raise Unavailable("the process that starts others for user code has ended") from error
+        return Process(self, number, Connection(ours.detach()), ended)
+
+    def tell(self, command: bytes, number: int) -> None:
+        """Sends a command; one that has ended needs none."""
+        with self._lock, contextlib.suppress(OSError):
+            self._control.sendall(COMMAND.pack(command, number))
+
+    def close(self) -> None:
+        """Ends the server and all that it has forked."""
+        with contextlib.suppress(OSError):
+            self._control.shutdown(socket.SHUT_RDWR)
+
+    def _listen(self) -> None:
+        while received := self._received():
+            number, status, peak = EXIT.unpack(received)
+            with self._lock:
+                ended = self._running.pop(number)
+            ended.set_result(Ended(status, peak * 1024))
+        with self._lock:
+            self.is_open = False
+            left, self._running = self._running, {}
+            self._control.close()
+        for ended in left.values():
+            ended.set_exception(Unavailable("its process has ended, and with it the one that started it"))
+
+    def _received(self) -> bytes:
+        try:
+            return self._control.recv(EXIT.size, socket.MSG_WAITALL)
+        except OSError:
+            return b""
+
+
+@dataclass(frozen=True)
+class Code:
+    """Which code a process has imported, and for whom: what it shares with no other tenant."""
+
+    tenant: str
+    pipeline: str
+    reference: str
+    stamps: tuple[tuple[str, tuple[int, int]], ...]
+    """Of the files that make it, as the worker has imported them."""
+
+    @classmethod
+    def of(cls, registry: Registry, tenant: str, pipeline: str) -> Code:
+        """The code of a pipeline that the worker has loaded."""
+        return cls(tenant, pipeline, registry.references[pipeline], tuple(sorted(registry.stamps(pipeline).items())))
+
+
+class Processes:
+    """The fork servers of a worker: the first, and one for each pipeline's code."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._first: ForkServer | None = None
+        self._servers: OrderedDict[tuple[object, ...], ForkServer] = OrderedDict()
+        self._locks: dict[tuple[object, ...], threading.Lock] = {}
+
+    def first(self) -> ForkServer:
+        """The fork server from which all others are forked; started when it is first asked for."""
+        with self._lock:
+            if self._first is None or not self._first.is_open:
+                ours, theirs = socket.socketpair()
+                with theirs:
+                    subprocess.Popen(  # it ends when `ours` is closed
+                        (sys.executable, "-m", fork_server.__name__, str(theirs.fileno()), PREPARE),
+                        pass_fds=[theirs.fileno()],
+                        stdin=subprocess.DEVNULL,
+                        start_new_session=True,
+                        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                    )
+                self._first = ForkServer(ours)
+            return self._first
+
+    def of(self, code: Code, work: ActivityContext, hidden: frozenset[str]) -> ForkServer:
+        """The fork server that has imported a pipeline's code.
+
+        Raises:
+            StepFailed: if the code on disk is not what the worker has imported; if importing it ends the process.
+        """
+        key = (code, tuple(sys.path), os.getcwd())
+        with self._lock:
+            lock = self._locks.setdefault(key, threading.Lock())
+        with lock:
+            if (server := self._servers.get(key)) is None or not server.is_open:
+                server = self._made(code, work, hidden)
+            with self._lock:
+                self._servers[key] = server
+                self._servers.move_to_end(key)
+                while len(self._servers) > MOST_SERVERS:
+                    other, old = self._servers.popitem(last=False)
+                    self._locks.pop(other, None)
+                    old.close()
+        return server
+
+    def _made(self, code: Code, work: ActivityContext, hidden: frozenset[str]) -> ForkServer:
+        process = self.first().fork()
+        with started(process, work, hidden, becomes_server=True):
+            arguments = (code.pipeline, code.reference)
+            messages = conversation(process, work, {}, protocol.import_pipeline, arguments)
+            try:
+                next(messages)
+            except StopIteration as end:
+                if changed := [file for file, stamp in code.stamps if end.value.get(file, stamp) != stamp]:
+                    process.kill()
+                    raise StepFailed(
+                        f"{listed(changed)} changed since this worker imported pipeline {code.pipeline!r}; restart it"
+                    ) from None
+            return ForkServer(socket.socket(fileno=os.dup(process.connection.fileno())))
+
+
+PROCESSES = Processes()
+"""The worker's."""
+
+
+def run(
+    work: ActivityContext,
+    tenants: Tenants,
+    pipeline: str,
+    function: Callable[..., Any],
+    *arguments: Any,
+    feeds: Mapping[str, pa.RecordBatchReader] | None = None,
+    memory: int | None = None,
+) -> Any:
+    """Calls a function in a process of its own, which has imported the pipeline: what it returns.
+
+    Args:
+        function: Of a module. Its first argument is its `Call`.
+        feeds: What `Call.feed` reads.
+        memory: The most memory that it may have, in bytes.
+
+    Raises:
+        InterruptedError: if the work is stopped meanwhile.
+        LimitExceeded: if it had more memory than that.
+        StepFailed: if its process ended itself or crashed.
+        Unavailable: if it was killed by others.
+    """
+    batches = stream(work, tenants, pipeline, function, *arguments, feeds=feeds, memory=memory)
+    while True:
+        try:
+            next(batches)
+        except StopIteration as end:
+            return end.value
+
+
+def stream(
+    work: ActivityContext,
+    tenants: Tenants,
+    pipeline: str,
+    function: Callable[..., Any],
+    *arguments: Any,
+    feeds: Mapping[str, pa.RecordBatchReader] | None = None,
+    memory: int | None = None,
+) -> Generator[pa.RecordBatch, None, Any]:
+    """As `run`, and yields the batches that it gives meanwhile."""
+    code = Code.of(tenants.registry, work.tenant.name, pipeline)
+    hidden = tenants.variables_of_others(work.tenant.name)
+    process = PROCESSES.of(code, work, hidden).fork()
+    with started(process, work, hidden):
+        return (yield from conversation(process, work, feeds or {}, function, arguments, memory))
+
+
+@contextmanager
+def started(
+    process: Process, work: ActivityContext, hidden: frozenset[str], *, becomes_server: bool = False
+) -> Iterator[None]:
+    """While the block runs, the process has a folder for temporary files, and is killed when the work is stopped.
+
+    A process that does not become a server has ended afterwards.
+    """
+    scratch = tempfile.mkdtemp(prefix="entrepot-")
+    try:
+        with work.while_running(process.kill):
+            process.connection.send(
+                Surroundings(
+                    environment={name: value for name, value in os.environ.items() if name not in hidden},
+                    path=list(sys.path),
+                    folder=os.getcwd(),
+                    scratch=scratch,
+                    levels={name: logging.getLogger(name).level for name in ("", "entrepot", "dlt")},
+                    becomes_server=becomes_server,
+                )
+            )
+            yield
+    except BaseException:
+        process.kill()
+        raise
+    finally:
+        if not becomes_server:
+            process.kill()
+        process.connection.close()
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def conversation(
+    process: Process,
+    work: ActivityContext,
+    feeds: Mapping[str, pa.RecordBatchReader],
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    memory: int | None = None,
+) -> Generator[pa.RecordBatch, None, Any]:
+    """Tells a process what to call, and answers what it asks until it has returned."""
+    connection, watched = process.connection, None
+    try:
+        connection.send(({name: reader.schema for name, reader in feeds.items()}, function, arguments))
+        while True:
+            while not connection.poll(LOOK_SECONDS):
+                _check_memory(watched, memory)
+            message = connection.recv()
+            if isinstance(message, Started):
+                watched = _process(message.pid)
+            elif isinstance(message, Next):
+                connection.send_bytes(_next(feeds[message.feed]))
+            elif isinstance(message, Given):
+                yield from protocol.from_bytes(message.data)
+            elif isinstance(message, Progress):
+                work.progress = message.rows
+            elif isinstance(message, Logged):
+                logging.getLogger(message.record.name).handle(message.record)
+            elif isinstance(message, Raised):
+                raise message.again()
+            elif isinstance(message, Done):
+                return message.value
+    except (EOFError, OSError) as error:
+        if isinstance(error, InterruptedError) or not isinstance(error, EOFError | BrokenPipeError | ConnectionError):
+            raise
+        work.check()
+        raise _death(process) from None
+
+
+def _death(process: Process) -> StepFailed | Unavailable:
+    """Why a process is not there any more. What was killed from outside may do better the next time."""
+    ended = process.ended.result(timeout=30)
+    if os.WIFSIGNALED(ended.status) and os.WTERMSIG(ended.status) in (signal.SIGKILL, signal.SIGTERM):
+        return Unavailable(str(ended))
+    return StepFailed(str(ended))
+
+
+def _next(reader: pa.RecordBatchReader) -> bytes:
+    """The next batch of a reader; nothing at its end."""
+    try:
+        return protocol.to_bytes(reader.read_next_batch())
+    except StopIteration:
+        return b""
+
+
+def _process(pid: int) -> psutil.Process | None:
+    with contextlib.suppress(psutil.Error):
+        return psutil.Process(pid)
+    return None
+
+
+def _check_memory(process: psutil.Process | None, most: int | None) -> None:
+    if process is None or most is None:
+        return
+    with contextlib.suppress(psutil.Error):
+        if (used := process.memory_info().rss) > most:
+            raise LimitExceeded(
+                f"its process had {format_bytes(used)} of memory, and its limit is {format_bytes(most)}; it was killed"
+            )
