@@ -131,7 +131,7 @@ def prepare(rows: int) -> None:
         for name in ("model", "private_model"):
             step: Any = graph.steps[name]
             ref = StepRef(context=context, step=name, versions=planned.versions)
-            train._fit(work, session, step, ref, catalog.versions(raw), {})
+            train._train(tenants, work, session, step, ref, catalog.versions(raw), {})
         fitted = catalog.versions(planned.versions)["model"]
         Path("model.path").write_text(models.details_of(fitted).file.path)
     Path("versions.json").write_text(json.dumps(planned.versions))

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import math
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import ibis
 import numpy as np
-import sklearn
+import pyarrow as pa
 
-from entrepot.activities.catalog.details import ModelDetails
+from entrepot.activities.catalog.details import ModelDetails, ModelFile
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.ml import models
 from entrepot.activities.ml.translation import frame
 from entrepot.activities.runtime.activity import Activities, implements
-from entrepot.activities.runtime.context import ActivityContext, check_planned, create_once
+from entrepot.activities.runtime.context import ActivityContext, attribute_errors, check_planned, create_once
+from entrepot.activities.runtime.isolation import processes
+from entrepot.activities.runtime.isolation.call import Call
+from entrepot.activities.runtime.tenant import Tenants
 from entrepot.backends import Session
 from entrepot.backends.base import physical
 from entrepot.errors import StepFailed, listed
@@ -38,10 +45,26 @@ class TrainActivities(Activities):
     @implements(activities.TRAIN)
     def train(self, work: ActivityContext, request: StepRef) -> StepResult:
         """Fits, scores and keeps one model, unless its version is there already."""
-        return create_once(self._tenants, work, request, TrainStep, _fit)
+        return create_once(self._tenants, work, request, TrainStep, functools.partial(_train, self._tenants))
 
 
-def _fit(
+@dataclass(frozen=True)
+class Fitted:
+    """A model that was fitted, scored and kept."""
+
+    file: ModelFile
+    learned_from: int
+    scored_on: int
+    floats: tuple[str, ...]
+    """The features that are floating-point numbers."""
+    classes: tuple[str, ...]
+    estimator: str
+    scores: dict[str, float]
+    baseline: dict[str, float]
+
+
+def _train(
+    tenants: Tenants,
     work: ActivityContext,
     session: Session,
     step: TrainStep,
@@ -56,36 +79,29 @@ def _fit(
     inputs = {step.features: ref.versions[step.features]}
     check_planned(step, identity, inputs, ref.versions[step.name], ref.context.run)
     columns = feature_columns(step, schema_from(features.inferred))
-    rows, target = _rows(work, session, step, features, columns)
-    held_out = step.split.mask(rows)
-    learn, test = rows[~held_out], rows[held_out]
-    for part, what in ((learn, "learn from"), (test, "score on")):
-        if part.empty:
-            raise StepFailed(f"the split {step.split} of {len(rows):,} rows leaves none to {what}")
-    given = {name: parameters[name] for name in step.inputs}
-    with sklearn.config_context():  # what the user's code sets holds for its own work alone
-        estimator = step.function(**given)
-        estimator.fit(learn[list(columns)], target[~held_out])
-        scores, baseline = _scores(
-            step, estimator, learn[list(columns)], target[~held_out], test[list(columns)], target[held_out]
-        )
+    rows = _rows(step, features, columns)
+    work.check_limits(session, rows)
     folder = work.tenant.lake_path(step.folder, ref.context.pipeline, step.name, ref.versions[step.name])
+    given = {name: parameters[name] for name in step.inputs}
+    fitted: Fitted = processes.run(
+        *(work, tenants, ref.context.pipeline, _fit, step.name, given, columns, folder),
+        feeds={"rows": session.read(rows)},
+    )
     seconds = time.monotonic() - started
-    file = models.save(estimator, folder, test[list(columns)])
     details = ModelDetails(
-        file=file,
+        file=fitted.file,
         features=tuple(columns),
         types={name: features.columns[name] for name in columns},
-        floats=tuple(name for name in columns if learn[name].dtype.kind == "f"),
+        floats=fitted.floats,
         target=step.target,
         dtype=str(model.dtype),  # type: ignore[union-attr]
         classifier=model.has_probabilities,  # type: ignore[union-attr]
-        classes=tuple(str(label) for label in getattr(estimator, "classes_", [])),
-        estimator=" ".join(repr(estimator).split()),
+        classes=fitted.classes,
+        estimator=fitted.estimator,
         split=repr(step.split),
-        rows={"learned_from": len(learn), "scored_on": len(test)},
-        scores=scores,
-        baseline=baseline,
+        rows={"learned_from": fitted.learned_from, "scored_on": fitted.scored_on},
+        scores=fitted.scores,
+        baseline=fitted.baseline,
         libraries={name: importlib.metadata.version(name) for name in LIBRARIES},
     )
     made = Version(
@@ -96,33 +112,32 @@ def _fit(
         table=None,
         columns={},
         inferred={},
-        rows=len(learn),
+        rows=fitted.learned_from,
         details=details,
         run=ref.context.run,
-        bytes=file.bytes,
+        bytes=fitted.file.bytes,
         scanned=session.usage.bytes,
         inputs=inputs,
         seconds=seconds,
     )
     work.catalog(session).pipeline(ref.context.pipeline).add_version(made, before=versions.get(step.name))
+    scores, baseline = fitted.scores, fitted.baseline
     said = ", ".join(f"{name} {scores[name]:.3f} (baseline {baseline[name]:.3f})" for name in scores)
     worse = [name for name in scores if scores[name] < baseline[name]]
     below = f"; below the baseline in {listed(worse)}: a guess that ignores the features is better" if worse else ""
     return StepResult(
         name=step.name,
-        rows=len(learn),
-        bytes=file.bytes,
+        rows=fitted.learned_from,
+        bytes=fitted.file.bytes,
         seconds=seconds,
-        note=f"{said} on {len(test):,} rows{below}",
+        note=f"{said} on {fitted.scored_on:,} rows{below}",
         warned=bool(worse),
         details={"scores": scores, "baseline": baseline},
     )
 
 
-def _rows(
-    work: ActivityContext, session: Session, step: TrainStep, features: Version, columns: tuple[str, ...]
-) -> tuple[pd.DataFrame, np.ndarray[Any, Any]]:
-    """The rows that have a target, without it, and the target; in an order given by the values alone."""
+def _rows(step: TrainStep, features: Version, columns: tuple[str, ...]) -> ibis.Table:
+    """The rows that have a target: the features, what divides them, and the target."""
     assert features.table is not None
     table = physical(features.table, schema_from(features.columns))
     table = table.filter(table[step.target].notnull())
@@ -130,12 +145,42 @@ def _rows(
     chosen = {name: table[name] for name in dict.fromkeys(needed)}
     if isinstance(step.split, Where):
         chosen[TEST_COLUMN] = step.split.test(table)
-    needed_rows = table.select(**chosen)
-    work.check_limits(session, needed_rows)
-    arrow = session.read(needed_rows).read_all()
+    return table.select(**chosen)
+
+
+def _fit(call: Call, name: str, given: Mapping[str, Any], columns: tuple[str, ...], folder: str) -> Fitted:
+    """Fits, scores and keeps a model, in a process of its own."""
+    step = call.pipeline.graph.steps[name]
+    assert isinstance(step, TrainStep)
+    with attribute_errors(step):
+        rows, target = _ordered(step, call.feed("rows").read_all())
+        held_out = step.split.mask(rows)
+        learn, test = rows[~held_out], rows[held_out]
+        for part, what in ((learn, "learn from"), (test, "score on")):
+            if part.empty:
+                raise StepFailed(f"the split {step.split} of {len(rows):,} rows leaves none to {what}")
+        estimator = step.function(**given)
+        estimator.fit(learn[list(columns)], target[~held_out])
+        scores, baseline = _scores(
+            step, estimator, learn[list(columns)], target[~held_out], test[list(columns)], target[held_out]
+        )
+        return Fitted(
+            file=models.save(estimator, folder, test[list(columns)]),
+            learned_from=len(learn),
+            scored_on=len(test),
+            floats=tuple(name for name in columns if learn[name].dtype.kind == "f"),
+            classes=tuple(str(label) for label in getattr(estimator, "classes_", [])),
+            estimator=" ".join(repr(estimator).split()),
+            scores=scores,
+            baseline=baseline,
+        )
+
+
+def _ordered(step: TrainStep, arrow: pa.Table) -> tuple[pd.DataFrame, np.ndarray[Any, Any]]:
+    """The rows without the target, and the target; in an order given by the values alone."""
     if arrow.num_rows == 0:
         raise StepFailed(f"{step.features!r} has no row with a {step.target!r} to learn from")
-    rows = frame(arrow, list(chosen))
+    rows = frame(arrow, arrow.column_names)
     # A table is read in any order. The target counts, so that rows that are alike in all else have an order, too.
     rows = rows.iloc[order_of(rows)].reset_index(drop=True)
     return rows.drop(columns=step.target), np.asarray(rows[step.target])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import ibis
@@ -29,6 +29,8 @@ from entrepot.activities.runtime.context import (
     version_table_name,
     wait_for_other_runs,
 )
+from entrepot.activities.runtime.isolation import processes
+from entrepot.activities.runtime.isolation.call import Call
 from entrepot.activities.runtime.tenant import Tenants, parameter_values
 from entrepot.activities.storage import exact_casts
 from entrepot.backends import Session
@@ -71,6 +73,7 @@ class Computation:
     """The transforms and checks of one batch, over one session."""
 
     def __init__(self, tenants: Tenants, work: ActivityContext, session: Session, batch: Batch) -> None:
+        self._tenants = tenants
         self._work = work
         self._session = session
         self._batch = batch
@@ -220,18 +223,28 @@ class Computation:
         return physical(version.table, schema_from(version.columns)).op()
 
     def _python_batches(self, step: TransformStep, schema: sch.Schema) -> Iterator[pa.RecordBatch]:
-        readers: dict[str, Any] = {}
+        readers: dict[str, pa.RecordBatchReader] = {}
+        given: dict[str, Any] = {}
         for name, value in self._arguments(step, actual=True):
             if isinstance(value, sch.Schema):
                 table = self._relation(name).to_expr()
                 self._work.check_limits(self._session, table)
                 readers[name] = self._session.read(table)
             else:
-                readers[name] = getattr(value, "value", value)
-        target = schema.to_pyarrow()
-        for number, made in enumerate(step.function(**readers)):
-            self._work.check()
-            yield from _as_batches(made, target, f"item {number + 1}")
+                given[name] = getattr(value, "value", value)
+        arguments = (step.name, given, schema.to_pyarrow())
+        yield from processes.stream(
+            self._work, self._tenants, self._context.pipeline, _compute, *arguments, feeds=readers
+        )
+
+
+def _compute(call: Call, name: str, given: Mapping[str, Any], schema: pa.Schema) -> None:
+    """Gives what a Python transform yields, in a process of its own."""
+    step = call.pipeline.graph.steps[name]
+    with attribute_errors(step):
+        for number, made in enumerate(step.function(**{feed: call.feed(feed) for feed in call.feeds}, **given)):
+            for batch in _as_batches(made, schema, f"item {number + 1}"):
+                call.give(batch)
 
 
 def _as_batches(made: Any, schema: pa.Schema, which: str) -> Iterator[pa.RecordBatch]:

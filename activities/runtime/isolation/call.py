@@ -93,7 +93,8 @@ class Call:
 
     def __init__(self, connection: Connection, feeds: Mapping[str, pa.Schema]) -> None:
         self._connection = connection
-        self._feeds = feeds
+        self.feeds = feeds
+        """The columns of what it may read, by name."""
         self._lock = threading.RLock()
 
     @property
@@ -111,7 +112,7 @@ class Call:
 
     def feed(self, name: str) -> pa.RecordBatchReader:
         """The batches that the worker reads for it."""
-        return pa.RecordBatchReader.from_batches(self._feeds[name], self._batches(name))
+        return pa.RecordBatchReader.from_batches(self.feeds[name], self._batches(name))
 
     def send(self, message: object) -> None:
         """Tells the worker something. Without a worker there is nothing to go on for."""
