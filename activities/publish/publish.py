@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import os
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow.csv
@@ -26,11 +27,16 @@ from entrepot.activities.publish.view_sync import PointedVersions, ViewSync
 from entrepot.activities.runtime.activity import Activities, context_of, implements
 from entrepot.activities.runtime.context import (
     ActivityContext,
+    attribute_errors,
     check_planned,
     create_once,
     version_table_name,
     wait_for_other_runs,
 )
+from entrepot.activities.runtime.isolation import processes
+from entrepot.activities.runtime.isolation.call import Call
+from entrepot.activities.runtime.isolation.tables import WorkerTables
+from entrepot.activities.runtime.tenant import Tenants
 from entrepot.activities.storage import lake
 from entrepot.backends import Session, TableName
 from entrepot.errors import BadInput, EntrepotError, StepFailed, listed
@@ -59,7 +65,7 @@ class PublishActivities(Activities):
     @implements(activities.PUBLISH)
     def publish(self, work: ActivityContext, request: StepRef) -> StepResult:
         """Makes what one publish step returns, as a version that nobody sees yet."""
-        return create_once(self._tenants, work, request, PublishStep, _make)
+        return create_once(self._tenants, work, request, PublishStep, functools.partial(_make, self._tenants))
 
     @implements(activities.PROMOTE)
     def promote(self, work: ActivityContext, request: PromoteRequest) -> Promoted:
@@ -93,14 +99,39 @@ class PublishActivities(Activities):
             return None
 
 
-def _argument(session: Session, version: Version) -> Any:
-    """What a publish function gets: a real ibis table, or the fitted estimator."""
-    if version.table is None:
-        return models.load(version)
-    return session.table(version.table, schema_from(version.columns))
+@dataclass(frozen=True)
+class _Page:
+    """A dashboard that was rendered."""
+
+    title: str
+    html: str
+
+
+def _output(
+    call: Call, name: str, parameters: dict[str, Any], versions: dict[str, Version], facts: dict[str, str], dialect: str
+) -> _Page | Export | Copy:
+    """What a publish function returns, in a process of its own; its tables as the worker can read them."""
+    step = call.pipeline.graph.steps[name]
+    tables = WorkerTables(call, dialect)
+
+    def argument(version: Version) -> Any:
+        if version.table is None:
+            return models.load(version)
+        return tables.table(version.table, schema_from(version.columns))
+
+    with attribute_errors(step):
+        given = {n: parameters[n] if n in parameters else argument(versions[n]) for n in step.inputs}
+        output = step.function(**given)
+        if isinstance(output, Dashboard):
+            inputs = {n: versions[n].version for n in step.inputs if n not in parameters}
+            return _Page(str(output.title), render(output, facts, inputs))
+        if isinstance(output, Export | Copy):
+            return replace(output, table=tables.unbound(output.table))
+        raise StepFailed(f"it must return a Dashboard, an Export or a Copy, and returned a {type(output).__name__}")
 
 
 def _make(
+    tenants: Tenants,
     work: ActivityContext,
     session: Session,
     step: PublishStep,
@@ -113,8 +144,13 @@ def _make(
     inputs = {name: ref.versions[name] for name in step.inputs if name not in parameters}
     identity = publish_identity(step, parameters)
     check_planned(step, identity, inputs, version, ref.context.run)
-    given = {n: parameters[n] if n in parameters else _argument(session, versions[n]) for n in step.inputs}
-    output = step.function(**given)
+    facts = {"tenant": ref.context.tenant, "pipeline": pipeline, "run": ref.context.run, "version": version}
+    read = {name: versions[name] for name in inputs}
+    given = {name: parameters[name] for name in step.inputs if name in parameters}
+    output: _Page | Export | Copy = processes.run(
+        *(work, tenants, pipeline, _output, step.name, given, read, facts, session.dialect.name),
+        read=lambda expression: session.fetch(expression).to_reader(),
+    )
     # A folder for each run: two may make the same version at once, and a page tells which run made it.
     folder = work.tenant.lake_path(step.folder, pipeline, step.name, version, ref.context.run)
     rows: int | None = None
@@ -122,9 +158,8 @@ def _make(
     details: Details
     target: TableName | None = None
     with session.transaction():
-        if isinstance(output, Dashboard):
-            facts = {"tenant": ref.context.tenant, "pipeline": pipeline, "run": ref.context.run, "version": version}
-            page = render(output, facts, inputs).encode()
+        if isinstance(output, _Page):
+            page = output.html.encode()
             path = f"{folder}/{step.name}.html"
             lake.write(page, path)
             size, details = len(page), PageDetails(path=path, title=output.title)
@@ -132,7 +167,7 @@ def _make(
             path = f"{folder}/{step.name}.{output.format}"
             rows = _export(work, session, output, path)
             size, details = lake.size(path), FilesDetails(path=path)
-        elif isinstance(output, Copy):
+        else:
             views = ViewSync(work, session, ref.context)
             views.check_copy(step, views.copied(step, CopiedTo(output.schema, output.name, output.to)))
             # Among the pipeline's own versions: another pipeline may copy the same to the same schema.
@@ -145,8 +180,6 @@ def _make(
             else:
                 session.create_schema(target.schema)
                 rows = session.create_as(target, output.table).rows
-        else:
-            raise StepFailed(f"it must return a Dashboard, an Export or a Copy, and returned a {type(output).__name__}")
         seconds = time.monotonic() - started
         made = Version(
             name=step.name,

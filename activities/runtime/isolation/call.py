@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import logging.handlers
 import os
+import pickle
 import queue
 import random
 import socket
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
+import ibis
 import pyarrow as pa
 
 from entrepot.activities.runtime.isolation.fork_server import serve
@@ -51,9 +53,16 @@ class Started:
 
 @dataclass(frozen=True)
 class Next:
-    """The call wants the next batch of one of its feeds."""
+    """The call wants the next batch of one of its feeds, or, without a name, of its last query."""
 
     feed: str
+
+
+@dataclass(frozen=True)
+class Query:
+    """The call wants the rows of an expression, which the worker is to read."""
+
+    expression: bytes
 
 
 @dataclass(frozen=True)
@@ -114,6 +123,33 @@ class Call:
         """The batches that the worker reads for it."""
         return pa.RecordBatchReader.from_batches(self.feeds[name], self._batches(name))
 
+    def read(self, expression: ibis.Table) -> pa.Table:
+        """The rows of an expression over tables of the warehouse.
+
+        Raises:
+            StepFailed: if the expression cannot be sent to the worker.
+            EntrepotError: whatever the worker meets as it reads them.
+        """
+        try:
+            data = pickle.dumps(expression)
+        except Exception as error:
+            raise StepFailed(f"it executes what cannot be sent to its worker: {describe(error)}") from error
+        with self._lock:
+            schema = self._ask(Query(data))
+            return pa.Table.from_batches(self._batches(""), schema=schema)
+
+    def _ask(self, question: object) -> Any:
+        """The worker's answer."""
+        with self._lock:
+            self.send(question)
+            try:
+                answer = self._connection.recv()
+            except (EOFError, OSError):
+                os._exit(1)
+        if isinstance(answer, Raised):
+            raise answer.again()
+        return answer
+
     def send(self, message: object) -> None:
         """Tells the worker something. Without a worker there is nothing to go on for."""
         with self._lock:
@@ -123,15 +159,7 @@ class Call:
                 os._exit(1)
 
     def _batches(self, name: str) -> Iterator[pa.RecordBatch]:
-        while True:
-            with self._lock:
-                self.send(Next(name))
-                try:
-                    data = self._connection.recv_bytes()
-                except (EOFError, OSError):
-                    os._exit(1)
-            if not data:
-                return
+        while data := self._ask(Next(name)):
             yield from from_bytes(data)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import pickle
 import shutil
 import signal
 import socket
@@ -20,17 +21,18 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
+import ibis
 import psutil
 import pyarrow as pa
 
 from entrepot.activities.runtime.context import ActivityContext, format_bytes
 from entrepot.activities.runtime.isolation import call as protocol
 from entrepot.activities.runtime.isolation import fork_server
-from entrepot.activities.runtime.isolation.call import Done, Given, Logged, Next, Progress, Started, Surroundings
+from entrepot.activities.runtime.isolation.call import Done, Given, Logged, Next, Progress, Query, Started, Surroundings
 from entrepot.activities.runtime.isolation.fork_server import COMMAND, EXIT, FORK, KILL
 from entrepot.activities.runtime.isolation.raised import Raised
 from entrepot.activities.runtime.tenant import Tenants
-from entrepot.errors import LimitExceeded, StepFailed, Unavailable, listed
+from entrepot.errors import EntrepotError, LimitExceeded, StepFailed, Unavailable, listed
 from entrepot.registry import Registry
 
 PREPARE = "entrepot.activities.imports:load"
@@ -211,6 +213,9 @@ class Processes:
             return ForkServer(socket.socket(fileno=os.dup(process.connection.fileno())))
 
 
+Read = Callable[[ibis.Table], pa.RecordBatchReader]
+"""The rows of an expression over tables of the warehouse."""
+
 PROCESSES = Processes()
 """The worker's."""
 
@@ -222,6 +227,7 @@ def run(
     function: Callable[..., Any],
     *arguments: Any,
     feeds: Mapping[str, pa.RecordBatchReader] | None = None,
+    read: Read | None = None,
     memory: int | None = None,
 ) -> Any:
     """Calls a function in a process of its own, which has imported the pipeline: what it returns.
@@ -229,6 +235,7 @@ def run(
     Args:
         function: Of a module. Its first argument is its `Call`.
         feeds: What `Call.feed` reads.
+        read: Reads what `Call.read` asks for.
         memory: The most memory that it may have, in bytes.
 
     Raises:
@@ -237,7 +244,7 @@ def run(
         StepFailed: if its process ended itself or crashed.
         Unavailable: if it was killed by others.
     """
-    batches = stream(work, tenants, pipeline, function, *arguments, feeds=feeds, memory=memory)
+    batches = stream(work, tenants, pipeline, function, *arguments, feeds=feeds, read=read, memory=memory)
     while True:
         try:
             next(batches)
@@ -252,6 +259,7 @@ def stream(
     function: Callable[..., Any],
     *arguments: Any,
     feeds: Mapping[str, pa.RecordBatchReader] | None = None,
+    read: Read | None = None,
     memory: int | None = None,
 ) -> Generator[pa.RecordBatch, None, Any]:
     """As `run`, and yields the batches that it gives meanwhile."""
@@ -259,7 +267,7 @@ def stream(
     hidden = tenants.variables_of_others(work.tenant.name)
     process = PROCESSES.of(code, work, hidden).fork()
     with started(process, work, hidden):
-        return (yield from conversation(process, work, feeds or {}, function, arguments, memory))
+        return (yield from conversation(process, work, feeds or {}, function, arguments, read, memory))
 
 
 @contextmanager
@@ -300,10 +308,11 @@ def conversation(
     feeds: Mapping[str, pa.RecordBatchReader],
     function: Callable[..., Any],
     arguments: tuple[Any, ...],
+    read: Read | None = None,
     memory: int | None = None,
 ) -> Generator[pa.RecordBatch, None, Any]:
     """Tells a process what to call, and answers what it asks until it has returned."""
-    connection, watched = process.connection, None
+    connection, watched, readers = process.connection, None, _Readers(feeds, read)
     try:
         connection.send(({name: reader.schema for name, reader in feeds.items()}, function, arguments))
         while True:
@@ -312,8 +321,8 @@ def conversation(
             message = connection.recv()
             if isinstance(message, Started):
                 watched = _process(message.pid)
-            elif isinstance(message, Next):
-                connection.send_bytes(_next(feeds[message.feed]))
+            elif isinstance(message, Query | Next):
+                connection.send(readers.answer(message))
             elif isinstance(message, Given):
                 yield from protocol.from_bytes(message.data)
             elif isinstance(message, Progress):
@@ -339,12 +348,25 @@ def _death(process: Process) -> StepFailed | Unavailable:
     return StepFailed(str(ended))
 
 
-def _next(reader: pa.RecordBatchReader) -> bytes:
-    """The next batch of a reader; nothing at its end."""
-    try:
-        return protocol.to_bytes(reader.read_next_batch())
-    except StopIteration:
-        return b""
+class _Readers:
+    """What a call may read."""
+
+    def __init__(self, feeds: Mapping[str, pa.RecordBatchReader], read: Read | None) -> None:
+        self._readers = dict(feeds)
+        self._read = read
+
+    def answer(self, question: Query | Next) -> pa.Schema | bytes | Raised:
+        """The columns of a query; the next batch of a reader, nothing at its end; or why there is none."""
+        try:
+            if isinstance(question, Next):
+                return protocol.to_bytes(self._readers[question.feed].read_next_batch())
+            assert self._read is not None
+            self._readers[""] = self._read(pickle.loads(question.expression))
+            return self._readers[""].schema
+        except StopIteration:
+            return b""
+        except EntrepotError as error:
+            return Raised.of(error)
 
 
 def _process(pid: int) -> psutil.Process | None:
