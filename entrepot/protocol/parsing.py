@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from entrepot.errors import BadInput, listed, unknown
+from entrepot.errors import BadInput, listed
+from entrepot.validation import Wording, sentences
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -18,24 +22,24 @@ def parse(message: type[M], payload: Any, name: str) -> M:
     Raises:
         BadInput: with every problem, each a sentence that names the field and what is known.
     """
-    fields = list(message.model_fields)
     if isinstance(payload, message):
         return payload
     if not isinstance(payload, dict):
         what = "nothing" if payload is None else f"{type(payload).__name__} {payload!r}"
-        raise BadInput(f"{name} takes one JSON object with {listed(fields)}, and got {what}")
+        raise BadInput(f"{name} takes one JSON object with {listed(message.model_fields)}, and got {what}")
     try:
         return message.model_validate(payload, strict=True)
     except ValidationError as error:
-        problems = [_sentence(dict(e), fields) for e in error.errors(include_url=False)]
-        raise BadInput(f"{name}: " + "; ".join(problems)) from None
+        raise BadInput(f"{name}: " + "; ".join(sentences(error, message, _WORDING))) from None
 
 
-def _sentence(error: dict[str, Any], fields: list[str]) -> str:
-    where = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        return unknown("field", where, fields)
-    if error["type"] == "missing":
-        return f"the field {where!r} is missing"
+def _name(place: list[str]) -> str:
+    return f"the field {'.'.join(place)!r}" if place else ""
+
+
+def _wrong(name: str, error: ErrorDetails) -> str:
     reason = re.sub(r"^Input should be", "it should be", error["msg"])
-    return f"the field {where!r} is wrong: {reason}, and is {error['input']!r}"
+    return f"{name} is wrong: {reason}, and is {error['input']!r}"
+
+
+_WORDING = Wording("field", _name, _wrong)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import fnmatch
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
 from entrepot.errors import EntrepotError, listed, unknown
+from entrepot.validation import Wording, sentences
 from entrepot.worker.config.tenant_schema import LimitsSection, Section, TenantSection
 
 if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
     from entrepot.worker.config.settings import Settings
 
 M = TypeVar("M", bound=Section)
@@ -34,35 +37,23 @@ _EXPECTED = {
 
 def validated(model: type[M], raw: Any, where: str, problems: list[str]) -> M | None:
     """A section, or None if something is wrong with it, which is added to `problems`."""
+
+    def name(place: list[str]) -> str:
+        return ".".join(filter(None, [where, *place])) or "the file"
+
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        problems += [_sentence(dict(e), where, model) for e in error.errors(include_url=False)]
+        problems += sentences(error, model, Wording("setting", name, _wrong))
         return None
 
 
-def _sentence(error: dict[str, Any], prefix: str, model: type[Section]) -> str:
-    parts = [str(part) for part in error["loc"] if part != "[key]"]
-    where, section = (".".join(filter(None, [prefix, *each])) or "the file" for each in (parts, parts[:-1]))
-    if error["type"] == "extra_forbidden":
-        fields = _section(model, parts[:-1]).model_fields
-        return f"{section}: {unknown('setting', parts[-1], [field.alias or name for name, field in fields.items()])}"
-    if error["type"] == "missing":
-        return f"{where} is missing"
-    if error["type"] == "too_short" and parts == ["tenants"]:
+def _wrong(name: str, error: ErrorDetails) -> str:
+    if error["type"] == "too_short" and name == "tenants":
         return "tenants: the file names no tenant; write a section such as [tenants.acme]"
     if expected := _EXPECTED.get(error["type"]):
-        return f"{where}: must be {expected}, not {error['input']!r}"
-    return f"{where}: {error['msg'].removeprefix('Value error, ')}"
-
-
-def _section(model: type[Section], place: Iterable[str]) -> type[Section]:
-    """The section at a place in another; what is no field on the way is a name in a table of sections."""
-    for part in place:
-        types = [field.annotation for name, field in model.model_fields.items() if part == (field.alias or name)]
-        types += [each for annotation in types for each in get_args(annotation)]
-        model = next((each for each in types if isinstance(each, type) and issubclass(each, Section)), model)
-    return model
+        return f"{name}: must be {expected}, not {error['input']!r}"
+    return f"{name}: {error['msg'].removeprefix('Value error, ')}"
 
 
 def inconsistencies(settings: Settings) -> Iterator[str]:

@@ -1,0 +1,31 @@
+"""Data from outside is refused in sentences: each names its place, and what is known there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from entrepot import BadInput
+from entrepot.protocol.messages import RunInput
+from entrepot.protocol.parsing import parse
+
+SHOP = {"tenant": "acme", "pipeline": "shop"}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"tenant": "acme"}, "Pipeline: the field 'pipeline' is missing"),
+        (
+            {**SHOP, "backfill": {"start": "2026-01-01", "ende": "2026-02-01"}},
+            "Pipeline: the field 'backfill.end' is missing; "
+            "the field 'backfill': unknown field 'ende'; did you mean 'end'? Known: 'end', 'start'",
+        ),
+        ({**SHOP, "force": 3}, "Pipeline: the field 'force' is wrong: it should be a valid string, and is 3"),
+    ],
+)
+def test_every_sentence_names_its_place(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        parse(RunInput, given, "Pipeline")
+    assert str(caught.value) == said
