@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from entrepot.errors import BadInput, Contended, StepFailed, listed
+from entrepot.identity.version import CATALOG
 
 if TYPE_CHECKING:
     import ibis
@@ -113,6 +114,8 @@ class Session(abc.ABC):
     dialect: ClassVar[Dialect]
     capabilities: ClassVar[Capabilities]
     usage: Usage
+    scratch: str = CATALOG
+    """The schema where rows that an expression brings along stand for a moment; whoever opens it says which."""
 
     @abc.abstractmethod
     def execute(self, sql: str) -> None:

@@ -61,6 +61,7 @@ class ActivityContext:
         tag = QueryTag(self.tag.tenant, self.tag.run, step or self.tag.step)
         opened = self.tenant.at(warehouse).backend.session(tag, lambda session: self._add(session.interrupt))
         with opened as session:
+            session.scratch = self.tenant.catalog_schema
             try:
                 yield session
             finally:

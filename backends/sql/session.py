@@ -26,9 +26,6 @@ from entrepot.errors import Contended
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SCRATCH = "entrepot"
-"""The schema of the catalog, where rows that an expression brings along stand for a moment."""
-
 
 class Exists(Contended):
     """What is to be made is there already."""
@@ -246,7 +243,7 @@ class SqlSession(Session):
         node = expression.op()
         try:
             for rows in node.find(ops.InMemoryTable):
-                name = TableName(SCRATCH, f"rows__{uuid.uuid4().hex}")
+                name = TableName(self.scratch, f"rows__{uuid.uuid4().hex}")
                 brought.append(name)
                 made = self.write(name, rows.schema, rows.data.to_pyarrow(rows.schema).to_batches())
                 node = node.replace({rows: physical(name, made.columns).op()})

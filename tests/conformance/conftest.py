@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from entrepot.backends import Session
-from entrepot.backends.sql import session as sql
 from tests.conformance import gaps
 from tests.conformance.target import Target, chosen, is_live, opened, settings
 
@@ -48,12 +47,11 @@ def target(
 
 
 @pytest.fixture(autouse=True)
-def within(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The scratch tables of sessions stand in the schema of the target, which is dropped at the end."""
+def impatient(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """BigQuery's client does not wait for more rows where it need not."""
     if "target" not in request.fixturenames:
         return
     made: Target = request.getfixturevalue("target")
-    monkeypatch.setattr(sql, "SCRATCH", made.schema)
     if made.backend.name == "bigquery" and not is_live():
         # After the last rows its client waits so long before it looks whether more come: at each read.
         monkeypatch.setattr("google.cloud.bigquery._pandas_helpers._PROGRESS_INTERVAL", 0.01)

@@ -76,14 +76,15 @@ class Target:
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        """A session of its own."""
+        """A session of its own. Rows that expressions bring along stand in the target's schema, which is dropped."""
         with self.backend.session(LABEL) as session:
+            session.scratch = self.schema
             yield session
 
     def new_schema(self, suffix: str = "") -> str:
         """Makes a schema that nothing else uses."""
         schema = f"{self._prefix}_{next(self._numbers)}{suffix}"
-        with self.session() as session:
+        with self.backend.session(LABEL) as session:
             self._schemas.append(schema)
             session.create_schema(schema)
         return schema

@@ -17,7 +17,6 @@ from ibis import _
 
 from entrepot.backends import QueryTag, Session, TableName
 from entrepot.backends.base import count, physical
-from entrepot.backends.sql import session as sql
 from entrepot.backends.sql.session import Exists, SqlSession, StatementResult
 from entrepot.errors import Contended
 from tests.conformance.target import Target, parquet
@@ -154,7 +153,7 @@ def test_read_and_written_in_one_session(session: Session, schema: str, source: 
 
 @pytest.mark.area("Rows brought along (memtable)")
 def test_rows_brought_along(session: Session, schema: str) -> None:
-    before = session.tables(sql.SCRATCH)
+    before = session.tables(session.scratch)
     texts = ["", "it's", 'quo"ted', "👩‍🚀", None]
     rows = ibis.memtable(pa.table({"n": [1, 2, 3, 4, 5], "s": texts}))
     made = session.create_as(TableName(schema, "made"), rows)
@@ -162,7 +161,7 @@ def test_rows_brought_along(session: Session, schema: str) -> None:
         physical(TableName(schema, "made"), made.columns).filter(_.n.isin(ibis.memtable({"n": [1, 2, 4]}).n))
     )
     check_rows(rows_of(found), [(1, ""), (2, "it's"), (4, "👩‍🚀")])
-    assert session.tables(sql.SCRATCH) == before
+    assert session.tables(session.scratch) == before
 
 
 @pytest.mark.area("Views: they show what they are pointed at")

@@ -17,10 +17,10 @@ SHOP = {"tenant": "acme", "pipeline": "shop"}
     ("given", "said"),
     [
         ({"tenant": "acme"}, "Pipeline: the field 'pipeline' is missing"),
+        ({**SHOP, "backfill": {"end": 3}}, "Pipeline: the field 'backfill.start' is missing"),
         (
-            {**SHOP, "backfill": {"start": "2026-01-01", "ende": "2026-02-01"}},
-            "Pipeline: the field 'backfill.end' is missing; "
-            "the field 'backfill': unknown field 'ende'; did you mean 'end'? Known: 'end', 'start'",
+            {**SHOP, "backfill": {"start": 1, "end": 3, "ende": 2}},
+            "Pipeline: the field 'backfill': unknown field 'ende'; did you mean 'end'? Known: 'end', 'start'",
         ),
         ({**SHOP, "force": 3}, "Pipeline: the field 'force' is wrong: it should be a valid string, and is 3"),
     ],
