@@ -23,7 +23,8 @@ from temporalio.testing import WorkflowEnvironment
 
 from entrepot.activities.runtime.tenant import Tenants
 from entrepot.worker import process
-from entrepot.worker.config.settings import Settings, TenantSection
+from entrepot.worker.config.settings import Settings
+from entrepot.worker.config.tenant_schema import TenantSection
 from entrepot.workflows.progress import RunSummary
 from tests import data, suites
 from tests.groups import FILES, GROUPS, Scheduling, group_of, is_fast

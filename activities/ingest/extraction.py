@@ -22,7 +22,7 @@ from entrepot.activities.ingest.sources import registry
 from entrepot.activities.ingest.sources.files import files
 from entrepot.activities.ingest.sources.files.reader import FILE_COLUMN
 from entrepot.activities.ingest.sources.registry import Sources
-from entrepot.activities.ingest.sources.stream import FILE_NUMBER, Hints, Json, Stream, Target, ValueFilter
+from entrepot.activities.ingest.sources.stream import FILE_NUMBER, Hints, Json, RawTable, Stream, ValueFilter
 from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.storage import lake
 from entrepot.errors import BadInput, StepFailed, listed, unknown
@@ -94,14 +94,14 @@ def _streams(
     """A step's sources, opened at their watermarks."""
     interval = Interval(asked.backfill.start, asked.backfill.end) if asked.backfill else None
     return {
-        name: source.open(_target(step, table, before.get(table)), state.get(name, {}), interval)
+        name: source.open(_raw_table(step, table, before.get(table)), state.get(name, {}), interval)
         for name, (table, source) in sources.items()
     }
 
 
-def _target(step: IngestStep, table: str, before: Manifest | None) -> Target:
+def _raw_table(step: IngestStep, table: str, before: Manifest | None) -> RawTable:
     columns = {**(_columns_of(before) if before else {}), **schema_from(step.tables.get(table) or {})}
-    return Target(table, sch.Schema(columns), before.wide if before else (), tuple(step.tables))
+    return RawTable(table, sch.Schema(columns), before.wide if before else (), tuple(step.tables))
 
 
 def _land(

@@ -20,7 +20,7 @@ import ibis
 import ibis.expr.schema as sch
 
 from entrepot.backends.base import Backend, Capabilities, CreatedTable, QueryTag, RelationKind, Session, TableName
-from entrepot.backends.databricks.client import Target, has_handle, translated
+from entrepot.backends.databricks.client import Endpoint, has_handle, translated
 from entrepot.backends.databricks.dialect import CAPABILITIES, DIALECT, casts, spelled
 from entrepot.backends.databricks.types import needs_mapping, readable
 from entrepot.backends.dialect import Dialect
@@ -43,13 +43,13 @@ class DatabricksSession(SqlSession):
     dialect = DIALECT
     capabilities = CAPABILITIES
 
-    def __init__(self, connection: Any, target: Target, volume: str, tag: QueryTag) -> None:
+    def __init__(self, connection: Any, endpoint: Endpoint, volume: str, tag: QueryTag) -> None:
         super().__init__()
         self._connection = connection
-        self._target = target
+        self._endpoint = endpoint
         self._volume = f"/Volumes/{volume.replace('.', '/')}"
         self._comment = tag.comment()
-        self._tags = target.tags(tag)
+        self._tags = endpoint.tags(tag)
         self._cursors: dict[Any, int] = {}
         """Those whose statements run or are read from, and how often the session had been interrupted before."""
         self._ibis: Any = None
@@ -57,11 +57,11 @@ class DatabricksSession(SqlSession):
     @contextmanager
     def _executed(self, sql: str, **options: Any) -> Iterator[Any]:
         """A cursor that has executed a statement."""
-        with translated(self._target.host):
+        with translated(self._endpoint.host):
             cursor = self._connection.cursor()
         self._cursors[cursor] = since = self.interruption.count
         try:
-            with self.interruption.heeded(since), translated(self._target.host):
+            with self.interruption.heeded(since), translated(self._endpoint.host):
                 cursor.execute(self._comment + sql, query_tags=self._tags, **options)
                 self._count()
                 yield cursor
@@ -182,10 +182,10 @@ class Databricks(Backend):
     capabilities: ClassVar[Capabilities] = CAPABILITIES
     dialect: ClassVar[Dialect] = DIALECT
 
-    def __init__(self, target: Target, volume: str) -> None:
-        self.target = target
+    def __init__(self, endpoint: Endpoint, volume: str) -> None:
+        self.endpoint = endpoint
         self.volume = volume
-        self._pool: Pool[Any] = Pool(target.connect, lambda connection: connection.close())
+        self._pool: Pool[Any] = Pool(endpoint.connect, lambda connection: connection.close())
         weakref.finalize(self, self._pool.close)  # when nobody has it any more, and when the process ends
 
     @classmethod
@@ -213,20 +213,20 @@ class Databricks(Backend):
         if find_spec("databricks") is None or find_spec("databricks.sql") is None:
             raise BadInput(f"{where}: the databricks client is not installed: pip install 'entrepot[databricks]'")
         host = given.pop("host").removeprefix("https://").rstrip("/")
-        return cls(Target(host=host, **given), volume)
+        return cls(Endpoint(host=host, **given), volume)
 
     @contextmanager
     def session(self, tag: QueryTag, opened: Callable[[Session], None] | None = None) -> Iterator[Session]:
         with self._pool.taken() as connection:
-            session = DatabricksSession(connection, self.target, self.volume, tag)
+            session = DatabricksSession(connection, self.endpoint, self.volume, tag)
             if opened is not None:
                 opened(session)
             yield session
 
     @property
     def place(self) -> str:
-        standin = ", a stand-in" if self.target.uri or is_local(self.target.host) else ""
-        return f"host {self.target.host}, catalog {self.target.catalog}, {self.target.http_path}{standin}"
+        standin = ", a stand-in" if self.endpoint.uri or is_local(self.endpoint.host) else ""
+        return f"host {self.endpoint.host}, catalog {self.endpoint.catalog}, {self.endpoint.http_path}{standin}"
 
     def close(self) -> None:
         self._pool.close()
@@ -247,7 +247,7 @@ class _Tagged:
         plain = cursor.execute
 
         def execute(sql: str, *args: Any, **options: Any) -> Any:
-            with translated(session._target.host):
+            with translated(session._endpoint.host):
                 return plain(session._comment + sql, *args, query_tags=session._tags, **options)
 
         cursor.execute = execute

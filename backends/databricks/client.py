@@ -37,7 +37,7 @@ _REFRESH_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
-class Target:
+class Endpoint:
     """Where a tenant's Databricks is, and as whom it is used."""
 
     host: str

@@ -35,7 +35,7 @@ from entrepot import backends
 from entrepot.backends import Backend, QueryTag, TableName
 from entrepot.backends.base import physical
 from entrepot.backends.databricks.backend import Databricks, DatabricksSession
-from entrepot.backends.databricks.client import ServicePrincipal, Target, translated
+from entrepot.backends.databricks.client import Endpoint, ServicePrincipal, translated
 from entrepot.backends.databricks.dialect import DIALECT, casts, spelled
 from entrepot.backends.databricks.types import needs_mapping
 from entrepot.backends.settings import Secret
@@ -140,8 +140,8 @@ def test_the_module_does_not_import_the_client() -> None:
 
 
 def test_a_warehouse_and_a_cluster_are_configured_in_their_own_words() -> None:
-    warehouse = Target("h", "/sql/1.0/warehouses/1", "main")
-    cluster = Target("h", "/sql/protocolv1/o/1/0123-456789-abc", "main")
+    warehouse = Endpoint("h", "/sql/1.0/warehouses/1", "main")
+    cluster = Endpoint("h", "/sql/protocolv1/o/1/0123-456789-abc", "main")
     assert warehouse.tags(LABEL) == {"entrepot_tenant": "acme", "entrepot_run": "run-1", "entrepot_step": "step"}
     assert cluster.tags(LABEL) is None
     assert warehouse.tags(QueryTag("a", "r" * 500, "s"))["entrepot_run"] == "r" * 128  # type: ignore[index]

@@ -14,7 +14,7 @@ from temporalio.testing import WorkflowEnvironment
 from entrepot import backends
 from entrepot.backends import QueryTag
 from entrepot.protocol.parity import ParityReport
-from entrepot.worker.config.settings import TenantSection
+from entrepot.worker.config.tenant_schema import TenantSection
 from tests.conftest import serving, settings
 from tests.servers.postgres import Server
 

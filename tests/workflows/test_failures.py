@@ -18,7 +18,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.testing import WorkflowEnvironment
 
 from entrepot.errors import Unavailable
-from entrepot.worker.config.settings import TenantSection
+from entrepot.worker.config.tenant_schema import TenantSection
 from tests.conftest import House, serving, settings
 
 SHOP = {"tenant": "acme", "pipeline": "shop"}

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
-from entrepot.worker.config.settings import TenantSection
-from entrepot.worker.config.tenant_schema import PipelineSection
+from entrepot.worker.config.tenant_schema import PipelineSection, TenantSection
 from entrepot.workflows.progress import RunSummary
 from tests.conftest import serving, settings
 

@@ -21,7 +21,7 @@ _OWN = (
     EntryPoint("entrepot.language.sources.Files", f"{_SOURCES}.files.files:FileSource", GROUP),
     EntryPoint("entrepot.language.sources.PostgresTable", f"{_SOURCES}.postgres.tables:PostgresSource", GROUP),
 )
-_ALL_ELSE = EntryPoint("dlt", f"{_SOURCES}.dlt.source:DltSource", GROUP)
+_ALL_ELSE = EntryPoint("dlt", f"{_SOURCES}.dlt.source:AnySource", GROUP)
 
 Sources = Mapping[str, tuple[str, Source]]
 """A step's sources, each with its table, by the name that its watermark has among those of the step."""

@@ -100,10 +100,10 @@ class Stream(Protocol):
 
 
 @dataclass(frozen=True)
-class Target:
+class RawTable:
     """The raw table that a source fills, as its step and the loads before know it."""
 
-    table: str
+    name: str
     columns: sch.Schema
     """Those that have a type already: by the step's declaration, or by a load before."""
     wide: Collection[str] = ()
@@ -129,7 +129,7 @@ class Source(Protocol):
             BadInput, StepFailed, Unavailable: as `Stream.pieces` does.
         """
 
-    def open(self, target: Target, watermark: Watermark, interval: Interval | None) -> Stream:
+    def open(self, table: RawTable, watermark: Watermark, interval: Interval | None) -> Stream:
         """Begins a load: of what is behind the watermark or, with an interval, of the rows whose cursor is in it; the
         watermark then stays where it is.
 

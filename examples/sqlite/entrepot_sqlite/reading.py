@@ -10,7 +10,7 @@ from pathlib import Path
 import ibis.expr.datatypes as dt
 import pyarrow as pa
 from entrepot.activities.ingest.sources.quoting import quoted
-from entrepot.activities.ingest.sources.stream import Hints, IntervalFilter, Piece, Stream, Target, Watermark
+from entrepot.activities.ingest.sources.stream import Hints, IntervalFilter, Piece, RawTable, Stream, Watermark
 from entrepot.errors import BadInput, StepFailed, Unavailable, unknown
 from entrepot.language.interval import Bound, Interval
 
@@ -31,20 +31,22 @@ class SqliteSource:
     def __init__(self, description: SqliteTable) -> None:
         self._described = description
 
-    def open(self, target: Target, watermark: Watermark, interval: Interval | None) -> Stream:
+    def open(self, table: RawTable, watermark: Watermark, interval: Interval | None) -> Stream:
         """All rows or, with a cursor, those that are new."""
         if interval is not None and self._described.cursor is None:
-            raise BadInput(f"table {target.table!r}: a backfill of an interval needs a `cursor`, and there is none")
-        return _Rows(self._described, target, watermark, interval)
+            raise BadInput(f"table {table.name!r}: a backfill of an interval needs a `cursor`, and there is none")
+        return _Rows(self._described, table, watermark, interval)
 
 
 class _Rows:
     """The rows in the cursor's order, so that each piece's last value is a watermark."""
 
-    def __init__(self, described: SqliteTable, target: Target, watermark: Watermark, interval: Interval | None) -> None:
+    def __init__(
+        self, described: SqliteTable, table: RawTable, watermark: Watermark, interval: Interval | None
+    ) -> None:
         self._described = described
         self._at = f"{described.path!r}, table {described.table!r}"
-        self._target = target
+        self._table = table
         self._interval = interval
         self._watermark = self._own(watermark)
         self._is_all_anew = watermark != self._watermark
@@ -61,12 +63,12 @@ class _Rows:
             order = f" ORDER BY {self._by}" if self._described.cursor else ""
             found = connection.execute(f"SELECT * FROM {quoted(self._described.table)}{where}{order}", values)
             names = [column[0] for column in found.description]
-            yield Piece(self._target.table, self._batch(names, types, []))  # a table without rows has columns
+            yield Piece(self._table.name, self._batch(names, types, []))  # a table without rows has columns
             at = names.index(self._described.cursor) if self._described.cursor else None
             for rows in _parts(found, at):
                 if at is not None:
                     reached = {"cursor": self._described.cursor, "last": rows[-1][at]}
-                yield Piece(self._target.table, self._batch(names, types, rows), reached or None)
+                yield Piece(self._table.name, self._batch(names, types, rows), reached or None)
         if self._interval is None:
             self._watermark = reached
 
@@ -77,10 +79,10 @@ class _Rows:
     def hints(self) -> dict[str, Hints]:
         """With a cursor, rows are appended; those of an interval, or all by a new cursor, replace the existing ones."""
         if self._described.cursor is None:
-            return {self._target.table: Hints("replace")}
+            return {self._table.name: Hints("replace")}
         interval = self._interval or (Interval(None, None) if self._is_all_anew else None)
         again = interval and IntervalFilter(interval.start, interval.end, self._described.cursor)
-        return {self._target.table: Hints("append", replaces=again)}
+        return {self._table.name: Hints("append", replaces=again)}
 
     def notes(self) -> dict[str, list[str]]:
         """There is nothing to tell."""
@@ -117,7 +119,7 @@ class _Rows:
         """The table's columns: what loads before found in them, or else what SQLite's declaration says."""
         asked = connection.execute(f"PRAGMA table_info({quoted(self._described.table)})")
         declared = {name: _declared(text) for _, name, text, *_ in asked}
-        known = self._target.columns
+        known = self._table.columns
         return {name: _known(known[name]) if name in known else its for name, its in declared.items()}
 
     def _check(self, connection: sqlite3.Connection, columns: list[str]) -> None:

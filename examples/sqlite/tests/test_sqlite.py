@@ -10,7 +10,7 @@ import ibis
 import pyarrow as pa
 import pytest
 from entrepot.activities.ingest.sources import registry
-from entrepot.activities.ingest.sources.stream import Piece, Target, Watermark
+from entrepot.activities.ingest.sources.stream import Piece, RawTable, Watermark
 from entrepot.errors import StepFailed, Unavailable
 from entrepot.protocol.messages import Backfill
 from temporalio.exceptions import ApplicationError
@@ -107,7 +107,7 @@ def test_a_read_that_was_cut_off_loses_no_row_with_the_same_value(
 def test_without_a_cursor_pieces_have_no_watermark(acme: Warehouse) -> None:
     add(acme, 1, 2)
     source = reading.SqliteSource(SqliteTable(f"{acme.folder}/shop.sqlite", "orders"))
-    stream = source.open(Target("orders", ibis.schema({})), {"cursor": "id", "last": 1}, None)
+    stream = source.open(RawTable("orders", ibis.schema({})), {"cursor": "id", "last": 1}, None)
     pieces = list(stream.pieces(None))
     assert [number for piece in pieces for number in ids(piece)] == [1, 2]
     assert [piece.watermark for piece in pieces] == [None, None]
@@ -117,13 +117,13 @@ def test_without_a_cursor_pieces_have_no_watermark(acme: Warehouse) -> None:
 def test_a_watermark_of_another_cursor_is_ignored(acme: Warehouse) -> None:
     add(acme, 1, 2)
     source = reading.SqliteSource(SqliteTable(f"{acme.folder}/shop.sqlite", "orders", cursor="price"))
-    stream = source.open(Target("orders", ibis.schema({})), {"cursor": "id", "last": 2}, None)
+    stream = source.open(RawTable("orders", ibis.schema({})), {"cursor": "id", "last": 2}, None)
     assert [number for piece in stream.pieces(None) for number in ids(piece)] == [1, 2]
     assert stream.watermark() == {"cursor": "price", "last": 0.5}
 
 
 def read(source: reading.SqliteSource, watermark: Watermark | None) -> list[Piece]:
-    return list(source.open(Target("orders", ibis.schema({})), {}, None).pieces(watermark))
+    return list(source.open(RawTable("orders", ibis.schema({})), {}, None).pieces(watermark))
 
 
 def ids(piece: Piece) -> list[int]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from entrepot.activities.ingest.sources.dlt import extract
-from entrepot.activities.ingest.sources.stream import Stream, Target, Watermark
+from entrepot.activities.ingest.sources.stream import RawTable, Stream, Watermark
 from entrepot.language.interval import Interval
 
 
-class DltSource:
+class AnySource:
     """A dlt source or resource, rows, a mapping of tables to such, or a function that returns one of these."""
 
     fingerprint = None
@@ -17,6 +17,6 @@ class DltSource:
     def __init__(self, description: Any) -> None:
         self._data = description
 
-    def open(self, target: Target, watermark: Watermark, interval: Interval | None) -> Stream:
+    def open(self, table: RawTable, watermark: Watermark, interval: Interval | None) -> Stream:
         """All of it, or what each resource's cursor says is new."""
-        return extract.stream(target.table, self._data, state=watermark, window=interval)
+        return extract.stream(table.name, self._data, state=watermark, window=interval)

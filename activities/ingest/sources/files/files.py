@@ -33,7 +33,15 @@ from entrepot.activities.ingest.sources.files.reader import (
 from entrepot.activities.ingest.sources.files.text import PACKED, Place, ahead, readable
 from entrepot.activities.ingest.sources.naming import name_of
 from entrepot.activities.ingest.sources.quoting import literal, quoted
-from entrepot.activities.ingest.sources.stream import FILE_NUMBER, Hints, Piece, Stream, Target, ValueFilter, Watermark
+from entrepot.activities.ingest.sources.stream import (
+    FILE_NUMBER,
+    Hints,
+    Piece,
+    RawTable,
+    Stream,
+    ValueFilter,
+    Watermark,
+)
 from entrepot.errors import BadInput, StepFailed, unknown
 from entrepot.identity.code import stable_hash
 from entrepot.language.interval import Interval
@@ -89,19 +97,19 @@ class FileSource:
             ]
         )
 
-    def open(self, target: Target, watermark: Watermark, interval: Interval | None) -> Stream:
+    def open(self, table: RawTable, watermark: Watermark, interval: Interval | None) -> Stream:
         """The rows of files that are new or changed or, by `replace` and `scd2`, of all of them.
 
         Raises:
             BadInput: for settings that do not go together, and for an interval.
         """
         if interval is not None:
-            raise BadInput(f"table {target.table!r} is read from files, which have no cursor to backfill a range of")
-        aside = rejected_table(target.table)
-        if self._files.bad_rows == "reject" and aside not in target.of_step:
-            raise BadInput(f"table {target.table!r} sets bad rows aside, so the step has to name {aside!r} as well")
-        begins = types.kinds_of(target.columns, target.wide)
-        return stream(target.table, self._files, watermark, begins, self._hashed)
+            raise BadInput(f"table {table.name!r} is read from files, which have no cursor to backfill a range of")
+        aside = rejected_table(table.name)
+        if self._files.bad_rows == "reject" and aside not in table.of_step:
+            raise BadInput(f"table {table.name!r} sets bad rows aside, so the step has to name {aside!r} as well")
+        begins = types.kinds_of(table.columns, table.wide)
+        return stream(table.name, self._files, watermark, begins, self._hashed)
 
 
 def found(files: Files) -> list[str]:

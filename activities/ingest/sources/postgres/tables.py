@@ -28,7 +28,7 @@ from entrepot.activities.ingest.sources.postgres.cursor import (
     FutureRows,
     written,
 )
-from entrepot.activities.ingest.sources.stream import Hints, IntervalFilter, Piece, Stream, Target, Watermark
+from entrepot.activities.ingest.sources.stream import Hints, IntervalFilter, Piece, RawTable, Stream, Watermark
 from entrepot.backends.settings import Secret
 from entrepot.errors import BadInput, StepFailed, listed, unknown
 from entrepot.language.interval import Interval
@@ -50,13 +50,13 @@ class PostgresSource:
     def __init__(self, description: PostgresTable) -> None:
         self._source = description
 
-    def open(self, target: Target, watermark: Watermark, interval: Interval | None) -> Stream:
+    def open(self, table: RawTable, watermark: Watermark, interval: Interval | None) -> Stream:
         """All rows or, with a cursor, those that are new.
 
         Raises:
             BadInput: if the source's settings do not go together.
         """
-        return stream(target.table, self._source, watermark, interval)
+        return stream(table.name, self._source, watermark, interval)
 
 
 def stream(table: str, source: PostgresTable, watermark: Watermark, interval: Interval | None = None) -> Stream:

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from entrepot.activities.ingest.sources.dlt import chunks, extract
+from entrepot.activities.ingest.sources.dlt import chunks, extract, setup
 from entrepot.activities.ingest.sources.stream import Json
 from entrepot.errors import StepFailed
 from tests.activities.ingest.sources.streams import Read, read
 
-extract.install()
+setup.install()
 
 import dlt  # noqa: E402
 

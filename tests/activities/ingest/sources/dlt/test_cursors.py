@@ -9,11 +9,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from entrepot.activities.ingest.sources.dlt import chunks, cursors, extract
+from entrepot.activities.ingest.sources.dlt import chunks, cursors, extract, setup
 from entrepot.activities.ingest.sources.stream import IntervalFilter
 from tests.activities.ingest.sources.streams import read
 
-extract.install()
+setup.install()
 
 import dlt  # noqa: E402
 

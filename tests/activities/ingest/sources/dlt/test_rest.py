@@ -17,13 +17,13 @@ import pytest
 import requests
 from requests import PreparedRequest, Response
 
-from entrepot.activities.ingest.sources.dlt import extract
+from entrepot.activities.ingest.sources.dlt import extract, setup
 from entrepot.activities.ingest.sources.stream import Json
 from tests.activities.ingest.sources.streams import Read, read
 from tests.data import data
 from tests.servers.rest import Rest
 
-extract.install()
+setup.install()
 
 from dlt.common.configuration.specs import configspec  # noqa: E402
 from dlt.sources.filesystem import filesystem, read_csv, read_jsonl, read_parquet  # noqa: E402

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from entrepot.activities.ingest.sources.dlt import extract
+from entrepot.activities.ingest.sources.dlt import extract, setup
 from entrepot.activities.ingest.sources.stream import Hints, IntervalFilter, Json
 from entrepot.errors import BadInput, StepFailed
 from entrepot.language.interval import Interval
 from tests.activities.ingest.sources.streams import Read, read
 
-extract.install()
+setup.install()
 
 import dlt  # noqa: E402
 

@@ -11,7 +11,7 @@ import pytest
 from entrepot.activities.ingest.sources.files import known_files
 from entrepot.activities.ingest.sources.files.files import FileSource
 from entrepot.activities.ingest.sources.files.known_files import Known, compared
-from entrepot.activities.ingest.sources.stream import Target
+from entrepot.activities.ingest.sources.stream import RawTable
 from entrepot.language.sources import Files
 from tests.activities.ingest.sources.reading import Read, read
 
@@ -116,7 +116,7 @@ def test_a_load_hashes_files_once_unless_others_have_come(
     source.fingerprint()
     if comes_later:
         (tmp_path / "2.csv").write_text("a\n2\n")
-    stream = source.open(Target("t", ibis.schema({})), {}, None)
+    stream = source.open(RawTable("t", ibis.schema({})), {}, None)
     assert len(list(stream.pieces(None))) == 1 + comes_later
     assert len(hashed) == (3 if comes_later else 1)
     assert stream.watermark()["files"].keys() == {f"file://{path}" for path in tmp_path.iterdir()}
