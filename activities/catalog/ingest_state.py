@@ -27,8 +27,8 @@ class IngestState:
     """The load's identity: the hash of what it came after, and of what it brought."""
     tables: Mapping[str, str] = field(default_factory=dict)
     """Every table to the version that it had after the load."""
-    state: str | None = None
-    """The file in the lake with what the source remembers."""
+    watermarks: str | None = None
+    """The file in the lake with the watermark of each of the step's sources."""
     fingerprint: str | None = None
     run: str = ""
     changes: Mapping[str, list[str]] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class IngestState:
             sequence=row["sequence"],
             load=row["load"],
             tables=json.loads(row["tables"]),
-            state=row["state"],
+            watermarks=row["watermarks"],
             fingerprint=row["fingerprint"],
             run=row["run"] or "",
             changes=json.loads(row["changes"]),
@@ -62,16 +62,16 @@ class IngestState:
             "loaded_at": now(),
             "fingerprint": self.fingerprint,
             "tables": dict(self.tables),
-            "state": self.state,
+            "watermarks": self.watermarks,
             "changes": dict(self.changes),
         }
 
     def is_same_as(self, other: IngestState) -> bool:
         """Whether there is no use in replacing the other by this one."""
-        return (self.sequence, self.tables, self.state, self.fingerprint) == (
+        return (self.sequence, self.tables, self.watermarks, self.fingerprint) == (
             other.sequence,
             other.tables,
-            other.state,
+            other.watermarks,
             other.fingerprint,
         )
 

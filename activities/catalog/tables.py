@@ -38,7 +38,7 @@ _LOAD = {
     "loaded_at": "timestamp",
     "fingerprint": "string",  # of the source and of what reads it; NULL where a source has none
     "tables": "string",  # JSON: table → version
-    "state": "string",  # the file in the lake with what the source remembers
+    "watermarks": "string",  # the file in the lake with the watermark of each source
     "changes": "string",  # JSON: table → what changed in its columns
 }
 

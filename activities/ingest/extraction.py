@@ -61,17 +61,17 @@ def extract(
         raise StepFailed("nothing was loaded yet; a backfill loads a part of it again")
     pipeline, tenant = asked.context.pipeline, work.tenant
     before = {t: manifest.read(tenant, pipeline, t, v) for t, v in last.tables.items() if t in step.tables}
-    state = json.loads(lake.read(last.state)) if last.state else {}
+    watermarks = json.loads(lake.read(last.watermarks)) if last.watermarks else {}
     folder = tenant.lake_path("loads", pipeline, step.name, asked.context.run)
-    checkpoint = _land(work, step, _streams(step, sources, state, asked, before), folder, before)
+    checkpoint = _land(work, step, _streams(step, sources, watermarks, asked, before), folder, before)
     manifests = _Manifests(asked, step, before, checkpoint)
     versions = {**manifests.known, **{table: its.version for table, its in manifests.made.items()}}
-    path = last.state
+    path = last.watermarks
     if not asked.backfill:
-        text = json.dumps({name: its for name, its in checkpoint.states.items() if its}, sort_keys=True)
-        path = tenant.lake_path("loads", pipeline, step.name, f"state-{stable_hash(text)}.json")
+        text = json.dumps({name: its for name, its in checkpoint.watermarks.items() if its}, sort_keys=True)
+        path = tenant.lake_path("loads", pipeline, step.name, f"watermarks-{stable_hash(text)}.json")
         lake.write(text.encode(), path)
-    if dict(last.tables) == versions and (last.state, last.fingerprint) == (path, mark):
+    if dict(last.tables) == versions and (last.watermarks, last.fingerprint) == (path, mark):
         why = "the source has nothing new"
         return Load(step=step.name, known=versions, unchanged=True, why=why)
     for its in manifests.made.values():
@@ -89,12 +89,12 @@ def extract(
 
 
 def _streams(
-    step: IngestStep, sources: Sources, state: Json, asked: ExtractRequest, before: Mapping[str, Manifest]
+    step: IngestStep, sources: Sources, watermarks: Json, asked: ExtractRequest, before: Mapping[str, Manifest]
 ) -> dict[str, Stream]:
     """A step's sources, opened at their watermarks."""
     interval = Interval(asked.backfill.start, asked.backfill.end) if asked.backfill else None
     return {
-        name: source.open(_raw_table(step, table, before.get(table)), state.get(name, {}), interval)
+        name: source.open(_raw_table(step, table, before.get(table)), watermarks.get(name, {}), interval)
         for name, (table, source) in sources.items()
     }
 
@@ -121,7 +121,7 @@ def _land(
             begun = landing.checkpoint
             for number, (name, stream) in enumerate(streams.items()):
                 if number >= begun.stream:
-                    for piece in stream.pieces(begun.position if number == begun.stream else None):
+                    for piece in stream.pieces(begun.watermark if number == begun.stream else None):
                         landing.add(number, piece)
                     landing.finish(number, name, stream)
             return landing.checkpoint

@@ -111,7 +111,7 @@ def _replayed(work: ActivityContext, catalog: PipelineCatalog, asked: ExtractReq
         after=sequence,
         tables={t: TableLoad(version=m.version, rows=m.rows, bytes=m.bytes) for t, m in its.items()},
         fingerprint=found.fingerprint,
-        state=found.state,
+        state=found.watermarks,
     )
 
 
@@ -131,7 +131,7 @@ def _load(work: ActivityContext, context: Context, load: Load) -> StepResult:
             sequence=load.after,
             load=load.id,
             tables=versions,
-            state=load.state,
+            watermarks=load.state,
             fingerprint=load.fingerprint,
             run=context.run,
             changes=load.changes,
@@ -162,5 +162,5 @@ def _result(load: Load, versions: dict[str, str], started: float, note: str) -> 
 
 def warm_up() -> None:
     """Sends one row through dlt, which loads and caches much at its first use."""
-    for _ in dlt_extract.stream("warm_up", [{"a": 1}], state={}).pieces(None):
+    for _ in dlt_extract.stream("warm_up", [{"a": 1}], watermark={}).pieces(None):
         pass

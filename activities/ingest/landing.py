@@ -1,6 +1,6 @@
 """The rows of a source on their way into the lake: Parquet files, each digested, and a checkpoint of the reading.
 
-The checkpoint (`checkpoint.json`) names the files that are in the lake and the position behind them. It is written
+The checkpoint (`checkpoint.json`) names the files that are in the lake and the watermark behind them. It is written
 after the files, in one step, so it is never ahead of them; an attempt after a crash continues from there.
 """
 
@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict
 
 from entrepot.activities.ingest.sources.files import column_types as types
 from entrepot.activities.ingest.sources.quoting import literal, quoted
-from entrepot.activities.ingest.sources.stream import FILE_NUMBER, Hints, Json, Piece, Stream
+from entrepot.activities.ingest.sources.stream import FILE_NUMBER, Hints, Piece, Stream, Watermark
 from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.storage import lake
 from entrepot.errors import StepFailed
@@ -69,11 +69,11 @@ class Checkpoint(BaseModel):
 
     stream: int = 0
     """Which of the step's streams is being read."""
-    position: Json | None = None
-    """Where to go on in it; None: at its beginning."""
+    watermark: Watermark | None = None
+    """Where to continue in it; None: at its beginning."""
     parts: dict[str, list[Part]] = {}
-    states: dict[str, Json] = {}
-    """What the streams that were read to their end want to know at their next load, by their names."""
+    watermarks: dict[str, Watermark] = {}
+    """Where the next load continues, of the streams that were read to their end, by their names."""
     hints: dict[str, dict[str, Hints]] = {}
     """And the hints that they gave for their tables."""
     lost: dict[str, int] = {}
@@ -162,7 +162,7 @@ class Landing:
     def finish(self, number: int, name: str, stream: Stream) -> None:
         """Writes what is left of a stream that has ended, and a checkpoint behind it."""
         self._write_all()
-        self.checkpoint.states[name] = stream.watermark()
+        self.checkpoint.watermarks[name] = stream.watermark()
         self.checkpoint.hints[name] = stream.hints()
         self.checkpoint.notes.update(stream.notes())
         self._write_checkpoint(number + 1, None)
@@ -171,8 +171,8 @@ class Landing:
         for table in list(self._buffers):
             self._flush(table)
 
-    def _write_checkpoint(self, stream: int, position: Json | None) -> None:
-        self.checkpoint = self.checkpoint.model_copy(update={"stream": stream, "position": position})
+    def _write_checkpoint(self, stream: int, watermark: Watermark | None) -> None:
+        self.checkpoint = self.checkpoint.model_copy(update={"stream": stream, "watermark": watermark})
         lake.write(self.checkpoint.model_dump_json().encode(), f"{self._folder}/checkpoint.json")
         self._flushed = time.monotonic()
         self._work.report({table: sum(p.rows for p in parts) for table, parts in self.checkpoint.parts.items()})

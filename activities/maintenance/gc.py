@@ -215,7 +215,7 @@ def _prune(
             found = manifest.read(tenant, pipeline, table, version)
             needed |= {path, *(part.file for part in found.parts)}
             version = found.adds_to
-    needed |= {load.state for loads in catalog.loads().values() for load in loads if load.state}
+    needed |= {load.watermarks for loads in catalog.loads().values() for load in loads if load.watermarks}
     for folder in ("raw", "loads"):
         for path, changed_at in lake.files(tenant.lake_path(folder, pipeline)).items():
             if path not in needed and changed_at < border and not path.endswith("/columns.json"):

@@ -92,10 +92,10 @@ def test_forgotten(session: Session, catalog: PipelineCatalog, schema: str) -> N
 def test_ingest_states(catalog: PipelineCatalog) -> None:
     prod, dev = catalog.environment("prod"), catalog.environment("dev")
     for number in (1, 2):
-        load = IngestState(number - 1, load=f"l{number}", run=str(number), tables={"t": str(number)}, state="s")
+        load = IngestState(number - 1, load=f"l{number}", run=str(number), tables={"t": str(number)}, watermarks="s")
         prod.replace_ingest_state("source", load)
     last = prod.ingest_state("source")
-    assert (last.sequence, last.load, last.tables, last.state) == (2, "l2", {"t": "2"}, "s")
+    assert (last.sequence, last.load, last.tables, last.watermarks) == (2, "l2", {"t": "2"}, "s")
     with pytest.raises(Conflict, match="run 2 loaded for 'prod'"):
         prod.replace_ingest_state("source", IngestState(1, load="l3", run="3"))
     assert [load.load for load in catalog.loads()["source"]] == ["l2", "l1"]

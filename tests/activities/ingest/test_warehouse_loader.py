@@ -127,7 +127,7 @@ class Held:
             assert seen(self.warehouse.rows(self.step, version), *but) == seen(rows(state))
 
     def _at(self, cursor: IngestState) -> tuple[str, str | None]:
-        return cursor.tables[self.step], cursor.state
+        return cursor.tables[self.step], cursor.watermarks
 
 
 several = settings(max_examples=4)

@@ -90,8 +90,8 @@ def skips_known_rows(cursor: Incremental[Any]) -> bool:
     return cursor.range_start == "closed" and not cursor.lag and cursor.primary_key not in ((), [])
 
 
-def restrict(sources: Sequence[DltSource], window: Interval) -> None:
-    """Has every cursor of the sources read just a window; dlt then neither reads nor writes its state.
+def restrict(sources: Sequence[DltSource], interval: Interval) -> None:
+    """Has every cursor of the sources read just an interval; dlt then neither reads nor writes its state.
 
     Raises:
         BadInput: if there is no cursor, or one that does not grow, or a bound is no value of its type.
@@ -100,20 +100,24 @@ def restrict(sources: Sequence[DltSource], window: Interval) -> None:
     cursors = [(resource, cursor) for resource in resources if (cursor := cursor_of(resource))]
     if not cursors:
         names = ", ".join(repr(resource.name) for resource in resources)
-        raise BadInput(f"a window of the source cannot be loaded again: none of its resources has a cursor ({names})")
+        raise BadInput(
+            f"an interval of the source cannot be loaded again: none of its resources has a cursor ({names})"
+        )
     for resource, cursor in cursors:
         if cursor.last_value_func is not max:
-            raise BadInput(f"resource {resource.name!r}: its cursor {cursor.cursor_path!r} does not grow, so no window")
-        if window.start is None or window.end is None:
             raise BadInput(
-                f"resource {resource.name!r}: a window needs both ends, not {window.start!r}, {window.end!r}"
+                f"resource {resource.name!r}: its cursor {cursor.cursor_path!r} does not grow, so it has no intervals"
+            )
+        if interval.start is None or interval.end is None:
+            raise BadInput(
+                f"resource {resource.name!r}: an interval needs both ends, not {interval.start!r}, {interval.end!r}"
             )
         narrowed = cursor.copy()
-        narrowed.initial_value = _value(resource, cursor, window.start)
-        narrowed.end_value = _value(resource, cursor, window.end)
+        narrowed.initial_value = _value(resource, cursor, interval.start)
+        narrowed.end_value = _value(resource, cursor, interval.end)
         narrowed.lag, narrowed.range_start, narrowed.range_end = None, "closed", "open"
         if cursor.on_cursor_value_missing == "include":
-            narrowed.on_cursor_value_missing = "exclude"  # they are in no window
+            narrowed.on_cursor_value_missing = "exclude"  # they are in no interval
         resource.apply_hints(incremental=narrowed)
 
 

@@ -35,7 +35,7 @@ from entrepot.activities.ingest.sources.dlt.cursors import Limits, no_value, res
 from entrepot.activities.ingest.sources.dlt.hints import columns_with, hints_of, welcome_new_tables
 from entrepot.activities.ingest.sources.dlt.setup import install, lake
 from entrepot.activities.ingest.sources.naming import TELL_APART, check_apart, name_of
-from entrepot.activities.ingest.sources.stream import Hints, Json, Piece, Stream, Watermark
+from entrepot.activities.ingest.sources.stream import Hints, Piece, Stream, Watermark
 from entrepot.activities.storage import exact_casts
 from entrepot.errors import BadInput, StepFailed
 from entrepot.language.interval import Interval
@@ -48,24 +48,24 @@ _NULLS = re.compile(r"Column '(.*)' is declared non-nullable but contains nulls"
 _WRAPPERS = (PipelineStepFailed, ResourceExtractionError, NormalizeJobFailed)
 
 
-def stream(name: str, data: Any, *, state: Json, window: Interval | None = None) -> Stream:
+def stream(name: str, data: Any, *, watermark: Watermark, interval: Interval | None = None) -> Stream:
     """What a step's function returned (or a function that returns it, called with the state in place), as a stream.
 
     A bare iterable brings the table `name`; resources have names of their own, unless a mapping gives them others. A
-    load is cut into chunks where every resource says `row_order="asc"` of a cursor; a `window` is the range of cursor
-    values to bring again.
+    load is cut into chunks where every resource says `row_order="asc"` of a cursor; an `interval` of cursor
+    values is read again.
     """
-    return _DltStream(name, data, state, window)
+    return _DltStream(name, data, watermark, interval)
 
 
 class _DltStream:
-    def __init__(self, name: str, data: Any, state: Json, window: Interval | None) -> None:
+    def __init__(self, name: str, data: Any, watermark: Watermark, interval: Interval | None) -> None:
         install()
         self._name = name
         self._data = data
-        self._before = state
-        self._after = state
-        self._window = window
+        self._before = watermark
+        self._after = watermark
+        self._interval = interval
         self._hints: dict[str, Hints] = {}
         self._limits = Limits({})
 
@@ -93,7 +93,7 @@ class _DltStream:
                     path.unlink(missing_ok=True)
 
     def watermark(self) -> Watermark:
-        return self._before if self._window else self._after
+        return self._before if self._interval else self._after
 
     def hints(self) -> dict[str, Hints]:
         return self._hints
@@ -105,11 +105,11 @@ class _DltStream:
         with pipeline.managed_state() as managed:
             managed["sources"] = json_decode_state(json.dumps(self._after))
             sources = data_to_sources(_sources(self._name, self._data), pipeline)
-            if not self._window:
+            if not self._interval:
                 self._limits.begin(sources, managed["sources"])
         welcome_new_tables(sources)
-        if self._window:
-            restrict(sources, self._window)
+        if self._interval:
+            restrict(sources, self._interval)
         return sources
 
     def _watermark(self) -> Watermark:
@@ -123,7 +123,7 @@ class _DltStream:
         hints: dict[str, Hints] = {}
         for source in sources:
             schema = pipeline.schemas.get(source.schema.name, source.schema)
-            hints |= hints_of(schema, source, self._window, self._limits)
+            hints |= hints_of(schema, source, self._interval, self._limits)
         self._hints |= hints
 
 

@@ -21,7 +21,7 @@ _STRATEGIES = ("delete-insert", "upsert", "scd2")
 _Table = Mapping[str, Any]
 
 
-def hints_of(schema: dlt.Schema, source: DltSource, window: Interval | None, limits: Limits) -> dict[str, Hints]:
+def hints_of(schema: dlt.Schema, source: DltSource, interval: Interval | None, limits: Limits) -> dict[str, Hints]:
     """Each table of the source, also those that had no rows, where dlt knows them.
 
     Raises:
@@ -33,7 +33,7 @@ def hints_of(schema: dlt.Schema, source: DltSource, window: Interval | None, lim
         for name, table in _announced(schema, resource).items():
             tables.setdefault(name, table)
     roots = {
-        name: _root_hints(schema, name, table, resources.get(table.get("resource", "")), window, limits)
+        name: _root_hints(schema, name, table, resources.get(table.get("resource", "")), interval, limits)
         for name, table in tables.items()
         if not table.get("parent")
     }
@@ -87,7 +87,7 @@ def _root_hints(
     name: str,
     table: _Table,
     resource: DltResource | None,
-    window: Interval | None,
+    interval: Interval | None,
     limits: Limits,
 ) -> Hints:
     cursor = cursor_of(resource) if resource else None
@@ -110,7 +110,7 @@ def _root_hints(
         is_group=strategy.needs_key and bool(group),
         deleted=deleted,
         newest=(order, table["columns"][order]["dedup_sort"]) if order else None,
-        replaces=_replaces(schema, name, cursor, parental, window, limits) if strategy.supersedes_ranges else None,
+        replaces=_replaces(schema, name, cursor, parental, interval, limits) if strategy.supersedes_ranges else None,
         contract=_contract(contract),
     )
 
@@ -135,32 +135,33 @@ def _replaces(
     name: str,
     cursor: Incremental[Any] | None,
     parental: Incremental[Any] | None,
-    window: Interval | None,
+    interval: Interval | None,
     limits: Limits,
 ) -> IntervalFilter | None:
-    """The earlier rows that come again: those of a window, or those which dlt does not know again by itself."""
+    """The earlier rows that come again: those of an interval, or those which dlt does not know again by itself."""
     again = cursor or parental
-    beyond = limits.again(schema.name, again) if again and window is None else None
+    beyond = limits.again(schema.name, again) if again and interval is None else None
     if again is None or (
-        window is None and not beyond and (skips_known_rows(again) or (again.range_start == "open" and not again.lag))
+        interval is None and not beyond and (skips_known_rows(again) or (again.range_start == "open" and not again.lag))
     ):
         return None
-    why = "a window is loaded again" if window else "its cursor goes back (lag), or has no primary key to know rows by"
+    why = "its cursor goes back (lag), or has no primary key to know rows by"
+    why = "an interval is loaded again" if interval else why
     why = "its cursor has met values far in the future" if beyond else why
     if cursor is None:
         raise StepFailed(
             f"table {name!r} is appended to, and {why}, but the cursor {again.cursor_path!r} is that of the resource "
             "above it, so earlier rows cannot be told; use 'merge'"
         )
-    if window is None and not beyond and (cursor.last_value_func is not max or cursor.range_start == "open"):
+    if interval is None and not beyond and (cursor.last_value_func is not max or cursor.range_start == "open"):
         raise StepFailed(
             f"table {name!r} is appended to, and {why}: its cursor {cursor.cursor_path!r} has to grow (max) and its "
             "range_start to be 'closed', or rows would be lost or doubled; else use 'merge'"
         )
     fields = (cursor.get_cursor_column_name() or cursor.cursor_path).split(".")
     column = schema.naming.shorten_fragments(*(schema.naming.normalize_path(field) for field in fields))
-    if window is not None:
-        return IntervalFilter(window.start, window.end, column)
+    if interval is not None:
+        return IntervalFilter(interval.start, interval.end, column)
     if beyond and not cursor.lag:
         return IntervalFilter(*beyond, None, column)
     return IntervalFilter(bound_of(cursor.start_value), None, column)

@@ -19,4 +19,4 @@ class AnySource:
 
     def open(self, table: RawTable, watermark: Watermark, interval: Interval | None) -> Stream:
         """All of it, or what each resource's cursor says is new."""
-        return extract.stream(table.name, self._data, state=watermark, window=interval)
+        return extract.stream(table.name, self._data, watermark=watermark, interval=interval)

@@ -32,15 +32,15 @@ class Table:
     def source(self, **settings: Any) -> PostgresTable:
         return PostgresTable(**{"url": "env:SHOP", "table": self.name, **settings})
 
-    def load(self, state: Json | None = None, window: Any = None, **settings: Any) -> Load:
-        return Load(self.source(**settings), state or {}, window)
+    def load(self, state: Json | None = None, interval: Any = None, **settings: Any) -> Load:
+        return Load(self.source(**settings), state or {}, interval)
 
 
 class Load:
     """All that one load brings; what it remembers goes through JSON, as in the catalog."""
 
-    def __init__(self, source: PostgresTable, state: Json, window: Any = None, after: Json | None = None) -> None:
-        stream = tables.stream("shop", source, state, window)
+    def __init__(self, source: PostgresTable, state: Json, interval: Any = None, after: Json | None = None) -> None:
+        stream = tables.stream("shop", source, state, interval)
         self.pieces = list(stream.pieces(after))
         self.state: Json = json.loads(json.dumps(stream.watermark()))
         self.hints = stream.hints()["shop"]

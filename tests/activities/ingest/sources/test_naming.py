@@ -68,7 +68,7 @@ def from_file(source: Files) -> list[Any]:
 
 
 def from_dlt(data: Any) -> list[Any]:
-    ((found,),) = streams.read(extract.stream("t", data, state={})).rows.values()
+    ((found,),) = streams.read(extract.stream("t", data, watermark={})).rows.values()
     return [value for name, value in found.items() if not name.startswith("_dlt_")]
 
 

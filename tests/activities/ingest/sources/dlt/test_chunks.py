@@ -1,4 +1,4 @@
-"""A long load in chunks: it goes on from a position, and neither loses nor doubles a row."""
+"""A long load in chunks: it continues at a watermark, and neither loses nor doubles a row."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def brought(data: Any, state: Json | None = None, after: Json | None = None) -> Read:
-    return read(extract.stream("t", data, state=state or {}), after)
+    return read(extract.stream("t", data, watermark=state or {}), after)
 
 
 class Events:
@@ -81,7 +81,7 @@ def test_a_load_that_died_goes_on_and_redoes_at_most_a_chunk() -> None:
     positions: list[Json | None] = []
 
     def until_it_dies() -> None:
-        for piece in extract.stream("t", events.resource(), state={}).pieces(None):
+        for piece in extract.stream("t", events.resource(), watermark={}).pieces(None):
             positions.append(piece.watermark)
 
     with pytest.raises(ConnectionError, match="cut"):

@@ -47,7 +47,7 @@ class Source:
             rows = [{"id": k, "at": self.at(y)} for k, y in years if start is None or self.at(y) >= start]
             yield from [pa.Table.from_pylist(rows)] if self.arrow and rows else [[row] for row in rows]
 
-        found = read(extract.stream("t", t, state=self.state))
+        found = read(extract.stream("t", t, watermark=self.state))
         self.state = found.state
         hints = found.hints["t"]
         ids = [row["id"] for row in found.rows.get("t", [])]

@@ -74,7 +74,7 @@ def github(rest: Rest, path: str, paginator: Any, auth: Any = None) -> Any:
 
 
 def brought(data: Any, state: Json | None = None) -> Read:
-    return read(extract.stream("github", data, state=state or {}))
+    return read(extract.stream("github", data, watermark=state or {}))
 
 
 def assert_all_there(found: Read, events: Rows) -> None:
@@ -105,14 +105,16 @@ def test_the_same_events_have_the_same_ids(events: Rows) -> None:
     rows = []
     for _ in range(2):
         with Rest(events[:300]).running() as rest:
-            rows.append(read(extract.stream("github", github(rest, "link", "header_link"), state={})).without_load_id())
+            rows.append(
+                read(extract.stream("github", github(rest, "link", "header_link"), watermark={})).without_load_id()
+            )
     assert rows[0] == rows[1]
 
 
 def test_a_token_that_is_refused_midway_is_renewed(events: Rows) -> None:
     with Rest(events, uses=6).running() as rest:
         found = read(
-            extract.stream("github", github(rest, "link", "header_link", Renewed(f"{rest.url}/token")), state={})
+            extract.stream("github", github(rest, "link", "header_link", Renewed(f"{rest.url}/token")), watermark={})
         )
     assert_all_there(found, events)
     assert Counter(status for _, status in rest.requests)[401] == 4

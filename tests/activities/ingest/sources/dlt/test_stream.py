@@ -26,8 +26,8 @@ import dlt  # noqa: E402
 UTC = datetime.UTC
 
 
-def brought(data: Any, state: Json | None = None, window: Interval | None = None) -> Read:
-    return read(extract.stream("t", data, state=state or {}, window=window))
+def brought(data: Any, state: Json | None = None, interval: Interval | None = None) -> Read:
+    return read(extract.stream("t", data, watermark=state or {}, interval=interval))
 
 
 def values(found: Read, table: str = "t") -> list[Any]:
@@ -210,7 +210,7 @@ def test_a_row_that_is_merged_by_its_key_keeps_its_id_when_it_changes() -> None:
     assert merged(1, "append") != merged(2, "append")
 
 
-def test_lag_brings_the_rows_of_its_window_again_and_says_what_they_replace() -> None:
+def test_lag_brings_the_rows_of_its_interval_again_and_says_what_they_replace() -> None:
     def data(count: int) -> Any:
         @dlt.resource
         def events(n: Any = dlt.sources.incremental("n", lag=2)) -> Any:  # noqa: B008
@@ -261,7 +261,7 @@ DAY = datetime.datetime(2024, 1, 1, tzinfo=UTC)
     ],
 )
 @pytest.mark.parametrize("as_hint", [False, True])
-def test_a_window_is_brought_again_without_touching_the_state(
+def test_an_interval_is_brought_again_without_touching_the_state(
     first: Any, step: Any, bounds: Any, as_hint: bool
 ) -> None:
     cursor: Any = dlt.sources.incremental("at", initial_value=first, lag=1, row_order="asc")
@@ -283,12 +283,12 @@ def test_a_window_is_brought_again_without_touching_the_state(
     assert found.hints["events"] == Hints("append", replaces=IntervalFilter(bounds.start, bounds.end, "at"))
 
 
-def test_a_window_needs_a_cursor_and_values_of_its_type() -> None:
+def test_an_interval_needs_a_cursor_and_values_of_its_type() -> None:
     with pytest.raises(BadInput, match=r"none of its resources has a cursor \('t'\)"):
-        brought([{"a": 1}], window=Interval(1, 2))
+        brought([{"a": 1}], interval=Interval(1, 2))
     resource = dlt.resource([{"n": 1}], name="r", incremental=dlt.sources.incremental("n", initial_value=0))
     with pytest.raises(BadInput, match="'soon' is no value of its cursor 'n', which is a int"):
-        brought(resource, window=Interval("soon", 2))
+        brought(resource, interval=Interval("soon", 2))
 
 
 def test_nested_rows_know_their_root_where_a_column_is_called_the_rows_key() -> None:
