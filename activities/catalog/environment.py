@@ -159,6 +159,38 @@ class Environment:
         if not is_replaced:
             raise overtaken(step, self.name, (found or {}).get("run") or "")
 
+    def restore_ingest_states(
+        self, loads: Mapping[str, list[IngestState]], pointers: Mapping[str, str], *, run: str
+    ) -> None:
+        """Makes the ingest states those after the loads that made what these pointers show.
+
+        Args:
+            loads: Every load of each ingest step, newest first.
+
+        Raises:
+            BadInput: if no load of a step made it.
+            Conflict: if another run has loaded in between.
+        """
+        for step, its in loads.items():
+            then = next((c for c in its if c.tables and all(pointers.get(t) == v for t, v in c.tables.items())), None)
+            if then is None:
+                if any(table in pointers for load in its for table in load.tables):
+                    raise BadInput(
+                        f"ingest {step!r}: no load made what that publish shows, so its ingest state cannot go back"
+                    )
+                continue
+            current = self.ingest_state(step)
+            if current.load != then.load or current.environment != self.name:
+                self.replace_ingest_state(step, replace(then, sequence=current.sequence, run=run, action="rollback"))
+
+    def steps_ahead(self, steps: Iterable[str], pointers: Mapping[str, str]) -> tuple[str, ...]:
+        """The ingest steps of whose newest load these pointers show something else."""
+        return tuple(
+            step
+            for step in sorted(steps)
+            if any(pointers.get(table, version) != version for table, version in self.ingest_state(step).tables.items())
+        )
+
     def delete(self, *, expected: int) -> None:
         """Deletes its records. That of what it points at goes last.
 

@@ -7,7 +7,7 @@ import functools
 import os
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow.csv
@@ -278,37 +278,14 @@ def _rollback(
     if gone := pointers.keys() - its.versions.keys():
         raise BadInput(f"{environment}: cannot go back to run {earlier.run}: {listed(gone)} was collected since")
     views.claim(its)
+    loads = catalog.loads()
     with session.transaction():
         if asked.cursor:  # first: if we die in between, the next run asks a source again, and loses nothing
-            _restore_ingest_states(catalog, context, pointers)
+            environment.restore_ingest_states(loads, pointers, run=context.run)
         moved = views.promote("rollback", current, pointers, expected=current.sequence)
     links = views.sync_files(its, graph)
-    ahead = [
-        step
-        for step in catalog.loads()
-        if any(
-            pointers.get(table, version) != version for table, version in environment.ingest_state(step).tables.items()
-        )
-    ]
-    return Promoted(moved=moved.moved, sequence=moved.sequence, links=links, ahead=tuple(sorted(ahead)))
-
-
-def _restore_ingest_states(catalog: PipelineCatalog, context: Context, pointers: dict[str, str]) -> None:
-    """Makes the ingest states those after the loads that made what these pointers show."""
-    environment = catalog.environment(context.environment)
-    for step, loads in catalog.loads().items():
-        then = next((c for c in loads if c.tables and all(pointers.get(t) == v for t, v in c.tables.items())), None)
-        if then is None:
-            shown = any(table in pointers for load in loads for table in load.tables)
-            if shown:
-                raise BadInput(
-                    f"ingest {step!r}: no load made what that publish shows, so its ingest state cannot go back"
-                )
-            continue
-        current = environment.ingest_state(step)
-        if current.load != then.load or current.environment != context.environment:
-            back = replace(then, sequence=current.sequence, run=context.run, action="rollback")
-            environment.replace_ingest_state(step, back)
+    ahead = environment.steps_ahead(loads, pointers)
+    return Promoted(moved=moved.moved, sequence=moved.sequence, links=links, ahead=ahead)
 
 
 def _record_run(
