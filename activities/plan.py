@@ -135,7 +135,7 @@ def _make_plan(
         changes={step: describe_changes(load.changes) for step, load in loads.items() if load.changes},
         anew={**missing_tables(catalog, versions), **dict.fromkeys(request.anew, "to be computed anew")},
         varying=resolved.varying,
-        verdicts={check: its.verdict for check, its in standing_verdicts(catalog, graph, versions).items()},
+        verdicts={check: standing.verdict for check, standing in standing_verdicts(catalog, graph, versions).items()},
         nominal_time=f"{parameters[NOMINAL_TIME]} UTC",
     )
     if request.compiled:

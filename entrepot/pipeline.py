@@ -184,8 +184,8 @@ class Pipeline:
                     f"ingest {common['name']!r}: {unknown('schema_contract', wrong.pop(), get_args(Contract))}"
                 )
             options = {"schema_contract": schema_contract, "min_rows": min_rows, "max_shrink": max_shrink}
-            for option, said in options.items():
-                if strange := [t for t in (said if isinstance(said, Mapping) else ()) if t not in schemas]:
+            for option, value in options.items():
+                if strange := [t for t in (value if isinstance(value, Mapping) else ()) if t not in schemas]:
                     raise BadInput(f"ingest {common['name']!r}, {option}: {unknown('table', strange[0], schemas)}")
             shares = max_shrink.values() if isinstance(max_shrink, Mapping) else [max_shrink]
             if bad := [share for share in shares if share is not None and not 0 <= share <= 1]:

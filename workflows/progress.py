@@ -114,11 +114,11 @@ class Progress(BaseModel):
         for s in steps:
             rows = f"{s.rows:,}" if s.rows is not None else ""
             seconds = f"{s.seconds:.2f}" if s.seconds is not None else ""
-            said = _cell(s.said) if s.state == "failed" else s.said.replace("|", "\\|").replace("\n", " ")
+            text = _cell(s.said) if s.state == "failed" else s.said.replace("|", "\\|").replace("\n", " ")
             mark = "⚠ " if s.warned else ""
             # The Web UI leaves no space between columns; em spaces do.
             lines.append(
-                f"| {s.name}\u2003 | {s.kind}\u2003 | {s.state} | \u2003{rows} | \u2003{seconds} | \u2003{mark}{said} |"
+                f"| {s.name}\u2003 | {s.kind}\u2003 | {s.state} | \u2003{rows} | \u2003{seconds} | \u2003{mark}{text} |"
             )
         return "\n".join(lines)
 

@@ -104,9 +104,11 @@ class PipelineCatalog:
 
     def in_use(self, environment: str | None = None) -> list[dict[str, str]]:
         """What environments point at, and then what they last loaded, each once; or what one does."""
-        its = [equals("environment", environment)] if environment is not None else []
+        conditions = [equals("environment", environment)] if environment is not None else []
         kept = (("environments", "pointers"), ("ingest_states", "tables"))
-        found = [json.loads(row[name]) for table, name in kept for row in self._select(table, *its, columns=(name,))]
+        found = [
+            json.loads(row[name]) for table, name in kept for row in self._select(table, *conditions, columns=(name,))
+        ]
         return [pointers for number, pointers in enumerate(found) if pointers and pointers not in found[:number]]
 
     def loads(self) -> dict[str, list[IngestState]]:
@@ -115,7 +117,9 @@ class PipelineCatalog:
         found: dict[str, list[IngestState]] = {}
         for row in each_state(rows, "step", "environment"):
             found.setdefault(row["step"], []).append(IngestState.of_row(row))
-        return {step: sorted(its, key=lambda load: str(load.loaded_at), reverse=True) for step, its in found.items()}
+        return {
+            step: sorted(loads, key=lambda load: str(load.loaded_at), reverse=True) for step, loads in found.items()
+        }
 
     def versions(self, wanted: Mapping[str, str]) -> dict[str, Version]:
         """Those of the wanted versions (by name) that exist."""
@@ -129,11 +133,11 @@ class PipelineCatalog:
     def tables_of_transforms(self, wanted: Mapping[str, str]) -> dict[str, TableName]:
         """The tables of those of the wanted versions (by name) that transforms made."""
         kinds = [kind for kind, step in KINDS.items() if step.is_computed_table()]
-        its = (any_of("kind", kinds), any_of("version", set(wanted.values())))
+        conditions = (any_of("kind", kinds), any_of("version", set(wanted.values())))
         columns = ("name", "version", "physical_schema", "physical_table")
         return {
             row["name"]: TableName(row["physical_schema"], row["physical_table"])
-            for row in self._select("versions", *its, columns=columns)
+            for row in self._select("versions", *conditions, columns=columns)
             if wanted.get(row["name"]) == row["version"]
         }
 
@@ -197,8 +201,8 @@ class PipelineCatalog:
         self._insert_once("runs", vars(run), "environment", "run", "status")
 
     def _update_version(self, version: Version, values: Mapping[str, Any]) -> None:
-        its = self._same(equals("name", version.name), equals("version", version.version))
-        self.tables.update("versions", values, *its)
+        same = self._same(equals("name", version.name), equals("version", version.version))
+        self.tables.update("versions", values, *same)
 
     def _insert(self, table: str, values: Mapping[str, Any]) -> None:
         self.tables.insert(table, {"pipeline": self.name, **values})

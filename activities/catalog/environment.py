@@ -52,7 +52,9 @@ def newest_first(rows: Iterable[Row]) -> dict[str, list[Publish]]:
     found: dict[str, list[Publish]] = {}
     for row in each_state(rows, "environment"):
         found.setdefault(row["environment"], []).append(Publish.of_row(row))
-    return {name: sorted(its, key=lambda publish: publish.sequence, reverse=True) for name, its in found.items()}
+    return {
+        name: sorted(publishes, key=lambda publish: publish.sequence, reverse=True) for name, publishes in found.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -109,10 +111,10 @@ class Environment:
         """
         history = self.history()
         if not history:
-            its = self.tables.select("environments", equals("pipeline", self.pipeline))
+            rows = self.tables.select("environments", equals("pipeline", self.pipeline))
             raise BadInput(
                 f"{self}: nothing was published there yet. Environments that have a publish: "
-                f"{listed(newest_first(its))}"
+                f"{listed(newest_first(rows))}"
             )
         if run is not None:
             found = [publish for publish in history if publish.run.startswith(run)]
@@ -144,8 +146,8 @@ class Environment:
         if own := self.own_ingest_state(step):
             return own
         loaded = column("sequence") > sge.Literal.number(0)
-        its = (equals("pipeline", self.pipeline), equals("step", step), loaded)
-        rows = self.tables.select("ingest_states", *its, newest="loaded_at")
+        conditions = (equals("pipeline", self.pipeline), equals("step", step), loaded)
+        rows = self.tables.select("ingest_states", *conditions, newest="loaded_at")
         return replace(IngestState.of_row(rows[0]), sequence=0) if rows else IngestState(0)
 
     def replace_ingest_state(self, step: str, new: IngestState) -> None:
@@ -171,10 +173,12 @@ class Environment:
             BadInput: if no load of a step made it.
             Conflict: if another run has loaded in between.
         """
-        for step, its in loads.items():
-            then = next((c for c in its if c.tables and all(pointers.get(t) == v for t, v in c.tables.items())), None)
+        for step, of_step in loads.items():
+            then = next(
+                (c for c in of_step if c.tables and all(pointers.get(t) == v for t, v in c.tables.items())), None
+            )
             if then is None:
-                if any(table in pointers for load in its for table in load.tables):
+                if any(table in pointers for load in of_step for table in load.tables):
                     raise BadInput(
                         f"ingest {step!r}: no load made what that publish shows, so its ingest state cannot go back"
                     )

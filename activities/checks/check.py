@@ -48,12 +48,12 @@ class Found:
         return StepResult(
             name=step.name,
             seconds=seconds,
-            note=self.said(),
+            note=self.summary(),
             warned=self.violations > 0,
             details={"sample": self.sample[:3]} if self.violations else {},
         )
 
-    def said(self) -> str:
+    def summary(self) -> str:
         """What was found, for people."""
         return f"{self.counted()}, for example {self.example()}" if self.violations else "passed"
 

@@ -37,7 +37,7 @@ class StandingVerdict:
     @property
     def verdict(self) -> Verdict:
         """As plans and summaries have it."""
-        return Verdict(violations=self.found.violations, said=self.found.said(), since=self.since, run=self.run)
+        return Verdict(violations=self.found.violations, said=self.found.summary(), since=self.since, run=self.run)
 
 
 class VerdictActivities(Activities):
@@ -103,14 +103,14 @@ def standing_verdicts(
         if inputs.get(verdict.name) == verdict.inputs:
             found.setdefault(verdict.name, []).append(verdict)
     timed = {step.name for step in checks if step.takes_time}
-    return {name: _standing(its, versions.get(name), is_timed=name in timed) for name, its in found.items()}
+    return {name: _standing(verdicts, versions.get(name), is_timed=name in timed) for name, verdicts in found.items()}
 
 
 def _standing(verdicts: list[CheckVerdict], version: str | None, *, is_timed: bool) -> StandingVerdict:
     verdicts = sorted(verdicts, key=lambda each: each.checked_at, reverse=True)
-    its = next((number for number, each in enumerate(verdicts) if each.version == version), 0)
-    rule = verdicts[its].identity
-    newest, *before = verdicts[its:] if is_timed else [each for each in verdicts if each.identity == rule]
+    start = next((number for number, each in enumerate(verdicts) if each.version == version), 0)
+    rule = verdicts[start].identity
+    newest, *before = verdicts[start:] if is_timed else [each for each in verdicts if each.identity == rule]
     first = newest
     for each in before:
         if (each.violations == 0) != (newest.violations == 0):

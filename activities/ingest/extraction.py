@@ -65,17 +65,19 @@ def extract(
     folder = tenant.lake_path("loads", pipeline, step.name, asked.context.run)
     checkpoint = _land(work, step, _streams(step, sources, watermarks, asked, before), folder, before)
     manifests = _Manifests(asked, step, before, checkpoint)
-    versions = {**manifests.known, **{table: its.version for table, its in manifests.made.items()}}
+    versions = {**manifests.known, **{table: made.version for table, made in manifests.made.items()}}
     path = last.watermarks
     if not asked.backfill:
-        text = json.dumps({name: its for name, its in checkpoint.watermarks.items() if its}, sort_keys=True)
+        text = json.dumps(
+            {name: watermark for name, watermark in checkpoint.watermarks.items() if watermark}, sort_keys=True
+        )
         path = tenant.lake_path("loads", pipeline, step.name, f"watermarks-{stable_hash(text)}.json")
         lake.write(text.encode(), path)
     if dict(last.tables) == versions and (last.watermarks, last.fingerprint) == (path, mark):
         why = "the source has nothing new"
         return Load(step=step.name, known=versions, unchanged=True, why=why)
-    for its in manifests.made.values():
-        manifest.write(tenant, pipeline, its)
+    for made in manifests.made.values():
+        manifest.write(tenant, pipeline, made)
     return Load(
         step=step.name,
         id=stable_hash([step.name, last.load, versions, path]),
@@ -111,8 +113,8 @@ def _land(
     declared = {table: schema_from(columns) for table, columns in step.tables.items() if columns is not None}
 
     def kept(table: str) -> sch.Schema | None:
-        said = next((its[table] for its in (s.hints() for s in streams.values()) if table in its), None)
-        is_kept = table in before and _contract(step, table, said or Hints()) == "discard"
+        found = next((hints[table] for hints in (s.hints() for s in streams.values()) if table in hints), None)
+        is_kept = table in before and _contract(step, table, found or Hints()) == "discard"
         return _columns_of(before[table]) if is_kept else None
 
     with tempfile.TemporaryDirectory(prefix="entrepot-") as scratch:
@@ -143,10 +145,10 @@ class _Manifests:
         self._step = step
         self._before = before
         self._checkpoint = checkpoint
-        self._hints = {table: its for stream in checkpoint.hints.values() for table, its in stream.items()}
+        self._hints = {table: hints for stream in checkpoint.hints.values() for table, hints in stream.items()}
         self.known: dict[str, str] = {}
         self.made: dict[str, Manifest] = {}
-        self.changes = {table: list(said) for table, said in checkpoint.notes.items()}
+        self.changes = {table: list(notes) for table, notes in checkpoint.notes.items()}
         self._discard_unnamed([table for table in checkpoint.parts if table not in step.tables])
         for table in sorted(step.tables, key=lambda name: self._hints_of(name).root is not None):
             self._add(table)
@@ -306,15 +308,15 @@ def _check_keeps_columns(table: str, before: sch.Schema, found: sch.Schema) -> N
 def _check_rows(step: IngestStep, table: str, hints: Hints, rows: int, before: Manifest | None) -> None:
     """Raises StepFailed for a table that is loaded as a whole and would have fewer rows than the step says."""
     is_whole = strategy_of(hints).is_whole
-    for option, said in (("min_rows", step.min_rows), ("max_shrink", step.max_shrink)):
-        if isinstance(said, Mapping):
-            limit = said.get(table)
+    for option, given in (("min_rows", step.min_rows), ("max_shrink", step.max_shrink)):
+        if isinstance(given, Mapping):
+            limit = given.get(table)
             if limit is not None and not is_whole:
                 raise BadInput(
                     f"table {table!r} has `{option}`, and is not loaded as a whole but by {hints.disposition!r}"
                 )
         else:
-            limit = said if is_whole and not hints.root and not table.endswith(files.REJECTED) else None
+            limit = given if is_whole and not hints.root and not table.endswith(files.REJECTED) else None
         if limit is None:
             continue
         if option == "min_rows" and rows < limit:

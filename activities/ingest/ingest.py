@@ -104,12 +104,12 @@ def _replayed(work: ActivityContext, catalog: PipelineCatalog, asked: ExtractReq
     if environment == asked.context.environment:
         why = f"{environment} has it; the source was not read"
         return Load(step=asked.step, known=dict(found.tables), unchanged=True, why=why)
-    its = {t: manifest.read(work.tenant, pipeline, t, v) for t, v in found.tables.items()}
+    manifests = {t: manifest.read(work.tenant, pipeline, t, v) for t, v in found.tables.items()}
     return Load(
         step=asked.step,
         id=found.load,
         after=sequence,
-        tables={t: TableLoad(version=m.version, rows=m.rows, bytes=m.bytes) for t, m in its.items()},
+        tables={t: TableLoad(version=m.version, rows=m.rows, bytes=m.bytes) for t, m in manifests.items()},
         fingerprint=found.fingerprint,
         state=found.watermarks,
     )
@@ -149,13 +149,13 @@ def _load(work: ActivityContext, context: Context, load: Load) -> StepResult:
 
 
 def _result(load: Load, versions: dict[str, str], started: float, note: str) -> StepResult:
-    said = describe_changes(load.changes)
+    changes = describe_changes(load.changes)
     return StepResult(
         name=load.step,
-        rows=sum(its.rows for its in load.tables.values()),
-        bytes=sum(its.bytes for its in load.tables.values()),
+        rows=sum(table.rows for table in load.tables.values()),
+        bytes=sum(table.bytes for table in load.tables.values()),
         seconds=time.monotonic() - started,
-        note="; ".join(text for text in (note, said) if text),
+        note="; ".join(text for text in (note, changes) if text),
         versions=versions,
     )
 

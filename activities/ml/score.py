@@ -55,8 +55,8 @@ class Scorer:
         else:
             made = self._create_as(target, self.replaced(expression))
             self.drop_temporary()
-        said = "; ".join(each.said for each in self._evidence)
-        return made, Scoring(said=said, models=tuple(self._evidence)) if said else None
+        evidence = "; ".join(each.said for each in self._evidence)
+        return made, Scoring(said=evidence, models=tuple(self._evidence)) if evidence else None
 
     def _create_as(self, target: TableName, expression: ibis.Table) -> CreatedTable:
         self._work.check_limits(self._session, expression)

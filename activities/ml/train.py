@@ -122,7 +122,7 @@ def _train(
     )
     work.catalog(session).pipeline(ref.context.pipeline).add_version(made, before=versions.get(step.name))
     scores, baseline = fitted.scores, fitted.baseline
-    said = ", ".join(f"{name} {scores[name]:.3f} (baseline {baseline[name]:.3f})" for name in scores)
+    scored = ", ".join(f"{name} {scores[name]:.3f} (baseline {baseline[name]:.3f})" for name in scores)
     worse = [name for name in scores if scores[name] < baseline[name]]
     below = f"; below the baseline in {listed(worse)}: a guess that ignores the features is better" if worse else ""
     return StepResult(
@@ -130,7 +130,7 @@ def _train(
         rows=fitted.learned_from,
         bytes=fitted.file.bytes,
         seconds=seconds,
-        note=f"{said} on {fitted.scored_on:,} rows{below}",
+        note=f"{scored} on {fitted.scored_on:,} rows{below}",
         warned=bool(worse),
         details={"scores": scores, "baseline": baseline},
     )

@@ -302,9 +302,9 @@ def compare(by_sql: pa.Table, estimator: Any, sample: pd.DataFrame, classes: Seq
     if sample.empty:  # scikit-learn refuses to score no row
         return _agreement(np.zeros(0), 0)
     predicted = np.asarray(estimator.predict(sample)).reshape(len(sample))
-    said = by_sql[PREDICTION].to_pylist()
+    scored = by_sql[PREDICTION].to_pylist()
     if not labels_of(estimator):
-        values = np.array([np.nan if value is None else float(value) for value in said])
+        values = np.array([np.nan if value is None else float(value) for value in scored])
         gap = np.abs(values - predicted) / np.maximum(1.0, np.abs(predicted))
         return _agreement(gap, 0)
     chances = np.asarray(estimator.predict_proba(sample))
@@ -313,7 +313,7 @@ def compare(by_sql: pa.Table, estimator: Any, sample: pd.DataFrame, classes: Seq
     gap = np.abs(values - chances).max(axis=1)
     ranked = np.sort(chances, axis=1)
     clear = (ranked[:, -1] - ranked[:, -2]) > 2 * TOLERANCE
-    same = np.fromiter((a == _python(b) for a, b in zip(said, predicted, strict=True)), bool, len(sample))
+    same = np.fromiter((a == _python(b) for a, b in zip(scored, predicted, strict=True)), bool, len(sample))
     return _agreement(gap, int((clear & ~same).sum()))
 
 

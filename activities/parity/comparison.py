@@ -119,7 +119,7 @@ class Comparing:
         """The verdicts on those warehouses that are there, with the first."""
         if self._first in self._failed:
             return {}
-        there = {name: (its.session, its.version, its.engine) for name, its in self._there.items()}
+        there = {name: (side.session, side.version, side.engine) for name, side in self._there.items()}
         certificates = Certificates(self._work, self._asked, there)
         sides = certificates.sides()
         if sides:
@@ -146,12 +146,12 @@ class Comparing:
             return {}
         self._digest = digests[self._first].hex
         lost = [column for column in kinds if column not in usable]
-        told = {}
+        compared = {}
         for name in (each for each in others if each in digests):
-            told[name] = self._told(name, sources, usable, digests, lost)
-            if told[name].agrees:
-                certificates.add(told[name], self._digest)
-        return told
+            compared[name] = self._told(name, sources, usable, digests, lost)
+            if compared[name].agrees:
+                certificates.add(compared[name], self._digest)
+        return compared
 
     def _told(
         self,
@@ -186,7 +186,7 @@ class Comparing:
     def _table(self, sides: Mapping[str, Side]) -> TableParity:
         first = self._there.get(self._first)
         longest = LONGEST_WHY // 5 if self._asked.brief else LONGEST_WHY
-        told = [sides.get(name) or self._not_told(name) for name in self._others]
+        others = [sides.get(name) or self._not_told(name) for name in self._others]
         return TableParity(
             name=self._asked.name,
             kind=first.version.kind if first else "transform",
@@ -195,7 +195,7 @@ class Comparing:
             rows=first.version.rows if first else None,
             digest=self._digest,
             sql=self._failed[self._first].statement if self._first in self._failed and not self._asked.brief else "",
-            sides=tuple(side.model_copy(update={"why": _cut(side.why, longest)}) for side in told),
+            sides=tuple(side.model_copy(update={"why": _cut(side.why, longest)}) for side in others),
         )
 
     def _not_told(self, name: str) -> Side:

@@ -37,12 +37,12 @@ def with_verdicts(
         checks: The versions of checks, by whose rules verdicts count.
     """
     if graph is None:
-        told = render("verdicts.html", checks=None)
+        section = render("verdicts.html", checks=None)
     else:
         rests_on = _rests_on(catalog, made, known)
         guarding = [step for step in graph.of(CheckStep) if any(name in rests_on for name in step.guards)]
-        told = _summary(guarding, standing_verdicts(catalog, graph, {**rests_on, **checks}) if guarding else {})
-    return page.replace(_BEFORE, told.encode() + b"\n" + _BEFORE, 1) if told else page
+        section = _summary(guarding, standing_verdicts(catalog, graph, {**rests_on, **checks}) if guarding else {})
+    return page.replace(_BEFORE, section.encode() + b"\n" + _BEFORE, 1) if section else page
 
 
 def _rests_on(catalog: PipelineCatalog, made: Version, known: Mapping[str, Version]) -> dict[str, str]:
@@ -69,12 +69,16 @@ def _summary(checks: list[CheckStep], stands: Mapping[str, StandingVerdict]) -> 
     return render("verdicts.html", checks=lines, violated=len(violated), unknown=len(unknown))
 
 
-def _line(step: CheckStep, its: StandingVerdict | None) -> tuple[str, bool, str]:
+def _line(step: CheckStep, standing: StandingVerdict | None) -> tuple[str, bool, str]:
     """A check, whether it found violations, and what it found."""
     about = f": {step.description}" if step.description else ""
     title = f"{step.name} of {', '.join(step.guards)}{about}"
-    if its is None:
+    if standing is None:
         return title, False, "not checked yet"
-    said = its.found.counted() if its.found.violations else "passed"
-    last = f", last seen {its.last} UTC" if its.last != its.since else ""
-    return title, bool(its.found.violations), f"{said} since {its.since} UTC (run {short(its.run)}){last}"
+    found = standing.found.counted() if standing.found.violations else "passed"
+    last = f", last seen {standing.last} UTC" if standing.last != standing.since else ""
+    return (
+        title,
+        bool(standing.found.violations),
+        f"{found} since {standing.since} UTC (run {short(standing.run)}){last}",
+    )

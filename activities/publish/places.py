@@ -25,8 +25,8 @@ def copy_place(environment: str, schema: str, name: str, warehouse: str = "") ->
 
 def place_of(tenant: Tenant, context: Context, version: Version) -> Place | None:
     """Where people find a version; None for a model."""
-    if isinstance(its := version.details, CopyDetails):
-        return copy_place(context.environment, its.schema_name, its.name, its.to)
+    if isinstance(copy := version.details, CopyDetails):
+        return copy_place(context.environment, copy.schema_name, copy.name, copy.to)
     if version.table is not None:
         return view_place(tenant, context.pipeline, context.environment, version.name)
     if version.published_file is not None:

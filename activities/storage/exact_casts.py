@@ -116,8 +116,8 @@ def cast(column: Any, wanted: pa.DataType) -> Any:
     if isinstance(found, pa.BaseExtensionType):
         return cast(column.cast(found.storage_type), wanted)
     if pa.types.is_timestamp(found) and pa.types.is_timestamp(wanted) and wanted.tz and not found.tz:
-        told = pc.assume_timezone(column, wanted.tz, ambiguous="raise", nonexistent="raise")
-        return cast(told, wanted)
+        zoned = pc.assume_timezone(column, wanted.tz, ambiguous="raise", nonexistent="raise")
+        return cast(zoned, wanted)
     # Of a decimal Arrow makes a neighbour of the nearest double; of a text it makes the nearest.
     is_near = pa.types.is_decimal(found) and pa.types.is_floating(wanted)
     made = (column.cast(pa.string()) if is_near else column).cast(wanted)

@@ -203,20 +203,20 @@ def _meaning(error: Exception, host: str) -> Exception:
     found = _CLASS.search(text)
     name = found[1] if found else ""
     state = m[1] if (m := _STATE.search(str(error))) else ""
-    told = name or text  # where there is a class, the rest of the text may be a user's own
+    searched = name or text  # where there is a class, the rest of the text may be a user's own
     if name in _EXISTS or state == "42P07":
         return Exists(f"another run makes the same in Databricks: {text}")
-    if _CONTENDED.search(told) or state == "2D521":
+    if _CONTENDED.search(searched) or state == "2D521":
         return Contended(f"another run writes the same in Databricks: {text}")
     code = _http_code(error)
     if code in (401, 403):
         return BadInput(f"Databricks at {host} does not let this tenant in ({code}): {text}")
     if code in _NEVER and getattr(error, "context", {}).get("method") == "OpenSession":
         return BadInput(f"Databricks at {host} does not know this http_path ({code}): {text}")
-    if _REFUSED.search(told) or state in {"42501", "28000"}:
+    if _REFUSED.search(searched) or state in {"42501", "28000"}:
         return BadInput(f"Databricks at {host} refuses this tenant: {text}")
     is_answer = isinstance(error, theirs.DatabaseError) and not isinstance(error, theirs.RequestError)
-    if not is_answer or _LATER.search(told) or state[:2] in {"08", "57"}:
+    if not is_answer or _LATER.search(searched) or state[:2] in {"08", "57"}:
         return Unavailable(f"Databricks at {host} cannot be used now: {text}")
     return StepFailed(f"Databricks: {text}")
 
@@ -226,15 +226,15 @@ def _http_code(error: Exception) -> int | None:
     context: Mapping[str, Any] = getattr(error, "context", None) or {}
     if context.get("http-code") is not None:
         return int(context["http-code"])
-    said = re.search(r"over HTTP was unsuccessful: (\d{3})", str(error))
-    return int(said[1]) if said else None
+    found = re.search(r"over HTTP was unsuccessful: (\d{3})", str(error))
+    return int(found[1]) if found else None
 
 
 def _short(error: Exception) -> str:
     """The first sentence that says what is wrong."""
     context: Mapping[str, Any] = getattr(error, "context", None) or {}
-    said = str(context.get("error-message") or "").strip(": ") or context.get("original-exception")
-    lines = str(said or getattr(error, "reason", None) or error).strip().splitlines()
+    message = str(context.get("error-message") or "").strip(": ") or context.get("original-exception")
+    lines = str(message or getattr(error, "reason", None) or error).strip().splitlines()
     text = lines[0] if lines else type(error).__name__
     return _ADVICE.sub("", text)[:500]
 

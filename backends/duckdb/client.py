@@ -62,7 +62,7 @@ _REFUSED = (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError)
 
 def _meaning(error: duckdb.Error, path: str) -> EntrepotError:
     text = str(error)
-    said = " ".join(text.partition("\nLINE ")[0].split())  # without the statement
+    message = " ".join(text.partition("\nLINE ")[0].split())  # without the statement
     if "Could not set lock" in text:
         holder = re.search(r"held in (.*?) \(PID (\d+)\)", text)
         who = f"process {holder[2]} ({os.path.basename(holder[1])})" if holder else "another process"
@@ -74,13 +74,13 @@ def _meaning(error: duckdb.Error, path: str) -> EntrepotError:
     if "Read-only file system" in text or "Permission denied" in text or "read-only" in text:
         return Unavailable(f"the DuckDB file {path} cannot be written: its disk or file is read-only")
     if isinstance(error, duckdb.CatalogException) and "already exists" in text:
-        return Exists(f"another run writes the same to {path}: {said}")
+        return Exists(f"another run writes the same to {path}: {message}")
     if isinstance(error, duckdb.TransactionException | duckdb.ConstraintException):
-        return Contended(f"another run writes the same to {path}: {said}")
+        return Contended(f"another run writes the same to {path}: {message}")
     if "No files found" in text:
-        return StepFailed(f"a file that DuckDB is to read is gone: {said}")
+        return StepFailed(f"a file that DuckDB is to read is gone: {message}")
     if isinstance(error, duckdb.IOException | duckdb.ConnectionException):
-        return Unavailable(f"the DuckDB file {path} cannot be used: {said}")
+        return Unavailable(f"the DuckDB file {path} cannot be used: {message}")
     if isinstance(error, _REFUSED) and "database has been invalidated" not in text:
-        return StepFailed(f"DuckDB cannot compute it: {said}")
-    return Unavailable(f"DuckDB failed at the file {path}: {said}")
+        return StepFailed(f"DuckDB cannot compute it: {message}")
+    return Unavailable(f"DuckDB failed at the file {path}: {message}")

@@ -237,7 +237,9 @@ class _Query:
         carried.append({name: self.stages[0][name] for name in sorted(needed)})
         found = table
         for number, here in enumerate(reversed(carried)):
-            listed = ", ".join(name if name == said else f"{said} AS {name}" for name, said in here.items())
+            listed = ", ".join(
+                name if name == expression else f"{expression} AS {name}" for name, expression in here.items()
+            )
             found = f"(SELECT {listed} FROM {found}{self.formulas.fence}) s{number}"
         return found
 

@@ -253,9 +253,9 @@ class SqlSession(Session):
                 self.drop_table(name)
 
 
-def relation_kind(told: str) -> RelationKind:
+def relation_kind(table_type: str) -> RelationKind:
     """What a warehouse calls a table or a view; what it can store rows in is a table, whatever else it is."""
-    return "view" if told.upper() == "VIEW" else "table"
+    return "view" if table_type.upper() == "VIEW" else "table"
 
 
 def conformed(reader: pa.RecordBatchReader, schema: sch.Schema) -> pa.RecordBatchReader:

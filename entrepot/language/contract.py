@@ -32,7 +32,9 @@ def problems(contract: Any) -> Iterator[str]:
             if getattr(part, option, None) not in (None, False, []):
                 yield f"its contract {does} (`{option}`{where}); a contract only looks: do it in the transform"
         for check in part.checks:
-            yield from (f"the check {name_of(check)}{where} of its contract {said}" for said in _check_problems(check))
+            yield from (
+                f"the check {name_of(check)}{where} of its contract {problem}" for problem in _check_problems(check)
+            )
 
 
 def _check_problems(check: Any) -> Iterator[str]:

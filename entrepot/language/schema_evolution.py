@@ -49,18 +49,18 @@ def differences(before: sch.Schema, found: sch.Schema) -> tuple[str, ...]:
     """What is not the same in two lists of columns. The order does not count."""
     gone = [name for name in before if name not in found]
     new = [name for name in found if name not in before]
-    said = []
+    changes = []
     for name in list(gone):
         alike = [other for other in new if found[other] == before[name]]
         if len(gone) == 1 and len(alike) == 1 == len(new):
-            said.append(f"column {name!r} is gone and {alike[0]!r} is new, of the same type (renamed?)")
+            changes.append(f"column {name!r} is gone and {alike[0]!r} is new, of the same type (renamed?)")
             gone, new = [], []
-    said += [f"column {name!r} ({before[name]}) is gone" for name in gone]
-    said += [f"column {name!r} ({found[name]}) is new" for name in new]
+    changes += [f"column {name!r} ({before[name]}) is gone" for name in gone]
+    changes += [f"column {name!r} ({found[name]}) is new" for name in new]
     for name, dtype in before.items():
         if name in found and found[name] != dtype:
-            said.append(f"column {name!r} was {dtype} and is {found[name]}{_how(dtype, found[name])}")
-    return tuple(said)
+            changes.append(f"column {name!r} was {dtype} and is {found[name]}{_how(dtype, found[name])}")
+    return tuple(changes)
 
 
 def _how(before: dt.DataType, found: dt.DataType) -> str:

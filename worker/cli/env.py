@@ -44,7 +44,7 @@ def drop(
         output.json(ended)
         return
     done = "would be dropped" if dry_run else "dropped"
-    for its, shown in ended["removed"].items():
+    for owner, shown in ended["removed"].items():
         for each in shown:
             output.out.print(f"  {each}")
-        output.out.print(f"✓ {environment} of {its} {done}: {output.count(len(shown), 'name')}", soft_wrap=True)
+        output.out.print(f"✓ {environment} of {owner} {done}: {output.count(len(shown), 'name')}", soft_wrap=True)

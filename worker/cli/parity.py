@@ -84,8 +84,8 @@ def show(report: ParityReport) -> None:
     for table in report.tables:
         for side in table.sides:
             if not side.agrees:
-                said = f"{table.name} on {side.backend}: {side.why or side.verdict}"
-                output.out.print(said, style="red", soft_wrap=True)
+                line = f"{table.name} on {side.backend}: {side.why or side.verdict}"
+                output.out.print(line, style="red", soft_wrap=True)
                 _difference(side, first)
     for run in dict.fromkeys((s.certified_by, s.certified_at) for t in report.tables for s in t.sides if s.certified):
         certified = [t.name for t in report.tables for s in t.sides if (s.certified_by, s.certified_at) == run]
@@ -93,8 +93,8 @@ def show(report: ParityReport) -> None:
         output.out.print(f"certified by run {run[0]} on {run[1]}: {named}", style="dim", soft_wrap=True)
     agree = sum(table.agrees for table in report.tables)
     mark = "✓" if report.agrees else "✗"
-    said = f"{mark} {agree} of {output.count(len(report.tables), 'table')} agree ({report.seconds:.1f} s)"
-    output.out.print(f"{said}: {report.link or 'its page could not be written'}", soft_wrap=True)
+    line = f"{mark} {agree} of {output.count(len(report.tables), 'table')} agree ({report.seconds:.1f} s)"
+    output.out.print(f"{line}: {report.link or 'its page could not be written'}", soft_wrap=True)
 
 
 def _difference(side: Side, first: str) -> None:

@@ -124,8 +124,8 @@ def desired(settings: Settings) -> dict[str, Desired]:
     """
     return {
         _id(tenant, section): _desired(tenant, section)
-        for tenant, its in settings.tenants.items()
-        for section in its.schedules
+        for tenant, of_tenant in settings.tenants.items()
+        for section in of_tenant.schedules
     }
 
 

@@ -120,7 +120,7 @@ class _Rows:
         asked = connection.execute(f"PRAGMA table_info({quoted(self._described.table)})")
         declared = {name: _declared(text) for _, name, text, *_ in asked}
         known = self._table.columns
-        return {name: _known(known[name]) if name in known else its for name, its in declared.items()}
+        return {name: _known(known[name]) if name in known else dtype for name, dtype in declared.items()}
 
     def _check(self, connection: sqlite3.Connection, columns: list[str]) -> None:
         """Raises BadInput for a table or a cursor that is not there: SQLite takes the name of one for a text."""
@@ -147,14 +147,14 @@ class _Rows:
     def _batch(self, names: list[str], types: dict[str, pa.DataType | None], rows: list[Row]) -> pa.RecordBatch:
         """Rows as Arrow."""
         columns = list(zip(*rows, strict=True)) or [() for _ in names]
-        arrays = [self._array(name, types.get(name), its) for name, its in zip(names, columns, strict=True)]
+        arrays = [self._array(name, types.get(name), column) for name, column in zip(names, columns, strict=True)]
         return pa.RecordBatch.from_arrays(arrays, names=names)
 
     def _array(self, name: str, wanted: pa.DataType | None, values: Row) -> pa.Array:
         """A column's values. SQLite takes such of several types, or of others than declared, as no warehouse does."""
-        for its in (wanted, None):
+        for dtype in (wanted, None):
             try:
-                return pa.array(values, its)
+                return pa.array(values, dtype)
             except pa.ArrowException:
                 continue
         raise StepFailed(f"{self._at}: column {name!r} has values of several types")
@@ -187,7 +187,7 @@ _WORDS = {
 
 def _declared(text: str) -> pa.DataType | None:
     """The type of values of a column that is declared so; None: that of its values."""
-    return next((its for word, its in _WORDS.items() if word in text.upper()), None)
+    return next((dtype for word, dtype in _WORDS.items() if word in text.upper()), None)
 
 
 def _known(dtype: dt.DataType) -> pa.DataType | None:

@@ -72,8 +72,8 @@ def _may_be_cut(source: DltSource) -> bool:
 
 
 def _grows(disposition: Any) -> bool:
-    said = disposition if isinstance(disposition, dict) else {"disposition": disposition}
-    return said.get("disposition") in ("append", "merge") and said.get("strategy") != "scd2"
+    given = disposition if isinstance(disposition, dict) else {"disposition": disposition}
+    return given.get("disposition") in ("append", "merge") and given.get("strategy") != "scd2"
 
 
 def _orders(cursor: Incremental[Any] | None) -> bool:

@@ -135,8 +135,8 @@ def has_variants(resource: DltResource) -> bool:
 def is_unsaid(resource: DltResource, variant: str) -> bool:
     """Whether a resource, or its variant of this name, says nothing of how its rows are written."""
     hints: Any = resource._hints_variants.get(variant)
-    said = hints.get("write_disposition") if hints else resource.write_disposition
-    return said is None or isinstance(said, Unsaid)
+    given = hints.get("write_disposition") if hints else resource.write_disposition
+    return given is None or isinstance(given, Unsaid)
 
 
 # Rows on their way: between its steps dlt keeps them as JSON, which has no NaN and no infinity.
@@ -161,10 +161,10 @@ def _marked(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else f"{_FLOAT}{value!r}"
     if isinstance(value, dict):
-        changed = {key: made for key, its in value.items() if (made := _marked(its)) is not its}
+        changed = {key: made for key, each in value.items() if (made := _marked(each)) is not each}
         return {**value, **changed} if changed else value
     if isinstance(value, list | tuple):
-        made = [_marked(its) for its in value]
+        made = [_marked(each) for each in value]
         return made if any(new is not old for new, old in zip(made, value, strict=True)) else value
     return value
 

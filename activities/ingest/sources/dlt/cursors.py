@@ -249,6 +249,6 @@ class _Watch(compat.Step):
 
 def _entry(state: Json, source: str, resource: str, cursor: str) -> Json:
     """dlt's state of a cursor, where there is one."""
-    its = state.get(source, {}).get("resources", {}).get(resource, {})
-    found: Json = its.get("incremental", {}).get(cursor, {})
+    kept = state.get(source, {}).get("resources", {}).get(resource, {})
+    found: Json = kept.get("incremental", {}).get(cursor, {})
     return found

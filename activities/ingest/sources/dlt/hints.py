@@ -50,8 +50,8 @@ def welcome_new_tables(sources: Sequence[DltSource]) -> None:
                 resource.apply_hints(schema_contract=_welcoming(resource.schema_contract))
 
 
-def _welcoming(said: Any) -> Any:
-    modes = said if isinstance(said, Mapping) else {"columns": said, "data_type": said}
+def _welcoming(contract: Any) -> Any:
+    modes = contract if isinstance(contract, Mapping) else {"columns": contract, "data_type": contract}
     return {**modes, "tables": "evolve"}
 
 
@@ -118,16 +118,20 @@ def _root_hints(
 def _disposition(
     name: str, table: _Table, resource: DltResource | None, cursor: Incremental[Any] | None
 ) -> Disposition:
-    said: str = table.get("write_disposition") or "append"
-    if said == "merge":
+    given: str = table.get("write_disposition") or "append"
+    if given == "merge":
         strategy = table.get("x-merge-strategy")
         if strategy is not None and strategy not in _STRATEGIES:
             known = ", ".join(repr(known) for known in _STRATEGIES)
             raise StepFailed(f"table {name!r} asks for the merge strategy {strategy!r}; known are {known}")
         return "scd2" if strategy == "scd2" else "merge"
-    if said == "append" and cursor is None and (resource is None or is_unsaid(resource, table.get("variant_name", ""))):
+    if (
+        given == "append"
+        and cursor is None
+        and (resource is None or is_unsaid(resource, table.get("variant_name", "")))
+    ):
         return "replace"
-    return "append" if said == "append" else "replace"
+    return "append" if given == "append" else "replace"
 
 
 def _replaces(
@@ -167,11 +171,11 @@ def _replaces(
     return IntervalFilter(bound_of(cursor.start_value), None, column)
 
 
-def _contract(said: Any) -> Literal["evolve", "freeze", "discard"] | None:
+def _contract(contract: Any) -> Literal["evolve", "freeze", "discard"] | None:
     modes: Sequence[str | None] = (
-        [said.get(k) for k in ("columns", "data_type")] if isinstance(said, Mapping) else [said]
+        [contract.get(k) for k in ("columns", "data_type")] if isinstance(contract, Mapping) else [contract]
     )
-    if not said:
+    if not contract:
         return None
     if "freeze" in modes:
         return "freeze"

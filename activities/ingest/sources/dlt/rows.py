@@ -43,7 +43,7 @@ class DataItemNormalizer(RowNormalizer):
             for key in row:
                 if key not in known:
                     name = self.name_of(key)
-                    if other := [k for k, its in known.items() if its == name]:
+                    if other := [k for k, shown in known.items() if shown == name]:
                         where = f"table {place[0]!r}" + (f", in {'.'.join(place[1:])!r}" if place[1:] else "")
                         raise StepFailed(one_name(other[0], key, name, where, TELL_APART))
                     known[key] = name

@@ -277,6 +277,6 @@ def _one_time(zone: str) -> list[str]:
     """SQL for whether the clocks of a zone have shown a time once."""
     if zone == "UTC":
         return []
-    clock, told = f"timezone({literal(zone)}, {{}})", "TRY_CAST(§ AS TIMESTAMP)"
-    again = [f"{clock.format(f'¤ {sign} INTERVAL {literal(by)}')} = {told}" for by in _PUT_BACK for sign in "+-"]
-    return [f"({_has_zone('§')} OR ({clock.format('¤')} = {told} AND NOT ({' OR '.join(again)})))"]
+    clock, local = f"timezone({literal(zone)}, {{}})", "TRY_CAST(§ AS TIMESTAMP)"
+    again = [f"{clock.format(f'¤ {sign} INTERVAL {literal(by)}')} = {local}" for by in _PUT_BACK for sign in "+-"]
+    return [f"({_has_zone('§')} OR ({clock.format('¤')} = {local} AND NOT ({' OR '.join(again)})))"]

@@ -83,8 +83,8 @@ class CsvReader:
             name = name.removesuffix(ending)
         delimiter, skip = self._files.delimiter or ("\t" if name.endswith((".tsv", ".tab")) else ","), self._files.skip
         lines = first_lines(path, self._files.encoding, skip + 1) if skip or not self._files.delimiter else []
-        if said := _SAYS.fullmatch(lines[skip] if len(lines) > skip else b""):
-            delimiter, skip = self._files.delimiter or said[1].decode(), skip + 1
+        if separator := _SAYS.fullmatch(lines[skip] if len(lines) > skip else b""):
+            delimiter, skip = self._files.delimiter or separator[1].decode(), skip + 1
             lines = first_lines(path, self._files.encoding, skip)
         self._delimiter, self._records = delimiter, self._records_of(delimiter)
         return start if start.offset else Place(sum(map(len, lines[:skip])), 1 + skip)

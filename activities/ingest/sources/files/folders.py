@@ -37,7 +37,7 @@ class FolderColumn:
     """
 
     declared: types.Declared
-    said: str | None
+    given: str | None
 
     takes_all = False
     takes_digits = True
@@ -51,12 +51,12 @@ class FolderColumn:
     @property
     def text(self) -> str:
         """What a value has to be, in words."""
-        return f"{'NULL' if self.said is None else repr(self.said)}, which the folder says"
+        return f"{'NULL' if self.given is None else repr(self.given)}, which the folder says"
 
     @property
     def absent(self) -> str:
         """SQL for the value where the file does not say it."""
-        return self.declared.absent if self.said is None else self.declared.value(literal(self.said))
+        return self.declared.absent if self.given is None else self.declared.value(literal(self.given))
 
     def value(self, text: str) -> str:
         """The same: what fits is equal."""
@@ -64,7 +64,7 @@ class FolderColumn:
 
     def fits(self, text: str, cast: str | None = None) -> str:
         """SQL for whether a text, which is not NULL, says the same."""
-        if self.said is None:
+        if self.given is None:
             return "(false)"
         return f"({self.declared.fits(text)} AND {self.declared.value(text)} = {self.absent})"
 
@@ -89,11 +89,11 @@ def folders(path: str) -> list[tuple[str, str | None]]:
     parts = [part.partition("=") for part in path.split("/")[:-1]]
     try:
         found = [
-            (unquote(key, errors="strict"), unquote(said, errors="strict")) for key, is_, said in parts if key and is_
+            (unquote(key, errors="strict"), unquote(text, errors="strict")) for key, is_, text in parts if key and is_
         ]
     except UnicodeDecodeError as error:
         raise StepFailed(f"the folders of {path!r} cannot be read: {error}") from error
-    return [(key, None if said == NOTHING else said) for key, said in found]
+    return [(key, None if text == NOTHING else text) for key, text in found]
 
 
 def columns_of(
@@ -108,34 +108,34 @@ def columns_of(
         BadInput: if the folders tell none.
         StepFailed: if they tell other ones of one file than of another, or what is not of a declared type.
     """
-    said = _values_of_folders(paths, files)
+    by_path = _values_of_folders(paths, files)
     columns = {}
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        for name in said[paths[0]]:
-            texts = list(dict.fromkeys(values[name] for values in said.values()))
+        for name in by_path[paths[0]]:
+            texts = list(dict.fromkeys(values[name] for values in by_path.values()))
             columns[name] = declared.get(name) or _inferred(connection, name, texts, begins.get(name, "null"))
             if (bad := _misfit(connection, columns[name], texts)) is not None:
-                path = next(path for path, values in said.items() if values[name] == bad)
+                path = next(path for path, values in by_path.items() if values[name] == bad)
                 raise StepFailed(f"the folders of {path!r}: {bad!r} in the column {name!r} is no {columns[name].text}")
-    return {path: {n: FolderColumn(columns[n], text) for n, text in values.items()} for path, values in said.items()}
+    return {path: {n: FolderColumn(columns[n], text) for n, text in values.items()} for path, values in by_path.items()}
 
 
 def _values_of_folders(paths: Sequence[str], files: Files) -> dict[str, dict[str, str | None]]:
     """What the folders of each file say, by the names that columns have in the warehouse."""
-    said: dict[str, dict[str, str | None]] = {}
+    by_path: dict[str, dict[str, str | None]] = {}
     for path in paths:
         found = [(key, name_of(key, files.rename), text) for key, text in folders(path)]
         check_apart([(key, name) for key, name, _ in found], f"the folders of {path!r}", "tell them apart by `rename`")
-        said[path] = {name: text for _, name, text in found}
-        if said[path].keys() != said[paths[0]].keys():
-            one, other = (listed(list(said[each])) or "nothing" for each in (paths[0], path))
+        by_path[path] = {name: text for _, name, text in found}
+        if by_path[path].keys() != by_path[paths[0]].keys():
+            one, other = (listed(list(by_path[each])) or "nothing" for each in (paths[0], path))
             raise StepFailed(
                 f"the folders of {paths[0]!r} tell {one}, and those of {path!r} {other}; one table's tell the same"
             )
-    if not said[paths[0]]:
+    if not by_path[paths[0]]:
         raise BadInput(f"no folder of {paths[0]!r} is like `year=2024`, as `hive_partitioning` takes them for columns")
-    return said
+    return by_path
 
 
 def _inferred(connection: duckdb.DuckDBPyConnection, name: str, texts: list[str | None], begins: str) -> types.Declared:

@@ -185,8 +185,8 @@ class JsonReader:
         return rejected
 
     def _found(self, path: str) -> dict[str, _Found]:
-        told = self._one("SELECT json_group_structure(value::JSON) FROM chunk")
-        structure = json.loads(told) if told else {}
+        structure_json = self._one("SELECT json_group_structure(value::JSON) FROM chunk")
+        structure = json.loads(structure_json) if structure_json else {}
         if not isinstance(structure, dict):  # nothing but empty objects
             return {}
         wide = self._wide(structure) if self._has_wide else set()

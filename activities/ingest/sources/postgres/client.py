@@ -297,8 +297,8 @@ def _error(text: str, state: str | None, at: str) -> EntrepotError:
 
 def _message(text: str) -> str:
     """The server's, or the client's, own words."""
-    told = re.search(r"(?:ERROR|FATAL|PANIC): +(.*)", text) or re.search(r"(?:failed: |connect: |\] )(.*)", text)
-    return (told[1] if told else text.partition("\n")[0]).strip().rstrip(".")
+    match = re.search(r"(?:ERROR|FATAL|PANIC): +(.*)", text) or re.search(r"(?:failed: |connect: |\] )(.*)", text)
+    return (match[1] if match else text.partition("\n")[0]).strip().rstrip(".")
 
 
 def _done(future: Future[T]) -> T:
