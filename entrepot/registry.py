@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from importlib.metadata import entry_points
 from types import ModuleType
 
@@ -29,11 +29,19 @@ class Registry:
         references: Pipeline names to `module:object`. Entry points add to them; settings win.
         reload: Import a module anew when one of its package's files has changed. For development: what runs already
             keeps the code that it has.
+        rehearse: Imports a pipeline where it harms nobody, and raises what importing it here would raise.
     """
 
-    def __init__(self, references: Mapping[str, str], *, reload: bool = False) -> None:
+    def __init__(
+        self,
+        references: Mapping[str, str],
+        *,
+        reload: bool = False,
+        rehearse: Callable[[str, str], None] = lambda name, reference: None,
+    ) -> None:
         self.references: Mapping[str, str] = {}
         self._reload = reload
+        self._rehearse = rehearse
         self._reported: set[str] = set()
         """The changed files that were warned of."""
         self._loaded: dict[str, tuple[Pipeline, dict[str, tuple[int, int]]]] = {}
@@ -56,14 +64,11 @@ class Registry:
         """
         if name not in self.references:
             raise BadInput(unknown("pipeline", name, self.references))
+        if (pipeline := self._as_imported(name)) is not None:
+            return pipeline
+        self._rehearse(name, self.references[name])  # whatever that takes, other pipelines need not wait
         with self._lock:
             if name in self._loaded:
-                pipeline, stamps = self._loaded[name]
-                if stamps == _stamps(stamps):
-                    return pipeline
-                if not self._reload:
-                    self._warn_changed(name, stamps)
-                    return pipeline
                 _forget(self.references[name].partition(":")[0])
             before = set(sys.modules)
             try:
@@ -73,6 +78,18 @@ class Registry:
                 raise
             modules = _own_modules(self.references[name].partition(":")[0])
             self._loaded[name] = (pipeline, _stamps(str(m.__file__) for m in modules.values()))
+            return pipeline
+
+    def _as_imported(self, name: str) -> Pipeline | None:
+        """A pipeline that need not be imported: it was, and its files are as they were, or are not looked at again."""
+        with self._lock:
+            if name not in self._loaded:
+                return None
+            pipeline, stamps = self._loaded[name]
+            if stamps != _stamps(stamps):
+                if self._reload:
+                    return None
+                self._warn_changed(name, stamps)
             return pipeline
 
     def stamps(self, name: str) -> dict[str, tuple[int, int]]:

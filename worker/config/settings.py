@@ -60,10 +60,11 @@ class Settings:
         return replace(load(str(self.file), str(self.state)), further=self.further)._connected()
 
     def _connected(self, *, reload: bool = False) -> Tenants:
+        from entrepot.activities.runtime.isolation.processes import rehearse
         from entrepot.activities.runtime.tenant import Limits, PipelineSettings, Tenant, Tenants
         from entrepot.registry import Registry
 
-        registry = Registry(self.references, reload=reload)
+        registry = Registry(self.references, reload=reload, rehearse=rehearse)
         tenants = {}
         for name, section in self.tenants.items():
             sections = section.pipelines or {n: PipelineSection() for n in registry.references}

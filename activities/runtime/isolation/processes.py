@@ -19,7 +19,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Protocol
 
 import ibis
 import psutil
@@ -32,7 +32,7 @@ from entrepot.activities.runtime.isolation.call import Done, Given, Logged, Next
 from entrepot.activities.runtime.isolation.fork_server import COMMAND, EXIT, FORK, KILL
 from entrepot.activities.runtime.isolation.raised import Raised
 from entrepot.activities.runtime.tenant import Tenants
-from entrepot.errors import EntrepotError, LimitExceeded, StepFailed, Unavailable, listed
+from entrepot.errors import BadInput, EntrepotError, LimitExceeded, PipelineError, StepFailed, Unavailable, listed
 from entrepot.registry import Registry
 
 PREPARE = "entrepot.activities.imports:load"
@@ -60,6 +60,18 @@ class Ended:
             hint = ". If the machine ran out of memory: set `memory`, or stream" if number == signal.SIGKILL else ""
             return f"its process was killed by {signal.Signals(number).name}{at}{hint}"
         return f"its process ended itself with exit code {os.waitstatus_to_exitcode(self.status)}{at}"
+
+
+class Work(Protocol):
+    """For whom a process runs."""
+
+    progress: dict[str, int]
+
+    def while_running(self, stop: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
+        """While the block runs, `stop` is called when the work is stopped."""
+
+    def check(self) -> None:
+        """Raises InterruptedError if it was stopped."""
 
 
 class Process:
@@ -176,7 +188,7 @@ class Processes:
                 self._first = ForkServer(ours)
             return self._first
 
-    def of(self, code: Code, work: ActivityContext, hidden: frozenset[str]) -> ForkServer:
+    def of(self, code: Code, work: Work, hidden: frozenset[str]) -> ForkServer:
         """The fork server that has imported a pipeline's code.
 
         Raises:
@@ -197,7 +209,7 @@ class Processes:
                     old.close()
         return server
 
-    def _made(self, code: Code, work: ActivityContext, hidden: frozenset[str]) -> ForkServer:
+    def _made(self, code: Code, work: Work, hidden: frozenset[str]) -> ForkServer:
         process = self.first().fork()
         with started(process, work, hidden, becomes_server=True):
             arguments = (code.pipeline, code.reference)
@@ -218,6 +230,45 @@ Read = Callable[[ibis.Table], pa.RecordBatchReader]
 
 PROCESSES = Processes()
 """The worker's."""
+
+
+def rehearse(name: str, reference: str) -> None:
+    """Imports a pipeline in a process of its own, before a worker imports it: it may hang, or end its process.
+
+    Raises:
+        BadInput: if it does; whatever else importing it raises.
+    """
+    process = PROCESSES.first().fork()
+    watch = threading.Timer(IMPORT_SECONDS, process.kill)
+    watch.start()
+    try:
+        with started(process, _Nobody(), frozenset()):
+            for _ in conversation(process, _Nobody(), {}, protocol.import_pipeline, (name, reference)):
+                pass
+    except (BadInput, PipelineError):
+        raise
+    except (StepFailed, Unavailable) as error:
+        where = f"pipeline {name!r} ({reference}): its module "
+        if not watch.is_alive():
+            raise BadInput(f"{where}was not imported within {IMPORT_SECONDS:.0f} s") from None
+        if process.ended.done():
+            raise BadInput(f"{where}cannot be imported: {error}") from None
+        raise
+    finally:
+        watch.cancel()
+
+
+class _Nobody:
+    """Work that is not stopped, since nobody waits for it."""
+
+    def __init__(self) -> None:
+        self.progress: dict[str, int] = {}
+
+    def while_running(self, stop: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def check(self) -> None:
+        return
 
 
 def run(
@@ -271,9 +322,7 @@ def stream(
 
 
 @contextmanager
-def started(
-    process: Process, work: ActivityContext, hidden: frozenset[str], *, becomes_server: bool = False
-) -> Iterator[None]:
+def started(process: Process, work: Work, hidden: frozenset[str], *, becomes_server: bool = False) -> Iterator[None]:
     """While the block runs, the process has a folder for temporary files, and is killed when the work is stopped.
 
     A process that does not become a server has ended afterwards.
@@ -304,7 +353,7 @@ def started(
 
 def conversation(
     process: Process,
-    work: ActivityContext,
+    work: Work,
     feeds: Mapping[str, pa.RecordBatchReader],
     function: Callable[..., Any],
     arguments: tuple[Any, ...],

@@ -1,0 +1,82 @@
+"""Steps of every kind that harm the process that they run in: the parameter `where` says which, `what` how."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from sklearn.linear_model import LinearRegression
+
+from entrepot import Export, Pipeline, Table
+
+deadly = Pipeline("deadly", parameters={"where": "", "what": "", "mark": ""})
+
+
+def harm(step: str, where: str, what: str, mark: str) -> None:
+    """Does what was asked for, if it was asked of this step; leaves its process's id in the file `mark`."""
+    if step != where:
+        return
+    if mark:
+        Path(mark).write_text(str(os.getpid()))
+    if what == "hang":
+        while True:
+            time.sleep(60)
+    elif what == "hold":
+        re.match(r"(a+)+$", "a" * 60 + "b")  # holds the interpreter for years
+    elif what == "exit":
+        os._exit(3)
+    elif what == "crash":
+        ctypes.string_at(0)
+    elif what == "eat":
+        eaten = []
+        while True:
+            eaten.append(bytearray(os.urandom(1 << 20) * 16))
+    elif what == "leave":
+        sys.exit(4)
+    elif what == "look":
+        raise LookupError(",".join(sorted(name for name in os.environ if name.startswith("DEADLY_"))))
+
+
+@deadly.ingest(tables={"numbers": {"n": "int64"}})
+def numbers(where: str, what: str, mark: str) -> list[dict[str, Any]]:
+    harm("numbers", where, what, mark)
+    return [{"n": number} for number in range(100)]
+
+
+@deadly.transform(engine="python", schema={"n": "int64", "twice": "int64"})
+def doubled(numbers: pa.RecordBatchReader, where: str, what: str, mark: str) -> Iterator[pa.Table]:
+    harm("doubled", where, what, mark)
+    for batch in numbers:
+        yield pa.table({"n": batch["n"], "twice": [2 * n.as_py() for n in batch["n"]]})
+
+
+@deadly.train(features=doubled, target="twice", score="r2")
+def model(where: str, what: str, mark: str) -> LinearRegression:
+    return Harmful(where, what, mark)
+
+
+class Harmful(LinearRegression):
+    """It harms as it learns: the step's function itself is also called to plan."""
+
+    def __init__(self, where: str = "", what: str = "", mark: str = "") -> None:
+        super().__init__()
+        self.where = where
+        self.what = what
+        self.mark = mark
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+        harm("model", self.where, self.what, self.mark)
+        return super().fit(X, y, sample_weight)
+
+
+@deadly.publish
+def file(doubled: Table, where: str, what: str, mark: str) -> Export:
+    harm("file", where, what, mark)
+    return Export(doubled)
