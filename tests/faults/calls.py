@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import tempfile
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
+import psutil
 
 from entrepot.activities.runtime.isolation.call import Call
 
@@ -48,6 +51,30 @@ def eat(call: Call) -> None:
         call.report({"eaten": len(eaten)})
 
 
-def table(call: Call) -> pa.Table:
-    """A table."""
-    return pa.table({"a": [1]})
+def logged(call: Call) -> None:
+    """Logs, and something that cannot travel with it."""
+    logging.getLogger("entrepot.calls").info("three of %s", Unsendable())
+
+
+class Unsendable:
+    """It holds what no other process can have."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+    def __str__(self) -> str:
+        return "3"
+
+
+def kept(call: Call) -> str:
+    """A file that it leaves."""
+    with tempfile.NamedTemporaryFile(delete=False) as file:
+        return file.name
+
+
+def kill_servers(call: Call) -> None:
+    """Kills what it was forked from, up to the worker."""
+    for process in psutil.Process().parents():
+        if "fork_server" in " ".join(process.cmdline()):
+            process.kill()
+    time.sleep(60)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import traceback
 from dataclasses import dataclass
@@ -57,21 +58,17 @@ class Origin:
         lines = traceback.extract_tb(author_traceback(error))
         exact = None
         if type(error).__module__ == "builtins" and not isinstance(error, BaseExceptionGroup):
-            exact = _pickled(error)
+            with contextlib.suppress(Exception):  # somebody's own objects among its arguments
+                data = pickle.dumps(error)
+                exact = data if type(pickle.loads(data)) is type(error) else None
         kind = cut(type(error).__name__, 100)
         frames = tuple((frame.filename, frame.lineno or 0, frame.name) for frame in lines)
         return cls(kind, message(error), exact, frames)
 
     def again(self) -> BaseException:
         """The exception, or one of a class of the same name."""
-        made: BaseException
-        if self.exact is not None:
-            kind, arguments, attributes = pickle.loads(self.exact)
-            made = kind.__new__(kind, *arguments)
-            made.args = arguments
-            made.__dict__.update(attributes)
-        else:
-            made = type(self.kind, (Foreign,), {})(self.text)
+        foreign = type(self.kind, (Foreign,), {})
+        made: BaseException = foreign(self.text) if self.exact is None else pickle.loads(self.exact)
         return made.with_traceback(_traceback(self.frames))
 
 

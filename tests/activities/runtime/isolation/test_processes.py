@@ -1,0 +1,153 @@
+"""A function called in a process of its own: what goes in, comes out, and is told of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from entrepot.activities.runtime.context import ActivityContext
+from entrepot.activities.runtime.isolation import processes
+from entrepot.activities.runtime.isolation.raised import Raised
+from entrepot.activities.runtime.tenant import PipelineSettings, Tenant, Tenants
+from entrepot.errors import BadInput, LimitExceeded, PipelineError, Problem, StepFailed, Unavailable
+from entrepot.registry import Registry
+from entrepot.tracebacks import author_line, describe
+from tests.faults import calls
+
+
+@pytest.fixture(scope="module")
+def tenants() -> Tenants:
+    tenant = Tenant("acme", {"type": "duckdb", "path": "x"}, "lake", {"deadly": PipelineSettings("deadly")})
+    made = Tenants({"acme": tenant}, Registry({"deadly": "tests.pipelines.deadly:deadly"}))
+    made.pipeline("acme", "deadly")
+    return made
+
+
+@pytest.fixture
+def work(tenants: Tenants) -> ActivityContext:
+    return ActivityContext(tenants.get("acme"), "run", "step")
+
+
+TABLES = st.lists(st.lists(st.integers(-5, 5) | st.none(), max_size=4), max_size=4)
+
+
+@settings(max_examples=15)
+@given(one=TABLES, other=TABLES)
+def test_feeds_are_read_by_turns_and_what_is_given_comes_back(
+    tenants: Tenants, one: list[list[int | None]], other: list[list[int | None]]
+) -> None:
+    schema = pa.schema({"n": pa.int64(), "word": pa.dictionary(pa.int32(), pa.string())})
+
+    def reader(lists: list[list[int | None]]) -> pa.RecordBatchReader:
+        batches = [
+            pa.record_batch([pa.array(n, pa.int64()), pa.array(map(str, n)).dictionary_encode()], schema=schema)
+            for n in lists
+        ]
+        return pa.RecordBatchReader.from_batches(schema, batches)
+
+    work = ActivityContext(tenants.get("acme"), "run", "step")
+    found: list[Any] = []
+    rows = 0
+    stream = processes.stream(work, tenants, "deadly", calls.merged, feeds={"one": reader(one), "other": reader(other)})
+    while True:
+        try:
+            found += next(stream).to_pylist()
+        except StopIteration as end:
+            rows = end.value
+            break
+    wanted = [{"n": n, "word": str(n)} for each in (*one, *other) for n in each]
+    assert sorted(found, key=str) == sorted(wanted, key=str)
+    assert rows == len(wanted)
+
+
+def test_no_two_processes_draw_the_same_numbers(tenants: Tenants, work: ActivityContext) -> None:
+    drawn = {processes.run(work, tenants, "deadly", calls.drawn) for _ in range(5)}
+    assert len(drawn) == 5
+
+
+def test_more_memory_than_the_limit_ends_the_call_and_says_so(tenants: Tenants, work: ActivityContext) -> None:
+    with pytest.raises(LimitExceeded, match=r"had [\d.]+ (GB|MB) of memory, and its limit is 600 MB; it was killed"):
+        processes.run(work, tenants, "deadly", calls.eat, memory=600_000_000)
+    assert work.progress["eaten"] > 1
+
+
+def test_log_records_are_the_workers(tenants: Tenants, work: ActivityContext, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "entrepot"):
+        processes.run(work, tenants, "deadly", calls.logged)
+    assert ("entrepot.calls", logging.INFO, "three of 3") in caplog.record_tuples
+
+
+def test_temporary_files_go_with_the_process(tenants: Tenants, work: ActivityContext) -> None:
+    assert not Path(processes.run(work, tenants, "deadly", calls.kept)).exists()
+
+
+def test_a_worker_goes_on_when_the_process_that_forks_was_killed(tenants: Tenants, work: ActivityContext) -> None:
+    processes.run(work, tenants, "deadly", calls.drawn)
+    with pytest.raises((Unavailable, StepFailed)):
+        processes.run(work, tenants, "deadly", calls.kill_servers)
+    assert processes.run(work, tenants, "deadly", calls.drawn) >= 0
+
+
+def test_code_that_was_changed_on_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    file = tmp_path / "changing.py"
+    code = "from entrepot import Pipeline\nchanging = Pipeline('changing')\n@changing.ingest\ndef a(): return []\n"
+    file.write_text(code)
+    tenant = Tenant("acme", {"type": "duckdb", "path": "x"}, "lake", {"changing": PipelineSettings("changing")})
+    tenants = Tenants({"acme": tenant}, Registry({"changing": "changing:changing"}))
+    tenants.pipeline("acme", "changing")
+    file.write_text(code + "# changed\n")
+    with pytest.raises(StepFailed, match=r"changing\.py' changed since this worker imported pipeline 'changing'"):
+        processes.run(ActivityContext(tenant, "run", "step"), tenants, "changing", calls.drawn)
+
+
+def causes() -> Iterator[BaseException]:
+    yield ValueError("one\ntwo")
+    yield OSError(28, "No space left on device", "/lake/file")
+    yield KeyError("x")
+    yield UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+    yield Own(object(), text="x")
+    yield ExceptionGroup("several", [ValueError("a"), TypeError("b")])
+
+
+class Own(Exception):
+    """An exception that cannot travel."""
+
+    def __init__(self, thing: object, *, text: str) -> None:
+        super().__init__(f"own {text}")
+        self.thing = thing
+        self.lock = open
+
+
+@pytest.mark.parametrize("cause", list(causes()), ids=lambda cause: type(cause).__name__)
+@pytest.mark.parametrize(
+    "error",
+    [
+        StepFailed("it failed"),
+        Unavailable("away"),
+        BadInput("bad"),
+        PipelineError("shop", [Problem("wrong")]),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_comes_out_as_it_was(error: Exception, cause: BaseException) -> None:
+    try:
+        try:
+            raise cause
+        except BaseException as first:
+            raise error from first
+    except BaseException as raised:
+        again = Raised.of(raised).again()  # type: ignore[arg-type]
+    assert type(again) is type(error)
+    assert str(again) == str(error)
+    assert again.__cause__ is not None
+    assert type(again.__cause__).__name__ == type(cause).__name__
+    assert describe(again.__cause__).splitlines()[0].startswith(describe(cause).splitlines()[0][:40])
+    assert str(author_line(again.__cause__) or "").startswith(__file__)
