@@ -2,37 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from entrepot.errors import BadInput, listed, unknown
+from entrepot.secrets import REFERENCES, Secret
 
-
-@dataclass(frozen=True)
-class Secret:
-    """Where a secret stands: `env:NAME` or `file:PATH`. Read each time it is used, so that it can be rotated."""
-
-    reference: str
-    where: str
-
-    def read(self) -> str:
-        """The secret itself, for a client and nobody else.
-
-        Raises:
-            BadInput: if it is not there.
-        """
-        kind, _, place = self.reference.partition(":")
-        if kind == "env":
-            if place not in os.environ:
-                raise BadInput(f"{self.where}: the environment variable {place} is not set for this worker")
-            return os.environ[place]
-        try:
-            return Path(place).expanduser().read_text().strip()
-        except OSError as error:
-            raise BadInput(f"{self.where}: the file {place} cannot be read: {error.strerror}") from error
+__all__ = ["Secret", "checked", "is_local"]
 
 
 def checked(
@@ -61,7 +37,7 @@ def is_local(host: str) -> bool:
 
 
 def _secret(key: str, value: Any, where: str) -> Secret:
-    if not isinstance(value, str) or not value.startswith(("env:", "file:")):
+    if not isinstance(value, str) or not value.startswith(REFERENCES):
         # The value is not repeated: it may be the secret.
         raise BadInput(
             f"{where}: `{key}` must be a reference such as 'env:NAME' or 'file:PATH', never the secret itself"

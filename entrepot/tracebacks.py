@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from entrepot.errors import EntrepotError, Location, Unavailable
+from entrepot.secrets import scrub
 
 LONGEST = 1_200
 """Characters that are kept of a message: Temporal shows 4 KB of a failure, and refuses megabytes for ever."""
@@ -39,10 +40,10 @@ _INSTALLED = tuple(sysconfig.get_path(which) + os.sep for which in ("stdlib", "p
 
 
 def cut(text: str, most: int = LONGEST) -> str:
-    """The beginning of a text, without what cannot be stored or shown. What is left out is counted."""
-    length = str.__len__(text)
-    # As a plain `str`: a subclass may do otherwise when it is formatted.
-    clean = _ANSI.sub("", str.__getitem__(text, slice(0, 2 * most)).replace("\r\n", "\n"))
+    """The beginning of a text, without secrets and what cannot be stored or shown. What is left out is counted."""
+    text = scrub(text)  # before it is cut: half a secret would not be known as one
+    length = len(text)
+    clean = _ANSI.sub("", text[: 2 * most].replace("\r\n", "\n"))
     shown = _UNFIT.sub("\ufffd", clean)
     if length <= most or (length <= 2 * most and len(shown) <= most):
         return shown

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from temporalio.client import Client
@@ -15,8 +16,12 @@ from temporalio.service import RPCError
 
 from entrepot.errors import BadInput, Unavailable
 from entrepot.language.names import DEFAULT_ENVIRONMENT
+from entrepot.worker.payloads import codec
+from entrepot.worker.payloads.failures import Failures
 
-OPTIONS: dict[str, Any] = {"data_converter": pydantic_data_converter}
+OPTIONS: dict[str, Any] = {
+    "data_converter": replace(pydantic_data_converter, payload_codec=codec.Codec(), failure_converter_class=Failures)
+}
 """What every client is made with, so that all of them read what one has written. A test holds that none is without."""
 TASK_QUEUE = "entrepot"
 CONNECT_SECONDS = 5.0
@@ -48,8 +53,10 @@ async def reach(target_host: str, **config: Any) -> Client:
     """A client for a server at an address, whatever the environment says.
 
     Raises:
+        BadInput: if the keys of payloads cannot be read.
         Unavailable: if it does not answer.
     """
+    codec.keys()
     try:
         async with asyncio.timeout(CONNECT_SECONDS):  # `wait_for` would now and then swallow Ctrl-C
             return await Client.connect(target_host, **OPTIONS, **config)

@@ -20,6 +20,7 @@ from entrepot.backends.base import QueryTag
 from entrepot.backends.settings import Secret
 from entrepot.backends.sql.session import Exists
 from entrepot.errors import BadInput, Contended, EntrepotError, StepFailed, Unavailable
+from entrepot.secrets import register
 
 _RETRIES = {
     # The client's own retries, of what is refused, lost, throttled or down. Left to itself it goes on for 15 minutes;
@@ -123,6 +124,7 @@ class ServicePrincipal:
                 asked = time.monotonic()
                 answer = self._ask()
                 self._token = str(answer["access_token"])
+                register(self._token, self._url)
                 self._good_until = asked + float(answer.get("expires_in", 3600)) - _REFRESH_SECONDS
             return {"Authorization": f"Bearer {self._token}"}
 

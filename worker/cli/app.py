@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import typer
 
 from entrepot.errors import BadInput, EntrepotError, PipelineError, Unavailable
+from entrepot.secrets import scrub_output
 from entrepot.worker.cli import (
     checks,
     demo,
@@ -61,6 +62,7 @@ def _with_a_fixed_seed() -> None:
 def main() -> NoReturn:
     """The entry point. Ends the process at once: native libraries are not to be unloaded one by one."""
     _with_a_fixed_seed()
+    scrub_output()
     code: Any = 0
     try:
         app()

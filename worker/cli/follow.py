@@ -18,6 +18,7 @@ from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import ActivityFailureError, Client, WorkflowFailureError, WorkflowHandle
 from temporalio.common import RetryPolicy, WorkflowIDConflictPolicy
+from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError, CancelledError, TerminatedError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
@@ -218,15 +219,16 @@ async def _retries(handle: WorkflowHandle[Any, Any]) -> list[output.Retry]:
     except (RPCError, RuntimeError):
         return []
     return [
-        output.Retry(each.activity_id, each.attempt - 1, _why(each))
+        output.Retry(each.activity_id, each.attempt - 1, await _why(described.data_converter, each))
         for each in described.raw_description.pending_activities
         if each.attempt > 1
     ]
 
 
-def _why(pending: PendingActivityInfo) -> str:
-    failed = pending.last_failure
-    if failed.HasField("application_failure_info"):
+async def _why(converter: DataConverter, pending: PendingActivityInfo) -> str:
+    failed = await converter.decode_failure(pending.last_failure)
+    if isinstance(failed, ApplicationError):
         return failed.message
     attempt = f"attempt {pending.attempt - 1} of {pending.maximum_attempts}; it is tried again"
-    return f"{pending.activity_type.name}: {failed.message or 'its worker went away'} ({attempt})"
+    said = pending.last_failure.message or "its worker went away"
+    return f"{pending.activity_type.name}: {said} ({attempt})"

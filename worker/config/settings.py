@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from entrepot.errors import BadInput
+from entrepot.secrets import REFERENCES, refer
 from entrepot.worker.config.tenant_schema import File, PipelineSection, ScheduleSection, TenantSection
 from entrepot.worker.config.validation import inconsistencies, place_of_schedule, validated
 
@@ -103,6 +104,7 @@ def load(file: str | None = None, state: str | None = None) -> Settings:
     path, content = _content(file)
     if content is None:
         return local(state)
+    _refer_to_secrets(content)
     problems: list[str] = []
     validated(File, content, "", problems)
     tenants = {name: each for name, raw in _table(content, "tenants").items() if (each := _tenant(name, raw, problems))}
@@ -162,6 +164,15 @@ def _content(file: str | None) -> tuple[Path, dict[str, Any] | None]:
         raise BadInput(f"{path} is not valid TOML: it is not UTF-8 text ({error.reason}, byte {error.start})") from None
     except OSError as error:
         raise BadInput(f"cannot read the tenant file {path}: {error.strerror}") from None
+
+
+def _refer_to_secrets(content: Any) -> None:
+    """What the file names as a secret, wherever it does, is one for the whole process: user code may read it, too."""
+    if isinstance(content, dict | list):
+        for each in content.values() if isinstance(content, dict) else content:
+            _refer_to_secrets(each)
+    elif isinstance(content, str) and content.startswith(REFERENCES):
+        refer(content)
 
 
 def _table(content: dict[str, Any], key: str) -> dict[str, Any]:

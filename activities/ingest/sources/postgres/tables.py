@@ -33,12 +33,12 @@ from entrepot.backends.settings import Secret
 from entrepot.errors import BadInput, StepFailed, listed, unknown
 from entrepot.language.interval import Interval
 from entrepot.language.sources import Disposition, PostgresTable
+from entrepot.secrets import REFERENCES
 
 PIECE_ROWS = 1_000_000
 _ORDERED = ("whole", "decimal", "date", "timestamp", "timestamptz", "text")
 """The kinds of column whose values can be written down exactly, and followed by key."""
 
-_REFERENCES = ("env:", "file:")
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]*)(:\d+)?")
 
 
@@ -78,7 +78,7 @@ class _Read:
 
     def __init__(self, table: str, source: PostgresTable, hints: Hints) -> None:
         self._table, self._source, self._hints = table, source, hints
-        if not source.url.startswith(_REFERENCES) and _has_password(self._url):
+        if not source.url.startswith(REFERENCES) and _has_password(self._url):
             raise BadInput(
                 f"table {table!r}: the URL has a password in it, so it must be given by reference, such as 'env:NAME' "
                 "or 'file:PATH'"
@@ -92,7 +92,7 @@ class _Read:
             BadInput: if it cannot be understood.
         """
         where, given = f"table {self._table!r}: `url`", self._source.url
-        url = Secret(given, where).read().strip() if given.startswith(_REFERENCES) else given
+        url = Secret(given, where).read().strip() if given.startswith(REFERENCES) else given
         scheme = url.partition("://")[0]
         if "://" not in url or scheme not in {"postgresql", "postgres"}:
             # What was given is not repeated: it may hold a password.
