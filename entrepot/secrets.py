@@ -120,9 +120,12 @@ def refer(reference: str) -> None:
 def scrub(text: str) -> str:
     """A text without secrets."""
     plain = str.__str__(text)  # a subclass may do otherwise
-    for form in _known_forms():
+    forms, escaped = _known()
+    for form in forms:
         if form in plain:
             plain = plain.replace(form, MASK)
+    for pattern in escaped:
+        plain = pattern.sub(MASK, plain)
     plain = _IN_URL.sub(rf"\1:{MASK}@", plain)
     for place in (_IN_PAIR, _IN_MAPPING, _IN_HEADER):
         plain = place.sub(_hidden, plain)
@@ -133,6 +136,11 @@ def _hidden(found: re.Match[str]) -> str:
     """What stands in a secret's place, within its quotes."""
     quotes = found[2][0] if found[2][0] in "'\"" else ""
     return f"{found[1]}{quotes}{MASK}{quotes}"
+
+
+def is_told(text: str) -> bool:
+    """Whether a text has a secret in it, in a place where one stands, such as a URL's password."""
+    return any(pattern.search(text) for pattern in (_IN_URL, _IN_PAIR))
 
 
 class _Scrubbed:
@@ -162,7 +170,12 @@ def scrub_output() -> None:
 # What is known --------------------------------------------------------------------------------------------------------
 
 
-def _known_forms() -> tuple[str, ...]:
+_Known = tuple[tuple[str, ...], tuple[re.Pattern[str], ...]]
+"""Every way in which secrets may be written, the longest first: what is in another comes after it. And what finds
+those that are written otherwise within texts."""
+
+
+def _known() -> _Known:
     with _lock:
         resolved = tuple(value for values in _resolved.values() for value in values)
     return _forms_of(resolved, tuple(_environment()))
@@ -182,13 +195,14 @@ def _is_telling(name: str) -> bool:
 
 
 @functools.lru_cache(maxsize=4)
-def _forms_of(resolved: tuple[str, ...], environment: tuple[tuple[str, bool], ...]) -> tuple[str, ...]:
-    """Every way in which secrets may be written, the longest first: what is in another comes after it."""
+def _forms_of(resolved: tuple[str, ...], environment: tuple[tuple[str, bool], ...]) -> _Known:
     values = set(resolved) | {v for v, is_secret in environment if is_secret and not _is_file(v)}
     parts = {part for value in values for part in (value, *_parts(value))}
     parts |= {password for value, _ in environment for password in _passwords(value)}
-    forms = {form for part in parts if _is_distinctive(part) for form in _forms(part)}
-    return tuple(sorted(forms, key=lambda form: (-len(form), form)))
+    found = sorted(filter(_is_distinctive, parts), key=lambda part: (-len(part), part))
+    forms = {form for part in found for form in _forms(part)}
+    escaped = (_escaped(part) for part in found if not _PLAIN.fullmatch(part))
+    return tuple(sorted(forms, key=lambda form: (-len(form), form))), tuple(escaped)
 
 
 def _is_file(value: str) -> bool:
@@ -236,9 +250,8 @@ def _passwords(text: str) -> Iterator[str]:
 
 
 def _forms(value: str) -> Iterator[str]:
-    """A value as it is, and as it is written in Python, JSON, SQL, HTML, URLs, in hexadecimal digits and in base64."""
-    yield from (value, repr(value)[1:-1], json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1])
-    yield from (value.replace("'", "''"), html.escape(value))
+    """A value as it is, and as it is written in SQL, HTML, URLs, in hexadecimal digits and in base64."""
+    yield from (value, value.replace("'", "''"), html.escape(value))
     for quoted in (quote(value, safe=""), quote(value), quote_plus(value)):
         yield from (quoted, re.sub("%[0-9A-F]{2}", lambda match: match[0].lower(), quoted))
     data = value.encode("utf-8", "surrogatepass")
@@ -247,6 +260,27 @@ def _forms(value: str) -> Iterator[str]:
         coded = b64encode(bytes(before) + data).decode()
         own = coded[-(-before * 8 // 6) : (before + len(data)) * 8 // 6]
         yield from (own, own.translate(_URL_SAFE))
+
+
+_PLAIN = re.compile(r"[ !#-&(-\[\]-~]*")
+"""What Python and JSON write as it is."""
+
+
+def _escaped(value: str) -> re.Pattern[str]:
+    """Finds a value as Python or JSON write it, and as they write such texts in texts: with ever more backslashes."""
+    shortest = re.sub(r"\\+(?=(['\"]?))", lambda run: "" if run[1] else "\\", value)
+    return re.compile("".join(map(_character, shortest)))
+
+
+def _character(one: str) -> str:
+    if _PLAIN.fullmatch(one):
+        return re.escape(one)
+    if one == "\\":
+        return r"\\{1,15}"
+    if one in "'\"":
+        return rf"\\{{0,15}}{one}"
+    codes = {written(one)[1:-1].replace("\\", r"\\{1,15}") for written in (repr, json.dumps)}
+    return f"(?:{'|'.join((re.escape(one), *sorted(codes)))})"
 
 
 _URL_SAFE = str.maketrans("+/", "-_")

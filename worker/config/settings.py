@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from entrepot.errors import BadInput
-from entrepot.secrets import REFERENCES, refer
+from entrepot.secrets import REFERENCES, is_told, refer
 from entrepot.worker.config.tenant_schema import File, PipelineSection, ScheduleSection, TenantSection
 from entrepot.worker.config.validation import inconsistencies, place_of_schedule, validated
 
@@ -104,8 +104,8 @@ def load(file: str | None = None, state: str | None = None) -> Settings:
     path, content = _content(file)
     if content is None:
         return local(state)
-    _refer_to_secrets(content)
     problems: list[str] = []
+    _secrets(content, "", problems)
     validated(File, content, "", problems)
     tenants = {name: each for name, raw in _table(content, "tenants").items() if (each := _tenant(name, raw, problems))}
     settings = Settings(path.absolute(), _folder(state), _table(content, "pipelines"), tenants)
@@ -166,13 +166,21 @@ def _content(file: str | None) -> tuple[Path, dict[str, Any] | None]:
         raise BadInput(f"cannot read the tenant file {path}: {error.strerror}") from None
 
 
-def _refer_to_secrets(content: Any) -> None:
-    """What the file names as a secret, wherever it does, is one for the whole process: user code may read it, too."""
-    if isinstance(content, dict | list):
-        for each in content.values() if isinstance(content, dict) else content:
-            _refer_to_secrets(each)
+def _secrets(content: Any, where: str, problems: list[str]) -> None:
+    """What the file refers to is secret for the whole process: user code may read it, too. Secrets are refused."""
+    if isinstance(content, dict):
+        for key, each in content.items():
+            _secrets(each, f"{where}.{key}" if where else key, problems)
+    elif isinstance(content, list):
+        for index, each in enumerate(content):
+            _secrets(each, f"{where}[{index}]", problems)
     elif isinstance(content, str) and content.startswith(REFERENCES):
         refer(content)
+    elif isinstance(content, str) and is_told(content):
+        problems.append(
+            f"{where}: has a password in it, which would stand in histories and the catalog; give a reference such as "
+            "'env:NAME' or, of a lake, an environment variable that fsspec reads, such as FSSPEC_FTP_PASSWORD"
+        )
 
 
 def _table(content: dict[str, Any], key: str) -> dict[str, Any]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
+import tomllib
 from copy import deepcopy
 from importlib import import_module, util
 from threading import Lock
 from typing import Any
 
 import dlt
-from dlt.common.configuration.providers import ConfigProvider, DictionaryProvider
+from dlt.common.configuration.providers import ConfigProvider, DictionaryProvider, SecretsTomlProvider
 from dlt.common.destination.configuration import ParquetFormatConfiguration
 
 from entrepot.activities.ingest.sources import naming
 from entrepot.activities.ingest.sources.dlt import compat, rows
+from entrepot.secrets import register
 
 os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"  # before anyone's first touch of dlt's container: importing is none
 _INSTALL = Lock()
@@ -41,7 +44,11 @@ class _Context(compat.RunContext):
             "schema": {"json_normalizer": {"module": rows.__name__}},
         }.items():
             settings.set_value(key, value, None)
-        return [settings, *compat.RunContext(None).initial_providers()]  # with the user's ~/.dlt
+        providers = compat.RunContext(None).initial_providers()  # with the user's ~/.dlt
+        for each in providers:
+            if isinstance(each, SecretsTomlProvider):
+                register(json.dumps(tomllib.loads(each.to_toml()), default=str), each.name)
+        return [settings, *providers]
 
     @property
     def global_dir(self) -> str:

@@ -46,6 +46,7 @@ from entrepot.errors import BadInput, StepFailed, unknown
 from entrepot.identity.code import stable_hash
 from entrepot.language.interval import Interval
 from entrepot.language.sources import Files, Format
+from entrepot.secrets import is_told, scrub
 
 _FORMATS: dict[str, Format] = {
     **dict.fromkeys((".csv", ".tsv", ".tab", ".txt"), "csv"),
@@ -116,8 +117,13 @@ def found(files: Files) -> list[str]:
     """The files that a source names, sorted.
 
     Raises:
-        BadInput: if there is none.
+        BadInput: if there is none, or the URL has a password in it: rows, states and failures say where they are from.
     """
+    if is_told(files.path):
+        raise BadInput(
+            f"the URL {scrub(files.path)!r} has a password or signature in it, which would stand in the catalog; "
+            "give it to fsspec by an environment variable such as FSSPEC_FTP_PASSWORD"
+        )
     filesystem, path = fsspec.core.url_to_fs(files.path)
     with readable(files.path):
         # A name may have a bracket in it without being a pattern.

@@ -161,6 +161,14 @@ def test_bad_toml_says_the_line(files: Files) -> None:
             tenant('environments = ["1_*"]'),
             "tenants.acme.environments.0: '1_*' matches no valid environment: '1_a' cannot be",
         ),
+        (
+            tenant('lake = "ftp://me:geheim@host/acme"'),
+            "tenants.acme.lake: has a password in it, which would stand in histories and the catalog; give a reference",
+        ),
+        (
+            schedule('pipeline = "flights", every = "1h", parameters = { dsn = ["host=h password=geheim"] }'),
+            "tenants.acme.schedules[0].parameters.dsn[0]: has a password in it",
+        ),
         (tenant("", "Acme"), "tenants.Acme: a tenant's name has up to 63 lower-case letters"),
         ('[tenants."a/b"]\nbackend = { type = "duckdb", path = "x" }', "tenants.a/b: a tenant's name has"),
         (tenant("", "a" * 64), "a tenant's name has up to 63"),

@@ -203,6 +203,13 @@ def test_settings_that_do_not_go_together(tmp_path: Path, options: Any, sentence
         read(Files(str(tmp_path / "t.csv"), **options))
 
 
+@pytest.mark.parametrize("url", ["ftp://me:geheim@host/t.csv", "https://host/t.csv?sv=1&sig=geheim"])
+def test_a_secret_in_a_url_would_stand_in_the_catalog(url: str) -> None:
+    with pytest.raises(BadInput, match="has a password or signature in it") as refused:
+        read(Files(url))
+    assert "geheim" not in str(refused.value)
+
+
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="there is no file"):
         read(Files(str(tmp_path / "*.csv")))
