@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import functools
 import os
 import uuid
@@ -25,6 +26,7 @@ from entrepot.activities.runtime.tenant import Tenants
 from entrepot.worker import process
 from entrepot.worker.config.settings import Settings
 from entrepot.worker.config.tenant_schema import TenantSection
+from entrepot.worker.payloads.codec import SETTING
 from entrepot.workflows.progress import RunSummary
 from tests import data, suites
 from tests.groups import FILES, GROUPS, Scheduling, group_of, is_fast
@@ -41,8 +43,10 @@ hypothesis.settings.load_profile("entrepot")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """No test can keep a run from its end."""
+    """No test can keep a run from its end; and what tests' clients and workers give to Temporal is encrypted."""
     config.pluginmanager.register(Watchdog(config))
+    os.environ["PAYLOAD_KEYS"] = f"tests:{base64.b64encode(bytes(range(32))).decode()}"
+    os.environ[SETTING] = "env:PAYLOAD_KEYS"
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -15,6 +15,7 @@ from entrepot.errors import BadInput, EntrepotError, PipelineError, Unavailable
 from entrepot.secrets import scrub_output
 from entrepot.worker.cli import (
     checks,
+    codec_server,
     demo,
     dev,
     doctor,
@@ -43,6 +44,7 @@ app = typer.Typer(
 for command in (
     *(demo.demo, dev.dev, worker.worker, run.run, plan.plan, parity.parity, sql.sql, graph.graph),
     *(versions.versions, checks.checks, rollback.rollback, gc.gc, doctor.doctor),
+    codec_server.codec_server,
 ):
     app.command()(command)
 app.add_typer(schedules.group, name="schedules")

@@ -26,6 +26,8 @@ from entrepot.worker.cli import output
 from entrepot.worker.client import reach
 from entrepot.worker.config.settings import Settings
 from entrepot.worker.local import standins
+from entrepot.worker.payloads import codec
+from entrepot.worker.payloads.server import CodecServer
 from entrepot.workflows.search_attributes import SEARCH_ATTRIBUTES
 
 HOST = "127.0.0.1"
@@ -47,6 +49,8 @@ async def _serve(settings: Settings, running: Server, port: int, ui_port: int) -
     tenants = settings.connect(reload=True)
     output.out.print(f"Temporal     {HOST}:{port}")
     output.out.print(f"Web UI       http://{HOST}:{ui_port}")
+    if running.codec_url:
+        output.out.print(f"codec server {running.codec_url}")
     output.out.print(f"state        {settings.state}", soft_wrap=True)
     output.out.print(f"tenants      {', '.join(tenants.tenants)}")
     output.out.print(f"pipelines    {', '.join(tenants.registry.references) or 'none: name them in tenants.toml'}")
@@ -80,6 +84,8 @@ class Server:
     client: Client
     ended: asyncio.Task[int]
     """Done once its process has ended, whoever ended it."""
+    codec_url: str = ""
+    """Where payloads are decrypted for the Web UI, if they are encrypted."""
 
 
 @asynccontextmanager
@@ -93,7 +99,7 @@ async def server(state: Path, port: int, ui_port: int) -> AsyncIterator[Server]:
     for each in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C, which ends the server, too
         signal.signal(each, lambda *_: signal.raise_signal(signal.SIGINT))
     binary = temporal_binary()
-    with locked(state) as lock:
+    with locked(state) as lock, _codec_server(port, ui_port) as codec_url:
         for wanted, option in ((port, "--port"), (ui_port, "--ui-port")):
             if not is_free(wanted):
                 problem = f"port {wanted} is taken, perhaps by another `entrepot dev`"
@@ -101,7 +107,7 @@ async def server(state: Path, port: int, ui_port: int) -> AsyncIterator[Server]:
         with (state / "temporal.log").open("ab") as log:
             child = await asyncio.create_subprocess_exec(
                 binary,
-                *_arguments(state, port, ui_port),
+                *_arguments(state, port, ui_port, codec_url),
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C is for us: the worker ends first, then the server
@@ -110,7 +116,7 @@ async def server(state: Path, port: int, ui_port: int) -> AsyncIterator[Server]:
         _write(lock, os.getpid(), child.pid)
         ended = asyncio.create_task(child.wait())
         try:
-            yield Server(await _connected(child, port, state), ended)
+            yield Server(await _connected(child, port, state), ended, codec_url)
         finally:
             if child.returncode is None:
                 child.terminate()
@@ -195,7 +201,18 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _arguments(state: Path, port: int, ui_port: int) -> list[str]:
+@contextmanager
+def _codec_server(port: int, ui_port: int) -> Iterator[str]:
+    """The address of a server that decrypts for the Web UI, while the block runs; empty if nothing is encrypted."""
+    if not codec.is_on():
+        yield ""
+        return
+    own = ui_port + 1 if ui_port + 1 != port and is_free(ui_port + 1) else free_port()
+    with CodecServer(HOST, own, f"http://{HOST}:{ui_port}").serving() as url:
+        yield url
+
+
+def _arguments(state: Path, port: int, ui_port: int, codec_url: str) -> list[str]:
     attributes = [part for key in SEARCH_ATTRIBUTES for part in ("--search-attribute", f"{key.name}=Keyword")]
     dynamic = {
         "matching.enableFairness": "true",
@@ -210,6 +227,7 @@ def _arguments(state: Path, port: int, ui_port: int) -> list[str]:
         *("--sqlite-pragma", "journal_mode=wal", "--sqlite-pragma", "synchronous=1"),
         *attributes,
         *values,
+        *(("--ui-codec-endpoint", codec_url) if codec_url else ()),
     ]
 
 

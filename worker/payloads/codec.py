@@ -62,11 +62,9 @@ def keys() -> Keys:
         BadInput: if there is anything wrong with one, without telling it.
     """
     texts = []
-    for reference in os.environ.get(SETTING, "").split():
+    for reference in filter(None, map(str.strip, os.environ.get(SETTING, "").split(","))):
         if not reference.startswith(REFERENCES):
-            raise BadInput(
-                f"{SETTING} must be a reference such as 'file:PATH' or 'env:NAME', never the keys themselves"
-            )
+            raise BadInput(f"{SETTING} must be a reference such as 'env:NAME' or 'file:PATH', never a key itself")
         texts.append((reference, Secret(reference, SETTING).read()))
     return _parsed(tuple(texts))
 
