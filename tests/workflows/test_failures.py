@@ -287,6 +287,16 @@ def small_disk(folder: Path, megabytes: int, *, read_only: bool = False) -> Iter
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+async def retried(handle: WorkflowHandle[Any, Any]) -> str:
+    """What an activity of a run said when it failed, as soon as it is tried again."""
+    while True:
+        described = await handle.describe()
+        for pending in described.raw_description.pending_activities:
+            if pending.attempt > 1:
+                return str(await described.data_converter.decode_failure(pending.last_failure))
+        await asyncio.sleep(0.2)
+
+
 @pytest.mark.parametrize("where", ["warehouse", "lake"])
 async def test_a_full_disk_is_named_and_nothing_is_published(
     temporal: WorkflowEnvironment, tmp_path: Path, where: str
@@ -300,11 +310,7 @@ async def test_a_full_disk_is_named_and_nothing_is_published(
         loaded = settings(tmp_path, {"shop": "tests.pipelines.shop:shop"}, acme=tenant)
         async with serving(temporal.client, loaded) as house:
             handle = await house.start("Pipeline", {**SHOP, "parameters": {"rows": 40_000}})
-            message = ""
-            while not message:
-                await asyncio.sleep(0.2)
-                pending = (await handle.describe()).raw_description.pending_activities
-                message = pending[0].last_failure.message if pending and pending[0].attempt > 1 else ""
+            message = await retried(handle)
             assert "full" in message or "No space left" in message, message
             assert str(disk) in message
             (disk / "filler").unlink()
@@ -323,11 +329,7 @@ async def test_a_read_only_disk_is_named(temporal: WorkflowEnvironment, tmp_path
             temporal.client, settings(tmp_path, {"shop": "tests.pipelines.shop:shop"}, acme=tenant)
         ) as house:
             handle = await house.start("Pipeline", SHOP)
-            message = ""
-            while not message:
-                await asyncio.sleep(0.2)
-                pending = (await handle.describe()).raw_description.pending_activities
-                message = pending[0].last_failure.message if pending and pending[0].attempt > 1 else ""
+            message = await retried(handle)
             assert "read-only" in message.lower(), message
             await handle.terminate()
 

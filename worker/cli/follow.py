@@ -33,6 +33,10 @@ _PATIENCE_SECONDS = 4.0
 _ANSWER_TIMEOUT, _WAIT_TIMEOUT = timedelta(minutes=5), timedelta(minutes=10)
 """For an activity that is executed by itself: while it works, and with waiting for a worker."""
 _NO_WORKER = f"No worker serves the task queue {TASK_QUEUE!r}; the run waits for one. Start one: entrepot worker"
+_NOT_UNDERSTOOD = (
+    "No worker can go on with the run, and it waits for one that can: their logs say why. Where payloads are "
+    "encrypted, they may lack the key"
+)
 
 T = TypeVar("T")
 
@@ -218,6 +222,8 @@ async def _retries(handle: WorkflowHandle[Any, Any]) -> list[output.Retry]:
         described = await handle.describe(rpc_timeout=timedelta(seconds=2))
     except (RPCError, RuntimeError):
         return []
+    if described.raw_description.pending_workflow_task.attempt > 2:  # once, a worker may just have gone away
+        return [output.Retry("", 0, _NOT_UNDERSTOOD)]
     return [
         output.Retry(each.activity_id, each.attempt - 1, await _why(described.data_converter, each))
         for each in described.raw_description.pending_activities
