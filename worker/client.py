@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -23,7 +24,9 @@ OPTIONS: dict[str, Any] = {
     "data_converter": replace(pydantic_data_converter, payload_codec=codec.Codec(), failure_converter_class=Failures)
 }
 """What every client is made with, so that all of them read what one has written. A test holds that none is without."""
-TASK_QUEUE = "entrepot"
+TASK_QUEUE = os.environ.get("ENTREPOT_TASK_QUEUE") or "entrepot"
+"""What workers take work from and commands give it to. A group of tenants that has one of its own has workers, and so
+processes, secrets and disks, that no other's code runs in."""
 CONNECT_SECONDS = 5.0
 DEFAULT_ADDRESS = "localhost:7233"
 

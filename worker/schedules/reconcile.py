@@ -11,6 +11,7 @@ import asyncio
 import dataclasses
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, TypeVar
@@ -38,11 +39,13 @@ from entrepot.protocol.messages import RunInput
 from entrepot.worker.client import TASK_QUEUE, run_workflow_id
 from entrepot.worker.config.settings import Settings
 from entrepot.worker.config.tenant_schema import ScheduleSection
+from entrepot.worker.payloads.codec import CannotDecrypt
 from entrepot.worker.schedules import cron
 from entrepot.workflows.search_attributes import ENVIRONMENT, PIPELINE, TENANT
 
 WORKFLOW = "Pipeline"
-MEMO = {"made_by": "entrepot"}
+MEMO = {"made_by": TASK_QUEUE}
+"""Of each schedule: another group of tenants, with workers and a file of its own, has others."""
 PAUSED_NOTE = "paused in the tenant file when it was made"
 _AT_ONCE = 16
 """Requests to Temporal that are under way at the same time."""
@@ -266,8 +269,9 @@ async def _actual(client: Client, wanted: Iterable[str]) -> dict[str, Actual]:
 
 async def _listed(client: Client) -> AsyncIterator[str]:
     async for each in await client.list_schedules():
-        if _is_ours(await each.memo()):
-            yield each.id
+        with suppress(CannotDecrypt):  # another group's, with a key of its own
+            if _is_ours(await each.memo()):
+                yield each.id
 
 
 def _is_ours(memo: Mapping[str, Any]) -> bool:
