@@ -16,7 +16,7 @@ from tests.worker.processes import ENTREPOT, Place
 
 COMMANDS = [
     *("demo", "dev", "worker", "run", "plan", "sql", "graph", "versions", "rollback", "gc", "doctor", "parity"),
-    *("checks", "env drop", "schedules plan", "schedules apply"),
+    *("checks", "show", "env drop", "schedules plan", "schedules apply"),
 ]
 HEAVY = ["ibis", "duckdb", "dlt", "sklearn", "pandas", "pyarrow"]
 
@@ -164,6 +164,14 @@ def test_versions_are_listed_with_who_shows_them(place: Place) -> None:
     assert {row["name"] for row in rows} >= {"orders", "return_model", "board"}
     assert all(row["rows"] == 600 for row in rows if row["name"] == "orders")
     assert "unknown pipeline 'shpo'; did you mean 'shop'?" in said(place.entrepot("versions", "shpo"), 2)
+
+
+def test_rows_are_shown_while_a_worker_serves(place: Place) -> None:
+    out = said(place.entrepot("show", "shop", "orders", "--limit", "1"), 0)
+    assert re.search(r"^id +country .*\n0 +FR +94.79", out), out
+    chosen = place.entrepot("show", "shop", "orders", "--where", "COUNTRY = 'DE' and id < 9", "--json")
+    assert {row["country"] for row in json.loads(said(chosen, 0))} == {"DE"}
+    assert "unknown table 'odrers'; did you mean 'orders'" in said(place.entrepot("show", "shop", "odrers"), 2)
 
 
 def test_a_rollback_goes_back_one_publish_or_to_a_run(place: Place) -> None:

@@ -27,6 +27,7 @@ from entrepot.worker.cli import (
     rollback,
     run,
     schedules,
+    show,
     sql,
     versions,
     worker,
@@ -43,7 +44,7 @@ app = typer.Typer(
 )
 for command in (
     *(demo.demo, dev.dev, worker.worker, run.run, plan.plan, parity.parity, sql.sql, graph.graph),
-    *(versions.versions, checks.checks, rollback.rollback, gc.gc, doctor.doctor),
+    *(show.show, versions.versions, checks.checks, rollback.rollback, gc.gc, doctor.doctor),
     codec_server.codec_server,
 ):
     app.command()(command)
