@@ -12,8 +12,11 @@ import json
 import linecache
 import os
 import re
+import resource
+import shutil
 import sysconfig
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from itertools import groupby, islice
 from pathlib import Path
 from types import TracebackType
@@ -55,9 +58,10 @@ def describe(error: BaseException, most: int = LONGEST) -> str:
     text = message(error, most)
     if isinstance(error, EntrepotError):
         return text
-    if isinstance(error, OSError) and error.errno in NOT_WRITABLE:
-        place = error.filename2 or error.filename  # of a copy, the first is what is read
-        return cut(f"cannot write{f' {place}' if place else ''}: {os.strerror(error.errno or 0)}", most)
+    if isinstance(error, OSError) and (said := _of_machine(error)):
+        return cut(said, most)
+    if isinstance(error, MemoryError):
+        return cut(f"no memory is left: {text or _name(error)}", most)
     told = f"{_name(error)}: {text}" if text else _name(error)
     if isinstance(error, BaseExceptionGroup):
         told += f": {'; '.join(describe(part, most // 4) for part in islice(_leaves(error), 3))}"
@@ -68,6 +72,64 @@ def describe(error: BaseException, most: int = LONGEST) -> str:
     if isinstance(error, ImportError):
         told += "; install it where the worker runs"
     return cut(told, 2 * most)
+
+
+def _of_machine(error: OSError) -> str:
+    """What is used up or closed, in a sentence, where the machine says so."""
+    why = os.strerror(error.errno or 0)
+    if error.errno in (errno.EMFILE, errno.ENFILE):  # whichever file it was that came too late
+        most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return f"{why}: this process may have {most} open at a time (`ulimit -n`)"
+    if error.errno not in NOT_WRITABLE:
+        return ""
+    place = error.filename2 or error.filename  # of a copy, the first is what is read
+    verb = "use" if error.errno == errno.EACCES else "write"
+    return f"cannot {verb} {place or 'a file that the error does not name'}: {why}"
+
+
+@contextmanager
+def writing(what: str, path: str | os.PathLike[str]) -> Iterator[None]:
+    """While a file is written: where the machine refuses, the error says which file, and what it is for; Python's and
+    Arrow's often say neither.
+
+    Raises:
+        Unavailable: if the disk is full, or may not be written to.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NOT_WRITABLE:
+            raise
+        raise Unavailable(f"{what} {path} cannot be written: {os.strerror(error.errno)}{_room(path)}") from error
+
+
+@contextmanager
+def full_if_unnamed(folder: str) -> Iterator[None]:
+    """While code of others works, which writes to this folder, too: an error of a full disk that names no file is about
+    the folder's, if there is no room left.
+
+    Raises:
+        Unavailable: if that is so.
+    """
+    try:
+        yield
+    except OSError as error:
+        is_named = error.filename or error.filename2
+        if error.errno not in NOT_WRITABLE or is_named or shutil.disk_usage(folder).free > _ROOM_BYTES:
+            raise
+        raise Unavailable(f"no room is left for scratch files in {folder}{_room(folder)}") from error
+
+
+_ROOM_BYTES = 1 << 20
+
+
+def _room(path: str | os.PathLike[str]) -> str:
+    """How much room there is on a file's disk, which tells a full one from a quota."""
+    place = Path(path)
+    with suppress(OSError, StopIteration):
+        disk = shutil.disk_usage(next(each for each in (place, *place.parents) if each.exists()))
+        return f" ({disk.free / 1e6:,.1f} MB of {disk.total / 1e6:,.1f} MB are free)"
+    return ""
 
 
 def _of_type(error: AttributeError) -> str:
@@ -179,7 +241,7 @@ def _beginning(error: BaseException) -> BaseException:
 
 # Whether trying again can help ---------------------------------------------------------------------------------------
 
-NOT_WRITABLE = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT)
+NOT_WRITABLE = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT, errno.EFBIG)
 """What the machine says where a disk is full, or may not be written to. Somebody may make room."""
 
 _NEVER = (

@@ -28,6 +28,7 @@ from entrepot.errors import StepFailed
 from entrepot.identity.code import stable_hash
 from entrepot.identity.expression import schema_from, schema_to
 from entrepot.language.schema_evolution import DOUBLE_HOLDS, common
+from entrepot.tracebacks import writing
 
 PART_ROWS = 1_000_000
 PART_BYTES = 128 * 2**20
@@ -127,7 +128,8 @@ class Landing:
         self._buffers: dict[str, _Buffer] = {}
         self._flushed = time.monotonic()
         self._duckdb = duckdb.connect()
-        self._duckdb.execute("SET TimeZone = 'UTC'")
+        # What does not fit into memory goes where there is room for files, and not into the worker's current folder.
+        self._duckdb.execute(f"SET TimeZone = 'UTC'; SET temp_directory = {literal(str(scratch / 'spill'))}")
         path = f"{folder}/checkpoint.json"
         self.checkpoint = Checkpoint.model_validate_json(lake.read(path)) if lake.exists(path) else Checkpoint()
 
@@ -181,7 +183,8 @@ class Landing:
         batches = self._buffers.pop(table).batches
         local = self._scratch / f"{uuid.uuid4().hex}.parquet"
         whole = pa.Table.from_batches(batches)
-        pyarrow.parquet.write_table(whole, local, compression="zstd", compression_level=1)
+        with writing("the scratch file", local):
+            pyarrow.parquet.write_table(whole, local, compression="zstd", compression_level=1)
         self._into_lake(table, local)
 
     def _into_lake(self, table: str, local: Path) -> None:

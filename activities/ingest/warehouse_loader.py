@@ -32,6 +32,7 @@ from entrepot.errors import StepFailed
 from entrepot.identity.code import stable_hash
 from entrepot.identity.expression import schema_from, schema_to
 from entrepot.identity.version import version_schema, version_table
+from entrepot.tracebacks import writing
 
 LOAD, STAGE, TOGETHER = "__l", "__s", "__t"
 """What the names of segments have behind the table's: one load's, one that is there for a moment, several loads'.
@@ -277,7 +278,7 @@ def _completed(path: str, columns: sch.Schema, folder: str) -> str:
     source = pyarrow.parquet.ParquetFile(path)
     target = Path(folder, f"completed-{Path(path).name}")
     schema = columns.to_pyarrow()
-    with pyarrow.parquet.ParquetWriter(target, schema) as writer:
+    with writing("the scratch file", target), pyarrow.parquet.ParquetWriter(target, schema) as writer:
         for batch in source.iter_batches():
             table = pa.Table.from_batches([batch])
             for name in columns:

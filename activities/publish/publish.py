@@ -57,6 +57,7 @@ from entrepot.protocol.messages import (
     StepRef,
     StepResult,
 )
+from entrepot.tracebacks import writing
 
 
 class PublishActivities(Activities):
@@ -206,11 +207,8 @@ def _export(work: ActivityContext, session: Session, output: Export, path: str) 
     rows = 0
     with tempfile.TemporaryDirectory(prefix="entrepot-") as folder:
         local = os.path.join(folder, "export")
-        with (
-            pyarrow.parquet.ParquetWriter(local, reader.schema)
-            if output.format == "parquet"
-            else pyarrow.csv.CSVWriter(local, reader.schema)
-        ) as writer:
+        kind = pyarrow.parquet.ParquetWriter if output.format == "parquet" else pyarrow.csv.CSVWriter
+        with writing("the scratch file", local), kind(local, reader.schema) as writer:
             for batch in reader:
                 work.check()
                 writer.write_batch(batch)

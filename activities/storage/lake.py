@@ -12,11 +12,17 @@ from contextlib import contextmanager, suppress
 
 import fsspec
 
+from entrepot.errors import BadInput, EntrepotError, Unavailable
+from entrepot.tracebacks import describe, is_transient, writing
+
 
 def put(local: str, target: str) -> None:
-    """Moves a local file to its place in the lake: whole, or not at all."""
-    filesystem, path = fsspec.core.url_to_fs(target)
-    with _arriving(filesystem, path) as part:
+    """Moves a local file to its place in the lake: whole, or not at all.
+
+    Raises:
+        Unavailable: if the lake cannot be written to now.
+    """
+    with _reached(target, "written") as (filesystem, path), _arriving(filesystem, path) as part:
         if _is_local(filesystem):
             shutil.move(local, part)  # on one disk, nothing is copied
         else:
@@ -25,20 +31,47 @@ def put(local: str, target: str) -> None:
 
 
 def write(data: bytes, target: str) -> None:
-    """Writes a small file: whole, or not at all."""
-    filesystem, path = fsspec.core.url_to_fs(target)
-    with _arriving(filesystem, path) as part, filesystem.open(part, "wb") as file:
+    """Writes a small file: whole, or not at all.
+
+    Raises:
+        Unavailable: if the lake cannot be written to now.
+    """
+    with (
+        _reached(target, "written") as (filesystem, path),
+        _arriving(filesystem, path) as part,
+        filesystem.open(part, "wb") as file,
+    ):
         file.write(data)
+
+
+@contextmanager
+def _reached(target: str, done: str) -> Iterator[tuple[fsspec.AbstractFileSystem, str]]:
+    """The lake's file system, and a path in it. What goes wrong there says that it is the lake, and where.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        Unavailable: if it is away, full, or closed to this process.
+        BadInput: if there is no such lake.
+    """
+    try:
+        filesystem, path = fsspec.core.url_to_fs(target)
+        yield filesystem, path
+    except (FileNotFoundError, InterruptedError, EntrepotError):
+        raise
+    except Exception as error:
+        kind = BadInput if is_transient(error) is False else Unavailable
+        raise kind(f"the lake cannot be {done} at {target}: {describe(error)}") from error
 
 
 @contextmanager
 def _arriving(filesystem: fsspec.AbstractFileSystem, path: str) -> Iterator[str]:
     """Where a file is written before it has its name. What a failure leaves, as a full disk does, is removed."""
-    filesystem.makedirs(os.path.dirname(path), exist_ok=True)
     part = f"{path}.part-{uuid.uuid4().hex}"
     try:
-        yield part
-        filesystem.mv(part, path)
+        with writing("the lake's file", path):
+            filesystem.makedirs(os.path.dirname(path), exist_ok=True)
+            yield part
+            filesystem.mv(part, path)
     except BaseException:
         with suppress(Exception):
             filesystem.rm(part)
@@ -47,35 +80,34 @@ def _arriving(filesystem: fsspec.AbstractFileSystem, path: str) -> Iterator[str]
 
 def read(target: str) -> bytes:
     """A small file's content."""
-    filesystem, path = fsspec.core.url_to_fs(target)
-    with filesystem.open(path, "rb") as file:
+    with _reached(target, "read") as (filesystem, path), filesystem.open(path, "rb") as file:
         return bytes(file.read())
 
 
 def exists(target: str) -> bool:
     """Whether there is such a file or folder."""
-    filesystem, path = fsspec.core.url_to_fs(target)
-    return bool(filesystem.exists(path))
+    with _reached(target, "read") as (filesystem, path):
+        return bool(filesystem.exists(path))
 
 
 def size(target: str) -> int:
     """A file's size in bytes."""
-    filesystem, path = fsspec.core.url_to_fs(target)
-    return int(filesystem.size(path))
+    with _reached(target, "read") as (filesystem, path):
+        return int(filesystem.size(path))
 
 
 def files(target: str) -> dict[str, datetime.datetime]:
     """Every file in a folder and its folders, and when it was written: UTC, without zone."""
-    filesystem, path = fsspec.core.url_to_fs(target)
-    base = target[: -len(path)] if target.endswith(path) else ""
-    return {base + name: filesystem.modified(name).replace(tzinfo=None) for name in filesystem.find(path)}
+    with _reached(target, "read") as (filesystem, path):
+        base = target[: -len(path)] if target.endswith(path) else ""
+        return {base + name: filesystem.modified(name).replace(tzinfo=None) for name in filesystem.find(path)}
 
 
 def remove(target: str) -> None:
     """Removes a file or folder, if it is there."""
-    filesystem, path = fsspec.core.url_to_fs(target)
-    if filesystem.exists(path):
-        filesystem.rm(path, recursive=True)
+    with _reached(target, "written") as (filesystem, path):
+        if filesystem.exists(path):
+            filesystem.rm(path, recursive=True)
 
 
 def _is_local(filesystem: fsspec.AbstractFileSystem) -> bool:
@@ -91,5 +123,6 @@ def local_copy(target: str, folder: str) -> Iterator[str]:
         yield path
     else:
         copy = os.path.join(folder, hashlib.sha256(target.encode()).hexdigest() + os.path.splitext(path)[1])
-        filesystem.get_file(path, copy)
+        with _reached(target, "read"), writing("the copy of a file of the lake", copy):
+            filesystem.get_file(path, copy)
         yield copy

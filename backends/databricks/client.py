@@ -21,6 +21,7 @@ from entrepot.backends.settings import Secret
 from entrepot.backends.sql.session import Exists
 from entrepot.errors import BadInput, Contended, EntrepotError, StepFailed, Unavailable
 from entrepot.secrets import register
+from entrepot.tracebacks import NOT_WRITABLE
 
 _RETRIES = {
     # The client's own retries, of what is refused, lost, throttled or down. Left to itself it goes on for 15 minutes;
@@ -191,8 +192,8 @@ def translated(host: str) -> Iterator[None]:
     try:
         yield
     except (theirs.Error, urllib3.exceptions.HTTPError, TException, OSError) as error:
-        if isinstance(error, InterruptedError):
-            raise
+        if isinstance(error, InterruptedError) or getattr(error, "errno", None) in NOT_WRITABLE:
+            raise  # a disk of this machine is no matter of Databricks
         raise _meaning(error, host) from error
 
 

@@ -69,10 +69,10 @@ def _meaning(error: duckdb.Error, path: str) -> EntrepotError:
         return Locked(
             f"the DuckDB file {path} is locked by {who}; close it there, since one process at a time can write"
         )
-    if "No space left" in text or "out of disk" in text.lower():
-        return Unavailable(f"the disk that holds the DuckDB file {path} is full")
-    if "Read-only file system" in text or "Permission denied" in text or "read-only" in text:
-        return Unavailable(f"the DuckDB file {path} cannot be written: its disk or file is read-only")
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return _out_of_memory(text, path)
+    if not isinstance(error, _REFUSED) and (reason := _OF_A_DISK.search(message)) is not None:
+        return Unavailable(f"{_place(message, path)} cannot be {_done(message)}: {reason[0]}")
     if isinstance(error, duckdb.CatalogException) and "already exists" in text:
         return Exists(f"another run writes the same to {path}: {message}")
     if isinstance(error, duckdb.TransactionException | duckdb.ConstraintException):
@@ -80,7 +80,41 @@ def _meaning(error: duckdb.Error, path: str) -> EntrepotError:
     if "No files found" in text:
         return StepFailed(f"a file that DuckDB is to read is gone: {message}")
     if isinstance(error, duckdb.IOException | duckdb.ConnectionException):
-        return Unavailable(f"the DuckDB file {path} cannot be used: {message}")
+        return Unavailable(f"{_place(message, path)} cannot be used: {message}")
     if isinstance(error, _REFUSED) and "database has been invalidated" not in text:
         return StepFailed(f"DuckDB cannot compute it: {message}")
     return Unavailable(f"DuckDB failed at the file {path}: {message}")
+
+
+_OF_A_DISK = re.compile(
+    "No space left on device|Disk quota exceeded|File too large|Read-only file system|Permission denied"
+    "|Input/output error|Too many open files",
+    re.IGNORECASE,
+)
+"""What the machine says of a file, as DuckDB passes it on."""
+
+
+def _place(text: str, path: str) -> str:
+    """Which file a message is about: the warehouse itself, what does not fit into memory, or a file that is read."""
+    named = re.search(r'"(/[^"]+)"', text)
+    if named is None or named[1] in (path, f"{path}.wal"):
+        return f"the DuckDB file {path}"
+    return f"DuckDB's temporary file {named[1]}" if named[1].startswith(f"{path}.tmp") else f"the file {named[1]}"
+
+
+def _done(text: str) -> str:
+    return "read" if re.search("Cannot open file|Could not read|Cannot read", text, re.IGNORECASE) else "written"
+
+
+def _out_of_memory(text: str, path: str) -> Unavailable:
+    used = re.search(r"\(([^()]+ used)\)", text)
+    so_much = f" ({used[1]})" if used else ""
+    if "max_temp_directory_size" in text:
+        return Unavailable(
+            f"the disk that holds {path}.tmp is full{so_much}: DuckDB writes there what does not fit into its memory; "
+            "make room, or raise the backend's `memory_limit`"
+        )
+    return Unavailable(
+        f"DuckDB has no memory left at the file {path}{so_much}; raise the backend's `memory_limit`, lower its "
+        "`threads`, or let the step do less at once"
+    )

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from entrepot.tracebacks import writing
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -27,7 +29,8 @@ def written(batches: Iterable[pa.RecordBatch], schema: pa.Schema, folder: str) -
                     writer.close()
                 paths.append(str(Path(folder, f"{len(paths):05d}.parquet")))
                 writer, size = pyarrow.parquet.ParquetWriter(paths[-1], schema, compression="zstd"), 0
-            writer.write_batch(batch)
+            with writing("the scratch file", paths[-1]):
+                writer.write_batch(batch)
             size += batch.nbytes
         if writer is None:
             paths.append(str(Path(folder, "00000.parquet")))
@@ -45,7 +48,11 @@ def rewritten(path: str, folder: str, schema: pa.Schema, column: Callable[[pa.Re
     import pyarrow.parquet as pq
 
     copy = str(Path(folder, "copy.parquet"))
-    with pq.ParquetFile(path) as file, pq.ParquetWriter(copy, schema, compression="zstd") as writer:
+    with (
+        pq.ParquetFile(path) as file,
+        writing("the scratch file", copy),
+        pq.ParquetWriter(copy, schema, compression="zstd") as writer,
+    ):
         for batch in file.iter_batches():
             columns = [column(batch, field) for field in schema]
             writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))

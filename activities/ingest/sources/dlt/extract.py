@@ -39,6 +39,7 @@ from entrepot.activities.ingest.sources.stream import Hints, Piece, Stream, Wate
 from entrepot.activities.storage import exact_casts
 from entrepot.errors import BadInput, StepFailed
 from entrepot.language.interval import Interval
+from entrepot.tracebacks import full_if_unnamed
 
 ROWS_PER_ITEM = 5_000  # single dicts go to dlt in lists of this many: one by one costs three times as much a row
 _HINTS = TypeAdapter(dict[str, Hints])
@@ -78,7 +79,7 @@ class _DltStream:
             self._limits = Limits(json.loads(json.dumps(self._before)))
             has_more = True
             while has_more:
-                with _failures(pipeline):
+                with full_if_unnamed(folder), _failures(pipeline):
                     sources = self._sources(pipeline)
                     chunks.begin(sources)
                     pipeline.extract(sources)
