@@ -9,6 +9,9 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import PollerInfo, TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
@@ -84,3 +87,15 @@ async def connected() -> AsyncIterator[Client]:
     except RPCError as error:
         where = f"{client.service_client.config.target_host}, namespace {client.namespace!r}"
         raise Unavailable(f"Temporal at {where}: {error.message}") from error
+
+
+async def pollers(client: Client, task_queue: str = TASK_QUEUE) -> list[PollerInfo]:
+    """The workers that have asked for work lately, and when."""
+    described = await client.workflow_service.describe_task_queue(
+        DescribeTaskQueueRequest(
+            namespace=client.namespace,
+            task_queue=TaskQueue(name=task_queue),
+            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+        )
+    )
+    return list(described.pollers)

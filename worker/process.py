@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from importlib.metadata import version
@@ -15,7 +15,7 @@ import pydantic
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
 from temporalio.client import Client
-from temporalio.worker import Worker
+from temporalio.worker import Interceptor, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from entrepot.activities import imports
@@ -32,6 +32,8 @@ from entrepot.activities.runtime.tenant import Tenants
 from entrepot.activities.transform.transform import TransformActivities
 from entrepot.protocol.activities import Activity
 from entrepot.worker.client import TASK_QUEUE
+from entrepot.worker.health import ping
+from entrepot.worker.metrics import Measured
 from entrepot.workflows.maintenance import Drop, Gc, Repair, Rollback
 from entrepot.workflows.parity import Parity
 from entrepot.workflows.pipeline import Ingest, Pipeline, Publish, Train, Transform
@@ -55,7 +57,8 @@ GRACE = timedelta(seconds=20)
 
 def create(client: Client, tenants: Tenants, *, task_queue: str = TASK_QUEUE, slots: int = 16) -> Worker:
     """A worker over connected tenants. `slots` is how many activities it runs at the same time."""
-    return worker(client, implementations(tenants).values(), task_queue=task_queue, slots=slots)
+    implemented = [*implementations(tenants).values(), ping]
+    return worker(client, implemented, task_queue=task_queue, slots=slots, interceptors=[Measured(tenants)])
 
 
 def worker(
@@ -65,6 +68,7 @@ def worker(
     task_queue: str,
     slots: int = 16,
     throttle: timedelta = timedelta(seconds=2),
+    interceptors: Sequence[Interceptor] = (),
 ) -> Worker:
     """A worker of all workflow types. Every worker is made here: a test holds that.
 
@@ -87,6 +91,7 @@ def worker(
         disable_eager_activity_execution=True,
         max_heartbeat_throttle_interval=throttle,
         default_heartbeat_throttle_interval=throttle,
+        interceptors=interceptors,
     )
 
 

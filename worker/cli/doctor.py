@@ -13,10 +13,14 @@ from entrepot.errors import EntrepotError, listed
 from entrepot.worker.cli.options import StateOption, TenantsOption
 
 if TYPE_CHECKING:
+    from temporalio.client import Client
+
     from entrepot.activities.runtime.tenant import Tenant, Tenants
     from entrepot.worker.config.settings import Settings
 
 _LEAST_FREE_BYTES = 2 << 30
+_ANSWER_SECONDS = 10
+"""Within which a worker that works has done next to nothing."""
 
 
 def doctor(
@@ -107,16 +111,49 @@ async def _temporal() -> str:
 
     from temporalio.api.workflowservice.v1 import GetSystemInfoRequest
 
-    from entrepot.worker.cli.follow import has_worker
-    from entrepot.worker.client import TASK_QUEUE, connected
+    from entrepot.worker.client import TASK_QUEUE, connected, pollers
 
     async with connected() as client:
         reply = await client.workflow_service.get_system_info(GetSystemInfoRequest(), timeout=timedelta(seconds=5))
         address = client.service_client.config.target_host
         found = f"{address}, namespace {client.namespace}, server {reply.server_version}"
-        if not await has_worker(client):
+        workers = sorted({each.identity for each in await pollers(client)})
+        if not workers:
             return f"{found}; no worker serves the task queue {TASK_QUEUE!r} (start one: entrepot worker)"
-        return f"{found}; the task queue {TASK_QUEUE!r} is served"
+        took = await _ping(client, workers)
+        return f"{found}; the task queue {TASK_QUEUE!r} is served by {listed(workers)}, who answered in {took:.2f} s"
+
+
+async def _ping(client: Client, workers: list[str]) -> float:
+    """The seconds after which a worker has done next to nothing.
+
+    Raises:
+        EntrepotError: if none does: whoever polls may still be unable to work.
+    """
+    import time
+    import uuid
+    from datetime import timedelta
+
+    from temporalio.client import ActivityFailureError
+
+    from entrepot.worker.client import TASK_QUEUE
+
+    started = time.monotonic()
+    try:
+        await client.execute_activity(
+            "ping",
+            id=f"doctor:ping:{uuid.uuid4().hex[:8]}",
+            task_queue=TASK_QUEUE,
+            result_type=str,
+            schedule_to_close_timeout=timedelta(seconds=_ANSWER_SECONDS),
+        )
+    except ActivityFailureError as error:
+        raise EntrepotError(
+            f"{listed(workers)} asked for work lately, but none has done a small activity within {_ANSWER_SECONDS} s: "
+            "it died a moment ago, or all of its slots are taken by steps that take long or hang "
+            "(see `entrepot_slots_taken` among its metrics, and the Web UI)"
+        ) from error
+    return time.monotonic() - started
 
 
 def _pipeline(tenants: Tenants, name: str) -> str:

@@ -12,10 +12,7 @@ from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.live import Live
-from temporalio.api.enums.v1 import TaskQueueType
-from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflow.v1 import PendingActivityInfo
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import ActivityFailureError, Client, WorkflowFailureError, WorkflowHandle
 from temporalio.common import RetryPolicy, WorkflowIDConflictPolicy
 from temporalio.converter import DataConverter
@@ -24,7 +21,7 @@ from temporalio.service import RPCError
 
 from entrepot.errors import BadInput, EntrepotError
 from entrepot.worker.cli import output
-from entrepot.worker.client import TASK_QUEUE, connected
+from entrepot.worker.client import TASK_QUEUE, connected, pollers
 from entrepot.workflows.progress import Progress, RunSummary
 
 POLL_SECONDS = 0.4
@@ -198,14 +195,7 @@ async def _wait_for_answer(client: Client, ending: Awaitable[T]) -> T:
 
 async def has_worker(client: Client) -> bool:
     """Whether any worker polls the task queue."""
-    described = await client.workflow_service.describe_task_queue(
-        DescribeTaskQueueRequest(
-            namespace=client.namespace,
-            task_queue=TaskQueue(name=TASK_QUEUE),
-            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-        )
-    )
-    return len(described.pollers) > 0
+    return bool(await pollers(client))
 
 
 async def _progress(handle: WorkflowHandle[Any, Any]) -> Progress | None:

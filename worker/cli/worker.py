@@ -13,27 +13,45 @@ def worker(
     tenants: TenantsOption = None,
     state: StateOption = None,
     slots: Annotated[int, typer.Option(min=1, help="Most activities that run at the same time.")] = 16,
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            help="HOST:PORT, or PORT of this machine alone, for /health, /ready and /metrics. Default: none.",
+            envvar="ENTREPOT_LISTEN",
+        ),
+    ] = None,
+    logs: Annotated[
+        str, typer.Option(help="text, or json: a line an event, with its tenant, run and step.", envvar="ENTREPOT_LOGS")
+    ] = "text",
 ) -> None:
     """Serve every tenant of the tenant file until SIGTERM. Connects as the temporal CLI does (TEMPORAL_ADDRESS ...).
 
     \b
     Example:
-      TEMPORAL_ADDRESS=temporal:7233 entrepot worker --tenants tenants.toml
+      TEMPORAL_ADDRESS=temporal:7233 entrepot worker --tenants tenants.toml --listen 9464
     """
     import asyncio
+    from contextlib import nullcontext
 
-    from entrepot.worker import logs, process
+    from entrepot.worker import health, process
     from entrepot.worker.client import connect
     from entrepot.worker.config import settings
+    from entrepot.worker.local.dev import free_port
+    from entrepot.worker.logs import configure, log, runtime
 
-    logs.configure()
+    if listen:
+        health.parsed(listen)
+    configure(form=logs)
     served = settings.load(tenants, state).connect()
     process.warm_up()
+    port = free_port()
+    own = runtime(f"{health.HOST}:{port}" if listen else None)
 
     async def serve() -> None:
-        client = await connect(runtime=logs.runtime())
-        logs.log.info("serving %s from %s", ", ".join(served.tenants), client.service_client.config.target_host)
-        async with process.serving(client, served, slots=slots) as stop:
+        client = await connect(runtime=own)
+        log.info("serving %s from %s", ", ".join(served.tenants), client.service_client.config.target_host)
+        listening = health.listening(client, listen, port) if listen else nullcontext()
+        async with listening, process.serving(client, served, slots=slots) as stop:
             await stop.wait()
 
     asyncio.run(serve())

@@ -1,0 +1,175 @@
+"""What a worker counts of its work, for Prometheus, beside what Temporal's SDK counts by itself.
+
+Every metric carries the tenant and the pipeline. What is of nobody that this worker serves is counted under `?`: names
+that somebody makes up make no new series.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from temporalio import activity, workflow
+from temporalio.common import MetricMeter
+from temporalio.exceptions import ApplicationError, FailureError, is_cancelled_exception
+from temporalio.worker import (
+    ActivityInboundInterceptor,
+    ExecuteActivityInput,
+    ExecuteWorkflowInput,
+    Interceptor,
+    WorkflowInboundInterceptor,
+    WorkflowInterceptorClassInput,
+)
+
+from entrepot.activities.runtime.tenant import Tenants
+from entrepot.errors import BadInput
+from entrepot.protocol.messages import Load, Request, StepResult
+from entrepot.worker import logs
+
+_NOBODY = "?"
+_RUNNING: Counter[str] = Counter()
+"""Activities that this process runs now, by tenant."""
+
+
+class Measured(Interceptor):
+    """Counts every activity and workflow of a worker, and tells its log whose work it is.
+
+    Args:
+        tenants: Whom it serves.
+    """
+
+    def __init__(self, tenants: Tenants) -> None:
+        self._tenants = tenants
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        """Temporal asks for it once for each activity."""
+        return _Activity(next, self._tenants)
+
+    def workflow_interceptor_class(self, input: WorkflowInterceptorClassInput) -> type[WorkflowInboundInterceptor]:
+        """Temporal asks for it once for each run."""
+        return _Run
+
+
+class _Activity(ActivityInboundInterceptor):
+    def __init__(self, next: ActivityInboundInterceptor, tenants: Tenants) -> None:
+        super().__init__(next)
+        self._tenants = tenants
+
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        info, about = activity.info(), _about(input.args)
+        logs.ABOUT.set({**about, "activity": info.activity_type, "attempt": info.attempt})
+        whose = self._whose(about)
+        meter = activity.metric_meter().with_additional_attributes(whose)
+        waited = info.started_time - info.current_attempt_scheduled_time
+        _histogram(meter, "queue_latency", "From when an activity could start to when a worker took it.", waited)
+        _running(meter, whose["tenant"], 1)
+        try:
+            result = await super().execute_activity(input)
+        except BaseException as error:
+            _count_failure(meter, error)
+            raise
+        finally:
+            _running(meter, whose["tenant"], -1)
+        for done in result if isinstance(result, list) else [result]:
+            _count_step(meter, done)
+        return result
+
+    def _whose(self, about: Mapping[str, Any]) -> dict[str, str]:
+        """The tenant and pipeline, if they are served here."""
+        tenant = self._tenants.tenants.get(about.get("tenant", ""))
+        pipeline = about.get("pipeline", "")
+        known = tenant is not None and pipeline in tenant.pipelines
+        return {"tenant": tenant.name if tenant else _NOBODY, "pipeline": pipeline if known else _NOBODY}
+
+
+class _Run(WorkflowInboundInterceptor):
+    async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:
+        started, about = workflow.now(), _about(input.args)
+        try:
+            result = await super().execute_workflow(input)
+        except BaseException as error:
+            if isinstance(error, FailureError):
+                self._count(about, started, "cancelled" if is_cancelled_exception(error) else "failed", error)
+            raise
+        outcome = getattr(result, "outcome", None) or "completed"
+        self._count(about, started, outcome)
+        return result
+
+    def _count(self, about: Mapping[str, Any], started: Any, status: str, error: BaseException | None = None) -> None:
+        is_refused = (
+            isinstance(error, ApplicationError) and error.type == BadInput.__name__
+        )  # its names may be anything
+        whose = {name: _NOBODY if is_refused else str(about.get(name) or _NOBODY) for name in ("tenant", "pipeline")}
+        meter = workflow.metric_meter().with_additional_attributes({**whose, "status": status})
+        meter.create_counter("entrepot_runs", "Workflows that ended.").add(1)
+        _histogram(meter, "run_latency", "From a workflow's start to its end.", workflow.now() - started)
+
+
+def _about(arguments: Iterable[Any]) -> dict[str, Any]:
+    """Whose work it is, as far as its first argument says so."""
+    request = next(iter(arguments), None)
+    if isinstance(request, Request):
+        its = {name: getattr(request.context, name) for name in ("tenant", "pipeline", "environment", "run")}
+        return {**its, **({"step": ",".join(request.about[:3])} if request.about else {})}
+    given = request if isinstance(request, Mapping) else getattr(request, "__dict__", {})
+    names = ("tenant", "pipeline", "environment")
+    return {name: given[name] for name in names if isinstance(given.get(name), str)}
+
+
+def _running(meter: MetricMeter, tenant: str, more: int) -> None:
+    _RUNNING[tenant] += more
+    gauge = meter.create_gauge("entrepot_slots_taken", "Activities that this worker runs now.")
+    gauge.set(_RUNNING[tenant], {"pipeline": "", "activity_type": ""})
+
+
+def _count_failure(meter: MetricMeter, error: BaseException) -> None:
+    kind, again = type(error).__name__, True
+    if isinstance(error, ApplicationError):
+        kind, again = error.type or kind, not error.non_retryable
+    counter = meter.create_counter("entrepot_failures", "Attempts that failed; `again`: whether they are tried again.")
+    counter.add(1, {"error": kind, "again": str(again).lower()})
+
+
+def _count_step(meter: MetricMeter, done: Any) -> None:
+    """Rows and bytes of what a step made, or of what was loaded into the lake."""
+    if isinstance(done, StepResult):
+        meter.create_counter("entrepot_steps", "Steps that were computed, or found unchanged.").add(1)
+        rows, size = done.rows or 0, done.bytes or 0
+    elif isinstance(done, Load):
+        rows, size = (sum(getattr(each, name) for each in done.tables.values()) for name in ("rows", "bytes"))
+    else:
+        return
+    meter.create_counter("entrepot_rows", "Rows that steps made.").add(rows)
+    meter.create_counter("entrepot_bytes", "Bytes that steps wrote.").add(size)
+
+
+def _histogram(meter: MetricMeter, name: str, what: str, took: timedelta) -> None:
+    meter.create_histogram_timedelta(f"entrepot_{name}", what).record(max(took, timedelta()))
+
+
+def memory() -> str:
+    """The memory of this process and of those that it has started, as Prometheus reads it; nothing but on Linux."""
+    lines = ["# HELP entrepot_memory_bytes Resident memory.", "# TYPE entrepot_memory_bytes gauge"]
+    for pid, size in _resident(Path("/proc/self")).items():
+        lines.append(f'entrepot_memory_bytes{{pid="{pid}"}} {size}')
+    return "\n".join(lines) + "\n"
+
+
+def _resident(process: Path) -> dict[int, int]:
+    found: dict[int, int] = {}
+    with contextlib.suppress(OSError, ValueError):  # it has ended meanwhile
+        process = process.resolve()
+        pages = int((process / "statm").read_text().split()[1])
+        found[int(process.name)] = pages * _PAGE
+        for task in (process / "task").iterdir():
+            for child in (task / "children").read_text().split():
+                found |= _resident(Path("/proc", child))
+    return found
+
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
