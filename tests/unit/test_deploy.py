@@ -16,7 +16,9 @@ from typing import Any
 
 import pytest
 import yaml
+from entrepot_standins.ports import free_port
 
+from entrepot.worker import health
 from entrepot.worker.client import TASK_QUEUE
 from entrepot.worker.config import settings
 from entrepot.worker.local.dev import temporal_binary
@@ -209,9 +211,27 @@ class TestCompose:
         build = worker["build"]
         assert (DEPLOY / build["context"]).resolve() == ROOT
         assert (ROOT / build["dockerfile"]) == DEPLOY / "Dockerfile"
-        assert {each[1] for each in mounts(worker) if len(each) > 1} == {"/etc/entrepot/tenants.toml", last("VOLUME")}
+        mounted = {"/etc/entrepot/tenants.toml", "/run/secrets", last("VOLUME")}
+        assert {each[1] for each in mounts(worker) if len(each) > 1} == mounted
         assert worker["read_only"]
         assert worker["cap_drop"] == ["ALL"]
+
+    def test_secrets_are_files_that_nobody_can_change_or_commit(self) -> None:
+        [(source, _, mode)] = [each for each in mounts(SERVICES["worker"]) if "/run/secrets" in each]
+        assert mode == "ro"
+        assert (DEPLOY / source / ".gitignore").read_text().split() == ["*", "!.gitignore"]
+        assert not [key for key in SERVICES["worker"]["environment"] if re.search("PASSWORD|SECRET|TOKEN|KEY", key)]
+
+    @pytest.mark.parametrize("name", SERVICES)
+    def test_no_service_takes_the_whole_machine(self, name: str) -> None:
+        assert re.fullmatch(r"\d+[gm]", SERVICES[name]["mem_limit"])
+        assert SERVICES[name]["pids_limit"] > 0
+
+    def test_what_the_worker_listens_at_is_what_its_health_check_asks(self) -> None:
+        image = dict(each.split("=", 1) for each in shlex.split(last("ENV")))["ENTREPOT_LISTEN"]
+        composed = SERVICES["worker"]["environment"]["ENTREPOT_LISTEN"]
+        assert [health.parsed(each) for each in (image, composed)] == [("127.0.0.1", 9464), ("0.0.0.0", 9464)]
+        assert "ports" not in SERVICES["worker"]
 
     def test_one_worker_while_the_tenants_are_on_duckdb(self) -> None:
         loaded = settings.load(str(DEPLOY / example_environment()["ENTREPOT_TENANTS_FILE"]), "state")
@@ -277,12 +297,14 @@ async def test_the_namespace_script_works_on_a_server_twice() -> None:
 
 async def test_the_health_check_knows_whether_a_worker_serves(tmp_path: Path) -> None:
     check = json.loads(last("HEALTHCHECK").partition("CMD ")[2])
-    async with dev_server() as server:
-        address = server.client.service_client.config.target_host
-        assert (await shell(check, address))[0] == 1
+    assert check[0] == "python"
+    check[0] = sys.executable
+    address = f"127.0.0.1:{free_port()}"
+    async with dev_server() as server, health.listening(server.client, address, 0):
+        assert (await shell(check, address, ENTREPOT_LISTEN=address))[0] == 1
         async with create(server.client, settings.local(str(tmp_path)).connect()):
             for _ in range(100):
-                code, out = await shell(check, address)
+                code, out = await shell(check, address, ENTREPOT_LISTEN=address)
                 if code == 0:
                     break
                 await asyncio.sleep(0.1)

@@ -23,6 +23,7 @@ from entrepot.errors import BadInput, Unavailable
 from entrepot.worker import health, logs, process
 from entrepot.worker.client import reach
 from tests.conftest import House, settings
+from tests.worker.processes import ROOT
 
 PIPELINES = {"shop": "tests.pipelines.shop:shop", "slow": "tests.pipelines.slow:slow"}
 
@@ -104,6 +105,8 @@ async def test_it_says_whether_it_lives_and_works_and_what_it_has_done(watched: 
     assert found["entrepot_failures_total activity_type=prepare error=BadInput pipeline=? tenant=?"] == 1
     assert found["entrepot_slots_taken tenant=acme"] == 0
     assert found["entrepot_memory_bytes"] > 50e6
+    documented = set(re.findall(r"`(entrepot_\w+)`", (ROOT / "docs/operations.md").read_text()))
+    assert {re.sub("_(count|sum|bucket)$", "", each.split()[0]) for each in found} == documented
     assert "made_up" not in (await watched.get("/metrics"))[1]
     assert "nobody" not in (await watched.get("/metrics"))[1]
 
