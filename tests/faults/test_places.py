@@ -6,6 +6,7 @@ Disks are real small file systems, where this machine lets them be mounted; else
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
@@ -182,3 +183,31 @@ async def test_a_run_names_scratch_space_that_is_full(shop: House, disk: Path, m
     filler.unlink()
     assert f"no room is left for scratch files in {disk}/entrepot-" in message
     assert (await handle.result())["outcome"] == "published"
+
+
+class TestWarehouses:
+    def test_a_quota_of_bigquery(self) -> None:
+        exceptions = pytest.importorskip("google.api_core.exceptions")
+        from entrepot.backends.bigquery.client import translated
+
+        error = exceptions.Forbidden("Quota exceeded", errors=[{"reason": "quotaExceeded", "message": "250 a day"}])
+        with pytest.raises(Unavailable) as caught, translated("BigQuery project 'p'"):
+            raise error
+        assert str(caught.value) == "BigQuery project 'p': a quota is used up: 250 a day"
+
+    def test_a_quota_of_snowflake(self) -> None:
+        errors = pytest.importorskip("snowflake.connector.errors")
+        from entrepot.backends.snowflake.client import translated
+
+        text = "Warehouse 'W' cannot be resumed because resource monitor 'M' has exceeded its quota."
+        with pytest.raises(Unavailable) as caught, translated("Snowflake account 'a'"):
+            raise errors.ProgrammingError(msg=text, errno=90073, sqlstate="57014")
+        assert str(caught.value) == f"Snowflake account 'a': {text} (090073)"
+
+    def test_a_full_disk_of_this_machine_is_no_matter_of_databricks(self) -> None:
+        pytest.importorskip("databricks.sql")
+        from entrepot.backends.databricks.client import translated
+
+        with pytest.raises(OSError, match="No space left") as caught, translated("somewhere"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/tmp/entrepot-1/0.parquet")
+        assert describe(caught.value) == "cannot write /tmp/entrepot-1/0.parquet: No space left on device"
