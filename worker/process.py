@@ -28,18 +28,21 @@ from entrepot.activities.parity.parity import ParityActivities
 from entrepot.activities.plan import PlanActivities
 from entrepot.activities.publish.publish import PublishActivities
 from entrepot.activities.runtime.isolation.processes import PROCESSES
+from entrepot.activities.runtime.slots import SlotsActivities
 from entrepot.activities.runtime.tenant import Tenants
 from entrepot.activities.transform.transform import TransformActivities
-from entrepot.protocol.activities import Activity
+from entrepot.protocol.activities import Activity, work_queue
 from entrepot.worker.client import TASK_QUEUE
 from entrepot.worker.health import ping
 from entrepot.worker.metrics import Measured
+from entrepot.worker.turns import Turns
 from entrepot.workflows.maintenance import Drop, Gc, Repair, Rollback
 from entrepot.workflows.parity import Parity
 from entrepot.workflows.pipeline import Ingest, Pipeline, Publish, Train, Transform
 from entrepot.workflows.search_attributes import SEARCH_ATTRIBUTES
+from entrepot.workflows.slots import Slots
 
-WORKFLOWS = (Pipeline, Ingest, Transform, Train, Publish, Rollback, Gc, Drop, Repair, Parity)
+WORKFLOWS = (Pipeline, Ingest, Transform, Train, Publish, Rollback, Gc, Drop, Repair, Parity, Slots)
 ROOMS = (
     PlanActivities,
     IngestActivities,
@@ -50,15 +53,68 @@ ROOMS = (
     RepairActivities,
     VerdictActivities,
     ParityActivities,
+    SlotsActivities,
 )
+_SHORT = 1000
+"""Activities that do not take long; those of one tenant take turns."""
+TURNS = 4
+"""Of one tenant's short activities, so many run at the same time in one worker."""
 GRACE = timedelta(seconds=20)
 """How long activities go on after the worker was told to stop; then they are cancelled and begin again elsewhere."""
 
 
-def create(client: Client, tenants: Tenants, *, task_queue: str = TASK_QUEUE, slots: int = 16) -> Worker:
-    """A worker over connected tenants. `slots` is how many activities it runs at the same time."""
+def create(client: Client, tenants: Tenants, *, task_queue: str = TASK_QUEUE, slots: int = 16) -> Workers:
+    """A worker over connected tenants. `slots` is how many steps it runs at the same time."""
     implemented = [*implementations(tenants).values(), ping]
-    return worker(client, implemented, task_queue=task_queue, slots=slots, interceptors=[Measured(tenants)])
+    return Workers(client, implemented, task_queue=task_queue, slots=slots, interceptors=[Measured(tenants)])
+
+
+class Workers:
+    """What one process serves: workflows and what is short from one task queue, what may take long from another.
+
+    So a failure is recorded, a run planned or cancelled, however many steps run or hang.
+
+    Args:
+        throttle: How long heartbeats are held back. Further progress within it is lost if the worker dies.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        activities: Iterable[Callable[..., Any]],
+        *,
+        task_queue: str,
+        slots: int = 16,
+        throttle: timedelta = timedelta(seconds=2),
+        interceptors: Sequence[Interceptor] = (),
+    ) -> None:
+        every = list(activities)
+        self._of_workflows = worker(
+            client,
+            every,
+            task_queue=task_queue,
+            slots=_SHORT,
+            throttle=throttle,
+            workflows=WORKFLOWS,
+            interceptors=[*interceptors, Turns(TURNS)],
+        )
+        self._of_steps = worker(
+            client,
+            every,
+            task_queue=work_queue(task_queue),
+            slots=slots,
+            throttle=throttle,
+            interceptors=interceptors,
+        )
+
+    async def __aenter__(self) -> Workers:
+        await self._of_workflows.__aenter__()
+        await self._of_steps.__aenter__()
+        return self
+
+    async def __aexit__(self, *raised: Any) -> None:
+        """Takes no new work, and waits for what runs; what does not end in time is cancelled."""
+        await asyncio.gather(self._of_steps.__aexit__(*raised), self._of_workflows.__aexit__(*raised))
 
 
 def worker(
@@ -66,22 +122,20 @@ def worker(
     activities: Iterable[Callable[..., Any]],
     *,
     task_queue: str,
-    slots: int = 16,
-    throttle: timedelta = timedelta(seconds=2),
+    slots: int,
+    throttle: timedelta,
+    workflows: Sequence[type] = (),
     interceptors: Sequence[Interceptor] = (),
 ) -> Worker:
-    """A worker of all workflow types. Every worker is made here: a test holds that.
-
-    Args:
-        throttle: How long heartbeats are held back. Further progress within it is lost if the worker dies.
-    """
+    """A worker of one task queue. Every worker is made here: a test holds that."""
     return Worker(
         client,
         task_queue=task_queue,
         # Unless it is told, the SDK hashes the code of every imported module: seconds at each start.
         build_id=f"entrepot-{version('entrepot')}",
-        workflows=list(WORKFLOWS),
+        workflows=workflows,
         activities=list(activities),
+        interceptors=interceptors,
         workflow_runner=sandbox(),
         workflow_failure_exception_types=[pydantic.ValidationError],
         max_concurrent_activities=slots,

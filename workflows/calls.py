@@ -21,7 +21,7 @@ from temporalio.exceptions import (
 from temporalio.workflow import ActivityCancellationType
 
 from entrepot.errors import BadInput
-from entrepot.protocol.activities import Activity, Q, R
+from entrepot.protocol.activities import Activity, Q, R, work_queue
 from entrepot.protocol.parsing import parse
 from entrepot.tracebacks import cut
 
@@ -42,6 +42,7 @@ async def call(activity: Activity[Q, R], request: Q, *, summary: str = "", prior
     result: R = await workflow.execute_activity(
         activity.name,
         request,
+        task_queue=work_queue(workflow.info().task_queue) if activity.is_work else None,
         result_type=activity.result,
         start_to_close_timeout=LONGEST_STEP,
         heartbeat_timeout=HEARTBEAT,

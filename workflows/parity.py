@@ -42,6 +42,7 @@ from entrepot.protocol.parity import (
 from entrepot.workflows.calls import call, failure_of, in_a_sentence, nominal_time, parse_input, priority
 from entrepot.workflows.progress import Progress, State, parity_markdown
 from entrepot.workflows.search_attributes import BACKEND, label, label_stage
+from entrepot.workflows.slots import Claim
 from entrepot.workflows.steps import run_steps
 
 MOST_DETAILS = 1_000_000
@@ -86,6 +87,7 @@ class _Parity:
         self._started = workflow.now()
         self._parameters = {NOMINAL_TIME: nominal_time(), **request.parameters}
         self._priority = priority(request.tenant)
+        self._claim = Claim(request.tenant)
         self._failed: dict[str, dict[str, str]] = {}
         """Warehouse to the steps and tables that could not be made there, and why."""
         self._strikes: dict[str, int] = {}
@@ -94,6 +96,13 @@ class _Parity:
 
     async def execute(self) -> ParityReport:
         """The whole comparison."""
+        self._claim.open()
+        try:
+            return await self._compare_all()
+        finally:
+            await self._claim.close()
+
+    async def _compare_all(self) -> ParityReport:
         prepared = await self._call(activities.PREPARE_PARITY, self._request)
         self._priority = priority(self._request.tenant, prepared.weight)
         self._parameters = {**prepared.parameters, **self._parameters}
@@ -386,4 +395,7 @@ class _Parity:
         )
 
     async def _call(self, activity: Activity[Q, R], request: Q, summary: str = "") -> R:
-        return await call(activity, request, summary=summary, priority=self._priority)
+        if not activity.is_work:
+            return await call(activity, request, summary=summary, priority=self._priority)
+        async with self._claim.slot():
+            return await call(activity, request, summary=summary, priority=self._priority)

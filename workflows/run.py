@@ -44,6 +44,7 @@ from entrepot.protocol.parity import ParityInput, ParityReport
 from entrepot.workflows.calls import call, failure, failure_of, in_a_sentence, nominal_time, parse_input, priority
 from entrepot.workflows.progress import Outcome, Progress, RunSummary
 from entrepot.workflows.search_attributes import BACKEND, STAGE, label, label_stage
+from entrepot.workflows.slots import Claim
 from entrepot.workflows.steps import run_steps
 
 
@@ -87,6 +88,7 @@ class _Run:
         self._ingested: dict[str, str] = {}
         """What each ingest step did."""
         self._priority = priority(request.tenant)
+        self._claim = Claim(request.tenant)
         self._context = Context(
             tenant=request.tenant,
             pipeline=request.pipeline,
@@ -99,6 +101,14 @@ class _Run:
 
     async def execute(self) -> RunSummary:
         """The whole run."""
+        if not self._request.dry_run:
+            self._claim.open()  # while the run is prepared, which need not wait for it
+        try:
+            return await self._execute_all()
+        finally:
+            await self._claim.close()
+
+    async def _execute_all(self) -> RunSummary:
         with in_a_sentence():
             prepared = await self._call(activities.PREPARE, self._request)
             self._priority = priority(self._request.tenant, prepared.weight)
@@ -177,11 +187,16 @@ class _Run:
             case Compute(steps):
                 await run_steps(steps, self._parallel, self._compute, self._finished)
             case Verify(tables, warehouse):
+                await self._claim.close()  # the comparison has a claim of its own
                 await self._verify(tables, warehouse)
             case Promote():
                 await self._promote()
 
     async def _ingest(self, batch: list[str]) -> list[StepResult]:
+        async with self._claim.slot():
+            return await self._ingested_in_slot(batch)
+
+    async def _ingested_in_slot(self, batch: list[str]) -> list[StepResult]:
         name, started = batch[0], workflow.now()
         self._progress.set(name, "running")
         self._show()
@@ -212,6 +227,10 @@ class _Run:
         return result
 
     async def _compute(self, batch: list[str]) -> list[StepResult]:
+        async with self._claim.slot():
+            return await self._computed_in_slot(batch)
+
+    async def _computed_in_slot(self, batch: list[str]) -> list[StepResult]:
         kind = KINDS[self._plan.kind(batch[0])]
         self._stage(kind.stage)
         for name in batch:
@@ -301,7 +320,7 @@ class _Run:
                 for step in self._progress.in_state("done")
             },
         )
-        self._promoted = await self._call(activities.PROMOTE, request)
+        self._promoted, _ = await asyncio.gather(self._call(activities.PROMOTE, request), self._claim.close())
 
     def _summary(self, outcome: Outcome, plan: Plan | None = None) -> RunSummary:
         steps = self._progress.steps
@@ -329,7 +348,7 @@ class _Run:
         self._stage(status)
         try:
             request = RecordFailureRequest(context=self._context, status=status, error=error)
-            await self._call(activities.RECORD_FAILURE, request)
+            await asyncio.gather(self._call(activities.RECORD_FAILURE, request), self._claim.close())
         except (ActivityError, CancelledError, asyncio.CancelledError):
             workflow.logger.warning("the failure of the run could not be recorded in the catalog")
 

@@ -59,6 +59,8 @@ class Tenant:
     """Patterns of the environments that it allows."""
     parallel: int = 4
     """Steps of one run that are computed at the same time."""
+    slots: int = 8
+    """Steps of all its runs that are computed at the same time, over all workers."""
     weight: float = 1.0
     """Its share of the workers when they are all busy."""
     others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

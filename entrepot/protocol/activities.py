@@ -45,6 +45,7 @@ from entrepot.protocol.parity import (
     PreparedParity,
     TableParity,
 )
+from entrepot.protocol.slots import Holders, SlotsGranted, SlotsRequest
 
 Q = TypeVar("Q", bound=Request | TenantInput)
 R = TypeVar("R")
@@ -59,31 +60,40 @@ class Activity(Generic[Q, R]):
     result: type[R]
     by_hand: bool = False
     """Whether people start it by itself, with JSON: what does not fit the request is then refused in a sentence."""
+    is_work: bool = False
+    """Whether it may take long. It then runs in slots of its own, for which nothing else has to wait."""
 
 
 PREPARE = Activity("prepare", RunInput, Prepared)
-EXTRACT = Activity("extract", ExtractRequest, Load)
-LOAD = Activity("load", LoadRequest, StepResult)
-LOAD_TABLES = Activity("load_tables", LoadTablesRequest, StepResult)
+EXTRACT = Activity("extract", ExtractRequest, Load, is_work=True)
+LOAD = Activity("load", LoadRequest, StepResult, is_work=True)
+LOAD_TABLES = Activity("load_tables", LoadTablesRequest, StepResult, is_work=True)
 PLAN = Activity("plan", PlanRequest, Plan)
-TRANSFORM = Activity("transform", Batch, list[StepResult])
-TRAIN = Activity("train", StepRef, StepResult)
-PUBLISH = Activity("publish", StepRef, StepResult)
+TRANSFORM = Activity("transform", Batch, list[StepResult], is_work=True)
+TRAIN = Activity("train", StepRef, StepResult, is_work=True)
+PUBLISH = Activity("publish", StepRef, StepResult, is_work=True)
 OF_ONE_STEP = {each.name: each for each in (TRAIN, PUBLISH)}
 """Those that make a single step, by the step's stage; of `TRANSFORM` one makes several."""
 PROMOTE = Activity("promote", PromoteRequest, Promoted)
 RECORD_FAILURE = Activity("record_failure", RecordFailureRequest, type(None))
+SLOTS = Activity("slots", SlotsRequest, SlotsGranted)
+CLOSED_RUNS = Activity("closed_runs", Holders, list[str])
 
 ROLLBACK = Activity("rollback", RollbackInput, Promoted)
-GC = Activity("gc", GcInput, GcResult)
-DROP = Activity("drop", DropInput, Dropped)
-REPAIR = Activity("repair", RepairInput, Repaired)
+GC = Activity("gc", GcInput, GcResult, is_work=True)
+DROP = Activity("drop", DropInput, Dropped, is_work=True)
+REPAIR = Activity("repair", RepairInput, Repaired, is_work=True)
 VERSIONS = Activity("versions", Target, list[VersionRow], by_hand=True)
 CHECKS = Activity("checks", ChecksInput, list[CheckRow], by_hand=True)
 
 PREPARE_PARITY = Activity("prepare_parity", ParityInput, PreparedParity)
 COMPILE_PARITY = Activity("compile_parity", Compilation, dict[str, dict[str, str]])
 LAST_LOAD = Activity("last_load", StepRef, dict[str, str])
-ADOPT = Activity("adopt", Adoption, type(None))
-COMPARE = Activity("compare", Comparison, TableParity)
+ADOPT = Activity("adopt", Adoption, type(None), is_work=True)
+COMPARE = Activity("compare", Comparison, TableParity, is_work=True)
 REPORT = Activity("report", ParityReport, str)
+
+
+def work_queue(task_queue: str) -> str:
+    """The task queue of the activities that may take long, beside that of workflows and of all that is short."""
+    return f"{task_queue}-steps"

@@ -76,6 +76,7 @@ class Settings:
                 pipelines={n: PipelineSettings(p.schema_ or n, p.parameters) for n, p in sections.items()},
                 environments=tuple(section.environments),
                 parallel=section.parallel,
+                slots=section.slots,
                 weight=section.weight,
                 others={n: self.backend(other) for n, other in {**self.further, **section.backends}.items()},
                 limits=Limits(**section.limits.model_dump()),

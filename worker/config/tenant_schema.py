@@ -207,6 +207,7 @@ class TenantSection(Section):
     lake: str | None = Field(default=None, min_length=1)
     environments: list[Annotated[str, AfterValidator(_pattern)]] = Field(default=["prod", "dev", "pr_*"], min_length=1)
     parallel: int = Field(default=4, ge=1, le=64)
+    slots: int = Field(default=8, ge=1, le=1000)
     weight: float = Field(default=1.0, ge=0.001, le=1000)
     pipelines: dict[str, PipelineSection] = {}
     schedules: list[ScheduleSection] = []

@@ -1,0 +1,66 @@
+"""A tenant whose warehouse does not answer keeps its own short activities waiting, and nobody else's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from typing import Any
+
+from temporalio import activity
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
+
+from entrepot.activities.runtime.activity import HEARTBEAT_SECONDS
+from entrepot.protocol.messages import Request, TenantInput
+from entrepot.protocol.slots import Holders, SlotsRequest
+
+
+class Turns(Interceptor):
+    """Lets so many activities of one tenant run at once; the others wait, without keeping a thread.
+
+    Args:
+        most: Of one tenant.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._turns: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(most))
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        """Called by the worker for each activity."""
+        return _Turn(next, self._turns)
+
+
+class _Turn(ActivityInboundInterceptor):
+    def __init__(self, next: ActivityInboundInterceptor, turns: defaultdict[str, asyncio.Semaphore]) -> None:
+        super().__init__(next)
+        self._turns = turns
+
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        asked = input.args[0] if input.args else None
+        if isinstance(asked, SlotsRequest | Holders):  # they ask Temporal alone
+            return await super().execute_activity(input)
+        turns = self._turns[_tenant(asked)]
+        await _acquired(turns)
+        try:
+            return await super().execute_activity(input)
+        finally:
+            turns.release()
+
+
+def _tenant(asked: Any) -> str:
+    """Whose it is. What people write by hand may be anything, and is looked at later."""
+    if isinstance(asked, Request):
+        return asked.context.tenant
+    return asked.tenant if isinstance(asked, TenantInput) else ""
+
+
+async def _acquired(turns: asyncio.Semaphore) -> None:
+    """Waits for a turn, with signs of life."""
+    waiting = asyncio.create_task(turns.acquire())
+    try:
+        while not (await asyncio.wait({waiting}, timeout=HEARTBEAT_SECONDS))[0]:
+            activity.heartbeat()
+    except asyncio.CancelledError:
+        waiting.cancel()
+        if (await asyncio.wait({waiting}))[0] and not waiting.cancelled():
+            turns.release()
+        raise
