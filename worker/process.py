@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from importlib.metadata import version
@@ -35,6 +35,7 @@ from entrepot.protocol.activities import Activity, work_queue
 from entrepot.worker.client import TASK_QUEUE
 from entrepot.worker.health import ping
 from entrepot.worker.metrics import Measured
+from entrepot.worker.logs import log
 from entrepot.worker.turns import Turns
 from entrepot.workflows.maintenance import Drop, Gc, Repair, Rollback
 from entrepot.workflows.parity import Parity
@@ -61,6 +62,8 @@ TURNS = 4
 """Of one tenant's short activities, so many run at the same time in one worker."""
 GRACE = timedelta(seconds=20)
 """How long activities go on after the worker was told to stop; then they are cancelled and begin again elsewhere."""
+AFTER_GRACE = timedelta(seconds=5)
+"""How long those that are cancelled have to end; then the process ends without them."""
 
 
 def create(client: Client, tenants: Tenants, *, task_queue: str = TASK_QUEUE, slots: int = 16) -> Workers:
@@ -112,9 +115,10 @@ class Workers:
         await self._of_steps.__aenter__()
         return self
 
-    async def __aexit__(self, *raised: Any) -> None:
-        """Takes no new work, and waits for what runs; what does not end in time is cancelled."""
-        await asyncio.gather(self._of_steps.__aexit__(*raised), self._of_workflows.__aexit__(*raised))
+    async def __aexit__(self, kind: Any = None, error: Any = None, trace: Any = None) -> None:
+        """Takes no new work, and waits for what runs; what goes on for longer than `GRACE` is cancelled."""
+        both = (self._of_steps, self._of_workflows)
+        await asyncio.gather(*(each.__aexit__(kind, error, trace) for each in both))
 
 
 def worker(
@@ -177,20 +181,56 @@ async def register_search_attributes(client: Client) -> None:
         )
 
 
+class Stop:
+    """What SIGINT and SIGTERM ask of a worker: to take no new work; asked again, to end at once."""
+
+    def __init__(self) -> None:
+        self._asked, self._again = asyncio.Event(), asyncio.Event()
+        for each in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(each, self._ask)
+
+    def _ask(self) -> None:
+        (self._again if self._asked.is_set() else self._asked).set()
+
+    def is_set(self) -> bool:
+        """Whether it was asked."""
+        return self._asked.is_set()
+
+    async def wait(self) -> None:
+        """Until it is asked."""
+        await self._asked.wait()
+
+    async def patience(self, ending: asyncio.Task[None]) -> bool:
+        """Whether the work has ended in time, before somebody asked again."""
+        again = asyncio.create_task(self._again.wait())
+        longest = (GRACE + AFTER_GRACE).total_seconds()
+        await asyncio.wait({ending, again}, timeout=longest, return_when=asyncio.FIRST_COMPLETED)
+        again.cancel()
+        return ending.done()
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Runs a program that ends the process with its end: it does not wait for threads that nobody can interrupt."""
+    asyncio.Runner().run(main)  # to close it would wait for them
+
+
 @asynccontextmanager
-async def serving(client: Client, tenants: Tenants, *, slots: int = 16) -> AsyncIterator[asyncio.Event]:
-    """Serves while the block runs; the event is set by SIGINT and SIGTERM."""
+async def serving(client: Client, tenants: Tenants, *, slots: int = 16) -> AsyncIterator[Stop]:
+    """Serves while the block runs. What does not end in time afterwards is left alone: see `run`."""
     await register_search_attributes(client)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for each in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(each, stop.set)
+    stop = Stop()
+    workers = create(client, tenants, slots=slots)
+    await workers.__aenter__()
     try:
-        async with create(client, tenants, slots=slots):
-            yield stop
+        yield stop
     finally:
-        for tenant in tenants.tenants.values():
-            tenant.close()
+        ending = asyncio.create_task(workers.__aexit__())
+        if await stop.patience(ending):
+            ending.result()
+            for tenant in tenants.tenants.values():
+                tenant.close()
+        else:
+            log.warning("some work has not ended and is left; it begins again when Temporal misses its heartbeats")
 
 
 def warm_up() -> None:

@@ -24,8 +24,10 @@ from entrepot.workflows.search_attributes import label
 
 GRANTED = "slots"
 """The signal by which a run learns that it has more slots than when it asked."""
-LOOK_AFTER = timedelta(seconds=15)
-"""While runs wait, it is looked so often whether those that have slots are still there."""
+LOOK_AFTER = timedelta(seconds=1)
+"""When a run begins to wait, it is looked so soon whether those that have slots are still there; then ever later ..."""
+LOOK_AT_MOST_AFTER = timedelta(seconds=30)
+"""... up to this."""
 IDLE = timedelta(days=1)
 """Who has heard nothing for so long, and has no run, ends; the next run starts it again."""
 
@@ -62,10 +64,12 @@ class Slots:
     async def run(self, state: SlotsState) -> None:
         """Tells runs what they got, and takes back what belonged to runs that are closed."""
         label(TenantInput(tenant=self._tenant))
+        pause = LOOK_AFTER
         while True:
             waits = self._others_wait()
+            pause = min(2 * pause, LOOK_AT_MOST_AFTER) if waits else LOOK_AFTER
             try:
-                await workflow.wait_condition(partial(self._is_called, waits), timeout=LOOK_AFTER if waits else IDLE)
+                await workflow.wait_condition(partial(self._is_called, waits), timeout=pause if waits else IDLE)
             except TimeoutError:
                 await self._let_go()
                 if not self._shares:

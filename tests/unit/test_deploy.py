@@ -19,6 +19,7 @@ import yaml
 from entrepot_standins.ports import free_port
 
 from entrepot.worker import health
+from entrepot.protocol.activities import work_queue
 from entrepot.worker.client import TASK_QUEUE
 from entrepot.worker.config import settings
 from entrepot.worker.local.dev import temporal_binary
@@ -252,12 +253,12 @@ class TestCompose:
         assert len({image.split(":")[1] for image in images}) == 1
 
 
-def test_fairness_is_on_for_our_queue() -> None:
+def test_fairness_is_on_for_our_queues() -> None:
     values = yaml.safe_load((DEPLOY / "dynamicconfig/entrepot.yaml").read_text())
     assert values["matching.enableFairness"] == [{"value": True}]
     for kind in ("Read", "Write"):
-        one = {"constraints": {"taskQueueName": TASK_QUEUE}, "value": 1}
-        assert values[f"matching.numTaskqueue{kind}Partitions"] == [one]
+        ones = [{"constraints": {"taskQueueName": queue}, "value": 1} for queue in (TASK_QUEUE, work_queue(TASK_QUEUE))]
+        assert values[f"matching.numTaskqueue{kind}Partitions"] == ones
 
 
 @pytest.mark.parametrize("script", sorted((DEPLOY / "scripts").iterdir()), ids=lambda path: path.name)

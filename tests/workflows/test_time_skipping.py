@@ -42,6 +42,7 @@ from entrepot.protocol.messages import (
     StepResult,
     TableLoad,
 )
+from entrepot.protocol.slots import SlotsGranted, SlotsRequest
 from entrepot.worker import process
 from entrepot.workflows.calls import RETRIES
 from entrepot.workflows.progress import RunSummary
@@ -136,7 +137,11 @@ class Stage:
             await self._called("record_failure")
             self.recorded.append(failed)
 
-        return [prepare, extract, load, plan, transform, commit, record_failure]
+        @activity.defn(name=activities.SLOTS.name)
+        async def slots(asked: SlotsRequest) -> SlotsGranted:
+            return SlotsGranted(number=asked.number, slots=asked.wanted)
+
+        return [prepare, extract, load, plan, transform, commit, record_failure, slots]
 
     async def start(self, **more: Any) -> WorkflowHandle[Any, Any]:
         asked = {"tenant": "acme", "pipeline": "shop"}
@@ -166,7 +171,7 @@ class Stage:
 @asynccontextmanager
 async def serving(stage: Stage) -> AsyncIterator[Stage]:
     throttle = timedelta(milliseconds=1)  # it is counted in real time
-    async with process.worker(
+    async with process.Workers(
         stage.environment.client, stage.activities(), task_queue=stage.task_queue, throttle=throttle
     ):
         yield stage

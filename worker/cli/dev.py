@@ -25,9 +25,8 @@ def dev(
       entrepot dev, and in another terminal: entrepot run flights
       entrepot dev --standins snowflake,bigquery, and then: entrepot parity flights
     """
-    import asyncio
-
+    from entrepot.worker import process
     from entrepot.worker.config import settings
     from entrepot.worker.local.dev import serve
 
-    asyncio.run(serve(settings.load(tenants, state), port, ui_port, names(standins)))
+    process.run(serve(settings.load(tenants, state), port, ui_port, names(standins)))

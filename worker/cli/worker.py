@@ -12,7 +12,7 @@ from entrepot.worker.cli.options import StateOption, TenantsOption
 def worker(
     tenants: TenantsOption = None,
     state: StateOption = None,
-    slots: Annotated[int, typer.Option(min=1, help="Most activities that run at the same time.")] = 16,
+    slots: Annotated[int, typer.Option(min=1, help="Most steps that run at the same time.")] = 16,
     listen: Annotated[
         str | None,
         typer.Option(
@@ -30,7 +30,6 @@ def worker(
     Example:
       TEMPORAL_ADDRESS=temporal:7233 entrepot worker --tenants tenants.toml --listen 9464
     """
-    import asyncio
     from contextlib import nullcontext
 
     from entrepot.worker import health, process
@@ -54,4 +53,4 @@ def worker(
         async with listening, process.serving(client, served, slots=slots) as stop:
             await stop.wait()
 
-    asyncio.run(serve())
+    process.run(serve())
