@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import chain, digest, ingest, planning, scoring, startup
+from benchmarks import chain, digest, fairness, ingest, planning, scoring, startup
 
 BENCHMARKS = {
     "startup": lambda: startup.main([]),
@@ -12,6 +12,7 @@ BENCHMARKS = {
     "digest": lambda: digest.main([]),
     "scoring": lambda: scoring.main([]),
     "ingest": lambda: ingest.main([]),
+    "fairness": lambda: fairness.main([]),
     "chain": lambda: chain.main([]),
     "chain-1000": lambda: chain.main(["--width", "100", "--rounds", "1", "--peers", "sqlmesh"]),
 }

@@ -58,7 +58,7 @@ ROOMS = (
 )
 _SHORT = 1000
 """Activities that do not take long; those of one tenant take turns."""
-TURNS = 4
+TURNS = 2
 """Of one tenant's short activities, so many run at the same time in one worker."""
 GRACE = timedelta(seconds=20)
 """How long activities go on after the worker was told to stop; then they are cancelled and begin again elsewhere."""

@@ -15,6 +15,7 @@ from entrepot.errors import BadInput, PipelineError, Problem
 from entrepot.identity.expression import bind
 from entrepot.language.model import Model, Predict
 from entrepot.language.step import Step
+from entrepot.planning.bounds import TOO_DEEP
 from entrepot.planning.graph import Graph
 from entrepot.planning.resolve import Resolved, arguments, expression
 
@@ -71,6 +72,8 @@ def _compiled(dialect: Dialect, made: ibis.Table, inputs: tuple[tuple[str, Any],
     except ibis.common.exceptions.IbisError as error:
         what = " ".join(str(error).split()) or type(error).__name__
         raise BadInput(f"{dialect.name} cannot compute it: {what}") from None
+    except RecursionError:
+        raise BadInput(TOO_DEEP) from None
 
 
 def _in_python(made: ibis.Table) -> str | None:

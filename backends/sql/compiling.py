@@ -10,7 +10,29 @@ import ibis.common.exceptions as exc
 import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 import sqlglot.expressions as sge
+from ibis.backends.sql import rewrites
 from ibis.backends.sql.compilers.base import SQLGlotCompiler
+from ibis.common.graph import Graph
+from ibis.common.patterns import InstanceOf
+
+
+def shared(root: ops.Node) -> set[ops.Node]:
+    """The tables that are written once, as common table expressions, since they are used several times.
+
+    ibis counts who uses a table, but not through what joins put between: a table that is joined with itself twenty
+    times would be written a million times.
+    """
+    kept = ~InstanceOf((ops.Field, ops.CountStar, ops.CountDistinctStar))
+    users = Graph.from_bfs(root, filter=kept).invert()
+
+    def uses(node: ops.Node) -> int:
+        return sum(uses(user) if isinstance(user, ops.Reference | ops.JoinLink) else 1 for user in users[node])
+
+    once = (rewrites.Select, ops.Aggregate, ops.JoinChain, ops.Set, ops.Limit, ops.Sample)
+    return {n for n in users if isinstance(n, ops.AliasedRelation) or (isinstance(n, once) and uses(n) > 1)}
+
+
+rewrites.extract_ctes = shared
 
 
 def without(simple: Mapping[Any, str], *ours: type[ops.Node]) -> dict[Any, str]:

@@ -24,6 +24,7 @@ from entrepot.identity.purity import seen_by
 from entrepot.language.model import Model
 from entrepot.language.split import Share, Where
 from entrepot.language.step import CheckStep, PublishStep, Step, TrainStep, TransformStep
+from entrepot.planning.bounds import TOO_DEEP, check_bounds
 from entrepot.planning.graph import Graph
 from entrepot.tracebacks import author_line, describe, is_transient
 
@@ -190,7 +191,11 @@ def _remembered(step: Step, inputs: tuple[tuple[str, Any], ...], seen: tuple[Has
 
 def _described(step: Step, inputs: tuple[tuple[str, Any], ...]) -> Computed:
     made = expression(step, inputs)
-    found = described(made)
+    check_bounds(made)
+    try:
+        found = described(made)
+    except RecursionError:
+        raise EntrepotError(TOO_DEEP) from None
     # As the catalog keeps it: whether a column may be NULL is left out. Of a check's rows nobody reads the columns.
     columns = schema_from(schema_to(made.schema())) if step.produces else None
     return Computed(stable_hash([found.hash, installed(step.depends)]), columns, made, found.varies)

@@ -21,7 +21,7 @@ from temporalio.service import RPCError
 
 from entrepot.errors import BadInput, EntrepotError
 from entrepot.worker.cli import output
-from entrepot.worker.client import TASK_QUEUE, connected, pollers
+from entrepot.worker.client import TASK_QUEUE, connected, pollers, tenant_priority
 from entrepot.workflows.progress import Progress, RunSummary
 
 POLL_SECONDS = 0.4
@@ -98,6 +98,7 @@ async def start(
             id=workflow_id,
             task_queue=TASK_QUEUE,
             static_summary=summary,
+            priority=tenant_priority(str(value["tenant"])),
             id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
         )
     except WorkflowAlreadyStartedError as error:
