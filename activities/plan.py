@@ -20,6 +20,7 @@ from entrepot.activities.transform.compilation import check
 from entrepot.backends.dialect import Dialect
 from entrepot.errors import BadInput, PipelineError, Problem, listed
 from entrepot.identity.expression import schema_from
+from entrepot.language.limits import DEFAULTS, UNSAID
 from entrepot.language.model import Model
 from entrepot.language.names import NOMINAL_TIME
 from entrepot.language.step import KINDS, IngestStep
@@ -64,6 +65,8 @@ class PlanActivities(Activities):
             ingests=tuple(name for name, step in selected.items() if isinstance(step, IngestStep)),
             anew=anew,
             parameters=parameters,
+            limits=(limits := pipeline.limits.over(tenant.step_limits).over(DEFAULTS)),
+            limits_of={n: step.limits.over(limits) for n, step in selected.items() if step.limits != UNSAID},
         )
 
     @implements(activities.PLAN)

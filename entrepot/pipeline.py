@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, TypeVar, get_args, overload
 
 from entrepot.errors import BadInput, Location, PipelineError, Problem, unknown
+from entrepot.language.limits import StepLimits, step_limits
 from entrepot.language.split import Share, Split
 from entrepot.language.step import (
     CheckStep,
@@ -57,6 +58,15 @@ class Pipeline:
         owner: Who is responsible for it and, where a step does not say otherwise, for its steps. Default: empty.
         parameters: Names mapped to default values. A tenant or a run may set another value of the same type. Default:
             none.
+        timeout: How long one attempt of each of its steps may take, such as `"10m"`, where the step does not say
+            otherwise. Default: that of the tenant, else 24 hours.
+        memory: How much memory a step's code may use, such as `"8GB"`. Default: as for `timeout`, else no limit.
+        attempts: How often a step is tried, if what failed may pass. Default: as for `timeout`, else 5.
+        backoff: The pause before the second attempt, such as `"30s"`; it doubles before each further one. Default: as
+            for `timeout`, else one second.
+
+    Raises:
+        BadInput: If a limit cannot be understood.
 
     Examples:
         ```python
@@ -86,8 +96,13 @@ class Pipeline:
         description: str = "",
         owner: str = "",
         parameters: Mapping[str, Any] | None = None,
+        timeout: str | None = None,
+        memory: str | None = None,
+        attempts: int | None = None,
+        backoff: str | None = None,
     ) -> None:
         self.name = name
+        self.limits = self._limits("", timeout=timeout, memory=memory, attempts=attempts, backoff=backoff)
         self.description = description
         self.owner = owner
         self.parameters: dict[str, Any] = dict(parameters or {})
@@ -120,6 +135,10 @@ class Pipeline:
         description: str | None = None,
         owner: str | None = None,
         tags: Iterable[str] = (),
+        timeout: str | None = None,
+        memory: str | None = None,
+        attempts: int | None = None,
+        backoff: str | None = None,
         depends: Sequence[str] = (),
     ) -> Callable[[Function], IngestStep]: ...
     def ingest(
@@ -154,6 +173,12 @@ class Pipeline:
             description: What it does. Default: the first line of the function's docstring.
             owner: Who is responsible for it. Default: the owner of the pipeline.
             tags: Words by which steps are selected (`tag:hourly`). Default: none.
+            timeout: How long one attempt may take, such as `"90s"`, `"10m"` or `"6h"`. Default: that of the pipeline,
+                else of the tenant, else 24 hours.
+            memory: How much memory its code may use, such as `"8GB"`. Default: as for `timeout`, else no limit.
+            attempts: How often it is tried, if what failed may pass. Default: as for `timeout`, else 5.
+            backoff: The pause before the second attempt, such as `"30s"`; it doubles before each further one. Default:
+                as for `timeout`, else one second.
             depends: Installed distributions whose versions, or modules of yours whose source, are part of the versions
                 that the step makes. Default: none.
 
@@ -211,6 +236,10 @@ class Pipeline:
         description: str | None = None,
         owner: str | None = None,
         tags: Iterable[str] = (),
+        timeout: str | None = None,
+        memory: str | None = None,
+        attempts: int | None = None,
+        backoff: str | None = None,
         depends: Sequence[str] = (),
     ) -> Callable[[Function], TransformStep]: ...
     def transform(
@@ -237,6 +266,12 @@ class Pipeline:
             description: What it does. Default: the first line of the function's docstring.
             owner: Who is responsible for it. Default: the owner of the pipeline.
             tags: Words by which steps are selected (`tag:hourly`). Default: none.
+            timeout: How long one attempt may take, such as `"90s"`, `"10m"` or `"6h"`. Default: that of the pipeline,
+                else of the tenant, else 24 hours.
+            memory: How much memory its code may use, such as `"8GB"`. Default: as for `timeout`, else no limit.
+            attempts: How often it is tried, if what failed may pass. Default: as for `timeout`, else 5.
+            backoff: The pause before the second attempt, such as `"30s"`; it doubles before each further one. Default:
+                as for `timeout`, else one second.
             depends: Installed distributions whose versions, or modules of yours whose source, are part of the version
                 of what Python code makes. Default: none.
 
@@ -283,6 +318,10 @@ class Pipeline:
         description: str | None = None,
         owner: str | None = None,
         tags: Iterable[str] = (),
+        timeout: str | None = None,
+        memory: str | None = None,
+        attempts: int | None = None,
+        backoff: str | None = None,
     ) -> Callable[[Function], CheckStep]:
         """Declares a step that guards tables: its function returns the rows that violate a rule, as an ibis expression.
 
@@ -294,6 +333,12 @@ class Pipeline:
             description: The rule. Default: the first line of the function's docstring.
             owner: Who is responsible for it. Default: the owner of the pipeline.
             tags: Words by which steps are selected (`tag:hourly`). Default: none.
+            timeout: How long one attempt may take, such as `"90s"`, `"10m"` or `"6h"`. Default: that of the pipeline,
+                else of the tenant, else 24 hours.
+            memory: How much memory its code may use, such as `"8GB"`. Default: as for `timeout`, else no limit.
+            attempts: How often it is tried, if what failed may pass. Default: as for `timeout`, else 5.
+            backoff: The pause before the second attempt, such as `"30s"`; it doubles before each further one. Default:
+                as for `timeout`, else one second.
 
         Examples:
             ```python
@@ -319,7 +364,8 @@ class Pipeline:
         """
 
         def declare(f: Function) -> CheckStep:
-            common = self._common(f, name=name, description=description, owner=owner, tags=tags)
+            limits: dict[str, Any] = {"timeout": timeout, "memory": memory, "attempts": attempts, "backoff": backoff}
+            common = self._common(f, name=name, description=description, owner=owner, tags=tags, **limits)
             names = tuple(g if isinstance(g, str) else g.name for g in guards)
             return self._add(CheckStep(**common, guards=names, severity=severity))
 
@@ -337,6 +383,10 @@ class Pipeline:
         description: str | None = None,
         owner: str | None = None,
         tags: Iterable[str] = (),
+        timeout: str | None = None,
+        memory: str | None = None,
+        attempts: int | None = None,
+        backoff: str | None = None,
         depends: Sequence[str] = (),
     ) -> Callable[[Function], TrainStep]:
         """Declares a step that fits a model: its function returns an unfitted scikit-learn estimator or pipeline.
@@ -353,6 +403,12 @@ class Pipeline:
             description: What it predicts. Default: the first line of the function's docstring.
             owner: Who is responsible for it. Default: the owner of the pipeline.
             tags: Words by which steps are selected (`tag:weekly`). Default: none.
+            timeout: How long one attempt may take, such as `"90s"`, `"10m"` or `"6h"`. Default: that of the pipeline,
+                else of the tenant, else 24 hours.
+            memory: How much memory its code may use, such as `"8GB"`. Default: as for `timeout`, else no limit.
+            attempts: How often it is tried, if what failed may pass. Default: as for `timeout`, else 5.
+            backoff: The pause before the second attempt, such as `"30s"`; it doubles before each further one. Default:
+                as for `timeout`, else one second.
             depends: Installed distributions whose versions, or modules of yours whose source, are part of the model's
                 version. Default: none.
 
@@ -381,7 +437,15 @@ class Pipeline:
         """
 
         def declare(f: Function) -> TrainStep:
-            common = self._common(f, name=name, description=description, owner=owner, tags=tags, depends=depends)
+            named: dict[str, Any] = {
+                "name": name,
+                "description": description,
+                "owner": owner,
+                "tags": tags,
+                "depends": depends,
+            }
+            limits: dict[str, Any] = {"timeout": timeout, "memory": memory, "attempts": attempts, "backoff": backoff}
+            common = self._common(f, **named, **limits)
             return self._add(
                 TrainStep(
                     **common,
@@ -406,6 +470,10 @@ class Pipeline:
         description: str | None = None,
         owner: str | None = None,
         tags: Iterable[str] = (),
+        timeout: str | None = None,
+        memory: str | None = None,
+        attempts: int | None = None,
+        backoff: str | None = None,
         depends: Sequence[str] = (),
     ) -> Callable[[Function], PublishStep]: ...
     def publish(self, function: Function | None = None, /, **options: Any) -> Any:
@@ -420,6 +488,12 @@ class Pipeline:
             description: What it shows. Default: the first line of the function's docstring.
             owner: Who is responsible for it. Default: the owner of the pipeline.
             tags: Words by which steps are selected (`tag:daily`). Default: none.
+            timeout: How long one attempt may take, such as `"90s"`, `"10m"` or `"6h"`. Default: that of the pipeline,
+                else of the tenant, else 24 hours.
+            memory: How much memory its code may use, such as `"8GB"`. Default: as for `timeout`, else no limit.
+            attempts: How often it is tried, if what failed may pass. Default: as for `timeout`, else 5.
+            backoff: The pause before the second attempt, such as `"30s"`; it doubles before each further one. Default:
+                as for `timeout`, else one second.
             depends: Installed distributions whose versions, or modules of yours whose source, are part of the output's
                 version. Default: none.
 
@@ -450,6 +524,12 @@ class Pipeline:
 
         return declare(function) if function is not None else declare
 
+    def _limits(self, whose: str, **given: Any) -> StepLimits:
+        try:
+            return step_limits(**given)
+        except ValueError as error:
+            raise BadInput(f"pipeline {self.name!r}{whose}: {error}") from None
+
     def _add(self, step: S) -> S:
         self.steps.append(step)
         self.__dict__.pop("graph", None)
@@ -474,6 +554,10 @@ class Pipeline:
         description: str | None = None,
         owner: str | None = None,
         tags: Iterable[str] = (),
+        timeout: str | None = None,
+        memory: str | None = None,
+        attempts: int | None = None,
+        backoff: str | None = None,
         depends: Sequence[str] = (),
     ) -> dict[str, Any]:
         code = getattr(inspect.unwrap(function), "__code__", None)
@@ -488,5 +572,8 @@ class Pipeline:
             "description": description if description is not None else first_line,
             "owner": owner or self.owner,
             "tags": frozenset([tags] if isinstance(tags, str) else tags),
+            "limits": self._limits(
+                f", {name or function.__name__!r}", timeout=timeout, memory=memory, attempts=attempts, backoff=backoff
+            ),
             "depends": tuple(depends),
         }

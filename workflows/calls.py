@@ -21,14 +21,15 @@ from temporalio.exceptions import (
 from temporalio.workflow import ActivityCancellationType
 
 from entrepot.errors import BadInput
+from entrepot.language.limits import DEFAULTS, StepLimits
 from entrepot.protocol.activities import Activity, Q, R, work_queue
 from entrepot.protocol.parsing import parse
 from entrepot.tracebacks import cut
 
-LONGEST_STEP = timedelta(hours=24)
 HEARTBEAT = timedelta(seconds=30)
 """After a worker died, its step starts again on another within this time."""
-RETRIES = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=20), maximum_attempts=5)
+LONGEST_PAUSE = timedelta(seconds=20)
+"""Between two attempts, unless the first pause is longer."""
 
 _SCHEDULED = SearchAttributeKey.for_datetime("TemporalScheduledStartTime")
 """Set by Temporal on what a schedule starts, also when it makes up for a start that was missed, or fills one back."""
@@ -37,21 +38,40 @@ LONGEST_SENTENCE = 2_500
 """Characters of a failure."""
 
 
-async def call(activity: Activity[Q, R], request: Q, *, summary: str = "", priority: Priority | None = None) -> R:
+async def call(
+    activity: Activity[Q, R],
+    request: Q,
+    *,
+    summary: str = "",
+    priority: Priority | None = None,
+    limits: StepLimits = DEFAULTS,
+) -> R:
     """Runs one activity, as every activity of Entrepot is run."""
     result: R = await workflow.execute_activity(
         activity.name,
         request,
         task_queue=work_queue(workflow.info().task_queue) if activity.is_work else None,
         result_type=activity.result,
-        start_to_close_timeout=LONGEST_STEP,
+        start_to_close_timeout=limits.timeout,
         heartbeat_timeout=HEARTBEAT,
-        retry_policy=RETRIES,
+        retry_policy=retries(limits),
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         summary=summary[:190] or None,
         priority=priority or Priority.default,
     )
     return result
+
+
+def retries(limits: StepLimits = DEFAULTS) -> RetryPolicy:
+    """How often a step is tried, and after which pauses."""
+    complete = limits.over(DEFAULTS)
+    assert complete.attempts is not None
+    assert complete.backoff is not None
+    return RetryPolicy(
+        initial_interval=complete.backoff,
+        maximum_interval=max(LONGEST_PAUSE, complete.backoff),
+        maximum_attempts=complete.attempts,
+    )
 
 
 def nominal_time() -> str:
@@ -74,22 +94,27 @@ def failure(text: str, kind: str) -> ApplicationError:
     return ApplicationError(cut(text, LONGEST_SENTENCE), type=kind, non_retryable=True)
 
 
-def failure_of(error: BaseException) -> ApplicationError:
+def failure_of(error: BaseException, limits: StepLimits = DEFAULTS) -> ApplicationError:
     """A workflow's failure: the sentence of the activity that caused it."""
     cause = error.cause if isinstance(error, ActivityError | ChildWorkflowError) and error.cause else error
     if isinstance(cause, ApplicationError):
         return failure(cause.message, cause.type or type(cause).__name__)
     if isinstance(cause, TimeoutError) and isinstance(error, ActivityError):
-        why = _LATE.get(cause.type or TimeoutType.SCHEDULE_TO_CLOSE, "it was not done in time")
-        return failure(f"{error.activity_type}: {why}", "TimeoutError")
+        return failure(f"{error.activity_type}: {_late(cause.type, limits)}", "TimeoutError")
     return failure(str(cause) or type(cause).__name__, type(cause).__name__)
 
 
-_LATE = {
-    TimeoutType.START_TO_CLOSE: f"it took longer than {LONGEST_STEP.total_seconds() / 3600:.0f} hours",
-    TimeoutType.HEARTBEAT: f"its worker gave no sign of life for {HEARTBEAT.total_seconds():.0f} s, "
-    f"{RETRIES.maximum_attempts} times: it was killed, or ran out of memory; its log may say why",
-}
+def _late(kind: TimeoutType | None, limits: StepLimits) -> str:
+    times = f"{limits.attempts} times" if limits.attempts != 1 else "once"
+    if kind is TimeoutType.START_TO_CLOSE:
+        return f"it took longer than its `timeout` of {limits.timeout}, {times}"
+    if kind is TimeoutType.HEARTBEAT:
+        seconds = f"{HEARTBEAT.total_seconds():.0f} s"
+        return (
+            f"its worker gave no sign of life for {seconds}, {times}: it was killed, or ran out of memory; "
+            "its log may say why"
+        )
+    return "it was not done in time"
 
 
 @contextmanager

@@ -7,6 +7,7 @@ what they need from the other stages is what the environment shows.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ from temporalio.exceptions import (
     is_cancelled_exception,
 )
 
+from entrepot.language.limits import DEFAULTS, LONGEST, StepLimits
 from entrepot.language.names import NOMINAL_TIME
 from entrepot.language.step import KINDS, Step, StepKind
 from entrepot.planning.plan import Plan, PlannedStep
@@ -83,6 +85,7 @@ class _Run:
         """What comes after the ingest; empty before it is known."""
         self._promoted = Promoted(moved=(), sequence=0)
         self._spent = 0
+        self._limits, self._limits_of = DEFAULTS, dict[str, StepLimits]()
         self._raw: dict[str, str] = {}
         """The versions of raw tables that the run has loaded, or found unchanged."""
         self._ingested: dict[str, str] = {}
@@ -113,6 +116,7 @@ class _Run:
             prepared = await self._call(activities.PREPARE, self._request)
             self._priority = priority(self._request.tenant, prepared.weight)
             self._backend, self._parallel = prepared.backend, prepared.parallel
+            self._limits, self._limits_of = prepared.limits, prepared.limits_of
             parameters = {**prepared.parameters, **self._context.parameters}
             self._context = self._context.model_copy(update={"parameters": parameters})
             label(self._request, BACKEND.value_set(prepared.backend), STAGE.value_set("plan"))
@@ -131,7 +135,7 @@ class _Run:
 
     def _failure_of(self, error: ActivityError | ChildWorkflowError, *steps: str) -> ApplicationError:
         """Its failure; of an activity that could say nothing any more, with whose it was, and of which steps."""
-        failed = failure_of(error)
+        failed = failure_of(error, self._limits_for(steps))
         if isinstance(error.cause, ApplicationError):
             return failed
         whose = [f"tenant {self._request.tenant!r}", f"pipeline {self._request.pipeline!r}", *map(repr, steps)]
@@ -217,11 +221,12 @@ class _Run:
             backfill=self._request.backfill,
             replay=self._request.replay,
         )
-        load = await self._call(activities.EXTRACT, extract, name)
+        limits = self._limits_for([name])
+        load = await self._call(activities.EXTRACT, extract, name, limits)
         if load.unchanged:
             self._ingested[name] = load.why
             return StepResult(name=name, versions=load.known, unchanged=True, note=load.why)
-        result = await self._call(activities.LOAD, LoadRequest(context=self._context, load=load), name)
+        result = await self._call(activities.LOAD, LoadRequest(context=self._context, load=load), name, limits)
         loaded = "; ".join(filter(None, ("loaded", describe_changes(load.changes))))
         self._ingested[name] = result.note if result.unchanged else loaded
         return result
@@ -252,12 +257,23 @@ class _Run:
         """Calls the activity that makes these steps, of which only transforms and checks come several at a time."""
         versions, context, spent = self._plan.versions_for(batch), self._context, self._spent
         anew = tuple(name for name in batch if name in self._plan.anew)
+        limits = self._limits_for(batch)
         summary = batch[0] if len(batch) == 1 else f"{batch[0]} and {len(batch) - 1} more"
         if kind.is_batched:
             request = Batch(context=context, steps=tuple(batch), versions=versions, spent=spent, anew=anew)
-            return await self._call(activities.TRANSFORM, request, summary)
+            return await self._call(activities.TRANSFORM, request, summary, limits)
         ref = StepRef(context=context, step=batch[0], versions=versions, spent=spent, anew=anew)
-        return [await self._call(activities.OF_ONE_STEP[kind.stage], ref, summary)]
+        return [await self._call(activities.OF_ONE_STEP[kind.stage], ref, summary, limits)]
+
+    def _limits_for(self, steps: Sequence[str]) -> StepLimits:
+        """The limits of a step, or of a batch: each of its steps has its time, and the least attempts of any count."""
+        each = [self._limits_of.get(name, self._limits) for name in steps] or [self._limits]
+        return StepLimits(
+            timeout=min(sum((one.timeout for one in each if one.timeout), timedelta()), LONGEST),
+            memory=max((one.memory for one in each if one.memory), default=None),
+            attempts=min(one.attempts for one in each if one.attempts),
+            backoff=max(one.backoff for one in each if one.backoff),
+        )
 
     def _failed_step(self, batch: list[str], error: ActivityError) -> ApplicationError:
         """What steps failed with. Several can fail before the run ends: the progress of each says why."""
@@ -370,5 +386,5 @@ class _Run:
             self._shown = now
             workflow.set_current_details(self._progress.markdown())
 
-    async def _call(self, activity: Activity[Q, R], request: Q, summary: str = "") -> R:
-        return await call(activity, request, summary=summary, priority=self._priority)
+    async def _call(self, activity: Activity[Q, R], request: Q, summary: str = "", limits: StepLimits = DEFAULTS) -> R:
+        return await call(activity, request, summary=summary, priority=self._priority, limits=limits)

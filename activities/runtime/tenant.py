@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from entrepot import backends
 from entrepot.errors import BadInput, StepFailed, unknown
 from entrepot.identity.version import CATALOG, check_environment
+from entrepot.language.limits import UNSAID, StepLimits
 from entrepot.language.names import NOMINAL_TIME
 from entrepot.language.step import Step
 from entrepot.pipeline import Pipeline
@@ -66,6 +67,8 @@ class Tenant:
     others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Settings of its further warehouses, by name: to compare with, and to publish to."""
     limits: Limits = Limits()
+    step_limits: StepLimits = UNSAID
+    """What holds of its steps, where neither they nor their pipelines say otherwise."""
     parity: str | None = None
     """The further warehouse with which every table must agree before it is published."""
     catalog_schema: str = CATALOG

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from entrepot.errors import Location, unknown
 from entrepot.language import contract as contracts
+from entrepot.language.limits import UNSAID, StepLimits
 from entrepot.language.names import CONTRACT_SUFFIX, NOMINAL_TIME
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class Step:
     tags: frozenset[str] = frozenset()
     depends: tuple[str, ...] = ()
     """Distributions whose installed versions belong to the version of what Python code makes."""
+    limits: StepLimits = UNSAID
+    """How long it may take, and so on, where it says so itself. No part of any version."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Calls the function itself, as a test of it would."""
@@ -200,6 +203,7 @@ class TransformStep(Step):
                 description=f"The contract of {self.name}",
                 owner=self.owner,
                 tags=self.tags,
+                limits=self.limits,
                 guards=(self.name,),
                 contract=self.contract,
             )

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from entrepot.language.limits import DEFAULTS, StepLimits
 from entrepot.language.names import DEFAULT_ENVIRONMENT
 from entrepot.language.step import StepKind
 
@@ -114,6 +115,10 @@ class Prepared(Message):
     """The steps that are computed, though their versions are there."""
     parameters: dict[str, Any] = {}
     """What the tenant and the run set of the pipeline's parameters."""
+    limits: StepLimits = DEFAULTS
+    """What holds of every step that does not say otherwise."""
+    limits_of: dict[str, StepLimits] = {}
+    """What holds of the steps that do."""
 
 
 class StepRef(StepRequest):

@@ -97,6 +97,20 @@ async def test_steps_that_hang_leave_room_for_other_tenants(house: House) -> Non
     assert await granted(house.client, house.task_queue, "acme") == []
 
 
+async def test_a_step_that_takes_longer_than_its_tenant_allows_fails(
+    temporal: WorkflowEnvironment, tmp_path: Path
+) -> None:
+    given = {"backend": {"type": "duckdb", "path": "acme.duckdb"}, "limits": {"timeout": "1s", "attempts": 1}}
+    section = TenantSection.model_validate(given)
+    async with serving(temporal.client, settings(tmp_path, HANGING, acme=section)) as house:
+        handle = await hang(house, 0)
+        with pytest.raises(WorkflowFailureError) as caught:
+            await asyncio.wait_for(handle.result(), 30)
+        (tmp_path / "end").touch()
+    said = "tenant 'acme', pipeline 'hanging', 'source', extract: it took longer than its `timeout` of 0:00:01, once"
+    assert str(caught.value.cause) == f"TimeoutError: {said}"
+
+
 async def progress(handle: WorkflowHandle[Any, Any]) -> str:
     asked = await handle.query("progress")
     return str(asked["steps"][0]["state"]) if asked["steps"] else ""

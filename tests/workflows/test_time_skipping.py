@@ -44,7 +44,7 @@ from entrepot.protocol.messages import (
 )
 from entrepot.protocol.slots import SlotsGranted, SlotsRequest
 from entrepot.worker import process
-from entrepot.workflows.calls import RETRIES
+from entrepot.workflows.calls import retries
 from entrepot.workflows.progress import RunSummary
 from entrepot.workflows.search_attributes import SEARCH_ATTRIBUTES
 from tests.servers.temporal import skipping_server
@@ -207,8 +207,8 @@ async def test_a_warehouse_that_stays_away_fails_the_run_with_its_sentence(stage
     failure = await stage.fail()
     assert failure.message == "tenant 'acme', pipeline 'shop': the warehouse does not answer (attempt 5)"
     assert (failure.type, failure.non_retryable) == ("Unavailable", True)
-    assert stage.count("orders") == RETRIES.maximum_attempts
-    assert stage.waits("orders") == [1, 2, 4, 8][: RETRIES.maximum_attempts - 1]
+    assert stage.count("orders") == retries().maximum_attempts
+    assert stage.waits("orders") == [1, 2, 4, 8][: retries().maximum_attempts - 1]
     assert stage.count("totals") == stage.count("promote") == 0
     assert [(failed.status, failed.error) for failed in stage.recorded] == [("failed", failure.message)]
 
@@ -227,7 +227,7 @@ async def test_a_failure_that_cannot_be_recorded_is_told_nevertheless(stage: Sta
     stage.act["orders"] = away()
     stage.act["record_failure"] = away()
     assert "the warehouse does not answer" in (await stage.fail()).message
-    assert stage.count("record_failure") == RETRIES.maximum_attempts
+    assert stage.count("record_failure") == retries().maximum_attempts
 
 
 async def test_a_failed_step_lets_its_neighbours_end_and_starts_nothing_new(stage: Stage) -> None:

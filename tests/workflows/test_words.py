@@ -16,6 +16,7 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 
+from entrepot.language.limits import DEFAULTS
 from entrepot.worker.config.tenant_schema import TenantSection
 from entrepot.workflows import calls
 from tests.conftest import House, serving, settings
@@ -37,11 +38,11 @@ STEPS = {
 @pytest_asyncio.fixture(scope="module")
 async def house(temporal: WorkflowEnvironment, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
     """The pipeline whose steps misbehave, which has run once. What is tried again is tried at once."""
-    quick = RetryPolicy(initial_interval=timedelta(milliseconds=1), maximum_attempts=calls.RETRIES.maximum_attempts)
+    quick = RetryPolicy(initial_interval=timedelta(milliseconds=1), maximum_attempts=DEFAULTS.attempts or 0)
     tenants = {name: TenantSection(backend={"type": "duckdb", "path": f"{name}.duckdb"}) for name in ("acme", "globex")}
     folder = tmp_path_factory.mktemp("wild")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(calls, "RETRIES", quick)
+        patch.setattr(calls, "retries", lambda limits: quick)
         loaded = settings(folder, {"wild": "tests.pipelines.wild:wild"}, **tenants)
         async with serving(temporal.client, loaded) as served:
             await served.run("wild")

@@ -63,6 +63,7 @@ class Settings:
     def _connected(self, *, reload: bool = False) -> Tenants:
         from entrepot.activities.runtime.isolation.processes import rehearse
         from entrepot.activities.runtime.tenant import Limits, PipelineSettings, Tenant, Tenants
+        from entrepot.language.limits import StepLimits
         from entrepot.registry import Registry
 
         registry = Registry(self.references, reload=reload, rehearse=rehearse)
@@ -79,7 +80,10 @@ class Settings:
                 slots=section.slots,
                 weight=section.weight,
                 others={n: self.backend(other) for n, other in {**self.further, **section.backends}.items()},
-                limits=Limits(**section.limits.model_dump()),
+                limits=Limits(section.limits.bytes_per_step, section.limits.bytes_per_run),
+                step_limits=StepLimits(
+                    section.limits.timeout, section.limits.memory, section.limits.attempts, section.limits.backoff
+                ),
                 parity=section.parity,
             )
         return Tenants(tenants, registry)

@@ -25,14 +25,13 @@ from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from entrepot.errors import BadInput, unknown
 from entrepot.identity.version import check_environment, check_schema
+from entrepot.language.limits import LONGEST, MOST_ATTEMPTS, duration
 from entrepot.language.names import DEFAULT_ENVIRONMENT, NAME
 from entrepot.worker.schedules import cron
 
 OVERLAPS = ("skip", "buffer_one", "buffer_all", "cancel_other", "terminate_other", "allow_all")
 LONGEST_DURATION = timedelta(days=3650)
 SHORTEST_CATCH_UP = timedelta(seconds=10)
-_UNITS = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
-
 _REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(:[A-Za-z_]\w*)?")
 _PATTERN = re.compile(r"[a-z0-9_*?]+")
 _SIZE = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})? ?([kmgtp]i?)?b", re.IGNORECASE | re.ASCII)
@@ -42,12 +41,15 @@ def _duration(text: Any) -> timedelta:
     """A duration such as `90s`, `30m`, `6h` or `1d`."""
     if not isinstance(text, str):
         raise PydanticKnownError("string_type")
-    match = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
-    found = int(match[1]) * _UNITS[match[2]] if match else timedelta()
-    if not found:
-        raise ValueError(f"{text!r} is not a valid duration: write a number and s, m, h or d, such as '6h'")
+    found = duration(text)
     if found > LONGEST_DURATION:
         raise ValueError(f"{text!r} is longer than ten years")
+    return found
+
+
+def _limited(found: timedelta) -> timedelta:
+    if found > LONGEST:
+        raise ValueError(f"it is longer than {LONGEST.days} days")
     return found
 
 
@@ -131,6 +133,7 @@ def _values(parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
+LimitedDuration = Annotated[Duration, AfterValidator(_limited)]
 Size = Annotated[ByteSize, WrapValidator(_size)]
 Name = Annotated[str, AfterValidator(_name)]
 Parameters = Annotated[dict[str, Any], AfterValidator(_values)]
@@ -189,10 +192,15 @@ class PipelineSection(Section):
 
 
 class LimitsSection(Section):
-    """How much may be read in the tenant's warehouse, where that can be told before (BigQuery): such as `500GB`."""
+    """What may be read in the tenant's warehouse, where that can be told before (BigQuery): such as `500GB`. And what
+    holds of its steps where neither they nor their pipelines say otherwise."""
 
     bytes_per_step: Size | None = None
     bytes_per_run: Size | None = None
+    timeout: LimitedDuration | None = None
+    memory: Size | None = None
+    attempts: int | None = Field(default=None, ge=1, le=MOST_ATTEMPTS)
+    backoff: LimitedDuration | None = None
 
 
 class TenantSection(Section):

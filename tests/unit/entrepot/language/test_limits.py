@@ -1,0 +1,67 @@
+"""Limits are data: a step's own come first, then its pipeline's, its tenant's and the defaults; no version has them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from entrepot import BadInput, Pipeline
+from entrepot.language.limits import DEFAULTS, StepLimits, step_limits
+from entrepot.planning.resolve import resolve
+
+
+def test_what_is_said_nearer_to_the_step_wins() -> None:
+    of_step, of_pipeline = step_limits(timeout="10m"), step_limits(timeout="1h", attempts=3)
+    of_tenant = step_limits(timeout="2h", attempts=2, backoff="30s")
+    found = of_step.over(of_pipeline).over(of_tenant).over(DEFAULTS)
+    assert found == StepLimits(timedelta(minutes=10), None, 3, timedelta(seconds=30))
+
+
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [
+        ({"timeout": "10 minutes"}, "`timeout`: '10 minutes' is not a valid duration: write a number and s, m, h or d"),
+        ({"timeout": "0s"}, "`timeout`: '0s' is not a valid duration"),
+        ({"timeout": "31d"}, "`timeout`: '31d' is longer than 30 days"),
+        ({"timeout": 600}, "`timeout`: 600 is not a valid duration"),
+        ({"backoff": "often"}, "`backoff`: 'often' is not a valid duration"),
+        ({"memory": "8 gigabytes"}, "`memory`: '8 gigabytes' is not a valid size: write a number and KB, MB, GB or TB"),
+        ({"attempts": 0}, "`attempts` is a whole number from 1 to 1,000, not 0"),
+        ({"attempts": True}, "`attempts` is a whole number from 1 to 1,000, not True"),
+    ],
+)
+def test_a_limit_that_is_none_is_refused_in_a_sentence(given: dict[str, Any], what: str) -> None:
+    pipeline = Pipeline("shop")
+    with pytest.raises(BadInput) as caught:
+        pipeline.transform(**given)(lambda t: t)
+    assert str(caught.value).startswith("pipeline 'shop', '<lambda>': " + what)
+    with pytest.raises(BadInput, match="pipeline 'shop': `"):
+        Pipeline("shop", **given)
+
+
+def test_a_limit_is_no_part_of_a_version() -> None:
+    def identities(**limits: Any) -> dict[str, str]:
+        pipeline = Pipeline("shop")
+
+        @pipeline.ingest(tables={"t": {"n": "int64"}}, **limits)
+        def source() -> object: ...
+
+        @pipeline.transform(**limits)
+        def lazy(t: Any) -> Any:
+            return t.filter(t.n > 1)
+
+        @pipeline.transform(engine="python", schema={"n": "int64"}, **limits)
+        def eager(t: pa.RecordBatchReader) -> Any:
+            yield from t
+
+        @pipeline.check(lazy, **limits)
+        def some(lazy: Any) -> Any:
+            return lazy.filter(lazy.n < 0)
+
+        assert pipeline.graph.steps["lazy"].limits == step_limits(**limits)
+        return dict(resolve(pipeline.graph, {}, {}).identities)
+
+    assert identities() == identities(timeout="10m", memory="8GB", attempts=2, backoff="5s")
