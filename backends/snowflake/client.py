@@ -12,6 +12,8 @@ from entrepot.backends.sql.session import Exists
 from entrepot.errors import BadInput, Contended, EntrepotError, StepFailed, Unavailable
 
 LOGIN_SECONDS = 20
+REQUEST_SECONDS = 900
+"""How long one request is tried again while nothing answers. A statement takes as long as it takes: it is asked for."""
 """How long the client tries to log in. Then the activity fails, and is tried again."""
 
 _PARAMETERS = {
@@ -47,6 +49,7 @@ def connect(settings: Mapping[str, Any], where: str, place: str) -> Any:
                 # Or else a database or warehouse that is not there would be missed by the first statement only.
                 validate_default_parameters=True,
                 login_timeout=LOGIN_SECONDS,
+                network_timeout=REQUEST_SECONDS,
                 # A session outlives the four hours that its token is valid.
                 client_session_keep_alive=True,
                 # Or else decimals come as floats.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import ibis
@@ -20,6 +22,14 @@ if TYPE_CHECKING:
     from adbc_driver_postgresql.dbapi import Connection
 
 CONNECT_SECONDS = 20
+ANSWER_SECONDS = 120
+"""How long a server may be silent after a small question; it may wait for a lock."""
+ROWS_SECONDS = 1800
+"""How long it may be silent between two batches of rows. Before the first, it may sort the table."""
+LEAVE_SECONDS = 10
+"""How long a call that was cancelled has to end. After that its thread is left to itself, with its connection."""
+ALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
+"""By these libpq finds out that the other machine is gone, where the URL does not say otherwise."""
 LOCK_SECONDS = 60
 """How long a read waits for a table that somebody holds for himself, such as an ALTER TABLE."""
 BATCH_BYTES = 64 << 20
@@ -162,6 +172,12 @@ class Database:
         self._connection = connection
         self._thread = thread
         self._at = at
+        self.is_lost = False
+        """Whether a call is left that does not end, so that nobody may wait for the connection or its thread."""
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._connection.close()
 
     def begin(self) -> None:
         """Begins the transaction. What is written as text is so in one way, whatever the server's settings are."""
@@ -214,33 +230,53 @@ class Database:
         sql += f" WHERE {' AND '.join(where)}" if where else ""
         sql += f" ORDER BY {', '.join(order)}" if order else ""
         hint = {"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)}
-        with self._connection.cursor(adbc_stmt_kwargs=hint) as cursor, translated(self._at):
+        with self._cursor(adbc_stmt_kwargs=hint) as cursor, translated(self._at):
 
             def start() -> pa.RecordBatchReader:
                 cursor.execute(sql)
                 return cursor.fetch_record_batch()
 
-            reader = self._interruptible(start)
+            reader = self._interruptible(start, ROWS_SECONDS)
             following: Future[pa.RecordBatch | None] = self._thread.submit(next, reader, None)
             try:
-                while (batch := _done(following)) is not None:
+                while (batch := _done(following, ROWS_SECONDS, self._at)) is not None:
                     following = self._thread.submit(next, reader, None)
                     yield _decoded(batch, columns, self._at)
             finally:
                 if not following.done():
-                    self._connection.adbc_cancel()
-                    wait([following])
-                reader.close()
+                    self._cancel(following)
+                if not self.is_lost:
+                    reader.close()
 
-    def _interruptible(self, call: Callable[[], T]) -> T:
+    @contextmanager
+    def _cursor(self, **options: Any) -> Iterator[Any]:
+        cursor = self._connection.cursor(**options)
+        try:
+            yield cursor
+        finally:
+            if not self.is_lost:
+                cursor.close()
+
+    def _interruptible(self, call: Callable[[], T], seconds: float = 0) -> T:
         """Calls in the connection's thread, so that whoever waits here can be interrupted."""
         future = self._thread.submit(call)
         try:
-            return _done(future)
+            return _done(future, seconds or ANSWER_SECONDS, self._at)
         finally:
             if not future.done():
-                self._connection.adbc_cancel()
-                wait([future])
+                self._cancel(future)
+
+    def _cancel(self, future: Future[Any]) -> None:
+        """Cancels what runs. A server that does not answer does not answer to that either, so not in this thread."""
+        cancelling = Thread(target=self._cancelled, daemon=True)
+        cancelling.start()
+        wait([future], timeout=LEAVE_SECONDS)
+        cancelling.join(timeout=LEAVE_SECONDS)
+        self.is_lost = not future.done() or cancelling.is_alive()
+
+    def _cancelled(self) -> None:
+        with suppress(_driver().Error):  # it has ended by itself
+            self._connection.adbc_cancel()
 
 
 @contextmanager
@@ -251,17 +287,23 @@ def connected(url: str, at: str) -> Iterator[Database]:
         BadInput: if it can never be reached like that.
         Unavailable: if it cannot be reached now.
     """
-    given = url if "connect_timeout=" in url else f"{url}{'&' if '?' in url else '?'}connect_timeout={CONNECT_SECONDS}"
-    with ThreadPoolExecutor(1, thread_name_prefix="entrepot-postgres") as thread:
+    options = {"connect_timeout": CONNECT_SECONDS, **ALIVE}
+    own = [f"{name}={value}" for name, value in options.items() if f"{name}=" not in url]
+    given = url + ("&" if "?" in url else "?") + "&".join(own)
+    thread = ThreadPoolExecutor(1, thread_name_prefix="entrepot-postgres")
+    database = None
+    try:
         with translated(at):
             connecting = thread.submit(_driver().connect, given, autocommit=True)
-            connection = _done(connecting)
-        try:
-            database = Database(connection, thread, at)
-            database.begin()
-            yield database
-        finally:
-            connection.close()
+            # The driver asks for all types at once, so it may wait for an answer, too.
+            database = Database(_done(connecting, CONNECT_SECONDS + ANSWER_SECONDS, at), thread, at)
+        database.begin()
+        yield database
+    finally:
+        is_lost = database.is_lost if database is not None else not connecting.done()
+        if database is not None and not is_lost:
+            database.close()
+        thread.shutdown(wait=not is_lost)
 
 
 @contextmanager
@@ -301,8 +343,11 @@ def _message(text: str) -> str:
     return (match[1] if match else text.partition("\n")[0]).strip().rstrip(".")
 
 
-def _done(future: Future[T]) -> T:
+def _done(future: Future[T], seconds: float, at: str) -> T:
+    deadline = time.monotonic() + seconds
     while not future.done():
+        if time.monotonic() > deadline:
+            raise Unavailable(f"{at}: the server has not answered for {seconds:,.0f} s")
         wait([future], timeout=0.2)  # without a timeout, a thread hears nothing of its cancellation
     return future.result()
 
