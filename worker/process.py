@@ -34,8 +34,8 @@ from entrepot.activities.transform.transform import TransformActivities
 from entrepot.protocol.activities import Activity, work_queue
 from entrepot.worker.client import TASK_QUEUE
 from entrepot.worker.health import ping
-from entrepot.worker.metrics import Measured
 from entrepot.worker.logs import log
+from entrepot.worker.metrics import Measured
 from entrepot.worker.turns import Turns
 from entrepot.workflows.maintenance import Drop, Gc, Repair, Rollback
 from entrepot.workflows.parity import Parity
@@ -149,7 +149,6 @@ def worker(
         disable_eager_activity_execution=True,
         max_heartbeat_throttle_interval=throttle,
         default_heartbeat_throttle_interval=throttle,
-        interceptors=interceptors,
     )
 
 

@@ -18,8 +18,8 @@ import pytest
 import yaml
 from entrepot_standins.ports import free_port
 
-from entrepot.worker import health
 from entrepot.protocol.activities import work_queue
+from entrepot.worker import health
 from entrepot.worker.client import TASK_QUEUE
 from entrepot.worker.config import settings
 from entrepot.worker.local.dev import temporal_binary
