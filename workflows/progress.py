@@ -146,6 +146,8 @@ class RunSummary(BaseModel):
     held: int = 0
     moved: list[str] = []
     links: dict[str, str] = {}
+    behind: list[str] = []
+    """What does not show yet what was published, and why, each a sentence."""
     seconds: float = 0.0
     stages: list[str] = []
     """Of a dry run: what a run would do, each in a sentence."""

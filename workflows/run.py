@@ -352,6 +352,7 @@ class _Run:
             held=self._progress.count("held"),
             moved=sorted(self._promoted.moved),
             links=self._promoted.links,
+            behind=list(self._promoted.behind),
             seconds=(workflow.now() - self._started).total_seconds(),
             stages=self._progress.stages if plan else [],
             plan=plan,

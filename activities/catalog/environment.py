@@ -13,7 +13,10 @@ from entrepot.activities.catalog.ingest_state import IngestState, overtaken
 from entrepot.activities.catalog.owners import Places, Shown
 from entrepot.activities.catalog.sequenced_row import SequencedRow, each_state
 from entrepot.activities.catalog.tables import CatalogTables, Row, column, equals, now
-from entrepot.errors import BadInput, Conflict, listed
+from entrepot.errors import BadInput, Conflict, StepFailed, listed
+
+UNDO = "undo"
+"""The action of a publish that takes back the one before it, of the same run."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Publish:
     action: str = ""
     moved: tuple[str, ...] = ()
     views_synced: int = 0
-    """The sequence up to which its views show what was published."""
+    """The sequence up to which everything that people see shows what was published."""
     published_at: datetime.datetime | None = None
 
     def changed_names(self, pointers: Mapping[str, str]) -> set[str]:
@@ -88,6 +91,7 @@ class Environment:
 
         Raises:
             Conflict: if somebody else published in between.
+            StepFailed: if the run itself did, and took it back.
         """
         values = {
             "action": action,
@@ -99,8 +103,17 @@ class Environment:
         is_published, row = self._row.compare_and_append(expected, values)
         if is_published and row is not None:
             return Publish.of_row(row)
+        if row and (row["run"], row["action"]) == (run, UNDO):
+            raise StepFailed(f"{self}: a view could not be moved, so what this run had published was taken back")
         meanwhile = f"run {row['run']} published" if row and row["run"] else "it was dropped"
         raise Conflict(f"{self}: {meanwhile} while this run was going, so nothing of it was published; start it again")
+
+    def publish_of(self, run: str, head: Publish) -> Publish | None:
+        """What a run has published here, also where others have since; None if it has not, or took it back."""
+        if head.run != run:
+            rows = self.tables.select("publishes", *self._same(), equals("run", run), newest="sequence")
+            head = Publish.of_row(rows[0]) if rows else Publish(0, {})
+        return head if head.run == run and head.action != UNDO else None
 
     def earlier(self, run: str | None) -> Publish:
         """The publish to go back to: of the run whose id begins like that, or the one before what is shown, so that a
@@ -129,7 +142,7 @@ class Environment:
         return found[0]
 
     def record_views_synced(self, sequence: int) -> None:
-        """Records that the views show what was published up to this sequence."""
+        """Records that all that people see shows what was published up to this sequence."""
         self.tables.update("environments", {"views_synced": sequence}, *self._same(), equals("sequence", sequence))
 
     def shown(self) -> Shown:

@@ -65,7 +65,7 @@ TABLES: dict[str, dict[str, str]] = {
     },
     "ingest_states": _LOAD,
     "loads": _LOAD,  # the history of the ingest states
-    "environments": {**_PUBLISH, "views_synced": "int64"},  # the sequence up to which the views show what was published
+    "environments": {**_PUBLISH, "views_synced": "int64"},  # the sequence up to which all that is shown follows
     "publishes": _PUBLISH,  # the history of the environments
     "places": {  # each name that people see has one owner
         "tenant": "string",

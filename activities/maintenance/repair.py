@@ -88,7 +88,8 @@ def repair(work: ActivityContext, session: Session, context: Context, graph: Gra
     found, left, runs = [*raw.values()], [], {}
     for environment in sorted(catalog.environments()):
         views = ViewSync(work, session, context.model_copy(update={"environment": environment}))
-        pointers = catalog.environment(environment).head().pointers
+        head = catalog.environment(environment).head()
+        pointers = head.pointers
         wrong = {
             name: said
             for name, version in catalog.versions(pointers).items()
@@ -99,7 +100,12 @@ def repair(work: ActivityContext, session: Session, context: Context, graph: Gra
         found += wrong.values()
         its = views.pointed_versions({n: v for n, v in pointers.items() if n not in {*wrong, *raw}})
         moved = {}
-        for place, name in catalog.environment(environment).shown():
+        unfollowed = []
+        if head.views_synced < head.sequence:
+            unfollowed.append(f"{pipeline} in {environment} does not show all of what run {head.run} published")
+        for place, name in sorted(catalog.environment(environment).shown(), key=str):
+            if place.kind == "file" and name in its.versions and not lake.exists(work.tenant.lake_path(place.table)):
+                unfollowed.append(f"{place} is gone from the lake")
             if place.kind == "view" and not place.warehouse and name in its.versions:
                 said = relations.problem(place.name, "view", its.versions[name].rows)
                 if said and relations.kind(place.name) == "table":
@@ -109,6 +115,9 @@ def repair(work: ActivityContext, session: Session, context: Context, graph: Gra
         found += [said for _, said in moved.values()]
         if moved and not dry_run:
             views.repoint(its, {(place, name) for place, (name, _) in moved.items()})
+        found += unfollowed
+        if unfollowed and not wrong and not dry_run:  # else the run that computes what is wrong finishes it
+            left += [f"{pipeline} in {environment}: {said}" for said in views.follow(head, graph).behind]
     return Repaired(found=tuple(found), left=tuple(left), runs={pipeline: runs} if runs else {})
 
 

@@ -1,4 +1,7 @@
-"""Publish: artifacts are made first; then every pointer of the run moves together, or none does."""
+"""Publish: artifacts are made first, under names of their own; then every pointer of the run moves, or none does.
+
+What moves is one row. Whatever people see follows it, and a publish whose pages, files or views cannot follow stands.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +19,15 @@ from temporalio import activity
 
 from entrepot.activities.catalog.catalog import PipelineCatalog
 from entrepot.activities.catalog.details import CopyDetails, Details, FilesDetails, PageDetails
-from entrepot.activities.catalog.environment import Publish
+from entrepot.activities.catalog.environment import UNDO, Publish
 from entrepot.activities.catalog.records import Run
 from entrepot.activities.catalog.tables import now
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.ml import models
 from entrepot.activities.publish.copy_to_warehouse import copy_to_warehouse
 from entrepot.activities.publish.dashboard import render
-from entrepot.activities.publish.view_sync import PointedVersions, ViewSync
-from entrepot.activities.runtime.activity import Activities, context_of, implements
+from entrepot.activities.publish.view_sync import Followed, PointedVersions, ViewSync
+from entrepot.activities.runtime.activity import Activities, context_of, implements, is_last_attempt
 from entrepot.activities.runtime.context import (
     ActivityContext,
     attribute_errors,
@@ -57,7 +60,7 @@ from entrepot.protocol.messages import (
     StepRef,
     StepResult,
 )
-from entrepot.tracebacks import writing
+from entrepot.tracebacks import is_transient, writing
 
 
 class PublishActivities(Activities):
@@ -89,8 +92,12 @@ class PublishActivities(Activities):
         context = request.context
         with work.session() as session:
             catalog = work.catalog(session).pipeline(context.pipeline)
-            _record_run(catalog, context, request.status, {}, request.error)
-            ViewSync(work, session, context).write_files(self._graph(context))
+            environment = catalog.environment(context.environment)
+            head = environment.head()
+            stands = environment.publish_of(context.run, head) is not None
+            error = f"{request.error}; what it had published stands" if stands else request.error
+            _record_run(catalog, context, request.status, {}, error)
+            _behind(ViewSync(work, session, context).follow(head, self._graph(context)))
 
     def _graph(self, context: Context) -> Graph | None:
         """The pipeline's steps; None, if its code cannot be loaded: what is to be done may be about just that."""
@@ -220,31 +227,44 @@ def _export(work: ActivityContext, session: Session, output: Export, path: str) 
 def _promote(work: ActivityContext, session: Session, request: PromoteRequest, graph: Graph | None) -> Promoted:
     context = request.context
     catalog, views = work.catalog(session).pipeline(context.pipeline), ViewSync(work, session, context)
-    current = catalog.environment(context.environment).head()
-    if current.run == context.run:  # done by an attempt before
-        moves, displaced = False, set(current.moved)
-        its = views.pointed_versions(current.pointers)
+    environment = catalog.environment(context.environment)
+    current = environment.head()
+    its: PointedVersions | None = None
+    # By an attempt before; others may have published since.
+    done = environment.publish_of(context.run, current) if current.sequence != request.sequence else None
+    if done is not None:
+        displaced, sequence = set(done.moved), done.sequence
     else:
         removed = [name for name in request.removes if name in current.pointers]
         pointers = {n: v for n, v in {**current.pointers, **request.moves}.items() if n not in removed}
         its = _pointed_versions(views, current, pointers)
         # What is made anew stands elsewhere, though its pointer stays.
         displaced = views.displaced(its) | request.moves.keys()
-        moves = bool(removed or displaced)
-    if moves:
-        views.claim(its)
-        at = {"expected": request.sequence}
-        with session.transaction():
-            current = views.promote("publish", current, pointers, displaced=displaced, **at)
-    elif current.views_synced < current.sequence:  # whoever published it died before its views were moved
-        with session.transaction():
-            views.sync_views()
-    links = views.sync_files(its, graph, request.checks)
-    views.repoint_remade({name: request.moves[name] for name in request.anew if name in request.moves})
-    with session.transaction():
+        if removed or displaced:
+            views.claim(its)
+            at = {"expected": request.sequence}
+            with session.transaction():
+                current = views.promote("publish", current, pointers, displaced=displaced, **at)
+        sequence = current.sequence
+    anew = {name: request.moves[name] for name in request.anew if name in request.moves}
+    followed = views.follow(current, graph, request.checks, pointed=its, anew=anew)
+    with followed.part("the record of the run"), session.transaction():
         _record_run(catalog, context, "completed", request.results, None)
-    moved = request.moves.keys() | (displaced & current.pointers.keys())
-    return Promoted(moved=tuple(moved), sequence=current.sequence, links=links)
+    moved = tuple(request.moves.keys() | (displaced & current.pointers.keys()))
+    return Promoted(moved=moved, sequence=sequence, links=followed.links, behind=_behind(followed))
+
+
+def _behind(followed: Followed) -> tuple[str, ...]:
+    """What does not follow a publish, when all attempts are through: the publish stands, and somebody has to know.
+
+    Raises:
+        Exception: what a part failed with that may pass, unless this is the last attempt.
+    """
+    if not is_last_attempt():
+        for error in followed.errors:
+            if is_transient(error) is not False:
+                raise error
+    return tuple(followed.behind)
 
 
 def _pointed_versions(views: ViewSync, current: Publish, pointers: dict[str, str]) -> PointedVersions:
@@ -266,10 +286,9 @@ def _rollback(
     catalog, views = work.catalog(session).pipeline(context.pipeline), ViewSync(work, session, context)
     environment = catalog.environment(context.environment)
     current = environment.head()
-    if current.run == context.run:  # done by an attempt whose answer was lost
-        if current.views_synced < current.sequence:
-            views.sync_views()
-        return Promoted(moved=current.moved, sequence=current.sequence)
+    if current.run == context.run and current.action != UNDO:  # done by an attempt whose answer was lost
+        followed = views.follow(current, graph)
+        return Promoted(moved=current.moved, sequence=current.sequence, links=followed.links, behind=_behind(followed))
     earlier = environment.earlier(asked.to)
     pointers = earlier.pointers
     its = views.pointed_versions(pointers)
@@ -281,9 +300,14 @@ def _rollback(
         if asked.cursor:  # first: if we die in between, the next run asks a source again, and loses nothing
             environment.restore_ingest_states(loads, pointers, run=context.run)
         moved = views.promote("rollback", current, pointers, expected=current.sequence)
-    links = views.sync_files(its, graph)
-    ahead = environment.steps_ahead(loads, pointers)
-    return Promoted(moved=moved.moved, sequence=moved.sequence, links=links, ahead=ahead)
+    followed = views.follow(moved, graph, pointed=its)
+    return Promoted(
+        moved=moved.moved,
+        sequence=moved.sequence,
+        links=followed.links,
+        ahead=environment.steps_ahead(loads, pointers),
+        behind=_behind(followed),
+    )
 
 
 def _record_run(

@@ -5,13 +5,13 @@ All of it is idempotent: the same attempt may do it again, or whoever comes afte
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 
 from entrepot.activities.catalog import owners
 from entrepot.activities.catalog.details import PageDetails
-from entrepot.activities.catalog.environment import Publish
+from entrepot.activities.catalog.environment import UNDO, Publish
 from entrepot.activities.catalog.owners import Owner, Place, Shown
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.publish.page_verdicts import with_verdicts
@@ -19,12 +19,13 @@ from entrepot.activities.publish.places import copy_place, places_of, view_place
 from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.storage import lake
 from entrepot.backends import Session
-from entrepot.errors import BadInput, StepFailed
+from entrepot.errors import BadInput, Contended, StepFailed, Unavailable
 from entrepot.identity.version import check_schema
 from entrepot.language.step import PublishStep, Step
 from entrepot.planning.copies import CopiedTo, copies
 from entrepot.planning.graph import Graph
 from entrepot.protocol.messages import Context
+from entrepot.tracebacks import describe
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,30 @@ class PointedVersions:
     pointers: Mapping[str, str]
     versions: Mapping[str, Version]
     """Those of them that the catalog knows."""
+
+
+@dataclass
+class Followed:
+    """What came of following a publish, part by part."""
+
+    links: dict[str, str] = field(default_factory=dict)
+    """Name to the path of its page or file."""
+    behind: list[str] = field(default_factory=list)
+    """What does not show yet what was published, and why, each a sentence."""
+    errors: list[Exception] = field(default_factory=list)
+    is_written: bool = False
+    """Whether a file was not as it should be."""
+
+    @contextmanager
+    def part(self, what: str) -> Iterator[None]:
+        """One part. What fails in it is kept, so that the others have their turn."""
+        try:
+            yield
+        except (InterruptedError, Contended):
+            raise
+        except Exception as error:
+            self.errors.append(error)
+            self.behind.append(f"{what}: {describe(error)}")
 
 
 class ViewSync:
@@ -48,6 +73,8 @@ class ViewSync:
         self._owner = Owner(context.tenant, context.pipeline, context.environment)
         self._catalog = catalog.pipeline(context.pipeline)
         self._environment = self._catalog.environment(context.environment)
+        self._shown_here = 0
+        """The publish that the views of this warehouse show: they have moved with its row."""
 
     def pointed_versions(self, pointers: Mapping[str, str]) -> PointedVersions:
         """The versions behind pointers."""
@@ -127,87 +154,123 @@ class ViewSync:
         expected: int,
         displaced: Iterable[str] = (),
     ) -> Publish:
-        """Moves all pointers at once, and syncs the views after: in the caller's transaction, where the warehouse has
-        them.
+        """Moves all pointers at once: one row. The views of this warehouse move with it in the caller's transaction,
+        where it has them; everything else follows (`follow`).
 
-        Where it has none, a view that cannot be moved takes everything back; after a crash, the next run finishes.
+        Where it has no transactions, a view that may not be moved takes everything back.
 
         Args:
             displaced: Names whose pointers stay, and that are to be shown anew.
         """
         names = current.changed_names(pointers) | set(displaced)
         moved = self._environment.publish(self._context.run, action, pointers, names, expected=expected)
+        is_whole = self._work.tenant.backend.capabilities.transactional_ddl
         try:
-            self.sync_views()
+            self._sync_here(moved)
         except (BadInput, StepFailed):
-            if not self._work.tenant.backend.capabilities.transactional_ddl:
-                self._environment.publish(self._context.run, "undo", current.pointers, names, expected=moved.sequence)
-                self.sync_views()
+            if not is_whole:
+                back = self._environment.publish(
+                    self._context.run, UNDO, current.pointers, names, expected=moved.sequence
+                )
+                self._sync_here(back)
             raise
+        except Unavailable:
+            if is_whole:
+                raise  # else the row stands, and the views follow it
         return moved
 
-    def sync_views(self) -> None:
-        """Repoints the views of every name that moved since they were last synced, and removes what is not shown any
-        more."""
-        history = self._environment.history()
-        head = history[0]
-        names = {name for publish in history if publish.sequence > head.views_synced for name in publish.moved}
-        pointed = self.pointed_versions(head.pointers)
+    def _sync_here(self, publish: Publish) -> None:
+        """Shows what was published on the warehouse where the catalog stands, and no more than that."""
+        pointed = self.pointed_versions(publish.pointers)
         wanted = self._places_of(pointed)
-        self.repoint(pointed, {(place, name) for place, name in wanted if name in names})
-        self._remove_stale(pointed, wanted, "view")
-        self._environment.record_views_synced(head.sequence)
+        names = self._to_repoint(publish)
+        self.repoint(pointed, {(place, n) for place, n in wanted if not place.warehouse and (n in names)})
+        self._remove_stale(pointed, wanted, lambda place: place.kind == "view" and not place.warehouse)
+        self._shown_here = publish.sequence
 
-    def sync_files(
+    def _to_repoint(self, publish: Publish) -> Collection[str]:
+        """What it moved; all names, where a publish before it has not been followed to its end."""
+        return publish.moved if publish.views_synced == publish.sequence - 1 else publish.pointers.keys()
+
+    def follow(
         self,
-        pointed: PointedVersions,
+        publish: Publish,
         graph: Graph | None,
         checks: Mapping[str, str] = {},
-    ) -> dict[str, str]:
-        """Writes published pages and files, and removes those of before. Name to path: see `write_files`.
-
-        Args:
-            pointed: What the environment points at, unless somebody else has published meanwhile.
-        """
-        pointed, links = self.write_files(graph, checks, pointed)
-        wanted = self._places_of(pointed)
-        self._remove_stale(pointed, wanted, "file")
-        return links
-
-    def write_files(
-        self,
-        graph: Graph | None,
-        checks: Mapping[str, str] = {},
+        *,
         pointed: PointedVersions | None = None,
-    ) -> tuple[PointedVersions, dict[str, str]]:
-        """Copies published pages and files to paths that stay the same. What is pointed at, and name to path.
+        anew: Mapping[str, str] = {},
+    ) -> Followed:
+        """Brings everything that people see after what was published: views on every warehouse, pages and files; takes
+        away what is not shown any more. Idempotent; whoever comes next finishes what a process that died has left.
 
-        Pages say what checks have found on what they rest on, which may change while they do not. Who publishes
-        meanwhile may have written a file before we do: then it is written once more, as it is published now.
+        What cannot follow keeps nothing else back, and takes nothing back: the publish stands. Who published meanwhile
+        may have been overtaken by us: then all is shown once more, as it is published now.
 
         Args:
+            publish: What the environment points at.
             graph: With the checks; None, if the pipeline's code cannot be loaded.
-            checks: The versions of checks, by whose rules verdicts count.
-            pointed: What the environment points at, where that is known already.
+            checks: The versions of checks, by whose rules verdicts count on pages.
+            pointed: The versions behind it, where they are known already.
+            anew: Remade versions, which other environments may show, too.
         """
-        pointers: Mapping[str, str] = self._environment.head().pointers
+        names: Collection[str] = self._to_repoint(publish) if publish.views_synced < publish.sequence else ()
         while True:
-            pointed = (
-                pointed if pointed is not None and pointed.pointers == pointers else self.pointed_versions(pointers)
-            )
-            links, is_written = {}, False
-            for place, name in self._places_of(pointed):
-                if place.kind == "file":
-                    made, links[name] = pointed.versions[name], self._work.tenant.lake_path(place.table)
-                    assert made.published_file is not None
-                    data = lake.read(made.published_file)
-                    if isinstance(made.details, PageDetails):
-                        data = with_verdicts(data, self._catalog, made, pointed.versions, graph, checks)
-                    if not lake.exists(links[name]) or lake.read(links[name]) != data:
-                        lake.write(data, links[name])
-                        is_written = True
-            if not is_written or (pointers := self._environment.head().pointers) == pointed.pointers:
-                return pointed, links
+            if pointed is None or pointed.pointers != publish.pointers:
+                pointed = self.pointed_versions(publish.pointers)
+            followed = Followed()
+            self._follow(followed, pointed, names, publish, graph, checks)
+            if anew:
+                with followed.part("the views of other environments"):
+                    self.repoint_remade(anew)
+            newest = self._environment.head() if names or followed.is_written else publish
+            if newest.sequence == publish.sequence:
+                if publish.views_synced < publish.sequence and not followed.behind:
+                    with followed.part("the catalog's record of that"):
+                        self._environment.record_views_synced(publish.sequence)
+                return followed
+            publish, names = newest, newest.pointers.keys()
+
+    def _follow(
+        self,
+        followed: Followed,
+        pointed: PointedVersions,
+        names: Collection[str],
+        publish: Publish,
+        graph: Graph | None,
+        checks: Mapping[str, str],
+    ) -> None:
+        wanted = self._places_of(pointed)
+        views = {(place, name) for place, name in wanted if place.kind == "view" and name in names}
+        here = {""} if self._shown_here == publish.sequence else set()
+        for warehouse in sorted({place.warehouse for place, _ in views} - here):
+            its = {(place, name) for place, name in views if place.warehouse == warehouse}
+            # Together, where the warehouse can: nobody sees a part of it.
+            whole = self._session.transaction() if not warehouse else nullcontext()
+            with followed.part(f"the views on {warehouse or self._work.tenant.warehouses[0]}"), whole:
+                self.repoint(pointed, its)
+        for place, name in sorted(wanted, key=str):
+            if place.kind == "file":
+                with followed.part(f"the file {place}"):
+                    followed.is_written |= self._write_file(place, pointed, name, graph, checks)
+                    followed.links[name] = self._work.tenant.lake_path(place.table)
+        with followed.part("what is not shown any more"):
+            self._remove_stale(pointed, wanted, lambda place: True)
+
+    def _write_file(
+        self, place: Place, pointed: PointedVersions, name: str, graph: Graph | None, checks: Mapping[str, str]
+    ) -> bool:
+        """Copies a page or file to the path that stays the same, unless it is there. A page says what checks have found
+        on what it rests on, which may change while it does not."""
+        made, path = pointed.versions[name], self._work.tenant.lake_path(place.table)
+        assert made.published_file is not None
+        data = lake.read(made.published_file)
+        if isinstance(made.details, PageDetails):
+            data = with_verdicts(data, self._catalog, made, pointed.versions, graph, checks)
+        if lake.exists(path) and lake.read(path) == data:
+            return False
+        lake.write(data, path)
+        return True
 
     def repoint(self, pointed: PointedVersions, shown: Iterable[tuple[Place, str]]) -> None:
         """Repoints views at the tables of these versions."""
@@ -253,10 +316,10 @@ class ViewSync:
             for place in places:
                 owners.check_unoccupied(kinds, place, is_ours=place in ours)
 
-    def _remove_stale(self, pointed: PointedVersions, wanted: Shown, kind: str) -> None:
-        """Removes what an environment does not show any more, and releases its place."""
+    def _remove_stale(self, pointed: PointedVersions, wanted: Shown, is_due: Callable[[Place], bool]) -> None:
+        """Removes what an environment does not show any more, of the places that are due, and releases them."""
         recorded = self._environment.shown()
-        stale = {(place, name) for place, name in self._stale(pointed, recorded - wanted) if place.kind == kind}
+        stale = {(place, name) for place, name in self._stale(pointed, recorded - wanted) if is_due(place)}
         standing = {place for place, _ in wanted}
         self.remove_places({place for place, _ in stale if place not in standing})
         self._places.release(self._context.pipeline, self._context.environment, frozenset(stale))

@@ -163,9 +163,18 @@ def _type(error: BaseException) -> str:
     return Unavailable.__name__ if is_disk else cut(type(error).__name__, 100)
 
 
+def is_last_attempt() -> bool:
+    """Whether the activity is not tried again if this attempt fails."""
+    return activity.in_activity() and activity.info().attempt == _most_attempts()
+
+
+def _most_attempts() -> int:
+    policy = activity.info().retry_policy
+    return policy.maximum_attempts if policy else 0
+
+
 def _attempts(again: bool) -> str:
-    info = activity.info()
-    most = info.retry_policy.maximum_attempts if info.retry_policy else 0
+    info, most = activity.info(), _most_attempts()
     if not again:
         return " (it is not tried again)"
     if info.attempt == most:

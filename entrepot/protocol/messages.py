@@ -262,6 +262,9 @@ class Promoted(Message):
     links: dict[str, str] = {}
     ahead: tuple[str, ...] = ()
     """After a rollback, the ingest steps whose ingest state includes loads that are not shown any more."""
+    behind: tuple[str, ...] = ()
+    """What does not show yet what was published, and why, each a sentence: the publish stands, and the next one, or
+    `doctor --repair`, finishes it."""
 
 
 class RecordFailureRequest(Request):

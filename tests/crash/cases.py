@@ -17,9 +17,10 @@ from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import CancelledError
 from temporalio.service import RPCError
 
+from entrepot.workflows.progress import RunSummary
 from tests.crash import pipeline, state
 from tests.crash.boundaries import RECORD, Boundary, Control, recorded
-from tests.crash.faults import FIRED, GO
+from tests.crash.faults import FIRED, GO, make_room, small_disk
 from tests.crash.house import Nursery, Server
 from tests.crash.state import Difference, State
 from tests.crash.worker import TENANT
@@ -54,6 +55,21 @@ class Outcome:
         more = f" (and {len(said) - SHOWN} more)" if len(said) > SHOWN else ""
         why = self.problem or "; ".join(said[:SHOWN]) + more or "the boundary was not reached"
         return f"{self.control.fault} {self.control.boundary}: {why} (see {self.folder})"
+
+
+@dataclass
+class FullLake:
+    """What came of a run whose lake was full for good, and of the run after it."""
+
+    boundary: Boundary
+    problem: str
+    """Why the run failed; empty, if it did not."""
+    behind: list[str]
+    """What it said that it could not show."""
+    seen: State
+    after: str = ""
+    """What the next run could not do."""
+    difference: Difference = field(default_factory=Difference)
 
 
 class Round:
@@ -133,6 +149,24 @@ class House:
         case = _Case(self, folder)
         await case.run_to_death()
         return state.read(folder)
+
+    async def with_full_lake(self, boundary: Boundary) -> FullLake:
+        """A run whose lake is full for good from a boundary on; and the next one, after somebody has made room."""
+        folder = self.folder / uuid.uuid4().hex[:8]
+        with small_disk(folder / "lake"):
+            shutil.copytree(self.template, folder, dirs_exist_ok=True)
+            Control("full", boundary, self.is_plain).write(folder)
+            case = _Case(self, folder)
+            await case.run()
+            found = FullLake(boundary, case.problem, case.behind, state.read(folder))
+            make_room(folder / "lake")
+            Control(is_plain=self.is_plain).write(folder)
+            again = _Case(self, folder)
+            await again.run()
+            found.after = again.problem or "; ".join(again.behind)
+            got = state.read(folder)
+            found.difference = state.compare(self.expected, got, is_same_run=False, is_plain=self.is_plain)
+        return found
 
     async def at_the_same_time(self, runs: int) -> tuple[list[str], Difference]:
         """How each of some runs ended that were started together, with a worker for each; and what came of them."""
@@ -214,6 +248,8 @@ class _Case:
         self._queue = f"crash-{uuid.uuid4().hex}"
         self._workers: list[asyncio.Future[int]] = []
         self.problem = ""
+        self.behind: list[str] = []
+        """What the run has published and could not show."""
         self.seconds: float | None = None
         self._has_arrived = False
 
@@ -227,6 +263,8 @@ class _Case:
                 async with asyncio.timeout(LONGEST_SECONDS):
                     if await _ended(handle) == "cancelled" and self._control.fault == "cancel":
                         await _ended(await self._start())
+                    elif self._control.fault in ("", "full"):
+                        self.behind = RunSummary.model_validate(await handle.result()).behind
             except TimeoutError:
                 self.problem = f"the run did not end within {LONGEST_SECONDS} s"
             except WorkflowFailureError as error:

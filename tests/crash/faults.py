@@ -5,8 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import subprocess
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import duckdb
@@ -26,6 +29,7 @@ FAULTS = {
     "server": "the Temporal server dies (SIGKILL)",
     "cut": "the connection to the warehouse is cut",
     "disk": "the disk is full (as an error of the operation)",
+    "full": "the lake is full from then on, until somebody makes room",
     "cancel": "the run is cancelled with the CLI, and run again",
     "wait": "nothing goes wrong, but the step waits for a while",
 }
@@ -57,6 +61,50 @@ class Fault:
                 _cut(session)
             case "disk":
                 _full(session)
+            case "full":
+                fill(Path("lake"))
+
+
+FILLER = "filler"
+"""The file that takes all the room of a small disk."""
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[None]:
+    """A folder that is a disk of its own, so that it can be full, where this process may mount one."""
+    folder.mkdir(parents=True)
+    if os.geteuid() == 0:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_DISK_BYTES}", "tmpfs", folder], check=True)
+    try:
+        yield
+    finally:
+        if os.geteuid() == 0:
+            subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+_DISK_BYTES = 4 << 20
+
+
+def fill(folder: Path) -> None:
+    """Nothing can be written there any more: the disk is full, or (for whom may not mount one) not to be written to."""
+    if os.geteuid():
+        _set_modes(folder, 0o555)
+        return
+    with suppress(OSError), open(folder / FILLER, "ab", buffering=0) as filler:
+        while filler.write(bytes(4096)):
+            pass
+
+
+def make_room(folder: Path) -> None:
+    """It can be written to again."""
+    if os.geteuid():
+        _set_modes(folder, 0o755)
+    (folder / FILLER).unlink(missing_ok=True)
+
+
+def _set_modes(folder: Path, mode: int) -> None:
+    for each in [folder, *(path for path in folder.rglob("*") if path.is_dir())]:
+        each.chmod(mode)
 
 
 def _first() -> bool:

@@ -37,6 +37,11 @@ class State:
     missing: list[str] = field(default_factory=list)
     """Files that the catalog names and that are not there."""
 
+    @property
+    def shown(self) -> dict[str, Counter[str]]:
+        """What people query."""
+        return {name: rows for name, rows in self.rows.items() if "__v." not in name}
+
 
 @dataclass
 class Difference:

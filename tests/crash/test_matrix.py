@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from tests.crash import state
 from tests.crash.boundaries import Boundary
-from tests.crash.cases import House
+from tests.crash.cases import FullLake, House
 from tests.crash.conftest import report, sample
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(900)]
@@ -58,6 +59,36 @@ async def test_the_connection_is_cut(house: House, every: int, record_property: 
 async def test_the_disk_is_full(house: House, every: int, record_property: Record) -> None:
     writing = [b for b in house.boundaries if b.kind in ("session", "lake") and b.place == "before"]
     report(record_property, "duckdb", house, await house.disturb("disk", sample(writing, every)))
+
+
+async def test_the_lake_is_full_for_good(house: House, every: int) -> None:
+    writing = [b for b in house.boundaries if b.kind == "lake" and b.place == "before"]
+    for boundary in sample([b for b in writing if not b.name.startswith("promote[")], 4 * every):
+        found = await house.with_full_lake(boundary)
+        assert found.problem, boundary
+        _is_all_or_nothing(house, found)
+
+
+async def test_the_lake_is_full_for_good_when_pointers_move(house: House, plain_house: House, every: int) -> None:
+    for each in (house, plain_house):
+        publishing = [b for b in each.boundaries if b.kind == "lake" and b.place == "before" and "promote[" in b.name]
+        for boundary in publishing[::every]:
+            found = await each.with_full_lake(boundary)
+            assert not found.problem, boundary
+            _is_all_or_nothing(each, found)
+
+
+def _is_all_or_nothing(house: House, found: FullLake) -> None:
+    """Nothing is published, or all of it but what the run says; and the next run, with room again, finishes it."""
+    if found.problem:
+        before = state.read(house.template)
+        assert (found.seen.shown, found.seen.files) == (before.shown, before.files), found.boundary
+    else:
+        assert found.seen.shown == house.expected.shown, found.boundary
+        assert found.behind, found.boundary
+        late = {name for name, text in house.expected.files.items() if found.seen.files.get(name) != text}
+        assert all(any(name.removeprefix("lake/") in said for said in found.behind) for name in late), found.boundary
+    assert (found.after, found.difference.said) == ("", []), found.boundary
 
 
 async def test_the_run_is_cancelled_and_run_again(house: House, every: int, record_property: Record) -> None:

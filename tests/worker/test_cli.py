@@ -135,7 +135,10 @@ def test_a_cancelled_run_says_so(place: Place) -> None:
         cancelled = place.temporal("workflow", "cancel", "--workflow-id", "acme/slow/pr_cancel")
         assert cancelled.returncode == 0
         _, err = watching.communicate(timeout=300)
-    assert (watching.returncode, err) == (1, "✗ the run was cancelled; nothing of it was published\n")
+    assert (watching.returncode, err) == (
+        1,
+        "✗ the run was cancelled; nothing of it was published, unless it was just publishing\n",
+    )
 
 
 # Looking and going back ----------------------------------------------------------------------------------------------

@@ -122,7 +122,9 @@ async def result(handle: WorkflowHandle[Any, Any]) -> Any:
     try:
         return await handle.result()
     except WorkflowFailureError as error:
-        raise _reason(error, error.cause, "the run was", "; nothing of it was published") from None
+        raise _reason(
+            error, error.cause, "the run was", "; nothing of it was published, unless it was just publishing"
+        ) from None
 
 
 def _reason(error: Exception, cause: BaseException | None, what: str, so: str = "") -> EntrepotError:

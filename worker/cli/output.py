@@ -100,10 +100,18 @@ def summary(run: RunSummary) -> None:
     out.print(Text("✓ ", style="green") + Text(line), soft_wrap=True)
     if warned:
         out.print(Text("⚠ ", style="yellow") + Text(f"warned: {', '.join(warned)}"))
+    behind(run.behind)
     standing({step.name: step.stands for step in run.standing if step.stands})
     for name, path in run.links.items():
         if any(name == step.name for step in run.steps):
             out.print(f"  {name}: {path}", soft_wrap=True)
+
+
+def behind(sentences: Iterable[str]) -> None:
+    """What does not show yet what was published."""
+    for each in sentences:
+        told = f"published, but not shown yet: {each}; the next run finishes it, or `entrepot doctor --repair`"
+        out.print(Text("⚠ ", style="yellow") + Text(told), soft_wrap=True)
 
 
 def standing(verdicts: Mapping[str, Verdict]) -> None:

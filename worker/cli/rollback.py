@@ -57,5 +57,6 @@ def rollback(
                 "with --cursor it would read the gap from the source again",
                 soft_wrap=True,
             )
+        output.behind(ended["behind"])
     else:
         output.out.print(f"✓ nothing to do: {environment} already shows that")

@@ -198,6 +198,23 @@ def test_who_comes_late_publishes_nothing(warehouse: Warehouse) -> None:
     assert warehouse.pointers() == (2, {"orders": "2"})
 
 
+def test_an_attempt_that_comes_after_the_next_publish_knows_that_it_has_published(warehouse: Warehouse) -> None:
+    second(warehouse)
+    warehouse.commit("third", 2, {"orders": "1"})
+    second(warehouse)
+    assert warehouse.shown() == {"orders": 1}
+    assert warehouse.pointers() == (3, {"orders": "1"})
+
+
+def test_an_attempt_that_comes_after_its_publish_was_taken_back_fails(warehouse: Warehouse) -> None:
+    Plain.refused = 'DROP VIEW IF EXISTS "shop"."gone"'
+    for said in ("may not", "what this run had published was taken back"):
+        with pytest.raises(StepFailed, match=said):
+            second(warehouse)
+    Plain.refused = ""
+    assert warehouse.shown() == {"gone": 1, "orders": 1}
+
+
 def test_a_view_that_may_not_be_moved_takes_everything_back(warehouse: Warehouse) -> None:
     Plain.refused = 'DROP VIEW IF EXISTS "shop"."gone"'
     with pytest.raises(StepFailed, match="may not"):
