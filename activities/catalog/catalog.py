@@ -170,6 +170,11 @@ class PipelineCatalog:
         """Records that the tables where a version stood before are gone."""
         self._update_version(version, {"details": replace(version, replaced=()).values()["details"]})
 
+    def record_manifest(self, version: Version, sha256: str) -> None:
+        """Records the hash of the manifest that stands for a raw version from now on."""
+        details = version.details.model_copy(update={"manifest": sha256})
+        self._update_version(version, {"details": replace(version, details=details).values()["details"]})
+
     def delete_versions(self, versions: Iterable[tuple[str, str]]) -> None:
         """Deletes the records of versions (name and version)."""
         for name, version in versions:

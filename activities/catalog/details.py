@@ -38,6 +38,8 @@ class TableDetails(_Details):
     """Of a physical table."""
 
     kind: Literal["table"] = "table"
+    manifest: str | None = None
+    """Of a raw table, the hash of its load's manifest in the lake."""
     scoring: Scoring | None = None
 
 
@@ -46,6 +48,8 @@ class GrowingTableDetails(_Details):
 
     kind: Literal["growing table"] = "growing table"
     segments: tuple[Segment, ...]
+    manifest: str | None = None
+    """Of a raw table, the hash of its newest load's manifest in the lake."""
 
 
 class ModelFile(_Details):

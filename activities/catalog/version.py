@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from entrepot.activities.catalog import details
-from entrepot.activities.catalog.details import CopyDetails, Details, FilesDetails, GrowingTableDetails, PageDetails
+from entrepot.activities.catalog.details import (
+    CopyDetails,
+    Details,
+    FilesDetails,
+    GrowingTableDetails,
+    PageDetails,
+    TableDetails,
+)
 from entrepot.activities.catalog.growing_table import Segment
 from entrepot.activities.catalog.tables import Row, now
 from entrepot.backends import TableName
@@ -49,6 +56,11 @@ class Version:
     def segments(self) -> tuple[Segment, ...]:
         """What its view is made of; nothing, if it is a table of its own."""
         return self.details.segments if isinstance(self.details, GrowingTableDetails) else ()
+
+    @property
+    def manifest(self) -> str | None:
+        """The hash of its load's manifest; None for what was not loaded."""
+        return self.details.manifest if isinstance(self.details, TableDetails | GrowingTableDetails) else None
 
     @property
     def warehouse(self) -> str:

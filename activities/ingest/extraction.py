@@ -6,7 +6,6 @@ import inspect
 import json
 import tempfile
 from collections.abc import Collection, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import ibis.expr.schema as sch
 from entrepot.activities.catalog.ingest_state import IngestState
 from entrepot.activities.ingest import manifest
 from entrepot.activities.ingest.dispositions import STRATEGIES, strategy_of
-from entrepot.activities.ingest.landing import Checkpoint, Landing, Part, content_of
+from entrepot.activities.ingest.landing import Checkpoint, Landing, Part
 from entrepot.activities.ingest.manifest import Manifest
 from entrepot.activities.ingest.sources import registry
 from entrepot.activities.ingest.sources.files import files
@@ -28,7 +27,6 @@ from entrepot.activities.storage import lake
 from entrepot.errors import BadInput, StepFailed, listed, unknown
 from entrepot.identity.code import stable_hash
 from entrepot.identity.expression import schema_from, schema_to
-from entrepot.identity.version import version_of
 from entrepot.language.interval import Interval
 from entrepot.language.schema_evolution import common, evolved
 from entrepot.language.step import Contract, IngestStep
@@ -36,12 +34,18 @@ from entrepot.protocol.messages import ExtractRequest, Load, TableLoad
 
 
 def extract(
-    work: ActivityContext, asked: ExtractRequest, step: IngestStep, parameters: Mapping[str, Any], last: IngestState
+    work: ActivityContext,
+    asked: ExtractRequest,
+    step: IngestStep,
+    parameters: Mapping[str, Any],
+    last: IngestState,
+    hashes: Mapping[str, str | None],
 ) -> Load:
     """Reads a step's source into the lake.
 
     Args:
         last: The load that this one follows.
+        hashes: Those of the manifests of its tables.
 
     Raises:
         StepFailed: if rows of the source cannot be loaded; whatever the user's code raises.
@@ -60,8 +64,9 @@ def extract(
     if asked.backfill and not last.load:
         raise StepFailed("nothing was loaded yet; a backfill loads a part of it again")
     pipeline, tenant = asked.context.pipeline, work.tenant
-    before = {t: manifest.read(tenant, pipeline, t, v) for t, v in last.tables.items() if t in step.tables}
-    watermarks = json.loads(lake.read(last.watermarks)) if last.watermarks else {}
+    wanted = {t: v for t, v in last.tables.items() if t in step.tables}
+    before = {t: manifest.read(tenant, pipeline, t, v, hashes.get(t)) for t, v in wanted.items()}
+    watermarks = _remembered(last.watermarks) if last.watermarks else {}
     folder = tenant.lake_path("loads", pipeline, step.name, asked.context.run)
     checkpoint = _land(work, step, _streams(step, sources, watermarks, asked, before), folder, before)
     manifests = _Manifests(asked, step, before, checkpoint)
@@ -71,23 +76,46 @@ def extract(
         text = json.dumps(
             {name: watermark for name, watermark in checkpoint.watermarks.items() if watermark}, sort_keys=True
         )
-        path = tenant.lake_path("loads", pipeline, step.name, f"watermarks-{stable_hash(text)}.json")
+        path = tenant.lake_path("loads", pipeline, step.name, _watermarks_file(text))
         lake.write(text.encode(), path)
     if dict(last.tables) == versions and (last.watermarks, last.fingerprint) == (path, mark):
         why = "the source has nothing new"
         return Load(step=step.name, known=versions, unchanged=True, why=why)
-    for made in manifests.made.values():
-        manifest.write(tenant, pipeline, made)
+    written = {table: manifest.write(tenant, pipeline, made) for table, made in manifests.made.items()}
     return Load(
         step=step.name,
         id=stable_hash([step.name, last.load, versions, path]),
         after=last.sequence,
-        tables={t: TableLoad(version=m.version, rows=m.rows, bytes=m.bytes) for t, m in manifests.made.items()},
+        tables={
+            t: TableLoad(version=m.version, rows=m.rows, bytes=m.bytes, manifest=written[t])
+            for t, m in manifests.made.items()
+        },
         known=manifests.known,
         fingerprint=last.fingerprint if asked.backfill else mark,
         state=path,
         changes=manifests.changes,
     )
+
+
+def _watermarks_file(text: str) -> str:
+    """The name of the file with where sources continue, by which it is known again."""
+    return f"watermarks-{stable_hash(text)}.json"
+
+
+def _remembered(path: str) -> Json:
+    """Where sources continue, by their names.
+
+    Raises:
+        StepFailed: if the file is gone, or another one.
+    """
+    try:
+        text = lake.read(path).decode(errors="replace")
+    except FileNotFoundError as error:
+        raise StepFailed(f"{path} is gone from the lake, with where the source continues{manifest.ANEW}") from error
+    if not path.endswith(f"/{_watermarks_file(text)}"):
+        raise StepFailed(f"{path} is not what was written of where the source continues{manifest.ANEW}")
+    found: Json = json.loads(text)
+    return found
 
 
 def _streams(
@@ -217,16 +245,12 @@ class _Manifests:
             raise StepFailed(f"the source brought rows for {table!r} without any value in its columns: {listed(shape)}")
         _check_columns(table, hints, columns, self._hints_of(hints.root) if hints.root else None)
         shape = sch.Schema({**shape, **strategy.own_columns})
-        inputs = {"columns": stable_hash(schema_to(shape))}
-        if before and grows:
-            inputs |= {"adds_to": before.version, "hints": stable_hash(asdict(hints))}
-        if hints.root in self.made:
-            root = self.made[hints.root]
-            inputs |= {"root": root.version} if before and grows else {}
+        root = self.made.get(hints.root or "")
+        if root is not None:
             self.made[root.table] = root.model_copy(update={"family": (*root.family, table)})
-        return Manifest(
+        made = Manifest(
             table=table,
-            version=version_of("ingest", content_of(parts), inputs),
+            version="",
             adds_to=before.version if before and grows else None,
             parts=tuple(part for part in parts if part.rows),
             columns=schema_to(columns),
@@ -234,7 +258,9 @@ class _Manifests:
             wide=tuple(sorted(wide)),
             hints=hints,
             loaded_at=self._asked.context.started_at,
+            root=root.version if root and before and grows else None,
         )
+        return made.model_copy(update={"version": made.described})
 
     def _columns(self, table: str, parts: list[Part], before: Manifest | None, wide: Collection[str]) -> sch.Schema:
         """The columns of a table's files, without those that dlt keeps for itself."""

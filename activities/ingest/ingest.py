@@ -51,8 +51,9 @@ class IngestActivities(Activities):
             last = catalog.environment(context.environment).ingest_state(step.name)
             if request.replay is not None:
                 return _replayed(work, catalog, request, last.sequence)
+            hashes = {name: its.manifest for name, its in catalog.versions(last.tables).items()}
         with attribute_errors(step):
-            arguments = (work.tenant.without_warehouses(), request, step.name, parameters, last)
+            arguments = (work.tenant.without_warehouses(), request, step.name, parameters, last, hashes)
             load: Load = processes.run(work, self._tenants, context.pipeline, _extract, *arguments)
         return load
 
@@ -82,13 +83,20 @@ class IngestActivities(Activities):
 
 
 def _extract(
-    call: Call, tenant: Tenant, asked: ExtractRequest, name: str, parameters: Mapping[str, Any], last: IngestState
+    call: Call,
+    tenant: Tenant,
+    asked: ExtractRequest,
+    name: str,
+    parameters: Mapping[str, Any],
+    last: IngestState,
+    hashes: Mapping[str, str | None],
 ) -> Load:
     """Reads a source, in a process of its own: its code, its library or its server may hang or die."""
     step = call.pipeline.graph.steps[name]
     assert isinstance(step, IngestStep)
     with attribute_errors(step):
-        return extract(ActivityContext(tenant, asked.context.run, name, call.report), asked, step, parameters, last)
+        work = ActivityContext(tenant, asked.context.run, name, call.report)
+        return extract(work, asked, step, parameters, last, hashes)
 
 
 def _replayed(work: ActivityContext, catalog: PipelineCatalog, asked: ExtractRequest, sequence: int) -> Load:
@@ -104,12 +112,15 @@ def _replayed(work: ActivityContext, catalog: PipelineCatalog, asked: ExtractReq
     if environment == asked.context.environment:
         why = f"{environment} has it; the source was not read"
         return Load(step=asked.step, known=dict(found.tables), unchanged=True, why=why)
-    manifests = {t: manifest.read(work.tenant, pipeline, t, v) for t, v in found.tables.items()}
+    hashes = {name: version.manifest for name, version in catalog.versions(found.tables).items()}
+    manifests = {t: manifest.read(work.tenant, pipeline, t, v, hashes.get(t)) for t, v in found.tables.items()}
     return Load(
         step=asked.step,
         id=found.load,
         after=sequence,
-        tables={t: TableLoad(version=m.version, rows=m.rows, bytes=m.bytes) for t, m in manifests.items()},
+        tables={
+            t: TableLoad(version=m.version, rows=m.rows, bytes=m.bytes, manifest=m.sha256) for t, m in manifests.items()
+        },
         fingerprint=found.fingerprint,
         state=found.watermarks,
     )
@@ -126,7 +137,8 @@ def _load(work: ActivityContext, context: Context, load: Load) -> StepResult:
             raise overtaken(load.step, context.environment, last.run)
         loader = WarehouseLoader(work, session, context.pipeline, load.step, context.run)
         wanted = {table: each.version for table, each in load.tables.items()}
-        versions = {**load.known, **loader.all(wanted, may_be_same=True)}
+        hashes = {(table, each.version): each.manifest for table, each in load.tables.items()}
+        versions = {**load.known, **loader.all(wanted, hashes, may_be_same=True)}
         new = IngestState(
             sequence=load.after,
             load=load.id,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ import ibis.expr.datatypes as dt
 import ibis.expr.schema as sch
 import pyarrow as pa
 import pyarrow.parquet
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
+from temporalio import activity
 
 from entrepot.activities.ingest.sources.files import column_types as types
 from entrepot.activities.ingest.sources.quoting import literal, quoted
@@ -51,6 +52,8 @@ class Part(BaseModel):
     file: str
     rows: int
     bytes: int
+    sha256: str
+    """The hash of the file, by which it is known again where it is read."""
     content: tuple[int, int]
     """Two sums of hashes of its rows: the same whatever the order, duplicates counted."""
     columns: dict[str, str]
@@ -59,7 +62,7 @@ class Part(BaseModel):
     """The columns with whole numbers that a float64 does not hold."""
 
 
-def content_of(parts: list[Part]) -> str:
+def content_of(parts: Sequence[Part]) -> str:
     """A hash of the rows of all parts that does not depend on their order."""
     rows, first, second = (sum(part.rows for part in parts), *(sum(part.content[i] for part in parts) for i in (0, 1)))
     return stable_hash([rows, str(first), str(second)])
@@ -83,6 +86,18 @@ class Checkpoint(BaseModel):
     """Notes of the streams that were read to their end, by table."""
     source_columns: dict[str, dict[str, str]] = {}
     """The columns in the source, of tables that keep the columns that they have."""
+
+
+def _checkpoint_in(folder: str) -> Checkpoint:
+    """How far an attempt before has come: not at all, if there was none, or its checkpoint cannot be read."""
+    path = f"{folder}/checkpoint.json"
+    try:
+        return Checkpoint.model_validate_json(lake.read(path))
+    except FileNotFoundError:
+        return Checkpoint()
+    except ValidationError:
+        activity.logger.warning("%s cannot be read, so the source is read from its beginning", path)
+        return Checkpoint()
 
 
 class _Buffer:
@@ -130,8 +145,7 @@ class Landing:
         self._duckdb = duckdb.connect()
         # What does not fit into memory goes where there is room for files, and not into the worker's current folder.
         self._duckdb.execute(f"SET TimeZone = 'UTC'; SET temp_directory = {literal(str(scratch / 'spill'))}")
-        path = f"{folder}/checkpoint.json"
-        self.checkpoint = Checkpoint.model_validate_json(lake.read(path)) if lake.exists(path) else Checkpoint()
+        self.checkpoint = _checkpoint_in(folder)
 
     def add(self, stream: int, piece: Piece) -> None:
         """Adds a piece. Writes files where enough rows are there, and a checkpoint where the last one is old."""
@@ -201,11 +215,17 @@ class Landing:
         query = f"SELECT count(*), sum(h::HUGEINT), sum(hash(h)::HUGEINT) FROM ({hashed})"
         rows, first, second = self._duckdb.execute(query, [str(local)]).fetchone() or (0, 0, 0)
         target = f"{self._folder}/{table}-{uuid.uuid4().hex}.parquet"
-        size, wide = local.stat().st_size, _wide(local)
+        size, wide, sha256 = local.stat().st_size, _wide(local), lake.sha256_of(local)
         lake.put(str(local), target)
         columns_of = schema_to(sch.Schema({name: dtype(nullable=True) for name, dtype in schema.items()}))
         part = Part(
-            file=target, rows=rows, bytes=size, content=(first or 0, second or 0), columns=columns_of, wide=wide
+            file=target,
+            rows=rows,
+            bytes=size,
+            sha256=sha256,
+            content=(first or 0, second or 0),
+            columns=columns_of,
+            wide=wide,
         )
         self.checkpoint.parts.setdefault(table, []).append(part)
 

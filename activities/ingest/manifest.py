@@ -1,16 +1,28 @@
-"""What the lake knows of one table's part of a load: enough to load it into any warehouse without its source."""
+"""What the lake knows of one table's part of a load: enough to load it into any warehouse without its source.
+
+A load says what it is. The version is a hash of the rows, the columns and the version of before, so a manifest that was
+changed does not describe its version any more; each file has its hash; and the catalog has that of the manifest.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
+from contextlib import suppress
+from dataclasses import asdict
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from entrepot.activities.ingest.landing import Part
+from entrepot.activities.ingest.landing import Part, content_of
 from entrepot.activities.ingest.sources.stream import Hints
 from entrepot.activities.runtime.tenant import Tenant
 from entrepot.activities.storage import lake
 from entrepot.errors import StepFailed
+from entrepot.identity.code import stable_hash
+from entrepot.identity.version import version_of
+
+ANEW = "; run it once with `refresh` to load everything anew"
+"""What helps where the lake does not have any more what it had."""
 
 
 class Manifest(BaseModel):
@@ -34,6 +46,20 @@ class Manifest(BaseModel):
     """UTC, without zone: from when on rows hold, with `scd2`."""
     family: tuple[str, ...] = ()
     """The tables nested in it that belong to the same load."""
+    root: str | None = None
+    """Of a nested table that grows: the version of the table that it hangs from, in the same load."""
+    sha256: str = Field(default="", exclude=True)
+    """The hash of the manifest as it stands in the lake."""
+
+    @property
+    def described(self) -> str:
+        """The version that its rows, its columns and what they are added to make."""
+        inputs = {"columns": stable_hash(self.shape)}
+        if self.adds_to is not None:
+            inputs |= {"adds_to": self.adds_to, "hints": stable_hash(asdict(self.hints))}
+        if self.root is not None:
+            inputs |= {"root": self.root}
+        return version_of("ingest", content_of(self.parts), inputs)
 
     @property
     def rows(self) -> int:
@@ -46,26 +72,52 @@ class Manifest(BaseModel):
         return sum(part.bytes for part in self.parts)
 
 
-def write(tenant: Tenant, pipeline: str, manifest: Manifest) -> None:
-    """Keeps a manifest, unless the same content was kept before: then that one, with its files, stands for both."""
-    path = path_of(tenant, pipeline, manifest.table, manifest.version)
-    if not lake.exists(path):
-        lake.write(manifest.model_dump_json().encode(), path)
+def write(tenant: Tenant, pipeline: str, manifest: Manifest) -> str:
+    """Keeps a manifest. Returns the hash of what stands there.
+
+    The same content may have been kept before: then that one, with its files, stands for both, if it is whole.
+    """
     # The newest load's columns, for whoever wants to know them without asking the warehouse.
     lake.write(json.dumps(manifest.shape).encode(), tenant.lake_path("raw", pipeline, manifest.table, "columns.json"))
+    path = path_of(tenant, pipeline, manifest.table, manifest.version)
+    if lake.exists(path):
+        with suppress(StepFailed):
+            found = read(tenant, pipeline, manifest.table, manifest.version)
+            for part in found.parts:
+                lake.check(part.file, part.sha256)
+            return found.sha256
+    data = manifest.model_dump_json().encode()
+    lake.write(data, path)
+    return hashlib.sha256(data).hexdigest()
 
 
-def read(tenant: Tenant, pipeline: str, table: str, version: str) -> Manifest:
+def read(tenant: Tenant, pipeline: str, table: str, version: str, sha256: str | None = None) -> Manifest:
     """The manifest of a version.
 
+    Args:
+        sha256: Its hash, where somebody remembers it.
+
     Raises:
-        StepFailed: if the lake has none.
+        StepFailed: if the lake has none, or another one than was written.
     """
     path = path_of(tenant, pipeline, table, version)
     try:
-        return Manifest.model_validate_json(lake.read(path))
+        data = lake.read(path)
     except FileNotFoundError as error:
-        raise StepFailed(f"the lake does not have the load of {table!r} that made version {version}: {path}") from error
+        raise StepFailed(
+            f"the lake does not have the load of {table!r} that made version {version}: {path}{ANEW}"
+        ) from error
+    try:
+        found = Manifest.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise StepFailed(f"{path} is no manifest of a load: {where}: {first['msg']}{ANEW}") from None
+    its = hashlib.sha256(data).hexdigest()
+    if (found.table, found.version, found.described) != (table, version, version) or sha256 not in (None, its):
+        rows = f"its {len(found.parts)} files have {found.rows:,} rows"
+        raise StepFailed(f"{path} is not the manifest that was written for version {version}: {rows}{ANEW}")
+    return found.model_copy(update={"sha256": its})
 
 
 def path_of(tenant: Tenant, pipeline: str, table: str, version: str) -> str:

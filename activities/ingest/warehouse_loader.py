@@ -8,9 +8,10 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import ibis
 import ibis.expr.schema as sch
@@ -22,6 +23,7 @@ from entrepot.activities.catalog.growing_table import GrowingTable, Segment
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.ingest import manifest as manifests
 from entrepot.activities.ingest.dispositions import strategy_of
+from entrepot.activities.ingest.landing import Part
 from entrepot.activities.ingest.manifest import Manifest
 from entrepot.activities.ingest.sources.stream import FILE_NUMBER
 from entrepot.activities.runtime.context import ActivityContext
@@ -37,6 +39,9 @@ from entrepot.tracebacks import writing
 LOAD, STAGE, TOGETHER = "__l", "__s", "__t"
 """What the names of segments have behind the table's: one load's, one that is there for a moment, several loads'.
 Short, since some warehouses' names are."""
+
+Hashes = Mapping[tuple[str, str], str | None]
+"""Of manifests, by table and version."""
 
 SHOWN = 5
 """Keys that an error names."""
@@ -65,16 +70,25 @@ class WarehouseLoader:
         self._catalog = work.catalog(session).pipeline(pipeline)
         self._there: dict[tuple[str, str], Version] = {}
 
-    def all(self, wanted: Mapping[str, str], *, may_be_same: bool = False) -> dict[str, str]:
+    def all(
+        self, wanted: Mapping[str, str], hashes: Hashes = MappingProxyType({}), *, may_be_same: bool = False
+    ) -> dict[str, str]:
         """Loads these versions, unless they are there. Returns each table's version.
 
         Args:
+            hashes: Those of manifests, where they are known.
             may_be_same: Whether a table keeps the version before where its newest load changes nothing.
+
+        Raises:
+            StepFailed: if the lake does not have what was written; nothing is recorded then.
         """
         todo: list[dict[str, Manifest]] = []
         frontier = dict(wanted)
-        while frontier := self._lacking(frontier):
-            found = {t: manifests.read(self._work.tenant, self._pipeline, t, v) for t, v in frontier.items()}
+        while frontier := self._lacking(frontier, hashes):
+            found = {
+                t: manifests.read(self._work.tenant, self._pipeline, t, v, hashes.get((t, v)))
+                for t, v in frontier.items()
+            }
             todo.append(found)
             frontier = {t: each.adds_to for t, each in found.items() if each.adds_to is not None}
         made = dict(wanted)
@@ -82,8 +96,12 @@ class WarehouseLoader:
             made |= self._load(load, may_be_same=may_be_same and number == len(todo))
         return made
 
-    def _lacking(self, wanted: Mapping[str, str]) -> dict[str, str]:
+    def _lacking(self, wanted: Mapping[str, str], hashes: Hashes) -> dict[str, str]:
         found = self._catalog.versions(wanted)
+        for version in found.values():
+            # Of a manifest that was written once more, since the one of before was not whole any more.
+            if (written := hashes.get(version.key)) and written != version.manifest:
+                self._catalog.record_manifest(version, written)
         self._there |= {version.key: version for version in found.values()}
         return {table: version for table, version in wanted.items() if table not in found}
 
@@ -163,14 +181,14 @@ class WarehouseLoader:
         """Loads a load's files into a table of its own."""
         if not manifest.parts:
             return self._session.write(target, columns, []).rows
-        with tempfile.TemporaryDirectory(prefix="entrepot-") as folder, ExitStack() as stack:
+        with tempfile.TemporaryDirectory(prefix="entrepot-") as folder:
             paths = []
             # Types that the driver casts must be those of all files: a reader may take them from the first.
             first, *others = ({name: part.columns.get(name) for name in columns} for part in manifest.parts)
             fit = all(each == first for each in others) and not {None, "null"} & set(first.values())
             for part in manifest.parts:
                 self._work.check()
-                path = stack.enter_context(lake.local_copy(part.file, folder))
+                path = _verified(manifest.table, part, folder)
                 paths.append(path if fit else _completed(path, columns, folder))
             return self._session.load(target, paths, columns).rows
 
@@ -224,7 +242,7 @@ class WarehouseLoader:
         target = TableName(self._schema, version_table(manifest.table, manifest.version))
         if (newest := GrowingTable(every).to_compact()) and (newest < len(every) or strategy.stores_changes):
             every = [*every[:-newest], self._together(manifest, every[-newest:])]
-        details: Details = TableDetails()
+        details: Details = TableDetails(manifest=manifest.sha256)
         if len(every) == 1 and every[0].name == target:
             columns, rows = self._session.describe(target, shape), loaded.segment.rows
         else:
@@ -233,7 +251,7 @@ class WarehouseLoader:
                 whole = self._session.create_as(target, relation)
                 columns, rows = whole.columns, whole.rows
             else:
-                details = GrowingTableDetails(segments=tuple(every))
+                details = GrowingTableDetails(segments=tuple(every), manifest=manifest.sha256)
                 columns = self._session.create_view(target, relation)
                 is_sum = not strategy.stores_changes and not any(each.supersedes or each.deleted for each in every)
                 rows = sum(each.rows for each in every) if is_sum else count(self._session, relation)
@@ -271,6 +289,14 @@ class WarehouseLoader:
             if not self._session.capabilities.transactional_ddl:
                 self._session.drop_table(name)
             raise
+
+
+def _verified(table: str, part: Part, folder: str) -> str:
+    """A local path of a load's file, after it was checked to be the one that was landed."""
+    try:
+        return lake.local_copy(part.file, folder, part.sha256)
+    except StepFailed as error:
+        raise StepFailed(f"table {table!r}: {error}{manifests.ANEW}") from error
 
 
 def _completed(path: str, columns: sch.Schema, folder: str) -> str:

@@ -176,6 +176,7 @@ def _restore(work: ActivityContext, catalog: PipelineCatalog, context: Context, 
     """
     session, steps = catalog.session, _steps(graph)
     forgotten = [each for each in catalog.every_version() if KINDS[each.kind].is_source and _root(each.name) in roots]
+    hashes = {version.key: version.manifest for version in forgotten}
     with session.transaction():
         relations = Relations(session)
         for name in {made[0] for version in forgotten for made in _relations_of(version)}:
@@ -185,7 +186,7 @@ def _restore(work: ActivityContext, catalog: PipelineCatalog, context: Context, 
         for pointers in catalog.in_use():
             for step in {steps[root] for root in roots}:
                 wanted = {n: v for n, v in pointers.items() if _root(n) in roots and steps[_root(n)] == step}
-                WarehouseLoader(work, session, catalog.name, step, context.run).all(wanted)
+                WarehouseLoader(work, session, catalog.name, step, context.run).all(wanted, hashes)
 
 
 def _steps(graph: Graph) -> dict[str, str]:

@@ -9,10 +9,11 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import fsspec
 
-from entrepot.errors import BadInput, EntrepotError, Unavailable
+from entrepot.errors import BadInput, EntrepotError, StepFailed, Unavailable
 from entrepot.tracebacks import describe, is_transient, writing
 
 
@@ -115,14 +116,56 @@ def _is_local(filesystem: fsspec.AbstractFileSystem) -> bool:
     return "file" in protocols
 
 
-@contextmanager
-def local_copy(target: str, folder: str) -> Iterator[str]:
-    """A local path of a file in the lake: itself where the lake is local, else a copy in `folder`."""
+def local_copy(target: str, folder: str, sha256: str) -> str:
+    """A local path of a file in the lake: itself where the lake is local, else a copy in `folder`.
+
+    Raises:
+        StepFailed: if it is not there, or not the one of this hash.
+    """
     filesystem, path = fsspec.core.url_to_fs(target)
-    if _is_local(filesystem):
-        yield path
-    else:
-        copy = os.path.join(folder, hashlib.sha256(target.encode()).hexdigest() + os.path.splitext(path)[1])
-        with _reached(target, "read"), writing("the copy of a file of the lake", copy):
-            filesystem.get_file(path, copy)
-        yield copy
+    name = hashlib.sha256(target.encode()).hexdigest() + os.path.splitext(path)[1]
+    copy = None if _is_local(filesystem) else os.path.join(folder, name)
+    check(target, sha256, copy)
+    return copy or path
+
+
+def check(target: str, sha256: str, copy: str | None = None) -> None:
+    """Reads a file in the lake, and checks that it is the one that was written.
+
+    Args:
+        sha256: Its hash when it was written.
+        copy: Where to write it meanwhile, if anywhere.
+
+    Raises:
+        StepFailed: if it is not there, or another one.
+    """
+    digest, size = hashlib.sha256(), 0
+    arrives = copy or os.devnull
+    try:
+        with (
+            _reached(target, "read") as (filesystem, path),
+            filesystem.open(path, "rb") as source,
+            writing("the copy of a file of the lake", arrives),
+            open(arrives, "wb") as arriving,
+        ):
+            while chunk := source.read(_CHUNK):
+                digest.update(chunk)
+                size += len(chunk)
+                if copy:
+                    arriving.write(chunk)
+    except FileNotFoundError as error:
+        raise StepFailed(f"{target} is gone from the lake") from error
+    if digest.hexdigest() != sha256:
+        raise StepFailed(
+            f"{target} is not the file that was written: it has {size:,} bytes of the hash {digest.hexdigest()[:12]}, "
+            f"and was written with the hash {sha256[:12]}"
+        )
+
+
+def sha256_of(local: Path) -> str:
+    """The hash of a local file."""
+    with local.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+_CHUNK = 1 << 20

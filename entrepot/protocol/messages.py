@@ -145,6 +145,8 @@ class TableLoad(Message):
     version: str
     rows: int
     bytes: int
+    manifest: str | None = None
+    """The hash of that manifest."""
 
 
 class Load(Message):

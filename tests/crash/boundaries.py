@@ -46,7 +46,7 @@ _READS = {
     "close",
 }
 """What a session has that writes nothing; a transaction shows as the statements that begin and end it."""
-_LAKE_READS = {"read", "exists", "size", "files", "local_copy"}
+_LAKE_READS = {"read", "exists", "size", "files", "local_copy", "check", "sha256_of"}
 _ACTIVITIES = ROOT / "entrepot" / "activities"
 _BELOW = (_ACTIVITIES / "catalog", _ACTIVITIES / "storage" / "lake.py")
 """What stands between a step and what it does to the world; the step's own function names a boundary."""

@@ -21,7 +21,19 @@ LOGS = {"runs", "checks"}
 HISTORIES = {"publishes": "environments", "loads": "ingest_states"}
 """Where a warehouse has no transactions, a history's newest row may stand in the other table alone, until the next."""
 _LOGGED = {"pipeline", "environment", "name", "version", "status", "violations"}
-_VARIES = {"path", "sha256", "bytes", "byte_count", "scoring", "run", "runs", "workflow", "seconds", "scanned"}
+_VARIES = {
+    "path",
+    "manifest",
+    "sha256",
+    "bytes",
+    "byte_count",
+    "scoring",
+    "run",
+    "runs",
+    "workflow",
+    "seconds",
+    "scanned",
+}
 """Columns, and keys in their JSON, that are others for each run, and mean nothing to who reads the tables."""
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
