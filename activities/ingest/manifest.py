@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from contextlib import suppress
 from dataclasses import asdict
 
@@ -52,6 +53,11 @@ class Manifest(BaseModel):
     """The hash of the manifest as it stands in the lake."""
 
     @property
+    def json_bytes(self) -> bytes:
+        """As it stands in the lake."""
+        return self.model_dump_json().encode()
+
+    @property
     def described(self) -> str:
         """The version that its rows, its columns and what they are added to make."""
         inputs = {"columns": stable_hash(self.shape)}
@@ -86,9 +92,9 @@ def write(tenant: Tenant, pipeline: str, manifest: Manifest) -> str:
             for part in found.parts:
                 lake.check(part.file, part.sha256)
             return found.sha256
-    data = manifest.model_dump_json().encode()
-    lake.write(data, path)
-    return hashlib.sha256(data).hexdigest()
+    for each in (*copies(manifest), path):
+        lake.write(manifest.json_bytes, each)
+    return hashlib.sha256(manifest.json_bytes).hexdigest()
 
 
 def read(tenant: Tenant, pipeline: str, table: str, version: str, sha256: str | None = None) -> Manifest:
@@ -100,7 +106,10 @@ def read(tenant: Tenant, pipeline: str, table: str, version: str, sha256: str | 
     Raises:
         StepFailed: if the lake has none, or another one than was written.
     """
-    path = path_of(tenant, pipeline, table, version)
+    return _read(path_of(tenant, pipeline, table, version), table, version, sha256)
+
+
+def _read(path: str, table: str, version: str, sha256: str | None) -> Manifest:
     try:
         data = lake.read(path)
     except FileNotFoundError as error:
@@ -118,6 +127,25 @@ def read(tenant: Tenant, pipeline: str, table: str, version: str, sha256: str | 
         rows = f"its {len(found.parts)} files have {found.rows:,} rows"
         raise StepFailed(f"{path} is not the manifest that was written for version {version}: {rows}{ANEW}")
     return found.model_copy(update={"sha256": its})
+
+
+def kept_copy(tenant: Tenant, pipeline: str, table: str, version: str, sha256: str | None) -> Manifest | None:
+    """The manifest of a version, as it stands beside the files of its load."""
+    for path in lake.files(tenant.lake_path("loads", pipeline)):
+        if path.endswith(f"/{_copy(table, version)}"):
+            with suppress(StepFailed):
+                return _read(path, table, version, sha256)
+    return None
+
+
+def copies(manifest: Manifest) -> list[str]:
+    """Where a manifest stands once more: beside the files of its load; nowhere, if it has none."""
+    folders = {os.path.dirname(part.file) for part in manifest.parts}
+    return [f"{folder}/{_copy(manifest.table, manifest.version)}" for folder in sorted(folders)]
+
+
+def _copy(table: str, version: str) -> str:
+    return f"{table}-{version}.manifest.json"
 
 
 def path_of(tenant: Tenant, pipeline: str, table: str, version: str) -> str:

@@ -213,7 +213,7 @@ def _prune(
             if not lake.exists(path):  # no raw table
                 break
             found = manifest.read(tenant, pipeline, table, version)
-            needed |= {path, *(part.file for part in found.parts)}
+            needed |= {path, *manifest.copies(found), *(part.file for part in found.parts)}
             version = found.adds_to
     needed |= {load.watermarks for loads in catalog.loads().values() for load in loads if load.watermarks}
     for folder in ("raw", "loads"):

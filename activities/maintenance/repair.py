@@ -1,4 +1,5 @@
-"""What somebody dropped, replaced or emptied by hand: found by comparing the warehouse with the catalog, and repaired.
+"""What somebody dropped, replaced, emptied or changed by hand: found by comparing warehouse, lake and catalog, and
+repaired.
 
 Raw tables are restored from the lake. Everything else is computed again by a run, as a table that stands beside the
 existing one, so that nobody sees it half done. Views are repointed.
@@ -6,20 +7,24 @@ existing one, so that nobody sees it half done. Views are repointed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import sqlglot.expressions as sge
 
 from entrepot.activities.catalog import owners
 from entrepot.activities.catalog.catalog import PipelineCatalog
 from entrepot.activities.catalog.details import ModelDetails
+from entrepot.activities.catalog.owners import Place
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.ingest.warehouse_loader import WarehouseLoader
-from entrepot.activities.publish.view_sync import ViewSync
+from entrepot.activities.maintenance import catalog_rows
+from entrepot.activities.maintenance.lake_files import mend_lake
+from entrepot.activities.publish.view_sync import PointedVersions, ViewSync
 from entrepot.activities.runtime.activity import Activities, context_of, implements
 from entrepot.activities.runtime.context import ActivityContext, wait_for_other_runs
 from entrepot.activities.storage import lake
 from entrepot.backends import RelationKind, Session, TableName
+from entrepot.identity.version import version_schema
 from entrepot.language.step import KINDS, IngestStep
 from entrepot.planning.graph import Graph
 from entrepot.protocol import activities
@@ -44,6 +49,11 @@ class Relations:
         if name.schema not in self._kinds:
             self._kinds[name.schema] = owners.relations_in(self._session, name.schema)
         return self._kinds[name.schema].get(name.table.lower())
+
+    def names(self, schema: str) -> list[str]:
+        """What stands in a schema."""
+        self.kind(TableName(schema, ""))
+        return list(self._kinds[schema])
 
     def problem(self, name: TableName, wanted: RelationKind = "table", rows: int | None = None) -> str:
         """What is wrong with a table or view; empty, if nothing is."""
@@ -82,43 +92,82 @@ def repair(work: ActivityContext, session: Session, context: Context, graph: Gra
     """
     pipeline, relations = context.pipeline, Relations(session, counted=True)
     catalog = work.catalog(session).pipeline(pipeline)
+    found = catalog_rows.mend(catalog.tables, pipeline, dry_run=dry_run)
+    if dry_run and found:
+        return Repaired(found=tuple(found))  # nothing else can be read before
+    in_lake, left = mend_lake(work, catalog, _steps(graph), dry_run=dry_run)
     raw = _wrong_raw(catalog, graph, relations)
     if raw and not dry_run:
         _restore(work, catalog, context, graph, {_root(name) for name in raw})
-    found, left, runs = [*raw.values()], [], {}
+    found += [*in_lake, *raw.values()]
+    runs = {}
     for environment in sorted(catalog.environments()):
         views = ViewSync(work, session, context.model_copy(update={"environment": environment}))
         head = catalog.environment(environment).head()
         pointers = head.pointers
-        wrong = {
-            name: said
-            for name, version in catalog.versions(pointers).items()
-            if not KINDS[version.kind].is_source and (said := _wrong(work, relations, version))
-        }
+        wrong, lost = _wrong_computed(work, catalog, graph, relations, pointers)
+        if lost and not dry_run:
+            _drop_unknown(catalog, version_schema(work.tenant.settings(pipeline).schema), lost)
         if here := sorted(wrong.keys() & graph.steps.keys()):
             runs[environment] = tuple(here)
         found += wrong.values()
         its = views.pointed_versions({n: v for n, v in pointers.items() if n not in {*wrong, *raw}})
-        moved = {}
-        unfollowed = []
+        shown = {(place, n) for place, n in catalog.environment(environment).shown() if n in its.versions}
+        moved, taken = _wrong_views(relations, its, shown)
+        found += moved.values()
+        left += taken
+        if moved and not dry_run:
+            views.repoint(its, moved)
+        unfollowed = [
+            f"{place} is gone from the lake"
+            for place, _ in sorted(shown, key=str)
+            if place.kind == "file" and not lake.exists(work.tenant.lake_path(place.table))
+        ]
         if head.views_synced < head.sequence:
             unfollowed.append(f"{pipeline} in {environment} does not show all of what run {head.run} published")
-        for place, name in sorted(catalog.environment(environment).shown(), key=str):
-            if place.kind == "file" and name in its.versions and not lake.exists(work.tenant.lake_path(place.table)):
-                unfollowed.append(f"{place} is gone from the lake")
-            if place.kind == "view" and not place.warehouse and name in its.versions:
-                said = relations.problem(place.name, "view", its.versions[name].rows)
-                if said and relations.kind(place.name) == "table":
-                    left.append(f"{said}; drop or rename it, and repair again")
-                elif said:
-                    moved[place] = (name, said)
-        found += [said for _, said in moved.values()]
-        if moved and not dry_run:
-            views.repoint(its, {(place, name) for place, (name, _) in moved.items()})
         found += unfollowed
         if unfollowed and not wrong and not dry_run:  # else the run that computes what is wrong finishes it
             left += [f"{pipeline} in {environment}: {said}" for said in views.follow(head, graph).behind]
     return Repaired(found=tuple(found), left=tuple(left), runs={pipeline: runs} if runs else {})
+
+
+def _wrong_computed(
+    work: ActivityContext, catalog: PipelineCatalog, graph: Graph, relations: Relations, pointers: Mapping[str, str]
+) -> tuple[dict[str, str], set[str]]:
+    """What an environment points at that was not loaded, and is wrong, each with what is; those without a row."""
+    known = catalog.versions(pointers)
+    computed = {n: version for n, version in known.items() if not KINDS[version.kind].is_source}
+    wrong = {name: said for name, version in computed.items() if (said := _wrong(work, relations, version))}
+    lost = {name for name in pointers if name not in known and _root(name) not in _steps(graph)}
+    return wrong | {name: f"{name} is not in the catalog" for name in lost}, lost
+
+
+def _wrong_views(
+    relations: Relations, its: PointedVersions, shown: Iterable[tuple[Place, str]]
+) -> tuple[dict[tuple[Place, str], str], list[str]]:
+    """The views that do not show what they should, each with what is wrong; and what stands in the place of some."""
+    moved, taken = {}, []
+    for place, name in shown:
+        if place.kind == "view" and not place.warehouse:
+            said = relations.problem(place.name, "view", its.versions[name].rows)
+            if said and relations.kind(place.name) == "table":
+                taken.append(f"{said}; drop or rename it, and repair again")
+            elif said:
+                moved[place, name] = said
+    return moved, taken
+
+
+def _drop_unknown(catalog: PipelineCatalog, schema: str, names: Iterable[str]) -> None:
+    """Drops the tables of versions that the catalog has lost: they would be in the way of what is made anew."""
+    session, relations = catalog.session, Relations(catalog.session)
+    every = catalog.every_version()
+    known = {name.table.lower() for version in every for name, _, _ in _relations_of(version)}
+    known |= {name.table.lower() for version in every for name in version.replaced}
+    known |= {name.table.lower() for version in every for segment in version.segments for name in segment.tables}
+    for table in relations.names(schema):
+        if table not in known and any(table.startswith(f"{name}__") for name in names):
+            is_view = relations.kind(TableName(schema, table)) == "view"
+            (session.drop_view if is_view else session.drop_table)(TableName(schema, table))
 
 
 def _wrong(work: ActivityContext, relations: Relations, version: Version) -> str:
@@ -179,7 +228,8 @@ def _restore(work: ActivityContext, catalog: PipelineCatalog, context: Context, 
     hashes = {version.key: version.manifest for version in forgotten}
     with session.transaction():
         relations = Relations(session)
-        for name in {made[0] for version in forgotten for made in _relations_of(version)}:
+        lost = _tables_of_lost(relations, version_schema(work.tenant.settings(catalog.name).schema), roots)
+        for name in {made[0] for version in forgotten for made in _relations_of(version)} | lost:
             if kind := relations.kind(name):
                 (session.drop_view if kind == "view" else session.drop_table)(name)
         catalog.delete_versions(version.key for version in forgotten)
@@ -187,6 +237,11 @@ def _restore(work: ActivityContext, catalog: PipelineCatalog, context: Context, 
             for step in {steps[root] for root in roots}:
                 wanted = {n: v for n, v in pointers.items() if _root(n) in roots and steps[_root(n)] == step}
                 WarehouseLoader(work, session, catalog.name, step, context.run).all(wanted, hashes)
+
+
+def _tables_of_lost(relations: Relations, schema: str, roots: set[str]) -> set[TableName]:
+    """The tables of raw versions whose rows the catalog has lost: what stands under their names would be in the way."""
+    return {TableName(schema, table) for table in relations.names(schema) if _root(table) in roots}
 
 
 def _steps(graph: Graph) -> dict[str, str]:

@@ -27,11 +27,11 @@ def doctor(
     tenants: TenantsOption = None,
     state: StateOption = None,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Restore what was dropped, replaced or emptied by hand.")
+        bool, typer.Option("--repair", help="Restore what was dropped, replaced, emptied or damaged.")
     ] = False,
 ) -> None:
     """Check everything that a run needs: tenant file, pipelines, Temporal, workers, warehouses, lakes, disk; and
-    whether everything published is still in the warehouse as it was made.
+    whether everything published is still in warehouse, lake and catalog as it was made.
 
     \b
     Examples:

@@ -1,0 +1,74 @@
+"""What loads have left in the lake, held against what the catalog uses: lost manifests, checkpoints, and files.
+
+A manifest stands twice, at its version and beside the files of its load; from the other it is written again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from pydantic import ValidationError
+
+from entrepot.activities.catalog.catalog import PipelineCatalog
+from entrepot.activities.ingest import manifest
+from entrepot.activities.ingest.landing import Checkpoint
+from entrepot.activities.ingest.manifest import Manifest
+from entrepot.activities.runtime.context import ActivityContext
+from entrepot.activities.runtime.tenant import Tenant
+from entrepot.activities.storage import lake
+from entrepot.errors import StepFailed
+
+
+def mend_lake(
+    work: ActivityContext, catalog: PipelineCatalog, raw: Collection[str], *, dry_run: bool
+) -> tuple[list[str], list[str]]:
+    """Mends what a pipeline's loads have left. What was found and done, and what is left, each in a sentence.
+
+    Args:
+        raw: The raw tables of its steps.
+    """
+    found, left = _mend_checkpoints(work.tenant, catalog.name, dry_run=dry_run), []
+    seen: set[tuple[str, str]] = set()
+    for pointers in catalog.in_use():
+        hashes = {name: version.manifest for name, version in catalog.versions(pointers).items()}
+        for table, wanted in pointers.items():
+            version, sha256 = (wanted if table in raw else None), hashes.get(table)
+            while version is not None and (table, version) not in seen:
+                seen.add((table, version))
+                its, said, why = _manifest(work.tenant, catalog.name, table, version, sha256, dry_run=dry_run)
+                found += said
+                left += why
+                version, sha256 = (its.adds_to if its else None), None
+    return found, left
+
+
+def _manifest(
+    tenant: Tenant, pipeline: str, table: str, version: str, sha256: str | None, *, dry_run: bool
+) -> tuple[Manifest | None, list[str], list[str]]:
+    """A version's manifest, if there is one by now; what was found, and what is left."""
+    try:
+        its = manifest.read(tenant, pipeline, table, version, sha256)
+    except StepFailed as error:
+        copy = manifest.kept_copy(tenant, pipeline, table, version, sha256)
+        if copy is None:
+            return None, [], [f"{error}, since no copy of it stands beside the load's files"]
+        if not dry_run:
+            lake.write(copy.json_bytes, manifest.path_of(tenant, pipeline, table, version))
+        return copy, [f"{error}: written again from its copy beside the load's files"], []
+    gone = [part.file for part in its.parts if not lake.exists(part.file)]
+    return its, [], [f"{path} is gone from the lake, and stands in the warehouse alone{manifest.ANEW}" for path in gone]
+
+
+def _mend_checkpoints(tenant: Tenant, pipeline: str, *, dry_run: bool) -> list[str]:
+    found = []
+    for path in lake.files(tenant.lake_path("loads", pipeline)):
+        if path.endswith("/checkpoint.json"):
+            try:
+                Checkpoint.model_validate_json(lake.read(path))
+            except FileNotFoundError:  # its load has ended
+                continue
+            except ValidationError:
+                found.append(f"{path} cannot be read: removed, so its source is read from the beginning")
+                if not dry_run:
+                    lake.remove(path)
+    return found
