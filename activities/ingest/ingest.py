@@ -13,7 +13,7 @@ from typing import Any
 
 from entrepot.activities.catalog.catalog import PipelineCatalog
 from entrepot.activities.catalog.ingest_state import IngestState, overtaken
-from entrepot.activities.ingest import manifest
+from entrepot.activities.ingest import heads, manifest
 from entrepot.activities.ingest.extraction import extract
 from entrepot.activities.ingest.sources.dlt import extract as dlt_extract
 from entrepot.activities.ingest.warehouse_loader import WarehouseLoader
@@ -132,6 +132,7 @@ def _load(work: ActivityContext, context: Context, load: Load) -> StepResult:
         environment = work.catalog(session).pipeline(context.pipeline).environment(context.environment)
         last = environment.ingest_state(load.step)
         if last.sequence == load.after + 1 and last.load == load.id:  # done by an attempt before, or by another run
+            heads.write(work.tenant, context.pipeline, load.step, context.environment, last)
             return _result(load, dict(last.tables), started, "it was loaded already")
         if last.sequence != load.after:  # before anything is loaded for nothing
             raise overtaken(load.step, context.environment, last.run)
@@ -150,6 +151,7 @@ def _load(work: ActivityContext, context: Context, load: Load) -> StepResult:
         )
         if not new.is_same_as(last):
             environment.replace_ingest_state(load.step, new)
+    heads.write(work.tenant, context.pipeline, load.step, context.environment, new)
     lake.remove(work.tenant.lake_path("loads", context.pipeline, load.step, context.run, "checkpoint.json"))
     changed = [table for table, version in versions.items() if last.tables.get(table) != version]
     if not changed:

@@ -9,6 +9,7 @@ from entrepot.activities.catalog.environment import Environment
 from entrepot.activities.catalog.owners import Place
 from entrepot.activities.catalog.records import Run
 from entrepot.activities.catalog.tables import now
+from entrepot.activities.ingest import heads
 from entrepot.activities.publish.view_sync import ViewSync
 from entrepot.activities.runtime.context import ActivityContext
 from entrepot.backends import Session
@@ -34,6 +35,8 @@ def drop(work: ActivityContext, session: Session, context: Context) -> list[str]
     """
     catalog = work.catalog(session).pipeline(context.pipeline)
     environment = catalog.environment(context.environment)
+    for step in catalog.loads():
+        heads.remove(work.tenant, context.pipeline, step, context.environment)
     gone = shown(environment)
     with session.transaction():
         head = environment.head()

@@ -9,7 +9,7 @@ from entrepot.activities.catalog.catalog import Catalog, PipelineCatalog
 from entrepot.activities.catalog.details import ModelDetails, TableDetails
 from entrepot.activities.catalog.tables import now
 from entrepot.activities.catalog.version import Version
-from entrepot.activities.ingest import manifest
+from entrepot.activities.ingest import heads, manifest
 from entrepot.activities.maintenance import drop
 from entrepot.activities.maintenance.repair import Relations
 from entrepot.activities.publish.view_sync import ViewSync, session_at
@@ -218,7 +218,10 @@ def _prune(
     needed |= {load.watermarks for loads in catalog.loads().values() for load in loads if load.watermarks}
     for folder in ("raw", "loads"):
         for path, changed_at in lake.files(tenant.lake_path(folder, pipeline)).items():
-            if path not in needed and changed_at < border and not path.endswith("/columns.json"):
+            is_small = (
+                path.endswith("/columns.json") or f"/{heads.FOLDER}/" in path
+            )  # one for each table, or environment
+            if path not in needed and changed_at < border and not is_small:
                 lake.remove(path)
 
 

@@ -19,6 +19,7 @@ from entrepot.activities.catalog.version import Version
 from entrepot.activities.ingest.warehouse_loader import WarehouseLoader
 from entrepot.activities.maintenance import catalog_rows
 from entrepot.activities.maintenance.lake_files import mend_lake
+from entrepot.activities.maintenance.restore import restore_from_lake
 from entrepot.activities.publish.view_sync import PointedVersions, ViewSync
 from entrepot.activities.runtime.activity import Activities, context_of, implements
 from entrepot.activities.runtime.context import ActivityContext, wait_for_other_runs
@@ -269,11 +270,14 @@ class RepairActivities(Activities):
         with work.session() as session:
             catalog = work.catalog(session)
             catalog.ensure()
-            known = catalog.pipelines()
+            known = work.tenant.pipelines if request.from_lake else catalog.pipelines()
             for pipeline in [request.pipeline] if request.pipeline else sorted({*known} & {*work.tenant.pipelines}):
                 graph = self._tenants.pipeline(request.tenant, pipeline).graph
                 context = context_of(request).model_copy(update={"pipeline": pipeline})
-                one = repair(work, session, context, graph, dry_run=request.dry_run)
+                if request.from_lake:
+                    one = restore_from_lake(work, session, context, graph)
+                else:
+                    one = repair(work, session, context, graph, dry_run=request.dry_run)
                 every = Repaired(
                     found=every.found + one.found, left=every.left + one.left, runs={**every.runs, **one.runs}
                 )

@@ -68,6 +68,8 @@ class RepairInput(TenantInput):
     """Default: all that the tenant runs."""
     dry_run: bool = False
     """Only look."""
+    from_lake: bool = False
+    """Nothing else: raw tables and ingest states that the catalog does not have are read back from the lake."""
 
 
 class Repaired(Message):

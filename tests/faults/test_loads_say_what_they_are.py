@@ -164,8 +164,8 @@ def test_the_catalog_remembers_the_manifest_that_the_next_load_follows(
 
 
 @pytest.mark.parametrize("change", [truncated, Path.unlink, lambda path: path.write_text("{}")])
-def test_another_memory_of_the_source_is_refused(house: Warehouse, change: Callable[[Path], Any]) -> None:
-    path = Path(house.cursor("counted").state or "")
+def test_another_place_to_continue_from_is_refused(house: Warehouse, change: Callable[[Path], Any]) -> None:
+    path = Path(house.cursor("counted").watermarks or "")
     with by_hand(path, change):
         assert str(path) in refusal(lambda: bring(house, ROWS + 2 * MORE))
 

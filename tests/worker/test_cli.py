@@ -16,7 +16,7 @@ from tests.worker.processes import ENTREPOT, Place
 
 COMMANDS = [
     *("demo", "dev", "worker", "run", "plan", "sql", "graph", "versions", "rollback", "gc", "doctor", "parity"),
-    *("checks", "show", "env drop", "schedules plan", "schedules apply"),
+    *("checks", "show", "restore", "env drop", "schedules plan", "schedules apply"),
 ]
 HEAVY = ["ibis", "duckdb", "dlt", "sklearn", "pandas", "pyarrow"]
 

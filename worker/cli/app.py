@@ -24,6 +24,7 @@ from entrepot.worker.cli import (
     graph,
     parity,
     plan,
+    restore,
     rollback,
     run,
     schedules,
@@ -45,7 +46,7 @@ app = typer.Typer(
 for command in (
     *(demo.demo, dev.dev, worker.worker, run.run, plan.plan, parity.parity, sql.sql, graph.graph),
     *(show.show, versions.versions, checks.checks, rollback.rollback, gc.gc, doctor.doctor),
-    codec_server.codec_server,
+    *(restore.restore, codec_server.codec_server),
 ):
     app.command()(command)
 app.add_typer(schedules.group, name="schedules")

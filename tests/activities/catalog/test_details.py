@@ -63,7 +63,11 @@ def test_details_come_back_as_they_were(details: Details) -> None:
     "kept",
     [
         {"kind": "files", "path": "rows.csv", "compression": "zstd", "parts": [{"rows": 1}]},
-        {"kind": "growing table", "segments": [{**SEGMENTS[1].model_dump(mode="json"), "sorted_by": "id"}]},
+        {
+            "kind": "growing table",
+            "segments": [{**SEGMENTS[1].model_dump(mode="json"), "sorted_by": "id"}],
+            "manifest": None,
+        },
     ],
     ids=["of a file", "of a segment"],
 )
