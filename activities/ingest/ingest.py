@@ -54,7 +54,8 @@ class IngestActivities(Activities):
             hashes = {name: its.manifest for name, its in catalog.versions(last.tables).items()}
         with attribute_errors(step):
             arguments = (work.tenant.without_warehouses(), request, step.name, parameters, last, hashes)
-            load: Load = processes.run(work, self._tenants, context.pipeline, _extract, *arguments)
+            memory = self._tenants.limits_of(context.tenant, context.pipeline, step).memory
+            load: Load = processes.run(work, self._tenants, context.pipeline, _extract, *arguments, memory=memory)
         return load
 
     @implements(activities.LOAD)

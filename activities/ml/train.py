@@ -86,6 +86,7 @@ def _train(
     fitted: Fitted = processes.run(
         *(work, tenants, ref.context.pipeline, _fit, step.name, given, columns, folder),
         feeds={"rows": session.read(rows)},
+        memory=tenants.limits_of(ref.context.tenant, ref.context.pipeline, step).memory,
     )
     seconds = time.monotonic() - started
     details = ModelDetails(

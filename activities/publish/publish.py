@@ -158,6 +158,7 @@ def _make(
     output: _Page | Export | Copy = processes.run(
         *(work, tenants, pipeline, _output, step.name, given, read, facts, session.dialect.name),
         read=lambda expression: session.fetch(expression).to_reader(),
+        memory=tenants.limits_of(ref.context.tenant, pipeline, step).memory,
     )
     # A folder for each run: two may make the same version at once, and a page tells which run made it.
     folder = work.tenant.lake_path(step.folder, pipeline, step.name, version, ref.context.run)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from entrepot import backends
 from entrepot.errors import BadInput, StepFailed, unknown
 from entrepot.identity.version import CATALOG, check_environment
-from entrepot.language.limits import UNSAID, StepLimits
+from entrepot.language.limits import DEFAULTS, UNSAID, StepLimits
 from entrepot.language.names import NOMINAL_TIME
 from entrepot.language.step import Step
 from entrepot.pipeline import Pipeline
@@ -135,6 +135,16 @@ class Tenant:
         return "/".join([self.lake if "://" in self.lake else os.path.abspath(self.lake), *parts])
 
 
+@dataclass(frozen=True)
+class Variables:
+    """Names of environment variables, as a tenant's code sees them."""
+
+    secret: frozenset[str] = frozenset()
+    """They are there, and what they hold is not told."""
+    hidden: frozenset[str] = frozenset()
+    """They are not there: what they hold is other tenants'."""
+
+
 def _variables(settings: Any) -> frozenset[str]:
     """The environment variables that settings refer to."""
     if isinstance(settings, str):
@@ -165,10 +175,11 @@ class Tenants:
             raise BadInput(unknown("tenant", name, self.tenants))
         return self.tenants[name].at(warehouse)
 
-    def variables_of_others(self, name: str) -> frozenset[str]:
-        """The environment variables in which other tenants' secrets stand, and none of this one's."""
+    def variables(self, name: str) -> Variables:
+        """The environment variables in which a tenant's secrets stand, and those of others."""
         named = {other: _variables([each.backend_settings, each.others]) for other, each in self.tenants.items()}
-        return frozenset().union(*(found for other, found in named.items() if other != name)) - named[name]
+        others = frozenset().union(*(found for other, found in named.items() if other != name))
+        return Variables(named[name], others - named[name])
 
     def pipeline(self, tenant: str, name: str) -> Pipeline:
         """A tenant's pipeline, loaded and validated.
@@ -181,6 +192,11 @@ class Tenants:
         pipeline = self.registry.load(name)
         _ = pipeline.graph
         return pipeline
+
+    def limits_of(self, tenant: str, pipeline: str, step: Step) -> StepLimits:
+        """What holds for a step: its own limits, those of its pipeline, of the tenant, and the defaults."""
+        own = self.pipeline(tenant, pipeline).limits
+        return step.limits.over(own).over(self.get(tenant).step_limits).over(DEFAULTS)
 
     def step(self, context: Context, name: str, kind: type[S]) -> tuple[Pipeline, S, dict[str, Any]]:
         """A step that a plan named, its pipeline, and the values of the pipeline's parameters.

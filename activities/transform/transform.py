@@ -234,7 +234,9 @@ class Computation:
                 given[name] = getattr(value, "value", value)
         arguments = (step.name, given, schema.to_pyarrow())
         yield from processes.stream(
-            self._work, self._tenants, self._context.pipeline, _compute, *arguments, feeds=readers
+            *(self._work, self._tenants, self._context.pipeline, _compute, *arguments),
+            feeds=readers,
+            memory=self._tenants.limits_of(self._context.tenant, self._context.pipeline, step).memory,
         )
 
 

@@ -76,6 +76,17 @@ async def test_what_hangs_ends_with_its_run_and_keeps_nobody_waiting(
     assert (await deadly.run("deadly")).outcome == "published"
 
 
+@pytest.mark.parametrize("step", ["numbers", "model"])
+async def test_what_eats_memory_is_ended_at_its_limit(temporal: WorkflowEnvironment, tmp_path: Path, step: str) -> None:
+    acme = TenantSection.model_validate({"backend": SECTIONS["acme"].backend, "limits": {"memory": "900MB"}})
+    known = {"deadly": "tests.pipelines.deadly:deadly"}
+    async with serving(temporal.client, settings(tmp_path, known, acme=acme)) as house:
+        failure = await house.fail(tenant="acme", pipeline="deadly", parameters={"where": step, "what": "eat"})
+        assert failure.type == "LimitExceeded"
+        assert "of memory, and its limit is 900 MB; it was killed (it is not tried again)" in failure.message
+        assert (await house.run("deadly")).outcome == "published"
+
+
 async def test_sys_exit_is_an_error_as_any_other(deadly: House) -> None:
     failure = await deadly.fail(tenant="acme", pipeline="deadly", parameters={"where": "doubled", "what": "leave"})
     assert "SystemExit: 4" in failure.message

@@ -25,6 +25,7 @@ from entrepot.activities.runtime.isolation.raised import Raised
 from entrepot.errors import EntrepotError, StepFailed
 from entrepot.pipeline import Pipeline
 from entrepot.registry import Registry
+from entrepot.secrets import refer, scrub
 from entrepot.tracebacks import describe
 
 
@@ -38,6 +39,8 @@ class Surroundings:
     """The working directory."""
     scratch: str
     """For temporary files; the worker removes it."""
+    secrets: frozenset[str] = frozenset()
+    """Variables of the environment whose values are not told."""
     levels: dict[str, int] = field(default_factory=dict)
     """Of loggers, by name."""
     becomes_server: bool = False
@@ -208,6 +211,8 @@ def _outcome(call: Call, function: Callable[..., Any], arguments: tuple[Any, ...
 def _surround(given: Surroundings) -> None:
     os.environ.clear()
     os.environ.update(given.environment)
+    for name in given.secrets:
+        refer(f"env:{name}")
     sys.path[:] = given.path
     os.chdir(given.folder)
     tempfile.tempdir = given.scratch
@@ -224,6 +229,7 @@ class _ToWorker(logging.handlers.QueueHandler):
         self._call = call
 
     def enqueue(self, record: logging.LogRecord) -> None:
+        record.msg = record.message = scrub(str(record.msg))
         self._call.send(Logged(record))
 
 

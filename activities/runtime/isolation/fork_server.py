@@ -114,9 +114,11 @@ def _end(forked: dict[int, int]) -> None:
 def main(descriptor: int, prepare: str) -> None:
     """The first fork server, which is told by name what to do before it serves."""
     from entrepot.activities.runtime.isolation.call import run
+    from entrepot.secrets import scrub_output
 
     module, _, function = prepare.partition(":")
     getattr(importlib.import_module(module), function)()
+    scrub_output()
     serve(socket.socket(fileno=descriptor), run)
 
 

@@ -31,7 +31,7 @@ from entrepot.activities.runtime.isolation import fork_server
 from entrepot.activities.runtime.isolation.call import Done, Given, Logged, Next, Progress, Query, Started, Surroundings
 from entrepot.activities.runtime.isolation.fork_server import COMMAND, EXIT, FORK, KILL
 from entrepot.activities.runtime.isolation.raised import Raised
-from entrepot.activities.runtime.tenant import Tenants
+from entrepot.activities.runtime.tenant import Tenants, Variables
 from entrepot.errors import BadInput, EntrepotError, LimitExceeded, PipelineError, StepFailed, Unavailable, listed
 from entrepot.registry import Registry
 
@@ -39,7 +39,7 @@ PREPARE = "entrepot.activities.imports:load"
 """What the first fork server does before it serves."""
 MOST_SERVERS = 32
 """Versions of pipelines that stay imported. The one that was not called for longest goes."""
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 0.2
 """How often it is looked how much memory a call has."""
 IMPORT_SECONDS = 120.0
 """How long importing a pipeline may take."""
@@ -188,7 +188,7 @@ class Processes:
                 self._first = ForkServer(ours)
             return self._first
 
-    def of(self, code: Code, work: Work, hidden: frozenset[str]) -> ForkServer:
+    def of(self, code: Code, work: Work, variables: Variables) -> ForkServer:
         """The fork server that has imported a pipeline's code.
 
         Raises:
@@ -199,7 +199,7 @@ class Processes:
             lock = self._locks.setdefault(key, threading.Lock())
         with lock:
             if (server := self._servers.get(key)) is None or not server.is_open:
-                server = self._made(code, work, hidden)
+                server = self._made(code, work, variables)
             with self._lock:
                 self._servers[key] = server
                 self._servers.move_to_end(key)
@@ -209,9 +209,9 @@ class Processes:
                     old.close()
         return server
 
-    def _made(self, code: Code, work: Work, hidden: frozenset[str]) -> ForkServer:
+    def _made(self, code: Code, work: Work, variables: Variables) -> ForkServer:
         process = self.first().fork()
-        with started(process, work, hidden, becomes_server=True):
+        with started(process, work, variables, becomes_server=True):
             arguments = (code.pipeline, code.reference)
             messages = conversation(process, work, {}, protocol.import_pipeline, arguments)
             try:
@@ -242,7 +242,7 @@ def rehearse(name: str, reference: str) -> None:
     watch = threading.Timer(IMPORT_SECONDS, process.kill)
     watch.start()
     try:
-        with started(process, _Nobody(), frozenset()):
+        with started(process, _Nobody(), Variables()):
             for _ in conversation(process, _Nobody(), {}, protocol.import_pipeline, (name, reference)):
                 pass
     except (BadInput, PipelineError):
@@ -315,14 +315,14 @@ def stream(
 ) -> Generator[pa.RecordBatch, None, Any]:
     """As `run`, and yields the batches that it gives meanwhile."""
     code = Code.of(tenants.registry, work.tenant.name, pipeline)
-    hidden = tenants.variables_of_others(work.tenant.name)
-    process = PROCESSES.of(code, work, hidden).fork()
-    with started(process, work, hidden):
+    variables = tenants.variables(work.tenant.name)
+    process = PROCESSES.of(code, work, variables).fork()
+    with started(process, work, variables):
         return (yield from conversation(process, work, feeds or {}, function, arguments, read, memory))
 
 
 @contextmanager
-def started(process: Process, work: Work, hidden: frozenset[str], *, becomes_server: bool = False) -> Iterator[None]:
+def started(process: Process, work: Work, variables: Variables, *, becomes_server: bool = False) -> Iterator[None]:
     """While the block runs, the process has a folder for temporary files, and is killed when the work is stopped.
 
     A process that does not become a server has ended afterwards.
@@ -332,7 +332,8 @@ def started(process: Process, work: Work, hidden: frozenset[str], *, becomes_ser
         with work.while_running(process.kill):
             process.connection.send(
                 Surroundings(
-                    environment={name: value for name, value in os.environ.items() if name not in hidden},
+                    environment={name: value for name, value in os.environ.items() if name not in variables.hidden},
+                    secrets=variables.secret,
                     path=list(sys.path),
                     folder=os.getcwd(),
                     scratch=scratch,
@@ -361,15 +362,13 @@ def conversation(
     memory: int | None = None,
 ) -> Generator[pa.RecordBatch, None, Any]:
     """Tells a process what to call, and answers what it asks until it has returned."""
-    connection, watched, readers = process.connection, None, _Readers(feeds, read)
+    connection, readers, watch = process.connection, _Readers(feeds, read), _MemoryWatch(process, memory)
     try:
         connection.send(({name: reader.schema for name, reader in feeds.items()}, function, arguments))
         while True:
-            while not connection.poll(LOOK_SECONDS):
-                _check_memory(watched, memory)
             message = connection.recv()
             if isinstance(message, Started):
-                watched = _process(message.pid)
+                watch.begin(message.pid)
             elif isinstance(message, Query | Next):
                 connection.send(readers.answer(message))
             elif isinstance(message, Given):
@@ -386,7 +385,10 @@ def conversation(
         if isinstance(error, InterruptedError) or not isinstance(error, EOFError | BrokenPipeError | ConnectionError):
             raise
         work.check()
+        watch.check()
         raise _death(process) from None
+    finally:
+        watch.end()
 
 
 def _death(process: Process) -> StepFailed | Unavailable:
@@ -418,17 +420,37 @@ class _Readers:
             return Raised.of(error)
 
 
-def _process(pid: int) -> psutil.Process | None:
-    with contextlib.suppress(psutil.Error):
-        return psutil.Process(pid)
-    return None
+class _MemoryWatch:
+    """Kills a process that has more memory than it may have."""
 
+    def __init__(self, process: Process, most: int | None) -> None:
+        self._process = process
+        self._most = most
+        self._exceeded: int | None = None
+        self._ended = threading.Event()
 
-def _check_memory(process: psutil.Process | None, most: int | None) -> None:
-    if process is None or most is None:
-        return
-    with contextlib.suppress(psutil.Error):
-        if (used := process.memory_info().rss) > most:
+    def begin(self, pid: int) -> None:
+        """From now on, until the end."""
+        if self._most is not None:
+            threading.Thread(target=self._look, args=(pid, self._most), name="entrepot-memory", daemon=True).start()
+
+    def end(self) -> None:
+        """Looks no more."""
+        self._ended.set()
+
+    def check(self) -> None:
+        """Raises LimitExceeded if it has killed the process."""
+        if self._exceeded is not None and self._most is not None:
             raise LimitExceeded(
-                f"its process had {format_bytes(used)} of memory, and its limit is {format_bytes(most)}; it was killed"
+                f"its process had {format_bytes(self._exceeded)} of memory, and its limit is "
+                f"{format_bytes(self._most)}; it was killed"
             )
+
+    def _look(self, pid: int, most: int) -> None:
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(pid)
+            while not self._ended.wait(LOOK_SECONDS):
+                if (used := process.memory_info().rss) > most:
+                    self._exceeded = used
+                    self._process.kill()
+                    return

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from entrepot.errors import EntrepotError
+from entrepot.secrets import scrub
 from entrepot.tracebacks import author_traceback, cut, message, origin
 
 
@@ -60,7 +61,8 @@ class Origin:
         if type(error).__module__ == "builtins" and not isinstance(error, BaseExceptionGroup):
             with contextlib.suppress(Exception):  # somebody's own objects among its arguments
                 data = pickle.dumps(error)
-                exact = data if type(pickle.loads(data)) is type(error) else None
+                is_telling = scrub(str(error)) != str(error)
+                exact = None if is_telling or type(pickle.loads(data)) is not type(error) else data
         kind = cut(type(error).__name__, 100)
         frames = tuple((frame.filename, frame.lineno or 0, frame.name) for frame in lines)
         return cls(kind, message(error), exact, frames)
@@ -75,7 +77,8 @@ class Origin:
 def _pickled(error: BaseException) -> bytes:
     """Its class, arguments and attributes; of what cannot travel, the message alone."""
     notes = {name: value for name, value in vars(error).items() if not name.startswith("__")}
-    for arguments, attributes in ((error.args, notes), ((message(error),), {})):
+    clean = tuple(scrub(each) if isinstance(each, str) else each for each in error.args)
+    for arguments, attributes in ((clean, notes), ((message(error),), {})):
         whole: tuple[type[BaseException], tuple[Any, ...], dict[str, Any]] = (type(error), arguments, attributes)
         try:
             data = pickle.dumps(whole)
