@@ -12,9 +12,9 @@ from entrepot.backends.sql.session import Exists
 from entrepot.errors import BadInput, Contended, EntrepotError, StepFailed, Unavailable
 
 LOGIN_SECONDS = 20
+"""How long the client tries to log in. Then the activity fails, and is tried again."""
 REQUEST_SECONDS = 900
 """How long one request is tried again while nothing answers. A statement takes as long as it takes: it is asked for."""
-"""How long the client tries to log in. Then the activity fails, and is tried again."""
 
 _PARAMETERS = {
     "TIMEZONE": "UTC",

@@ -18,6 +18,7 @@ import pytest
 import pytest_asyncio
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import CancelledError
+from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
 from entrepot.protocol.slots import Share
@@ -97,6 +98,32 @@ async def test_steps_that_hang_leave_room_for_other_tenants(house: House) -> Non
     assert await granted(house.client, house.task_queue, "acme") == []
 
 
+async def test_a_wide_run_makes_room_for_another_of_its_tenant(temporal: WorkflowEnvironment, tmp_path: Path) -> None:
+    """It has both slots, and keeps one of them when the other run comes; at the end, nobody has any."""
+    section = TenantSection(backend={"type": "duckdb", "path": "acme.duckdb"}, slots=2)
+    known = {"wide": "tests.pipelines.hanging:wide", **HANGING}
+    async with serving(temporal.client, settings(tmp_path, known, acme=section)) as house:
+        wide = await house.start("Pipeline", {"tenant": "acme", "pipeline": "wide"})
+
+        async def has_both() -> bool:
+            return await wide.query("progress") and await granted_or_none(house) == [2]
+
+        await until(has_both, "the wide run has both slots")
+        other = await asyncio.wait_for(house.run("hanging"), 30)
+        assert other.outcome == "published"
+        waiting = [step["name"] for step in (await wide.query("progress"))["steps"] if step["state"] != "done"]
+        assert waiting, "the other run waited for the whole of the wide one"
+        assert (await asyncio.wait_for(wide.result(), 60))["outcome"] == "published"
+        assert await granted(house.client, house.task_queue, "acme") == []
+
+
+async def granted_or_none(house: House) -> list[int]:
+    try:
+        return await granted(house.client, house.task_queue, "acme")
+    except RPCError:  # nobody has asked yet
+        return []
+
+
 async def test_a_step_that_takes_longer_than_its_tenant_allows_fails(
     temporal: WorkflowEnvironment, tmp_path: Path
 ) -> None:
@@ -166,7 +193,7 @@ class Real:
         async def found() -> bool:
             try:
                 return sum(await granted(self.client, TASK_QUEUE, self.tenant)) >= count
-            except Exception:  # there are no slots yet
+            except RPCError:  # nobody has asked yet
                 return False
 
         await until(found, "its steps run")
