@@ -16,6 +16,7 @@ from functools import partial
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError
 
+from entrepot.language.limits import StepLimits
 from entrepot.protocol import activities
 from entrepot.protocol.messages import TenantInput
 from entrepot.protocol.slots import Holders, Share, SlotsAsked, SlotsGranted, SlotsRequest, SlotsState
@@ -28,6 +29,8 @@ LOOK_AFTER = timedelta(seconds=1)
 """When a run begins to wait, it is looked so soon whether those that have slots are still there; then ever later ..."""
 LOOK_AT_MOST_AFTER = timedelta(seconds=30)
 """... up to this."""
+PATIENT = StepLimits(timeout=timedelta(seconds=30), attempts=1000, backoff=timedelta(seconds=1))
+"""Of asking for slots: no run fails since many ask at once."""
 IDLE = timedelta(days=1)
 """Who has heard nothing for so long, and has no run, ends; the next run starts it again."""
 
@@ -216,7 +219,8 @@ class Claim:
                 if self._is_settled():
                     break
                 self._number, self._wanted, self._granted = self._number + 1, self._wants(), self._held
-                self._was_granted(await call(activities.SLOTS, self._request(), priority=priority(self._tenant)))
+                asked = call(activities.SLOTS, self._request(), priority=priority(self._tenant), limits=PATIENT)
+                self._was_granted(await asked)
         except ActivityError as error:
             self._error = error
         finally:

@@ -202,6 +202,11 @@ class LimitsSection(Section):
     attempts: int | None = Field(default=None, ge=1, le=MOST_ATTEMPTS)
     backoff: LimitedDuration | None = None
 
+    @property
+    def reads(self) -> bool:
+        """Whether it limits what is read."""
+        return (self.bytes_per_step, self.bytes_per_run) != (None, None)
+
 
 class TenantSection(Section):
     """A tenant."""

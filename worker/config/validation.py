@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from entrepot.errors import EntrepotError, listed, unknown
 from entrepot.validation import Wording, sentences
-from entrepot.worker.config.tenant_schema import LimitsSection, Section, TenantSection
+from entrepot.worker.config.tenant_schema import Section, TenantSection
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -103,7 +103,7 @@ def _backend_problems(settings: Settings, where: str, tenant: TenantSection) -> 
             backends.create(settings.backend(given), place)
         except EntrepotError as error:
             yield str(error)
-    if tenant.limits != LimitsSection() and not _can_estimate(str(tenant.backend.get("type"))):
+    if tenant.limits.reads and not _can_estimate(str(tenant.backend.get("type"))):
         yield f"{where}.limits: a {tenant.backend.get('type')} backend cannot estimate what a step reads before it runs"
     if tenant.parity is not None and tenant.parity not in tenant.backends:
         yield f"{where}.parity: {unknown('backend', tenant.parity, tenant.backends)}"

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from entrepot.errors import BadInput
+from entrepot.language.limits import step_limits
 from entrepot.worker.config import settings
 from entrepot.worker.config.settings import Settings
 from entrepot.worker.config.tenant_schema import PipelineSection, ScheduleSection, Section, TenantSection
@@ -94,6 +95,17 @@ def test_sizes_are_in_powers_of_ten_or_of_two(written: str, read: int) -> None:
     limits = {"bytes_per_step": written}
     section = TenantSection.model_validate({"backend": {"type": "bigquery"}, "limits": limits})
     assert section.limits.bytes_per_step == read
+
+
+def test_limits_of_steps_go_with_every_warehouse(tmp_path: Path) -> None:
+    file = tmp_path / "tenants.toml"
+    file.write_text(
+        """[tenants.acme]
+        backend = { type = "duckdb", path = "a.duckdb" }
+        limits = { timeout = "2h", memory = "8GB", attempts = 3, backoff = "10s" }"""
+    )
+    found = settings.load(str(file), str(tmp_path)).connect().get("acme").step_limits
+    assert found == step_limits("2h", "8GB", 3, "10s")
 
 
 def test_a_tenant_without_pipelines_runs_every_known_one(files: Files) -> None:
