@@ -25,7 +25,7 @@ from entrepot import backends
 from entrepot.activities.storage import lake
 from entrepot.backends import QueryTag
 from entrepot.backends.sql import parquet
-from entrepot.errors import BadInput, EntrepotError, Unavailable
+from entrepot.errors import BadInput, EntrepotError, StepFailed, Unavailable
 from entrepot.tracebacks import describe
 from tests.conftest import House
 
@@ -103,6 +103,10 @@ class TestDuckDB:
         copy = f"COPY ({MANY}) TO '{disk}/out.parquet' (FORMAT parquet)"
         sentence = said(executed(tmp_path / "w.duckdb", copy, threads=1))
         assert sentence.startswith(f"the file {disk}/out.parquet cannot be written: "), sentence
+
+    def test_a_value_that_reads_like_a_failure_is_none(self, tmp_path: Path) -> None:
+        cast = "SELECT CAST('No space left on device' AS INTEGER)"
+        assert said(executed(tmp_path / "w.duckdb", cast), StepFailed).startswith("DuckDB cannot compute it: ")
 
 
 class TestTheLake:
