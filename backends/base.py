@@ -283,6 +283,12 @@ class Backend(abc.ABC):
         """Which warehouse it is, for people and to tell it from every other: its account or project, database and host,
         or its file; and whether a stand-in answers there."""
 
+    @property
+    def database(self) -> str:
+        """What schemas stand in: a file's path, or a host and its database. The same for two backends where a schema of
+        one is a schema of the other."""
+        return self.place
+
     @abc.abstractmethod
     def close(self) -> None:
         """Closes the connections that its sessions share, which have to have ended."""

@@ -58,9 +58,8 @@ class Catalog:
 
     def pipelines(self) -> list[str]:
         """The pipelines of which it knows what they made or show, whether or not anybody runs them."""
-        return sorted(
-            set().union(*(self.tables.distinct(t, "pipeline") for t in ("versions", "environments", "places")))
-        )
+        found = (self.tables.distinct(t, "pipeline") for t in ("versions", "environments", "places"))
+        return sorted(set().union(*found) - {""})  # the empty one is where the catalog stands
 
     def pipeline(self, name: str) -> PipelineCatalog:
         """What it knows of one pipeline."""

@@ -1,4 +1,5 @@
-"""The names that people see, and who owns them: views in warehouses, files in the lake, and schemas of versions.
+"""The names that people see, and who owns them: views in warehouses, files in the lake, schemas of versions; and the
+catalog itself, which is one tenant's.
 
 Each has one owner, recorded in the catalog's `places`. A place is claimed before anything stands there, and released
 after nothing does any more: so whatever stands somewhere is recorded, also what a process that died has left, and what
@@ -23,8 +24,8 @@ _AT_ONCE = 1000
 class Place:
     """Where something stands that people find by its name."""
 
-    kind: Literal["view", "file", "versions"]
-    """A view; a file in the lake; or a schema in which a pipeline's versions stand."""
+    kind: Literal["view", "file", "versions", "catalog"]
+    """A view; a file in the lake; a schema in which a pipeline's versions stand; or that of the catalog."""
     schema: str
     table: str
     """Of a file, its path in the lake."""
@@ -147,22 +148,28 @@ class Places:
             its = (equals("pipeline", pipeline), equals("environment", environment), equals("name", name), keys)
             self.tables.delete("places", *its)
 
+    def tenants(self) -> set[str]:
+        """Whose the catalog is: one tenant's, or nobody's yet."""
+        return self.tables.distinct("places", "tenant") if "places" in self.tables.existing() else set()
+
+    def claim_catalog(self, tenant: str) -> None:
+        """Records the catalog as a tenant's, whether or not it is another's, too: who looks then sees both."""
+        row = _row(Owner(tenant, ""), Place("catalog", self.tables.schema, ""), "", "")
+        self.tables.insert_once("places", row, "tenant", "kind")
+
+    def release_catalog(self, tenant: str) -> None:
+        """Takes back what `claim_catalog` recorded."""
+        self.tables.delete("places", equals("tenant", tenant), equals("kind", "catalog"))
+
     def claim_versions(self, owner: Owner, schema: str) -> None:
-        """Records the schema of a pipeline's versions as its own, and the pipeline's name in this catalog as the
-        tenant's.
+        """Records the schema of a pipeline's versions as its own.
 
         Raises:
-            BadInput: if one of them is somebody else's.
+            BadInput: if it is somebody else's.
         """
         place = Place("versions", schema, "")
         if any(its == owner for _, its in self._owned({place})):
             return
-        for row in self.tables.select("places", equals("pipeline", owner.pipeline), columns=("tenant",)):
-            if row["tenant"] != owner.tenant:
-                raise BadInput(
-                    f"pipeline {owner.pipeline!r} in this warehouse's catalog belongs to tenant {row['tenant']!r}, and "
-                    f"cannot be tenant {owner.tenant!r}'s, too; give each tenant a warehouse or database of its own"
-                )
         self.claim(owner, frozenset({(place, "")}))
 
     def of_versions(self, pipeline: str) -> set[Place]:

@@ -66,7 +66,7 @@ def extract(
     pipeline, tenant = asked.context.pipeline, work.tenant
     wanted = {t: v for t, v in last.tables.items() if t in step.tables}
     before = {t: manifest.read(tenant, pipeline, t, v, hashes.get(t)) for t, v in wanted.items()}
-    watermarks = _remembered(last.watermarks) if last.watermarks else {}
+    watermarks = _remembered(tenant.in_lake(last.watermarks)) if last.watermarks else {}
     folder = tenant.lake_path("loads", pipeline, step.name, asked.context.run)
     checkpoint = _land(work, step, _streams(step, sources, watermarks, asked, before), folder, before)
     manifests = _Manifests(asked, step, before, checkpoint)

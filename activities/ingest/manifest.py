@@ -105,8 +105,12 @@ def read(tenant: Tenant, pipeline: str, table: str, version: str, sha256: str | 
 
     Raises:
         StepFailed: if the lake has none, or another one than was written.
+        BadInput: if it names files that are not in the tenant's lake.
     """
-    return _read(path_of(tenant, pipeline, table, version), table, version, sha256)
+    found = _read(path_of(tenant, pipeline, table, version), table, version, sha256)
+    for part in found.parts:
+        tenant.in_lake(part.file)
+    return found
 
 
 def _read(path: str, table: str, version: str, sha256: str | None) -> Manifest:

@@ -9,7 +9,7 @@ from entrepot.activities.catalog.details import CopyDetails
 from entrepot.activities.catalog.owners import Place, Shown, check_distinct
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.runtime.tenant import Tenant
-from entrepot.identity.version import environment_schema
+from entrepot.identity.version import environment_schema, prefixed
 from entrepot.protocol.messages import Context
 
 
@@ -18,15 +18,15 @@ def view_place(tenant: Tenant, pipeline: str, environment: str, table: str) -> P
     return Place("view", environment_schema(tenant.settings(pipeline).schema, environment), table)
 
 
-def copy_place(environment: str, schema: str, name: str, warehouse: str = "") -> Place:
+def copy_place(tenant: Tenant, environment: str, schema: str, name: str, warehouse: str = "") -> Place:
     """Where a copy is shown."""
-    return Place("view", environment_schema(schema, environment), name, warehouse)
+    return Place("view", environment_schema(prefixed(tenant.prefix, schema), environment), name, warehouse)
 
 
 def place_of(tenant: Tenant, context: Context, version: Version) -> Place | None:
     """Where people find a version; None for a model."""
     if isinstance(copy := version.details, CopyDetails):
-        return copy_place(context.environment, copy.schema_name, copy.name, copy.to)
+        return copy_place(tenant, context.environment, copy.schema_name, copy.name, copy.to)
     if version.table is not None:
         return view_place(tenant, context.pipeline, context.environment, version.name)
     if version.published_file is not None:

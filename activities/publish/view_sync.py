@@ -133,7 +133,8 @@ class ViewSync:
         """
         check_schema(copy.schema)
         here = self._work.tenant.at(copy.to) is self._work.tenant
-        return copy_place(self._context.environment, copy.schema, copy.name or step.name, "" if here else copy.to)
+        to = "" if here else copy.to
+        return copy_place(self._work.tenant, self._context.environment, copy.schema, copy.name or step.name, to)
 
     def displaced(self, pointed: PointedVersions) -> set[str]:
         """The names that do not stand where they should, though their versions may be right: the place is another than
@@ -264,7 +265,7 @@ class ViewSync:
         on what it rests on, which may change while it does not."""
         made, path = pointed.versions[name], self._work.tenant.lake_path(place.table)
         assert made.published_file is not None
-        data = lake.read(made.published_file)
+        data = lake.read(self._work.tenant.in_lake(made.published_file))
         if isinstance(made.details, PageDetails):
             data = with_verdicts(data, self._catalog, made, pointed.versions, graph, checks)
         if lake.exists(path) and lake.read(path) == data:

@@ -20,7 +20,7 @@ from temporalio.exceptions import ApplicationError
 from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.runtime.tenant import Tenants
 from entrepot.errors import BadInput, EntrepotError, PipelineError, Unavailable
-from entrepot.language.names import DEFAULT_ENVIRONMENT
+from entrepot.language.names import DEFAULT_ENVIRONMENT, EVERY_PIPELINE
 from entrepot.protocol.activities import Activity, Q, R
 from entrepot.protocol.maintenance import DropInput
 from entrepot.protocol.messages import Context, Request, Target, TenantInput
@@ -28,8 +28,6 @@ from entrepot.protocol.parsing import parse
 from entrepot.tracebacks import NOT_WRITABLE, author_traceback, cut, describe, is_transient, message, origin
 
 HEARTBEAT_SECONDS = 5.0
-EVERY_PIPELINE = "*"
-"""In the place of a pipeline's name, where all of a tenant's are meant."""
 _LONGEST = 2_400
 """Characters of a failure's sentence: with its causes, each of which repeats it, some KB in all."""
 _THREADS = ThreadPoolExecutor(max_workers=64, thread_name_prefix="entrepot")
@@ -68,7 +66,7 @@ def implements(
 
         functools.update_wrapper(execute, method)
         del execute.__dict__["__wrapped__"]  # Temporal reads the types of what it calls, which is `execute`
-        execute.__annotations__ = {"request": Any if declared.by_hand else declared.request, "return": declared.result}
+        execute.__annotations__ = {"request": Any, "return": declared.result}
         setattr(execute, "implements", declared)  # noqa: B010 - a function has no such attribute of its own
         return activity.defn(name=declared.name)(execute)
 
@@ -84,7 +82,7 @@ def context_of(request: Request | TenantInput) -> Context:
         tenant=request.tenant,
         pipeline=request.pipeline or EVERY_PIPELINE,
         environment=request.environment if isinstance(request, Target | DropInput) else DEFAULT_ENVIRONMENT,
-        run=info.workflow_run_id or info.activity_id,
+        run=str(info.workflow_run_id or info.activity_run_id),
     )
 
 

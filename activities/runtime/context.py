@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from entrepot.activities.catalog.catalog import Catalog
 from entrepot.activities.catalog.owners import Owner
 from entrepot.activities.catalog.version import Version
+from entrepot.activities.runtime.ownership import check_tenant, claim_tenant
 from entrepot.activities.runtime.tenant import Limits, Tenant, Tenants
 from entrepot.backends import QueryTag, Session, TableName
 from entrepot.backends.sql.session import Exists
@@ -59,10 +60,12 @@ class ActivityContext:
     def session(self, step: str | None = None, warehouse: str = "") -> Iterator[Session]:
         """A session of one of the tenant's warehouses that is interrupted when the activity is cancelled."""
         tag = QueryTag(self.tag.tenant, self.tag.run, step or self.tag.step)
-        opened = self.tenant.at(warehouse).backend.session(tag, lambda session: self._add(session.interrupt))
+        tenant = self.tenant.at(warehouse)
+        opened = tenant.backend.session(tag, lambda session: self._add(session.interrupt))
         with opened as session:
             session.scratch = self.tenant.catalog_schema
             try:
+                check_tenant(tenant, session)
                 yield session
             finally:
                 self._remove(session.interrupt)
@@ -261,6 +264,7 @@ def ensure_schemas(work: ActivityContext, pipeline: str, warehouse: str = "", en
     with work.session(warehouse=warehouse) as session:
         catalog = work.catalog(session)
         catalog.ensure()
+        claim_tenant(work.tenant.at(warehouse), session)
         schema = version_schema(work.tenant.settings(pipeline).schema)
         catalog.places.claim_versions(Owner(work.tenant.name, pipeline), schema)
         if environment is not None:

@@ -11,8 +11,9 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from entrepot import backends
+from entrepot.activities.storage import lake
 from entrepot.errors import BadInput, StepFailed, unknown
-from entrepot.identity.version import CATALOG, check_environment
+from entrepot.identity.version import CATALOG
 from entrepot.language.limits import DEFAULTS, UNSAID, StepLimits
 from entrepot.language.names import NOMINAL_TIME
 from entrepot.language.step import Step
@@ -73,6 +74,10 @@ class Tenant:
     """The further warehouse with which every table must agree before it is published."""
     catalog_schema: str = CATALOG
     """Where the catalog's tables stand in each of its warehouses."""
+    prefix: str = ""
+    """What stands before the names of its schemas, where it shares a database."""
+    owned: set[str] = field(default_factory=set, init=False, compare=False, repr=False)
+    """Of its lake and its catalog in this warehouse, what is known to be its own."""
 
     @cached_property
     def backend(self) -> backends.Backend:
@@ -125,14 +130,29 @@ class Tenant:
         return self.pipelines[pipeline]
 
     def check_environment(self, environment: str) -> None:
-        """Raises BadInput for an environment that there cannot be, or that the tenant does not have."""
+        """Raises BadInput for an environment that the tenant does not have."""
         if not any(fnmatch.fnmatchcase(environment, pattern) for pattern in self.environments):
             raise BadInput(f"tenant {self.name!r}: {unknown('environment', environment, self.environments)}")
-        check_environment(environment)
 
     def lake_path(self, *parts: str) -> str:
-        """A path or URL in the tenant's lake."""
-        return "/".join([self.lake if "://" in self.lake else os.path.abspath(self.lake), *parts])
+        """A path or URL in the tenant's lake.
+
+        Raises:
+            BadInput: for parts that could lead out of it.
+        """
+        return lake.below(self._root, *parts)
+
+    def in_lake(self, path: str) -> str:
+        """A path that the catalog or a file of the lake names, if it is one in the tenant's lake.
+
+        Raises:
+            BadInput: if it is not.
+        """
+        return lake.check_below(self._root, path)
+
+    @property
+    def _root(self) -> str:
+        return self.lake if "://" in self.lake else os.path.abspath(self.lake)
 
 
 @dataclass(frozen=True)

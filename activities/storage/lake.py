@@ -1,10 +1,15 @@
-"""The lake: a tenant's file store, on any fsspec URL. Raw loads, models and pages; every file is written once."""
+"""The lake: a tenant's file store, on any fsspec URL. Raw loads, models and pages; every file is written once.
+
+A path in it is made by `below`, of names alone, so nothing leads out of the tenant's lake; and no file is touched under
+a path that another part of the world could read otherwise.
+"""
 
 from __future__ import annotations
 
 import datetime
 import hashlib
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -14,7 +19,39 @@ from pathlib import Path
 import fsspec
 
 from entrepot.errors import BadInput, EntrepotError, StepFailed, Unavailable
+from entrepot.language.names import shown
 from entrepot.tracebacks import describe, is_transient, writing
+
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
+_LEADS_AWAY = re.compile(r"(^|/)\.\.?(/|$)|[\x00-\x1f\x7f\\]|%(2e|2f|5c|00)", re.IGNORECASE)
+
+
+def below(root: str, *parts: str) -> str:
+    """A path or URL in a lake.
+
+    Args:
+        root: Where the lake is.
+        parts: Names of folders and files, or paths of such names.
+
+    Raises:
+        BadInput: for a part that is not made of names, and could lead elsewhere.
+    """
+    for part in parts:
+        if not all(_PART.fullmatch(name) for name in part.split("/")):
+            raise BadInput(f"{shown(part)} is no path in a lake: it has names of letters, digits and '_-.' alone")
+    return "/".join([root, *parts])
+
+
+def check_below(root: str, path: str) -> str:
+    """A path that was written down elsewhere, if it is one in a lake.
+
+    Raises:
+        BadInput: if it is another, which somebody else's data may stand at.
+    """
+    if not path.startswith(f"{root}/"):
+        raise BadInput(f"{shown(path)} is no path in a lake: it is not below {root}")
+    below(root, path[len(root) + 1 :])
+    return path
 
 
 def put(local: str, target: str) -> None:
@@ -45,6 +82,18 @@ def write(data: bytes, target: str) -> None:
         file.write(data)
 
 
+def _located(target: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The file system of a path, and the path in it.
+
+    Raises:
+        BadInput: if it leads elsewhere than it says.
+    """
+    if _LEADS_AWAY.search(target):
+        raise BadInput(f"{shown(target)} is no path in a lake: it has '..', a backslash or what cannot be seen")
+    filesystem, path = fsspec.core.url_to_fs(target)
+    return filesystem, path
+
+
 @contextmanager
 def _reached(target: str, done: str) -> Iterator[tuple[fsspec.AbstractFileSystem, str]]:
     """The lake's file system, and a path in it. What goes wrong there says that it is the lake, and where.
@@ -52,11 +101,10 @@ def _reached(target: str, done: str) -> Iterator[tuple[fsspec.AbstractFileSystem
     Raises:
         FileNotFoundError: if there is no such file.
         Unavailable: if it is away, full, or closed to this process.
-        BadInput: if there is no such lake.
+        BadInput: if there is no such lake, or the path leads elsewhere than it says.
     """
     try:
-        filesystem, path = fsspec.core.url_to_fs(target)
-        yield filesystem, path
+        yield _located(target)
     except (FileNotFoundError, InterruptedError, EntrepotError):
         raise
     except Exception as error:
@@ -122,7 +170,7 @@ def local_copy(target: str, folder: str, sha256: str) -> str:
     Raises:
         StepFailed: if it is not there, or not the one of this hash.
     """
-    filesystem, path = fsspec.core.url_to_fs(target)
+    filesystem, path = _located(target)
     name = hashlib.sha256(target.encode()).hexdigest() + os.path.splitext(path)[1]
     copy = None if _is_local(filesystem) else os.path.join(folder, name)
     check(target, sha256, copy)

@@ -334,6 +334,10 @@ class BigQuery(Backend):
         host = f"{self.emulator[0]}, a stand-in" if self.emulator else HOST
         return f"project {self.project}, location {self.location or 'by default'}, host {host}"
 
+    @property
+    def database(self) -> str:
+        return f"{self.emulator[0] if self.emulator else HOST}/{self.project}"
+
     def close(self) -> None:
         with self._lock:
             clients, self._clients = self._clients, None

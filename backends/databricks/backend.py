@@ -228,6 +228,10 @@ class Databricks(Backend):
         standin = ", a stand-in" if self.endpoint.uri or is_local(self.endpoint.host) else ""
         return f"host {self.endpoint.host}, catalog {self.endpoint.catalog}, {self.endpoint.http_path}{standin}"
 
+    @property
+    def database(self) -> str:
+        return f"{self.endpoint.host}/{self.endpoint.catalog}"
+
     def close(self) -> None:
         self._pool.close()
 

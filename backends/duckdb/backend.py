@@ -248,5 +248,9 @@ class DuckDB(Backend):
     def place(self) -> str:
         return f"file {self.path}"
 
+    @property
+    def database(self) -> str:
+        return self.path
+
     def close(self) -> None:
         self._file.close()

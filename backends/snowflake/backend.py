@@ -250,9 +250,17 @@ class Snowflake(Backend):
 
     @property
     def place(self) -> str:
-        host = self._settings.get("host") or f"{self._settings['account']}.snowflakecomputing.com"
-        standin = f":{self._settings.get('port', '')}, a stand-in" if is_local(host) else ""
-        return f"account {self._settings['account']}, database {self._settings['database']}, host {host}{standin}"
+        standin = f":{self._settings.get('port', '')}, a stand-in" if is_local(self._host) else ""
+        return f"account {self._settings['account']}, database {self._settings['database']}, host {self._host}{standin}"
+
+    @property
+    def database(self) -> str:
+        host = self._host.replace("_", "-")  # as a part of a host's name, an account has the one for the other
+        return f"{host}:{self._settings.get('port', '')}/{self._settings['database']}"
+
+    @property
+    def _host(self) -> str:
+        return str(self._settings.get("host") or f"{self._settings['account']}.snowflakecomputing.com")
 
     def close(self) -> None:
         self._pool.close()

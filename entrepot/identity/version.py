@@ -6,10 +6,8 @@ from collections.abc import Mapping
 
 from entrepot.errors import BadInput
 from entrepot.identity.code import stable_hash
-from entrepot.language.names import DEFAULT_ENVIRONMENT, LONGEST_NAME, NAME
+from entrepot.language.names import DEFAULT_ENVIRONMENT, VERSIONS
 
-VERSIONS = "v"
-"""What the schemas of versions have behind the pipeline's; so no environment is called that."""
 CATALOG = "entrepot"
 """The schema of the catalog's tables."""
 
@@ -28,21 +26,6 @@ def version_schema(schema: str) -> str:
     return f"{schema}__{VERSIONS}"
 
 
-def check_environment(name: str) -> None:
-    """An environment's name stands in those of schemas, where large and small letters may be one.
-
-    Raises:
-        BadInput: for what is no name, or would be the schema of versions.
-    """
-    if name == VERSIONS:
-        raise BadInput(f"{name!r} cannot be an environment: the schemas of versions end in '__{VERSIONS}'")
-    if not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
-        raise BadInput(
-            f"{name!r} cannot be an environment: use at most {LONGEST_NAME} lower-case letters, digits and single "
-            "underscores, and begin with a letter; it stands in the names of schemas, where 'pr_A' and 'pr_a' are one"
-        )
-
-
 def version_table(name: str, version: str) -> str:
     """The physical table of one version."""
     return f"{name}__{version}"
@@ -58,6 +41,11 @@ def check_schema(schema: str) -> None:
         raise BadInput(f"the schema {schema!r} holds Entrepot's own tables; choose another")
     if schema.lower().endswith(version_schema("")):
         raise BadInput(f"the schema {schema!r} is named as those of versions are; choose another")
+
+
+def prefixed(prefix: str, schema: str) -> str:
+    """A schema of a tenant that shares its database with others: each has a prefix."""
+    return f"{prefix}_{schema}" if prefix else schema
 
 
 def environment_schema(schema: str, environment: str) -> str:

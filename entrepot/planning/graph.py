@@ -11,7 +11,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any, TypeVar
 
 from entrepot.errors import PipelineError, Problem, listed, unknown
-from entrepot.language.names import LONGEST_NAME, LONGEST_NESTED, NAME, NESTED, NOMINAL_TIME, RESERVED
+from entrepot.language.names import NOMINAL_TIME, PIPELINE, RAW, RESERVED, STEP
 from entrepot.language.step import Step
 
 S = TypeVar("S", bound=Step)
@@ -103,8 +103,8 @@ class Graph:
 
 
 def _name_problems(name: str, steps: list[Step], parameters: Mapping[str, Any]) -> Iterable[Problem]:
-    if not NAME.fullmatch(name) or len(name) > LONGEST_NAME or name in RESERVED:
-        yield Problem(f"{name!r} cannot name a pipeline: {_NAME_RULE}")
+    if problem := PIPELINE.problem(name):
+        yield Problem(problem)
     if NOMINAL_TIME in parameters:
         yield Problem(f"{NOMINAL_TIME!r} is no parameter of a pipeline's own: a step that takes it gets the run's")
     first: dict[str, Step] = {}
@@ -112,8 +112,8 @@ def _name_problems(name: str, steps: list[Step], parameters: Mapping[str, Any]) 
         for each in step.names:
             if each in RESERVED:
                 yield Problem(f"{each!r} is reserved; choose another name", step.at)
-            elif not _is_name(each, step):
-                yield Problem(f"{each!r} cannot name a step or table: {_NAME_RULE}", step.at)
+            elif problem := (RAW if _is_nested(each, step) else STEP).problem(each):
+                yield Problem(problem, step.at)
             if each in first:
                 yield Problem(f"the name {each!r} is taken already, at {first[each].at}", step.at)
             elif each in parameters:
@@ -121,17 +121,8 @@ def _name_problems(name: str, steps: list[Step], parameters: Mapping[str, Any]) 
             first.setdefault(each, step)
 
 
-def _is_name(name: str, step: Step) -> bool:
-    if NAME.fullmatch(name):
-        return len(name) <= LONGEST_NAME
-    is_raw = step.is_source and name in step.output_tables
-    return is_raw and NESTED.fullmatch(name) is not None and len(name) <= LONGEST_NESTED
-
-
-_NAME_RULE = (
-    f"use at most {LONGEST_NAME} lower-case letters, digits and single underscores, and begin with a letter "
-    f"(reserved: {listed(RESERVED)})"
-)
+def _is_nested(name: str, step: Step) -> bool:
+    return step.is_source and name in step.output_tables and "__" in name
 
 
 def _input_problems(

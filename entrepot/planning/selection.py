@@ -14,7 +14,7 @@ from entrepot.errors import BadInput, unknown
 from entrepot.language.step import KINDS, CheckStep
 from entrepot.planning.graph import Graph
 
-_TERM = re.compile(r"^(?P<up>\d*\+)?(?P<what>[^+]+)(?P<down>\+\d*)?$")
+_TERM = re.compile(r"(?P<up>[0-9]{0,4}\+)?(?P<what>[^+]+)(?P<down>\+[0-9]{0,4})?")
 
 
 def select(graph: Graph, expression: str) -> frozenset[str]:
@@ -39,7 +39,7 @@ def _guarding(graph: Graph, chosen: set[str]) -> set[str]:
 
 
 def _term(graph: Graph, term: str, expression: str) -> set[str]:
-    match = _TERM.match(term)
+    match = _TERM.fullmatch(term)
     if match is None:
         raise BadInput(
             f"cannot read {term!r} in the selection {expression!r}; write a step's name, `tag:NAME`, `kind:NAME` or "

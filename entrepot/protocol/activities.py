@@ -53,13 +53,14 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Activity(Generic[Q, R]):
-    """One activity: workflows `call` it, and a method that `implements` it is the other end."""
+    """One activity: workflows `call` it, and a method that `implements` it is the other end.
+
+    People can start each by itself, with JSON: what does not fit the request is refused in a sentence.
+    """
 
     name: str
     request: type[Q]
     result: type[R]
-    by_hand: bool = False
-    """Whether people start it by itself, with JSON: what does not fit the request is then refused in a sentence."""
     is_work: bool = False
     """Whether it may take long. It then runs in slots of its own, for which nothing else has to wait."""
 
@@ -83,8 +84,8 @@ ROLLBACK = Activity("rollback", RollbackInput, Promoted)
 GC = Activity("gc", GcInput, GcResult, is_work=True)
 DROP = Activity("drop", DropInput, Dropped, is_work=True)
 REPAIR = Activity("repair", RepairInput, Repaired, is_work=True)
-VERSIONS = Activity("versions", Target, list[VersionRow], by_hand=True)
-CHECKS = Activity("checks", ChecksInput, list[CheckRow], by_hand=True)
+VERSIONS = Activity("versions", Target, list[VersionRow])
+CHECKS = Activity("checks", ChecksInput, list[CheckRow])
 
 PREPARE_PARITY = Activity("prepare_parity", ParityInput, PreparedParity)
 COMPILE_PARITY = Activity("compile_parity", Compilation, dict[str, dict[str, str]])

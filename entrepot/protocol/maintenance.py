@@ -6,13 +6,14 @@ from typing import Any
 
 from pydantic import Field
 
+from entrepot.language.names import EnvironmentName, Id, PipelineName, TableName
 from entrepot.protocol.messages import Message, Target, TenantInput
 
 
 class RollbackInput(Target):
     """The input of `Rollback`."""
 
-    to: str | None = None
+    to: Id | None = None
     """The run (or the first characters of its id) whose publish is to be restored. Default: the one before."""
     cursor: bool = False
     """Whether the ingest states go back, too, so that the next run asks the sources again for what came
@@ -22,7 +23,7 @@ class RollbackInput(Target):
 class GcInput(TenantInput):
     """The input of `Gc`."""
 
-    pipeline: str | None = Field(default=None, min_length=1)
+    pipeline: PipelineName | None = None
     """Default: every pipeline that the catalog knows, those included that the tenant does not run any more."""
     keep_days: float = Field(default=7, ge=0)
     """Versions made within these days stay, whether or not anything points at them; and what a pipeline that the tenant
@@ -48,8 +49,8 @@ class GcResult(Message):
 class DropInput(TenantInput):
     """The input of `Drop`."""
 
-    environment: str = Field(min_length=1)
-    pipeline: str | None = Field(default=None, min_length=1)
+    environment: EnvironmentName
+    pipeline: PipelineName | None = None
     """Default: every pipeline that has something there. `prod` is dropped for one that is named."""
     dry_run: bool = False
 
@@ -64,7 +65,7 @@ class Dropped(Message):
 class RepairInput(TenantInput):
     """The input of `Repair`."""
 
-    pipeline: str | None = Field(default=None, min_length=1)
+    pipeline: PipelineName | None = None
     """Default: all that the tenant runs."""
     dry_run: bool = False
     """Only look."""
@@ -102,12 +103,12 @@ class VersionRow(Message):
 class ChecksInput(TenantInput):
     """The input of the activity `checks`: which verdicts with violating rows are listed."""
 
-    pipeline: str = Field(min_length=1)
-    table: str | None = None
+    pipeline: PipelineName
+    table: TableName | None = None
     """Those that guard this table."""
-    run: str | None = None
+    run: Id | None = None
     """Those of this run: its id, or the first characters of it."""
-    environment: str | None = None
+    environment: EnvironmentName | None = None
     """Those of runs that were to publish there, and those on what it shows now."""
 
 

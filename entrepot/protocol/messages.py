@@ -8,10 +8,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from entrepot.language.limits import DEFAULTS, StepLimits
-from entrepot.language.names import DEFAULT_ENVIRONMENT
+from entrepot.language.names import (
+    DEFAULT_ENVIRONMENT,
+    EnvironmentName,
+    Id,
+    MaybeId,
+    MaybeWarehouse,
+    PipelineName,
+    PipelineNames,
+    TableName,
+    TenantName,
+)
 from entrepot.language.step import StepKind
 
 
@@ -24,15 +34,15 @@ class Message(BaseModel):
 class TenantInput(Message):
     """What people start for one tenant: for a pipeline, or for all that it has."""
 
-    tenant: str = Field(min_length=1)
-    pipeline: str | None = Field(default=None, min_length=1)
+    tenant: TenantName
+    pipeline: PipelineName | None = None
 
 
 class Target(TenantInput):
     """What every run needs to know: whose pipeline, and where it is published."""
 
-    pipeline: str = Field(min_length=1)
-    environment: str = DEFAULT_ENVIRONMENT
+    pipeline: PipelineName
+    environment: EnvironmentName = DEFAULT_ENVIRONMENT
 
 
 class Backfill(Message):
@@ -55,7 +65,7 @@ class RunInput(Target):
     """The selected ingest steps ignore saved state, and reload everything."""
     backfill: Backfill | None = None
     """The selected ingest steps load this range of their cursor again; the ingest state stays as it is."""
-    replay: str | None = None
+    replay: EnvironmentName | None = None
     """Sources are not read: ingest steps reuse the landed files of this environment's newest load."""
     force: str | None = None
     """Which of the selected steps are computed anew, though their versions are there; written as `select` is."""
@@ -64,12 +74,13 @@ class RunInput(Target):
 class Context(Target):
     """What every activity of a run needs to know of it."""
 
-    run: str
+    pipeline: PipelineNames
+    run: Id
     started_at: str = ""
     """UTC, without zone."""
     parameters: dict[str, Any] = {}
     """What the tenant and the run set, and the run's nominal time; pipelines have defaults for the others."""
-    backend: str = ""
+    backend: MaybeWarehouse = ""
     """Which of the tenant's warehouses; empty: the one where its pipelines run."""
 
 
@@ -92,7 +103,7 @@ class Request(Message):
 class StepRequest(Request):
     """The request of an activity for one step."""
 
-    step: str
+    step: TableName
 
     @property
     def about(self) -> tuple[str, ...]:
@@ -124,10 +135,10 @@ class Prepared(Message):
 class StepRef(StepRequest):
     """One step of a run. `versions` has the version of each output, and of each table and model that it reads."""
 
-    versions: dict[str, str] = {}
+    versions: dict[TableName, Id] = {}
     spent: int = 0
     """Bytes that the steps before it have read in the warehouse."""
-    anew: tuple[str, ...] = ()
+    anew: tuple[TableName, ...] = ()
     """The step, if it is to be made though its version is there."""
 
 
@@ -136,13 +147,13 @@ class ExtractRequest(StepRequest):
 
     refresh: bool = False
     backfill: Backfill | None = None
-    replay: str | None = None
+    replay: EnvironmentName | None = None
 
 
 class TableLoad(Message):
     """One table's part of a load; what belongs to it stands in the lake, in the manifest of its version."""
 
-    version: str
+    version: Id
     rows: int
     bytes: int
     manifest: str | None = None
@@ -152,14 +163,14 @@ class TableLoad(Message):
 class Load(Message):
     """What an extract brought."""
 
-    step: str
-    id: str = ""
+    step: TableName
+    id: MaybeId = ""
     """Its identity: the hash of the load that it came after, and of what it brought."""
     after: int = 0
     """The number of the environment's ingest state when the source was read."""
-    tables: dict[str, TableLoad] = {}
+    tables: dict[TableName, TableLoad] = {}
     """What is new. Those of before a nested one come before it."""
-    known: dict[str, str] = {}
+    known: dict[TableName, Id] = {}
     """The versions of tables for which nothing came."""
     fingerprint: str | None = None
     state: str | None = None
@@ -190,18 +201,18 @@ class LoadRequest(Request):
 class LoadTablesRequest(StepRequest):
     """The request of `load_tables`: versions of a step's tables that the lake has, for the context's warehouse."""
 
-    tables: dict[str, str]
+    tables: dict[TableName, Id]
 
 
 class PlanRequest(Request):
     """The request of `plan`. `ingested`: what each ingest step did in this run; None: it is still to come."""
 
-    selected: tuple[str, ...]
-    raw: dict[str, str] = {}
-    ingested: dict[str, str] | None = None
-    given: dict[str, str] = {}
+    selected: tuple[TableName, ...]
+    raw: dict[TableName, Id] = {}
+    ingested: dict[TableName, str] | None = None
+    given: dict[TableName, Id] = {}
     """Versions to take for steps that are not selected, instead of those that the environment shows."""
-    anew: tuple[str, ...] = ()
+    anew: tuple[TableName, ...] = ()
     """Steps that are to be computed though their versions are there."""
     compiled: bool = True
     """Whether what the warehouse cannot compute makes the plan fail; else the step does."""
@@ -210,12 +221,12 @@ class PlanRequest(Request):
 class Batch(Request):
     """Transforms and checks for one activity: one, or several small ones."""
 
-    steps: tuple[str, ...]
-    versions: dict[str, str]
+    steps: tuple[TableName, ...]
+    versions: dict[TableName, Id]
     """The versions of these steps and of everything that they read."""
     spent: int = 0
     """Bytes that the run's steps before them have read in the warehouse."""
-    anew: tuple[str, ...] = ()
+    anew: tuple[TableName, ...] = ()
     """Those of the steps that are to be computed though their versions are there."""
 
     @property
@@ -247,11 +258,11 @@ class PromoteRequest(Request):
     """What a run publishes: all of it, or nothing."""
 
     sequence: int
-    moves: dict[str, str]
-    removes: tuple[str, ...] = ()
-    anew: tuple[str, ...] = ()
+    moves: dict[TableName, Id]
+    removes: tuple[TableName, ...] = ()
+    anew: tuple[TableName, ...] = ()
     """What was made though its version was there: other environments may show it, too."""
-    checks: dict[str, str] = {}
+    checks: dict[TableName, Id] = {}
     """The versions of checks, by whose rules pages say what stands."""
     results: dict[str, Any] = {}
 

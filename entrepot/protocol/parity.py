@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from entrepot.language.names import Id, TableName, WarehouseName
 from entrepot.language.step import StepKind
 from entrepot.protocol.messages import Message, Request, Target
 
@@ -11,11 +12,11 @@ from entrepot.protocol.messages import Message, Request, Target
 class ParityInput(Target):
     """The input of `Parity`."""
 
-    on: list[str] = []
+    on: list[WarehouseName] = []
     """The tenant's warehouses that are compared; the first is what the others are held against. Default: all."""
     select: str | None = None
     """Which tables; see `entrepot.planning.selection`. Default: all."""
-    raw: dict[str, str] = {}
+    raw: dict[TableName, Id] = {}
     """Versions of raw tables to compute from. Default: those of the newest loads."""
     parameters: dict[str, Any] = {}
     """Values of the pipeline's parameters."""
@@ -57,27 +58,27 @@ class SeveralWarehouses(Request):
 class Compilation(SeveralWarehouses):
     """The request of `compile_parity`: steps, the raw tables that they start from, and the warehouses."""
 
-    steps: tuple[str, ...]
-    raw: dict[str, str]
-    on: tuple[str, ...]
+    steps: tuple[TableName, ...]
+    raw: dict[TableName, Id]
+    on: tuple[WarehouseName, ...]
 
 
 class Adoption(SeveralWarehouses):
     """The request of `adopt`: fitted models that another of the tenant's warehouses knows, to be known here, too."""
 
-    versions: dict[str, str]
-    whence: str
+    versions: dict[TableName, Id]
+    whence: WarehouseName
 
 
 class Comparison(SeveralWarehouses):
     """The request of `compare`: one table, and the warehouses to compare it on."""
 
-    name: str
-    version: str
-    on: tuple[str, ...]
-    failed: dict[str, str] = {}
+    name: TableName
+    version: Id
+    on: tuple[WarehouseName, ...]
+    failed: dict[WarehouseName, str] = {}
     """Those of them that have no such table, and why."""
-    inputs: dict[str, str] = {}
+    inputs: dict[TableName, Id] = {}
     fresh: bool = False
     """What other runs have certified does not count."""
     brief: bool = False
@@ -156,8 +157,8 @@ class TableParity(Message):
 class ParityReport(Target):
     """What `Parity` found: its result."""
 
-    run: str
-    on: tuple[str, ...]
+    run: Id
+    on: tuple[WarehouseName, ...]
     agrees: bool
     tables: tuple[TableParity, ...]
     link: str = ""

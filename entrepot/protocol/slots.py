@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from entrepot.language.names import Id
 from entrepot.protocol.messages import Message, TenantInput
 
 
@@ -21,7 +22,7 @@ class SlotsRequest(TenantInput):
     """What a run of the tenant has, and wants. It is sent whenever that changes; with nothing wanted, all is free."""
 
     workflow_id: str
-    run: str
+    run: Id
     number: int
     held: int = Field(ge=0)
     wanted: int = Field(ge=0)

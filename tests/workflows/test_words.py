@@ -196,15 +196,14 @@ async def test_violating_rows_of_megabytes_are_told_in_a_few_words(house: House)
     assert len(line.note) < 400
 
 
-async def test_a_driver_of_the_lake_that_is_missing_is_named_and_not_tried_again(
+async def test_a_driver_of_the_lake_that_is_missing_is_told_before_anything_runs(
     temporal: WorkflowEnvironment, tmp_path: Path
 ) -> None:
     away = TenantSection(backend={"type": "duckdb", "path": "acme.duckdb"}, lake="lakefs://nobody/has/this")
     async with serving(temporal.client, settings(tmp_path, {"wild": "tests.pipelines.wild:wild"}, acme=away)) as house:
         found = await failed(house, "ingest", "")
-    assert (found.kind, found.attempts) == NEVER
-    assert STEPS["ingest"] in found.message
-    assert "lakefs" in found.message
+    assert (found.kind, found.attempts) == ("BadInput", 1)
+    assert "the lake lakefs://nobody/has/this cannot be used" in found.message
     assert "install it where the worker runs" in found.message
 
 

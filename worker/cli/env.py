@@ -6,16 +6,18 @@ from typing import Annotated
 
 import typer
 
-from entrepot.worker.cli.options import DryRunOption, JsonOption, TenantOption, TenantsOption, tenant_of
+from entrepot.language.names import ENVIRONMENT, PIPELINE
+from entrepot.worker.cli.options import DryRunOption, JsonOption, TenantOption, TenantsOption, named, tenant_of
 
 group = typer.Typer(help="Manage a tenant's environments.", no_args_is_help=True)
 
 
 @group.command()
 def drop(
-    environment: Annotated[str, typer.Argument(help="Environment name, such as pr_12.")],
+    environment: Annotated[str, typer.Argument(help="Environment name, such as pr_12.", callback=named(ENVIRONMENT))],
     pipeline: Annotated[
-        str | None, typer.Option("--pipeline", help="Default: every pipeline that has something there.")
+        str | None,
+        typer.Option("--pipeline", help="Default: every pipeline that has something there.", callback=named(PIPELINE)),
     ] = None,
     tenant: TenantOption = None,
     dry_run: DryRunOption = False,

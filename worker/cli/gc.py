@@ -6,12 +6,16 @@ from typing import Annotated, Any
 
 import typer
 
-from entrepot.worker.cli.options import DryRunOption, JsonOption, TenantOption, TenantsOption, tenant_of
+from entrepot.language.names import PIPELINE
+from entrepot.worker.cli.options import DryRunOption, JsonOption, TenantOption, TenantsOption, named, tenant_of
 
 
 def gc(
     pipeline: Annotated[
-        str | None, typer.Argument(help="Default: every pipeline, also those that the tenant no longer runs.")
+        str | None,
+        typer.Argument(
+            help="Default: every pipeline, also those that the tenant no longer runs.", callback=named(PIPELINE)
+        ),
     ] = None,
     tenant: TenantOption = None,
     keep_days: Annotated[float, typer.Option(min=0, help="Retention period in days; younger versions are kept.")] = 7,

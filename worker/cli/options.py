@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
 import typer
 
 from entrepot.errors import BadInput, unknown
+from entrepot.language.names import ENVIRONMENT, PIPELINE, TENANT, Kind
 
-PipelineArgument = Annotated[str, typer.Argument(help="Pipeline name.")]
+
+def named(kind: Kind) -> Callable[[str | None], str | None]:
+    """The callback of what is a name: it stands in the id of a workflow before a worker has looked at it."""
+    return lambda given: None if given is None else kind.check(given)
+
+
+PipelineArgument = Annotated[str, typer.Argument(help="Pipeline name.", callback=named(PIPELINE))]
 TenantOption = Annotated[
     str | None,
-    typer.Option("--tenant", "-t", help="Default: the only tenant in the tenant file.", envvar="ENTREPOT_TENANT"),
+    typer.Option(
+        "--tenant",
+        "-t",
+        help="Default: the only tenant in the tenant file.",
+        envvar="ENTREPOT_TENANT",
+        callback=named(TENANT),
+    ),
 ]
-EnvironmentOption = Annotated[str, typer.Option("--environment", "-e", help="Target environment.")]
+EnvironmentOption = Annotated[
+    str, typer.Option("--environment", "-e", help="Target environment.", callback=named(ENVIRONMENT))
+]
 SelectOption = Annotated[
     str | None,
     typer.Option("--select", "-s", help="Steps to select: departures+ · +delay_risk · tag:hourly · kind:train."),

@@ -8,7 +8,6 @@ folder. Relative paths are relative to the state folder, so that a checkout can 
 from __future__ import annotations
 
 import os
-import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from entrepot.errors import BadInput
+from entrepot.language.names import TENANT, shown
 from entrepot.secrets import REFERENCES, is_told, refer
 from entrepot.worker.config.tenant_schema import File, PipelineSection, ScheduleSection, TenantSection
 from entrepot.worker.config.validation import inconsistencies, place_of_schedule, validated
@@ -27,8 +27,6 @@ DEFAULT_FILE = "tenants.toml"
 DEFAULT_STATE = ".entrepot"
 LOCAL_TENANT = "local"
 DEMO = {"flights": "entrepot.examples.flights.pipeline:flights"}
-_TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-"""It stands in workflow ids, between slashes, and is a fairness key: Temporal allows 64 bytes."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +67,13 @@ class Settings:
         registry = Registry(self.references, reload=reload, rehearse=rehearse)
         tenants = {}
         for name, section in self.tenants.items():
-            sections = section.pipelines or {n: PipelineSection() for n in registry.references}
+            schemas = section.schemas(registry.references)
+            given = {n: section.pipelines.get(n, PipelineSection()).parameters for n in schemas}
             tenants[name] = Tenant(
                 name=name,
                 backend_settings=self.backend(section.backend),
                 lake=self.lake(name, section),
-                pipelines={n: PipelineSettings(p.schema_ or n, p.parameters) for n, p in sections.items()},
+                pipelines={n: PipelineSettings(schema, given[n]) for n, schema in schemas.items()},
                 environments=tuple(section.environments),
                 parallel=section.parallel,
                 slots=section.slots,
@@ -85,6 +84,8 @@ class Settings:
                     section.limits.timeout, section.limits.memory, section.limits.attempts, section.limits.backoff
                 ),
                 parity=section.parity,
+                catalog_schema=section.catalog_schema,
+                prefix=section.prefix,
             )
         return Tenants(tenants, registry)
 
@@ -197,8 +198,9 @@ def _table(content: dict[str, Any], key: str) -> dict[str, Any]:
 def _tenant(name: str, raw: Any, problems: list[str]) -> TenantSection | None:
     """One tenant's section; its schedules are looked at one by one, so that one bad one hides nothing else."""
     where = f"tenants.{name}"
-    if not _TENANT.fullmatch(name):
-        problems.append(f"{where}: a tenant's name has up to 63 lower-case letters, digits, '-' and '_'")
+    if why := TENANT.why_not(name):
+        problems.append(f"tenants.{shown(name)[1:-1]}: {why}")
+        return None
     if not isinstance(raw, dict):
         return validated(TenantSection, raw, where, problems)
     given = raw.get("schedules", [])

@@ -6,6 +6,8 @@ import functools
 import math
 import re
 import zoneinfo
+from collections.abc import Iterable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -24,15 +26,16 @@ from pydantic import (
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from entrepot.errors import BadInput, unknown
-from entrepot.identity.version import check_environment, check_schema
+from entrepot.identity.version import CATALOG, check_schema, prefixed
 from entrepot.language.limits import LONGEST, MOST_ATTEMPTS, duration
-from entrepot.language.names import DEFAULT_ENVIRONMENT, NAME
+from entrepot.language.names import DEFAULT_ENVIRONMENT, ENVIRONMENT, PIPELINE, SCHEMA, SETTING, EnvironmentName, shown
 from entrepot.worker.schedules import cron
 
 OVERLAPS = ("skip", "buffer_one", "buffer_all", "cancel_other", "terminate_other", "allow_all")
 LONGEST_DURATION = timedelta(days=3650)
 SHORTEST_CATCH_UP = timedelta(seconds=10)
 _REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(:[A-Za-z_]\w*)?")
+_LEADS_AWAY = re.compile(r"(^|/)\.\.?(/|$)|\\|%(2e|2f|5c)", re.IGNORECASE)
 _PATTERN = re.compile(r"[a-z0-9_*?]+")
 _SIZE = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})? ?([kmgtp]i?)?b", re.IGNORECASE | re.ASCII)
 
@@ -62,34 +65,27 @@ def _size(text: Any, read: ValidatorFunctionWrapHandler) -> ByteSize:
     raise PydanticCustomError("byte_size", "is no size")
 
 
-def _name(value: str) -> str:
-    if not NAME.fullmatch(value):
-        raise ValueError(f"{value!r} is not a valid name: use lower-case letters, digits and single underscores")
-    return value
-
-
 def _schema(value: str) -> str:
     try:
         check_schema(value)
     except BadInput as error:
         raise ValueError(str(error)) from None
-    return _name(value)
+    return value
+
+
+def _lake(value: str) -> str:
+    if not value.isprintable() or ("://" in value and _LEADS_AWAY.search(value)):
+        raise ValueError(f"{shown(value)} is no place of a lake: it has '..', a backslash or what cannot be seen")
+    return value
 
 
 def _pattern(value: str) -> str:
     if not _PATTERN.fullmatch(value):
-        raise ValueError(f"{value!r} is not a valid environment: use lower-case letters, digits, '_', and '*' for any")
-    return _environment(value, value.replace("*", "a").replace("?", "a"))
-
-
-def _environment(value: str, example: str | None = None) -> str:
-    """`example`: a name that fits a pattern."""
-    try:
-        check_environment(example or value)
-    except BadInput as error:
-        raise ValueError(
-            str(error) if example in (None, value) else f"{value!r} matches no valid environment: {error}"
-        ) from None
+        rule = "use lower-case letters, digits, '_', and '*' for any"
+        raise ValueError(f"{shown(value)} is not a valid environment: {rule}")
+    example = value.replace("*", "a").replace("?", "a")
+    if problem := ENVIRONMENT.problem(example):
+        raise ValueError(problem if example == value else f"{shown(value)} matches no valid environment: {problem}")
     return value
 
 
@@ -135,7 +131,8 @@ def _values(parameters: dict[str, Any]) -> dict[str, Any]:
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 LimitedDuration = Annotated[Duration, AfterValidator(_limited)]
 Size = Annotated[ByteSize, WrapValidator(_size)]
-Name = Annotated[str, AfterValidator(_name)]
+Name = Annotated[str, SETTING]
+Pipelines = Annotated[str, replace(PIPELINE, refusal=SETTING.refusal)]
 Parameters = Annotated[dict[str, Any], AfterValidator(_values)]
 
 
@@ -156,7 +153,7 @@ class ScheduleSection(Section):
     """An interval: `30m`, `6h`, `1d`. Counted from midnight UTC of 1 January 1970."""
     time_zone: Annotated[str, AfterValidator(_zone)] | None = None
     """Of `cron`. Default: UTC."""
-    environment: Annotated[str, AfterValidator(_environment)] = DEFAULT_ENVIRONMENT
+    environment: EnvironmentName = DEFAULT_ENVIRONMENT
     select: str | None = Field(default=None, min_length=1)
     parameters: Parameters = {}
     jitter: Duration | None = None
@@ -187,7 +184,7 @@ class ScheduleSection(Section):
 class PipelineSection(Section):
     """A pipeline, as a tenant runs it."""
 
-    schema_: Annotated[str, AfterValidator(_schema)] | None = Field(default=None, alias="schema")
+    schema_: Annotated[str, SCHEMA, AfterValidator(_schema)] | None = Field(default=None, alias="schema")
     parameters: Parameters = {}
 
 
@@ -217,7 +214,10 @@ class TenantSection(Section):
     limits: LimitsSection = LimitsSection()
     parity: str | None = None
     """The name of a further warehouse with which every table must agree before it is published."""
-    lake: str | None = Field(default=None, min_length=1)
+    lake: Annotated[str, AfterValidator(_lake)] | None = Field(default=None, min_length=1)
+    prefix: Annotated[str, replace(SCHEMA, besides=frozenset({""}))] = ""
+    """Stands, with an underscore, before the name of each of its schemas, the catalog's included: so that many tenants
+    can share a database."""
     environments: list[Annotated[str, AfterValidator(_pattern)]] = Field(default=["prod", "dev", "pr_*"], min_length=1)
     parallel: int = Field(default=4, ge=1, le=64)
     slots: int = Field(default=8, ge=1, le=1000)
@@ -225,9 +225,19 @@ class TenantSection(Section):
     pipelines: dict[str, PipelineSection] = {}
     schedules: list[ScheduleSection] = []
 
+    @property
+    def catalog_schema(self) -> str:
+        """Where its catalog stands."""
+        return prefixed(self.prefix, CATALOG)
+
+    def schemas(self, known: Iterable[str]) -> dict[str, str]:
+        """The schemas of the pipelines that it runs: those that it names, or else all that are known."""
+        sections = self.pipelines or dict.fromkeys(known, PipelineSection())
+        return {name: prefixed(self.prefix, section.schema_ or name) for name, section in sections.items()}
+
 
 class File(Section):
     """The whole file, but for what is in the tenants' sections."""
 
-    pipelines: dict[Name, Annotated[str, AfterValidator(_reference)]] = {}
+    pipelines: dict[Pipelines, Annotated[str, AfterValidator(_reference)]] = {}
     tenants: dict[str, Any] = Field(min_length=1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,7 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import ValidationError
 
 from entrepot.errors import EntrepotError, listed, unknown
+from entrepot.language.names import shown
 from entrepot.validation import Wording, sentences
+from entrepot.worker.config.places import overlaps
 from entrepot.worker.config.tenant_schema import Section, TenantSection
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def validated(model: type[M], raw: Any, where: str, problems: list[str]) -> M | 
     """A section, or None if something is wrong with it, which is added to `problems`."""
 
     def name(place: list[str]) -> str:
-        return ".".join(filter(None, [where, *place])) or "the file"
+        return ".".join(filter(None, [where, *(shown(part)[1:-1] for part in place)])) or "the file"
 
     try:
         return model.model_validate(raw)
@@ -52,7 +53,7 @@ def _wrong(name: str, error: ErrorDetails) -> str:
     if error["type"] == "too_short" and name == "tenants":
         return "tenants: the file names no tenant; write a section such as [tenants.acme]"
     if expected := _EXPECTED.get(error["type"]):
-        return f"{name}: must be {expected}, not {error['input']!r}"
+        return f"{name}: must be {expected}, not {shown(error['input'])}"
     return f"{name}: {error['msg'].removeprefix('Value error, ')}"
 
 
@@ -66,14 +67,14 @@ def inconsistencies(settings: Settings) -> Iterator[str]:
         for pipeline in tenant.pipelines:
             if pipeline not in known:
                 yield f"{where}.pipelines: {unknown('pipeline', pipeline, known)}"
-        schemas = {pipeline: section.schema_ or pipeline for pipeline, section in tenant.pipelines.items()}
+        schemas = tenant.schemas(known)
         for schema, count in Counter(schemas.values()).items():
             if count > 1:
                 sharing = listed(pipeline for pipeline, its in schemas.items() if its == schema)
                 yield f"{where}.pipelines: {sharing} have the same schema {schema!r}; give each its own"
         yield from _schedule_problems(where, tenant, tenant.pipelines or known)
         yield from _backend_problems(settings, where, tenant)
-    yield from _shared_places(settings)
+    yield from overlaps(settings, known)
 
 
 def _schedule_problems(where: str, tenant: TenantSection, runs: Mapping[str, Any]) -> Iterator[str]:
@@ -99,6 +100,8 @@ def _backend_problems(settings: Settings, where: str, tenant: TenantSection) -> 
         if "type" not in given:
             yield f"{place}: `type` is missing. Known: {listed(backends.known())}"
             continue
+        if not str(given.get("path", "")).isprintable():
+            yield f"{place}.path: {shown(given['path'])} has what cannot be seen"
         try:
             backends.create(settings.backend(given), place)
         except EntrepotError as error:
@@ -119,24 +122,6 @@ def _can_estimate(kind: str) -> bool:
 
 def _warehouses(where: str, tenant: TenantSection) -> list[tuple[str, dict[str, Any]]]:
     return [(f"{where}.backend", tenant.backend), *((f"{where}.backends.{n}", b) for n, b in tenant.backends.items())]
-
-
-def _shared_places(settings: Settings) -> Iterator[str]:
-    """Two tenants never share a file, nor a lake: one would overwrite or collect what is the other's."""
-    places: list[tuple[str, str, str]] = []
-    for name, tenant in settings.tenants.items():
-        mine = [("lake", settings.lake(name, tenant).rstrip("/"))]
-        for _, given in _warehouses(name, tenant):
-            if isinstance(given.get("path"), str):
-                mine.append(("file", settings.backend(given)["path"]))
-        for kind, place in mine:
-            real = place if "://" in place else os.path.realpath(place)
-            for other, other_kind, taken in places:
-                if kind == other_kind and real == taken:
-                    yield f"tenants.{name}: has the same {kind} as tenant {other!r}: {place}"
-                elif kind == other_kind == "lake" and (real.startswith(taken + "/") or taken.startswith(real + "/")):
-                    yield f"tenants.{name}: its lake {place} and that of tenant {other!r} are one inside the other"
-            places.append((name, kind, real))
 
 
 def place_of_schedule(where: str, index: int) -> str:

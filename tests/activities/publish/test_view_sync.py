@@ -155,10 +155,10 @@ def test_the_views_are_those_of_a_dict(
             expected = {name: v for name, v in {**pointers, **moves}.items() if name not in removes}
             Plain.left = left
             try:
-                warehouse.commit(f"run {number}", sequence, moves, tuple(removes))
+                warehouse.commit(f"run-{number}", sequence, moves, tuple(removes))
             except Died:
                 Plain.left = None
-                warehouse.commit(f"run {number}", sequence, moves, tuple(removes))  # Temporal tries again
+                warehouse.commit(f"run-{number}", sequence, moves, tuple(removes))  # Temporal tries again
             Plain.left = None
             assert views(warehouse) == {f"{schema}.{name}": int(version) for name, version in expected.items()}
             assert recorded(warehouse) == set(views(warehouse))

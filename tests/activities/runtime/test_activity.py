@@ -18,13 +18,14 @@ from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.runtime.tenant import PipelineSettings, Tenant, Tenants
 from entrepot.backends import QueryTag
 from entrepot.errors import BadInput, StepFailed, Unavailable
+from entrepot.language.names import EVERY_PIPELINE
 from entrepot.protocol.activities import Activity
 from entrepot.protocol.maintenance import GcInput
 from entrepot.protocol.messages import Context, StepRef, Target
 from entrepot.registry import Registry
 
 OF_RUN = Activity("probe", StepRef, str)
-BY_HAND = Activity("look", Target, str, by_hand=True)
+BY_HAND = Activity("look", Target, str)
 REQUEST = StepRef(context=Context(tenant="acme", pipeline="shop", run="r1"), step="orders")
 HOURS = "SELECT count(*) FROM range(10_000_000) a, range(10_000_000) b WHERE a.range % 7 = b.range % 11"
 
@@ -105,7 +106,7 @@ async def test_what_people_start_by_itself_is_a_run_of_its_own(probes: Probes) -
 
 async def test_all_pipelines_have_a_name_in_failures() -> None:
     context = await ActivityEnvironment().run(_context, GcInput(tenant="acme"))
-    assert (context.pipeline, context.environment) == (activity.EVERY_PIPELINE, "prod")
+    assert (context.pipeline, context.environment) == (EVERY_PIPELINE, "prod")
 
 
 async def _context(request: GcInput) -> Context:

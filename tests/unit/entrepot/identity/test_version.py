@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entrepot.errors import BadInput
-from entrepot.identity.version import check_environment, environment_schema, version_of, version_schema, version_table
+from entrepot.identity.version import environment_schema, version_of, version_schema, version_table
+from entrepot.language.names import ENVIRONMENT
 
 
 def test_a_version_is_what_is_computed_from_what() -> None:
@@ -39,12 +40,12 @@ def test_the_longest_name_leaves_room_for_a_version() -> None:
 @pytest.mark.parametrize("name", ["v", "", "pr_A", "PROD", "pr 1", "pr/1", "pr__1", "_x", "1x", "é", "pr-1", "a" * 41])
 def test_what_cannot_be_an_environment_is_refused(name: str) -> None:
     with pytest.raises(BadInput, match="cannot be an environment"):
-        check_environment(name)
+        ENVIRONMENT.check(name)
 
 
 def _is_taken(name: str) -> bool:
     try:
-        check_environment(name)
+        ENVIRONMENT.check(name)
     except BadInput:
         return False
     return True
