@@ -113,12 +113,17 @@ def installed() -> dict[str, str]:
     return {entry.name: entry.value for entry in entry_points(group=GROUP)}
 
 
+def see_working_folder() -> None:
+    """Lets modules of the current folder be found, as Python itself does for a script."""
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+
+
 def _import(name: str, reference: str) -> Pipeline:
     module_name, _, attribute = reference.partition(":")
     where = f"pipeline {name!r} ({reference})"
     importlib.invalidate_caches()
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    see_working_folder()
     try:
         module = importlib.import_module(module_name)
     except PipelineError:

@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Mapping
 from contextvars import ContextVar
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from temporalio.exceptions import ApplicationError
@@ -16,6 +16,8 @@ from temporalio.runtime import TelemetryFilter as Levels
 from entrepot.errors import BadInput, EntrepotError, unknown
 
 log = logging.getLogger("entrepot")
+SIGN_OF_LIFE = timedelta(seconds=20)
+"""How often workers tell Temporal that they live."""
 
 ABOUT: ContextVar[Mapping[str, Any]] = ContextVar("about", default={})  # noqa: B039 - nobody changes it
 """Whose work is being done: tenant, pipeline, environment, run, step, activity and attempt."""
@@ -83,4 +85,5 @@ def runtime(metrics: str | None = None) -> Runtime:
     shown: PrometheusConfig | None = None
     if metrics is not None:
         shown = PrometheusConfig(metrics, counters_total_suffix=True, unit_suffix=True, durations_as_seconds=True)
-    return Runtime(telemetry=TelemetryConfig(logging=logging_config, metrics=shown, attach_service_name=False))
+    telemetry = TelemetryConfig(logging=logging_config, metrics=shown, attach_service_name=False)
+    return Runtime(telemetry=telemetry, worker_heartbeat_interval=SIGN_OF_LIFE)

@@ -15,7 +15,7 @@ import pydantic
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
 from temporalio.client import Client
-from temporalio.worker import Interceptor, Worker
+from temporalio.worker import Interceptor, Worker, WorkerDeploymentConfig
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from entrepot.activities import imports
@@ -33,6 +33,7 @@ from entrepot.activities.runtime.tenant import Tenants
 from entrepot.activities.transform.transform import TransformActivities
 from entrepot.protocol.activities import Activity, work_queue
 from entrepot.worker.client import TASK_QUEUE
+from entrepot.worker.deployments import build
 from entrepot.worker.health import ping
 from entrepot.worker.logs import log
 from entrepot.worker.metrics import Measured
@@ -66,10 +67,20 @@ AFTER_GRACE = timedelta(seconds=5)
 """How long those that are cancelled have to end; then the process ends without them."""
 
 
-def create(client: Client, tenants: Tenants, *, task_queue: str = TASK_QUEUE, slots: int = 16) -> Workers:
+def create(
+    client: Client,
+    tenants: Tenants,
+    *,
+    task_queue: str = TASK_QUEUE,
+    slots: int = 16,
+    deployment: WorkerDeploymentConfig | None = None,
+) -> Workers:
     """A worker over connected tenants. `slots` is how many steps it runs at the same time."""
     implemented = [*implementations(tenants).values(), ping]
-    return Workers(client, implemented, task_queue=task_queue, slots=slots, interceptors=[Measured(tenants)])
+    measured = [Measured(tenants)]
+    return Workers(
+        client, implemented, task_queue=task_queue, slots=slots, interceptors=measured, deployment=deployment
+    )
 
 
 class Workers:
@@ -79,6 +90,8 @@ class Workers:
 
     Args:
         throttle: How long heartbeats are held back. Further progress within it is lost if the worker dies.
+        deployment: Which code it runs, and whether runs are pinned to it. By default Entrepot's release is told, and
+            they are not: where pipelines are reloaded as they change, there is no code to be pinned to.
     """
 
     def __init__(
@@ -90,6 +103,7 @@ class Workers:
         slots: int = 16,
         throttle: timedelta = timedelta(seconds=2),
         interceptors: Sequence[Interceptor] = (),
+        deployment: WorkerDeploymentConfig | None = None,
     ) -> None:
         every = list(activities)
         self._of_workflows = worker(
@@ -100,6 +114,7 @@ class Workers:
             throttle=throttle,
             workflows=WORKFLOWS,
             interceptors=[*interceptors, Turns(TURNS)],
+            deployment=deployment,
         )
         self._of_steps = worker(
             client,
@@ -108,6 +123,7 @@ class Workers:
             slots=slots,
             throttle=throttle,
             interceptors=interceptors,
+            deployment=deployment,
         )
 
     async def __aenter__(self) -> Workers:
@@ -130,13 +146,14 @@ def worker(
     throttle: timedelta,
     workflows: Sequence[type] = (),
     interceptors: Sequence[Interceptor] = (),
+    deployment: WorkerDeploymentConfig | None = None,
 ) -> Worker:
     """A worker of one task queue. Every worker is made here: a test holds that."""
     return Worker(
         client,
         task_queue=task_queue,
         # Unless it is told, the SDK hashes the code of every imported module: seconds at each start.
-        build_id=f"entrepot-{version('entrepot')}",
+        deployment_config=deployment or build.unversioned(f"entrepot-{version('entrepot')}"),
         workflows=workflows,
         activities=list(activities),
         interceptors=interceptors,
@@ -214,11 +231,13 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 
 
 @asynccontextmanager
-async def serving(client: Client, tenants: Tenants, *, slots: int = 16) -> AsyncIterator[Stop]:
+async def serving(
+    client: Client, tenants: Tenants, *, slots: int = 16, deployment: WorkerDeploymentConfig | None = None
+) -> AsyncIterator[Stop]:
     """Serves while the block runs. What does not end in time afterwards is left alone: see `run`."""
     await register_search_attributes(client)
     stop = Stop()
-    workers = create(client, tenants, slots=slots)
+    workers = create(client, tenants, slots=slots, deployment=deployment)
     await workers.__aenter__()
     try:
         yield stop

@@ -16,7 +16,8 @@ from tests.worker.processes import ENTREPOT, Place
 
 COMMANDS = [
     *("demo", "dev", "worker", "run", "plan", "sql", "graph", "versions", "rollback", "gc", "doctor", "parity"),
-    *("checks", "show", "restore", "env drop", "schedules plan", "schedules apply"),
+    *("checks", "show", "restore", "env drop", "schedules plan", "schedules apply", "workers"),
+    *("deployments", "deployments set-current", "deployments ramp", "deployments rollback"),
 ]
 HEAVY = ["ibis", "duckdb", "dlt", "sklearn", "pandas", "pyarrow"]
 
@@ -382,6 +383,15 @@ def test_the_doctor_tells_what_is_wrong_and_goes_on(nowhere: Place) -> None:
 
 
 # Starting fast -------------------------------------------------------------------------------------------------------
+
+
+def test_workers_are_listed_and_those_of_dev_are_not_versioned(place: Place) -> None:
+    [serving] = json.loads(said(place.entrepot("workers", "--json"), 0))
+    assert (serving["state"], serving["slots"], serving["version"]["deployment_name"]) == ("serving", 16, "")
+    assert re.search(rf"^{serving['identity']} +serving ", said(place.entrepot("workers"), 0), re.M)
+    assert said(place.entrepot("deployments"), 0).startswith("No worker is of a deployment, so none is versioned")
+    asked = said(place.entrepot("deployments", "set-current", "x"), 2)
+    assert "no worker of a deployment has served the task queue 'entrepot'" in asked
 
 
 @pytest.mark.parametrize("command", COMMANDS)

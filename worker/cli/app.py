@@ -17,6 +17,7 @@ from entrepot.worker.cli import (
     checks,
     codec_server,
     demo,
+    deployments,
     dev,
     doctor,
     env,
@@ -32,6 +33,7 @@ from entrepot.worker.cli import (
     sql,
     versions,
     worker,
+    workers,
 )
 
 app = typer.Typer(
@@ -46,11 +48,12 @@ app = typer.Typer(
 for command in (
     *(demo.demo, dev.dev, worker.worker, run.run, plan.plan, parity.parity, sql.sql, graph.graph),
     *(show.show, versions.versions, checks.checks, rollback.rollback, gc.gc, doctor.doctor),
-    *(restore.restore, codec_server.codec_server),
+    *(restore.restore, workers.workers, codec_server.codec_server),
 ):
     app.command()(command)
 app.add_typer(schedules.group, name="schedules")
 app.add_typer(env.group, name="env")
+app.add_typer(deployments.group, name="deployments")
 
 _COMPUTING = ("demo", "dev", "worker")
 """The commands that run pipelines."""

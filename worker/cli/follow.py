@@ -22,14 +22,14 @@ from temporalio.service import RPCError
 from entrepot.errors import BadInput, EntrepotError
 from entrepot.worker.cli import output
 from entrepot.worker.client import TASK_QUEUE, connected, pollers, tenant_priority
+from entrepot.worker.deployments import waiting
 from entrepot.workflows.progress import Progress, RunSummary
 
 POLL_SECONDS = 0.4
-_PATIENCE_SECONDS = 4.0
-"""How long a run may stand still before somebody looks whether there is a worker at all."""
+_PATIENCE_SECONDS, _LOOK_SECONDS = 4.0, 15.0
+"""How long a run may stand still before somebody looks whether a worker takes work for it; and then how often."""
 _ANSWER_TIMEOUT, _WAIT_TIMEOUT = timedelta(minutes=5), timedelta(minutes=10)
 """For an activity that is executed by itself: while it works, and with waiting for a worker."""
-_NO_WORKER = f"No worker serves the task queue {TASK_QUEUE!r}; the run waits for one. Start one: entrepot worker"
 _NOT_UNDERSTOOD = (
     "No worker can go on with the run, and it waits for one that can: their logs say why. Where payloads are "
     "encrypted, they may lack the key"
@@ -147,7 +147,7 @@ async def watch(client: Client, handle: WorkflowHandle[Any, Any], console: Conso
     """
     ending = asyncio.create_task(result(handle))
     lines = output.Lines(console)
-    look_at: float | None = time.monotonic() + _PATIENCE_SECONDS
+    look_at = time.monotonic() + _PATIENCE_SECONDS
     with Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else nullcontext() as live:
         pause = POLL_SECONDS
         while not (await asyncio.wait({ending}, timeout=pause))[0]:
@@ -156,10 +156,9 @@ async def watch(client: Client, handle: WorkflowHandle[Any, Any], console: Conso
             pause = POLL_SECONDS * max(1.0, len(progress.steps) / 100 if progress else 1.0)
             if progress is not None and progress.steps:
                 live.update(output.progress(progress), refresh=True) if live else lines.states(progress.steps)
-            elif look_at is not None and time.monotonic() >= look_at:
-                look_at = None
-                if not await has_worker(client):
-                    console.print(_NO_WORKER, style="yellow")
+            elif time.monotonic() >= look_at:
+                look_at = time.monotonic() + _LOOK_SECONDS
+                lines.lacking(await waiting.why(client, handle))
             lines.retries(await _retries(handle))
     if not live:
         ended = None if ending.exception() else ending.result()
@@ -178,21 +177,20 @@ async def wait_with_hints(client: Client, handle: WorkflowHandle[Any, Any]) -> A
     """
     ending = asyncio.create_task(result(handle))
     lines = output.Lines(output.err)
-    look_at: float | None = time.monotonic() + _PATIENCE_SECONDS
+    look_at = time.monotonic() + _PATIENCE_SECONDS
     while not (await asyncio.wait({ending}, timeout=2 * POLL_SECONDS))[0]:
         lines.retries(await _retries(handle))
-        if look_at is not None and time.monotonic() >= look_at:
-            look_at = None
-            if not await has_worker(client):
-                output.err.print(_NO_WORKER, style="yellow")
+        if time.monotonic() >= look_at:
+            look_at = time.monotonic() + _LOOK_SECONDS
+            lines.lacking(await waiting.why(client, handle))
     return ending.result()
 
 
 async def _wait_for_answer(client: Client, ending: Awaitable[T]) -> T:
     """Waits for what a worker does, and says on standard error if there is none."""
     task = asyncio.ensure_future(ending)
-    if not (await asyncio.wait({task}, timeout=_PATIENCE_SECONDS))[0] and not await has_worker(client):
-        output.err.print(_NO_WORKER, style="yellow")
+    if not (await asyncio.wait({task}, timeout=_PATIENCE_SECONDS))[0]:
+        output.Lines(output.err).lacking(await waiting.why(client))
     return await task
 
 

@@ -78,10 +78,15 @@ class Lines:
         for retry in retries:
             self._print((retry.activity, retry.attempt), f"↻ {retry.why}")
 
-    def _print(self, what: object, line: str) -> None:
+    def lacking(self, what: str | None) -> None:
+        """What a run waits for, if it does."""
+        if what:
+            self._print(what, what, style="yellow")
+
+    def _print(self, what: object, line: str, style: str | None = None) -> None:
         if what not in self._seen:
             self._seen.add(what)
-            self._console.print(line, soft_wrap=True)
+            self._console.print(line, soft_wrap=True, style=style)
 
 
 def summary(run: RunSummary) -> None:

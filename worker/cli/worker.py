@@ -26,15 +26,20 @@ def worker(
 ) -> None:
     """Serve every tenant of the tenant file until SIGTERM. Connects as the temporal CLI does (TEMPORAL_ADDRESS ...).
 
+    With TEMPORAL_DEPLOYMENT_NAME it is a version of that deployment: runs stay on the code that they began with, and
+    it gets new ones when it is told so by `entrepot deployments`.
+
     \b
-    Example:
+    Examples:
       TEMPORAL_ADDRESS=temporal:7233 entrepot worker --tenants tenants.toml --listen 9464
+      TEMPORAL_DEPLOYMENT_NAME=entrepot entrepot worker
     """
     from contextlib import nullcontext
 
     from entrepot.worker import health, process
     from entrepot.worker.client import connect
     from entrepot.worker.config import settings
+    from entrepot.worker.deployments import build
     from entrepot.worker.local.dev import free_port
     from entrepot.worker.logs import configure, log, runtime
 
@@ -42,15 +47,20 @@ def worker(
         health.parsed(listen)
     configure(form=logs)
     served = settings.load(tenants, state).connect()
+    deployment = build.deployment(served.registry.references.values())
     process.warm_up()
     port = free_port()
     own = runtime(f"{health.HOST}:{port}" if listen else None)
 
     async def serve() -> None:
         client = await connect(runtime=own)
-        log.info("serving %s from %s", ", ".join(served.tenants), client.service_client.config.target_host)
+        where, version = client.service_client.config.target_host, deployment.version
+        code = f"build {version.build_id}" + (
+            f" of deployment {version.deployment_name}" if version.deployment_name else ""
+        )
+        log.info("serving %s from %s: %s", ", ".join(served.tenants), where, code)
         listening = health.listening(client, listen, port) if listen else nullcontext()
-        async with listening, process.serving(client, served, slots=slots) as stop:
+        async with listening, process.serving(client, served, slots=slots, deployment=deployment) as stop:
             await stop.wait()
 
     process.run(serve())

@@ -1,0 +1,88 @@
+"""The workers that serve the task queue, as they tell Temporal themselves: with each sign of life, and at their end."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from temporalio.api.enums.v1 import WorkerStatus
+from temporalio.api.worker.v1 import WorkerHeartbeat
+from temporalio.api.workflowservice.v1 import ListWorkersRequest
+from temporalio.client import Client
+from temporalio.common import WorkerDeploymentVersion
+
+from entrepot.worker.client import TASK_QUEUE
+
+SILENCE = datetime.timedelta(seconds=75)
+"""A worker that is silent for longer was killed: the SDK's tell that they live every 60 seconds, ours more often."""
+
+
+@dataclass(frozen=True)
+class ServingWorker:
+    """A worker that is there, or was lately."""
+
+    identity: str
+    """Its process and its machine."""
+    version: WorkerDeploymentVersion
+    """Its build id; and its deployment, empty for one that is not versioned."""
+    state: str
+    """serving, silent (it was killed, or cannot reach Temporal), stopping, ended"""
+    started: datetime.datetime
+    seen: datetime.datetime
+    running: int
+    """Activities."""
+    slots: int
+    """Most activities at the same time."""
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether it takes new work."""
+        return self.state == "serving"
+
+
+async def workers(client: Client, task_queue: str = TASK_QUEUE) -> list[ServingWorker]:
+    """Those that serve it, or were lately, the newest first.
+
+    Raises:
+        RPCError: if the server does not know of workers, as before 1.29.
+    """
+    found: list[WorkerHeartbeat] = []
+    asked = ListWorkersRequest(namespace=client.namespace, query=f'TaskQueue="{task_queue}"', page_size=200)
+    while True:
+        listed = await client.workflow_service.list_workers(asked)
+        found += [each.worker_heartbeat for each in listed.workers_info]
+        asked.next_page_token = listed.next_page_token
+        if not asked.next_page_token:
+            break
+    now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
+    return sorted((_worker(each, now) for each in found), key=lambda worker: worker.started, reverse=True)
+
+
+def of_version(found: Iterable[ServingWorker], deployment: str, build_id: str) -> list[ServingWorker]:
+    """Those of them that take work for a version."""
+    wanted = WorkerDeploymentVersion(deployment, build_id)
+    return [each for each in found if each.is_serving and each.version == wanted]
+
+
+def unversioned(found: Iterable[ServingWorker]) -> list[ServingWorker]:
+    """Those of them that take work for runs that are pinned to nothing."""
+    return [each for each in found if each.is_serving and not each.version.deployment_name]
+
+
+def _worker(said: WorkerHeartbeat, now: datetime.datetime) -> ServingWorker:
+    slots, seen = said.activity_task_slots_info, said.heartbeat_time.ToDatetime()
+    is_recent = now - seen < SILENCE
+    if said.status == WorkerStatus.WORKER_STATUS_RUNNING:
+        state = "serving" if is_recent else "silent"
+    else:
+        state = "stopping" if is_recent else "ended"
+    return ServingWorker(
+        identity=said.worker_identity,
+        version=WorkerDeploymentVersion(said.deployment_version.deployment_name, said.deployment_version.build_id),
+        state=state,
+        started=said.start_time.ToDatetime(),
+        seen=seen,
+        running=slots.current_used_slots,
+        slots=slots.current_used_slots + slots.current_available_slots,
+    )
