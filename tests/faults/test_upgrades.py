@@ -165,7 +165,7 @@ async def test_versions_are_ramped_and_rolled_back(upgraded: Upgraded) -> None:
     async with upgraded.worker("a"), upgraded.worker("b"), upgraded.worker("c"):
         with pytest.raises(BadInput, match="has had no current version before"):
             await upgraded.change(versions.roll_back)
-        with pytest.raises(BadInput, match="unknown build id 'd'. Known: 'a', 'b', 'c'"):
+        with pytest.raises(BadInput, match=r"unknown build id 'd'\. Known: 'a', 'b', 'c'"):
             await upgraded.set_current("d")
         await upgraded.set_current("a")
         await upgraded.set_current("b")
