@@ -52,7 +52,7 @@ class Catalog:
         """Whether there is a catalog in the warehouse.
 
         Raises:
-            BadInput: if it is that of an earlier version of Entrepot.
+            BadInput: if it is that of a development version of Entrepot, or not of today's format.
         """
         return "versions" in self.tables.existing()
 

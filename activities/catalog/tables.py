@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import ibis
@@ -15,6 +16,11 @@ from entrepot.backends import Session, TableName
 from entrepot.errors import BadInput
 
 Row = Mapping[str, Any]
+Migration = Callable[["CatalogTables"], None]
+"""Makes the next format of a catalog: in a transaction, where the warehouse has them; elsewhere it must be safe to do
+again, and at the same time as somebody else."""
+MIGRATIONS: tuple[Migration, ...] = ()
+"""The first makes the format 2 of 1, which is that of the release 0.1. A release is never without one that it had."""
 
 _PUBLISH = {
     "pipeline": "string",
@@ -43,6 +49,7 @@ _LOAD = {
 }
 
 TABLES: dict[str, dict[str, str]] = {
+    "formats": {"format": "int64", "release": "string", "since": "timestamp"},  # the greatest is that of the catalog
     "versions": {
         "pipeline": "string",
         "name": "string",
@@ -118,9 +125,6 @@ TABLES: dict[str, dict[str, str]] = {
     },
 }
 
-_EARLIER = {"heads", "cursors"}
-"""Tables that only the catalog of an earlier version has."""
-
 KEYS = {
     "versions": ("pipeline", "name", "version"),
     "environments": ("pipeline", "environment"),
@@ -140,31 +144,80 @@ class CatalogTables:
 
     session: Session
     schema: str
+    migrations: Sequence[Migration] = MIGRATIONS
+    """What makes each format of the one before it; today's is one more than there are."""
 
     def create(self) -> None:
-        """Creates those that are missing.
+        """Creates those that are missing, and makes of an older format today's.
 
         Raises:
-            BadInput: if an earlier version of Entrepot made them.
+            BadInput: if they are those of a development version, or of a newer one.
         """
-        if not self.existing() >= set(TABLES):
+        found = self._found()
+        if not found:
             self.session.create_schema(self.schema)
-            for table, columns in TABLES.items():
-                self.session.create_table(self._name(table), ibis.schema(columns), KEYS.get(table, ()))
+        if "formats" not in found:  # it comes first, so that what is left half made says what it is
+            self._create("formats")
+        if (number := self._format()) is None:
+            self._note_format(self.format)
+        for migration in range(number or self.format, self.format):
+            with self.session.transaction():
+                self.migrations[migration - 1](self)
+                self._note_format(migration + 1)
+        for table in TABLES:
+            if table not in found and table != "formats":
+                self._create(table)
 
     def existing(self) -> set[str]:
         """Those that exist.
 
         Raises:
-            BadInput: if an earlier version of Entrepot made them.
+            BadInput: if they are those of a development version, or not of today's format.
         """
-        found = self.session.tables(self.schema)
-        if found & _EARLIER:
+        found = self._found()
+        if "formats" in found and (number := self._format()) is not None and number < self.format:
             raise BadInput(
-                f"schema {self.schema!r} holds the catalog of an earlier version of Entrepot, which this one does not "
-                "read: begin with a new state folder, or another database"
+                f"schema {self.schema!r} holds a catalog in format {number}, and this Entrepot reads {self.format}: "
+                "it becomes that when a run of the tenant begins"
             )
         return found
+
+    @property
+    def format(self) -> int:
+        """Today's format."""
+        return 1 + len(self.migrations)
+
+    def _found(self) -> set[str]:
+        """The tables that exist, unless they are none of a release."""
+        found = self.session.tables(self.schema)
+        if found & TABLES.keys() and "formats" not in found:
+            raise BadInput(
+                f"schema {self.schema!r} holds the catalog of a development version of Entrepot, from before catalogs "
+                "had a format, which this one does not read: begin with a new state folder, or another database"
+            )
+        return found
+
+    def _format(self) -> int | None:
+        """The catalog's format; None, if whoever made it died before it was written down.
+
+        Raises:
+            BadInput: if a newer version of Entrepot made it.
+        """
+        rows = self.select("formats", newest="format")
+        if not rows:
+            return None
+        if (number := int(rows[0]["format"])) > self.format:
+            raise BadInput(
+                f"schema {self.schema!r} holds a catalog in format {number}, which Entrepot {rows[0]['release']} has "
+                f"made, and this one, {version('entrepot')}, reads up to {self.format}: use that or a newer one"
+            )
+        return number
+
+    def _note_format(self, number: int) -> None:
+        self.insert("formats", {"format": number, "release": version("entrepot"), "since": now()})
+
+    def _create(self, table: str) -> None:
+        self.session.create_table(self._name(table), ibis.schema(TABLES[table]), KEYS.get(table, ()))
 
     def select(
         self, table: str, *conditions: sge.Condition, columns: Iterable[str] = (), newest: str | None = None

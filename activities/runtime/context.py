@@ -13,6 +13,7 @@ from entrepot.activities.catalog.owners import Owner
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.runtime.ownership import check_tenant, claim_tenant
 from entrepot.activities.runtime.tenant import Limits, Tenant, Tenants
+from entrepot.activities.storage import lake_format
 from entrepot.backends import QueryTag, Session, TableName
 from entrepot.backends.sql.session import Exists
 from entrepot.errors import (
@@ -261,6 +262,7 @@ def keep_python_errors(items: Iterable[T]) -> Iterator[Iterator[T]]:
 
 def ensure_schemas(work: ActivityContext, pipeline: str, warehouse: str = "", environment: str | None = None) -> None:
     """Makes the catalog and the schema of versions where they are missing, and an environment's row to publish to."""
+    lake_format.ensure(work.tenant.lake_path(lake_format.MARKER))
     with work.session(warehouse=warehouse) as session:
         catalog = work.catalog(session)
         catalog.ensure()

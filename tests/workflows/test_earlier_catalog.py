@@ -1,4 +1,4 @@
-"""The catalog of an earlier version of Entrepot is refused, and left as it is."""
+"""The catalog of a development version of Entrepot is refused, and left as it is."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from entrepot.backends import QueryTag
 from entrepot.errors import BadInput
 from tests.conftest import House, serving, settings
 
-REFUSED = "schema 'entrepot' holds the catalog of an earlier version of Entrepot, which this one does not read"
+REFUSED = (
+    "schema 'entrepot' holds the catalog of a development version of Entrepot, from before catalogs had a format, "
+    "which this one does not read"
+)
 
 
 @pytest.fixture
@@ -49,7 +52,7 @@ async def test_an_earlier_catalog_is_refused(house: House, workflow: str, asked:
 
 async def test_an_earlier_catalog_is_not_taken_for_one(house: House) -> None:
     session = house.tenants.get("acme").backend.session(QueryTag("acme", "test", "test"))
-    with session as opened, pytest.raises(BadInput, match="earlier version"):
+    with session as opened, pytest.raises(BadInput, match="development version"):
         Catalog(opened).exists()
 
 
