@@ -13,6 +13,7 @@ import json
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from tests.conftest import House, serving, settings
 from tests.servers.temporal import dev_server
 
 ROOT = Path(__file__).parents[2]
-HISTORIES = Path(__file__).parent / "histories"
+HISTORIES = Path(__file__).parent / "histories" / ".".join(version("entrepot").split(".")[:2])
+"""Those of the release that this becomes. Those of earlier releases stay as they were recorded."""
 STATE = Path("/tmp/entrepot-history")  # a neutral place: paths in the lake are part of the histories
 ONE = TenantSection(backend={"type": "duckdb", "path": "acme.duckdb"})
 TWO = TenantSection(
@@ -39,7 +41,7 @@ async def main() -> None:
     """Runs one workflow of each kind, and keeps its history."""
     shutil.rmtree(STATE, ignore_errors=True)
     shutil.rmtree(HISTORIES, ignore_errors=True)
-    HISTORIES.mkdir()
+    HISTORIES.mkdir(parents=True)
     async with _house() as house:
         shop = {"tenant": "acme", "pipeline": "shop"}
         await _keep("dry_run", await house.start("Pipeline", {**shop, "dry_run": True}))

@@ -13,7 +13,9 @@ from temporalio.worker import Replayer
 from entrepot.worker import process
 from entrepot.worker.client import OPTIONS
 
-HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
+FOLDER = Path(__file__).parent / "histories"
+HISTORIES = sorted(FOLDER.rglob("*.json"))
+"""A folder for each release."""
 
 
 def replayer(*workflows: type) -> Replayer:
@@ -34,7 +36,7 @@ def test_there_are_histories_of_every_kind() -> None:
     }
 
 
-@pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", HISTORIES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 async def test_a_recorded_history_replays(path: Path) -> None:
     await replayer().replay_workflow(WorkflowHistory.from_json(path.stem, path.read_text()))
 

@@ -1,0 +1,1 @@
+"""What releases have left in a warehouse and a lake: kept, and read by every later version."""

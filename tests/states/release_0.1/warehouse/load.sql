@@ -1,0 +1,16 @@
+COPY entrepot.certificates FROM '/tmp/entrepot-state/warehouse/entrepot_certificates.parquet' (FORMAT 'parquet');
+COPY entrepot.checks FROM '/tmp/entrepot-state/warehouse/entrepot_checks.parquet' (FORMAT 'parquet');
+COPY entrepot.environments FROM '/tmp/entrepot-state/warehouse/entrepot_environments.parquet' (FORMAT 'parquet');
+COPY entrepot.formats FROM '/tmp/entrepot-state/warehouse/entrepot_formats.parquet' (FORMAT 'parquet');
+COPY entrepot.ingest_states FROM '/tmp/entrepot-state/warehouse/entrepot_ingest_states.parquet' (FORMAT 'parquet');
+COPY entrepot.loads FROM '/tmp/entrepot-state/warehouse/entrepot_loads.parquet' (FORMAT 'parquet');
+COPY entrepot.places FROM '/tmp/entrepot-state/warehouse/entrepot_places.parquet' (FORMAT 'parquet');
+COPY entrepot.publishes FROM '/tmp/entrepot-state/warehouse/entrepot_publishes.parquet' (FORMAT 'parquet');
+COPY entrepot.runs FROM '/tmp/entrepot-state/warehouse/entrepot_runs.parquet' (FORMAT 'parquet');
+COPY entrepot.versions FROM '/tmp/entrepot-state/warehouse/entrepot_versions.parquet' (FORMAT 'parquet');
+COPY kept__v.doubled__bee6541839f3e631 FROM '/tmp/entrepot-state/warehouse/kept__v_doubled__bee_______f_e___.parquet' (FORMAT 'parquet');
+COPY kept__v.doubled__e9ae6cd85858a96f FROM '/tmp/entrepot-state/warehouse/kept__v_doubled__e_ae_cd_____a__f.parquet' (FORMAT 'parquet');
+COPY kept__v.events__85db2599d9d9bd5c FROM '/tmp/entrepot-state/warehouse/kept__v_events____db____d_d_bd_c.parquet' (FORMAT 'parquet');
+COPY kept__v.events__l__a65003b9e0e0cc69 FROM '/tmp/entrepot-state/warehouse/kept__v_events__l__a_____b_e_e_cc__.parquet' (FORMAT 'parquet');
+COPY kept__v.guessed__2173243b73c4f6e6 FROM '/tmp/entrepot-state/warehouse/kept__v_guessed_________b__c_f_e_.parquet' (FORMAT 'parquet');
+COPY kept__v.guessed__96477cbdc2dd8686 FROM '/tmp/entrepot-state/warehouse/kept__v_guessed_______cbdc_dd____.parquet' (FORMAT 'parquet');

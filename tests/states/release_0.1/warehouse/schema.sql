@@ -1,0 +1,28 @@
+CREATE SCHEMA entrepot;;
+CREATE SCHEMA kept;;
+CREATE SCHEMA kept__dev;;
+CREATE SCHEMA kept__v;;
+CREATE TABLE entrepot.certificates(pipeline VARCHAR, "name" VARCHAR, "version" VARCHAR, "identity" VARCHAR, warehouses VARCHAR, verdict VARCHAR, row_count BIGINT, digest VARCHAR, run VARCHAR, made_at TIMESTAMP);;
+CREATE TABLE entrepot.checks(pipeline VARCHAR, "name" VARCHAR, "version" VARCHAR, "identity" VARCHAR, inputs VARCHAR, guards VARCHAR, severity VARCHAR, violations BIGINT, "sample" VARCHAR, run VARCHAR, checked_at TIMESTAMP);;
+CREATE TABLE entrepot.environments(pipeline VARCHAR, environment VARCHAR, "sequence" BIGINT, "action" VARCHAR, run VARCHAR, published_at TIMESTAMP, pointers VARCHAR, moved VARCHAR, views_synced BIGINT, PRIMARY KEY(pipeline, environment));;
+CREATE TABLE entrepot.formats(format BIGINT, "release" VARCHAR, since TIMESTAMP);;
+CREATE TABLE entrepot.ingest_states(pipeline VARCHAR, step VARCHAR, environment VARCHAR, "sequence" BIGINT, "load" VARCHAR, "action" VARCHAR, run VARCHAR, loaded_at TIMESTAMP, fingerprint VARCHAR, "tables" VARCHAR, watermarks VARCHAR, changes VARCHAR, PRIMARY KEY(pipeline, step, environment));;
+CREATE TABLE entrepot.loads(pipeline VARCHAR, step VARCHAR, environment VARCHAR, "sequence" BIGINT, "load" VARCHAR, "action" VARCHAR, run VARCHAR, loaded_at TIMESTAMP, fingerprint VARCHAR, "tables" VARCHAR, watermarks VARCHAR, changes VARCHAR, PRIMARY KEY(pipeline, step, environment, "sequence"));;
+CREATE TABLE entrepot.places(tenant VARCHAR, pipeline VARCHAR, environment VARCHAR, "name" VARCHAR, kind VARCHAR, warehouse VARCHAR, place VARCHAR, in_schema VARCHAR, in_table VARCHAR, run VARCHAR, since TIMESTAMP);;
+CREATE TABLE entrepot.publishes(pipeline VARCHAR, environment VARCHAR, "sequence" BIGINT, "action" VARCHAR, run VARCHAR, published_at TIMESTAMP, pointers VARCHAR, moved VARCHAR, PRIMARY KEY(pipeline, environment, "sequence"));;
+CREATE TABLE entrepot.runs(pipeline VARCHAR, environment VARCHAR, run VARCHAR, workflow VARCHAR, status VARCHAR, started_at TIMESTAMP, ended_at TIMESTAMP, summary VARCHAR, "error" VARCHAR);;
+CREATE TABLE entrepot.versions(pipeline VARCHAR, "name" VARCHAR, "version" VARCHAR, kind VARCHAR, step VARCHAR, "identity" VARCHAR, inputs VARCHAR, "columns" VARCHAR, inferred VARCHAR, physical_schema VARCHAR, physical_table VARCHAR, row_count BIGINT, byte_count BIGINT, scanned BIGINT, "seconds" DOUBLE, run VARCHAR, made_at TIMESTAMP, details VARCHAR, PRIMARY KEY(pipeline, "name", "version"));;
+CREATE TABLE kept__v.doubled__bee6541839f3e631(id BIGINT, kind VARCHAR, twice BIGINT, is_odd BOOLEAN);;
+CREATE TABLE kept__v.doubled__e9ae6cd85858a96f(id BIGINT, kind VARCHAR, twice BIGINT, is_odd BOOLEAN);;
+CREATE TABLE kept__v.events__85db2599d9d9bd5c(id BIGINT, kind VARCHAR);;
+CREATE TABLE kept__v.events__l__a65003b9e0e0cc69(id BIGINT, kind VARCHAR);;
+CREATE TABLE kept__v.guessed__2173243b73c4f6e6(id BIGINT, prediction BOOLEAN, probability_true DOUBLE);;
+CREATE TABLE kept__v.guessed__96477cbdc2dd8686(id BIGINT, prediction BOOLEAN, probability_true DOUBLE);;
+CREATE VIEW kept.doubled AS SELECT * FROM kept__v.doubled__bee6541839f3e631;;
+CREATE VIEW kept.events AS SELECT * FROM kept__v.events__a65003b9e0e0cc69;;
+CREATE VIEW kept.guessed AS SELECT * FROM kept__v.guessed__96477cbdc2dd8686;;
+CREATE VIEW kept__dev.doubled AS SELECT * FROM kept__v.doubled__bee6541839f3e631;;
+CREATE VIEW kept__dev.events AS SELECT * FROM kept__v.events__a65003b9e0e0cc69;;
+CREATE VIEW kept__dev.guessed AS SELECT * FROM kept__v.guessed__96477cbdc2dd8686;;
+CREATE VIEW kept__v.events__a65003b9e0e0cc69 AS SELECT * REPLACE (CAST(id AS BIGINT) AS id) FROM ((SELECT * FROM (SELECT t0.id, t0.kind FROM kept__v.events__85db2599d9d9bd5c AS t0) AS t2) UNION ALL (SELECT * FROM (SELECT t1.id, t1.kind FROM kept__v.events__l__a65003b9e0e0cc69 AS t1) AS t3));;
+
