@@ -35,7 +35,7 @@ class Server:
     async def start(self) -> None:
         """Starts it, or starts it again."""
         with (self._folder / "temporal.log").open("ab") as log:
-            arguments = [*_arguments(self._folder, *self._ports), "--headless"]
+            arguments = [*_arguments(self._folder, *self._ports, codec_url=""), "--headless"]
             self._process = subprocess.Popen([temporal_binary(), *arguments], stdout=log, stderr=log)
         while not await self._answers():
             await asyncio.sleep(0.02)
