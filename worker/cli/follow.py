@@ -21,7 +21,7 @@ from temporalio.service import RPCError
 
 from entrepot.errors import BadInput, EntrepotError
 from entrepot.worker.cli import output
-from entrepot.worker.client import TASK_QUEUE, connected, pollers, tenant_priority
+from entrepot.worker.client import TASK_QUEUE, connected, tenant_priority
 from entrepot.worker.deployments import waiting
 from entrepot.workflows.progress import Progress, RunSummary
 
@@ -192,11 +192,6 @@ async def _wait_for_answer(client: Client, ending: Awaitable[T]) -> T:
     if not (await asyncio.wait({task}, timeout=_PATIENCE_SECONDS))[0]:
         output.Lines(output.err).lacking(await waiting.why(client))
     return await task
-
-
-async def has_worker(client: Client) -> bool:
-    """Whether any worker polls the task queue."""
-    return bool(await pollers(client))
 
 
 async def _progress(handle: WorkflowHandle[Any, Any]) -> Progress | None:
