@@ -22,7 +22,7 @@ import sys
 import threading
 from base64 import b64encode
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,8 @@ from entrepot.errors import BadInput
 MASK = "***"
 REFERENCES = ("env:", "file:")
 """How a text begins that says where a secret stands."""
+PAYLOAD_KEYS = "ENTREPOT_PAYLOAD_KEYS"
+"""The setting that says where the keys are with which payloads are encrypted: see `worker/payloads/codec.py`."""
 
 _KEPT = 3
 """Values that are kept of one reference: the present one, and those before it, of which connections may still tell."""
@@ -107,6 +109,13 @@ def register(value: str, reference: str) -> None:
             known.append(value)
 
 
+def register_all(values: Mapping[str, Iterable[str]]) -> None:
+    """Registers what another process of this worker has `resolved`."""
+    for reference, each in values.items():
+        for value in each:
+            register(value, reference)
+
+
 def refer(reference: str) -> None:
     """What a reference leads to is a secret, whether or not it is ever resolved."""
     kind, _, place = reference.partition(":")
@@ -136,6 +145,19 @@ def _hidden(found: re.Match[str]) -> str:
     """What stands in a secret's place, within its quotes."""
     quotes = found[2][0] if found[2][0] in "'\"" else ""
     return f"{found[1]}{quotes}{MASK}{quotes}"
+
+
+def resolved() -> dict[str, tuple[str, ...]]:
+    """The values that this process knows, by reference."""
+    with _lock:
+        return {reference: tuple(values) for reference, values in _resolved.items()}
+
+
+def of_worker() -> frozenset[str]:
+    """The environment variables with secrets of the worker itself, which user code has no use for."""
+    keys = (each.strip().partition(":") for each in os.environ.get(PAYLOAD_KEYS, "").split(","))
+    own = {place for kind, _, place in keys if kind == "env"}
+    return frozenset({PAYLOAD_KEYS, "TEMPORAL_API_KEY", "TEMPORAL_TLS_CLIENT_KEY_DATA", *own})
 
 
 def is_told(text: str) -> bool:

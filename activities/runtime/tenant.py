@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
-from entrepot import backends
+from entrepot import backends, secrets
 from entrepot.activities.storage import lake
 from entrepot.errors import BadInput, StepFailed, unknown
 from entrepot.identity.version import CATALOG
@@ -78,6 +78,11 @@ class Tenant:
     """What stands before the names of its schemas, where it shares a database."""
     owned: set[str] = field(default_factory=set, init=False, compare=False, repr=False)
     """Of its lake and its catalog in this warehouse, what is known to be its own."""
+
+    @property
+    def references(self) -> frozenset[str]:
+        """Where its secrets stand: those of its warehouses, and of sources that its pipelines are given."""
+        return _references([self.backend_settings, self.others, [each.parameters for each in self.pipelines.values()]])
 
     @cached_property
     def backend(self) -> backends.Backend:
@@ -157,22 +162,26 @@ class Tenant:
 
 @dataclass(frozen=True)
 class Variables:
-    """Names of environment variables, as a tenant's code sees them."""
+    """What a tenant's code has of the worker's environment."""
 
-    secret: frozenset[str] = frozenset()
-    """They are there, and what they hold is not told."""
+    references: frozenset[str] = frozenset()
+    """Where its secrets stand: it may read them, and what it says does not tell them."""
     hidden: frozenset[str] = frozenset()
-    """They are not there: what they hold is other tenants'."""
+    """The environment variables that it has not: they are other tenants', or the worker's own."""
 
 
-def _variables(settings: Any) -> frozenset[str]:
-    """The environment variables that settings refer to."""
+def _references(settings: Any) -> frozenset[str]:
+    """The references to secrets in settings."""
     if isinstance(settings, str):
-        kind, _, name = settings.partition(":")
-        return frozenset({name} if kind == "env" else ())
+        return frozenset({settings} if settings.startswith(secrets.REFERENCES) else ())
     if isinstance(settings, Mapping):
         settings = list(settings.values())
-    return frozenset().union(*map(_variables, settings)) if isinstance(settings, list | tuple) else frozenset()
+    return frozenset().union(*map(_references, settings)) if isinstance(settings, list | tuple) else frozenset()
+
+
+def _variables(references: frozenset[str]) -> frozenset[str]:
+    """The environment variables that references lead to."""
+    return frozenset(each.removeprefix("env:") for each in references if each.startswith("env:"))
 
 
 @dataclass
@@ -196,10 +205,11 @@ class Tenants:
         return self.tenants[name].at(warehouse)
 
     def variables(self, name: str) -> Variables:
-        """The environment variables in which a tenant's secrets stand, and those of others."""
-        named = {other: _variables([each.backend_settings, each.others]) for other, each in self.tenants.items()}
-        others = frozenset().union(*(found for other, found in named.items() if other != name))
-        return Variables(named[name], others - named[name])
+        """Where a tenant's secrets stand, and where others' and the worker's do."""
+        own = self.tenants[name].references
+        others = (each.references for other, each in self.tenants.items() if other != name)
+        hidden = _variables(frozenset().union(*others)) | secrets.of_worker()
+        return Variables(own, hidden - _variables(own))
 
     def pipeline(self, tenant: str, name: str) -> Pipeline:
         """A tenant's pipeline, loaded and validated.

@@ -15,6 +15,7 @@ from entrepot_standins.ports import free_port
 from temporalio.client import Client
 
 from entrepot.errors import Unavailable
+from entrepot.secrets import PAYLOAD_KEYS
 from entrepot.worker.client import reach
 from entrepot.worker.local.dev import HOST, _arguments, is_free, temporal_binary
 from tests.crash.boundaries import ROOT
@@ -76,6 +77,7 @@ class Nursery:
 
     async def open(self) -> None:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("TEMPORAL_", "ENTREPOT_"))}
+        inherited[PAYLOAD_KEYS] = os.environ[PAYLOAD_KEYS]  # our client encrypts
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "tests.crash.worker"),
             stdin=subprocess.PIPE,

@@ -50,7 +50,7 @@ leaky = "tests.pipelines.leaky:leaky"
 
 [tenants.acme]
 backend = {{ type = "duckdb", path = "acme.duckdb" }}
-pipelines.leaky.parameters = {{ database = "env:SHOP_DATABASE", told = "{TOLD}" }}
+pipelines.leaky.parameters = {{ database = "env:SHOP_DATABASE", token = "file:FOLDER/canary", told = "{TOLD}" }}
 
 [tenants.globex.backend]
 type = "postgres"
@@ -61,7 +61,7 @@ user = "globex"
 password = "env:BACKEND"
 
 [tenants.globex.pipelines.leaky]
-parameters = {{ database = "file:FOLDER/database", told = "{TOLD}" }}
+parameters = {{ database = "file:FOLDER/database", token = "file:FOLDER/canary", told = "{TOLD}" }}
 
 [tenants.initech.backend]
 type = "postgres"
@@ -94,7 +94,8 @@ class Leaky(Place):
 
 
 @pytest.fixture
-def place(tmp_path: Path, postgres: Server) -> Leaky:
+def place(tmp_path: Path, postgres: Server, monkeypatch: pytest.MonkeyPatch) -> Leaky:
+    monkeypatch.delenv(secrets.PAYLOAD_KEYS)  # or else nothing would be found because it is encrypted
     made = Leaky(tmp_path, postgres_port=postgres.port)
     text = TENANTS.replace("PORT", str(postgres.port)).replace("FOLDER", str(tmp_path))
     dlt_toml = f'[sources.leaky]\ntoken = "{IN_TOML}"\n'

@@ -18,12 +18,12 @@ import pyarrow as pa
 
 from entrepot import Dashboard, Panel, Pipeline, PostgresTable, Table
 
-leaky = Pipeline("leaky", parameters={"where": "", "database": "", "told": ""})
+leaky = Pipeline("leaky", parameters={"where": "", "database": "", "token": "", "told": ""})
 
 
 def told() -> str:
     """Every secret of this process, in every way in which libraries write what they were given."""
-    values = [os.environ[name] for name in os.environ["CANARIES"].split()]
+    values = [os.environ[name] for name in os.environ["CANARIES"].split() if name in os.environ]
     values.append(Path(os.environ["CANARY_FILE"]).read_text())
     ways = [
         f"{value!r} {quote(value, safe='')} {base64.b64encode(f'me:{value}'.encode()).decode()}" for value in values

@@ -30,12 +30,12 @@ from temporalio.converter import (
 )
 
 from entrepot.errors import BadInput, listed
-from entrepot.secrets import REFERENCES, Secret, register
+from entrepot.secrets import PAYLOAD_KEYS, REFERENCES, Secret, register
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-SETTING = "ENTREPOT_PAYLOAD_KEYS"
+SETTING = PAYLOAD_KEYS
 ENCODING = b"binary/encrypted"
 KEY_ID = "encryption-key-id"
 _KEY_BYTES, _NONCE_BYTES = 32, 12

@@ -20,12 +20,12 @@ from typing import Any
 import ibis
 import pyarrow as pa
 
+from entrepot import secrets
 from entrepot.activities.runtime.isolation.fork_server import serve
 from entrepot.activities.runtime.isolation.raised import Raised
 from entrepot.errors import EntrepotError, StepFailed
 from entrepot.pipeline import Pipeline
 from entrepot.registry import Registry
-from entrepot.secrets import refer, scrub
 from entrepot.tracebacks import describe
 
 
@@ -39,10 +39,10 @@ class Surroundings:
     """The working directory."""
     scratch: str
     """For temporary files; the worker removes it."""
-    secrets: frozenset[str] = frozenset()
-    """Variables of the environment whose values are not told."""
     levels: dict[str, int] = field(default_factory=dict)
     """Of loggers, by name."""
+    references: frozenset[str] = frozenset()
+    """Where its tenant's secrets stand: user code may read and print them itself."""
     becomes_server: bool = False
     """Whether it serves calls, once it has done what it was called for."""
 
@@ -87,6 +87,13 @@ class Logged:
     """A log record that the worker is to handle as its own."""
 
     record: logging.LogRecord
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The secrets that the call has resolved, by reference: the worker tells of what it raises, and must know them."""
+
+    values: dict[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -188,6 +195,7 @@ def run(descriptor: int) -> None:
     _log_to(call, given.levels)
     call.send(Started(os.getpid()))
     outcome = _outcome(call, function, arguments)
+    call.send(Resolved(secrets.resolved()))
     call.send(outcome)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -211,11 +219,11 @@ def _outcome(call: Call, function: Callable[..., Any], arguments: tuple[Any, ...
 def _surround(given: Surroundings) -> None:
     os.environ.clear()
     os.environ.update(given.environment)
-    for name in given.secrets:
-        refer(f"env:{name}")
     sys.path[:] = given.path
     os.chdir(given.folder)
     tempfile.tempdir = given.scratch
+    for reference in given.references:
+        secrets.refer(reference)
     random.seed()
     if (numpy := sys.modules.get("numpy")) is not None:
         numpy.random.seed()  # or else all that are forked from one draw the same numbers
@@ -228,8 +236,12 @@ class _ToWorker(logging.handlers.QueueHandler):
         super().__init__(queue.SimpleQueue())
         self._call = call
 
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        prepared: logging.LogRecord = super().prepare(record)
+        prepared.msg = prepared.message = secrets.scrub(prepared.message)
+        return prepared
+
     def enqueue(self, record: logging.LogRecord) -> None:
-        record.msg = record.message = scrub(str(record.msg))
         self._call.send(Logged(record))
 
 

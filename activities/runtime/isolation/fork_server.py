@@ -116,6 +116,7 @@ def main(descriptor: int, prepare: str) -> None:
     from entrepot.activities.runtime.isolation.call import run
     from entrepot.secrets import scrub_output
 
+    scrub_output()  # of all that are forked, and before a library's logger has its stream
     module, _, function = prepare.partition(":")
     getattr(importlib.import_module(module), function)()
     scrub_output()

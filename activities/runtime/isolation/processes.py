@@ -25,10 +25,21 @@ import ibis
 import psutil
 import pyarrow as pa
 
+from entrepot import secrets
 from entrepot.activities.runtime.context import ActivityContext, format_bytes
 from entrepot.activities.runtime.isolation import call as protocol
 from entrepot.activities.runtime.isolation import fork_server
-from entrepot.activities.runtime.isolation.call import Done, Given, Logged, Next, Progress, Query, Started, Surroundings
+from entrepot.activities.runtime.isolation.call import (
+    Done,
+    Given,
+    Logged,
+    Next,
+    Progress,
+    Query,
+    Resolved,
+    Started,
+    Surroundings,
+)
 from entrepot.activities.runtime.isolation.fork_server import COMMAND, EXIT, FORK, KILL
 from entrepot.activities.runtime.isolation.raised import Raised
 from entrepot.activities.runtime.tenant import Tenants, Variables
@@ -333,11 +344,11 @@ def started(process: Process, work: Work, variables: Variables, *, becomes_serve
             process.connection.send(
                 Surroundings(
                     environment={name: value for name, value in os.environ.items() if name not in variables.hidden},
-                    secrets=variables.secret,
                     path=list(sys.path),
                     folder=os.getcwd(),
                     scratch=scratch,
                     levels={name: logging.getLogger(name).level for name in ("", "entrepot", "dlt")},
+                    references=variables.references,
                     becomes_server=becomes_server,
                 )
             )
@@ -377,6 +388,8 @@ def conversation(
                 work.progress = message.rows
             elif isinstance(message, Logged):
                 logging.getLogger(message.record.name).handle(message.record)
+            elif isinstance(message, Resolved):
+                secrets.register_all(message.values)
             elif isinstance(message, Raised):
                 raise message.again()
             elif isinstance(message, Done):
