@@ -119,7 +119,6 @@ def main(descriptor: int, prepare: str) -> None:
     scrub_output()  # of all that are forked, and before a library's logger has its stream
     module, _, function = prepare.partition(":")
     getattr(importlib.import_module(module), function)()
-    scrub_output()
     serve(socket.socket(fileno=descriptor), run)
 
 
