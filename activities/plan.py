@@ -29,7 +29,7 @@ from entrepot.planning.plan import Plan, address, decide
 from entrepot.planning.resolve import Resolved, resolve
 from entrepot.planning.selection import select
 from entrepot.protocol import activities
-from entrepot.protocol.messages import PlanRequest, Prepared, RunInput, describe_changes
+from entrepot.protocol.messages import Context, PlanRequest, Prepared, RunInput, describe_changes
 
 LARGEST_PLAN = 1_500_000
 """Bytes of JSON. Temporal refuses payloads of 2 MB, and a run would try again for ever; this is about 8,000 steps."""
@@ -52,6 +52,8 @@ class PlanActivities(Activities):
         _check_loading(request)
         anew = _anew(graph, request, chosen)
         wait_for_other_runs(work, lambda: ensure_schemas(work, request.pipeline, environment=request.environment))
+        if not request.dry_run:
+            wait_for_other_runs(work, lambda: _begin(work, context_of(request)))
         if not (request.dry_run or request.refresh):
             with work.session() as session:
                 wait_for_other_runs(work, lambda: restore_raw_tables(work, session, context_of(request), graph))
@@ -71,7 +73,8 @@ class PlanActivities(Activities):
 
     @implements(activities.PLAN)
     def plan(self, work: ActivityContext, request: PlanRequest) -> Plan:
-        """The plan of a run, from the code as it is and one read of the catalog. Changes nothing."""
+        """The plan of a run, from the code as it is and one read of the catalog. What it names is the run's from now
+        on: no collection takes it away."""
         context = request.context
         pipeline = self._tenants.pipeline(context.tenant, context.pipeline)
         parameters = parameter_values(pipeline, context.parameters)
@@ -81,12 +84,21 @@ class PlanActivities(Activities):
                 ViewSync(work, session, its).check_names(pipeline.graph, request.selected)
             catalog = work.catalog(session).pipeline(context.pipeline)
             plan = _make_plan(catalog, work.tenant.backend.dialect, pipeline.graph, parameters, request)
+            if request.ingested is not None and not context.backend:  # it is final
+                shown = catalog.environment(context.environment).head().pointers
+                work.leases(session, context.pipeline).plan(context.run, shown, plan.versions)
         if (size := len(plan.model_dump_json())) > LARGEST_PLAN:
             raise BadInput(
                 f"its plan of {len(plan.steps):,} steps has {size / 1e6:.1f} MB, and Temporal takes 2 MB; "
                 "split the pipeline, or run parts of it with `select`"
             )
         return plan
+
+
+def _begin(work: ActivityContext, context: Context) -> None:
+    """From here on, nothing that the run may need is collected."""
+    with work.session() as session:
+        work.leases(session, context.pipeline).begin(context.run, work.workflow)
 
 
 def _check_loading(request: RunInput) -> None:

@@ -74,6 +74,14 @@ TABLES: dict[str, dict[str, str]] = {
     "loads": _LOAD,  # the history of the ingest states
     "environments": {**_PUBLISH, "views_synced": "int64"},  # the sequence up to which all that is shown follows
     "publishes": _PUBLISH,  # the history of the environments
+    "leases": {  # which runs are at work, and whether garbage is collected
+        "pipeline": "string",
+        "run": "string",
+        "workflow": "string",
+        "state": "string",  # open, planned, given up, collecting
+        "holds": "string",  # JSON: the versions that a planned run needs, each as name and version
+        "since": "timestamp",
+    },
     "places": {  # each name that people see has one owner
         "tenant": "string",
         "pipeline": "string",
@@ -131,6 +139,7 @@ KEYS = {
     "publishes": ("pipeline", "environment", "sequence"),
     "ingest_states": ("pipeline", "step", "environment"),
     "loads": ("pipeline", "step", "environment", "sequence"),
+    "leases": ("pipeline", "run"),
 }
 
 

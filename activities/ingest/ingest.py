@@ -47,6 +47,8 @@ class IngestActivities(Activities):
         context = request.context
         _, step, parameters = self._tenants.step(context, request.step, IngestStep)
         with work.session() as session:
+            leases = work.leases(session, context.pipeline)
+            wait_for_other_runs(work, lambda: leases.renew(context.run, work.workflow))
             catalog = work.catalog(session).pipeline(context.pipeline)
             last = catalog.environment(context.environment).ingest_state(step.name)
             if request.replay is not None:
@@ -96,7 +98,7 @@ def _extract(
     step = call.pipeline.graph.steps[name]
     assert isinstance(step, IngestStep)
     with attribute_errors(step):
-        work = ActivityContext(tenant, asked.context.run, name, call.report)
+        work = ActivityContext(tenant, asked.context.run, name, told=call.report)
         return extract(work, asked, step, parameters, last, hashes)
 
 
@@ -150,6 +152,7 @@ def _load(work: ActivityContext, context: Context, load: Load) -> StepResult:
             run=context.run,
             changes=load.changes,
         )
+        work.leases(session, context.pipeline).check(context.run)
         if not new.is_same_as(last):
             environment.replace_ingest_state(load.step, new)
     heads.write(work.tenant, context.pipeline, load.step, context.environment, new)

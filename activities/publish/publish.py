@@ -84,7 +84,8 @@ class PublishActivities(Activities):
         context = context_of(request)
         with work.session() as session:
             work.catalog(session).ensure()
-            return wait_for_other_runs(work, lambda: _rollback(work, session, context, request, self._graph(context)))
+            graph = self._graph(context)
+            return wait_for_other_runs(work, lambda: _rollback(work, session, context, request, graph))
 
     @implements(activities.RECORD_FAILURE)
     def record_failure(self, work: ActivityContext, request: RecordFailureRequest) -> None:
@@ -98,6 +99,7 @@ class PublishActivities(Activities):
             error = f"{request.error}; what it had published stands" if stands else request.error
             _record_run(catalog, context, request.status, {}, error)
             _behind(ViewSync(work, session, context).follow(head, self._graph(context)))
+            work.leases(session, context.pipeline).end(context.run)
 
     def _graph(self, context: Context) -> Graph | None:
         """The pipeline's steps; None, if its code cannot be loaded: what is to be done may be about just that."""
@@ -245,12 +247,14 @@ def _promote(work: ActivityContext, session: Session, request: PromoteRequest, g
             views.claim(its)
             at = {"expected": request.sequence}
             with session.transaction():
+                work.leases(session, context.pipeline).check(context.run)
                 current = views.promote("publish", current, pointers, displaced=displaced, **at)
         sequence = current.sequence
     anew = {name: request.moves[name] for name in request.anew if name in request.moves}
     followed = views.follow(current, graph, request.checks, pointed=its, anew=anew)
     with followed.part("the record of the run"), session.transaction():
         _record_run(catalog, context, "completed", request.results, None)
+    work.leases(session, context.pipeline).end(context.run)
     moved = tuple(request.moves.keys() | (displaced & current.pointers.keys()))
     return Promoted(moved=moved, sequence=sequence, links=followed.links, behind=_behind(followed))
 
@@ -282,6 +286,13 @@ def _pointed_versions(views: ViewSync, current: Publish, pointers: dict[str, str
 
 
 def _rollback(
+    work: ActivityContext, session: Session, context: Context, asked: RollbackInput, graph: Graph | None
+) -> Promoted:
+    with work.leases(session, context.pipeline).holding(context.run, work.workflow):
+        return _rolled_back(work, session, context, asked, graph)
+
+
+def _rolled_back(
     work: ActivityContext, session: Session, context: Context, asked: RollbackInput, graph: Graph | None
 ) -> Promoted:
     catalog, views = work.catalog(session).pipeline(context.pipeline), ViewSync(work, session, context)

@@ -96,7 +96,7 @@ async def _execute(
         tenant = tenants.get(context.tenant, warehouse)
     except EntrepotError as error:
         raise to_application_error(error) from None
-    work = ActivityContext(tenant, context.run, ",".join(about[:3]) or declared.name)
+    work = ActivityContext(tenant, context.run, ",".join(about[:3]) or declared.name, activity.info().workflow_id or "")
     outcome = await _in_thread(work, functools.partial(method, work, request))
     if isinstance(outcome, _Failed):
         raise to_application_error(outcome.error, _where(message(outcome.error), context, declared.name, about))

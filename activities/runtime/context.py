@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from entrepot.activities.catalog.catalog import Catalog
+from entrepot.activities.catalog.leases import Leases
 from entrepot.activities.catalog.owners import Owner
 from entrepot.activities.catalog.version import Version
+from entrepot.activities.runtime.liveness import is_running
 from entrepot.activities.runtime.ownership import check_tenant, claim_tenant
 from entrepot.activities.runtime.tenant import Limits, Tenant, Tenants
 from entrepot.activities.storage import lake_format
@@ -44,9 +46,16 @@ class ActivityContext:
     """One activity's work: whose it is, and what has to be stopped if it is cancelled."""
 
     def __init__(
-        self, tenant: Tenant, run: str, step: str, told: Callable[[dict[str, int]], None] = lambda rows: None
+        self,
+        tenant: Tenant,
+        run: str,
+        step: str,
+        workflow: str = "",
+        told: Callable[[dict[str, int]], None] = lambda rows: None,
     ) -> None:
         self.tenant = tenant
+        self.workflow = workflow
+        """The id of the workflow whose run it is."""
         self._told = told
         self.tag = QueryTag(tenant.name, run, step)
         self.spent = 0
@@ -88,6 +97,10 @@ class ActivityContext:
     def catalog(self, session: Session) -> Catalog:
         """The catalog in a session's warehouse."""
         return Catalog(session, self.tenant.catalog_schema)
+
+    def leases(self, session: Session, pipeline: str) -> Leases:
+        """The leases of a pipeline in a session's warehouse."""
+        return Leases(self.catalog(session).tables, pipeline, is_running)
 
     def stop(self) -> None:
         """Interrupts every statement that runs, and kills every process. From another thread."""

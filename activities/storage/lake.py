@@ -14,6 +14,7 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import fsspec
@@ -22,7 +23,7 @@ from entrepot.errors import BadInput, EntrepotError, StepFailed, Unavailable
 from entrepot.language.names import shown
 from entrepot.tracebacks import describe, is_transient, writing
 
-_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 _LEADS_AWAY = re.compile(r"(^|/)\.\.?(/|$)|[\x00-\x1f\x7f\\]|%(2e|2f|5c|00)", re.IGNORECASE)
 
 
@@ -37,7 +38,7 @@ def below(root: str, *parts: str) -> str:
         BadInput: for a part that is not made of names, and could lead elsewhere.
     """
     for part in parts:
-        if not all(_PART.fullmatch(name) for name in part.split("/")):
+        if not all(_NAME.fullmatch(name) for name in part.split("/")):
             raise BadInput(f"{shown(part)} is no path in a lake: it has names of letters, digits and '_-.' alone")
     return "/".join([root, *parts])
 
@@ -52,6 +53,19 @@ def check_below(root: str, path: str) -> str:
         raise BadInput(f"{shown(path)} is no path in a lake: it is not below {root}")
     below(root, path[len(root) + 1 :])
     return path
+
+
+_PART = ".part-"
+"""What follows the name of a file that is being written."""
+
+
+@dataclass(frozen=True)
+class File:
+    """What a listing tells of a file."""
+
+    changed_at: datetime.datetime
+    """UTC, without zone."""
+    bytes: int
 
 
 def put(local: str, target: str) -> None:
@@ -115,7 +129,7 @@ def _reached(target: str, done: str) -> Iterator[tuple[fsspec.AbstractFileSystem
 @contextmanager
 def _arriving(filesystem: fsspec.AbstractFileSystem, path: str) -> Iterator[str]:
     """Where a file is written before it has its name. What a failure leaves, as a full disk does, is removed."""
-    part = f"{path}.part-{uuid.uuid4().hex}"
+    part = f"{path}{_PART}{uuid.uuid4().hex}"
     try:
         with writing("the lake's file", path):
             filesystem.makedirs(os.path.dirname(path), exist_ok=True)
@@ -145,11 +159,20 @@ def size(target: str) -> int:
         return int(filesystem.size(path))
 
 
-def files(target: str) -> dict[str, datetime.datetime]:
-    """Every file in a folder and its folders, and when it was written: UTC, without zone."""
+def files(target: str) -> dict[str, File]:
+    """Every file in a folder and its folders."""
+    found = {}
     with _reached(target, "read") as (filesystem, path):
         base = target[: -len(path)] if target.endswith(path) else ""
-        return {base + name: filesystem.modified(name).replace(tzinfo=None) for name in filesystem.find(path)}
+        for name, details in filesystem.find(path, detail=True).items():
+            with suppress(FileNotFoundError):  # it has got its name, or was removed, meanwhile
+                found[base + name] = File(filesystem.modified(name).replace(tzinfo=None), int(details["size"] or 0))
+    return found
+
+
+def is_unfinished(target: str) -> bool:
+    """Whether a file is being written; or was, by somebody who died."""
+    return _PART in target.rpartition("/")[2]
 
 
 def remove(target: str) -> None:

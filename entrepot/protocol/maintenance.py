@@ -44,6 +44,14 @@ class GcResult(Message):
     """What pipelines that the tenant does not run any more have shown; it is gone, too."""
     waiting: list[str] = []
     """What they show still, since it was published not long ago."""
+    later: list[str] = []
+    """Pipelines that were left alone, since a run goes on whose plan is not made: it may take whatever there is."""
+    tables: int = 0
+    """Tables of no version: what was written together with others since, and what died before it was recorded."""
+    files: int = 0
+    """Files in the lake."""
+    bytes: dict[str, int] = {}
+    """How much that was, by place."""
 
 
 class DropInput(TenantInput):

@@ -1,0 +1,90 @@
+"""The files in the lake that a pipeline does not need any more."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+
+from entrepot.activities.catalog.catalog import PipelineCatalog
+from entrepot.activities.ingest import heads, manifest
+from entrepot.activities.runtime.tenant import Tenant
+from entrepot.activities.storage import lake
+from entrepot.language.step import KINDS
+
+ARTIFACTS = tuple(sorted({kind.folder for kind in KINDS.values()} - {""}))
+"""The folders with files of versions."""
+
+LOADS = ("raw", "loads")
+"""Those with manifests of loads, and with their rows."""
+
+
+class LakeGarbage:
+    """What the lake has of a pipeline that nothing refers to, and that was not written lately.
+
+    Args:
+        kept: The versions that stay, by name and version.
+        border: What was written since stays.
+    """
+
+    def __init__(
+        self, tenant: Tenant, catalog: PipelineCatalog, kept: set[tuple[str, str]], border: datetime.datetime
+    ) -> None:
+        self._tenant = tenant
+        self._catalog = catalog
+        self._kept = kept
+        self._border = border
+
+    def found(self) -> dict[str, int]:
+        """Each file, and its size."""
+        loaded = self._loaded()
+        garbage = self._unfinished()
+        for folder in LOADS:
+            garbage |= self._old(folder, lambda path: path in loaded or _is_small(path))
+        for folder in ARTIFACTS:
+            before = len(self._tenant.lake_path(folder, self._catalog.name)) + 1
+            garbage |= self._old(folder, lambda path, before=before: self._is_of_kept(path[before:]))
+        return garbage
+
+    def _is_of_kept(self, path: str) -> bool:
+        """Whether a file `NAME/VERSION/...` is of a version that stays."""
+        name, version, *_ = path.split("/")
+        return (name, version) in self._kept
+
+    def _old(self, folder: str, is_needed: Callable[[str], bool]) -> dict[str, int]:
+        files = lake.files(self._tenant.lake_path(folder, self._catalog.name))
+        return {
+            path: file.bytes
+            for path, file in files.items()
+            if file.changed_at < self._border and (lake.is_unfinished(path) or not is_needed(path))
+        }
+
+    def _unfinished(self) -> dict[str, int]:
+        """What somebody was writing who died, where people look: `published/ENVIRONMENT/PIPELINE/...`."""
+        return {
+            path: file.bytes
+            for path, file in lake.files(self._tenant.lake_path("published")).items()
+            if f"/{self._catalog.name}/" in path and lake.is_unfinished(path) and file.changed_at < self._border
+        }
+
+    def _loaded(self) -> set[str]:
+        """The manifests that kept versions were loaded from, with their files and those of the versions before; and
+        what sources remember of the loads to which an environment can go back."""
+        needed: set[str] = set()
+        its = self._tenant, self._catalog.name
+        for table, wanted in sorted(self._kept):
+            version: str | None = wanted
+            while version is not None and (path := manifest.path_of(*its, table, version)) not in needed:
+                if not lake.exists(path):  # no raw table
+                    break
+                found = manifest.read(*its, table, version)
+                needed |= {path, *manifest.copies(found), *(part.file for part in found.parts)}
+                version = found.adds_to
+        for load in (load for loads in self._catalog.loads().values() for load in loads):
+            if load.watermarks and set(load.tables.items()) <= self._kept:
+                needed.add(load.watermarks)
+        return needed
+
+
+def _is_small(path: str) -> bool:
+    """Whether it is one of those of which there is one for each table, or environment."""
+    return path.endswith("/columns.json") or f"/{heads.FOLDER}/" in path
