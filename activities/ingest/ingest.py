@@ -139,6 +139,8 @@ def _load(work: ActivityContext, context: Context, load: Load) -> StepResult:
             return _result(load, dict(last.tables), started, "it was loaded already")
         if last.sequence != load.after:  # before anything is loaded for nothing
             raise overtaken(load.step, context.environment, last.run)
+        leases = work.leases(session, context.pipeline)
+        leases.check(context.run)
         loader = WarehouseLoader(work, session, context.pipeline, load.step, context.run)
         wanted = {table: each.version for table, each in load.tables.items()}
         hashes = {(table, each.version): each.manifest for table, each in load.tables.items()}
@@ -152,7 +154,7 @@ def _load(work: ActivityContext, context: Context, load: Load) -> StepResult:
             run=context.run,
             changes=load.changes,
         )
-        work.leases(session, context.pipeline).check(context.run)
+        leases.check(context.run)  # once more, since without a transaction it may have changed
         if not new.is_same_as(last):
             environment.replace_ingest_state(load.step, new)
     heads.write(work.tenant, context.pipeline, load.step, context.environment, new)

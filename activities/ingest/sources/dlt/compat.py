@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Self
 
 from dlt.common.configuration.container import Container
 from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
+from dlt.common.configuration.utils import TraceLogContext
 from dlt.common.data_writers.writers import TypedJsonlListWriter
 from dlt.common.json import DECODERS, PUA_START
 from dlt.common.jsonpath import find_values
@@ -232,6 +233,12 @@ def run_context() -> RunContext | None:
     container = Container()
     context = container[PluggableRunContext].context if PluggableRunContext in container else None
     return context if isinstance(context, RunContext) else None
+
+
+def keep_no_traces() -> None:
+    """Has dlt not note where each of its settings came from: a thousand notes a load, with values that may be secret,
+    for traces that we switch off; and what clears the notes is switched off with them."""
+    TraceLogContext.logging_enabled = False
 
 
 def use_run_context(make: Callable[[], RunContext]) -> None:

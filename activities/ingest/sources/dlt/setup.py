@@ -84,4 +84,5 @@ def install() -> None:
         compat.stop_telemetry()
         compat.use_run_context(lambda: _Context(None))
         compat.keep_all_floats()
+        compat.keep_no_traces()
         compat.mark_unsaid_dispositions()

@@ -15,6 +15,7 @@ from typing import Any
 import dlt
 import pytest
 from dlt.common import json as dlt_json
+from dlt.common.configuration import utils
 from dlt.common.configuration.container import Container
 from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
 from dlt.common.data_writers.writers import TypedJsonlListWriter
@@ -36,6 +37,14 @@ FOLDER = Path(compat.__file__).parent
 
 def rows(cursor: Any = dlt.sources.incremental("n")) -> Iterator[Any]:  # noqa: B008
     yield from [{"n": 1}, {"n": 2}]
+
+
+def test_dlt_notes_nothing_of_its_settings() -> None:
+    broke = "a worker would keep a thousand notes of each load, with values that may be secret, for as long as it lives"
+    found = of_dlt("get_resolved_traces", getattr(utils, "get_resolved_traces", None), broke)
+    before = len(found().all_traces)
+    dlt.pipeline("noted")
+    assert len(found().all_traces) == before, broke
 
 
 def resource(**said: Any) -> DltResource:
