@@ -245,6 +245,14 @@ class Session(abc.ABC):
         """When a table's rows were last changed, as the warehouse tells; None where it does not, and for views."""
         return None
 
+    def bytes_of(self, tables: Iterable[TableName]) -> int | None:
+        """What these tables take up in the warehouse; None where it does not tell."""
+        return None
+
+    def free_bytes(self) -> int | None:
+        """What dropped tables have left, and `Backend.compact` may give back; None where there is no such thing."""
+        return None
+
     @abc.abstractmethod
     def interrupt(self) -> None:
         """Stops the statement that runs now. Safe from another thread."""
@@ -288,6 +296,11 @@ class Backend(abc.ABC):
         """What schemas stand in: a file's path, or a host and its database. The same for two backends where a schema of
         one is a schema of the other."""
         return self.place
+
+    def compact(self, check: Callable[[], None]) -> int:
+        """Gives back to the disk what dropped tables have left. Returns how many bytes; 0, where the warehouse does
+        that by itself. The caller has no session; `check` may raise to end the waiting for those of others."""
+        return 0
 
     @abc.abstractmethod
     def close(self) -> None:

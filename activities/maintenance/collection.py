@@ -46,6 +46,8 @@ class Garbage:
     since, and what died before it was recorded."""
     files: dict[str, int] = field(default_factory=dict)
     """In the lake, each with its size."""
+    table_bytes: int = 0
+    """What all of these tables take up in the warehouse, as far as it tells."""
 
 
 class Collection:
@@ -86,11 +88,15 @@ class Collection:
     def _found(self, every: list[Version]) -> Garbage:
         needed = {version.key for version in self.needed}
         files = LakeGarbage(self._work.tenant, self._catalog, self._kept(), self._border)
-        return Garbage(
-            versions=[version for version in every if version.key not in needed],
-            tables=[] if self._at_work.since else self._orphans(every),
-            files=files.found(),
-        )
+        versions = [version for version in every if version.key not in needed]
+        orphans = [] if self._at_work.since else self._orphans(every)
+        return Garbage(versions, orphans, files.found(), self._bytes_of(versions, orphans))
+
+    def _bytes_of(self, versions: Iterable[Version], orphans: Iterable[TableName]) -> int:
+        here = {table for version in versions if not version.warehouse for table in _tables(version)}
+        relations = Relations(self._catalog.session)
+        tables = {*here, *orphans} - self._needed_tables()
+        return self._catalog.session.bytes_of(t for t in sorted(tables, key=str) if relations.kind(t) == "table") or 0
 
     def _kept(self) -> Pairs:
         """What stays, whether or not there is a version of it in the catalog: raw tables may be in the lake alone."""

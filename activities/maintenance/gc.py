@@ -9,7 +9,7 @@ from entrepot.activities.catalog.details import ModelDetails, TableDetails
 from entrepot.activities.catalog.leases import AtWork
 from entrepot.activities.catalog.tables import now
 from entrepot.activities.catalog.version import Version
-from entrepot.activities.maintenance import drop
+from entrepot.activities.maintenance import drop, scratch
 from entrepot.activities.maintenance.collection import Collection
 from entrepot.activities.runtime.activity import Activities, context_of, implements
 from entrepot.activities.runtime.context import ActivityContext, wait_for_other_runs
@@ -29,6 +29,7 @@ class GcActivities(Activities):
     def gc(self, work: ActivityContext, request: GcInput) -> GcResult:
         """Removes unreferenced versions older than the retention period."""
         context = context_of(request)
+        scratch_left = scratch.left()
         with work.session() as session:
             catalog = work.catalog(session)
             catalog.ensure()
@@ -36,7 +37,13 @@ class GcActivities(Activities):
             if request.pipeline and request.pipeline not in {*known, *work.tenant.pipelines}:
                 raise BadInput(unknown("pipeline", request.pipeline, {*known, *work.tenant.pipelines}))
             pipelines = [request.pipeline] if request.pipeline else known
-            return _summed([_collected(work, catalog, context, request, each) for each in pipelines])
+            result = _summed([_collected(work, catalog, context, request, each) for each in pipelines])
+            free = session.free_bytes() if request.dry_run else 0
+        if not request.dry_run:
+            scratch.remove(scratch_left)
+            free = work.tenant.backend.compact(work.check)
+        more = {"free": free or 0, "scratch": sum(scratch_left.values())}
+        return result.model_copy(update={"bytes": result.bytes | more})
 
     @implements(activities.DROP)
     def drop(self, work: ActivityContext, request: DropInput) -> Dropped:
@@ -86,7 +93,7 @@ def _summed(some: list[GcResult]) -> GcResult:
         later=[each for one in some for each in one.later],
         tables=sum(one.tables for one in some),
         files=sum(one.files for one in some),
-        bytes={where: sum(one.bytes.get(where, 0) for one in some) for where in ("lake",)},
+        bytes={where: sum(one.bytes.get(where, 0) for one in some) for where in ("tables", "lake")},
     )
 
 
@@ -128,7 +135,7 @@ def _collect_beside(
         waiting=waiting,
         tables=len(garbage.tables),
         files=len(garbage.files),
-        bytes={"lake": sum(garbage.files.values())},
+        bytes={"tables": garbage.table_bytes, "lake": sum(garbage.files.values())},
     )
 
 

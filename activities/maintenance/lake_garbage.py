@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 from collections.abc import Callable
 
 from entrepot.activities.catalog.catalog import PipelineCatalog
@@ -41,13 +42,13 @@ class LakeGarbage:
         for folder in LOADS:
             garbage |= self._old(folder, lambda path: path in loaded or _is_small(path))
         for folder in ARTIFACTS:
-            before = len(self._tenant.lake_path(folder, self._catalog.name)) + 1
-            garbage |= self._old(folder, lambda path, before=before: self._is_of_kept(path[before:]))
+            garbage |= self._old(folder, functools.partial(self._is_of_kept, folder))
         return garbage
 
-    def _is_of_kept(self, path: str) -> bool:
-        """Whether a file `NAME/VERSION/...` is of a version that stays."""
-        name, version, *_ = path.split("/")
+    def _is_of_kept(self, folder: str, path: str) -> bool:
+        """Whether a file `.../FOLDER/PIPELINE/NAME/VERSION/...` is of a version that stays."""
+        root = self._tenant.lake_path(folder, self._catalog.name)
+        name, version, *_ = path.removeprefix(f"{root}/").split("/")
         return (name, version) in self._kept
 
     def _old(self, folder: str, is_needed: Callable[[str], bool]) -> dict[str, int]:

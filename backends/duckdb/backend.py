@@ -154,6 +154,16 @@ class DuckDBSession(SqlSession):
     def table(self, name: TableName, schema: sch.Schema) -> ibis.Table:
         return self._backend().table(name.table, database=name.schema)
 
+    def bytes_of(self, tables: Iterable[TableName]) -> int:
+        size = self._run("SELECT block_size FROM pragma_database_size()").rows[0][0]
+        # A block may have several columns of a table.
+        query = "SELECT count(DISTINCT block_id) FROM pragma_storage_info({}) WHERE persistent"
+        names = (self.dialect.literal(self.dialect.table(table)) for table in tables)
+        return sum(int(self._run(query.format(name)).rows[0][0]) * int(size) for name in names)
+
+    def free_bytes(self) -> int:
+        return int(self._run("SELECT free_blocks * block_size FROM pragma_database_size()").rows[0][0])
+
     def engine(self) -> str:
         return f"duckdb {duckdb.__version__}"
 
@@ -251,6 +261,9 @@ class DuckDB(Backend):
     @property
     def database(self) -> str:
         return self.path
+
+    def compact(self, check: Callable[[], None]) -> int:
+        return self._file.compact(self.options, LOCK_SECONDS, check)
 
     def close(self) -> None:
         self._file.close()

@@ -18,6 +18,7 @@ from typing import Any
 
 import duckdb
 
+from entrepot.backends.duckdb import compaction
 from entrepot.backends.duckdb.client import Locked, connect, translated
 from entrepot.errors import Unavailable
 
@@ -114,6 +115,8 @@ class File:
         self._opened: _Opened | None = None
         self._waiting: list[_Use] = []
         self._is_watched = False
+        self._is_reserved = False
+        """Whether new work waits, since somebody wants the file for himself."""
 
     @contextmanager
     def used(
@@ -143,6 +146,34 @@ class File:
         with self._changed:
             if self._opened is not None and not self._opened.uses:
                 self._close()
+
+    def compact(self, options: Mapping[str, Any], patience: float, check: Callable[[], None]) -> int:
+        """Writes the file anew if much of it is free, once nobody uses it. Returns by how many bytes it is smaller;
+        0, too, if others use it for longer than `patience` seconds: then a later attempt does it."""
+        until = time.monotonic() + patience
+        with self._changed:
+            self._is_reserved = True
+            try:
+                while not self._is_free():
+                    check()
+                    if time.monotonic() > until:
+                        return 0
+                    self._changed.wait(_LOOK_SECONDS)
+                return compaction.compact(self.path, options) if os.path.exists(self.path) else 0
+            finally:
+                self._is_reserved = False
+                if self._opened is None:
+                    self._drop_ticket()
+                self._changed.notify_all()
+
+    def _is_free(self) -> bool:
+        """Whether nobody uses the file, and it is this process's turn: then it is closed."""
+        if self._opened is not None and self._opened.uses:
+            return False
+        if self._opened is not None:
+            self._close()
+        self._ticket = self._ticket or Ticket(self.path)
+        return self._ticket.is_first()
 
     def _enter(self, use: _Use, options: Mapping[str, Any], patience: float, check: Callable[[], None]) -> _Opened:
         self._waiting.append(use)
@@ -177,6 +208,8 @@ class File:
         if use.opened is not None:
             return use.opened
         opened = self._opened
+        if self._is_reserved and not (opened and any(use.is_with(other) for other in opened.uses)):
+            return None
         if opened is not None and not os.path.exists(self.path):  # deleted under us: what it holds is lost already
             self._close()
             opened = None

@@ -51,7 +51,8 @@ class GcResult(Message):
     files: int = 0
     """Files in the lake."""
     bytes: dict[str, int] = {}
-    """How much that was, by place."""
+    """How much that was, by place: `tables` in the warehouse, files in the `lake`, what is `free` in the warehouse's
+    own file, and `scratch` that killed workers have left on the worker's machine."""
 
 
 class DropInput(TenantInput):

@@ -9,6 +9,14 @@ import typer
 from entrepot.language.names import PIPELINE
 from entrepot.worker.cli.options import DryRunOption, JsonOption, TenantOption, TenantsOption, named, tenant_of
 
+WHERE = {
+    "tables": "tables in the warehouse",
+    "lake": "files in the lake",
+    "free": "free in the warehouse's own file",
+    "scratch": "scratch of workers that were killed",
+}
+"""The places of a result's bytes, for people."""
+
 
 def gc(
     pipeline: Annotated[
@@ -56,3 +64,10 @@ def gc(
         output.out.print(f"  {each}: {why}", soft_wrap=True)
     removed = output.count(len(ended["removed"]), "version")
     output.out.print(f"✓ {removed} {done} ({ended['rows']:,} rows), {ended['kept']} kept")
+    for each in ended["later"]:
+        why = "left for the next time, since a run goes on that is not planned yet"
+        output.out.print(f"  {each}: {why}", soft_wrap=True)
+    tables, files = output.count(ended["tables"], "table"), output.count(ended["files"], "file")
+    output.out.print(f"  beside versions: {tables} of none and {files} in the lake {done}")
+    for where, size in ended["bytes"].items():
+        output.out.print(f"  {WHERE[where]:38} {size / 1e6:>10,.1f} MB")

@@ -1,0 +1,51 @@
+"""What workers that were killed have left in this machine's folder for temporary files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+PREFIX = "entrepot-"
+"""With which the names of all scratch folders begin."""
+
+LONGEST_SECONDS = 25 * 3600
+"""A step lasts at most 24 hours; what was not touched for longer is nobody's."""
+
+
+def left() -> dict[Path, int]:
+    """Scratch folders of this user in which nothing has happened for so long, each with the bytes in it."""
+    return {
+        folder: sum(_size(file) for file in folder.rglob("*"))
+        for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*")
+        if folder.is_dir() and _is_ours(folder) and _last_touched(folder) < time.time() - LONGEST_SECONDS
+    }
+
+
+def remove(folders: dict[Path, int]) -> None:
+    """Removes them."""
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_ours(folder: Path) -> bool:
+    with suppress(OSError):
+        return not folder.is_symlink() and folder.stat().st_uid == os.getuid()
+    return False
+
+
+def _last_touched(folder: Path) -> float:
+    newest = 0.0
+    for each in (folder, *folder.rglob("*")):
+        with suppress(OSError):
+            newest = max(newest, each.lstat().st_mtime)
+    return newest
+
+
+def _size(file: Path) -> int:
+    with suppress(OSError):
+        return file.lstat().st_size
+    return 0
