@@ -46,6 +46,11 @@ def tenant_priority(tenant: str) -> Priority:
     return Priority(fairness_key=tenant.encode(errors="replace")[:64].decode(errors="ignore"))
 
 
+def gc_workflow_id(tenant: str, pipeline: str | None = None) -> str:
+    """The id of a collection's workflow: of one pipeline's garbage, or of all that a tenant has."""
+    return f"{run_workflow_id(tenant, pipeline) if pipeline else tenant}:gc"
+
+
 async def connect(runtime: Runtime | None = None) -> Client:
     """A client for the server that `TEMPORAL_ADDRESS`, `TEMPORAL_PROFILE` or temporal.toml name.
 

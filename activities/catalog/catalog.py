@@ -12,6 +12,7 @@ people see: see `owners.py`.
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -199,6 +200,12 @@ class PipelineCatalog:
     def environments_of_runs(self) -> dict[str, str]:
         """Every run that ended, and the environment that it was for."""
         return {row["run"]: row["environment"] for row in self._select("runs", columns=("run", "environment"))}
+
+    def last_run(self, environment: str) -> datetime.datetime | None:
+        """When a run for an environment last ended; None, if none did."""
+        its = equals("environment", environment)
+        found = self.tables.select("runs", *self._same(its), columns=("ended_at",), newest="ended_at")
+        return found[0]["ended_at"] if found else None
 
     def add_run(self, run: Run) -> None:
         """Records that a run ended, once for each status."""

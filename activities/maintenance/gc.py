@@ -90,6 +90,7 @@ def _summed(some: list[GcResult]) -> GcResult:
         dry_run=any(one.dry_run for one in some),
         left=[each for one in some for each in one.left],
         waiting=[each for one in some for each in one.waiting],
+        expired=[each for one in some for each in one.expired],
         later=[each for one in some for each in one.later],
         tables=sum(one.tables for one in some),
         files=sum(one.files for one in some),
@@ -119,6 +120,7 @@ def _collect_beside(
     is_run = pipeline in work.tenant.pipelines
     its = catalog.pipeline(pipeline)
     left, waiting = ([], []) if is_run else _drop_departed(work, its, context, asked)
+    expired = _drop_expired(work, its, context, asked) if is_run and at_work.since is None else []
     collection = Collection(work, its, asked, at_work)
     if not asked.dry_run:
         collection.remove(context)
@@ -133,6 +135,7 @@ def _collect_beside(
         dry_run=asked.dry_run,
         left=left,
         waiting=waiting,
+        expired=expired,
         tables=len(garbage.tables),
         files=len(garbage.files),
         bytes={"tables": garbage.table_bytes, "lake": sum(garbage.files.values())},
@@ -157,6 +160,22 @@ def _drop_departed(
             its = context.model_copy(update={"pipeline": catalog.name, "environment": environment.name})
             left += drop.drop(work, catalog.session, its)
     return left, waiting
+
+
+def _drop_expired(work: ActivityContext, catalog: PipelineCatalog, context: Context, asked: GcInput) -> list[str]:
+    """Drops the environments where nothing was run for as long as the tenant says. While a run goes on, none."""
+    expired = []
+    for environment in (catalog.environment(name) for name in sorted(catalog.environments())):
+        after = work.tenant.expiry(environment.name)
+        used = [environment.head().published_at, catalog.last_run(environment.name)]
+        last = max(filter(None, used), default=None)
+        if after is None or last is None or last + after > now():
+            continue
+        expired.append(f"{catalog.name}/{environment.name}")
+        if not asked.dry_run:
+            its = context.model_copy(update={"pipeline": catalog.name, "environment": environment.name})
+            drop.drop(work, catalog.session, its)
+    return expired
 
 
 def _versions(catalog: PipelineCatalog) -> list[VersionRow]:

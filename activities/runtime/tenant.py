@@ -59,6 +59,8 @@ class Tenant:
     pipelines: Mapping[str, PipelineSettings]
     environments: tuple[str, ...] = ("prod", "dev", "pr_*")
     """Patterns of the environments that it allows."""
+    expires: Mapping[str, datetime.timedelta] = field(default_factory=dict)
+    """Patterns of those that a collection drops when nothing was run there for so long."""
     parallel: int = 4
     """Steps of one run that are computed at the same time."""
     slots: int = 8
@@ -138,6 +140,11 @@ class Tenant:
         """Raises BadInput for an environment that the tenant does not have."""
         if not any(fnmatch.fnmatchcase(environment, pattern) for pattern in self.environments):
             raise BadInput(f"tenant {self.name!r}: {unknown('environment', environment, self.environments)}")
+
+    def expiry(self, environment: str) -> datetime.timedelta | None:
+        """How long an environment stays without a run; None: for ever. Of several patterns the longest counts."""
+        every = [after for pattern, after in self.expires.items() if fnmatch.fnmatchcase(environment, pattern)]
+        return max(every, default=None)
 
     def lake_path(self, *parts: str) -> str:
         """A path or URL in the tenant's lake.

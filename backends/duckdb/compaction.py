@@ -29,7 +29,8 @@ def compact(path: str, options: Mapping[str, Any]) -> int:
     Raises:
         Unavailable: if the file or its disk cannot be used; the file is as it was.
     """
-    beside, config = path + _BESIDE, {str(name): str(value) for name, value in options.items()}
+    beside = path + _BESIDE
+    config: dict[str, Any] = {str(name): str(value) for name, value in options.items()}
     with _removed(beside), translated(path), duckdb.connect(config=config) as both:
         # The lock on the old file is held until the end, so that no stranger writes into what is about to go.
         both.execute(f"ATTACH {_text(path)} AS old")

@@ -44,6 +44,8 @@ class GcResult(Message):
     """What pipelines that the tenant does not run any more have shown; it is gone, too."""
     waiting: list[str] = []
     """What they show still, since it was published not long ago."""
+    expired: list[str] = []
+    """Environments that expired, each as pipeline and environment; they are dropped."""
     later: list[str] = []
     """Pipelines that were left alone, since a run goes on whose plan is not made: it may take whatever there is."""
     tables: int = 0

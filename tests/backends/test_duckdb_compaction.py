@@ -1,4 +1,4 @@
-"""A DuckDB file becomes as small as what is in it; who uses it meanwhile waits, and a process that dies harms nobody."""
+"""A DuckDB file becomes as small as what is in it; who uses it meanwhile waits, and who dies at it does no harm."""
 
 from __future__ import annotations
 

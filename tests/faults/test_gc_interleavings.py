@@ -3,197 +3,15 @@ is gone. Held before each case: every version that nobody points at may go at on
 
 from __future__ import annotations
 
-import asyncio
 import datetime
-import json
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from temporalio.exceptions import ApplicationError
-from temporalio.testing import ActivityEnvironment
 
-from entrepot.activities.catalog.catalog import Catalog, PipelineCatalog
-from entrepot.activities.ingest.ingest import IngestActivities
 from entrepot.activities.maintenance import collection
-from entrepot.activities.maintenance.gc import GcActivities
-from entrepot.activities.plan import PlanActivities
-from entrepot.activities.publish.publish import PublishActivities
-from entrepot.activities.runtime import context as runtime
-from entrepot.activities.runtime.tenant import PipelineSettings, Tenant, Tenants
-from entrepot.activities.storage import lake, manifest
-from entrepot.activities.transform.transform import TransformActivities
-from entrepot.backends import QueryTag
-from entrepot.protocol.maintenance import DropInput, GcInput, GcResult, RollbackInput
-from entrepot.protocol.messages import (
-    Batch,
-    Context,
-    ExtractRequest,
-    LoadRequest,
-    PlanRequest,
-    PromoteRequest,
-    RecordFailureRequest,
-    RunInput,
-)
-from entrepot.registry import Registry
-
-ACME = {"tenant": "acme", "pipeline": "growing"}
-ENVIRONMENTS = ("prod", "dev", "pr_1")
-
-
-@dataclass
-class House:
-    """A tenant, whose activities are called as workflows call them, one after another of several runs."""
-
-    tenants: Tenants
-    folder: Path
-    events: int = 3
-    """Rows that the source has."""
-    runs: dict[str, Iterator[None]] = field(default_factory=dict)
-    dead: set[str] = field(default_factory=set)
-    """Runs that Temporal does not know any more."""
-    rows: dict[str, int] = field(default_factory=dict)
-    """Versions of `events`, and the rows that each has to have."""
-    number: int = 0
-
-    def call(self, room: type, method: str, request: Any, run: str) -> Any:
-        """One activity of a run."""
-        environment = ActivityEnvironment()
-        environment.info = replace(environment.info, workflow_id=f"of {run}", workflow_run_id=run)
-        return asyncio.run(environment.run(getattr(room(self.tenants), method), request))
-
-    def begin(self, environment: str) -> None:
-        self.number += 1
-        run = f"run-{self.number:03}"
-        self.runs[run] = self._stages(run, environment)
-        self.step(run)
-
-    def step(self, run: str) -> None:
-        """Lets a run go on to its next stage. One that meets another in its environment ends with a conflict."""
-        try:
-            next(self.runs[run])
-        except StopIteration:
-            self.end(run)
-        except ApplicationError as error:
-            assert error.type == "Conflict", error
-            context = Context(**ACME, run=run)
-            self.call(PublishActivities, "record_failure", _failed(context), run)
-            self.end(run)
-
-    def end(self, run: str) -> None:
-        """It is over, whether or not it has said so."""
-        self.runs.pop(run, None)
-        self.dead.add(run)
-
-    def _stages(self, run: str, environment: str) -> Iterator[None]:
-        parameters = {"folder": str(self.folder)}
-        asked = RunInput(**ACME, environment=environment, select="events+", parameters=parameters)
-        prepared = self.call(PlanActivities, "prepare", asked, run)
-        yield
-        context = Context(
-            **ACME,
-            environment=environment,
-            run=run,
-            started_at="2026-01-01T00:00:00",
-            parameters={**prepared.parameters, "nominal_time": "2026-01-01T00:00:00"},
-        )
-        events = self.events
-        source = [{"id": n, "kind": "ab"[n % 2]} for n in range(1, events + 1)]
-        Path(self.folder, "events.json").write_text(json.dumps(source))
-        load = self.call(IngestActivities, "extract", ExtractRequest(context=context, step="events"), run)
-        yield
-        if load.unchanged:
-            raw = load.known
-        else:
-            raw = self.call(IngestActivities, "load", LoadRequest(context=context, load=load), run).versions
-            yield
-        self.rows.setdefault(raw["events"], events)
-        wanted = PlanRequest(context=context, selected=prepared.selected, raw=raw, ingested={"events": ""})
-        plan = self.call(PlanActivities, "plan", wanted, run)
-        yield
-        for step in plan.to_run():
-            batch = Batch(context=context, steps=(step.name,), versions=plan.versions_for([step.name]))
-            self.call(TransformActivities, "transform", batch, run)
-            yield
-        promote = PromoteRequest(context=context, sequence=plan.sequence, moves=plan.moves, removes=plan.removed)
-        self.call(PublishActivities, "promote", promote, run)
-
-    def collect(self, **more: Any) -> GcResult:
-        self.number += 1
-        asked = GcInput(**{**ACME, "keep_days": 0, "keep_publishes": 2, **more})
-        result: GcResult = self.call(GcActivities, "gc", asked, f"gc-{self.number:03}")
-        self.check()
-        return result
-
-    def rollback(self, environment: str, *, cursor: bool) -> None:
-        self.number += 1
-        asked = RollbackInput(**ACME, environment=environment, cursor=cursor)
-        try:
-            self.call(PublishActivities, "rollback", asked, f"back-{self.number:03}")
-        except ApplicationError as error:  # there is nothing to go back to
-            assert error.type == "BadInput", error
-
-    def drop(self, environment: str) -> None:
-        self.number += 1
-        asked = DropInput(**ACME, environment=environment)
-        try:
-            self.call(GcActivities, "drop", asked, f"drop-{self.number:03}")
-        except ApplicationError as error:  # there is no such environment
-            assert error.type == "BadInput", error
-
-    def check(self) -> None:
-        """Every environment can be read and shows its rows; every watermark and every version can be used again."""
-        with self.catalog() as catalog:
-            for name in catalog.environments():
-                if version := catalog.environment(name).head().pointers.get("events"):
-                    schema = "growing" if name == "prod" else f"growing__{name}"
-                    shown = catalog.session.query(f"SELECT count(*) AS n FROM {schema}.events")
-                    summed = catalog.session.query(f"SELECT sum(n) AS n FROM {schema}.totals")
-                    assert shown[0]["n"] == summed[0]["n"] == self.rows[version], name
-                state = catalog.environment(name).ingest_state("events")
-                assert state.state is None or json.loads(lake.read(state.state))
-                self._check_whole(state.tables.get("events"))
-            for known in catalog.every_version():
-                assert known.table is not None
-                catalog.session.query(f'SELECT count(*) FROM {known.table.schema}."{known.table.table}"')
-                self._check_whole(known.version if known.name == "events" else None)
-
-    def _check_whole(self, version: str | None) -> None:
-        """The lake has all that a version is made of."""
-        while version is not None:
-            found = manifest.read(self.tenants.get("acme"), "growing", "events", version)
-            assert all(lake.exists(part.file) for part in found.parts)
-            version = found.adds_to
-
-    @contextmanager
-    def catalog(self) -> Iterator[PipelineCatalog]:
-        with self.tenants.get("acme").backend.session(QueryTag("acme", "test", "test")) as session:
-            catalog = Catalog(session)
-            catalog.ensure()
-            yield catalog.pipeline("growing")
-
-
-def _failed(context: Context) -> RecordFailureRequest:
-    return RecordFailureRequest(context=context, status="failed", error="it met another")
-
-
-@contextmanager
-def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
-    with tempfile.TemporaryDirectory() as state:
-        backend = {"type": "duckdb", "path": str(Path(state, "acme.duckdb"))}
-        tenant = Tenant("acme", backend, str(Path(state, "lake")), {"growing": PipelineSettings("growing")})
-        house = House(Tenants({"acme": tenant}, Registry({"growing": "tests.pipelines.growing:growing"})), Path(state))
-        # Without a server, the house says which runs go on.
-        monkeypatch.setattr(runtime, "is_running", lambda workflow, run: run not in house.dead)
-        yield house
-        tenant.close()
-
+from tests.activities.maintenance.staged import ENVIRONMENTS, opened
 
 Action = tuple[str, int]
 ACTIONS = st.tuples(
@@ -238,15 +56,9 @@ def test_whatever_is_under_way_nothing_is_missing_afterwards(actions: list[Actio
         house.check()
 
 
-def complete(house: House, environment: str = "prod") -> None:
-    house.begin(environment)
-    while house.runs:
-        house.step(min(house.runs))
-
-
 def test_a_load_that_is_under_way_keeps_the_files_of_before_that_it_found(monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(monkeypatch) as house:
-        complete(house)
+        house.complete()
         house.drop("prod")  # so nobody points at the load, which is still in the lake
         house.begin("dev")
         (run,) = house.runs
@@ -255,12 +67,12 @@ def test_a_load_that_is_under_way_keeps_the_files_of_before_that_it_found(monkey
         while house.runs:
             house.step(run)
         house.check()
-        complete(house, "dev")
+        house.complete("dev")
 
 
 def test_a_run_that_was_given_up_commits_nothing_when_it_wakes(monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(monkeypatch) as house:
-        complete(house)
+        house.complete()
         house.events += 1
         house.begin("prod")
         (run,) = house.runs
@@ -271,7 +83,7 @@ def test_a_run_that_was_given_up_commits_nothing_when_it_wakes(monkeypatch: pyte
             next(house.runs[run])
         house.check()
         house.runs.clear()
-        complete(house)
+        house.complete()
 
 
 def test_a_planned_run_does_not_keep_the_garbage_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,7 +91,7 @@ def test_a_planned_run_does_not_keep_the_garbage_of_others(monkeypatch: pytest.M
     with opened(monkeypatch) as house:
         for _ in range(4):
             house.events += 1
-            complete(house)
+            house.complete()
         house.begin("dev")
         (run,) = house.runs
         for _ in range(3):

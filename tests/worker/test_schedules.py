@@ -3,7 +3,7 @@
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,16 +26,24 @@ from entrepot.worker.config.tenant_schema import OVERLAPS, TenantSection
 from entrepot.worker.local.dev import temporal_binary
 from entrepot.worker.process import create
 from entrepot.worker.schedules import cron, reconcile
+from entrepot.worker.schedules.reconcile import Change
 from tests.servers.temporal import dev_server
 
 TEMPORAL = temporal_binary()
 
 
-def settings(*its: dict[str, Any], tenant: str = "acme", state: Path = Path("state"), **references: str) -> Settings:
+def settings(
+    *its: dict[str, Any],
+    tenant: str = "acme",
+    state: Path = Path("state"),
+    gc: Mapping[str, Any] = {},
+    **references: str,
+) -> Settings:
     section = TenantSection.model_validate(
         {
             "backend": {"type": "duckdb", "path": "x.duckdb"},
             "schedules": [{"pipeline": "flights", **each} for each in its],
+            "gc": gc,
         }
     )
     return Settings(Path("tenants.toml"), state, references, {tenant: section})
@@ -61,15 +69,28 @@ async def cli(client: Client, *arguments: str) -> str:
     return out.decode()
 
 
+def of_runs(changes: Sequence[Change]) -> list[Change]:
+    """Without what collects each tenant's garbage, which is the same for all."""
+    return [change for change in changes if not change.id.endswith(":gc")]
+
+
+async def planned(client: Client, loaded: Settings) -> list[Change]:
+    return of_runs(await reconcile.plan(client, loaded))
+
+
+async def applied(client: Client, loaded: Settings) -> list[Change]:
+    return of_runs(await reconcile.apply(client, loaded))
+
+
 async def actions(client: Client, loaded: Settings) -> dict[str, str]:
-    return {change.id: change.action for change in await reconcile.plan(client, loaded)}
+    return {change.id: change.action for change in await planned(client, loaded)}
 
 
 async def listed(client: Client, ids: set[str]) -> None:
     """Waits for the list of schedules, which the server keeps apart from the schedules, a moment behind."""
 
     async def is_so() -> bool:
-        return {each.id async for each in await client.list_schedules()} == ids
+        return {each.id async for each in await client.list_schedules() if not each.id.endswith(":gc")} == ids
 
     await eventually(is_so)
 
@@ -99,18 +120,32 @@ async def test_apply_makes_them_and_a_second_time_changes_nothing(client: Client
     loaded = settings(*EVERYTHING)
     ids = ["acme/flights", "acme/flights/dev", "acme/flights#nightly"]
     assert await actions(client, loaded) == dict.fromkeys(ids, "create")
-    assert [each.action for each in await reconcile.apply(client, loaded)] == ["create"] * 3
-    again = await reconcile.apply(client, loaded)
+    assert [each.action for each in await applied(client, loaded)] == ["create"] * 3
+    again = await applied(client, loaded)
     assert [(each.action, each.drift) for each in again] == [("unchanged", ())] * 3
     assert [each.paused for each in again] == [None, None, reconcile.PAUSED_NOTE]
     for id in ids:
         assert (await client.get_schedule_handle(id).describe()).info.last_updated_at is None
 
 
+async def test_each_tenants_garbage_is_collected_by_itself(client: Client) -> None:
+    kept = {"every": "6h", "keep_days": 30.0}
+    (created,) = await reconcile.apply(client, settings(gc=kept))
+    assert created.sentence == "+ acme:gc: create, every 6h"
+    (same,) = await reconcile.apply(client, settings(gc=kept))
+    assert same.action == "unchanged"
+    action = (await client.get_schedule_handle("acme:gc").describe()).schedule.action
+    assert isinstance(action, ScheduleActionStartWorkflow)
+    assert (action.workflow, action.id) == ("Gc", "acme:gc")
+    assert await client.data_converter.decode(action.args) == [{"tenant": "acme", "keep_days": 30.0}]
+    (changed,) = await reconcile.plan(client, settings())
+    assert {each.what for each in changed.drift} == {"when", "input"}
+
+
 @pytest.mark.parametrize("overlap", OVERLAPS)
 async def test_every_overlap_policy_arrives(client: Client, overlap: str) -> None:
     loaded = settings({"every": "1h", "overlap": overlap})
-    await reconcile.apply(client, loaded)
+    await applied(client, loaded)
     assert await actions(client, loaded) == {"acme/flights": "unchanged"}
     described = await client.get_schedule_handle("acme/flights").describe()
     assert described.schedule.policy.overlap.name == overlap.upper()
@@ -178,14 +213,14 @@ async def test_the_server_refuses_what_we_refuse(client: Client) -> None:
 
 async def test_what_somebody_changed_with_the_cli_is_shown_and_put_right(client: Client) -> None:
     loaded = settings({"cron": "0 6 * * *", "time_zone": "Europe/Zurich"})
-    await reconcile.apply(client, loaded)
+    await applied(client, loaded)
     await cli(
         client,
         *("schedule", "update", "--schedule-id", "acme/flights", "--cron", "0 7 * * *", "--workflow-id", "mine"),
         *("--type", "Pipeline", "--task-queue", "entrepot", "--input", '{"tenant": "acme", "pipeline": "flights"}'),
         *("--overlap-policy", "AllowAll", "--run-timeout", "1h", "--pause-on-failure"),
     )
-    (change,) = await reconcile.plan(client, loaded)
+    (change,) = await planned(client, loaded)
     assert change.action == "update"
     assert {each.what: (each.actual, each.desired) for each in change.drift} == {
         "when": ("0 7 * * *", "0 6 * * *"),
@@ -198,13 +233,13 @@ async def test_what_somebody_changed_with_the_cli_is_shown_and_put_right(client:
         "run timeout": ("1:00:00", "none"),
         "pause on failure": ("True", "none"),
     }
-    assert (await reconcile.apply(client, loaded)) == [change]
+    assert (await applied(client, loaded)) == [change]
     assert await actions(client, loaded) == {"acme/flights": "unchanged"}
 
 
 async def test_the_same_written_differently_is_no_drift(client: Client) -> None:
     loaded = settings({"cron": "0 6 * * mon-fri"}, {"every": "1d", "name": "b"})
-    await reconcile.apply(client, loaded)
+    await applied(client, loaded)
 
     def other_words(current: ScheduleUpdateInput) -> ScheduleUpdate:
         spec = current.description.schedule.spec
@@ -218,8 +253,8 @@ async def test_the_same_written_differently_is_no_drift(client: Client) -> None:
 
 
 async def test_a_change_of_the_file_is_an_update(client: Client) -> None:
-    await reconcile.apply(client, settings({"every": "1h", "parameters": {"x": 1}}))
-    (change,) = await reconcile.apply(client, settings({"cron": "@hourly", "parameters": {"x": 2}, "jitter": "90s"}))
+    await applied(client, settings({"every": "1h", "parameters": {"x": 1}}))
+    (change,) = await applied(client, settings({"cron": "@hourly", "parameters": {"x": 2}, "jitter": "90s"}))
     given = '{"parameters": {"x": %d}, "pipeline": "flights", "tenant": "acme"}'
     assert [str(each) for each in change.drift] == [
         "when: every 1h → 0 * * * *",
@@ -231,12 +266,12 @@ async def test_a_change_of_the_file_is_an_update(client: Client) -> None:
 
 
 async def test_pausing_and_resuming_is_the_operators(client: Client) -> None:
-    await reconcile.apply(client, settings({"every": "1h"}, {"every": "1h", "environment": "dev", "paused": True}))
+    await applied(client, settings({"every": "1h"}, {"every": "1h", "environment": "dev", "paused": True}))
     await cli(client, "schedule", "toggle", "-s", "acme/flights", "--pause", "--reason", "quarter end")
     await cli(client, "schedule", "toggle", "-s", "acme/flights/dev", "--unpause", "--reason", "go")
     changed = settings({"every": "2h"}, {"every": "2h", "environment": "dev", "paused": True})
     for loaded, action in ((changed, "update"), (changed, "unchanged")):
-        prod, dev = await reconcile.apply(client, loaded)
+        prod, dev = await applied(client, loaded)
         assert (prod.action, prod.paused, dev.action, dev.paused) == (action, "quarter end", action, None)
 
 
@@ -247,13 +282,13 @@ async def test_only_what_entrepot_made_is_deleted_or_changed(client: Client) -> 
     )
     await client.create_schedule("acme/other", theirs)
     await client.create_schedule("globex/flights", theirs, memo={"made_by": "somebody"})
-    await reconcile.apply(client, settings({"every": "1h"}, {"every": "1h", "environment": "dev"}))
+    await applied(client, settings({"every": "1h"}, {"every": "1h", "environment": "dev"}))
     await listed(client, {"acme/other", "globex/flights", "acme/flights", "acme/flights/dev"})
     loaded = settings({"every": "1h"})
     loaded = Settings(
         Path("tenants.toml"), loaded.state, {}, {**loaded.tenants, **settings({"every": "2h"}, tenant="globex").tenants}
     )
-    assert {each.id: each.action for each in await reconcile.apply(client, loaded)} == {
+    assert {each.id: each.action for each in await applied(client, loaded)} == {
         "acme/flights": "unchanged",
         "acme/flights/dev": "delete",
         "globex/flights": "foreign",
@@ -263,19 +298,19 @@ async def test_only_what_entrepot_made_is_deleted_or_changed(client: Client) -> 
 
 
 async def test_a_tenant_that_left_loses_its_schedules(client: Client) -> None:
-    await reconcile.apply(client, settings({"every": "1h"}, tenant="globex"))
+    await applied(client, settings({"every": "1h"}, tenant="globex"))
     await listed(client, {"globex/flights"})
     assert await actions(client, settings()) == {"globex/flights": "delete"}
-    await reconcile.apply(client, settings())
+    await applied(client, settings())
     await listed(client, set())
-    assert await reconcile.plan(client, settings()) == []
+    assert await planned(client, settings()) == []
 
 
 async def test_without_a_tenant_file_nothing_is_deleted(client: Client, tmp_path: Path) -> None:
-    await reconcile.apply(client, settings({"every": "1h"}))
+    await applied(client, settings({"every": "1h"}))
     await listed(client, {"acme/flights"})
     with pytest.raises(BadInput, match=r"^there is no tenant file here, .* name it with --tenants$"):
-        await reconcile.apply(client, local(str(tmp_path)))
+        await applied(client, local(str(tmp_path)))
     assert await actions(client, settings({"every": "1h"})) == {"acme/flights": "unchanged"}
 
 
@@ -304,9 +339,10 @@ async def test_the_cli_lists_describes_triggers_and_the_run_works(
         state=tmp_path,
         flights="scheduled_flights:flights",
     )
-    await reconcile.apply(client, loaded)
+    await applied(client, loaded)
     await listed(client, {"acme/flights/dev"})
-    (entry,) = json.loads(await cli(client, "schedule", "list", "-o", "json", "--query", "Tenant = 'acme'"))
+    its = "Tenant = 'acme' AND Environment = 'dev'"
+    (entry,) = json.loads(await cli(client, "schedule", "list", "-o", "json", "--query", its))
     assert entry["scheduleId"] == "acme/flights/dev"
     assert "0 6 * * *" in await cli(client, "schedule", "describe", "-s", "acme/flights/dev")
 
@@ -336,5 +372,5 @@ async def test_the_cli_lists_describes_triggers_and_the_run_works(
 async def test_a_hundred_at_once(client: Client) -> None:
     tenants = {f"t{n}": settings({"every": "1h"}, tenant=f"t{n}").tenants[f"t{n}"] for n in range(100)}
     loaded = Settings(Path("tenants.toml"), Path("state"), {}, tenants)
-    assert {each.action for each in await reconcile.apply(client, loaded)} == {"create"}
+    assert {each.action for each in await applied(client, loaded)} == {"create"}
     assert {each.action for each in await reconcile.plan(client, loaded)} == {"unchanged"}

@@ -43,12 +43,12 @@ def gc(
       entrepot gc
     """
     from entrepot.worker.cli import follow, output
-    from entrepot.worker.client import run_workflow_id
+    from entrepot.worker.client import gc_workflow_id
 
     name = tenant_of(tenant, tenants)
     value: dict[str, Any] = {"tenant": name, "keep_days": keep_days, "keep_publishes": keep_publishes}
     value |= {"dry_run": dry_run, **({"pipeline": pipeline} if pipeline else {})}
-    workflow_id = f"{run_workflow_id(name, pipeline) if pipeline else name}:gc"
+    workflow_id = gc_workflow_id(name, pipeline)
     ended = follow.execute("Gc", value, workflow_id, f"Garbage collection of {pipeline or 'everything'} for {name}")
     if as_json:
         output.json(ended)
@@ -64,6 +64,8 @@ def gc(
         output.out.print(f"  {each}: {why}", soft_wrap=True)
     removed = output.count(len(ended["removed"]), "version")
     output.out.print(f"✓ {removed} {done} ({ended['rows']:,} rows), {ended['kept']} kept")
+    for each in ended["expired"]:
+        output.out.print(f"  {each}: expired, and {'would be dropped' if dry_run else 'dropped'}", soft_wrap=True)
     for each in ended["later"]:
         why = "left for the next time, since a run goes on that is not planned yet"
         output.out.print(f"  {each}: {why}", soft_wrap=True)

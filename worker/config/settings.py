@@ -75,6 +75,7 @@ class Settings:
                 lake=self.lake(name, section),
                 pipelines={n: PipelineSettings(schema, given[n]) for n, schema in schemas.items()},
                 environments=tuple(section.environments),
+                expires=section.expires,
                 parallel=section.parallel,
                 slots=section.slots,
                 weight=section.weight,

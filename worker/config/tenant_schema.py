@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import functools
 import math
 import re
@@ -205,6 +206,14 @@ class LimitsSection(Section):
         return (self.bytes_per_step, self.bytes_per_run) != (None, None)
 
 
+class GcSection(Section):
+    """When a tenant's garbage is collected by itself, and what is kept: see `GcInput`."""
+
+    every: Duration = timedelta(days=1)
+    keep_days: float = Field(default=7, ge=0)
+    keep_publishes: int = Field(default=3, ge=1)
+
+
 class TenantSection(Section):
     """A tenant."""
 
@@ -219,6 +228,9 @@ class TenantSection(Section):
     """Stands, with an underscore, before the name of each of its schemas, the catalog's included: so that many tenants
     can share a database."""
     environments: list[Annotated[str, AfterValidator(_pattern)]] = Field(default=["prod", "dev", "pr_*"], min_length=1)
+    expires: dict[Annotated[str, AfterValidator(_pattern)], Duration] = {}
+    """Patterns of environments that a collection drops when nothing was run there for so long, such as `pr_*`."""
+    gc: GcSection = GcSection()
     parallel: int = Field(default=4, ge=1, le=64)
     slots: int = Field(default=8, ge=1, le=1000)
     weight: float = Field(default=1.0, ge=0.001, le=1000)
@@ -234,6 +246,15 @@ class TenantSection(Section):
         """The schemas of the pipelines that it runs: those that it names, or else all that are known."""
         sections = self.pipelines or dict.fromkeys(known, PipelineSection())
         return {name: prefixed(self.prefix, section.schema_ or name) for name, section in sections.items()}
+
+    @model_validator(mode="after")
+    def _expire_what_there_is(self) -> TenantSection:
+        for pattern in self.expires:
+            if fnmatch.fnmatchcase(DEFAULT_ENVIRONMENT, pattern):
+                raise ValueError(f"`expires`: {pattern!r} would drop {DEFAULT_ENVIRONMENT}, which never expires")
+            if pattern not in self.environments:
+                raise ValueError(f"`expires`: {unknown('environment', pattern, self.environments)}")
+        return self
 
 
 class File(Section):

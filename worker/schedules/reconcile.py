@@ -35,10 +35,11 @@ from temporalio.common import Priority, SearchAttributePair, TypedSearchAttribut
 from temporalio.service import RPCError, RPCStatusCode
 
 from entrepot.errors import BadInput, Conflict
+from entrepot.protocol.maintenance import GcInput
 from entrepot.protocol.messages import RunInput
-from entrepot.worker.client import TASK_QUEUE, run_workflow_id
+from entrepot.worker.client import TASK_QUEUE, gc_workflow_id, run_workflow_id
 from entrepot.worker.config.settings import Settings
-from entrepot.worker.config.tenant_schema import ScheduleSection
+from entrepot.worker.config.tenant_schema import GcSection, ScheduleSection
 from entrepot.worker.payloads.codec import CannotDecrypt
 from entrepot.worker.schedules import cron
 from entrepot.workflows.search_attributes import ENVIRONMENT, PIPELINE, TENANT
@@ -50,6 +51,7 @@ PAUSED_NOTE = "paused in the tenant file when it was made"
 _AT_ONCE = 16
 """Requests to Temporal that are under way at the same time."""
 _DEFAULT_TASK_TIMEOUT = timedelta(seconds=10)
+_LONGEST_JITTER = timedelta(hours=1)
 
 T = TypeVar("T")
 
@@ -132,6 +134,13 @@ def desired(settings: Settings) -> dict[str, Desired]:
     }
 
 
+def collecting(settings: Settings) -> dict[str, Desired]:
+    """The schedules by which each tenant's garbage is collected, by id: `tenant:gc`."""
+    if settings.file is None:
+        return {}  # whoever has no tenant file asked for no schedules
+    return {gc_workflow_id(tenant): _collecting(tenant, its.gc) for tenant, its in settings.tenants.items()}
+
+
 def diff(wanted: Mapping[str, Desired], actual: Mapping[str, Actual]) -> list[Change]:
     """What has to happen to each schedule: those of the file in its order, then those that go."""
     changes = []
@@ -159,7 +168,7 @@ async def plan(client: Client, settings: Settings) -> list[Change]:
     Raises:
         BadInput: if there is no tenant file, and so every schedule would be deleted.
     """
-    wanted = desired(settings)
+    wanted = desired(settings) | collecting(settings)
     changes = diff(wanted, await _actual(client, wanted))
     if settings.file is None and changes:
         raise BadInput("there is no tenant file here, and Temporal has schedules of one; name it with --tenants")
@@ -175,7 +184,7 @@ async def apply(client: Client, settings: Settings) -> list[Change]:
     """
     from entrepot.worker.process import register_search_attributes
 
-    wanted = desired(settings)
+    wanted = desired(settings) | collecting(settings)
     changes = await plan(client, settings)
     if any(change.action in ("create", "update") for change in changes):
         await register_search_attributes(client)
@@ -206,6 +215,24 @@ async def apply(client: Client, settings: Settings) -> list[Change]:
 def _id(tenant: str, section: ScheduleSection) -> str:
     plain = run_workflow_id(tenant, section.pipeline, section.environment)
     return plain if section.name is None else f"{plain}#{section.name}"
+
+
+def _collecting(tenant: str, section: GcSection) -> Desired:
+    asked = GcInput(tenant=tenant, keep_days=section.keep_days, keep_publishes=section.keep_publishes)
+    action = ScheduleActionStartWorkflow(
+        "Gc",
+        asked.model_dump(mode="json", exclude_defaults=True),
+        id=gc_workflow_id(tenant),
+        task_queue=TASK_QUEUE,
+        static_summary=f"Garbage collection for {tenant}, by schedule",
+        typed_search_attributes=TypedSearchAttributes([SearchAttributePair(TENANT, tenant)]),
+    )
+    # Not all tenants at the same time. One that was missed is made up for by the next.
+    spec = ScheduleSpec(intervals=[ScheduleIntervalSpec(section.every)], jitter=min(section.every / 4, _LONGEST_JITTER))
+    policy = SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=timedelta(minutes=10))
+    schedule = Schedule(action=action, spec=spec, policy=policy, state=ScheduleState())
+    attributes = action.typed_search_attributes
+    return Desired(schedule, attributes, _facts(schedule, action, attributes, action.args, str(action.static_summary)))
 
 
 def _desired(tenant: str, section: ScheduleSection) -> Desired:
