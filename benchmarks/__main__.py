@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import chain, digest, fairness, ingest, planning, scoring, startup
+from benchmarks import chain, digest, endurance, fairness, ingest, planning, scoring, startup
 
 BENCHMARKS = {
     "startup": lambda: startup.main([]),
@@ -14,6 +14,7 @@ BENCHMARKS = {
     "ingest": lambda: ingest.main([]),
     "fairness": lambda: fairness.main([]),
     "chain": lambda: chain.main([]),
+    "endurance": lambda: endurance.main([]),
     "chain-1000": lambda: chain.main(["--width", "100", "--rounds", "1", "--peers", "sqlmesh"]),
 }
 """In the order in which they run: the short ones first."""
