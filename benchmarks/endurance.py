@@ -101,7 +101,7 @@ def look(folder: Path, seconds: float) -> Look:
     """At what a project's state takes up now."""
     state = folder / STATE
     files = [file.stat().st_size for file in (state / "lake").rglob("*") if file.is_file()]
-    warehouse = (state / "warehouse.duckdb").stat().st_size
+    warehouse = sum(file.stat().st_size for file in state.glob("warehouse.duckdb*"))
     return Look(seconds, _memory(state), warehouse / 1e6, sum(files) / 1e6, len(files))
 
 
@@ -151,11 +151,14 @@ async def _endure(folder: Path, address: str, runs: Sequence[int], share: int) -
         await execute("Pipeline", pipeline="endurance", parameters={"rows": rows})
         looks.append(look(folder, time.perf_counter() - before))
         if number % share == 0:
-            await execute("Gc", keep_days=0)
-            print(f"{number} runs: {json.dumps(vars(looks[-1]))}", flush=True)
-    before = time.perf_counter()
+            collected = await execute("Gc", keep_days=0)
+            print(
+                f"{number} runs: {json.dumps(vars(looks[-1]))}, {len(collected['removed'])} versions removed",
+                flush=True,
+            )
     await execute("Gc", keep_days=0, keep_publishes=1)
-    return looks, look(folder, time.perf_counter() - before)
+    await asyncio.sleep(2)  # until the file is closed
+    return looks, look(folder, 0)
 
 
 def table_of(first: Sequence[Look], last: Sequence[Look], left: Look, fresh: Look) -> Table:

@@ -168,7 +168,11 @@ class PipelineCatalog:
 
     def forget_replaced(self, version: Version) -> None:
         """Records that the tables where a version stood before are gone."""
-        self._update_version(version, {"details": replace(version, replaced=()).values()["details"]})
+        self.replace_details(replace(version, replaced=()))
+
+    def replace_details(self, version: Version) -> None:
+        """Records other details of a version, whose rows are the same."""
+        self._update_version(version, {"details": version.values()["details"]})
 
     def record_manifest(self, version: Version, sha256: str) -> None:
         """Records the hash of the manifest that stands for a raw version from now on."""

@@ -17,7 +17,7 @@ from entrepot.activities.catalog.leases import SKEW, AtWork
 from entrepot.activities.catalog.owners import Places
 from entrepot.activities.catalog.tables import now
 from entrepot.activities.catalog.version import Version
-from entrepot.activities.maintenance import histories
+from entrepot.activities.maintenance import histories, segments
 from entrepot.activities.maintenance.lake_garbage import LakeGarbage
 from entrepot.activities.maintenance.repair import Relations
 from entrepot.activities.publish.view_sync import ViewSync, session_at
@@ -77,7 +77,10 @@ class Collection:
             with catalog.session.transaction():
                 catalog.delete_versions([version.key])
                 self._drop(version, tables)
-        _drop_all(catalog.session, self.garbage.tables)
+        if self._at_work.since is None:
+            segments.write_together(self._work, catalog, self.needed)
+            self.needed = [v for v in catalog.every_version() if v.key in {each.key for each in self.needed}]
+            _drop_all(catalog.session, self._orphans(self.needed))
         for version in self.needed:
             if version.replaced and version.made_at < self._border:
                 self._drop_replaced(context.model_copy(update={"pipeline": catalog.name}), version)

@@ -17,8 +17,8 @@ import duckdb
 from entrepot.backends.duckdb.client import translated
 from entrepot.errors import Unavailable
 
-FREE_SHARE, FREE_BYTES = 0.2, 2**20
-"""A file is written anew when so much of it is free."""
+FREE_SHARE, FREE_BYTES, SMALL = 0.2, 2**20, 2**28
+"""A file is written anew when so much of it is free; a small file, when so many bytes are."""
 
 _BESIDE = ".compacted"
 
@@ -56,7 +56,7 @@ def _is_worth_it(both: duckdb.DuckDBPyConnection) -> bool:
     blocks = "free_blocks * block_size, total_blocks * block_size"
     query = f"SELECT {blocks} FROM pragma_database_size() WHERE database_name = 'old'"
     ((free, total),) = both.execute(query).fetchall()
-    return bool(free >= max(FREE_BYTES, FREE_SHARE * total))
+    return bool(free >= FREE_BYTES and (total <= SMALL or free >= FREE_SHARE * total))
 
 
 def _content(both: duckdb.DuckDBPyConnection, database: str) -> list[tuple[Any, ...]]:

@@ -1,0 +1,69 @@
+"""Small segments of tables that grow, written together: of each table, those with which all kept versions begin.
+
+A load does the same where a table has many (`growing_table.to_compact`); what it leaves are up to sixteen, each of which
+takes up as much as a table does. A version keeps its rows; only what its view is made of changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import takewhile
+
+from entrepot.activities.catalog.catalog import PipelineCatalog
+from entrepot.activities.catalog.details import GrowingTableDetails
+from entrepot.activities.catalog.growing_table import GrowingTable, Segment
+from entrepot.activities.catalog.version import Version
+from entrepot.activities.ingest.dispositions import strategy_of
+from entrepot.activities.ingest.warehouse_loader import TOGETHER
+from entrepot.activities.runtime.context import ActivityContext
+from entrepot.activities.storage import manifest
+from entrepot.backends import TableName
+from entrepot.identity.code import stable_hash
+from entrepot.identity.expression import schema_from, schema_to
+from entrepot.identity.version import version_table
+
+MOST_ROWS = 5_000_000
+"""Of segments that are written together by a collection; larger ones are left to loads."""
+
+
+def write_together(work: ActivityContext, catalog: PipelineCatalog, versions: Iterable[Version]) -> None:
+    """Writes the common segments of these versions together, where views and the catalog change at once."""
+    if not catalog.session.capabilities.transactional_ddl:
+        return
+    families: dict[tuple[str, TableName], list[Version]] = {}
+    for version in versions:
+        if version.segments:
+            families.setdefault((version.name, version.segments[0].name), []).append(version)
+    for family in families.values():
+        shared = _shared([version.segments for version in family])
+        if len(shared) > 1 and sum(segment.rows for segment in shared) <= MOST_ROWS:
+            work.check()
+            with catalog.session.transaction():
+                _replace(work, catalog, family, shared)
+
+
+def _shared(every: Sequence[Sequence[Segment]]) -> Sequence[Segment]:
+    """The segments with which all begin."""
+    alike = takewhile(lambda column: all(each == column[0] for each in column), zip(*every, strict=False))
+    return [column[0] for column in alike]
+
+
+def _replace(
+    work: ActivityContext, catalog: PipelineCatalog, family: Sequence[Version], shared: Sequence[Segment]
+) -> None:
+    """Puts one segment in the place of those that are shared."""
+    session = catalog.session
+    oldest = min(family, key=lambda version: len(version.segments))  # later ones have columns that came since
+    hints = manifest.read(work.tenant, catalog.name, oldest.name, oldest.version).hints
+    strategy = strategy_of(hints)
+    shape = strategy.segment_columns(schema_from(oldest.inferred))
+    names = [segment.table for segment in shared]
+    target = TableName(shared[0].schema_name, version_table(oldest.name + TOGETHER, stable_hash(["gc", *names])))
+    made = session.create_as(target, GrowingTable(shared).rows(shape))
+    whole = Segment(schema_name=target.schema, table=target.table, columns=schema_to(shape), rows=made.rows)
+    for version in family:
+        assert version.table is not None
+        segments = (whole, *version.segments[len(shared) :])
+        session.create_view(version.table, strategy.relation(segments, schema_from(version.inferred), hints.key))
+        catalog.replace_details(replace(version, details=GrowingTableDetails(segments=segments)))
