@@ -1,7 +1,7 @@
 """What a pipeline does not need any more, and its removal: versions, tables, files, and records of what was.
 
 Needed is what environments show or could be rolled back to, where they stand with their sources, what kept models were
-made of, and what runs hold that go on (`catalog/leases.py`). What was written since the oldest of these runs began
+made of, and what runs hold that go on (`runtime/leases.py`). What was written since the oldest of these runs began
 stays in any case, as does what is younger than the retention period.
 """
 
@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from entrepot.activities.catalog.catalog import PipelineCatalog
-from entrepot.activities.catalog.leases import SKEW, AtWork
 from entrepot.activities.catalog.owners import Places
 from entrepot.activities.catalog.tables import now
 from entrepot.activities.catalog.version import Version
@@ -22,6 +21,7 @@ from entrepot.activities.maintenance.lake_garbage import LakeGarbage
 from entrepot.activities.maintenance.repair import Relations
 from entrepot.activities.publish.view_sync import ViewSync, session_at
 from entrepot.activities.runtime.context import ActivityContext
+from entrepot.activities.runtime.leases import SKEW, AtWork
 from entrepot.activities.storage import lake
 from entrepot.backends import Session, TableName
 from entrepot.identity.code import HASH_LENGTH

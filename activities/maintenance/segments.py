@@ -1,7 +1,7 @@
 """Small segments of tables that grow, written together: of each table, those with which all kept versions begin.
 
-A load does the same where a table has many (`growing_table.to_compact`); what it leaves are up to sixteen, each of which
-takes up as much as a table does. A version keeps its rows; only what its view is made of changes.
+A load does the same where a table has many (`growing_table.to_compact`); it leaves up to sixteen, and each of them takes
+up as much as a table does. A version keeps its rows; only what its view is made of changes.
 """
 
 from __future__ import annotations

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from entrepot.activities.catalog.catalog import Catalog
-from entrepot.activities.catalog.leases import Leases
 from entrepot.activities.catalog.owners import Owner
 from entrepot.activities.catalog.version import Version
+from entrepot.activities.runtime.leases import Leases
 from entrepot.activities.runtime.liveness import is_running
 from entrepot.activities.runtime.ownership import check_tenant, claim_tenant
 from entrepot.activities.runtime.tenant import Limits, Tenant, Tenants
