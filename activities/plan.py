@@ -9,7 +9,6 @@ import ibis.expr.schema as sch
 from entrepot.activities.catalog.catalog import PipelineCatalog
 from entrepot.activities.catalog.environment import Environment, Publish
 from entrepot.activities.catalog.ingest_state import IngestState
-from entrepot.activities.checks.verdicts import standing_verdicts
 from entrepot.activities.maintenance.repair import missing_tables, restore_raw_tables
 from entrepot.activities.ml.models import known_of
 from entrepot.activities.publish.view_sync import ViewSync
@@ -17,6 +16,7 @@ from entrepot.activities.runtime.activity import Activities, context_of, impleme
 from entrepot.activities.runtime.context import ActivityContext, ensure_schemas, wait_for_other_runs
 from entrepot.activities.runtime.tenant import parameter_values
 from entrepot.activities.transform.compilation import check
+from entrepot.activities.transform.verdicts import standing_verdicts
 from entrepot.backends.dialect import Dialect
 from entrepot.errors import BadInput, PipelineError, Problem, listed
 from entrepot.identity.expression import schema_from

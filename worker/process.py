@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -18,9 +19,9 @@ from temporalio.client import Client
 from temporalio.worker import Interceptor, Worker, WorkerDeploymentConfig
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
-from entrepot.activities import imports
-from entrepot.activities.checks.verdicts import VerdictActivities
+from entrepot.activities.ingest import ingest
 from entrepot.activities.ingest.ingest import IngestActivities
+from entrepot.activities.ingest.sources.dlt import setup
 from entrepot.activities.maintenance.gc import GcActivities
 from entrepot.activities.maintenance.repair import RepairActivities
 from entrepot.activities.ml.train import TrainActivities
@@ -31,12 +32,13 @@ from entrepot.activities.runtime.isolation.processes import PROCESSES
 from entrepot.activities.runtime.slots import SlotsActivities
 from entrepot.activities.runtime.tenant import Tenants
 from entrepot.activities.transform.transform import TransformActivities
+from entrepot.activities.transform.verdicts import VerdictActivities
 from entrepot.protocol.activities import Activity, work_queue
 from entrepot.worker.client import TASK_QUEUE
 from entrepot.worker.deployments import build
-from entrepot.worker.health import ping
-from entrepot.worker.logs import log
-from entrepot.worker.metrics import Measured
+from entrepot.worker.telemetry.health import ping
+from entrepot.worker.telemetry.logs import log
+from entrepot.worker.telemetry.metrics import Measured
 from entrepot.worker.turns import Turns
 from entrepot.workflows.maintenance import Drop, Gc, Repair, Rollback
 from entrepot.workflows.parity import Parity
@@ -251,15 +253,44 @@ async def serving(
             log.warning("some work has not ended and is left; it begins again when Temporal misses its heartbeats")
 
 
+def load() -> None:
+    """Imports what is heavy, and uses once what loads and caches much at its first use.
+
+    So does the process from which those for user code are forked.
+    """
+    for name in _HEAVY:
+        importlib.import_module(name)
+    setup.install()
+    ingest.warm_up()
+
+
 def warm_up() -> None:
     """Loads what the first run would otherwise wait for.
 
     In the main thread and before anything is served: two threads that import the same packages in different orders can
     fail with a deadlock, and dlt wants its settings before user code is imported.
     """
-    imports.load()
+    load()
     PROCESSES.first()
     # What is loaded by now stays: the garbage collector need not walk through it again, as it else would many times
     # while a plan builds thousands of expressions.
     gc.collect()
     gc.freeze()
+
+
+_HEAVY = (
+    "altair",
+    "onnx",
+    "orbital",
+    "pandas",
+    "pandera.ibis",
+    "pyarrow.csv",
+    "pyarrow.json",
+    "pyarrow.parquet",
+    "skops.io",
+    "sklearn.dummy",
+    "sklearn.linear_model",
+    "sklearn.metrics",
+    "sklearn.pipeline",
+    "vl_convert",
+)

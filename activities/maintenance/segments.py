@@ -1,7 +1,7 @@
 """Small segments of tables that grow, written together: of each table, those with which all kept versions begin.
 
-A load does the same where a table has many (`growing_table.to_compact`); it leaves up to sixteen, and each of them takes
-up as much as a table does. A version keeps its rows; only what its view is made of changes.
+A load does the same where a table has many (`growing_table.to_compact`); it leaves up to sixteen, and each of them
+takes up as much as a table does. A version keeps its rows; only what its view is made of changes.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from entrepot.activities.catalog.catalog import PipelineCatalog
 from entrepot.activities.catalog.details import GrowingTableDetails
 from entrepot.activities.catalog.growing_table import GrowingTable, Segment
 from entrepot.activities.catalog.version import Version
+from entrepot.activities.ingest import manifest
 from entrepot.activities.ingest.dispositions import strategy_of
 from entrepot.activities.ingest.warehouse_loader import TOGETHER
 from entrepot.activities.runtime.context import ActivityContext
-from entrepot.activities.storage import manifest
 from entrepot.backends import TableName
 from entrepot.identity.code import stable_hash
 from entrepot.identity.expression import schema_from, schema_to

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 from entrepot.activities.catalog.catalog import PipelineCatalog
 from entrepot.activities.catalog.version import Version
-from entrepot.activities.checks.verdicts import StandingVerdict, standing_verdicts
 from entrepot.activities.html.templates import render
+from entrepot.activities.transform.verdicts import StandingVerdict, standing_verdicts
 from entrepot.language.step import CheckStep
 from entrepot.planning.graph import Graph
 from entrepot.planning.plan import short

@@ -15,7 +15,6 @@ from entrepot.activities.catalog.details import Scoring, TableDetails
 from entrepot.activities.catalog.records import CheckVerdict
 from entrepot.activities.catalog.tables import now
 from entrepot.activities.catalog.version import Version
-from entrepot.activities.checks.check import check_contract, check_rows
 from entrepot.activities.ml.models import known_of
 from entrepot.activities.ml.score import Scorer
 from entrepot.activities.runtime.activity import Activities, implements
@@ -33,6 +32,7 @@ from entrepot.activities.runtime.isolation import processes
 from entrepot.activities.runtime.isolation.call import Call
 from entrepot.activities.runtime.tenant import Tenants, parameter_values
 from entrepot.activities.storage import exact_casts
+from entrepot.activities.transform.check import check_contract, check_rows
 from entrepot.backends import Session
 from entrepot.backends.base import physical
 from entrepot.errors import StepFailed, unknown

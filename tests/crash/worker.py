@@ -48,7 +48,7 @@ _OF_EVERY_CASE = (
     "narwhals._pandas_like.namespace",  # by scikit-learn's estimators
     "tests.crash.faults",
     "entrepot.worker.client",
-    "entrepot.worker.logs",
+    "entrepot.worker.telemetry.logs",
     "entrepot.worker.config.tenant_schema",
     "entrepot.worker.config.settings",
 )
@@ -144,10 +144,11 @@ async def _serve(address: str, task_queue: str) -> None:
     from entrepot.activities.runtime import activity as runtime
     from entrepot.activities.transform import transform
     from entrepot.backends.duckdb.backend import DuckDB, DuckDBSession
-    from entrepot.worker import logs, process
+    from entrepot.worker import process
     from entrepot.worker.client import reach
     from entrepot.worker.config.settings import Settings
     from entrepot.worker.config.tenant_schema import TenantSection
+    from entrepot.worker.telemetry import logs
     from tests.crash import long
     from tests.crash.boundaries import Control, install
     from tests.crash.faults import Fault

@@ -19,11 +19,11 @@ import yaml
 from entrepot_standins.ports import free_port
 
 from entrepot.protocol.activities import work_queue
-from entrepot.worker import health
 from entrepot.worker.client import TASK_QUEUE
 from entrepot.worker.config import settings
 from entrepot.worker.local.dev import temporal_binary
 from entrepot.worker.process import create
+from entrepot.worker.telemetry import health
 from entrepot.workflows.search_attributes import SEARCH_ATTRIBUTES
 from tests.servers.temporal import dev_server
 

@@ -20,8 +20,9 @@ from temporalio.client import ActivityFailureError, Client
 from temporalio.testing import WorkflowEnvironment
 
 from entrepot.errors import BadInput, Unavailable
-from entrepot.worker import health, logs, process
+from entrepot.worker import process
 from entrepot.worker.client import reach
+from entrepot.worker.telemetry import health, logs
 from tests.conftest import House, settings
 from tests.worker.processes import ROOT
 

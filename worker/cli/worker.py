@@ -36,12 +36,13 @@ def worker(
     """
     from contextlib import nullcontext
 
-    from entrepot.worker import health, process
+    from entrepot.worker import process
     from entrepot.worker.client import connect
     from entrepot.worker.config import settings
     from entrepot.worker.deployments import build
     from entrepot.worker.local.dev import free_port
-    from entrepot.worker.logs import configure, log, runtime
+    from entrepot.worker.telemetry import health
+    from entrepot.worker.telemetry.logs import configure, log, runtime
 
     if listen:
         health.parsed(listen)

@@ -13,7 +13,7 @@ from pathlib import Path
 from entrepot.activities.runtime.tenant import Tenant, Tenants
 from entrepot.errors import EntrepotError
 from entrepot.registry import stamp
-from entrepot.worker.logs import log
+from entrepot.worker.telemetry.logs import log
 
 
 class Renewal:

@@ -13,12 +13,12 @@ from rich.text import Text
 from entrepot.errors import BadInput
 from entrepot.language.step import KINDS
 from entrepot.registry import installed
-from entrepot.worker import logs
 from entrepot.worker.cli import follow, output
 from entrepot.worker.client import run_workflow_id
 from entrepot.worker.config import settings
 from entrepot.worker.local import dev
 from entrepot.worker.local.dev import HOST
+from entrepot.worker.telemetry import logs
 from entrepot.workflows.progress import RunSummary, StepProgress
 
 PIPELINE, _REFERENCE = next(iter(settings.DEMO.items()))

@@ -21,13 +21,14 @@ from temporalio.client import Client
 
 from entrepot.activities.runtime.tenant import Tenants
 from entrepot.errors import BadInput, Unavailable
-from entrepot.worker import logs, process
+from entrepot.worker import process
 from entrepot.worker.cli import output
 from entrepot.worker.client import reach
 from entrepot.worker.config.settings import Settings
 from entrepot.worker.local import standins
 from entrepot.worker.payloads import codec
 from entrepot.worker.payloads.server import CodecServer
+from entrepot.worker.telemetry import logs
 from entrepot.workflows.search_attributes import SEARCH_ATTRIBUTES
 
 HOST = "127.0.0.1"

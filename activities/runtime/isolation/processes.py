@@ -46,7 +46,7 @@ from entrepot.activities.runtime.tenant import Tenants, Variables
 from entrepot.errors import BadInput, EntrepotError, LimitExceeded, PipelineError, StepFailed, Unavailable, listed
 from entrepot.registry import Registry
 
-PREPARE = "entrepot.activities.imports:load"
+PREPARE = "entrepot.worker.process:load"
 """What the first fork server does before it serves."""
 MOST_SERVERS = 32
 """Versions of pipelines that stay imported. The one that was not called for longest goes."""

@@ -18,9 +18,9 @@ from pandera import pandas as for_pandas
 from entrepot import Pipeline, PipelineError
 from entrepot.activities.catalog.details import TableDetails
 from entrepot.activities.catalog.version import Version
-from entrepot.activities.checks.check import Found, check_contract
 from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.runtime.tenant import PipelineSettings, Tenant
+from entrepot.activities.transform.check import Found, check_contract
 from entrepot.backends import Session, TableName
 from entrepot.identity.expression import schema_to
 

@@ -19,8 +19,8 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from entrepot.errors import BadInput, Unavailable
-from entrepot.worker import metrics
 from entrepot.worker.client import TASK_QUEUE, pollers
+from entrepot.worker.telemetry import metrics
 
 HOST = "127.0.0.1"
 SILENT_SECONDS = 150.0

@@ -12,9 +12,9 @@ import sqlglot.expressions as sge
 from entrepot.activities.catalog.catalog import PipelineCatalog
 from entrepot.activities.catalog.records import CheckVerdict
 from entrepot.activities.catalog.tables import column
-from entrepot.activities.checks.check import Found
 from entrepot.activities.runtime.activity import Activities, implements
 from entrepot.activities.runtime.context import ActivityContext
+from entrepot.activities.transform.check import Found
 from entrepot.language.names import CONTRACT_SUFFIX
 from entrepot.language.step import CheckStep
 from entrepot.planning.graph import Graph

@@ -29,7 +29,7 @@ from temporalio.worker import (
 from entrepot.activities.runtime.tenant import Tenants
 from entrepot.errors import BadInput
 from entrepot.protocol.messages import Load, Request, StepResult
-from entrepot.worker import logs
+from entrepot.worker.telemetry import logs
 
 _NOBODY = "?"
 _RUNNING: Counter[str] = Counter()

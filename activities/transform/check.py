@@ -12,7 +12,7 @@ import ibis
 from ibis import _
 
 from entrepot.activities.catalog.version import Version
-from entrepot.activities.checks.contract_rules import Broken, Rule, rules
+from entrepot.activities.transform.contract_rules import Broken, Rule, rules
 from entrepot.backends import Session
 from entrepot.backends.base import count
 from entrepot.errors import CheckFailed
