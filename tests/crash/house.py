@@ -18,6 +18,7 @@ from entrepot.errors import Unavailable
 from entrepot.secrets import PAYLOAD_KEYS
 from entrepot.worker.client import reach
 from entrepot.worker.local.dev import HOST, _arguments, is_free, temporal_binary
+from entrepot.worker.payloads.codec import SETTING
 from tests.crash.boundaries import ROOT
 
 
@@ -76,8 +77,13 @@ class Nursery:
         self._listening: asyncio.Task[None]
 
     async def open(self) -> None:
+<<<<<<< HEAD
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("TEMPORAL_", "ENTREPOT_"))}
         inherited[PAYLOAD_KEYS] = os.environ[PAYLOAD_KEYS]  # our client encrypts
+=======
+        others = ("TEMPORAL_", "ENTREPOT_")
+        inherited = {k: v for k, v in os.environ.items() if k == SETTING or not k.startswith(others)}
+>>>>>>> f7a29a9 (The crash cases' workers are given the keys of the payloads, which tests always encrypt)
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "tests.crash.worker"),
             stdin=subprocess.PIPE,
