@@ -77,13 +77,8 @@ class Nursery:
         self._listening: asyncio.Task[None]
 
     async def open(self) -> None:
-<<<<<<< HEAD
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("TEMPORAL_", "ENTREPOT_"))}
         inherited[PAYLOAD_KEYS] = os.environ[PAYLOAD_KEYS]  # our client encrypts
-=======
-        others = ("TEMPORAL_", "ENTREPOT_")
-        inherited = {k: v for k, v in os.environ.items() if k == SETTING or not k.startswith(others)}
->>>>>>> f7a29a9 (The crash cases' workers are given the keys of the payloads, which tests always encrypt)
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "tests.crash.worker"),
             stdin=subprocess.PIPE,
