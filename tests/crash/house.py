@@ -18,7 +18,6 @@ from entrepot.errors import Unavailable
 from entrepot.secrets import PAYLOAD_KEYS
 from entrepot.worker.client import reach
 from entrepot.worker.local.dev import HOST, _arguments, is_free, temporal_binary
-from entrepot.worker.payloads.codec import SETTING
 from tests.crash.boundaries import ROOT
 
 
