@@ -69,7 +69,9 @@ def gc(
     for each in ended["later"]:
         why = "left for the next time, since a run goes on that is not planned yet"
         output.out.print(f"  {each}: {why}", soft_wrap=True)
-    tables, files = output.count(ended["tables"], "table"), output.count(ended["files"], "file")
-    output.out.print(f"  beside versions: {tables} of none and {files} in the lake {done}")
+    if ended["tables"] or ended["files"]:
+        tables, files = output.count(ended["tables"], "table"), output.count(ended["files"], "file")
+        output.out.print(f"  beside versions: {tables} of none and {files} in the lake {done}")
     for where, size in ended["bytes"].items():
-        output.out.print(f"  {WHERE[where]:38} {size / 1e6:>10,.1f} MB")
+        if size:
+            output.out.print(f"  {WHERE[where]:36} {size / 1e6:>10,.2f} MB")
