@@ -28,7 +28,6 @@ from entrepot.activities.ml.train import TrainActivities
 from entrepot.activities.parity.parity import ParityActivities
 from entrepot.activities.plan import PlanActivities
 from entrepot.activities.publish.publish import PublishActivities
-from entrepot.activities.runtime.isolation.processes import PROCESSES
 from entrepot.activities.runtime.slots import SlotsActivities
 from entrepot.activities.runtime.tenant import Tenants
 from entrepot.activities.transform.transform import TransformActivities
@@ -271,7 +270,6 @@ def warm_up() -> None:
     fail with a deadlock, and dlt wants its settings before user code is imported.
     """
     load()
-    PROCESSES.first()
     # What is loaded by now stays: the garbage collector need not walk through it again, as it else would many times
     # while a plan builds thousands of expressions.
     gc.collect()

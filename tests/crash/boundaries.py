@@ -24,6 +24,7 @@ from typing import Any
 import sqlglot
 from fsspec.implementations.local import LocalFileSystem
 
+from entrepot.activities.runtime.isolation import call
 from entrepot.activities.storage import lake
 from entrepot.backends import Session, TableName
 
@@ -46,7 +47,18 @@ _READS = {
     "close",
 }
 """What a session has that writes nothing; a transaction shows as the statements that begin and end it."""
-_LAKE_READS = {"read", "exists", "size", "files", "local_copy", "check", "sha256_of"}
+_LAKE_READS = {
+    "read",
+    "exists",
+    "size",
+    "files",
+    "local_copy",
+    "check",
+    "sha256_of",
+    "is_unfinished",
+    "below",
+    "check_below",
+}
 _ACTIVITIES = ROOT / "entrepot" / "activities"
 _BELOW = (_ACTIVITIES / "catalog", _ACTIVITIES / "storage" / "lake.py")
 """What stands between a step and what it does to the world; the step's own function names a boundary."""
@@ -193,6 +205,7 @@ def install(fire: Fire) -> None:
             setattr(lake, name, _of_lake(function))
     moved = LocalFileSystem.mv  # the moment between a file that is written and its being there
     LocalFileSystem.mv = functools.wraps(moved)(_of_move(moved))
+    setattr(call, "_outcome", _of_process(call._outcome))  # noqa: B010 - processes of user code are forked from here
 
 
 def _writes(name: str) -> bool:
@@ -220,6 +233,19 @@ def _of_lake(function: Callable[..., Any]) -> Callable[..., Any]:
         target = str([*given, *named.values()][-1])
         with point(f"lake.{function.__name__} {_scrubbed(os.path.basename(target))}", "lake", is_whole=False):
             return function(*given, **named)
+
+    return wrapped
+
+
+_CALLS = {"_extract": "extract", "_compute": "transform", "_fit": "train", "_output": "publish"}
+"""What activities call in processes of their own."""
+
+
+def _of_process(outcome: Callable[..., Any]) -> Callable[..., Any]:
+    def wrapped(own: call.Call, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        step = next(each for each in arguments if isinstance(each, str))
+        with attempt(f"{_CALLS.get(function.__name__, function.__name__)}[{step}]"):
+            return outcome(own, function, arguments)
 
     return wrapped
 

@@ -42,21 +42,25 @@ class Fault:
 
     def __init__(self, control: Control) -> None:
         self._control = control
+        self._worker = os.getpid()  # a boundary may be in a process of user code
 
     def __call__(self, boundary: Boundary, session: Session | None) -> None:
         if boundary != self._control.boundary or not _first():
             return
         match self._control.fault:
             case "kill":
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(self._worker, signal.SIGKILL)
             case "term":
-                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(self._worker, signal.SIGTERM)
                 time.sleep(3 * GRACE_SECONDS)
             case "server" | "wait":
                 _wait_to_go_on()
             case "cancel":
                 _wait_to_go_on()
-                _wait_for_cancellation()
+                if os.getpid() == self._worker:
+                    _wait_for_cancellation()
+                else:
+                    time.sleep(2)  # it is killed meanwhile
             case "cut":
                 _cut(session)
             case "disk":

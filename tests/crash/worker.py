@@ -142,6 +142,7 @@ def _child(asked: dict[str, Any]) -> None:
 async def _serve(address: str, task_queue: str) -> None:
     from entrepot.activities.ingest import landing
     from entrepot.activities.runtime import activity as runtime
+    from entrepot.activities.runtime.isolation.processes import PROCESSES
     from entrepot.activities.transform import transform
     from entrepot.backends.duckdb.backend import DuckDB, DuckDBSession
     from entrepot.worker import process
@@ -178,6 +179,7 @@ async def _serve(address: str, task_queue: str) -> None:
         # After the last rows its client waits so long before it looks whether more come: at each read.
         setattr(_pandas_helpers, "_PROGRESS_INTERVAL", 0.01)  # noqa: B010
     install(Fault(control))
+    PROCESSES.fork_here()
     client = await reach(address, plugins=[_Quick()])
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)

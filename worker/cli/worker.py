@@ -36,6 +36,7 @@ def worker(
     """
     from contextlib import nullcontext
 
+    from entrepot.activities.runtime.isolation.processes import PROCESSES
     from entrepot.worker import process
     from entrepot.worker.client import connect
     from entrepot.worker.config import settings
@@ -50,6 +51,7 @@ def worker(
     served = settings.load(tenants, state).connect()
     deployment = build.deployment(served.registry.references.values())
     process.warm_up()
+    PROCESSES.fork_here()
     port = free_port()
     own = runtime(f"{health.HOST}:{port}" if listen else None)
 

@@ -19,6 +19,7 @@ from typing import IO
 
 from temporalio.client import Client
 
+from entrepot.activities.runtime.isolation.processes import PROCESSES
 from entrepot.activities.runtime.tenant import Tenants
 from entrepot.errors import BadInput, Unavailable
 from entrepot.worker import process
@@ -56,6 +57,7 @@ async def _serve(settings: Settings, running: Server, port: int, ui_port: int) -
     output.out.print(f"tenants      {', '.join(tenants.tenants)}")
     output.out.print(f"pipelines    {', '.join(tenants.registry.references) or 'none: name them in tenants.toml'}")
     process.warm_up()
+    PROCESSES.first()
     async with process.serving(running.client, tenants) as stop:
         output.out.print("Ready. Ctrl-C stops it; unfinished runs continue at the next start.")
         await asyncio.wait({asyncio.create_task(stop.wait()), running.ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -74,6 +76,7 @@ async def working(settings: Settings, tenants: Tenants, port: int, ui_port: int)
     async with server(settings.state, port, ui_port) as running:
         await process.register_search_attributes(running.client)
         process.warm_up()
+        PROCESSES.first()
         async with process.create(running.client, tenants):
             yield running.client
 

@@ -11,6 +11,7 @@ has forked, and ends.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import importlib
@@ -20,6 +21,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 from collections.abc import Callable
 
 COMMAND = struct.Struct("<cq")
@@ -32,11 +34,12 @@ _KILL_ME_WITH_MY_PARENT = 1
 """PR_SET_PDEATHSIG of Linux's `prctl`."""
 
 
-def serve(control: socket.socket, run: Callable[[int], None]) -> None:
+def serve(control: socket.socket, run: Callable[[int], None], patience: float = 0.0) -> None:
     """Serves until the control socket is closed. Never returns.
 
     Args:
         run: What each process does, with the file descriptor of its call's socket.
+        patience: Seconds in which other servers that it has forked may end first, with what they have forked.
     """
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
@@ -55,10 +58,11 @@ def serve(control: socket.socket, run: Callable[[int], None]) -> None:
             if key.fileobj is control:
                 received, descriptors, _, _ = socket.recv_fds(control, COMMAND.size, 1)
                 if not received:
+                    time.sleep(patience)
                     _end(forked)
                 command, number = COMMAND.unpack(received)
                 if command == KILL and number in forked:
-                    os.kill(forked[number], signal.SIGKILL)
+                    _kill(forked[number])
                 elif command == FORK:
                     forked[number] = _fork(descriptors[0], (control.fileno(), woken, wake), run)
                     os.close(descriptors[0])
@@ -73,6 +77,7 @@ def _fork(call: int, not_its: tuple[int, ...], run: Callable[[int], None]) -> in
         return pid
     code = 1
     try:
+        os.setpgid(0, 0)  # so that what it starts itself can be killed with it
         signal.set_wakeup_fd(-1)
         for each in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM):
             signal.signal(each, signal.SIG_DFL)
@@ -93,10 +98,9 @@ def _fork(call: int, not_its: tuple[int, ...], run: Callable[[int], None]) -> in
 def _reap(control: socket.socket, forked: dict[int, int]) -> None:
     """Tells of all that have ended."""
     numbers = {pid: number for number, pid in forked.items()}
-    while forked:
-        pid, status, used = os.wait4(-1, os.WNOHANG)
-        if pid == 0:
-            return
+    while forked and (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)):
+        _kill(ended.si_pid)  # what it has left running; its number is nobody else's before it is waited for
+        pid, status, used = os.wait4(ended.si_pid, 0)
         del forked[numbers[pid]]
         peak = used.ru_maxrss if sys.platform == "linux" else used.ru_maxrss // 1024
         try:
@@ -105,10 +109,21 @@ def _reap(control: socket.socket, forked: dict[int, int]) -> None:
             _end(forked)
 
 
+def _kill(pid: int) -> None:
+    """Kills a process and those that it has started."""
+    for kill in (os.killpg, os.kill):
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # it had no time yet to have a group
+            kill(pid, signal.SIGKILL)
+
+
 def _end(forked: dict[int, int]) -> None:
     for pid in forked.values():
-        os.kill(pid, signal.SIGKILL)
+        _kill(pid)
     os._exit(0)
+
+
+PATIENCE = 1.0
+"""Of the first server."""
 
 
 def main(descriptor: int, prepare: str) -> None:
@@ -119,7 +134,7 @@ def main(descriptor: int, prepare: str) -> None:
     scrub_output()  # of all that are forked, and before a library's logger has its stream
     module, _, function = prepare.partition(":")
     getattr(importlib.import_module(module), function)()
-    serve(socket.socket(fileno=descriptor), run)
+    serve(socket.socket(fileno=descriptor), run, PATIENCE)
 
 
 if __name__ == "__main__":

@@ -199,6 +199,22 @@ class Processes:
                 self._first = ForkServer(ours)
             return self._first
 
+    def fork_here(self) -> None:
+        """Makes the first fork server of this process as it is, which costs no second import, and shares its memory.
+
+        For one that has imported what is heavy, and has neither threads nor connections yet.
+        """
+        ours, theirs = socket.socketpair()
+        if os.fork() == 0:
+            try:
+                ours.close()
+                os.setsid()
+                fork_server.serve(theirs, protocol.run, fork_server.PATIENCE)
+            finally:
+                os._exit(1)
+        theirs.close()
+        self._first = ForkServer(ours)
+
     def of(self, code: Code, work: Work, variables: Variables) -> ForkServer:
         """The fork server that has imported a pipeline's code.
 
