@@ -229,9 +229,9 @@ class _Activity(ActivityInboundInterceptor):
 
 
 def _about(message: Any) -> str:
-    """The step that an activity's message is about."""
-    for found in (message, getattr(message, "load", None)):
-        if step := getattr(found, "step", None) or next(iter(getattr(found, "steps", ())), None):
+    """The step that an activity's message is about. Activities are given it as JSON."""
+    for found in (message, message.get("load")) if isinstance(message, dict) else ():
+        if found and (step := found.get("step") or next(iter(found.get("steps") or ()), None)):
             return str(step)
     return ""
 
