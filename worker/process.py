@@ -43,9 +43,11 @@ from entrepot.workflows.maintenance import Drop, Gc, Repair, Rollback
 from entrepot.workflows.parity import Parity
 from entrepot.workflows.pipeline import Ingest, Pipeline, Publish, Train, Transform
 from entrepot.workflows.search_attributes import SEARCH_ATTRIBUTES
-from entrepot.workflows.slots import Slots
+from entrepot.workflows.slots import Slots, VersionedSlots
 
 WORKFLOWS = (Pipeline, Ingest, Transform, Train, Publish, Rollback, Gc, Drop, Repair, Parity, Slots)
+VERSIONED = tuple(VersionedSlots if each is Slots else each for each in WORKFLOWS)
+"""The same, where runs stay on the code that they began with."""
 ROOMS = (
     PlanActivities,
     IngestActivities,
@@ -113,7 +115,7 @@ class Workers:
             task_queue=task_queue,
             slots=_SHORT,
             throttle=throttle,
-            workflows=WORKFLOWS,
+            workflows=VERSIONED if deployment and deployment.use_worker_versioning else WORKFLOWS,
             interceptors=[*interceptors, Turns(TURNS)],
             deployment=deployment,
         )

@@ -14,6 +14,7 @@ from datetime import timedelta
 from functools import partial
 
 from temporalio import workflow
+from temporalio.common import VersioningBehavior
 from temporalio.exceptions import ActivityError, ApplicationError
 
 from entrepot.language.limits import StepLimits
@@ -139,6 +140,23 @@ class Slots:
         for run in runs:
             self._shares.pop(run, None)
         self._hand_out()
+
+
+@workflow.defn(name="Slots", versioning_behavior=VersioningBehavior.AUTO_UPGRADE)
+class VersionedSlots(Slots):
+    """The same, in workers that are versions of a deployment: others may not say how they are versioned.
+
+    Runs of all versions ask it, so it stays with none of them: it goes on with the code that is current.
+    """
+
+    @workflow.init
+    def __init__(self, state: SlotsState) -> None:
+        super().__init__(state)
+
+    @workflow.run
+    async def run(self, state: SlotsState) -> None:
+        """As `Slots`."""
+        await super().run(state)
 
 
 def _is_long() -> bool:

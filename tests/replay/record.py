@@ -66,6 +66,7 @@ async def main() -> None:
         await _keep("parity", await house.start("Parity", twice))
         await _keep("parity_again", await house.start("Parity", {**twice, "select": "orders"}))
         await _keep("gated", await house.start("Pipeline", twice, id="gated"))  # its child's id has it
+        await _write("slots", house.client.get_workflow_handle(f"{house.task_queue}:slots:globex"))
     shutil.rmtree(STATE)
 
 
@@ -94,6 +95,11 @@ async def _house() -> AsyncIterator[House]:
 async def _keep(name: str, handle: WorkflowHandle[Any, Any]) -> None:
     with contextlib.suppress(WorkflowFailureError):
         await handle.result()
+    await _write(name, handle)
+
+
+async def _write(name: str, handle: WorkflowHandle[Any, Any]) -> None:
+    """Keeps what there is of a history, also of a workflow that goes on."""
     history = _without_machine(json.loads((await handle.fetch_history()).to_json()))
     (HISTORIES / f"{name}.json").write_text(json.dumps(history, separators=(",", ":")) + "\n")
     print(name, len(history["events"]), "events")

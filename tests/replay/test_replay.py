@@ -33,6 +33,7 @@ def test_there_are_histories_of_every_kind() -> None:
         "cancelled",
         "check_blocks",
         "in_batches",
+        "slots",
     }
 
 
@@ -54,3 +55,9 @@ async def test_a_workflow_that_decides_otherwise_is_caught() -> None:
     path = next(path for path in HISTORIES if path.stem == "first_run")
     with pytest.raises(workflow.NondeterminismError):
         await replayer(Other).replay_workflow(WorkflowHistory.from_json(path.stem, path.read_text()))
+
+
+async def test_slots_go_on_with_the_code_of_a_later_version() -> None:
+    path = next(path for path in HISTORIES if path.stem == "slots")
+    history = WorkflowHistory.from_json(path.stem, path.read_text())
+    await replayer(*process.VERSIONED).replay_workflow(history)

@@ -387,7 +387,7 @@ def test_the_doctor_tells_what_is_wrong_and_goes_on(nowhere: Place) -> None:
 
 def test_workers_are_listed_and_those_of_dev_are_not_versioned(place: Place) -> None:
     [serving] = json.loads(said(place.entrepot("workers", "--json"), 0))
-    assert (serving["state"], serving["slots"], serving["version"]["deployment_name"]) == ("serving", 16, "")
+    assert (serving["state"], serving["running"], serving["version"]["deployment_name"]) == ("serving", 0, "")
     assert re.search(rf"^{serving['identity']} +serving ", said(place.entrepot("workers"), 0), re.M)
     assert said(place.entrepot("deployments"), 0).startswith("No worker is of a deployment, so none is versioned")
     asked = said(place.entrepot("deployments", "set-current", "x"), 2)

@@ -31,13 +31,13 @@ def workers(as_json: JsonOption = False) -> None:
     if as_json:
         output.json(found)
     elif found:
-        heads = ("worker", "state", "deployment", "build id", "activities", "seen at (UTC)", "started at (UTC)")
+        heads = ("worker", "state", "deployment", "build id", "steps", "seen at (UTC)", "started at (UTC)")
         output.rows(heads, map(_line, found))
     else:
         output.out.print(f"No worker serves the task queue {TASK_QUEUE!r}. Start one: entrepot worker")
 
 
 def _line(worker: ServingWorker) -> list[str]:
-    activities = f"{worker.running} of {worker.slots}"
+    steps = f"{worker.running} of {worker.slots}" if worker.slots else ""
     times = [time.isoformat(" ", "seconds") for time in (worker.seen, worker.started)]
-    return [worker.identity, worker.state, worker.version.deployment_name, worker.version.build_id, activities, *times]
+    return [worker.identity, worker.state, worker.version.deployment_name, worker.version.build_id, steps, *times]

@@ -96,24 +96,28 @@ async def deployments(client: Client, task_queue: str = TASK_QUEUE) -> list[Depl
     asked = ListWorkerDeploymentsRequest(namespace=client.namespace)
     while True:
         listed = await client.workflow_service.list_worker_deployments(asked)
-        newest = [each.latest_version_summary.deployment_version for each in listed.worker_deployments]
-        serves = await asyncio.gather(*(_serves(client, version, task_queue) for version in newest))
-        names += [version.deployment_name for version, does in zip(newest, serves, strict=True) if does]
+        names += [each.name for each in listed.worker_deployments]
         asked.next_page_token = listed.next_page_token
         if not asked.next_page_token:
-            return [await deployment(client, name) for name in sorted(names)]
+            break
+    found = [await _deployment(client, name, task_queue) for name in sorted(names)]
+    return [each for each in found if each]
 
 
-async def deployment(client: Client, name: str) -> Deployment:
-    """The deployment of a name."""
-    described = await client.workflow_service.describe_worker_deployment(
-        DescribeWorkerDeploymentRequest(namespace=client.namespace, deployment_name=name)
-    )
+async def _deployment(client: Client, name: str, task_queue: str) -> Deployment | None:
+    """The deployment of a name, if any of its versions has served the task queue."""
+    asked = DescribeWorkerDeploymentRequest(namespace=client.namespace, deployment_name=name)
+    described = await client.workflow_service.describe_worker_deployment(asked)
     info = described.worker_deployment_info
-    versions = await asyncio.gather(*(_version(client, each) for each in info.version_summaries))
+    summaries = sorted(info.version_summaries, key=lambda each: each.create_time.ToDatetime(), reverse=True)
+    for each in summaries:  # mostly the first tells it; what has come this moment has no queues yet
+        if await _serves(client, each.deployment_version, task_queue):
+            break
+    else:
+        return None
     return Deployment(
         name=name,
-        versions=sorted(versions, key=lambda version: version.created, reverse=True),
+        versions=await asyncio.gather(*(_version(client, each) for each in summaries)),
         percentage=info.routing_config.ramping_version_percentage,
         token=described.conflict_token,
     )
@@ -188,13 +192,11 @@ async def _until_it_holds(client: Client, name: str) -> None:
                 described = await client.workflow_service.describe_worker_deployment(asked)
                 if described.worker_deployment_info.routing_config_update_state != _UNDER_WAY:
                     return
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.5)  # a namespace may read some ten times a second
 
 
 async def _serves(client: Client, version: WorkerDeploymentVersion, task_queue: str) -> bool:
-    """Whether a version has ever served the task queue; not one without a build, as a deployment has for a moment."""
-    if not version.build_id:
-        return False
+    """Whether a version has ever served the task queue."""
     described = await client.workflow_service.describe_worker_deployment_version(
         DescribeWorkerDeploymentVersionRequest(namespace=client.namespace, deployment_version=version)
     )
@@ -205,7 +207,8 @@ async def _serves(client: Client, version: WorkerDeploymentVersion, task_queue: 
 async def _version(client: Client, said: WorkerDeploymentInfo.WorkerDeploymentVersionSummary) -> Version:
     its = said.deployment_version
     of_it = f"TemporalWorkerDeploymentVersion = '{its.deployment_name}:{its.build_id}'"
-    counted = await client.count_workflows(f"ExecutionStatus = 'Running' AND {of_it}")
+    pinned = "ExecutionStatus = 'Running' AND TemporalWorkflowVersioningBehavior = 'Pinned'"
+    counted = await client.count_workflows(f"{pinned} AND {of_it}")
     return Version(
         build_id=its.build_id,
         status=_STATUSES.get(said.status, "new"),

@@ -12,6 +12,7 @@ from temporalio.api.workflowservice.v1 import ListWorkersRequest
 from temporalio.client import Client
 from temporalio.common import WorkerDeploymentVersion
 
+from entrepot.protocol.activities import work_queue
 from entrepot.worker.client import TASK_QUEUE
 
 SILENCE = datetime.timedelta(seconds=75)
@@ -31,9 +32,9 @@ class ServingWorker:
     started: datetime.datetime
     seen: datetime.datetime
     running: int
-    """Activities."""
+    """Steps."""
     slots: int
-    """Most activities at the same time."""
+    """Most steps at the same time; 0 before it has told."""
 
     @property
     def is_serving(self) -> bool:
@@ -47,6 +48,13 @@ async def workers(client: Client, task_queue: str = TASK_QUEUE) -> list[ServingW
     Raises:
         RPCError: if the server does not know of workers, as before 1.29.
     """
+    steps = {each.worker_identity: each for each in await _heartbeats(client, work_queue(task_queue))}
+    now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
+    found = [_worker(each, steps.get(each.worker_identity), now) for each in await _heartbeats(client, task_queue)]
+    return sorted(found, key=lambda worker: worker.started, reverse=True)
+
+
+async def _heartbeats(client: Client, task_queue: str) -> list[WorkerHeartbeat]:
     found: list[WorkerHeartbeat] = []
     asked = ListWorkersRequest(namespace=client.namespace, query=f'TaskQueue="{task_queue}"', page_size=200)
     while True:
@@ -54,9 +62,7 @@ async def workers(client: Client, task_queue: str = TASK_QUEUE) -> list[ServingW
         found += [each.worker_heartbeat for each in listed.workers_info]
         asked.next_page_token = listed.next_page_token
         if not asked.next_page_token:
-            break
-    now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
-    return sorted((_worker(each, now) for each in found), key=lambda worker: worker.started, reverse=True)
+            return found
 
 
 def of_version(found: Iterable[ServingWorker], deployment: str, build_id: str) -> list[ServingWorker]:
@@ -70,8 +76,9 @@ def unversioned(found: Iterable[ServingWorker]) -> list[ServingWorker]:
     return [each for each in found if each.is_serving and not each.version.deployment_name]
 
 
-def _worker(said: WorkerHeartbeat, now: datetime.datetime) -> ServingWorker:
-    slots, seen = said.activity_task_slots_info, said.heartbeat_time.ToDatetime()
+def _worker(said: WorkerHeartbeat, of_steps: WorkerHeartbeat | None, now: datetime.datetime) -> ServingWorker:
+    """What a process says of the queue of workflows, and what of that of steps, with which it begins a moment later."""
+    slots, seen = (of_steps or WorkerHeartbeat()).activity_task_slots_info, said.heartbeat_time.ToDatetime()
     is_recent = now - seen < SILENCE
     if said.status == WorkerStatus.WORKER_STATUS_RUNNING:
         state = "serving" if is_recent else "silent"
