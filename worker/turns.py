@@ -10,8 +10,11 @@ from temporalio import activity
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from entrepot.activities.runtime.activity import HEARTBEAT_SECONDS
-from entrepot.protocol.messages import Request, TenantInput
-from entrepot.protocol.slots import Holders, SlotsRequest
+from entrepot.protocol.activities import CLOSED_RUNS, SLOTS
+from entrepot.worker.telemetry.about import about
+
+_OF_TEMPORAL = (SLOTS.name, CLOSED_RUNS.name)
+"""They ask Temporal alone, and wait for no warehouse."""
 
 
 class Turns(Interceptor):
@@ -35,22 +38,14 @@ class _Turn(ActivityInboundInterceptor):
         self._turns = turns
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
-        asked = input.args[0] if input.args else None
-        if isinstance(asked, SlotsRequest | Holders):  # they ask Temporal alone
+        if activity.info().activity_type in _OF_TEMPORAL:
             return await super().execute_activity(input)
-        turns = self._turns[_tenant(asked)]
+        turns = self._turns[about(input.args).get("tenant", "")]
         await _acquired(turns)
         try:
             return await super().execute_activity(input)
         finally:
             turns.release()
-
-
-def _tenant(asked: Any) -> str:
-    """Whose it is. What people write by hand may be anything, and is looked at later."""
-    if isinstance(asked, Request):
-        return asked.context.tenant
-    return asked.tenant if isinstance(asked, TenantInput) else ""
 
 
 async def _acquired(turns: asyncio.Semaphore) -> None:

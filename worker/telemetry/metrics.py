@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,9 @@ from temporalio.worker import (
 
 from entrepot.activities.runtime.tenant import Tenants
 from entrepot.errors import BadInput
-from entrepot.protocol.messages import Load, Request, StepResult
+from entrepot.protocol.messages import Load, StepResult
 from entrepot.worker.telemetry import logs
+from entrepot.worker.telemetry.about import about
 
 _NOBODY = "?"
 _RUNNING: Counter[str] = Counter()
@@ -61,9 +62,9 @@ class _Activity(ActivityInboundInterceptor):
         self._tenants = tenants
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
-        info, about = activity.info(), _about(input.args)
-        logs.ABOUT.set({**about, "activity": info.activity_type, "attempt": info.attempt})
-        whose = self._whose(about)
+        info, asked = activity.info(), about(input.args)
+        logs.ABOUT.set({**asked, "activity": info.activity_type, "attempt": info.attempt})
+        whose = self._whose(asked)
         meter = activity.metric_meter().with_additional_attributes(whose)
         waited = info.started_time - info.current_attempt_scheduled_time
         _histogram(meter, "queue_latency", "From when an activity could start to when a worker took it.", waited)
@@ -79,46 +80,35 @@ class _Activity(ActivityInboundInterceptor):
             _count_step(meter, done)
         return result
 
-    def _whose(self, about: Mapping[str, Any]) -> dict[str, str]:
+    def _whose(self, asked: Mapping[str, Any]) -> dict[str, str]:
         """The tenant and pipeline, if they are served here."""
-        tenant = self._tenants.tenants.get(about.get("tenant", ""))
-        pipeline = about.get("pipeline", "")
+        tenant = self._tenants.tenants.get(asked.get("tenant", ""))
+        pipeline = asked.get("pipeline", "")
         known = tenant is not None and pipeline in tenant.pipelines
         return {"tenant": tenant.name if tenant else _NOBODY, "pipeline": pipeline if known else _NOBODY}
 
 
 class _Run(WorkflowInboundInterceptor):
     async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:
-        started, about = workflow.now(), _about(input.args)
+        started, asked = workflow.now(), about(input.args)
         try:
             result = await super().execute_workflow(input)
         except BaseException as error:
             if isinstance(error, FailureError):
-                self._count(about, started, "cancelled" if is_cancelled_exception(error) else "failed", error)
+                self._count(asked, started, "cancelled" if is_cancelled_exception(error) else "failed", error)
             raise
         outcome = getattr(result, "outcome", None) or "completed"
-        self._count(about, started, outcome)
+        self._count(asked, started, outcome)
         return result
 
-    def _count(self, about: Mapping[str, Any], started: Any, status: str, error: BaseException | None = None) -> None:
+    def _count(self, asked: Mapping[str, Any], started: Any, status: str, error: BaseException | None = None) -> None:
         is_refused = (
             isinstance(error, ApplicationError) and error.type == BadInput.__name__
         )  # its names may be anything
-        whose = {name: _NOBODY if is_refused else str(about.get(name) or _NOBODY) for name in ("tenant", "pipeline")}
+        whose = {name: _NOBODY if is_refused else str(asked.get(name) or _NOBODY) for name in ("tenant", "pipeline")}
         meter = workflow.metric_meter().with_additional_attributes({**whose, "status": status})
         meter.create_counter("entrepot_runs", "Workflows that ended.").add(1)
         _histogram(meter, "run_latency", "From a workflow's start to its end.", workflow.now() - started)
-
-
-def _about(arguments: Iterable[Any]) -> dict[str, Any]:
-    """Whose work it is, as far as its first argument says so."""
-    request = next(iter(arguments), None)
-    if isinstance(request, Request):
-        its = {name: getattr(request.context, name) for name in ("tenant", "pipeline", "environment", "run")}
-        return {**its, **({"step": ",".join(request.about[:3])} if request.about else {})}
-    given = request if isinstance(request, Mapping) else getattr(request, "__dict__", {})
-    names = ("tenant", "pipeline", "environment")
-    return {name: given[name] for name in names if isinstance(given.get(name), str)}
 
 
 def _running(meter: MetricMeter, tenant: str, more: int) -> None:
