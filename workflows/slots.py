@@ -226,7 +226,8 @@ class Claim:
         return self._error is not None or (self._wants(), self._held) == (self._wanted, self._granted)
 
     def _settle(self) -> None:
-        if self._asking is None and not self._is_settled():
+        is_evicted = not workflow.in_workflow()  # it is thrown out of a worker's memory, and goes on elsewhere
+        if self._asking is None and not self._is_settled() and not is_evicted:
             self._asking = asyncio.create_task(self._ask())
 
     async def _ask(self) -> None:
