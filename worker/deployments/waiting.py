@@ -12,7 +12,7 @@ from temporalio.common import WorkerDeploymentVersion
 from temporalio.service import RPCError, RPCStatusCode
 
 from entrepot.errors import listed
-from entrepot.worker.client import TASK_QUEUE, pollers
+from entrepot.worker.client import TASK_QUEUE
 from entrepot.worker.deployments.workers import of_version, unversioned, workers
 
 
@@ -24,8 +24,6 @@ async def why(
         found = await workers(client, task_queue)
         pinned = await _pinned_to(handle) if handle else None
         wanted = pinned or await _current(client, task_queue)
-        if not found and await pollers(client, task_queue):
-            return None  # one that began a moment ago has not told of itself yet
     except RPCError as error:
         if error.status in (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.UNIMPLEMENTED):
             return None  # the server restarts, or does not know
