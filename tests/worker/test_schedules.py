@@ -24,6 +24,7 @@ from entrepot.errors import BadInput
 from entrepot.worker.config.settings import Settings, local
 from entrepot.worker.config.tenant_schema import OVERLAPS, TenantSection
 from entrepot.worker.local.dev import temporal_binary
+from entrepot.worker.payloads.server import CodecServer
 from entrepot.worker.process import create
 from entrepot.worker.schedules import cron, reconcile
 from entrepot.worker.schedules.reconcile import Change
@@ -56,15 +57,18 @@ async def client() -> AsyncIterator[Client]:
 
 
 async def cli(client: Client, *arguments: str) -> str:
-    process = await asyncio.create_subprocess_exec(
-        TEMPORAL,
-        *arguments,
-        "--address",
-        client.service_client.config.target_host,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await process.communicate()
+    with CodecServer("127.0.0.1", 0, "").serving() as codec:
+        process = await asyncio.create_subprocess_exec(
+            TEMPORAL,
+            *arguments,
+            "--address",
+            client.service_client.config.target_host,
+            "--codec-endpoint",
+            codec,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await process.communicate()
     assert process.returncode == 0, err.decode()
     return out.decode()
 

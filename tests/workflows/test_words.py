@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from temporalio.api.failure.v1 import Failure
 from temporalio.client import WorkflowFailureError
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, FailureError
 from temporalio.testing import WorkflowEnvironment
 
 from entrepot.language.limits import DEFAULTS
@@ -76,15 +75,18 @@ async def failed(house: House, where: str, what: str) -> Failed:
     history = (await handle.fetch_history()).events
     started = [event.activity_task_started_event_attributes for event in history]
     attempts = max(event.attempt for event in started)
-    retried = "".join(event.last_failure.message for event in started)
-    ends = [event.activity_task_failed_event_attributes.failure for event in history]
-    stack = "".join(_stacks(failure) for failure in ends)
+    decode = house.client.data_converter.decode_failure
+    retried = "".join([str(await decode(each.last_failure)) for each in started if each.HasField("last_failure")])
+    ends = [event.activity_task_failed_event_attributes for event in history]
+    stack = "".join([_stacks(await decode(each.failure)) for each in ends if each.HasField("failure")])
     size = max(event.ByteSize() for event in history)
     return Failed(str(cause.type), cause.message, attempts, retried, stack, size)
 
 
-def _stacks(failure: Failure) -> str:
-    return failure.stack_trace + (_stacks(failure.cause) if failure.HasField("cause") else "")
+def _stacks(error: BaseException | None) -> str:
+    if not isinstance(error, FailureError) or error.failure is None:
+        return ""
+    return error.failure.stack_trace + _stacks(error.__cause__)
 
 
 NEVER = ("StepFailed", 1)

@@ -216,7 +216,7 @@ def _codec_server(port: int, ui_port: int) -> Iterator[str]:
         yield url
 
 
-def _arguments(state: Path, port: int, ui_port: int, codec_url: str) -> list[str]:
+def _arguments(state: Path, port: int, ui_port: int, codec_url: str = "") -> list[str]:
     attributes = [part for key in SEARCH_ATTRIBUTES for part in ("--search-attribute", f"{key.name}=Keyword")]
     dynamic = {
         "matching.enableFairness": "true",
