@@ -3,6 +3,7 @@ COPY entrepot.checks FROM '/tmp/entrepot-state/warehouse/entrepot_checks.parquet
 COPY entrepot.environments FROM '/tmp/entrepot-state/warehouse/entrepot_environments.parquet' (FORMAT 'parquet');
 COPY entrepot.formats FROM '/tmp/entrepot-state/warehouse/entrepot_formats.parquet' (FORMAT 'parquet');
 COPY entrepot.ingest_states FROM '/tmp/entrepot-state/warehouse/entrepot_ingest_states.parquet' (FORMAT 'parquet');
+COPY entrepot.leases FROM '/tmp/entrepot-state/warehouse/entrepot_leases.parquet' (FORMAT 'parquet');
 COPY entrepot.loads FROM '/tmp/entrepot-state/warehouse/entrepot_loads.parquet' (FORMAT 'parquet');
 COPY entrepot.places FROM '/tmp/entrepot-state/warehouse/entrepot_places.parquet' (FORMAT 'parquet');
 COPY entrepot.publishes FROM '/tmp/entrepot-state/warehouse/entrepot_publishes.parquet' (FORMAT 'parquet');
