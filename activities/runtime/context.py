@@ -275,8 +275,8 @@ def keep_python_errors(items: Iterable[T]) -> Iterator[Iterator[T]]:
 
 def ensure_schemas(work: ActivityContext, pipeline: str, warehouse: str = "", environment: str | None = None) -> None:
     """Makes the catalog and the schema of versions where they are missing, and an environment's row to publish to."""
-    lake_format.ensure(work.tenant.lake_path(lake_format.MARKER))
-    with work.session(warehouse=warehouse) as session:
+    with work.session(warehouse=warehouse) as session:  # which is refused, where the lake is another tenant's
+        lake_format.ensure(work.tenant.lake_path(lake_format.MARKER))
         catalog = work.catalog(session)
         catalog.ensure()
         claim_tenant(work.tenant.at(warehouse), session)
