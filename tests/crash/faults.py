@@ -50,6 +50,7 @@ class Fault:
         match self._control.fault:
             case "kill":
                 os.kill(self._worker, signal.SIGKILL)
+                os.kill(os.getpid(), signal.SIGKILL)
             case "term":
                 os.kill(self._worker, signal.SIGTERM)
                 time.sleep(3 * GRACE_SECONDS)

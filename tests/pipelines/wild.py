@@ -7,13 +7,14 @@ import errno
 import importlib
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import ibis
 import pyarrow as pa
 from sklearn.linear_model import LinearRegression
-from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from entrepot import Dashboard, Pipeline, Table, split
@@ -99,6 +100,16 @@ def misbehave(what: str) -> None:
         raise RAISED[what]()
 
 
+def is_first_attempt() -> bool:
+    """Whether it was not asked before by a process that was forked from the same one; every second time it was."""
+    mark = Path(tempfile.gettempdir()).parent / f"hesitated-{os.getppid()}"
+    if mark.exists():
+        mark.unlink()
+        return False
+    mark.touch()
+    return True
+
+
 @ibis.udf.scalar.python
 def leaving(n: int) -> int:
     """A function in Python that the warehouse calls."""
@@ -110,7 +121,7 @@ def leaving(n: int) -> int:
 def numbers(where: str, what: str, hesitant: bool) -> Any:
     if where == "ingest":
         misbehave(what)
-    if hesitant and activity.info().attempt == 1:
+    if hesitant and is_first_attempt():
         raise ConnectionResetError("not now")
 
     def rows() -> Iterator[dict[str, int]]:
