@@ -66,7 +66,7 @@ def keys() -> Keys:
         if not reference.startswith(REFERENCES):
             raise BadInput(f"{SETTING} must be a reference such as 'env:NAME' or 'file:PATH', never a key itself")
         texts.append((reference, Secret(reference, SETTING).read()))
-    return _parsed(tuple(texts))
+    return _parsed(tuple(texts)) if texts else {}
 
 
 @functools.lru_cache(maxsize=8)
