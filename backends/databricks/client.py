@@ -101,7 +101,10 @@ _SPARK_CONFIGURATION = ("spark.sql.session.timeZone", "spark.sql.ansi.enabled")
 
 
 class ServicePrincipal:
-    """OAuth from machine to machine, as the client's `credentials_provider`: a token for an hour, then another."""
+    """OAuth from machine to machine, as the client's `credentials_provider`: a token for an hour, then another.
+
+    One request an hour, for which Databricks' whole SDK would be a dependency more.
+    """
 
     def __init__(self, host: str, client_id: str, secret: Secret, scheme: str = "https") -> None:
         self._url = f"{scheme}://{host}/oidc/v1/token"
