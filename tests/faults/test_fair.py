@@ -22,6 +22,7 @@ from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
 from entrepot.protocol.slots import Share
+from entrepot.secrets import PAYLOAD_KEYS
 from entrepot.worker.client import TASK_QUEUE
 from entrepot.worker.config.tenant_schema import TenantSection
 from tests.conftest import House, serving, settings
@@ -152,7 +153,11 @@ def start(place: Place) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", code, "worker"],
         cwd=place.folder,
-        env=place.environment(PYTHONHASHSEED="0", ENTREPOT_TENANTS="tenants.toml"),
+        env=place.environment(
+            PYTHONHASHSEED="0",
+            ENTREPOT_TENANTS="tenants.toml",
+            **{PAYLOAD_KEYS: os.environ[PAYLOAD_KEYS]},  # our client encrypts
+        ),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -182,8 +182,10 @@ async def test_a_run_names_scratch_space_that_is_full(shop: House, disk: Path, m
     handle = await shop.start("Pipeline", {"tenant": "acme", "pipeline": "shop", "parameters": {"rows": 2000}})
     message = ""
     while not message:
-        pending = (await handle.describe()).raw_description.pending_activities
-        message = pending[0].last_failure.message if pending and pending[0].attempt > 1 else ""
+        described = await handle.describe()
+        for pending in described.raw_description.pending_activities:
+            if pending.attempt > 1:
+                message = str(await described.data_converter.decode_failure(pending.last_failure))
     filler.unlink()
     assert f"no room is left for scratch files in {disk}/entrepot-" in message
     assert (await handle.result())["outcome"] == "published"

@@ -11,6 +11,7 @@ from typing import Any
 import dlt
 
 from entrepot import Files, Pipeline, PostgresTable, Table
+from entrepot.activities.ingest.sources.files import text
 from entrepot.language.step import Contract
 
 ingested = Pipeline("ingested", description="Every kind of source", parameters={"folder": "", "options": {}})
@@ -57,8 +58,10 @@ def sql(options: dict[str, Any]) -> PostgresTable:
 
 @ingested.ingest
 def texts(folder: str, options: dict[str, Any]) -> Files:
-    """Files, of which bad rows fail."""
-    return Files(**{**options, "path": f"{folder}/{options['path']}"})
+    """Files, of which bad rows fail. `bounds` are those of texts, in the process that reads them."""
+    for name, value in options.get("bounds", {}).items():
+        setattr(text, name, value)
+    return Files(**{**{n: v for n, v in options.items() if n != "bounds"}, "path": f"{folder}/{options['path']}"})
 
 
 @ingested.ingest(tables=["sorted", "sorted__rejected"])

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from entrepot.activities.ingest.sources.files import text as files_text
 from tests.activities.ingest.sources.tables import Table
 from tests.servers.postgres import Server
 from tests.workflows.ingesting import Ingesting, Rows
@@ -103,27 +102,25 @@ async def test_files_that_are_none(
         assert ingesting.query("SELECT id FROM ingested.texts") == [(1,)]
 
 
-async def test_no_file_and_files_that_are_too_much(ingesting: Ingesting, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_file_and_files_that_are_too_much(ingesting: Ingesting) -> None:
     missing = await ingesting.refused("texts", {"path": "no-*.csv"})
     assert (missing.kind, missing.attempts) == ("StepFailed", 1)
     assert f"there is no file '{ingesting.folder}/no-*.csv'" in missing.message
 
-    monkeypatch.setattr(files_text, "LONGEST", 1_000)
-    monkeypatch.setattr(files_text, "CHUNK", 1_000)
+    bounds = {"LONGEST": 1_000, "CHUNK": 1_000}
     ingesting.write("long.jsonl", '{"id": 1}\n' + json.dumps({"id": "x" * 5_000}) + "\n")
-    long = await ingesting.refused("texts", {"path": "long.jsonl"})
+    long = await ingesting.refused("texts", {"path": "long.jsonl", "bounds": bounds})
     assert (long.kind, long.attempts) == ("StepFailed", 1)
     assert "long.jsonl:2: the line is longer than 1,000 bytes" in long.message
     ingesting.write("long.csv", 'id,name\n1,a\n2,"' + "x\n" * 5_000)
     assert (
         "long.csv:3: the line is longer than 1,000 bytes"
-        in (await ingesting.refused("texts", {"path": "long.csv"})).message
+        in (await ingesting.refused("texts", {"path": "long.csv", "bounds": bounds})).message
     )
 
-    monkeypatch.setattr(files_text, "BOMB_FREE", 10_000)
-    monkeypatch.setattr(files_text, "BOMB_RATIO", 10)
+    bounds = {"BOMB_FREE": 10_000, "BOMB_RATIO": 10}
     ingesting.write("bomb.csv.gz", gzip.compress(b"id\n" + b"1\n" * 1_000_000))
-    bomb = await ingesting.refused("texts", {"path": "bomb.csv.gz"})
+    bomb = await ingesting.refused("texts", {"path": "bomb.csv.gz", "bounds": bounds})
     assert (bomb.kind, bomb.attempts) == ("StepFailed", 1)
     assert "bomb.csv.gz' becomes more than 10 times as large" in bomb.message
 

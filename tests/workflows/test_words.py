@@ -205,7 +205,7 @@ async def test_a_driver_of_the_lake_that_is_missing_is_told_before_anything_runs
     async with serving(temporal.client, settings(tmp_path, {"wild": "tests.pipelines.wild:wild"}, acme=away)) as house:
         found = await failed(house, "ingest", "")
     assert (found.kind, found.attempts) == ("BadInput", 1)
-    assert "the lake lakefs://nobody/has/this cannot be used" in found.message
+    assert "the lake cannot be read at lakefs://nobody/has/this/" in found.message
     assert "install it where the worker runs" in found.message
 
 
