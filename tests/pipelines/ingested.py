@@ -11,8 +11,14 @@ from typing import Any
 import dlt
 
 from entrepot import Files, Pipeline, PostgresTable, Table
+from entrepot.activities.ingest import landing
 from entrepot.activities.ingest.sources.files import text
+from entrepot.errors import Unavailable
 from entrepot.language.step import Contract
+from tests.servers import elsewhere
+
+__all__ = ["elsewhere", "ingested"]
+"""The first, so that processes that import the pipeline know of such lakes."""
 
 ingested = Pipeline("ingested", description="Every kind of source", parameters={"folder": "", "options": {}})
 
@@ -107,6 +113,8 @@ def declared(folder: str, options: dict[str, Any]) -> Any:
 @ingested.ingest
 def counted(folder: str, options: dict[str, Any]) -> Any:
     """Grows at its end, as its cursor `id` tells. Notes that it was asked, and breaks off while it is told to."""
+    if Path(folder, "dies").exists():
+        die_when_all_is_read(Path(folder, "dies"))
 
     @dlt.resource(name="counted", **{"write_disposition": "append", "primary_key": "id", **options})
     def read(at: Any = dlt.sources.incremental("id", initial_value=0)) -> Iterator[Any]:  # noqa: B008
@@ -119,6 +127,18 @@ def counted(folder: str, options: dict[str, Any]) -> Any:
             raise ConnectionError("the source hung up")
 
     return read
+
+
+def die_when_all_is_read(mark: Path) -> None:
+    """Fails this attempt when everything is in the lake, and takes the mark away."""
+    finish = landing.Landing.finish
+
+    def finished(self: landing.Landing, *given: Any) -> None:
+        finish(self, *given)
+        mark.unlink()
+        raise Unavailable("the process died, as it were")
+
+    landing.Landing.finish = finished  # type: ignore[method-assign]
 
 
 def with_contract(name: str, contract: Contract) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -31,7 +30,7 @@ async def ingesting_into_two(temporal: WorkflowEnvironment, tmp_path: Path) -> A
     section = TenantSection(
         backend={"type": "duckdb", "path": "acme.duckdb"},
         backends={"other": {"type": "duckdb", "path": "other.duckdb"}},
-        lake=f"memory://{uuid.uuid4().hex}",
+        lake=f"elsewhere://{tmp_path}/elsewhere",
     )
     known = {"ingested": "tests.pipelines.ingested:ingested"}
     async with serving(temporal.client, settings(tmp_path, known, acme=section)) as house:
