@@ -224,11 +224,13 @@ def test_the_doctor_repairs_what_was_changed_by_hand_and_an_environment_is_dropp
 
 
 def test_schedules_are_planned_applied_and_then_as_they_should_be(place: Place) -> None:
+    new = "+ acme/shop: create, every 12h\n+ acme:gc: create, every 1d\n"
     planned = place.entrepot("schedules", "plan")
-    assert (planned.returncode, planned.stdout) == (1, "+ acme/shop: create, every 12h\n")
-    assert said(place.entrepot("schedules", "apply"), 0) == "+ acme/shop: create, every 12h\n"
-    assert said(place.entrepot("schedules", "plan"), 0) == "= acme/shop: unchanged, every 12h\n"
-    assert said(place.entrepot("schedules", "apply"), 0) == "= acme/shop: unchanged, every 12h\n"
+    assert (planned.returncode, planned.stdout) == (1, new)
+    assert said(place.entrepot("schedules", "apply"), 0) == new
+    same = "= acme/shop: unchanged, every 12h\n= acme:gc: unchanged, every 1d\n"
+    assert said(place.entrepot("schedules", "plan"), 0) == same
+    assert said(place.entrepot("schedules", "apply"), 0) == same
 
 
 # The same with plain Temporal ----------------------------------------------------------------------------------------
