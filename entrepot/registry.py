@@ -64,10 +64,13 @@ class Registry:
         """
         if name not in self.references:
             raise BadInput(unknown("pipeline", name, self.references))
-        if (pipeline := self._as_imported(name)) is not None:
-            return pipeline
+        with self._lock:
+            if (pipeline := self._as_imported(name)) is not None:
+                return pipeline
         self._rehearse(name, self.references[name])  # whatever that takes, other pipelines need not wait
         with self._lock:
+            if (pipeline := self._as_imported(name)) is not None:
+                return pipeline  # by another thread meanwhile
             if name in self._loaded:
                 _forget(self.references[name].partition(":")[0])
             before = set(sys.modules)
@@ -82,15 +85,14 @@ class Registry:
 
     def _as_imported(self, name: str) -> Pipeline | None:
         """A pipeline that need not be imported: it was, and its files are as they were, or are not looked at again."""
-        with self._lock:
-            if name not in self._loaded:
+        if name not in self._loaded:
+            return None
+        pipeline, stamps = self._loaded[name]
+        if stamps != _stamps(stamps):
+            if self._reload:
                 return None
-            pipeline, stamps = self._loaded[name]
-            if stamps != _stamps(stamps):
-                if self._reload:
-                    return None
-                self._warn_changed(name, stamps)
-            return pipeline
+            self._warn_changed(name, stamps)
+        return pipeline
 
     def stamps(self, name: str) -> dict[str, tuple[int, int]]:
         """The files that make a loaded pipeline, each as it was when it was imported."""

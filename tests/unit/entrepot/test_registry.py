@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -218,3 +220,14 @@ def test_an_edit_that_breaks_is_told_and_one_that_mends_is_seen(folder: Path) ->
     assert f"fails to import at {file}:1: SyntaxError" in said(registry)
     write(file, PIPELINE.format("two"))
     assert registry.load("shop").description == "two"
+
+
+def test_threads_that_load_at_once_get_one_pipeline(folder: Path) -> None:
+    """The module is imported once, and stays: others hold what they have of it."""
+    write(folder / "busy.py", PIPELINE)
+    at_once = threading.Barrier(4)
+    registry = Registry({"shop": "busy:shop"}, rehearse=lambda *_: [at_once.wait()] and None)
+    with ThreadPoolExecutor(4) as threads:
+        loaded = list(threads.map(lambda _: registry.load("shop"), range(4)))
+    assert len(set(map(id, loaded))) == 1
+    assert sys.modules["busy"].shop is loaded[0]
