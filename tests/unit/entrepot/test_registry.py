@@ -226,7 +226,11 @@ def test_threads_that_load_at_once_get_one_pipeline(folder: Path) -> None:
     """The module is imported once, and stays: others hold what they have of it."""
     write(folder / "busy.py", PIPELINE)
     at_once = threading.Barrier(4)
-    registry = Registry({"shop": "busy:shop"}, rehearse=lambda *_: [at_once.wait()] and None)
+
+    def rehearse(name: str, reference: str) -> None:
+        at_once.wait()
+
+    registry = Registry({"shop": "busy:shop"}, rehearse=rehearse)
     with ThreadPoolExecutor(4) as threads:
         loaded = list(threads.map(lambda _: registry.load("shop"), range(4)))
     assert len(set(map(id, loaded))) == 1
