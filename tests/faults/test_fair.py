@@ -144,10 +144,11 @@ async def progress(handle: WorkflowHandle[Any, Any]) -> str:
     return str(asked["steps"][0]["state"]) if asked["steps"] else ""
 
 
-def start(place: Place) -> subprocess.Popen[str]:
-    """`entrepot worker`, with a grace of one second."""
+def start(place: Place, grace: int) -> subprocess.Popen[str]:
+    """`entrepot worker`, with a grace of so many seconds."""
     short = (
-        "from datetime import timedelta; from entrepot.worker import process; process.GRACE = timedelta(seconds=1); "
+        "from datetime import timedelta; from entrepot.worker import process; "
+        f"process.GRACE = timedelta(seconds={grace}); "
     )
     code = f"{short}process.AFTER_GRACE = timedelta(seconds=1); from entrepot.worker.cli.app import main; main()"
     return subprocess.Popen(
@@ -165,8 +166,8 @@ def start(place: Place) -> subprocess.Popen[str]:
 
 
 @contextmanager
-def worker(place: Place) -> Iterator[subprocess.Popen[str]]:
-    process = start(place)
+def worker(place: Place, grace: int = 1) -> Iterator[subprocess.Popen[str]]:
+    process = start(place, grace)
     try:
         yield process
     finally:
@@ -227,18 +228,16 @@ async def test_slots_of_runs_that_were_terminated_come_back(real: Real) -> None:
             await ended(second, signals=1)
 
 
-async def ended(process: subprocess.Popen[str], signals: int) -> float:
-    """The seconds in which a worker ended after so many signals."""
-    began = time.monotonic()
+async def ended(process: subprocess.Popen[str], signals: int) -> None:
+    """A worker has ended after so many signals, and well."""
     for _ in range(signals):
         process.send_signal(signal.SIGTERM)
         await asyncio.sleep(0.2)
-    assert await asyncio.to_thread(process.wait, 15) == 0
-    return time.monotonic() - began
+    assert await asyncio.to_thread(process.wait, 60) == 0
 
 
 async def test_a_worker_that_is_told_twice_ends_at_once_though_a_step_hangs(real: Real) -> None:
-    with worker(real.place) as process:
+    with worker(real.place, grace=600) as process:
         await real.hang(0)
         await real.running(1)
-        assert await ended(process, signals=2) < 2
+        await ended(process, signals=2)
