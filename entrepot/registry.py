@@ -41,7 +41,7 @@ class Registry:
     ) -> None:
         self.references: Mapping[str, str] = {}
         self._reload = reload
-        self._rehearse = rehearse
+        self.rehearse = rehearse
         self._reported: set[str] = set()
         """The changed files that were warned of."""
         self._loaded: dict[str, tuple[Pipeline, dict[str, tuple[int, int]]]] = {}
@@ -67,7 +67,7 @@ class Registry:
         with self._lock:
             if (pipeline := self._as_imported(name)) is not None:
                 return pipeline
-        self._rehearse(name, self.references[name])  # whatever that takes, other pipelines need not wait
+        self.rehearse(name, self.references[name])  # whatever that takes, other pipelines need not wait
         with self._lock:
             if (pipeline := self._as_imported(name)) is not None:
                 return pipeline  # by another thread meanwhile

@@ -59,12 +59,11 @@ class Settings:
         return replace(load(str(self.file), str(self.state)), further=self.further)._connected()
 
     def _connected(self, *, reload: bool = False) -> Tenants:
-        from entrepot.activities.runtime.isolation.processes import rehearse
         from entrepot.activities.runtime.tenant import Limits, PipelineSettings, Tenant, Tenants
         from entrepot.language.limits import StepLimits
         from entrepot.registry import Registry
 
-        registry = Registry(self.references, reload=reload, rehearse=rehearse)
+        registry = Registry(self.references, reload=reload)
         tenants = {}
         for name, section in self.tenants.items():
             schemas = section.schemas(registry.references)

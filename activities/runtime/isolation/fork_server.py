@@ -56,7 +56,7 @@ def serve(control: socket.socket, run: Callable[[int], None], patience: float = 
     while True:
         for key, _ in selector.select():
             if key.fileobj is control:
-                received, descriptors, _, _ = socket.recv_fds(control, COMMAND.size, 1)
+                received, descriptors = _received(control)
                 if not received:
                     time.sleep(patience)
                     _end(forked)
@@ -69,6 +69,15 @@ def serve(control: socket.socket, run: Callable[[int], None], patience: float = 
             else:
                 os.read(woken, 4_096)
                 _reap(control, forked)
+
+
+def _received(control: socket.socket) -> tuple[bytes, list[int]]:
+    """A command, and what comes with it; nothing, if the worker is gone."""
+    try:
+        received, descriptors, _, _ = socket.recv_fds(control, COMMAND.size, 1)
+    except OSError:
+        return b"", []
+    return received, descriptors
 
 
 def _fork(call: int, not_its: tuple[int, ...], run: Callable[[int], None]) -> int:
