@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from entrepot.worker.deployments.versions import Deployment, Version
     from entrepot.worker.deployments.workers import ServingWorker
 
-group = typer.Typer(help="Show and choose which version of the workers gets new runs.")
+group = typer.Typer()
 
 BuildArgument = Annotated[str, typer.Argument(help="Build id, as `entrepot deployments` shows it.")]
 DeploymentOption = Annotated[
