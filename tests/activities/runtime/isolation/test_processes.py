@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,7 +93,10 @@ def test_a_worker_goes_on_when_the_process_that_forks_was_killed(tenants: Tenant
     processes.run(work, tenants, "deadly", calls.drawn)
     with pytest.raises((Unavailable, StepFailed)):
         processes.run(work, tenants, "deadly", calls.kill_servers)
-    assert processes.run(work, tenants, "deadly", calls.drawn) >= 0
+    while True:  # as Temporal tries again; whoever calls before the end was noticed is told to
+        with contextlib.suppress(Unavailable):
+            assert processes.run(work, tenants, "deadly", calls.drawn) >= 0
+            break
 
 
 def test_code_that_was_changed_on_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
