@@ -20,6 +20,7 @@ from temporalio.client import ActivityFailureError, Client
 from temporalio.testing import WorkflowEnvironment
 
 from entrepot.errors import BadInput, Unavailable
+from entrepot.protocol.activities import work_queue
 from entrepot.worker import process
 from entrepot.worker.client import reach
 from entrepot.worker.telemetry import health, logs
@@ -73,10 +74,11 @@ async def until_ready(watched: Watched) -> None:
 
 
 async def pinged(client: Client, queue: str, seconds: float) -> str:
+    """What a worker answers that takes steps."""
     within = timedelta(seconds=seconds)
     return str(
         await client.execute_activity(
-            "ping", id=uuid.uuid4().hex, task_queue=queue, schedule_to_close_timeout=within, result_type=str
+            "ping", id=uuid.uuid4().hex, task_queue=work_queue(queue), schedule_to_close_timeout=within, result_type=str
         )
     )
 

@@ -136,6 +136,7 @@ async def _ping(client: Client, workers: list[str]) -> float:
 
     from temporalio.client import ActivityFailureError
 
+    from entrepot.protocol.activities import work_queue
     from entrepot.worker.client import TASK_QUEUE
 
     started = time.monotonic()
@@ -143,7 +144,7 @@ async def _ping(client: Client, workers: list[str]) -> float:
         await client.execute_activity(
             "ping",
             id=f"doctor:ping:{uuid.uuid4().hex[:8]}",
-            task_queue=TASK_QUEUE,
+            task_queue=work_queue(TASK_QUEUE),  # where steps run, whose slots may all be taken
             result_type=str,
             schedule_to_close_timeout=timedelta(seconds=_ANSWER_SECONDS),
         )

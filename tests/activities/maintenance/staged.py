@@ -16,13 +16,14 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from entrepot.activities.catalog.catalog import Catalog, PipelineCatalog
+from entrepot.activities.ingest import manifest
 from entrepot.activities.ingest.ingest import IngestActivities
 from entrepot.activities.maintenance.gc import GcActivities
 from entrepot.activities.plan import PlanActivities
 from entrepot.activities.publish.publish import PublishActivities
 from entrepot.activities.runtime import context as runtime
 from entrepot.activities.runtime.tenant import PipelineSettings, Tenant, Tenants
-from entrepot.activities.storage import lake, manifest
+from entrepot.activities.storage import lake
 from entrepot.activities.transform.transform import TransformActivities
 from entrepot.backends import QueryTag
 from entrepot.protocol.maintenance import DropInput, GcInput, GcResult, RollbackInput
@@ -155,7 +156,7 @@ class House:
                     summed = catalog.session.query(f"SELECT sum(n) AS n FROM {schema}.totals")
                     assert shown[0]["n"] == summed[0]["n"] == self.rows[version], name
                 state = catalog.environment(name).ingest_state("events")
-                assert state.state is None or json.loads(lake.read(state.state))
+                assert state.watermarks is None or json.loads(lake.read(state.watermarks))
                 self._check_whole(state.tables.get("events"))
             for known in catalog.every_version():
                 assert known.table is not None
