@@ -19,8 +19,8 @@ from entrepot.activities.ingest.sources.dlt import extract as dlt_extract
 from entrepot.activities.ingest.warehouse_loader import WarehouseLoader
 from entrepot.activities.runtime.activity import Activities, implements
 from entrepot.activities.runtime.context import ActivityContext, attribute_errors, wait_for_other_runs
-from entrepot.activities.runtime.isolation import processes
 from entrepot.activities.runtime.isolation.call import Call
+from entrepot.activities.runtime.isolation.processes import StepProcesses
 from entrepot.activities.runtime.tenant import Tenant
 from entrepot.activities.storage import lake
 from entrepot.errors import BadInput, listed
@@ -55,9 +55,9 @@ class IngestActivities(Activities):
                 return _replayed(work, catalog, request, last.sequence)
             hashes = {name: its.manifest for name, its in catalog.versions(last.tables).items()}
         with attribute_errors(step):
-            arguments = (work.tenant.without_warehouses(), request, step.name, parameters, last, hashes)
-            memory = self._tenants.limits_of(context.tenant, context.pipeline, step).memory
-            load: Load = processes.run(work, self._tenants, context.pipeline, _extract, *arguments, memory=memory)
+            step_processes = StepProcesses(work, self._tenants, context.pipeline, step)
+            tenant = work.tenant.without_warehouses()
+            load: Load = step_processes.run(_extract, tenant, request, parameters, last, hashes)
         return load
 
     @implements(activities.LOAD)
@@ -89,17 +89,15 @@ def _extract(
     call: Call,
     tenant: Tenant,
     asked: ExtractRequest,
-    name: str,
     parameters: Mapping[str, Any],
     last: IngestState,
     hashes: Mapping[str, str | None],
 ) -> Load:
     """Reads a source, in a process of its own: its code, its library or its server may hang or die."""
-    step = call.pipeline.graph.steps[name]
+    step = call.step
     assert isinstance(step, IngestStep)
-    with attribute_errors(step):
-        work = ActivityContext(tenant, asked.context.run, name, told=call.report)
-        return extract(work, asked, step, parameters, last, hashes)
+    work = ActivityContext(tenant, asked.context.run, step.name, told=call.report)
+    return extract(work, asked, step, parameters, last, hashes)
 
 
 def _replayed(work: ActivityContext, catalog: PipelineCatalog, asked: ExtractRequest, sequence: int) -> Load:

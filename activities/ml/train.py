@@ -19,9 +19,9 @@ from entrepot.activities.catalog.version import Version
 from entrepot.activities.ml import models
 from entrepot.activities.ml.translation import frame
 from entrepot.activities.runtime.activity import Activities, implements
-from entrepot.activities.runtime.context import ActivityContext, attribute_errors, check_planned, create_once
-from entrepot.activities.runtime.isolation import processes
+from entrepot.activities.runtime.context import ActivityContext, check_planned, create_once
 from entrepot.activities.runtime.isolation.call import Call
+from entrepot.activities.runtime.isolation.processes import StepProcesses
 from entrepot.activities.runtime.tenant import Tenants
 from entrepot.backends import Session
 from entrepot.backends.base import physical
@@ -83,10 +83,8 @@ def _train(
     work.check_limits(session, rows)
     folder = work.tenant.lake_path(step.folder, ref.context.pipeline, step.name, ref.versions[step.name])
     given = {name: parameters[name] for name in step.inputs}
-    fitted: Fitted = processes.run(
-        *(work, tenants, ref.context.pipeline, _fit, step.name, given, columns, folder),
-        feeds={"rows": session.read(rows)},
-        memory=tenants.limits_of(ref.context.tenant, ref.context.pipeline, step).memory,
+    fitted: Fitted = StepProcesses(work, tenants, ref.context.pipeline, step).run(
+        _fit, given, columns, folder, feeds={"rows": session.read(rows)}
     )
     seconds = time.monotonic() - started
     details = ModelDetails(
@@ -149,32 +147,31 @@ def _rows(step: TrainStep, features: Version, columns: tuple[str, ...]) -> ibis.
     return table.select(**chosen)
 
 
-def _fit(call: Call, name: str, given: Mapping[str, Any], columns: tuple[str, ...], folder: str) -> Fitted:
+def _fit(call: Call, given: Mapping[str, Any], columns: tuple[str, ...], folder: str) -> Fitted:
     """Fits, scores and keeps a model, in a process of its own."""
-    step = call.pipeline.graph.steps[name]
+    step = call.step
     assert isinstance(step, TrainStep)
-    with attribute_errors(step):
-        rows, target = _ordered(step, call.feed("rows").read_all())
-        held_out = step.split.mask(rows)
-        learn, test = rows[~held_out], rows[held_out]
-        for part, what in ((learn, "learn from"), (test, "score on")):
-            if part.empty:
-                raise StepFailed(f"the split {step.split} of {len(rows):,} rows leaves none to {what}")
-        estimator = step.function(**given)
-        estimator.fit(learn[list(columns)], target[~held_out])
-        scores, baseline = _scores(
-            step, estimator, learn[list(columns)], target[~held_out], test[list(columns)], target[held_out]
-        )
-        return Fitted(
-            file=models.save(estimator, folder, test[list(columns)]),
-            learned_from=len(learn),
-            scored_on=len(test),
-            floats=tuple(name for name in columns if learn[name].dtype.kind == "f"),
-            classes=tuple(str(label) for label in getattr(estimator, "classes_", [])),
-            estimator=" ".join(repr(estimator).split()),
-            scores=scores,
-            baseline=baseline,
-        )
+    rows, target = _ordered(step, call.feed("rows").read_all())
+    held_out = step.split.mask(rows)
+    learn, test = rows[~held_out], rows[held_out]
+    for part, what in ((learn, "learn from"), (test, "score on")):
+        if part.empty:
+            raise StepFailed(f"the split {step.split} of {len(rows):,} rows leaves none to {what}")
+    estimator = step.function(**given)
+    estimator.fit(learn[list(columns)], target[~held_out])
+    scores, baseline = _scores(
+        step, estimator, learn[list(columns)], target[~held_out], test[list(columns)], target[held_out]
+    )
+    return Fitted(
+        file=models.save(estimator, folder, test[list(columns)]),
+        learned_from=len(learn),
+        scored_on=len(test),
+        floats=tuple(name for name in columns if learn[name].dtype.kind == "f"),
+        classes=tuple(str(label) for label in getattr(estimator, "classes_", [])),
+        estimator=" ".join(repr(estimator).split()),
+        scores=scores,
+        baseline=baseline,
+    )
 
 
 def _ordered(step: TrainStep, arrow: pa.Table) -> tuple[pd.DataFrame, np.ndarray[Any, Any]]:

@@ -30,14 +30,13 @@ from entrepot.activities.publish.view_sync import Followed, PointedVersions, Vie
 from entrepot.activities.runtime.activity import Activities, context_of, implements, is_last_attempt
 from entrepot.activities.runtime.context import (
     ActivityContext,
-    attribute_errors,
     check_planned,
     create_once,
     version_table_name,
     wait_for_other_runs,
 )
-from entrepot.activities.runtime.isolation import processes
 from entrepot.activities.runtime.isolation.call import Call
+from entrepot.activities.runtime.isolation.processes import StepProcesses
 from entrepot.activities.runtime.isolation.tables import WorkerTables
 from entrepot.activities.runtime.tenant import Tenants
 from entrepot.activities.storage import lake
@@ -118,10 +117,9 @@ class _Page:
 
 
 def _output(
-    call: Call, name: str, parameters: dict[str, Any], versions: dict[str, Version], facts: dict[str, str], dialect: str
+    call: Call, parameters: dict[str, Any], versions: dict[str, Version], facts: dict[str, str], dialect: str
 ) -> _Page | Export | Copy:
     """What a publish function returns, in a process of its own; its tables as the worker can read them."""
-    step = call.pipeline.graph.steps[name]
     tables = WorkerTables(call, dialect)
 
     def argument(version: Version) -> Any:
@@ -129,15 +127,12 @@ def _output(
             return models.load(version)
         return tables.table(version.table, schema_from(version.columns))
 
-    with attribute_errors(step):
-        given = {n: parameters[n] if n in parameters else argument(versions[n]) for n in step.inputs}
-        output = step.function(**given)
-        if isinstance(output, Dashboard):
-            inputs = {n: versions[n].version for n in step.inputs if n not in parameters}
-            return _Page(str(output.title), render(output, facts, inputs))
-        if isinstance(output, Export | Copy):
-            return replace(output, table=tables.unbound(output.table))
-        raise StepFailed(f"it must return a Dashboard, an Export or a Copy, and returned a {type(output).__name__}")
+    output = call.step.function(**parameters, **{name: argument(version) for name, version in versions.items()})
+    if isinstance(output, Dashboard):
+        return _Page(str(output.title), render(output, facts, {name: each.version for name, each in versions.items()}))
+    if isinstance(output, Export | Copy):
+        return replace(output, table=tables.unbound(output.table))
+    raise StepFailed(f"it must return a Dashboard, an Export or a Copy, and returned a {type(output).__name__}")
 
 
 def _make(
@@ -157,10 +152,9 @@ def _make(
     facts = {"tenant": ref.context.tenant, "pipeline": pipeline, "run": ref.context.run, "version": version}
     read = {name: versions[name] for name in inputs}
     given = {name: parameters[name] for name in step.inputs if name in parameters}
-    output: _Page | Export | Copy = processes.run(
-        *(work, tenants, pipeline, _output, step.name, given, read, facts, session.dialect.name),
+    output: _Page | Export | Copy = StepProcesses(work, tenants, pipeline, step).run(
+        *(_output, given, read, facts, session.dialect.name),
         read=lambda expression: session.fetch(expression).to_reader(),
-        memory=tenants.limits_of(ref.context.tenant, pipeline, step).memory,
     )
     # A folder for each run: two may make the same version at once, and a page tells which run made it.
     folder = work.tenant.lake_path(step.folder, pipeline, step.name, version, ref.context.run)

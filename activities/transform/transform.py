@@ -28,8 +28,8 @@ from entrepot.activities.runtime.context import (
     version_table_name,
     wait_for_other_runs,
 )
-from entrepot.activities.runtime.isolation import processes
 from entrepot.activities.runtime.isolation.call import Call
+from entrepot.activities.runtime.isolation.processes import StepProcesses
 from entrepot.activities.runtime.tenant import Tenants, parameter_values
 from entrepot.activities.storage import exact_casts
 from entrepot.activities.transform.check import check_contract, check_rows
@@ -232,21 +232,16 @@ class Computation:
                 readers[name] = self._session.read(table)
             else:
                 given[name] = getattr(value, "value", value)
-        arguments = (step.name, given, schema.to_pyarrow())
-        yield from processes.stream(
-            *(self._work, self._tenants, self._context.pipeline, _compute, *arguments),
-            feeds=readers,
-            memory=self._tenants.limits_of(self._context.tenant, self._context.pipeline, step).memory,
-        )
+        step_processes = StepProcesses(self._work, self._tenants, self._context.pipeline, step)
+        yield from step_processes.stream(_compute, given, schema.to_pyarrow(), feeds=readers)
 
 
-def _compute(call: Call, name: str, given: Mapping[str, Any], schema: pa.Schema) -> None:
+def _compute(call: Call, given: Mapping[str, Any], schema: pa.Schema) -> None:
     """Gives what a Python transform yields, in a process of its own."""
-    step = call.pipeline.graph.steps[name]
-    with attribute_errors(step):
-        for number, made in enumerate(step.function(**{feed: call.feed(feed) for feed in call.feeds}, **given)):
-            for batch in _as_batches(made, schema, f"item {number + 1}"):
-                call.give(batch)
+    feeds = {name: call.feed(name) for name in call.asked.feeds}
+    for number, made in enumerate(call.step.function(**feeds, **given)):
+        for batch in _as_batches(made, schema, f"item {number + 1}"):
+            call.give(batch)
 
 
 def _as_batches(made: Any, schema: pa.Schema, which: str) -> Iterator[pa.RecordBatch]:

@@ -242,10 +242,10 @@ _CALLS = {"_extract": "extract", "_compute": "transform", "_fit": "train", "_out
 
 
 def _of_process(outcome: Callable[..., Any]) -> Callable[..., Any]:
-    def wrapped(own: call.Call, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-        step = next(each for each in arguments if isinstance(each, str))
-        with attempt(f"{_CALLS.get(function.__name__, function.__name__)}[{step}]"):
-            return outcome(own, function, arguments)
+    def wrapped(own: call.Call) -> Any:
+        name = own.asked.function.__name__
+        with attempt(f"{_CALLS.get(name, name)}[{own.asked.step}]"):
+            return outcome(own)
 
     return wrapped
 

@@ -29,7 +29,7 @@ def drawn(call: Call) -> float:
 
 def merged(call: Call) -> int:
     """Reads its feeds by turns, and gives what it has read."""
-    readers = [call.feed(name) for name in call.feeds]
+    readers = [call.feed(name) for name in call.asked.feeds]
     rows = 0
     while readers:
         for reader in list(readers):

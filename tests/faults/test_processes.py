@@ -137,15 +137,15 @@ WORKER = """
 import sys
 from pathlib import Path
 from entrepot.activities.runtime.context import ActivityContext
-from entrepot.activities.runtime.isolation import processes
+from entrepot.activities.runtime.isolation.processes import StepProcesses
 from entrepot.activities.runtime.tenant import PipelineSettings, Tenant, Tenants
 from entrepot.registry import Registry
 from tests.faults.calls import hang
 
 tenant = Tenant("acme", {"type": "duckdb", "path": "x"}, "lake", {"deadly": PipelineSettings("deadly")})
 tenants = Tenants({"acme": tenant}, Registry({"deadly": "tests.pipelines.deadly:deadly"}))
-tenants.pipeline("acme", "deadly")
-processes.run(ActivityContext(tenant, "run", "step"), tenants, "deadly", hang, sys.argv[1])
+step = tenants.pipeline("acme", "deadly").graph.steps["numbers"]
+StepProcesses(ActivityContext(tenant, "run", "step"), tenants, "deadly", step).run(hang, sys.argv[1])
 """
 
 

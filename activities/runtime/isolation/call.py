@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
@@ -21,9 +22,11 @@ import ibis
 import pyarrow as pa
 
 from entrepot import secrets
+from entrepot.activities.runtime.context import attribute_errors
 from entrepot.activities.runtime.isolation.fork_server import serve
 from entrepot.activities.runtime.isolation.raised import Raised
 from entrepot.errors import EntrepotError, StepFailed
+from entrepot.language.step import Step
 from entrepot.pipeline import Pipeline
 from entrepot.registry import Registry
 from entrepot.tracebacks import describe
@@ -45,6 +48,18 @@ class Surroundings:
     """Where its tenant's secrets stand: user code may read and print them itself."""
     becomes_server: bool = False
     """Whether it serves calls, once it has done what it was called for."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a process is to call."""
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    step: str = ""
+    """Whose code it is; what fails is told as the step's."""
+    feeds: dict[str, pa.Schema] = field(default_factory=dict)
+    """The columns of what it may read, by name."""
 
 
 @dataclass(frozen=True)
@@ -110,16 +125,15 @@ _IMPORTED: list[Pipeline] = []
 class Call:
     """What a function gets as its first argument when it is called in a process of its own."""
 
-    def __init__(self, connection: Connection, feeds: Mapping[str, pa.Schema]) -> None:
+    def __init__(self, connection: Connection, asked: Asked) -> None:
         self._connection = connection
-        self.feeds = feeds
-        """The columns of what it may read, by name."""
+        self.asked = asked
         self._lock = threading.RLock()
 
     @property
-    def pipeline(self) -> Pipeline:
-        """The pipeline whose code this process has imported."""
-        return _IMPORTED[0]
+    def step(self) -> Step:
+        """The step whose code is called, of the pipeline that this process has imported."""
+        return _IMPORTED[0].graph.steps[self.asked.step]
 
     def report(self, rows: dict[str, int]) -> None:
         """Says how far it has come: rows by table."""
@@ -131,7 +145,7 @@ class Call:
 
     def feed(self, name: str) -> pa.RecordBatchReader:
         """The batches that the worker reads for it."""
-        return pa.RecordBatchReader.from_batches(self.feeds[name], self._batches(name))
+        return pa.RecordBatchReader.from_batches(self.asked.feeds[name], self._batches(name))
 
     def read(self, expression: ibis.Table) -> pa.Table:
         """The rows of an expression over tables of the warehouse.
@@ -188,13 +202,13 @@ def run(descriptor: int) -> None:
     try:
         given: Surroundings = connection.recv()
         _surround(given)
-        feeds, function, arguments = connection.recv()
+        asked: Asked = connection.recv()
     except (EOFError, OSError):
         return
-    call = Call(connection, feeds)
+    call = Call(connection, asked)
     _log_to(call, given.levels)
     call.send(Started(os.getpid()))
-    outcome = _outcome(call, function, arguments)
+    outcome = _outcome(call)
     call.send(Resolved(secrets.resolved()))
     call.send(outcome)
     sys.stdout.flush()
@@ -205,9 +219,10 @@ def run(descriptor: int) -> None:
         serve(control, run)
 
 
-def _outcome(call: Call, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Done | Raised:
+def _outcome(call: Call) -> Done | Raised:
     try:
-        return Done(function(call, *arguments))
+        with attribute_errors(call.step) if call.asked.step else nullcontext():
+            return Done(call.asked.function(call, *call.asked.arguments))
     except (EntrepotError, InterruptedError) as error:
         return Raised.of(error)
     except BaseException as error:

@@ -30,6 +30,7 @@ from entrepot.activities.runtime.context import ActivityContext, format_bytes
 from entrepot.activities.runtime.isolation import call as protocol
 from entrepot.activities.runtime.isolation import fork_server
 from entrepot.activities.runtime.isolation.call import (
+    Asked,
     Done,
     Given,
     Logged,
@@ -44,6 +45,7 @@ from entrepot.activities.runtime.isolation.fork_server import COMMAND, EXIT, FOR
 from entrepot.activities.runtime.isolation.raised import Raised
 from entrepot.activities.runtime.tenant import Tenants, Variables
 from entrepot.errors import BadInput, EntrepotError, LimitExceeded, PipelineError, StepFailed, Unavailable, listed
+from entrepot.language.step import Step
 from entrepot.registry import Registry
 
 PREPARE = "entrepot.worker.process:load"
@@ -239,10 +241,9 @@ class Processes:
     def _made(self, code: Code, work: Work, variables: Variables) -> ForkServer:
         process = self.first().fork()
         with started(process, work, variables, becomes_server=True):
-            arguments = (code.pipeline, code.reference)
-            messages = conversation(process, work, {}, protocol.import_pipeline, arguments)
+            asked = Asked(protocol.import_pipeline, (code.pipeline, code.reference))
             try:
-                next(messages)
+                next(conversation(process, work, asked, _Readers()))
             except StopIteration as end:
                 if changed := [file for file, stamp in code.stamps if end.value.get(file, stamp) != stamp]:
                     process.kill()
@@ -270,7 +271,8 @@ def rehearse(name: str, reference: str) -> None:
     watch.start()
     try:
         with started(process, _Nobody(), Variables()):
-            for _ in conversation(process, _Nobody(), {}, protocol.import_pipeline, (name, reference)):
+            asked = Asked(protocol.import_pipeline, (name, reference))
+            for _ in conversation(process, _Nobody(), asked, _Readers()):
                 pass
     except (BadInput, PipelineError):
         raise
@@ -298,54 +300,65 @@ class _Nobody:
         return
 
 
-def run(
-    work: ActivityContext,
-    tenants: Tenants,
-    pipeline: str,
-    function: Callable[..., Any],
-    *arguments: Any,
-    feeds: Mapping[str, pa.RecordBatchReader] | None = None,
-    read: Read | None = None,
-    memory: int | None = None,
-) -> Any:
-    """Calls a function in a process of its own, which has imported the pipeline: what it returns.
+@dataclass(frozen=True)
+class StepProcesses:
+    """Where a step's code runs: each call in a process of its own, which has imported the pipeline.
 
-    Args:
-        function: Of a module. Its first argument is its `Call`.
-        feeds: What `Call.feed` reads.
-        read: Reads what `Call.read` asks for.
-        memory: The most memory that it may have, in bytes.
+    Functions that are called stand in a module; their first argument is their `Call`.
 
     Raises:
         InterruptedError: if the work is stopped meanwhile.
-        LimitExceeded: if it had more memory than that.
+        LimitExceeded: if it had more memory than the step may have.
         StepFailed: if its process ended itself or crashed.
         Unavailable: if it was killed by others.
     """
-    batches = stream(work, tenants, pipeline, function, *arguments, feeds=feeds, read=read, memory=memory)
-    while True:
-        try:
-            next(batches)
-        except StopIteration as end:
-            return end.value
 
+    work: ActivityContext
+    tenants: Tenants
+    pipeline: str
+    step: Step
 
-def stream(
-    work: ActivityContext,
-    tenants: Tenants,
-    pipeline: str,
-    function: Callable[..., Any],
-    *arguments: Any,
-    feeds: Mapping[str, pa.RecordBatchReader] | None = None,
-    read: Read | None = None,
-    memory: int | None = None,
-) -> Generator[pa.RecordBatch, None, Any]:
-    """As `run`, and yields the batches that it gives meanwhile."""
-    code = Code.of(tenants.registry, work.tenant.name, pipeline)
-    variables = tenants.variables(work.tenant.name)
-    process = PROCESSES.of(code, work, variables).fork()
-    with started(process, work, variables):
-        return (yield from conversation(process, work, feeds or {}, function, arguments, read, memory))
+    def run(
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,
+        feeds: Mapping[str, pa.RecordBatchReader] | None = None,
+        read: Read | None = None,
+    ) -> Any:
+        """What a function returns.
+
+        Args:
+            feeds: What `Call.feed` reads.
+            read: Reads what `Call.read` asks for.
+        """
+        batches = self._call(function, arguments, feeds or {}, read)
+        while True:
+            try:
+                next(batches)
+            except StopIteration as end:
+                return end.value
+
+    def stream(
+        self, function: Callable[..., Any], *arguments: Any, feeds: Mapping[str, pa.RecordBatchReader]
+    ) -> Generator[pa.RecordBatch, None, Any]:
+        """The batches that a function gives."""
+        return self._call(function, arguments, feeds, None)
+
+    def _call(
+        self,
+        function: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        feeds: Mapping[str, pa.RecordBatchReader],
+        read: Read | None,
+    ) -> Generator[pa.RecordBatch, None, Any]:
+        tenant = self.work.tenant.name
+        variables = self.tenants.variables(tenant)
+        server = PROCESSES.of(Code.of(self.tenants.registry, tenant, self.pipeline), self.work, variables)
+        memory = self.tenants.limits_of(tenant, self.pipeline, self.step).memory
+        asked = Asked(function, arguments, self.step.name, {name: reader.schema for name, reader in feeds.items()})
+        process = server.fork()
+        with started(process, self.work, variables):
+            return (yield from conversation(process, self.work, asked, _Readers(feeds, read), memory))
 
 
 @contextmanager
@@ -380,18 +393,16 @@ def started(process: Process, work: Work, variables: Variables, *, becomes_serve
 
 
 def conversation(
-    process: Process,
-    work: Work,
-    feeds: Mapping[str, pa.RecordBatchReader],
-    function: Callable[..., Any],
-    arguments: tuple[Any, ...],
-    read: Read | None = None,
-    memory: int | None = None,
+    process: Process, work: Work, asked: Asked, readers: _Readers, memory: int | None = None
 ) -> Generator[pa.RecordBatch, None, Any]:
-    """Tells a process what to call, and answers what it asks until it has returned."""
-    connection, readers, watch = process.connection, _Readers(feeds, read), _MemoryWatch(process, memory)
+    """Tells a process what to call, and answers what it asks until it has returned.
+
+    Args:
+        memory: The most that it may have, in bytes.
+    """
+    connection, watch = process.connection, _MemoryWatch(process, memory)
     try:
-        connection.send(({name: reader.schema for name, reader in feeds.items()}, function, arguments))
+        connection.send(asked)
         while True:
             message = connection.recv()
             if isinstance(message, Started):
@@ -431,7 +442,7 @@ def _death(process: Process) -> StepFailed | Unavailable:
 class _Readers:
     """What a call may read."""
 
-    def __init__(self, feeds: Mapping[str, pa.RecordBatchReader], read: Read | None) -> None:
+    def __init__(self, feeds: Mapping[str, pa.RecordBatchReader] = {}, read: Read | None = None) -> None:
         self._readers = dict(feeds)
         self._read = read
 

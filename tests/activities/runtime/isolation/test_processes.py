@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entrepot.activities.runtime.context import ActivityContext
-from entrepot.activities.runtime.isolation import processes
+from entrepot.activities.runtime.isolation.processes import StepProcesses
 from entrepot.activities.runtime.isolation.raised import Raised
 from entrepot.activities.runtime.tenant import PipelineSettings, Tenant, Tenants
 from entrepot.errors import BadInput, LimitExceeded, PipelineError, Problem, StepFailed, Unavailable
+from entrepot.language.limits import StepLimits
 from entrepot.registry import Registry
 from entrepot.tracebacks import author_line, describe
 from tests.faults import calls
@@ -31,9 +33,14 @@ def tenants() -> Tenants:
     return made
 
 
+def step_processes(tenants: Tenants, pipeline: str = "deadly", step: str = "numbers") -> StepProcesses:
+    work = ActivityContext(tenants.get("acme"), "run", step)
+    return StepProcesses(work, tenants, pipeline, tenants.pipeline("acme", pipeline).graph.steps[step])
+
+
 @pytest.fixture
-def work(tenants: Tenants) -> ActivityContext:
-    return ActivityContext(tenants.get("acme"), "run", "step")
+def deadly(tenants: Tenants) -> StepProcesses:
+    return step_processes(tenants)
 
 
 TABLES = st.lists(st.lists(st.integers(-5, 5) | st.none(), max_size=4), max_size=4)
@@ -53,10 +60,9 @@ def test_feeds_are_read_by_turns_and_what_is_given_comes_back(
         ]
         return pa.RecordBatchReader.from_batches(schema, batches)
 
-    work = ActivityContext(tenants.get("acme"), "run", "step")
     found: list[Any] = []
     rows = 0
-    stream = processes.stream(work, tenants, "deadly", calls.merged, feeds={"one": reader(one), "other": reader(other)})
+    stream = step_processes(tenants).stream(calls.merged, feeds={"one": reader(one), "other": reader(other)})
     while True:
         try:
             found += next(stream).to_pylist()
@@ -68,34 +74,36 @@ def test_feeds_are_read_by_turns_and_what_is_given_comes_back(
     assert rows == len(wanted)
 
 
-def test_no_two_processes_draw_the_same_numbers(tenants: Tenants, work: ActivityContext) -> None:
-    drawn = {processes.run(work, tenants, "deadly", calls.drawn) for _ in range(5)}
+def test_no_two_processes_draw_the_same_numbers(deadly: StepProcesses) -> None:
+    drawn = {deadly.run(calls.drawn) for _ in range(5)}
     assert len(drawn) == 5
 
 
-def test_more_memory_than_the_limit_ends_the_call_and_says_so(tenants: Tenants, work: ActivityContext) -> None:
+def test_more_memory_than_the_limit_ends_the_call_and_says_so(tenants: Tenants) -> None:
+    acme = replace(tenants.get("acme"), step_limits=StepLimits(memory=600_000_000))
+    limited = step_processes(Tenants({"acme": acme}, tenants.registry))
     with pytest.raises(LimitExceeded, match=r"had [\d.]+ (GB|MB) of memory, and its limit is 600 MB; it was killed"):
-        processes.run(work, tenants, "deadly", calls.eat, memory=600_000_000)
-    assert work.progress["eaten"] > 1
+        limited.run(calls.eat)
+    assert limited.work.progress["eaten"] > 1
 
 
-def test_log_records_are_the_workers(tenants: Tenants, work: ActivityContext, caplog: pytest.LogCaptureFixture) -> None:
+def test_log_records_are_the_workers(deadly: StepProcesses, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "entrepot"):
-        processes.run(work, tenants, "deadly", calls.logged)
+        deadly.run(calls.logged)
     assert ("entrepot.calls", logging.INFO, "three of 3") in caplog.record_tuples
 
 
-def test_temporary_files_go_with_the_process(tenants: Tenants, work: ActivityContext) -> None:
-    assert not Path(processes.run(work, tenants, "deadly", calls.kept)).exists()
+def test_temporary_files_go_with_the_process(deadly: StepProcesses) -> None:
+    assert not Path(deadly.run(calls.kept)).exists()
 
 
-def test_a_worker_goes_on_when_the_process_that_forks_was_killed(tenants: Tenants, work: ActivityContext) -> None:
-    processes.run(work, tenants, "deadly", calls.drawn)
+def test_a_worker_goes_on_when_the_process_that_forks_was_killed(deadly: StepProcesses) -> None:
+    deadly.run(calls.drawn)
     with pytest.raises((Unavailable, StepFailed)):
-        processes.run(work, tenants, "deadly", calls.kill_servers)
+        deadly.run(calls.kill_servers)
     while True:  # as Temporal tries again; whoever calls before the end was noticed is told to
         with contextlib.suppress(Unavailable):
-            assert processes.run(work, tenants, "deadly", calls.drawn) >= 0
+            assert deadly.run(calls.drawn) >= 0
             break
 
 
@@ -109,7 +117,7 @@ def test_code_that_was_changed_on_disk_is_refused(tmp_path: Path, monkeypatch: p
     tenants.pipeline("acme", "changing")
     file.write_text(code + "# changed\n")
     with pytest.raises(StepFailed, match=r"changing\.py' changed since this worker imported pipeline 'changing'"):
-        processes.run(ActivityContext(tenant, "run", "step"), tenants, "changing", calls.drawn)
+        step_processes(tenants, "changing", "a").run(calls.drawn)
 
 
 def causes() -> Iterator[BaseException]:
