@@ -6,11 +6,13 @@ import asyncio
 import base64
 import functools
 import os
+import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import entrepot_standins as standins
@@ -80,6 +82,24 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.section("suites")
         for line in suites.table(ran):
             terminalreporter.write_line(line)
+
+
+@pytest.fixture(autouse=True)
+def its_modules_are_forgotten(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What a test imported from folders of tests is forgotten, so that another finds its own under the same name."""
+    before = set(sys.modules)
+    yield
+    for name in sys.modules.keys() - before:
+        if _stands_in(sys.modules[name], tmp_path_factory.getbasetemp()):
+            del sys.modules[name]
+
+
+def _stands_in(module: ModuleType | None, folder: Path) -> bool:
+    """Whether a module, or a package even without a file, is of a folder."""
+    if (spec := getattr(module, "__spec__", None)) is None:
+        return False
+    places = [spec.origin, *(spec.submodule_search_locations or ())]
+    return any(Path(place).is_relative_to(folder) for place in places if place)
 
 
 @pytest.fixture(scope="session")

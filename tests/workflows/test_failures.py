@@ -100,7 +100,6 @@ async def user_code(temporal: WorkflowEnvironment, folder: Path, code: str, name
             yield house
     finally:
         sys.path.remove(str(folder))
-        sys.modules.pop(name, None)
 
 
 async def until_running(handle: WorkflowHandle[Any, Any], step: str) -> None:

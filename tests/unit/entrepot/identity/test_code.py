@@ -8,7 +8,7 @@ import importlib
 import itertools
 import linecache
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -26,12 +26,13 @@ _numbers = itertools.count()
 
 
 @pytest.fixture
-def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
     """Writes a package `shop` of several modules and imports its `pipeline`; each call starts anew."""
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
 
     def make(pipeline: str, **others: str) -> ModuleType:
-        forget()
+        for name in [n for n in sys.modules if n.partition(".")[0] == "shop"]:
+            del sys.modules[name]
         folder = tmp_path / str(next(_numbers))
         (folder / "shop").mkdir(parents=True)
         for name, text in {"__init__": "", "pipeline": pipeline, **others}.items():
@@ -39,12 +40,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
         monkeypatch.syspath_prepend(str(folder))
         return importlib.import_module("shop.pipeline")
 
-    def forget() -> None:
-        for name in [n for n in sys.modules if n.partition(".")[0] == "shop"]:
-            del sys.modules[name]
-
-    yield make
-    forget()
+    return make
 
 
 def _same(write: Write, one: str, other: str, **modules: str) -> bool:

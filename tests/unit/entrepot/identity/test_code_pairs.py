@@ -35,16 +35,13 @@ PAIRS = {title: (verdict, before, after) for verdict, title, before, after in _p
 
 
 @pytest.fixture
-def imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Modules], Callable[[], Any]]]:
+def imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Modules], Callable[[], Any]]:
     """Writes the modules of a package `shop`, imports it anew, and gives `f` of `shop.pipeline`."""
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
 
-    def forget() -> None:
+    def make(modules: Modules) -> Callable[[], Any]:
         for name in [n for n in sys.modules if n.partition(".")[0] == "shop"]:
             del sys.modules[name]
-
-    def make(modules: Modules) -> Callable[[], Any]:
-        forget()
         folder = tmp_path / str(next(_numbers))
         (folder / "shop").mkdir(parents=True)
         for name, text in {"__init__": "", **modules}.items():
@@ -52,8 +49,7 @@ def imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
         monkeypatch.syspath_prepend(str(folder))
         return importlib.import_module("shop.pipeline").f  # type: ignore[no-any-return]
 
-    yield make
-    forget()
+    return make
 
 
 @pytest.mark.parametrize("title", PAIRS)
