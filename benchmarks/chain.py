@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -77,12 +77,13 @@ def write_entrepot(folder: Path, shape: projects.Shape) -> None:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[dict[str, str]]:
-    """Server and worker for a project; gives the environment in which commands find them."""
+def serving(folder: Path, variables: Mapping[str, str] = {}) -> Iterator[dict[str, str]]:
+    """Server and worker for a project, with more variables in their environment; gives that in which commands find
+    them."""
     port, ui_port = free_port(), free_port()
     arguments = [_entrepot(), "dev", "--port", str(port), "--ui-port", str(ui_port)]
     with open(folder / "dev.log", "wb") as log:
-        process = subprocess.Popen(arguments, cwd=folder, stdout=log, stderr=log)
+        process = subprocess.Popen(arguments, cwd=folder, env={**os.environ, **variables}, stdout=log, stderr=log)
     environment = {"TEMPORAL_ADDRESS": f"127.0.0.1:{port}"}
     try:
         for _ in range(100):
