@@ -20,7 +20,7 @@ from entrepot.activities.transform.verdicts import standing_verdicts
 from entrepot.backends.dialect import Dialect
 from entrepot.errors import BadInput, PipelineError, Problem, listed
 from entrepot.identity.expression import schema_from
-from entrepot.language.limits import DEFAULTS, UNSAID
+from entrepot.language.limits import UNSAID
 from entrepot.language.model import Model
 from entrepot.language.names import NOMINAL_TIME
 from entrepot.language.step import KINDS, IngestStep
@@ -67,7 +67,7 @@ class PlanActivities(Activities):
             ingests=tuple(name for name, step in selected.items() if isinstance(step, IngestStep)),
             anew=anew,
             parameters=parameters,
-            limits=(limits := pipeline.limits.over(tenant.step_limits).over(DEFAULTS)),
+            limits=(limits := tenant.limits_of(pipeline)),
             limits_of={n: step.limits.over(limits) for n, step in selected.items() if step.limits != UNSAID},
         )
 

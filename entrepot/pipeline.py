@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any, TypeVar, get_args, overload
 
 from entrepot.errors import BadInput, Location, PipelineError, Problem, unknown
-from entrepot.language.limits import StepLimits, step_limits
+from entrepot.language.limits import OwnLimits, own_limits
 from entrepot.language.split import Share, Split
 from entrepot.language.step import (
     CheckStep,
@@ -524,9 +524,9 @@ class Pipeline:
 
         return declare(function) if function is not None else declare
 
-    def _limits(self, whose: str, **given: Any) -> StepLimits:
+    def _limits(self, whose: str, **given: Any) -> OwnLimits:
         try:
-            return step_limits(**given)
+            return own_limits(**given)
         except ValueError as error:
             raise BadInput(f"pipeline {self.name!r}{whose}: {error}") from None
 

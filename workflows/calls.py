@@ -64,13 +64,10 @@ async def call(
 
 def retries(limits: StepLimits = DEFAULTS) -> RetryPolicy:
     """How often a step is tried, and after which pauses."""
-    complete = limits.over(DEFAULTS)
-    assert complete.attempts is not None
-    assert complete.backoff is not None
     return RetryPolicy(
-        initial_interval=complete.backoff,
-        maximum_interval=max(LONGEST_PAUSE, complete.backoff),
-        maximum_attempts=complete.attempts,
+        initial_interval=limits.backoff,
+        maximum_interval=max(LONGEST_PAUSE, limits.backoff),
+        maximum_attempts=limits.attempts,
     )
 
 

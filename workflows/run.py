@@ -269,10 +269,9 @@ class _Run:
         """The limits of a step, or of a batch: each of its steps has its time, and the least attempts of any count."""
         each = [self._limits_of.get(name, self._limits) for name in steps] or [self._limits]
         return StepLimits(
-            timeout=min(sum((one.timeout for one in each if one.timeout), timedelta()), LONGEST),
-            memory=max((one.memory for one in each if one.memory), default=None),
-            attempts=min(one.attempts for one in each if one.attempts),
-            backoff=max(one.backoff for one in each if one.backoff),
+            timeout=min(sum((one.timeout for one in each), timedelta()), LONGEST),
+            attempts=min(one.attempts for one in each),
+            backoff=max(one.backoff for one in each),
         )
 
     def _failed_step(self, batch: list[str], error: ActivityError) -> ApplicationError:

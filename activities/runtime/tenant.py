@@ -14,7 +14,7 @@ from entrepot import backends, secrets
 from entrepot.activities.storage import lake
 from entrepot.errors import BadInput, StepFailed, unknown
 from entrepot.identity.version import CATALOG
-from entrepot.language.limits import DEFAULTS, UNSAID, StepLimits
+from entrepot.language.limits import DEFAULTS, UNSAID, OwnLimits, StepLimits
 from entrepot.language.names import NOMINAL_TIME
 from entrepot.language.step import Step
 from entrepot.pipeline import Pipeline
@@ -70,7 +70,7 @@ class Tenant:
     others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Settings of its further warehouses, by name: to compare with, and to publish to."""
     limits: Limits = Limits()
-    step_limits: StepLimits = UNSAID
+    step_limits: OwnLimits = UNSAID
     """What holds of its steps, where neither they nor their pipelines say otherwise."""
     parity: str | None = None
     """The further warehouse with which every table must agree before it is published."""
@@ -145,6 +145,10 @@ class Tenant:
         """How long an environment stays without a run; None: for ever. Of several patterns the longest counts."""
         every = [after for pattern, after in self.expires.items() if fnmatch.fnmatchcase(environment, pattern)]
         return max(every, default=None)
+
+    def limits_of(self, pipeline: Pipeline) -> StepLimits:
+        """What holds of a pipeline's steps that say nothing themselves."""
+        return pipeline.limits.over(self.step_limits.over(DEFAULTS))
 
     def lake_path(self, *parts: str) -> str:
         """A path or URL in the tenant's lake.
@@ -229,11 +233,6 @@ class Tenants:
         pipeline = self.registry.load(name)
         _ = pipeline.graph
         return pipeline
-
-    def limits_of(self, tenant: str, pipeline: str, step: Step) -> StepLimits:
-        """What holds for a step: its own limits, those of its pipeline, of the tenant, and the defaults."""
-        own = self.pipeline(tenant, pipeline).limits
-        return step.limits.over(own).over(self.get(tenant).step_limits).over(DEFAULTS)
 
     def step(self, context: Context, name: str, kind: type[S]) -> tuple[Pipeline, S, dict[str, Any]]:
         """A step that a plan named, its pipeline, and the values of the pipeline's parameters.

@@ -3,44 +3,57 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 _UNITS = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
-_SIZES = {"KB": 1000, "MB": 1000**2, "GB": 1000**3, "TB": 1000**4}
+_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?) ?(?:([KMGTP])(I?))?B", re.ASCII | re.IGNORECASE)
+_POWERS = " KMGTP"
 MOST_ATTEMPTS = 1000
 LONGEST = timedelta(days=30)
 
 
 @dataclass(frozen=True)
 class StepLimits:
-    """The limits of a step, or those that a pipeline or a tenant has for its steps; None where it says nothing.
+    """The limits that hold of a step."""
+
+    timeout: timedelta
+    """Of one attempt."""
+    attempts: int
+    backoff: timedelta
+    """The pause before the second attempt; it doubles before each further one."""
+    memory: int | None = None
+    """Bytes of the process that runs the step's code; None: as many as there are."""
+
+
+DEFAULTS = StepLimits(timeout=timedelta(hours=24), attempts=5, backoff=timedelta(seconds=1))
+
+
+@dataclass(frozen=True)
+class OwnLimits:
+    """What a step says of its limits, or a pipeline or a tenant of those of its steps; None where it says nothing.
 
     A step's own come first, then those of its pipeline, of the tenant, and at last `DEFAULTS`.
     """
 
     timeout: timedelta | None = None
-    """Of one attempt."""
     memory: int | None = None
-    """Bytes of the process that runs the step's code."""
     attempts: int | None = None
     backoff: timedelta | None = None
-    """The pause before the second attempt; it doubles before each further one."""
 
     def over(self, others: StepLimits) -> StepLimits:
         """These, and the others where they say nothing."""
-        own = {each.name: getattr(self, each.name) for each in fields(self)}
-        return StepLimits(**{name: getattr(others, name) if value is None else value for name, value in own.items()})
+        return replace(others, **{name: value for name, value in vars(self).items() if value is not None})
 
 
-UNSAID = StepLimits()
-DEFAULTS = StepLimits(timedelta(hours=24), None, 5, timedelta(seconds=1))
+UNSAID = OwnLimits()
 
 
-def step_limits(
+def own_limits(
     timeout: str | None = None, memory: str | None = None, attempts: int | None = None, backoff: str | None = None
-) -> StepLimits:
+) -> OwnLimits:
     """Limits as authors write them.
 
     Raises:
@@ -48,7 +61,14 @@ def step_limits(
     """
     if attempts is not None and (type(attempts) is not int or not 1 <= attempts <= MOST_ATTEMPTS):
         raise ValueError(f"`attempts` is a whole number from 1 to {MOST_ATTEMPTS:,}, not {attempts!r}")
-    return StepLimits(_within("timeout", timeout), _size(memory), attempts, _within("backoff", backoff))
+    return OwnLimits(_within("timeout", timeout), _memory(memory), attempts, _within("backoff", backoff))
+
+
+def _memory(text: Any) -> int | None:
+    try:
+        return None if text is None else size(text)
+    except ValueError as error:
+        raise ValueError(f"`memory`: {error}") from None
 
 
 def _within(name: str, text: Any) -> timedelta | None:
@@ -76,10 +96,18 @@ def duration(text: Any) -> timedelta:
     return found
 
 
-def _size(text: Any) -> int | None:
-    if text is None:
-        return None
-    match = re.fullmatch(r"([0-9]{1,6})(KB|MB|GB|TB)", text) if isinstance(text, str) else None
-    if not match or not int(match[1]):
-        raise ValueError(f"`memory`: {text!r} is not a valid size: write a number and KB, MB, GB or TB, such as '8GB'")
-    return int(match[1]) * _SIZES[match[2]]
+def size(text: Any) -> int:
+    """Bytes, written as `500GB`, `1.5 TiB` or `8gb`: in powers of ten, or of two.
+
+    Raises:
+        ValueError: for what is none.
+    """
+    match = _SIZE.fullmatch(text) if isinstance(text, str) else None
+    found = int(Decimal(match[1]) * _unit(match[2] or " ", is_binary=bool(match[3]))) if match else 0
+    if not found:
+        raise ValueError(f"{text!r} is not a valid size: write a number and KB, MB, GB or TB, such as '8GB'")
+    return found
+
+
+def _unit(letter: str, *, is_binary: bool) -> int:
+    return int((1024 if is_binary else 1000) ** _POWERS.index(letter.upper()))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from entrepot.errors import Location, unknown
 from entrepot.language import contract as contracts
-from entrepot.language.limits import UNSAID, StepLimits
+from entrepot.language.limits import UNSAID, OwnLimits
 from entrepot.language.names import CONTRACT_SUFFIX, NOMINAL_TIME
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Step:
     tags: frozenset[str] = frozenset()
     depends: tuple[str, ...] = ()
     """Distributions whose installed versions belong to the version of what Python code makes."""
-    limits: StepLimits = UNSAID
+    limits: OwnLimits = UNSAID
     """How long it may take, and so on, where it says so itself. No part of any version."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

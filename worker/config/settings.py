@@ -60,7 +60,7 @@ class Settings:
 
     def _connected(self, *, reload: bool = False) -> Tenants:
         from entrepot.activities.runtime.tenant import Limits, PipelineSettings, Tenant, Tenants
-        from entrepot.language.limits import StepLimits
+        from entrepot.language.limits import OwnLimits
         from entrepot.registry import Registry
 
         registry = Registry(self.references, reload=reload)
@@ -80,7 +80,7 @@ class Settings:
                 weight=section.weight,
                 others={n: self.backend(other) for n, other in {**self.further, **section.backends}.items()},
                 limits=Limits(section.limits.bytes_per_step, section.limits.bytes_per_run),
-                step_limits=StepLimits(
+                step_limits=OwnLimits(
                     section.limits.timeout, section.limits.memory, section.limits.attempts, section.limits.backoff
                 ),
                 parity=section.parity,

@@ -16,19 +16,16 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ByteSize,
     ConfigDict,
     Field,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError, PydanticKnownError
+from pydantic_core import PydanticKnownError
 
 from entrepot.errors import BadInput, unknown
 from entrepot.identity.version import CATALOG, check_schema, prefixed
-from entrepot.language.limits import LONGEST, MOST_ATTEMPTS, duration
+from entrepot.language.limits import LONGEST, MOST_ATTEMPTS, duration, size
 from entrepot.language.names import DEFAULT_ENVIRONMENT, ENVIRONMENT, PIPELINE, SCHEMA, SETTING, EnvironmentName, shown
 from entrepot.worker.schedules import cron
 
@@ -38,7 +35,6 @@ SHORTEST_CATCH_UP = timedelta(seconds=10)
 _REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(:[A-Za-z_]\w*)?")
 _LEADS_AWAY = re.compile(r"(^|/)\.\.?(/|$)|\\|%(2e|2f|5c)", re.IGNORECASE)
 _PATTERN = re.compile(r"[a-z0-9_*?]+")
-_SIZE = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})? ?([kmgtp]i?)?b", re.IGNORECASE | re.ASCII)
 
 
 def _duration(text: Any) -> timedelta:
@@ -55,15 +51,6 @@ def _limited(found: timedelta) -> timedelta:
     if found > LONGEST:
         raise ValueError(f"it is longer than {LONGEST.days} days")
     return found
-
-
-def _size(text: Any, read: ValidatorFunctionWrapHandler) -> ByteSize:
-    """A size such as `500GB`. Pydantic would read the beginning of what is none: `1,000GB` as one byte."""
-    if isinstance(text, str) and _SIZE.fullmatch(text):
-        size: ByteSize = read(text)
-        if size > 0:
-            return size
-    raise PydanticCustomError("byte_size", "is no size")
 
 
 def _schema(value: str) -> str:
@@ -131,7 +118,7 @@ def _values(parameters: dict[str, Any]) -> dict[str, Any]:
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 LimitedDuration = Annotated[Duration, AfterValidator(_limited)]
-Size = Annotated[ByteSize, WrapValidator(_size)]
+Size = Annotated[int, BeforeValidator(size)]
 Name = Annotated[str, SETTING]
 Pipelines = Annotated[str, replace(PIPELINE, refusal=SETTING.refusal)]
 Parameters = Annotated[dict[str, Any], AfterValidator(_values)]

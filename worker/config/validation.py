@@ -31,8 +31,6 @@ _EXPECTED = {
     "dict_type": "a table",
     "model_type": "a table",
     "model_attributes_type": "a table",
-    "byte_size": "a size such as '500GB'",
-    "byte_size_unit": "a size such as '500GB'",
 }
 
 

@@ -354,11 +354,15 @@ class StepProcesses:
         tenant = self.work.tenant.name
         variables = self.tenants.variables(tenant)
         server = PROCESSES.of(Code.of(self.tenants.registry, tenant, self.pipeline), self.work, variables)
-        memory = self.tenants.limits_of(tenant, self.pipeline, self.step).memory
+        limits = self.work.tenant.limits_of(self.tenants.pipeline(tenant, self.pipeline))
         asked = Asked(function, arguments, self.step.name, {name: reader.schema for name, reader in feeds.items()})
         process = server.fork()
         with started(process, self.work, variables):
-            return (yield from conversation(process, self.work, asked, _Readers(feeds, read), memory))
+            return (
+                yield from conversation(
+                    process, self.work, asked, _Readers(feeds, read), self.step.limits.over(limits).memory
+                )
+            )
 
 
 @contextmanager

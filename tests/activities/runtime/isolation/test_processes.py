@@ -19,7 +19,7 @@ from entrepot.activities.runtime.isolation.processes import StepProcesses
 from entrepot.activities.runtime.isolation.raised import Raised
 from entrepot.activities.runtime.tenant import PipelineSettings, Tenant, Tenants
 from entrepot.errors import BadInput, LimitExceeded, PipelineError, Problem, StepFailed, Unavailable
-from entrepot.language.limits import StepLimits
+from entrepot.language.limits import OwnLimits
 from entrepot.registry import Registry
 from entrepot.tracebacks import author_line, describe
 from tests.faults import calls
@@ -80,7 +80,7 @@ def test_no_two_processes_draw_the_same_numbers(deadly: StepProcesses) -> None:
 
 
 def test_more_memory_than_the_limit_ends_the_call_and_says_so(tenants: Tenants) -> None:
-    acme = replace(tenants.get("acme"), step_limits=StepLimits(memory=600_000_000))
+    acme = replace(tenants.get("acme"), step_limits=OwnLimits(memory=600_000_000))
     limited = step_processes(Tenants({"acme": acme}, tenants.registry))
     with pytest.raises(LimitExceeded, match=r"had [\d.]+ (GB|MB) of memory, and its limit is 600 MB; it was killed"):
         limited.run(calls.eat)

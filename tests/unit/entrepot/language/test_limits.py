@@ -9,15 +9,15 @@ import pyarrow as pa
 import pytest
 
 from entrepot import BadInput, Pipeline
-from entrepot.language.limits import DEFAULTS, StepLimits, step_limits
+from entrepot.language.limits import DEFAULTS, StepLimits, own_limits, size
 from entrepot.planning.resolve import resolve
 
 
 def test_what_is_said_nearer_to_the_step_wins() -> None:
-    of_step, of_pipeline = step_limits(timeout="10m"), step_limits(timeout="1h", attempts=3)
-    of_tenant = step_limits(timeout="2h", attempts=2, backoff="30s")
-    found = of_step.over(of_pipeline).over(of_tenant).over(DEFAULTS)
-    assert found == StepLimits(timedelta(minutes=10), None, 3, timedelta(seconds=30))
+    of_step, of_pipeline = own_limits(timeout="10m"), own_limits(timeout="1h", attempts=3)
+    of_tenant = own_limits(timeout="2h", attempts=2, backoff="30s")
+    found = of_step.over(of_pipeline.over(of_tenant.over(DEFAULTS)))
+    assert found == StepLimits(timeout=timedelta(minutes=10), attempts=3, backoff=timedelta(seconds=30))
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,17 @@ def test_a_limit_that_is_none_is_refused_in_a_sentence(given: dict[str, Any], wh
         Pipeline("shop", **given)
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        *[("5B", 5), ("20KB", 20_000), ("500 GB", 500 * 10**9), ("2TB", 2 * 10**12), ("500 gb", 500 * 10**9)],
+        *[("1.5TiB", 3 * 2**39), ("1MiB", 2**20), ("1pb", 10**15), ("0.3KB", 300)],
+    ],
+)
+def test_sizes_are_in_powers_of_ten_or_of_two(written: str, read: int) -> None:
+    assert size(written) == read
+
+
 def test_a_limit_is_no_part_of_a_version() -> None:
     def identities(**limits: Any) -> dict[str, str]:
         pipeline = Pipeline("shop")
@@ -61,7 +72,7 @@ def test_a_limit_is_no_part_of_a_version() -> None:
         def some(lazy: Any) -> Any:
             return lazy.filter(lazy.n < 0)
 
-        assert pipeline.graph.steps["lazy"].limits == step_limits(**limits)
+        assert pipeline.graph.steps["lazy"].limits == own_limits(**limits)
         return dict(resolve(pipeline.graph, {}, {}).identities)
 
     assert identities() == identities(timeout="10m", memory="8GB", attempts=2, backoff="5s")

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from entrepot.errors import BadInput
-from entrepot.language.limits import step_limits
+from entrepot.language.limits import own_limits
 from entrepot.worker.config import settings
 from entrepot.worker.config.settings import Settings
 from entrepot.worker.config.tenant_schema import PipelineSection, ScheduleSection, Section, TenantSection
@@ -84,19 +84,6 @@ def test_a_good_file(files: Files, tmp_path: Path) -> None:
     assert (acme.settings("sales").schema, acme.settings("sales").parameters) == ("shop", {"days": 30})
 
 
-@pytest.mark.parametrize(
-    ("written", "read"),
-    [
-        *[("5B", 5), ("20KB", 20_000), ("500 GB", 500 * 10**9), ("2TB", 2 * 10**12), ("500 gb", 500 * 10**9)],
-        *[("1.5TiB", 3 * 2**39), ("1MiB", 2**20), ("1pb", 10**15)],
-    ],
-)
-def test_sizes_are_in_powers_of_ten_or_of_two(written: str, read: int) -> None:
-    limits = {"bytes_per_step": written}
-    section = TenantSection.model_validate({"backend": {"type": "bigquery"}, "limits": limits})
-    assert section.limits.bytes_per_step == read
-
-
 def test_limits_of_steps_go_with_every_warehouse(tmp_path: Path) -> None:
     file = tmp_path / "tenants.toml"
     file.write_text(
@@ -105,7 +92,7 @@ def test_limits_of_steps_go_with_every_warehouse(tmp_path: Path) -> None:
         limits = { timeout = "2h", memory = "8GB", attempts = 3, backoff = "10s" }"""
     )
     found = settings.load(str(file), str(tmp_path)).connect().get("acme").step_limits
-    assert found == step_limits("2h", "8GB", 3, "10s")
+    assert found == own_limits("2h", "8GB", 3, "10s")
 
 
 def test_a_tenant_without_pipelines_runs_every_known_one(files: Files) -> None:
@@ -208,13 +195,13 @@ def test_bad_toml_says_the_line(files: Files) -> None:
         ),
         (
             tenant('limits = { bytes_per_run = "1XB" }'),
-            "tenants.acme.limits.bytes_per_run: must be a size such as '500GB', not '1XB'",
+            "tenants.acme.limits.bytes_per_run: '1XB' is not a valid size: write a number and KB, MB, GB or",
         ),
-        (tenant("limits = { bytes_per_run = -1 }"), "limits.bytes_per_run: must be a size such as '500GB', not -1"),
+        (tenant("limits = { bytes_per_run = -1 }"), "limits.bytes_per_run: -1 is not a valid size"),
         *[
             (
                 tenant(f"limits = {{ bytes_per_run = {no!r} }}"),
-                f"bytes_per_run: must be a size such as '500GB', not {no!r}",
+                f"bytes_per_run: {no!r} is not a valid size",
             )
             for no in ("1,000GB", "500GB x", "500GB per day", "500", 500, "0GB", "0.1B", "GB", "-1GB", "1e3GB")
         ],
