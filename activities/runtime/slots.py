@@ -35,7 +35,7 @@ class SlotsActivities(Activities):
         start: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
             "Slots",
             SlotsState(tenant=tenant.name),
-            id=f"{task_queue}:slots:{tenant.name}",
+            id=f"{tenant.name}:slots:{task_queue}",
             task_queue=task_queue,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             static_summary=f"how many steps of {tenant.name} run at once",

@@ -49,7 +49,7 @@ async def until(holds: Callable[[], Any], what: str, seconds: float = 60.0) -> N
 
 async def granted(client: Client, task_queue: str, tenant: str) -> list[int]:
     """The slots of each of a tenant's runs."""
-    slots = client.get_workflow_handle(f"{task_queue}:slots:{tenant}")
+    slots = client.get_workflow_handle(f"{tenant}:slots:{task_queue}")
     return [Share.model_validate(share).granted for share in await slots.query("shares")]
 
 

@@ -66,7 +66,7 @@ async def main() -> None:
         await _keep("parity", await house.start("Parity", twice))
         await _keep("parity_again", await house.start("Parity", {**twice, "select": "orders"}))
         await _keep("gated", await house.start("Pipeline", twice, id="gated"))  # its child's id has it
-        await _write("slots", house.client.get_workflow_handle(f"{house.task_queue}:slots:globex"))
+        await _write("slots", house.client.get_workflow_handle(f"globex:slots:{house.task_queue}"))
     shutil.rmtree(STATE)
 
 

@@ -5,8 +5,8 @@ reference are lines `ID:KEY`, of which the key is 32 bytes in base64. The first 
 what was never encrypted stays readable. They are read each time, so a key can be added and removed while workers run.
 
 A key whose id begins with a tenant's name and a point (`acme.2`) is that tenant's: it encrypts the payloads of
-workflows whose ids begin with that name, as all ids of Entrepot do. So one tenant's histories can be made unreadable
-alone, and be read by somebody who can read no other's.
+workflows, and of activities without one, whose ids begin with that name, as those of all commands do. So one tenant's
+histories can be made unreadable alone, and be read by somebody who can read no other's.
 """
 
 from __future__ import annotations
@@ -112,13 +112,18 @@ class Codec(PayloadCodec, WithSerializationContext):
     """
 
     tenant: str = ""
-    """Whose payloads they are, as far as the workflow's id tells."""
+    """Whose payloads they are, as far as the id of the workflow tells, or of the activity that is in none."""
 
     def with_context(self, context: SerializationContext) -> Codec:
         """The codec for the payloads of a workflow or activity."""
-        if not isinstance(context, WorkflowSerializationContext | ActivitySerializationContext):
-            return Codec()
-        found = _TENANT.match(context.workflow_id or "")
+        match context:
+            case WorkflowSerializationContext(workflow_id=name):
+                pass
+            case ActivitySerializationContext(workflow_id=workflow_id, activity_id=activity_id):
+                name = workflow_id or activity_id or ""
+            case _:
+                name = ""
+        found = _TENANT.match(name)
         return Codec(found[0] if found else "")
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:

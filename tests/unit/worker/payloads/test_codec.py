@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from temporalio.api.common.v1 import Payload
-from temporalio.converter import SerializationContext, WorkflowSerializationContext
+from temporalio.converter import ActivitySerializationContext, SerializationContext, WorkflowSerializationContext
 
 from entrepot.errors import BadInput
 from entrepot.secrets import scrub
@@ -112,6 +112,28 @@ async def test_a_tenants_key_encrypts_what_is_the_tenants(keys: Set) -> None:
     keys(acme__2=2)
     with pytest.raises(BadInput, match=r"has keys of tenants alone \('acme.2'\); add one for the rest"):
         await Codec("globex").encode([PLAIN])
+
+
+async def test_a_tenants_key_encrypts_what_an_activity_is_given_that_is_in_no_workflow(keys: Set) -> None:
+    """`entrepot versions` and `entrepot checks` start such activities: rows that a check found are in the answer."""
+    keys(common=1, acme__1=2)
+
+    async def used(workflow_id: str | None, activity_id: str | None) -> str:
+        context = ActivitySerializationContext(
+            namespace="default",
+            activity_id=activity_id,
+            activity_type="checks",
+            activity_task_queue="entrepot",
+            workflow_id=workflow_id,
+            workflow_type=None,
+            is_local=False,
+        )
+        (encrypted,) = await Codec().with_context(context).encode([PLAIN])
+        return key_id(encrypted)
+
+    assert await used(None, "acme/flights:checks:1f") == await used("", "acme/flights:checks:1f") == "acme.1"
+    assert await used("acme/flights", "1") == "acme.1"
+    assert await used("globex/flights", "acme") == await used(None, ":served:1f") == await used(None, None) == "common"
 
 
 async def test_several_references_are_read_one_after_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
