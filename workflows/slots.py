@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from functools import partial
 
@@ -27,7 +27,7 @@ from entrepot.workflows.search_attributes import label
 GRANTED = "slots"
 """The signal by which a run learns that it has more slots than when it asked."""
 LOOK_AFTER = timedelta(seconds=1)
-"""When a run begins to wait, it is looked so soon whether those that have slots are still there; then ever later ..."""
+"""When a run begins to lack slots, it is looked so soon whether those that have some are still there; then later ..."""
 LOOK_AT_MOST_AFTER = timedelta(seconds=30)
 """... up to this."""
 PATIENT = StepLimits(timeout=timedelta(seconds=30), attempts=1000, backoff=timedelta(seconds=1))
@@ -54,7 +54,9 @@ class Slots:
 
     @workflow.update
     def want(self, asked: SlotsAsked) -> SlotsGranted:
-        """What a run has and wants; how many slots it has now."""
+        """What a run has and wants; how many slots it has now. A request that is not its newest changes nothing."""
+        if (known := self._shares.get(asked.run)) is not None and known.request.number >= asked.number:
+            return self._answer(asked.run)
         self._most = asked.most
         if asked.wanted:
             self._shares[asked.run] = Share(request=asked, granted=asked.held)
@@ -68,23 +70,25 @@ class Slots:
     async def run(self, state: SlotsState) -> None:
         """Tells runs what they got, and takes back what belonged to runs that are closed."""
         label(TenantInput(tenant=self._tenant))
-        pause = LOOK_AFTER
+        lacked, pause, looked = False, IDLE, workflow.now()
         while True:
-            waits = self._others_wait()
-            pause = min(2 * pause, LOOK_AT_MOST_AFTER) if waits else LOOK_AFTER
-            try:
-                await workflow.wait_condition(partial(self._is_called, waits), timeout=pause if waits else IDLE)
-            except TimeoutError:
+            if (lacks := self._somebody_lacks()) != lacked:
+                lacked, pause, looked = lacks, LOOK_AFTER if lacks else IDLE, workflow.now()
+            if (left := looked + pause - workflow.now()) > timedelta():  # however much happens meanwhile
+                with suppress(TimeoutError):
+                    await workflow.wait_condition(partial(self._is_called, lacks), timeout=left)
+            else:
                 await self._let_go()
                 if not self._shares:
                     return
+                pause, looked = min(2 * pause, LOOK_AT_MOST_AFTER) if lacks else IDLE, workflow.now()
             await self._tell()
             if _is_long() and not self._news:
                 state = SlotsState(tenant=self._tenant, most=self._most, shares=tuple(self._shares.values()))
                 workflow.continue_as_new(state)
 
-    def _is_called(self, waited: bool) -> bool:
-        return bool(self._news) or waited != self._others_wait() or _is_long()
+    def _is_called(self, lacked: bool) -> bool:
+        return bool(self._news) or lacked != self._somebody_lacks() or _is_long()
 
     def _hand_out(self) -> None:
         free = self._most - sum(share.granted for share in self._shares.values())
@@ -104,6 +108,9 @@ class Slots:
         self._shares[run] = share = share.model_copy(update={"granted": slots})
         self._news.add(run)
         return share
+
+    def _somebody_lacks(self) -> bool:
+        return any(share.granted < share.request.wanted for share in self._shares.values())
 
     def _others_wait(self) -> bool:
         return any(not share.granted for share in self._shares.values())
@@ -200,11 +207,15 @@ class Claim:
             self._settle()
 
     async def close(self) -> None:
-        """Gives all of them back, since no step comes any more."""
+        """Gives all of them back, since no step comes any more. Who is cancelled meanwhile has given them back, too."""
         self._least = 0
         self._settle()
-        if self._asking is not None:
-            await self._asking
+        if (asking := self._asking) is not None:
+            try:
+                await asyncio.shield(asking)
+            except asyncio.CancelledError:
+                await asking  # a workflow is cancelled once: nobody interrupts it any more
+                raise
 
     async def _take(self) -> None:
         self._waiting += 1
@@ -213,7 +224,7 @@ class Claim:
             while self._used >= self._held:
                 await workflow.wait_condition(lambda: self._used < self._held or self._error is not None)
                 if self._error is not None:
-                    raise failure_of(self._error)
+                    raise failure_of(self._error, PATIENT)
             self._used += 1
         finally:
             self._waiting -= 1

@@ -15,10 +15,11 @@ def is_running(workflow: str, run: str) -> bool:
         client = activity.client()
     except RuntimeError:
         return True
-    return asyncio.run(_is_running(client, workflow, run))
+    return asyncio.run(goes_on(client, workflow, run))
 
 
-async def _is_running(client: Client, workflow: str, run: str) -> bool:
+async def goes_on(client: Client, workflow: str, run: str) -> bool:
+    """Whether a workflow's run goes on. One that Temporal has forgotten does not."""
     try:
         found = await client.get_workflow_handle(workflow, run_id=run).describe()
     except RPCError as error:

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from temporalio import activity
-from temporalio.client import WithStartWorkflowOperation, WorkflowExecutionStatus
+from temporalio.client import WithStartWorkflowOperation
 from temporalio.common import Priority, WorkflowIDConflictPolicy
-from temporalio.service import RPCError, RPCStatusCode
 
 from entrepot.activities.runtime.activity import Activities, to_application_error
+from entrepot.activities.runtime.liveness import goes_on
 from entrepot.errors import EntrepotError
 from entrepot.protocol import activities
 from entrepot.protocol.activities import Activity
@@ -43,21 +43,16 @@ class SlotsActivities(Activities):
         )
         asked = SlotsAsked(**request.model_dump(), most=tenant.slots)
         granted: SlotsGranted = await activity.client().execute_update_with_start_workflow(
-            "want", asked, start_workflow_operation=start, result_type=SlotsGranted
+            "want",
+            asked,
+            id=f"{request.run}:{request.number}",  # the next attempt is the same request
+            start_workflow_operation=start,
+            result_type=SlotsGranted,
         )
         return granted
 
     @activity.defn(name=activities.CLOSED_RUNS.name)
     async def closed_runs(self, request: Holders) -> list[str]:
         """Those of the runs that have ended, whatever ended them."""
-        return [run for run, workflow_id in request.workflow_ids.items() if not await _is_running(workflow_id, run)]
-
-
-async def _is_running(workflow_id: str, run: str) -> bool:
-    try:
-        found = await activity.client().get_workflow_handle(workflow_id, run_id=run).describe()
-    except RPCError as error:
-        if error.status is RPCStatusCode.NOT_FOUND:  # it ended so long ago that Temporal has forgotten it
-            return False
-        raise
-    return found.status is WorkflowExecutionStatus.RUNNING
+        client = activity.client()
+        return [run for run, its in request.workflow_ids.items() if not await goes_on(client, its, run)]
