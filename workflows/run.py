@@ -7,8 +7,9 @@ what they need from the other stages is what the environment shows.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any, Literal
 
 from temporalio import workflow
@@ -135,7 +136,7 @@ class _Run:
 
     def _failure_of(self, error: ActivityError | ChildWorkflowError, *steps: str) -> ApplicationError:
         """Its failure; of an activity that could say nothing any more, with whose it was, and of which steps."""
-        failed = failure_of(error, self._limits_for(steps))
+        failed = failure_of(error, self._limits_for(steps) if steps else DEFAULTS)
         if isinstance(error.cause, ApplicationError):
             return failed
         whose = [f"tenant {self._request.tenant!r}", f"pipeline {self._request.pipeline!r}", *map(repr, steps)]
@@ -187,20 +188,22 @@ class _Run:
                 self._stage("ingest")
                 for step in steps:
                     self._progress.set(step.name, "waiting")
-                await run_steps(steps, self._parallel, self._ingest, self._finished)
+                await run_steps(steps, self._parallel, partial(self._in_slot, self._ingest), self._finished)
             case Compute(steps):
-                await run_steps(steps, self._parallel, self._compute, self._finished)
+                await run_steps(steps, self._parallel, partial(self._in_slot, self._compute), self._finished)
             case Verify(tables, warehouse):
                 await self._claim.close()  # the comparison has a claim of its own
                 await self._verify(tables, warehouse)
             case Promote():
                 await self._promote()
 
-    async def _ingest(self, batch: list[str]) -> list[StepResult]:
+    async def _in_slot(
+        self, make: Callable[[list[str]], Awaitable[list[StepResult]]], batch: list[str]
+    ) -> list[StepResult]:
         async with self._claim.slot():
-            return await self._ingested_in_slot(batch)
+            return await make(batch)
 
-    async def _ingested_in_slot(self, batch: list[str]) -> list[StepResult]:
+    async def _ingest(self, batch: list[str]) -> list[StepResult]:
         name, started = batch[0], workflow.now()
         self._progress.set(name, "running")
         self._show()
@@ -232,10 +235,6 @@ class _Run:
         return result
 
     async def _compute(self, batch: list[str]) -> list[StepResult]:
-        async with self._claim.slot():
-            return await self._computed_in_slot(batch)
-
-    async def _computed_in_slot(self, batch: list[str]) -> list[StepResult]:
         kind = KINDS[self._plan.kind(batch[0])]
         self._stage(kind.stage)
         for name in batch:
@@ -267,7 +266,7 @@ class _Run:
 
     def _limits_for(self, steps: Sequence[str]) -> StepLimits:
         """The limits of a step, or of a batch: each of its steps has its time, and the least attempts of any count."""
-        each = [self._limits_of.get(name, self._limits) for name in steps] or [self._limits]
+        each = [self._limits_of.get(name, self._limits) for name in steps]
         return StepLimits(
             timeout=min(sum((one.timeout for one in each), timedelta()), LONGEST),
             attempts=min(one.attempts for one in each),

@@ -6,6 +6,7 @@ Here alone activities are stand-ins: it is the orchestration that is tested.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from temporalio import activity
-from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.enums.v1 import EventType, IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.api.workflowservice.v1 import RecordActivityTaskHeartbeatRequest
 from temporalio.client import WorkflowFailureError, WorkflowHandle
@@ -26,6 +27,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from entrepot.activities.runtime.activity import to_application_error
 from entrepot.errors import BadInput, Unavailable
+from entrepot.language.limits import DEFAULTS, StepLimits
 from entrepot.planning.plan import Plan, PlannedStep
 from entrepot.protocol import activities
 from entrepot.protocol.messages import (
@@ -85,6 +87,8 @@ class Stage:
     act: dict[str, Callable[[int], Any]] = field(default_factory=dict)
     """What a call of an activity or step does, given its attempt."""
     recorded: list[RecordFailureRequest] = field(default_factory=list)
+    limits: StepLimits = DEFAULTS
+    """Of its steps."""
 
     async def _called(self, name: str) -> None:
         self.calls.append((name, (await self.environment.get_current_time()).timestamp()))
@@ -104,7 +108,13 @@ class Stage:
             await self._called("prepare")
             steps = {step.name: step.kind for step in PLAN.steps}
             return Prepared(
-                backend="duckdb", parallel=2, weight=1.0, selected=tuple(steps), kinds=steps, ingests=("source",)
+                backend="duckdb",
+                parallel=2,
+                weight=1.0,
+                selected=tuple(steps),
+                kinds=steps,
+                ingests=("source",),
+                limits=self.limits,
             )
 
         @activity.defn(name=activities.EXTRACT.name)
@@ -139,6 +149,7 @@ class Stage:
 
         @activity.defn(name=activities.SLOTS.name)
         async def slots(asked: SlotsRequest) -> SlotsGranted:
+            await self._called("slots" if asked.wanted else "slots given back")
             return SlotsGranted(number=asked.number, slots=asked.wanted)
 
         return [prepare, extract, load, plan, transform, commit, record_failure, slots]
@@ -242,6 +253,54 @@ async def test_a_failed_step_lets_its_neighbours_end_and_starts_nothing_new(stag
     stage.act |= {"other": refuse, "orders": lambda attempt: slowly()}
     await stage.fail()
     assert (stage.count("orders"), stage.count("totals"), stage.count("promote")) == (1, 0, 0)
+
+
+async def test_what_is_no_step_has_no_limits_of_steps(stage: Stage) -> None:
+    stage.limits = StepLimits(timeout=timedelta(minutes=5), attempts=2).over(DEFAULTS)
+
+    stage.act["plan"] = lambda attempt: stage.environment.sleep(31)  # without a sign of life
+    failure = await stage.fail()
+    assert f"plan: its worker gave no sign of life for 30 s, {DEFAULTS.attempts} times" in failure.message
+    assert stage.count("plan") == DEFAULTS.attempts
+
+
+async def test_a_run_that_is_cancelled_while_it_gives_its_slots_back_has_given_them_back(stage: Stage) -> None:
+    begun, heard = asyncio.Event(), asyncio.Event()
+
+    async def slowly() -> None:
+        begun.set()
+        while not heard.is_set():
+            activity.heartbeat()
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)  # longer than until the next heartbeat would tell that it is cancelled
+        activity.heartbeat()
+        await asyncio.sleep(0.1)
+
+    stage.act["slots given back"] = lambda attempt: slowly()
+    run = await stage.start()
+    await asyncio.wait_for(begun.wait(), 60)
+    await run.cancel()
+    while not await has_heard_that_it_is_cancelled(run):
+        await asyncio.sleep(0.01)
+    heard.set()
+    with contextlib.suppress(WorkflowFailureError):  # whether it was published before, nobody knows
+        await run.result()
+    events = (await run.fetch_history()).events
+    requests = {
+        event.event_id
+        for event in events
+        if event.activity_task_scheduled_event_attributes.activity_type.name == activities.SLOTS.name
+    }
+    answered = {event.activity_task_completed_event_attributes.scheduled_event_id for event in events}
+    assert requests
+    assert requests <= answered
+
+
+async def has_heard_that_it_is_cancelled(run: WorkflowHandle[Any, Any]) -> bool:
+    """Whether it has done something since."""
+    kinds = [event.event_type for event in (await run.fetch_history()).events]
+    asked, done = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED, EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
+    return asked in kinds and done in kinds[kinds.index(asked) :]
 
 
 async def test_a_source_that_answers_after_hours_is_waited_for(stage: Stage) -> None:
