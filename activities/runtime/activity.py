@@ -30,7 +30,8 @@ from entrepot.tracebacks import NOT_WRITABLE, author_traceback, cut, describe, i
 HEARTBEAT_SECONDS = 5.0
 _LONGEST = 2_400
 """Characters of a failure's sentence: with its causes, each of which repeats it, some KB in all."""
-_THREADS = ThreadPoolExecutor(max_workers=64, thread_name_prefix="entrepot")
+_THREADS = ThreadPoolExecutor(max_workers=10_000, thread_name_prefix="entrepot")
+"""No activity waits for another's thread: how many run at once, a worker's slots and its tenants' turns say."""
 
 
 class Activities:

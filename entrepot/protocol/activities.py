@@ -97,4 +97,12 @@ REPORT = Activity("report", ParityReport, str)
 
 def work_queue(task_queue: str) -> str:
     """The task queue of the activities that may take long, beside that of workflows and of all that is short."""
-    return f"{task_queue}-steps"
+    return f"{task_queue}{_STEPS}"
+
+
+def is_work_queue(task_queue: str) -> bool:
+    """Whether it is one of those."""
+    return task_queue.endswith(_STEPS)
+
+
+_STEPS = "-steps"

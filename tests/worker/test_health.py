@@ -107,6 +107,7 @@ async def test_it_says_whether_it_lives_and_works_and_what_it_has_done(watched: 
     assert found["entrepot_failures_total activity_type=prepare error=BadInput pipeline=? tenant=acme"] == 1
     assert found["entrepot_failures_total activity_type=prepare error=BadInput pipeline=? tenant=?"] == 1
     assert found["entrepot_slots_taken tenant=acme"] == 0
+    assert "entrepot_slots_taken tenant=?" not in found, "what is short takes no slot"
     assert found["entrepot_memory_bytes"] > 50e6
     documented = set(re.findall(r"`(entrepot_\w+)`", (ROOT / "docs/operations.md").read_text()))
     assert {re.sub("_(count|sum|bucket)$", "", each.split()[0]) for each in found} == documented

@@ -6,10 +6,10 @@ that somebody makes up make no new series.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,14 @@ from temporalio.worker import (
 
 from entrepot.activities.runtime.tenant import Tenants
 from entrepot.errors import BadInput
+from entrepot.protocol.activities import is_work_queue
 from entrepot.protocol.messages import Load, StepResult
 from entrepot.worker.telemetry import logs
 from entrepot.worker.telemetry.about import about
 
 _NOBODY = "?"
-_RUNNING: Counter[str] = Counter()
-"""Activities that this process runs now, by tenant."""
+_TAKEN: Counter[str] = Counter()
+"""The slots of this process that are taken now, by tenant."""
 
 
 class Measured(Interceptor):
@@ -68,14 +69,12 @@ class _Activity(ActivityInboundInterceptor):
         meter = activity.metric_meter().with_additional_attributes(whose)
         waited = info.started_time - info.current_attempt_scheduled_time
         _histogram(meter, "queue_latency", "From when an activity could start to when a worker took it.", waited)
-        _running(meter, whose["tenant"], 1)
         try:
-            result = await super().execute_activity(input)
+            with _slot(meter, whose["tenant"]) if is_work_queue(info.task_queue) else nullcontext():
+                result = await super().execute_activity(input)
         except BaseException as error:
             _count_failure(meter, error)
             raise
-        finally:
-            _running(meter, whose["tenant"], -1)
         for done in result if isinstance(result, list) else [result]:
             _count_step(meter, done)
         return result
@@ -111,10 +110,19 @@ class _Run(WorkflowInboundInterceptor):
         _histogram(meter, "run_latency", "From a workflow's start to its end.", workflow.now() - started)
 
 
-def _running(meter: MetricMeter, tenant: str, more: int) -> None:
-    _RUNNING[tenant] += more
-    gauge = meter.create_gauge("entrepot_slots_taken", "Activities that this worker runs now.")
-    gauge.set(_RUNNING[tenant], {"pipeline": "", "activity_type": ""})
+@contextmanager
+def _slot(meter: MetricMeter, tenant: str) -> Iterator[None]:
+    gauge = meter.create_gauge("entrepot_slots_taken", "Steps that this worker runs now.")
+
+    def count(more: int) -> None:
+        _TAKEN[tenant] += more
+        gauge.set(_TAKEN[tenant], {"pipeline": "", "activity_type": ""})
+
+    count(1)
+    try:
+        yield
+    finally:
+        count(-1)
 
 
 def _count_failure(meter: MetricMeter, error: BaseException) -> None:
@@ -152,7 +160,7 @@ def memory() -> str:
 
 def _resident(process: Path) -> dict[int, int]:
     found: dict[int, int] = {}
-    with contextlib.suppress(OSError, ValueError):  # it has ended meanwhile
+    with suppress(OSError, ValueError):  # it has ended meanwhile
         process = process.resolve()
         pages = int((process / "statm").read_text().split()[1])
         found[int(process.name)] = pages * _PAGE

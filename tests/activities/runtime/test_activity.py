@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -149,3 +150,21 @@ async def test_a_statement_that_hangs_is_interrupted_when_it_is_cancelled(probes
     backend = probes._tenants.get("acme").backend
     with backend.session(QueryTag("acme", "test", "test")):  # nobody holds it any more
         pass
+
+
+async def test_however_many_wait_for_their_warehouses_another_begins(probes: Probes) -> None:
+    many, begun, end = 100, threading.Semaphore(0), threading.Event()
+
+    def act(work: ActivityContext) -> str:
+        begun.release()
+        end.wait(60)
+        return "done"
+
+    probes.act = act
+    waiting = [asyncio.ensure_future(ActivityEnvironment().run(probes.probe, REQUEST)) for _ in range(many)]
+    try:
+        assert await asyncio.to_thread(lambda: all(begun.acquire(timeout=30) for _ in range(many)))
+        assert await ActivityEnvironment().run(probes.look, Target(tenant="acme", pipeline="shop")) == "shop True"
+    finally:
+        end.set()
+    assert await asyncio.gather(*waiting) == ["done"] * many
