@@ -22,10 +22,11 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 
 from benchmarks.timing import Row, table
 from entrepot.worker import process
-from entrepot.worker.client import TASK_QUEUE, tenant_priority
+from entrepot.worker.client import TASK_QUEUE
 from entrepot.worker.config.settings import Settings
 from entrepot.worker.config.tenant_schema import TenantSection
 from entrepot.worker.local import dev
+from entrepot.workflows.calls import priority
 
 ALONE, SHORT, LONG, HANGING = "alone", "behind short runs", "behind long steps", "behind steps that hang"
 WITH, WITHOUT = "entrepot", "without caps"
@@ -100,7 +101,7 @@ class House:
     ) -> WorkflowHandle[object, object]:
         asked = {"tenant": tenant, "pipeline": "busy", "environment": environment, "parameters": parameters}
         return await self._client.start_workflow(
-            "Pipeline", asked, id=uuid.uuid4().hex, task_queue=TASK_QUEUE, priority=tenant_priority(tenant)
+            "Pipeline", asked, id=uuid.uuid4().hex, task_queue=TASK_QUEUE, priority=priority(tenant)
         )
 
 

@@ -13,7 +13,6 @@ from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import PollerInfo, TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
-from temporalio.common import Priority
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
 from temporalio.runtime import Runtime, TelemetryConfig
@@ -39,11 +38,6 @@ def run_workflow_id(tenant: str, pipeline: str, environment: str = DEFAULT_ENVIR
     """The id of a run's workflow: one run of a tenant's pipeline and environment at a time."""
     plain = f"{tenant}/{pipeline}"
     return plain if environment == DEFAULT_ENVIRONMENT else f"{plain}/{environment}"
-
-
-def tenant_priority(tenant: str) -> Priority:
-    """What a workflow is started with, so that its own tasks are handed out in turn with those of other tenants."""
-    return Priority(fairness_key=tenant.encode(errors="replace")[:64].decode(errors="ignore"))
 
 
 def gc_workflow_id(tenant: str, pipeline: str | None = None) -> str:

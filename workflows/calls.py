@@ -82,7 +82,10 @@ def nominal_time() -> str:
 
 
 def priority(tenant: str, weight: float | None = None) -> Priority:
-    """A tenant's turn among the others. A name that is too long to be one is refused by an activity, which it needs."""
+    """A tenant's turn among the others, of workflows and of activities.
+
+    A name that is too long to be one is refused by an activity, which it needs.
+    """
     return Priority(fairness_key=tenant.encode(errors="replace")[:64].decode(errors="ignore"), fairness_weight=weight)
 
 

@@ -21,8 +21,9 @@ from temporalio.service import RPCError
 
 from entrepot.errors import BadInput, EntrepotError
 from entrepot.worker.cli import output
-from entrepot.worker.client import TASK_QUEUE, connected, tenant_priority
+from entrepot.worker.client import TASK_QUEUE, connected
 from entrepot.worker.deployments import waiting
+from entrepot.workflows.calls import priority
 from entrepot.workflows.progress import Progress, RunSummary
 
 POLL_SECONDS = 0.4
@@ -98,7 +99,7 @@ async def start(
             id=workflow_id,
             task_queue=TASK_QUEUE,
             static_summary=summary,
-            priority=tenant_priority(str(value["tenant"])),
+            priority=priority(str(value["tenant"])),
             id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
         )
     except WorkflowAlreadyStartedError as error:
