@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import shutil
 import tempfile
@@ -9,11 +10,13 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from entrepot.language.limits import LONGEST
+
 PREFIX = "entrepot-"
 """With which the names of all scratch folders begin."""
 
-LONGEST_SECONDS = 25 * 3600
-"""A step lasts at most 24 hours; what was not touched for longer is nobody's."""
+LONGEST_SECONDS = (LONGEST + datetime.timedelta(hours=1)).total_seconds()
+"""No step lasts longer; what was not touched since is nobody's."""
 
 
 def left() -> dict[Path, int]:
