@@ -6,11 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
-from entrepot.worker.cli.options import TenantOption, TenantsOption, tenant_of
+from entrepot.language.names import PIPELINE
+from entrepot.worker.cli.options import TenantOption, TenantsOption, named, tenant_of
 
 
 def restore(
-    pipeline: Annotated[str | None, typer.Argument(help="Pipeline. Default: all that the tenant runs.")] = None,
+    pipeline: Annotated[
+        str | None, typer.Argument(help="Pipeline. Default: all that the tenant runs.", callback=named(PIPELINE))
+    ] = None,
     from_lake: Annotated[bool, typer.Option("--from-lake", help="Read back what the lake has of the loads.")] = False,
     tenant: TenantOption = None,
     tenants: TenantsOption = None,
