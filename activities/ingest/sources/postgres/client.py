@@ -290,11 +290,12 @@ def connected(url: str, at: str) -> Iterator[Database]:
     options = {"connect_timeout": CONNECT_SECONDS, **ALIVE}
     own = [f"{name}={value}" for name, value in options.items() if f"{name}=" not in url]
     given = url + ("&" if "?" in url else "?") + "&".join(own)
+    connect = _driver().connect
     thread = ThreadPoolExecutor(1, thread_name_prefix="entrepot-postgres")
+    connecting: Future[Connection] = thread.submit(connect, given, autocommit=True)
     database = None
     try:
         with translated(at):
-            connecting = thread.submit(_driver().connect, given, autocommit=True)
             # The driver asks for all types at once, so it may wait for an answer, too.
             database = Database(_done(connecting, CONNECT_SECONDS + ANSWER_SECONDS, at), thread, at)
         database.begin()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from entrepot.activities.ingest.sources.postgres import tables
+from entrepot.activities.ingest.sources.postgres import client, tables
 from entrepot.errors import BadInput, EntrepotError, StepFailed, Unavailable
 from entrepot.language.sources import PostgresTable
 from tests.activities.ingest.sources.tables import Load, events
@@ -43,6 +44,16 @@ pytestmark = pytest.mark.usefixtures("shop_database")
 def test_what_can_never_work_is_bad_input(postgres: Server, settings: Any, needle: str) -> None:
     with pytest.raises(BadInput, match=needle):
         events(postgres).load(**settings)
+
+
+def test_a_driver_that_is_not_installed_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("adbc_driver_postgresql", "adbc_driver_postgresql.dbapi"):
+        monkeypatch.setitem(sys.modules, name, None)  # as Python says that there is none
+    with (
+        pytest.raises(BadInput, match=r"pip install 'entrepot\[postgres\]'"),
+        client.connected("postgresql://h/d", "h"),
+    ):
+        pass
 
 
 def _refused(monkeypatch: pytest.MonkeyPatch, url: str, table: str = "shop") -> EntrepotError:
