@@ -21,15 +21,17 @@ def connect(path: str, options: Mapping[str, Any]) -> duckdb.DuckDBPyConnection:
         Unavailable: if there is no using it now; `Locked` if another process has it.
     """
     with translated(path):
-        connection = duckdb.connect(path, config={str(k): str(v) for k, v in options.items()})
-        # Rows have no order in a warehouse; not keeping one lets DuckDB stream instead of buffering.
+        connection = duckdb.connect(path, config=configuration(options))
         # ibis writes functions over arrays with an arrow, which DuckDB would rather have otherwise.
         # Without GLOBAL, the cursors of the sessions would not have it.
-        connection.execute(
-            "SET preserve_insertion_order = false; SET GLOBAL TimeZone = 'UTC'; "
-            "SET GLOBAL lambda_syntax = 'ENABLE_SINGLE_ARROW'"
-        )
+        connection.execute("SET GLOBAL TimeZone = 'UTC'; SET GLOBAL lambda_syntax = 'ENABLE_SINGLE_ARROW'")
         return connection
+
+
+def configuration(options: Mapping[str, Any], **more: str) -> dict[str, str | bool | int | float | list[str]]:
+    """How DuckDB is set up, whoever opens the file."""
+    # Rows have no order in a warehouse; not keeping one lets DuckDB stream instead of buffering.
+    return {"preserve_insertion_order": "false", **{name: str(value) for name, value in options.items()}, **more}
 
 
 class Locked(Unavailable):

@@ -14,7 +14,9 @@ from typing import Any
 
 import duckdb
 
-from entrepot.backends.duckdb.client import translated
+from entrepot.backends.base import TableName
+from entrepot.backends.duckdb.client import configuration, translated
+from entrepot.backends.duckdb.dialect import DIALECT
 from entrepot.errors import Unavailable
 
 FREE_SHARE, FREE_BYTES, SMALL = 0.2, 2**20, 2**28
@@ -30,15 +32,16 @@ def compact(path: str, options: Mapping[str, Any]) -> int:
         Unavailable: if the file or its disk cannot be used; the file is as it was.
     """
     beside = path + _BESIDE
-    config: dict[str, Any] = {str(name): str(value) for name, value in options.items()}
+    # What does not fit into memory goes beside the file, as it does while a session has it.
+    config = configuration(options, temp_directory=f"{path}.tmp")
     with _removed(beside), translated(path), duckdb.connect(config=config) as both:
         # The lock on the old file is held until the end, so that no stranger writes into what is about to go.
-        both.execute(f"ATTACH {_text(path)} AS old")
+        both.execute(f"ATTACH {DIALECT.literal(path)} AS old")
         both.execute("CHECKPOINT old")
         if not _is_worth_it(both):
             return 0
         before = os.path.getsize(path)
-        both.execute(f"ATTACH {_text(beside)} AS fresh")
+        both.execute(f"ATTACH {DIALECT.literal(beside)} AS fresh")
         both.execute("COPY FROM DATABASE old TO fresh")
         if _content(both, "old") != _content(both, "fresh"):
             raise Unavailable(f"the DuckDB file {path} could not be written anew: the copy differs; it is as it was")
@@ -66,7 +69,7 @@ def _content(both: duckdb.DuckDBPyConnection, database: str) -> list[tuple[Any, 
         "SELECT schema_name, table_name, column_count FROM duckdb_tables() WHERE database_name = ? AND NOT temporary",
         [database],
     ).fetchall():
-        name = ".".join('"' + part.replace('"', '""') + '"' for part in (database, schema, table))
+        name = f"{DIALECT.identifier(database)}.{DIALECT.table(TableName(schema, table))}"
         found.append(("table", schema, table, count, both.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0]))
     of_database = "WHERE database_name = ? AND NOT internal"
     views = f"SELECT 'view', schema_name, view_name, column_count, 0 FROM duckdb_views() {of_database}"
@@ -87,10 +90,6 @@ def _flush(path: str) -> None:
         os.fsync(file)
     finally:
         os.close(file)
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
 
 
 @contextlib.contextmanager

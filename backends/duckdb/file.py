@@ -116,7 +116,7 @@ class File:
         self._waiting: list[_Use] = []
         self._is_watched = False
         self._is_reserved = False
-        """Whether new work waits, since somebody wants the file for himself."""
+        """Whether new work waits, since somebody wants the file for himself, or has it."""
 
     @contextmanager
     def used(
@@ -149,22 +149,30 @@ class File:
 
     def compact(self, options: Mapping[str, Any], patience: float, check: Callable[[], None]) -> int:
         """Writes the file anew if much of it is free, once nobody uses it. Returns by how many bytes it is smaller;
-        0, too, if others use it for longer than `patience` seconds: then a later attempt does it."""
-        until = time.monotonic() + patience
+        0, too, if others use it for longer than `patience` seconds, or do the same: then a later attempt does it."""
         with self._changed:
+            if self._is_reserved:
+                return 0
             self._is_reserved = True
-            try:
-                while not self._is_free():
-                    check()
-                    if time.monotonic() > until:
-                        return 0
-                    self._changed.wait(_LOOK_SECONDS)
-                return compaction.compact(self.path, options) if os.path.exists(self.path) else 0
-            finally:
+        try:
+            # Not under the lock: who waits for the file while it is copied can be interrupted.
+            is_ours = self._wait_until_free(time.monotonic() + patience, check)
+            return compaction.compact(self.path, options) if is_ours and os.path.exists(self.path) else 0
+        finally:
+            with self._changed:
                 self._is_reserved = False
                 if self._opened is None:
                     self._drop_ticket()
                 self._changed.notify_all()
+
+    def _wait_until_free(self, until: float, check: Callable[[], None]) -> bool:
+        with self._changed:
+            while not self._is_free():
+                check()
+                if time.monotonic() > until:
+                    return False
+                self._changed.wait(_LOOK_SECONDS)
+            return True
 
     def _is_free(self) -> bool:
         """Whether nobody uses the file, and it is this process's turn: then it is closed."""
@@ -200,7 +208,7 @@ class File:
         finally:
             if use in self._waiting:
                 self._waiting.remove(use)
-            if self._opened is None and not self._waiting:
+            if self._opened is None and not self._waiting and not self._is_reserved:
                 self._drop_ticket()
 
     def _admitted(self, use: _Use, options: Mapping[str, Any]) -> _Opened | None:

@@ -8,12 +8,15 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import pytest
 
 from entrepot import backends
-from entrepot.backends import QueryTag
+from entrepot.backends import QueryTag, Session
 from entrepot.backends.duckdb import compaction
 from entrepot.backends.duckdb.backend import DuckDB
 from tests.worker.processes import ROOT
@@ -85,6 +88,47 @@ def test_sessions_come_one_after_another_with_it(backend: DuckDB) -> None:
 def test_a_file_that_is_used_for_long_is_left_for_later(backend: DuckDB) -> None:
     with backend.session(LABEL):
         assert backend._file.compact({}, 0.1, nothing) == 0
+
+
+def test_who_waits_while_the_file_is_copied_can_be_interrupted(
+    backend: DuckDB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content, interrupted, begun = compaction._content, threading.Event(), threading.Event()
+
+    def slowly(both: duckdb.DuckDBPyConnection, database: str) -> list[tuple[Any, ...]]:
+        begun.set()
+        assert interrupted.wait(30)
+        return content(both, database)
+
+    def wait() -> None:
+        def opened(session: Session) -> None:
+            session.interrupt()
+
+        assert begun.wait(30)
+        with pytest.raises(InterruptedError), backend.session(LABEL, opened):
+            pass
+        assert backend.compact(nothing) == 0  # another one is at it
+        interrupted.set()
+
+    monkeypatch.setattr(compaction, "_content", slowly)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(wait)
+        assert backend.compact(nothing) > 0
+        waiting.result()
+    assert total(backend) == 4950
+
+
+def test_the_copy_is_set_up_as_sessions_are(backend: DuckDB, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("preserve_insertion_order", "threads", "temp_directory")
+    query = f"SELECT {', '.join(f'current_setting({name!r}) AS {name}' for name in names)}"
+    copying: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(compaction, "_is_worth_it", lambda both: copying.extend(both.execute(query).fetchall()))
+    backend.options["threads"] = 1
+    backend.close()
+    backend.compact(nothing)
+    with backend.session(LABEL) as session:
+        (in_session,) = session.query(query)
+    assert copying == [tuple(in_session.values())] == [(False, 1, f"{backend.path}.tmp")]
 
 
 KILLED = """
