@@ -99,9 +99,11 @@ class WarehouseLoader:
     def _lacking(self, wanted: Mapping[str, str], hashes: Hashes) -> dict[str, str]:
         found = self._catalog.versions(wanted)
         for version in found.values():
-            # Of a manifest that was written once more, since the one of before was not whole any more.
+            # Of a manifest that was written once more, since the one of before was not whole any more; or two loads
+            # have written the same at once, and either may be the one that stands.
             if (written := hashes.get(version.key)) and written != version.manifest:
-                self._catalog.record_manifest(version, written)
+                stands = manifests.read(self._work.tenant, self._pipeline, *version.key)
+                self._catalog.record_manifest(version, stands.sha256)
         self._there |= {version.key: version for version in found.values()}
         return {table: version for table, version in wanted.items() if table not in found}
 

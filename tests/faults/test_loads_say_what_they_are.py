@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from temporalio.exceptions import ApplicationError
 
-from entrepot.protocol.messages import Context, LoadTablesRequest
+from entrepot.protocol.messages import Context, ExtractRequest, LoadRequest, LoadTablesRequest
 from tests.activities.ingest.loading import ENVIRONMENT, Warehouse, warehouse
 
 ROWS, MORE = 200, 5
@@ -196,3 +196,34 @@ def test_a_checkpoint_that_cannot_be_read_is_none() -> None:
         house.numbers = iter([house.last])
         bring(house, ROWS)
         assert len(house.rows("counted")) == ROWS
+
+
+@pytest.mark.parametrize("standing", [0, 1])
+def test_of_two_loads_that_bring_the_same_at_once_either_may_stand(standing: int) -> None:
+    """Each found no manifest and wrote its own; the next load follows the one that stands in the lake."""
+    with warehouse() as house:
+        (house.folder / "counted.rows").write_text(json.dumps([{"id": n} for n in range(1, ROWS + 1)]))
+        loads, written = [], []
+        for environment in ("prod", "dev"):
+            parameters = {"folder": str(house.folder), "options": {}}
+            context = Context(
+                tenant="acme",
+                pipeline="ingested",
+                environment=environment,
+                run=f"of-{environment}",
+                started_at="2026-01-01T00:00:00",
+                parameters=parameters,
+            )
+            asked = ExtractRequest(context=context, step="counted")
+            load = asyncio.run(ENVIRONMENT.run(house.activities.extract, asked))
+            loads.append(LoadRequest(context=context, load=load))
+            [path] = in_lake(house, "load.json")
+            written.append(path.read_bytes())
+            path.unlink()
+        assert written[0] != written[1]
+        path.write_bytes(written[standing])
+        for load in (loads[standing], loads[1 - standing]):
+            asyncio.run(ENVIRONMENT.run(house.activities.load, load))
+        bring(house, ROWS + MORE)
+        bring(house, ROWS + MORE, environment="dev")
+        assert len(house.rows("counted")) == ROWS + MORE
