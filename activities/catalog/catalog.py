@@ -111,6 +111,10 @@ class PipelineCatalog:
         ]
         return [pointers for number, pointers in enumerate(found) if pointers and pointers not in found[:number]]
 
+    def ingest_steps(self) -> list[str]:
+        """The ingest steps that any environment remembers."""
+        return sorted(self.tables.distinct("ingest_states", "step", *self._same()))
+
     def loads(self) -> dict[str, list[IngestState]]:
         """Every load of each ingest step, in all environments, newest first."""
         rows = (row for table in ("ingest_states", "loads") for row in self._select(table))
@@ -176,8 +180,7 @@ class PipelineCatalog:
 
     def record_manifest(self, version: Version, sha256: str) -> None:
         """Records the hash of the manifest that stands for a raw version from now on."""
-        details = version.details.model_copy(update={"manifest": sha256})
-        self._update_version(version, {"details": replace(version, details=details).values()["details"]})
+        self.replace_details(replace(version, details=version.details.model_copy(update={"manifest": sha256})))
 
     def delete_versions(self, versions: Iterable[tuple[str, str]]) -> None:
         """Deletes the records of versions (name and version)."""

@@ -237,9 +237,9 @@ class CatalogTables:
             query = query.order_by(sge.Ordered(this=column(newest), desc=True)).limit(1)
         return self.session.query(query)
 
-    def distinct(self, table: str, name: str) -> set[str]:
-        """The values of a column."""
-        return {row[name] for row in self.session.query(self._from(table, [name]).distinct())}
+    def distinct(self, table: str, name: str, *conditions: sge.Condition) -> set[str]:
+        """The values of a column, in the rows for which all conditions hold."""
+        return {row[name] for row in self.session.query(self._from(table, [name]).where(*conditions).distinct())}
 
     def insert(self, table: str, *rows: Row) -> None:
         """Adds rows by one statement; dicts and lists are kept as JSON."""

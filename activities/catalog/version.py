@@ -58,6 +58,12 @@ class Version:
         return self.details.segments if isinstance(self.details, GrowingTableDetails) else ()
 
     @property
+    def tables(self) -> list[TableName]:
+        """The physical tables that it needs: its own, those that its view is made of, and those that it replaced."""
+        own = [self.table] if self.table else []
+        return [*own, *(table for segment in self.segments for table in segment.tables), *self.replaced]
+
+    @property
     def manifest(self) -> str | None:
         """The hash of its load's manifest; None for what was not loaded."""
         return self.details.manifest if isinstance(self.details, TableDetails | GrowingTableDetails) else None

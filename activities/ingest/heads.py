@@ -6,8 +6,12 @@ where it is behind, the source is asked again for what came since.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
+
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from entrepot.activities.catalog.environment import Environment
 from entrepot.activities.catalog.ingest_state import IngestState
 from entrepot.activities.runtime.tenant import Tenant
 from entrepot.activities.storage import lake
@@ -44,17 +48,21 @@ class Head(BaseModel):
         )
 
 
-def write(tenant: Tenant, pipeline: str, step: str, environment: str, its: IngestState) -> None:
-    """Keeps what an environment remembers of a step."""
+def renew(tenant: Tenant, environment: Environment, step: str) -> None:
+    """Keeps what an environment remembers of a step, if it was loaded there."""
+    its = environment.own_ingest_state(step)
+    if its is None:
+        return
     head = Head(
-        environment=environment,
+        environment=environment.name,
         load=its.load,
         tables=dict(its.tables),
         watermarks=its.watermarks,
         fingerprint=its.fingerprint,
         run=its.run,
     )
-    lake.write(head.model_dump_json().encode(), _path(tenant, pipeline, step, f"{environment}.json"))
+    path = _path(tenant, environment.pipeline, step, f"{environment.name}.json")
+    lake.write(head.model_dump_json().encode(), path)
 
 
 def read(tenant: Tenant, pipeline: str, step: str) -> list[Head]:
@@ -63,10 +71,24 @@ def read(tenant: Tenant, pipeline: str, step: str) -> list[Head]:
     Raises:
         StepFailed: if one cannot be read.
     """
+    return _read(lake.files(_path(tenant, pipeline, step)))
+
+
+def every(tenant: Tenant, pipeline: str) -> list[Head]:
+    """Those of all steps, whether or not the pipeline or the catalog still knows them.
+
+    Raises:
+        StepFailed: if one cannot be read.
+    """
+    return _read(path for path in lake.files(tenant.lake_path("loads", pipeline)) if f"/{FOLDER}/" in path)
+
+
+def _read(paths: Iterable[str]) -> list[Head]:
     found = []
-    for path in sorted(lake.files(_path(tenant, pipeline, step))):
+    for path in sorted(path for path in paths if not lake.is_unfinished(path)):
         try:
-            found.append(Head.model_validate_json(lake.read(path)))
+            with suppress(FileNotFoundError):  # its environment was dropped meanwhile
+                found.append(Head.model_validate_json(lake.read(path)))
         except ValidationError as error:
             raise StepFailed(f"{path} does not say which load was the newest: {error.errors()[0]['msg']}") from None
     return found

@@ -23,6 +23,7 @@ from entrepot.activities.runtime.isolation.call import Call
 from entrepot.activities.runtime.isolation.processes import StepProcesses
 from entrepot.activities.runtime.tenant import Tenant
 from entrepot.activities.storage import lake
+from entrepot.backends import Session
 from entrepot.errors import BadInput, listed
 from entrepot.language.step import IngestStep
 from entrepot.protocol import activities
@@ -129,41 +130,53 @@ def _replayed(work: ActivityContext, catalog: PipelineCatalog, asked: ExtractReq
 
 def _load(work: ActivityContext, context: Context, load: Load) -> StepResult:
     started = time.monotonic()
-    with work.session() as session, session.transaction():
+    with work.session() as session:
         environment = work.catalog(session).pipeline(context.pipeline).environment(context.environment)
-        last = environment.ingest_state(load.step)
-        if last.sequence == load.after + 1 and last.load == load.id:  # done by an attempt before, or by another run
-            heads.write(work.tenant, context.pipeline, load.step, context.environment, last)
-            return _result(load, dict(last.tables), started, "it was loaded already")
-        if last.sequence != load.after:  # before anything is loaded for nothing
-            raise overtaken(load.step, context.environment, last.run)
-        leases = work.leases(session, context.pipeline)
-        leases.check(context.run)
-        loader = WarehouseLoader(work, session, context.pipeline, load.step, context.run)
-        wanted = {table: each.version for table, each in load.tables.items()}
-        hashes = {(table, each.version): each.manifest for table, each in load.tables.items()}
-        versions = {**load.known, **loader.all(wanted, hashes, may_be_same=True)}
-        new = IngestState(
-            sequence=load.after,
-            load=load.id,
-            tables=versions,
-            watermarks=load.state,
-            fingerprint=load.fingerprint,
-            run=context.run,
-            changes=load.changes,
-        )
-        leases.check(context.run)  # once more, since without a transaction it may have changed
-        if not new.is_same_as(last):
-            environment.replace_ingest_state(load.step, new)
-    heads.write(work.tenant, context.pipeline, load.step, context.environment, new)
+        with session.transaction():
+            last = environment.ingest_state(load.step)
+            # By an attempt before, or by another run.
+            is_done = last.sequence == load.after + 1 and last.load == load.id
+            new = last if is_done else _loaded(work, session, context, load, last)
+        heads.renew(work.tenant, environment, load.step)
+    if is_done:
+        return _result(load, dict(last.tables), started, "it was loaded already")
     lake.remove(work.tenant.lake_path("loads", context.pipeline, load.step, context.run, "checkpoint.json"))
-    changed = [table for table, version in versions.items() if last.tables.get(table) != version]
+    changed = [table for table, version in new.tables.items() if last.tables.get(table) != version]
     if not changed:
         why = "the source has the rows that are there"
         note = "; ".join(text for text in (why, describe_changes(load.changes)) if text)
-        return StepResult(name=load.step, versions=versions, unchanged=True, note=note)
-    note = f"{len(changed)} of {len(versions)} tables are new" if len(versions) > 1 else ""
-    return _result(load, versions, started, note)
+        return StepResult(name=load.step, versions=dict(new.tables), unchanged=True, note=note)
+    note = f"{len(changed)} of {len(new.tables)} tables are new" if len(new.tables) > 1 else ""
+    return _result(load, dict(new.tables), started, note)
+
+
+def _loaded(work: ActivityContext, session: Session, context: Context, load: Load, last: IngestState) -> IngestState:
+    """Loads what a load brought, and replaces the ingest state that it follows.
+
+    Raises:
+        Conflict: if another run has replaced that, or this one was given up.
+    """
+    if last.sequence != load.after:  # before anything is loaded for nothing
+        raise overtaken(load.step, context.environment, last.run)
+    leases = work.leases(session, context.pipeline)
+    leases.check(context.run)
+    loader = WarehouseLoader(work, session, context.pipeline, load.step, context.run)
+    wanted = {table: each.version for table, each in load.tables.items()}
+    hashes = {(table, each.version): each.manifest for table, each in load.tables.items()}
+    new = IngestState(
+        sequence=load.after,
+        load=load.id,
+        tables={**load.known, **loader.all(wanted, hashes, may_be_same=True)},
+        watermarks=load.state,
+        fingerprint=load.fingerprint,
+        run=context.run,
+        changes=load.changes,
+    )
+    leases.check(context.run)  # once more, since without a transaction it may have changed
+    if not new.is_same_as(last):
+        environment = work.catalog(session).pipeline(context.pipeline).environment(context.environment)
+        environment.replace_ingest_state(load.step, new)
+    return new
 
 
 def _result(load: Load, versions: dict[str, str], started: float, note: str) -> StepResult:

@@ -1,8 +1,9 @@
 """What a pipeline does not need any more, and its removal: versions, tables, files, and records of what was.
 
-Needed is what environments show or could be rolled back to, where they stand with their sources, what kept models were
-made of, and what runs hold that go on (`runtime/leases.py`). What was written since the oldest of these runs began
-stays in any case, as does what is younger than the retention period.
+Needed is what environments show or could be rolled back to, where they stand with their sources, as the catalog has it
+and as the lake would bring it back, what kept models were made of, and what runs hold that go on (`runtime/leases.py`).
+What was written since the oldest of these runs began stays in any case, as does what is younger than the retention
+period.
 """
 
 from __future__ import annotations
@@ -14,16 +15,17 @@ from dataclasses import dataclass, field
 
 from entrepot.activities.catalog.catalog import PipelineCatalog
 from entrepot.activities.catalog.owners import Places
+from entrepot.activities.catalog.relations import Relations
 from entrepot.activities.catalog.tables import now
 from entrepot.activities.catalog.version import Version
+from entrepot.activities.ingest import heads
 from entrepot.activities.maintenance import histories, segments
 from entrepot.activities.maintenance.lake_garbage import LakeGarbage
-from entrepot.activities.maintenance.repair import Relations
 from entrepot.activities.publish.view_sync import ViewSync, session_at
 from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.runtime.leases import SKEW, AtWork
 from entrepot.activities.storage import lake
-from entrepot.backends import Session, TableName
+from entrepot.backends import TableName
 from entrepot.identity.code import HASH_LENGTH
 from entrepot.identity.version import version_table
 from entrepot.language.step import KINDS
@@ -64,6 +66,7 @@ class Collection:
         self._at_work = at_work
         since = [at_work.since - SKEW] if at_work.since else []
         self._border = min([now() - datetime.timedelta(days=asked.keep_days), *since])
+        self._heads = heads.every(work.tenant, catalog.name)
         every = catalog.every_version()
         self._reachable = self._reached(every)
         self.needed = [v for v in every if v.key in self._reachable or v.made_at >= self._border]
@@ -78,9 +81,8 @@ class Collection:
                 catalog.delete_versions([version.key])
                 self._drop(version, tables)
         if self._at_work.since is None:
-            segments.write_together(self._work, catalog, self.needed)
-            self.needed = [v for v in catalog.every_version() if v.key in {each.key for each in self.needed}]
-            _drop_all(catalog.session, self._orphans(self.needed))
+            self.needed = segments.write_together(self._work, catalog, self.needed)
+            Relations(catalog.session).drop(self._orphans(self.needed))
         for version in self.needed:
             if version.replaced and version.made_at < self._border:
                 self._drop_replaced(context.model_copy(update={"pipeline": catalog.name}), version)
@@ -90,13 +92,13 @@ class Collection:
 
     def _found(self, every: list[Version]) -> Garbage:
         needed = {version.key for version in self.needed}
-        files = LakeGarbage(self._work.tenant, self._catalog, self._kept(), self._border)
+        files = LakeGarbage(self._work.tenant, self._catalog, self._heads, self._kept(), self._border)
         versions = [version for version in every if version.key not in needed]
         orphans = [] if self._at_work.since else self._orphans(every)
         return Garbage(versions, orphans, files.found(), self._bytes_of(versions, orphans))
 
     def _bytes_of(self, versions: Iterable[Version], orphans: Iterable[TableName]) -> int:
-        here = {table for version in versions if not version.warehouse for table in _tables(version)}
+        here = {table for version in versions if not version.warehouse for table in version.tables}
         relations = Relations(self._catalog.session)
         tables = {*here, *orphans} - self._needed_tables()
         return self._catalog.session.bytes_of(t for t in sorted(tables, key=str) if relations.kind(t) == "table") or 0
@@ -114,17 +116,19 @@ class Collection:
         for step, loads in catalog.loads().items():
             for environment in {load.environment for load in loads}:
                 kept |= set(catalog.environment(environment).ingest_state(step).tables.items())
+        for head in self._heads:
+            kept |= set(head.tables.items())
         for version in every:
             if KINDS[version.kind].retains_inputs and version.key in kept:
                 kept |= set(version.inputs.items())
         return kept
 
     def _needed_tables(self) -> set[TableName]:
-        return {table for version in self.needed for table in _tables(version)}
+        return {table for version in self.needed for table in version.tables}
 
     def _orphans(self, every: Iterable[Version]) -> list[TableName]:
         """While a run goes on, a table may be about to be recorded; then this is left to a later collection."""
-        known = {(table.schema, table.table.lower()) for version in every for table in _tables(version)}
+        known = {(table.schema, table.table.lower()) for version in every for table in version.tables}
         places = Places(self._catalog.tables).of_versions(self._catalog.name)
         return [
             TableName(schema, table)
@@ -138,7 +142,7 @@ class Collection:
         if version.warehouse and version.warehouse not in self._work.tenant.warehouses:
             return  # out of reach since the tenant no longer has it
         with session_at(self._work, self._catalog.session, version.warehouse) as there:
-            _drop_all(there, [table for table in _tables(version) if table not in needed])
+            Relations(there).drop(table for table in version.tables if table not in needed)
 
     def _drop_replaced(self, context: Context, version: Version) -> None:
         """Drops the tables of a version that was made anew since, after whatever may still show them shows the new
@@ -146,19 +150,5 @@ class Collection:
         session = self._catalog.session
         ViewSync(self._work, session, context).repoint_remade({version.name: version.version})
         with session_at(self._work, session, version.warehouse) as there:
-            _drop_all(there, version.replaced)
+            Relations(there).drop(version.replaced)
         self._catalog.forget_replaced(version)
-
-
-def _tables(version: Version) -> list[TableName]:
-    """The physical tables that a version needs: its own, and those that its view is made of."""
-    own = [version.table] if version.table else []
-    return [*own, *(table for segment in version.segments for table in segment.tables), *version.replaced]
-
-
-def _drop_all(session: Session, tables: Iterable[TableName]) -> None:
-    """Drops tables, and views over segments; or what somebody has put in their places."""
-    relations = Relations(session)
-    for table in tables:
-        if kind := relations.kind(table):
-            (session.drop_view if kind == "view" else session.drop_table)(table)

@@ -35,7 +35,7 @@ def drop(work: ActivityContext, session: Session, context: Context) -> list[str]
     """
     catalog = work.catalog(session).pipeline(context.pipeline)
     environment = catalog.environment(context.environment)
-    for step in catalog.loads():
+    for step in catalog.ingest_steps():
         heads.remove(work.tenant, context.pipeline, step, context.environment)
     gone = shown(environment)
     with session.transaction():

@@ -179,7 +179,7 @@ def _drop_expired(work: ActivityContext, catalog: PipelineCatalog, context: Cont
 
 
 def _versions(catalog: PipelineCatalog) -> list[VersionRow]:
-    pointers = {name: history[0].pointers for name, history in catalog.publishes().items()}
+    pointers = catalog.pointers()
     return [
         VersionRow(
             name=version.name,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import datetime
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from entrepot.activities.catalog.catalog import PipelineCatalog
-from entrepot.activities.ingest import heads, manifest
+from entrepot.activities.ingest import manifest
+from entrepot.activities.ingest.heads import FOLDER, Head
 from entrepot.activities.runtime.tenant import Tenant
 from entrepot.activities.storage import lake
 from entrepot.language.step import KINDS
@@ -23,15 +24,22 @@ class LakeGarbage:
     """What the lake has of a pipeline that nothing refers to, and that was not written lately.
 
     Args:
+        heads: What the lake would bring back.
         kept: The versions that stay, by name and version.
         border: What was written since stays.
     """
 
     def __init__(
-        self, tenant: Tenant, catalog: PipelineCatalog, kept: set[tuple[str, str]], border: datetime.datetime
+        self,
+        tenant: Tenant,
+        catalog: PipelineCatalog,
+        heads: Iterable[Head],
+        kept: set[tuple[str, str]],
+        border: datetime.datetime,
     ) -> None:
         self._tenant = tenant
         self._catalog = catalog
+        self._heads = heads
         self._kept = kept
         self._border = border
 
@@ -46,10 +54,10 @@ class LakeGarbage:
         return garbage
 
     def _is_of_kept(self, folder: str, path: str) -> bool:
-        """Whether a file `.../FOLDER/PIPELINE/NAME/VERSION/...` is of a version that stays."""
+        """Whether a file `.../FOLDER/PIPELINE/NAME/VERSION/...` is of a version that stays, or of none: somebody's."""
         root = self._tenant.lake_path(folder, self._catalog.name)
-        name, version, *_ = path.removeprefix(f"{root}/").split("/")
-        return (name, version) in self._kept
+        folders = path.removeprefix(f"{root}/").split("/")[:-1]
+        return len(folders) < 2 or (folders[0], folders[1]) in self._kept
 
     def _old(self, folder: str, is_needed: Callable[[str], bool]) -> dict[str, int]:
         files = lake.files(self._tenant.lake_path(folder, self._catalog.name))
@@ -83,9 +91,9 @@ class LakeGarbage:
         for load in (load for loads in self._catalog.loads().values() for load in loads):
             if load.watermarks and set(load.tables.items()) <= self._kept:
                 needed.add(load.watermarks)
-        return needed
+        return needed | {head.watermarks for head in self._heads if head.watermarks}
 
 
 def _is_small(path: str) -> bool:
     """Whether it is one of those of which there is one for each table, or environment."""
-    return path.endswith("/columns.json") or f"/{heads.FOLDER}/" in path
+    return path.endswith("/columns.json") or f"/{FOLDER}/" in path

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-import sqlglot.expressions as sge
-
-from entrepot.activities.catalog import owners
 from entrepot.activities.catalog.catalog import PipelineCatalog
 from entrepot.activities.catalog.details import ModelDetails
 from entrepot.activities.catalog.owners import Place
+from entrepot.activities.catalog.relations import Relations
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.ingest.warehouse_loader import WarehouseLoader
 from entrepot.activities.maintenance import catalog_rows
@@ -31,41 +29,6 @@ from entrepot.planning.graph import Graph
 from entrepot.protocol import activities
 from entrepot.protocol.maintenance import Repaired, RepairInput
 from entrepot.protocol.messages import Context
-
-
-class Relations:
-    """The tables and views in the schemas of one warehouse, each schema listed once.
-
-    Args:
-        counted: Whether rows are counted, too.
-    """
-
-    def __init__(self, session: Session, *, counted: bool = False) -> None:
-        self._session = session
-        self._counted = counted
-        self._kinds: dict[str, dict[str, RelationKind]] = {}
-
-    def kind(self, name: TableName) -> RelationKind | None:
-        """Whether a name is a table or a view; None, if there is neither."""
-        if name.schema not in self._kinds:
-            self._kinds[name.schema] = owners.relations_in(self._session, name.schema)
-        return self._kinds[name.schema].get(name.table.lower())
-
-    def names(self, schema: str) -> list[str]:
-        """What stands in a schema."""
-        self.kind(TableName(schema, ""))
-        return list(self._kinds[schema])
-
-    def problem(self, name: TableName, wanted: RelationKind = "table", rows: int | None = None) -> str:
-        """What is wrong with a table or view; empty, if nothing is."""
-        found = self.kind(name)
-        if found != wanted:
-            return f"{name} is gone" if found is None else f"{name} is a {found} now"
-        if rows is None or not self._counted:
-            return ""
-        table = sge.table_(name.table, db=name.schema, quoted=True)
-        n = self._session.query(sge.select(sge.Count(this=sge.Star()).as_("n")).from_(table))[0]["n"]
-        return "" if n == rows else f"{name} has {n:,} rows, and was made with {rows:,}"
 
 
 def missing_tables(catalog: PipelineCatalog, versions: Mapping[str, str]) -> dict[str, str]:
@@ -160,15 +123,10 @@ def _wrong_views(
 
 def _drop_unknown(catalog: PipelineCatalog, schema: str, names: Iterable[str]) -> None:
     """Drops the tables of versions that the catalog has lost: they would be in the way of what is made anew."""
-    session, relations = catalog.session, Relations(catalog.session)
-    every = catalog.every_version()
-    known = {name.table.lower() for version in every for name, _, _ in _relations_of(version)}
-    known |= {name.table.lower() for version in every for name in version.replaced}
-    known |= {name.table.lower() for version in every for segment in version.segments for name in segment.tables}
-    for table in relations.names(schema):
-        if table not in known and any(table.startswith(f"{name}__") for name in names):
-            is_view = relations.kind(TableName(schema, table)) == "view"
-            (session.drop_view if is_view else session.drop_table)(TableName(schema, table))
+    relations = Relations(catalog.session)
+    known = {name.table.lower() for version in catalog.every_version() for name in version.tables}
+    lost = [table for table in relations.names(schema) if any(table.startswith(f"{name}__") for name in names)]
+    relations.drop(TableName(schema, table) for table in lost if table not in known)
 
 
 def _wrong(work: ActivityContext, relations: Relations, version: Version) -> str:
@@ -230,9 +188,7 @@ def _restore(work: ActivityContext, catalog: PipelineCatalog, context: Context, 
     with session.transaction():
         relations = Relations(session)
         lost = _tables_of_lost(relations, version_schema(work.tenant.settings(catalog.name).schema), roots)
-        for name in {made[0] for version in forgotten for made in _relations_of(version)} | lost:
-            if kind := relations.kind(name):
-                (session.drop_view if kind == "view" else session.drop_table)(name)
+        relations.drop({made[0] for version in forgotten for made in _relations_of(version)} | lost)
         catalog.delete_versions(version.key for version in forgotten)
         for pointers in catalog.in_use():
             for step in {steps[root] for root in roots}:

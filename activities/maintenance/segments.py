@@ -6,7 +6,7 @@ takes up as much as a table does. A version keeps its rows; only what its view i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import takewhile
 
@@ -27,12 +27,12 @@ MOST_ROWS = 5_000_000
 """Of segments that are written together by a collection; larger ones are left to loads."""
 
 
-def write_together(work: ActivityContext, catalog: PipelineCatalog, versions: Iterable[Version]) -> None:
-    """Writes the common segments of these versions together, where views and the catalog change at once."""
-    if not catalog.session.capabilities.transactional_ddl:
-        return
+def write_together(work: ActivityContext, catalog: PipelineCatalog, versions: Sequence[Version]) -> list[Version]:
+    """Writes the common segments of these versions together, where views and the catalog change at once. Returns the
+    versions as they are then."""
+    now = {version.key: version for version in versions}
     families: dict[tuple[str, TableName], list[Version]] = {}
-    for version in versions:
+    for version in versions if catalog.session.capabilities.transactional_ddl else ():
         if version.segments:
             families.setdefault((version.name, version.segments[0].name), []).append(version)
     for family in families.values():
@@ -40,7 +40,8 @@ def write_together(work: ActivityContext, catalog: PipelineCatalog, versions: It
         if len(shared) > 1 and sum(segment.rows for segment in shared) <= MOST_ROWS:
             work.check()
             with catalog.session.transaction():
-                _replace(work, catalog, family, shared)
+                now |= {version.key: version for version in _replace(work, catalog, family, shared)}
+    return list(now.values())
 
 
 def _shared(every: Sequence[Sequence[Segment]]) -> Sequence[Segment]:
@@ -51,8 +52,8 @@ def _shared(every: Sequence[Sequence[Segment]]) -> Sequence[Segment]:
 
 def _replace(
     work: ActivityContext, catalog: PipelineCatalog, family: Sequence[Version], shared: Sequence[Segment]
-) -> None:
-    """Puts one segment in the place of those that are shared."""
+) -> list[Version]:
+    """Puts one segment in the place of those that are shared. Returns the versions that have it."""
     session = catalog.session
     oldest = min(family, key=lambda version: len(version.segments))  # later ones have columns that came since
     hints = manifest.read(work.tenant, catalog.name, oldest.name, oldest.version).hints
@@ -62,8 +63,13 @@ def _replace(
     target = TableName(shared[0].schema_name, version_table(oldest.name + TOGETHER, stable_hash(["gc", *names])))
     made = session.create_as(target, GrowingTable(shared).rows(shape))
     whole = Segment(schema_name=target.schema, table=target.table, columns=schema_to(shape), rows=made.rows)
+    changed = []
     for version in family:
         assert version.table is not None
         segments = (whole, *version.segments[len(shared) :])
         session.create_view(version.table, strategy.relation(segments, schema_from(version.inferred), hints.key))
-        catalog.replace_details(replace(version, details=GrowingTableDetails(segments=segments)))
+        assert isinstance(version.details, GrowingTableDetails)
+        details = version.details.model_copy(update={"segments": segments})
+        changed.append(replace(version, details=details))
+        catalog.replace_details(changed[-1])
+    return changed

@@ -19,10 +19,11 @@ from temporalio import activity
 
 from entrepot.activities.catalog.catalog import PipelineCatalog
 from entrepot.activities.catalog.details import CopyDetails, Details, FilesDetails, PageDetails
-from entrepot.activities.catalog.environment import UNDO, Publish
+from entrepot.activities.catalog.environment import Publish
 from entrepot.activities.catalog.records import Run
 from entrepot.activities.catalog.tables import now
 from entrepot.activities.catalog.version import Version
+from entrepot.activities.ingest import heads
 from entrepot.activities.ml import models
 from entrepot.activities.publish.copy_to_warehouse import copy_to_warehouse
 from entrepot.activities.publish.dashboard import render
@@ -292,26 +293,29 @@ def _rolled_back(
     catalog, views = work.catalog(session).pipeline(context.pipeline), ViewSync(work, session, context)
     environment = catalog.environment(context.environment)
     current = environment.head()
-    if current.run == context.run and current.action != UNDO:  # done by an attempt whose answer was lost
-        followed = views.follow(current, graph)
-        return Promoted(moved=current.moved, sequence=current.sequence, links=followed.links, behind=_behind(followed))
-    earlier = environment.earlier(asked.to)
-    pointers = earlier.pointers
-    its = views.pointed_versions(pointers)
-    if gone := pointers.keys() - its.versions.keys():
-        raise BadInput(f"{environment}: cannot go back to run {earlier.run}: {listed(gone)} was collected since")
-    views.claim(its)
-    loads = catalog.loads()
-    with session.transaction():
-        if asked.cursor:  # first: if we die in between, the next run asks a source again, and loses nothing
-            environment.restore_ingest_states(loads, pointers, run=context.run)
-        moved = views.promote("rollback", current, pointers, expected=current.sequence)
-    followed = views.follow(moved, graph, pointed=its)
+    its: PointedVersions | None = None
+    # By an attempt whose answer was lost; others may have published since.
+    done = environment.publish_of(context.run, current)
+    if done is None:
+        earlier = environment.earlier(asked.to)
+        its = views.pointed_versions(earlier.pointers)
+        if gone := earlier.pointers.keys() - its.versions.keys():
+            raise BadInput(f"{environment}: cannot go back to run {earlier.run}: {listed(gone)} was collected since")
+        views.claim(its)
+        with session.transaction():
+            if asked.cursor:  # first: if we die in between, the next run asks a source again, and loses nothing
+                environment.restore_ingest_states(catalog.loads(), earlier.pointers, run=context.run)
+            done = current = views.promote("rollback", current, earlier.pointers, expected=current.sequence)
+    steps = catalog.ingest_steps()
+    if asked.cursor:
+        for step in steps:
+            heads.renew(work.tenant, environment, step)
+    followed = views.follow(current, graph, pointed=its)
     return Promoted(
-        moved=moved.moved,
-        sequence=moved.sequence,
+        moved=done.moved,
+        sequence=done.sequence,
         links=followed.links,
-        ahead=environment.steps_ahead(loads, pointers),
+        ahead=environment.steps_ahead(steps, done.pointers),
         behind=_behind(followed),
     )
 

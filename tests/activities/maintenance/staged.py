@@ -16,7 +16,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from entrepot.activities.catalog.catalog import Catalog, PipelineCatalog
-from entrepot.activities.ingest import manifest
+from entrepot.activities.ingest import heads, manifest
 from entrepot.activities.ingest.ingest import IngestActivities
 from entrepot.activities.maintenance.gc import GcActivities
 from entrepot.activities.plan import PlanActivities
@@ -33,6 +33,7 @@ from entrepot.protocol.messages import (
     ExtractRequest,
     LoadRequest,
     PlanRequest,
+    Promoted,
     PromoteRequest,
     RecordFailureRequest,
     RunInput,
@@ -134,11 +135,14 @@ class House:
         self.check()
         return result
 
-    def rollback(self, environment: str, *, cursor: bool) -> None:
+    def rollback(self, environment: str, *, cursor: bool, run: str = "") -> Promoted | None:
+        """Goes one publish back; None, if there is none. `run`: of an attempt before, whose answer was lost."""
         self.number += 1
         asked = RollbackInput(**ACME, environment=environment, cursor=cursor)
-        with _if_possible():  # there may be nothing to go back to
-            self.call(PublishActivities, "rollback", asked, f"back-{self.number:03}")
+        with _if_possible():
+            done: Promoted = self.call(PublishActivities, "rollback", asked, run or f"back-{self.number:03}")
+            return done
+        return None
 
     def drop(self, environment: str) -> None:
         self.number += 1
@@ -156,6 +160,11 @@ class House:
                     summed = catalog.session.query(f"SELECT sum(n) AS n FROM {schema}.totals")
                     assert shown[0]["n"] == summed[0]["n"] == self.rows[version], name
                 state = catalog.environment(name).ingest_state("events")
+                own = catalog.environment(name).own_ingest_state("events")
+                for head in heads.every(self.tenants.get("acme"), "growing"):
+                    if head.environment == name:
+                        assert own is not None
+                        assert (head.tables, head.watermarks) == (own.tables, own.watermarks)
                 assert state.watermarks is None or json.loads(lake.read(state.watermarks))
                 self._check_whole(state.tables.get("events"))
             for known in catalog.every_version():

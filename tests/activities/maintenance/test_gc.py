@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 
 from entrepot.activities.catalog.catalog import Catalog
+from entrepot.activities.ingest import heads
+from entrepot.activities.ingest.warehouse_loader import WarehouseLoader
 from entrepot.activities.maintenance import histories
+from entrepot.activities.runtime.context import ActivityContext
+from entrepot.activities.storage import lake
 from tests.activities.maintenance.staged import House, opened
 
 DAY = datetime.timedelta(days=1)
@@ -63,11 +67,11 @@ def test_what_died_while_it_was_written_goes_from_every_folder(monkeypatch: pyte
     with opened(monkeypatch) as house:
         house.complete()
         before = files(house)
-        lake = Path(house.tenants.get("acme").lake)
+        root = Path(house.tenants.get("acme").lake)
         folders = ("raw/growing/events", "loads/growing/events", "models/growing/m/v", "artifacts/growing/p/v/run")
         for folder in (*folders, "published/prod/growing"):
-            (lake / folder).mkdir(parents=True, exist_ok=True)
-            (lake / folder / "x.json.part-0123").write_text("half")
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            (root / folder / "x.json.part-0123").write_text("half")
         assert house.collect(keep_days=1).files == 0  # somebody may be writing it
         found = house.collect()
         assert (found.files, found.bytes["lake"]) == (5, 20)
@@ -101,6 +105,69 @@ def test_records_of_long_ago_are_forgotten_but_for_the_newest(monkeypatch: pytes
         house.rollback("prod", cursor=True)
         house.complete()
         house.check()
+
+
+def test_a_file_that_is_of_no_version_is_nobodys_garbage(monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(monkeypatch) as house:
+        house.complete()
+        for folder in ("models/growing", "models/growing/m", "artifacts/growing"):
+            Path(house.tenants.get("acme").lake_path(folder)).mkdir(parents=True, exist_ok=True)
+            Path(house.tenants.get("acme").lake_path(folder, "README.md")).write_text("somebody's")
+        before = files(house)
+        assert house.collect().files == 0
+        assert files(house) == before
+
+
+def test_what_the_lake_would_bring_back_is_kept_though_the_catalog_has_lost_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(monkeypatch) as house:
+        house.complete()
+        house.events += 1
+        house.complete("dev")
+        with house.catalog() as catalog:
+            kept = catalog.environment("dev").ingest_state("events")
+            tables = ("versions", "ingest_states", "loads", "environments", "publishes")
+            catalog.session.execute("; ".join(f"DELETE FROM entrepot.{table}" for table in tables))
+            catalog.session.execute("DELETE FROM entrepot.places WHERE environment <> ''")
+            catalog.session.execute("DROP SCHEMA growing__v CASCADE; CREATE SCHEMA growing__v")
+        house.events = 1
+        house.complete("pr_1")  # which knows nothing of the loads of before
+        house.collect()
+        with house.catalog() as catalog, catalog.session.transaction():
+            work = ActivityContext(house.tenants.get("acme"), "again", "again")
+            WarehouseLoader(work, catalog.session, "growing", "events", "again").all(kept.tables)
+            (version,) = catalog.versions(kept.tables).values()
+            assert version.rows == 4
+        assert lake.exists(kept.watermarks or "")
+
+
+def test_a_cursor_that_goes_back_does_so_in_the_lake(monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(monkeypatch) as house:
+        house.complete()
+        house.events += 2
+        house.complete()
+        assert house.rollback("prod", cursor=True) is not None
+        house.check()
+        (head,) = heads.every(house.tenants.get("acme"), "growing")
+        assert house.rows[head.tables["events"]] == 3
+
+
+def test_a_rollback_whose_answer_was_lost_takes_nothing_of_others_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(monkeypatch) as house:
+        for _ in range(3):
+            house.events += 1
+            house.complete()
+        first = house.rollback("prod", cursor=False, run="back")
+        assert first == house.rollback("prod", cursor=False, run="back")
+        assert first is not None
+        assert first.ahead == ("events",)
+        house.events += 1
+        house.complete()
+        with house.catalog() as catalog:
+            before = catalog.environment("prod").head()
+        again = house.rollback("prod", cursor=False, run="back")
+        with house.catalog() as catalog:
+            assert catalog.environment("prod").head() == before
+        assert again == first
 
 
 def counts(house: House) -> dict[str, int]:

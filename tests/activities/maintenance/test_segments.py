@@ -61,7 +61,11 @@ def test_every_version_keeps_its_rows(way: str, loads: list[tuple[dict[int, int]
             chosen = made[-together:] if together else []
             before = {version: seen(loaded.rows("keyed", version)) for version in made}
             with loaded._catalog() as catalog:
-                segments.write_together(work, catalog, [v for v in catalog.every_version() if v.version in chosen])
-                counts = [len(v.segments) for v in catalog.every_version() if v.version in chosen]
+                hashes = {v.version: v.manifest for v in catalog.every_version()}
+                some = [v for v in catalog.every_version() if v.version in chosen]
+                now = segments.write_together(work, catalog, some)
+                assert {v.key: v for v in now} == {v.key: v for v in catalog.every_version() if v.version in chosen}
+                assert hashes == {v.version: v.manifest for v in catalog.every_version()}
+                counts = [len(v.segments) for v in now]
             assert before == {version: seen(loaded.rows("keyed", version)) for version in made}
             assert not counts or min(counts) <= 1  # the oldest is one segment now, or was a table
