@@ -24,7 +24,6 @@ from entrepot.backends.sql.session import conformed
 from entrepot.errors import BadInput, listed, unknown
 from entrepot.identity.expression import schema_from
 from entrepot.language.names import DEFAULT_ENVIRONMENT
-from entrepot.worker.cli.options import tenant_of
 from entrepot.worker.config import settings
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ def read(
 
 def tenant_named(tenant: str | None, tenants: str | None, state: str | None) -> Tenant:
     """A tenant of the tenant file, by the rules of the command line."""
-    return settings.load(tenants, state).connect().get(tenant_of(tenant, tenants))
+    return settings.load(tenants, state).connect().get(settings.tenant_of(tenant, tenants))
 
 
 def rows(

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from entrepot.worker.cli.options import JsonOption, PipelineArgument, TenantOption, TenantsOption, tenant_of
+from entrepot.worker.cli.options import JsonOption, PipelineArgument, TenantOption, TenantsOption
 
 
 def checks(
@@ -30,8 +30,9 @@ def checks(
     """
     from entrepot.protocol import activities
     from entrepot.worker.cli import follow, output
+    from entrepot.worker.config import settings
 
-    value = {"tenant": tenant_of(tenant, tenants), "pipeline": pipeline}
+    value = {"tenant": settings.tenant_of(tenant, tenants), "pipeline": pipeline}
     value |= {n: v for n, v in {"table": table, "run": run, "environment": environment}.items() if v}
     rows = follow.execute_activity(activities.CHECKS.name, value)
     if as_json:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from entrepot.language.names import ENVIRONMENT, PIPELINE
-from entrepot.worker.cli.options import DryRunOption, JsonOption, TenantOption, TenantsOption, named, tenant_of
+from entrepot.worker.cli.options import DryRunOption, JsonOption, TenantOption, TenantsOption, named
 
 group = typer.Typer(help="Manage a tenant's environments.", no_args_is_help=True)
 
@@ -37,8 +37,9 @@ def drop(
         --workflow-id acme:drop:pr_12 --input '{"tenant": "acme", "environment": "pr_12"}'
     """
     from entrepot.worker.cli import follow, output
+    from entrepot.worker.config import settings
 
-    name = tenant_of(tenant, tenants)
+    name = settings.tenant_of(tenant, tenants)
     value = {"tenant": name, "environment": environment, "dry_run": dry_run}
     value |= {"pipeline": pipeline} if pipeline else {}
     ended = follow.execute("Drop", value, f"{name}:drop:{environment}", f"Drop of {environment} for {name}")

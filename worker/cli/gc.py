@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from entrepot.language.names import PIPELINE
-from entrepot.worker.cli.options import DryRunOption, JsonOption, TenantOption, TenantsOption, named, tenant_of
+from entrepot.worker.cli.options import DryRunOption, JsonOption, TenantOption, TenantsOption, named
 
 WHERE = {
     "tables": "tables in the warehouse",
@@ -44,8 +44,9 @@ def gc(
     """
     from entrepot.worker.cli import follow, output
     from entrepot.worker.client import gc_workflow_id
+    from entrepot.worker.config import settings
 
-    name = tenant_of(tenant, tenants)
+    name = settings.tenant_of(tenant, tenants)
     value: dict[str, Any] = {"tenant": name, "keep_days": keep_days, "keep_publishes": keep_publishes}
     value |= {"dry_run": dry_run, **({"pipeline": pipeline} if pipeline else {})}
     workflow_id = gc_workflow_id(name, pipeline)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from entrepot.errors import BadInput, unknown
+from entrepot.errors import BadInput
 from entrepot.language.names import ENVIRONMENT, PIPELINE, TENANT, Kind
 
 
@@ -41,24 +41,6 @@ TenantsOption = Annotated[
     str | None, typer.Option("--tenants", help="Tenant file. Default: ENTREPOT_TENANTS or tenants.toml, if it exists.")
 ]
 StateOption = Annotated[str | None, typer.Option("--state", help="State folder. Default: ENTREPOT_STATE or .entrepot.")]
-
-
-def tenant_of(given: str | None, file: str | None) -> str:
-    """The tenant that is meant: the one given, else the only one there is.
-
-    Raises:
-        BadInput: if none is given and there are several, or the file that was named has no such tenant.
-    """
-    from entrepot.worker.config import settings
-
-    names = settings.tenant_names(file)
-    if given is None:
-        if len(names) == 1:
-            return names[0]
-        raise BadInput(f"name a tenant with --tenant; known: {', '.join(names)}")
-    if names and given not in names and file is not None:
-        raise BadInput(unknown("tenant", given, names))
-    return given
 
 
 def run_input(

@@ -17,7 +17,6 @@ from entrepot.worker.cli.options import (
     TenantsOption,
     names,
     run_input,
-    tenant_of,
 )
 
 if TYPE_CHECKING:
@@ -54,8 +53,9 @@ def parity(
     from entrepot.protocol.parity import ParityReport
     from entrepot.worker.cli import follow, output
     from entrepot.worker.client import connected, run_workflow_id
+    from entrepot.worker.config import settings
 
-    name = tenant_of(tenant, tenants)
+    name = settings.tenant_of(tenant, tenants)
     value = run_input(name, pipeline, environment, select, parameter) | {"on": names(on), "fresh": fresh}
     workflow_id = f"{run_workflow_id(name, pipeline, environment)}:parity"
 

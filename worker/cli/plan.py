@@ -14,7 +14,6 @@ from entrepot.worker.cli.options import (
     TenantOption,
     TenantsOption,
     run_input,
-    tenant_of,
 )
 
 if TYPE_CHECKING:
@@ -42,9 +41,10 @@ def plan(
 
     from entrepot.worker.cli import follow, output
     from entrepot.worker.client import run_workflow_id
+    from entrepot.worker.config import settings
     from entrepot.workflows.progress import RunSummary
 
-    name = tenant_of(tenant, tenants)
+    name = settings.tenant_of(tenant, tenants)
     value = {**run_input(name, pipeline, environment, select, parameter), "dry_run": True}
     # Beside a run that may be going on: a plan changes nothing, so it needs no mutex.
     workflow_id = f"{run_workflow_id(name, pipeline, environment)}:plan:{uuid.uuid4().hex[:8]}"

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from entrepot.language.names import PIPELINE
-from entrepot.worker.cli.options import TenantOption, TenantsOption, named, tenant_of
+from entrepot.worker.cli.options import TenantOption, TenantsOption, named
 
 
 def restore(
@@ -27,10 +27,11 @@ def restore(
     """
     from entrepot.errors import BadInput
     from entrepot.worker.cli import follow, output
+    from entrepot.worker.config import settings
 
     if not from_lake:
         raise BadInput("say from where: `entrepot restore --from-lake` reads back what the lake has")
-    name = tenant_of(tenant, tenants)
+    name = settings.tenant_of(tenant, tenants)
     value: dict[str, Any] = {"tenant": name, "from_lake": True, **({"pipeline": pipeline} if pipeline else {})}
     restored = follow.execute("Repair", value, f"{name}:repair", f"Restore of {name} from its lake")
     for each in restored["found"]:

@@ -13,7 +13,6 @@ from entrepot.worker.cli.options import (
     PipelineArgument,
     TenantOption,
     TenantsOption,
-    tenant_of,
 )
 
 
@@ -41,8 +40,9 @@ def rollback(
     """
     from entrepot.worker.cli import follow, output
     from entrepot.worker.client import run_workflow_id
+    from entrepot.worker.config import settings
 
-    name = tenant_of(tenant, tenants)
+    name = settings.tenant_of(tenant, tenants)
     value: dict[str, Any] = {"tenant": name, "pipeline": pipeline, "environment": environment}
     value |= {option: given for option, given in {"to": to, "cursor": cursor}.items() if given}
     workflow_id = f"{run_workflow_id(name, pipeline, environment)}:rollback"

@@ -17,7 +17,6 @@ from entrepot.worker.cli.options import (
     TenantOption,
     TenantsOption,
     run_input,
-    tenant_of,
 )
 
 
@@ -60,9 +59,10 @@ def run(
 
     from entrepot.worker.cli import follow, output
     from entrepot.worker.client import connected, run_workflow_id
+    from entrepot.worker.config import settings
     from entrepot.workflows.progress import RunSummary
 
-    name = tenant_of(tenant, tenants)
+    name = settings.tenant_of(tenant, tenants)
     value = run_input(name, pipeline, environment, select, parameter)
     options = {"refresh": refresh, "backfill": backfill and _range(backfill), "replay": replay, "force": force}
     value |= {option: given for option, given in options.items() if given}

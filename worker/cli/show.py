@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from entrepot.language.names import DEFAULT_ENVIRONMENT
 from entrepot.worker.cli.options import (
     EnvironmentOption,
     JsonOption,
@@ -21,7 +22,7 @@ _PATIENCE_SECONDS = 2.0
 def show(
     pipeline: PipelineArgument,
     table: Annotated[str, typer.Argument(help="Table name.")],
-    environment: EnvironmentOption = "prod",
+    environment: EnvironmentOption = DEFAULT_ENVIRONMENT,
     where: Annotated[
         str | None, typer.Option(help="Only rows for which this holds: a condition in the warehouse's SQL.")
     ] = None,

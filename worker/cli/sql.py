@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from entrepot.errors import BadInput, listed, unknown
-from entrepot.worker.cli.options import ParameterOption, StateOption, TenantOption, TenantsOption, parsed, tenant_of
+from entrepot.worker.cli.options import ParameterOption, StateOption, TenantOption, TenantsOption, parsed
 
 if TYPE_CHECKING:
     import ibis.expr.schema as sch
@@ -37,7 +37,7 @@ def sql(
     """
     from entrepot.worker.config import settings
 
-    name = tenant_of(tenant, tenants)
+    name = settings.tenant_of(tenant, tenants)
     print(_compiled(settings.load(tenants, state).connect(), name, step, backend, parsed(parameter)))
 
 

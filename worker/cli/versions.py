@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from entrepot.worker.cli.options import JsonOption, PipelineArgument, TenantOption, TenantsOption, tenant_of
+from entrepot.worker.cli.options import JsonOption, PipelineArgument, TenantOption, TenantsOption
 
 
 def versions(
@@ -19,9 +19,10 @@ def versions(
     """
     from entrepot.protocol import activities
     from entrepot.worker.cli import follow, output
+    from entrepot.worker.config import settings
 
     rows = follow.execute_activity(
-        activities.VERSIONS.name, {"tenant": tenant_of(tenant, tenants), "pipeline": pipeline}
+        activities.VERSIONS.name, {"tenant": settings.tenant_of(tenant, tenants), "pipeline": pipeline}
     )
     output.json(rows) if as_json else _show(rows)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from entrepot.errors import BadInput
+from entrepot.errors import BadInput, unknown
 from entrepot.language.names import TENANT, shown
 from entrepot.secrets import REFERENCES, is_told, refer
 from entrepot.worker.config.tenant_schema import File, PipelineSection, ScheduleSection, TenantSection
@@ -148,6 +148,22 @@ def tenant_names(file: str | None = None) -> list[str]:
     if content is None:
         return [LOCAL_TENANT]
     return list(_table(content, "tenants"))
+
+
+def tenant_of(given: str | None, file: str | None) -> str:
+    """The tenant that is meant: the one given, else the only one there is.
+
+    Raises:
+        BadInput: if none is given and there are several, or the file that was named has no such tenant.
+    """
+    names = tenant_names(file)
+    if given is None:
+        if len(names) == 1:
+            return names[0]
+        raise BadInput(f"name a tenant with --tenant; known: {', '.join(names)}")
+    if names and given not in names and file is not None:
+        raise BadInput(unknown("tenant", given, names))
+    return given
 
 
 def _folder(state: str | None) -> Path:
