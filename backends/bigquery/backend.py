@@ -14,7 +14,7 @@ import re
 import tempfile
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -281,6 +281,9 @@ class BigQuerySession(SqlSession):
     def changed_at(self, name: TableName) -> str | None:
         table = self._table(name)
         return str(table.modified) if table.table_type == "TABLE" else None
+
+    def bytes_of(self, tables: Iterable[TableName]) -> int:
+        return sum(self._table(name).num_bytes or 0 for name in tables)
 
 
 class BigQuery(Backend):

@@ -178,6 +178,19 @@ class SnowflakeSession(SqlSession):
         )
         return str(rows[0]["last_altered"]) if rows else None
 
+    def bytes_of(self, tables: Iterable[TableName]) -> int:
+        # Of what stands there now. Time travel and fail-safe have more for a while, which goes by itself.
+        stored, wanted = self.dialect.identifiers.stored, set(tables)
+        found = 0
+        for schema in sorted({table.schema for table in wanted}):
+            rows = self.query(
+                "SELECT table_name, bytes FROM information_schema.tables WHERE table_type = 'BASE TABLE'"
+                f" AND table_schema = {self.dialect.literal(stored(schema))}"
+            )
+            names = {stored(table.table) for table in wanted if table.schema == schema}
+            found += sum(int(row["bytes"] or 0) for row in rows if row["table_name"] in names)
+        return found
+
     def interrupt(self) -> None:
         self.interruption.request(lambda: self._cancel(self))
 

@@ -75,6 +75,7 @@ GAPS: tuple[Gap, ...] = (
         "names/dots-schema",
     ),
     _snowflake("standin", "ASOF JOIN", "operations/join-asof"),
+    _snowflake("standin", "how many bytes a table has", "lifecycle/bytes_of", raises=AssertionError),
     _snowflake(
         "standin",
         "FLATTEN, lambda functions, and functions over arrays",

@@ -446,3 +446,16 @@ def test_block_sample(target: Target, session: Session) -> None:
     if target.backend.capabilities.block_sample:
         sample = target.input("people").sample(0.5, method="block").select("id")
         assert {row[0] for row in rows_of(session.fetch(sample))} <= set(range(1, 7))
+
+
+@pytest.mark.area("Catalog: versions, environments, rollback, collection")
+def test_bytes_of(session: Session, schema: str) -> None:
+    first, second, other = (TableName(schema, name) for name in ("first", "Second", "other"))
+    for name in (first, second, other):
+        _put(session, name, *range(5000))
+    if session.dialect.name == "duckdb":  # before, they stand in the write-ahead log, and have no blocks
+        session.execute("CHECKPOINT")
+    each = [session.bytes_of([name]) for name in (first, second)]
+    assert all(each)
+    assert session.bytes_of([first, second]) == sum(size or 0 for size in each)
+    assert session.bytes_of([]) == 0

@@ -1,4 +1,4 @@
-"""DESCRIBE ... AS JSON, which Spark 3.5 does not have."""
+"""DESCRIBE ... AS JSON, which Spark 3.5 does not have, and DESCRIBE DETAIL, which Iceberg's tables do not know."""
 
 from __future__ import annotations
 
@@ -15,9 +15,13 @@ from sessions import Session
 
 AS_JSON = re.compile(rf"DESC(?:RIBE)?\s+(?:TABLE\s+)?EXTENDED\s+(?P<name>{NAME})\s+AS\s+JSON$", FLAGS)
 
+DETAIL = re.compile(rf"DESC(?:RIBE)?\s+DETAIL\s+(?P<name>{NAME})$", FLAGS)
+
 
 def run(session: Session, statement: str) -> Result | None:
     """The result of the statement, or None if it is another."""
+    if match := DETAIL.match(statement):
+        return results.of_table(_detail(session, match["name"]), session.engine.scratch)
     match = AS_JSON.match(statement)
     if match is None:
         return None
@@ -26,6 +30,14 @@ def run(session: Session, statement: str) -> Result | None:
     columns = [{"name": f.name, "type": _type(f.dataType), "nullable": f.nullable} for f in fields]
     text = json.dumps({"table_name": name[-1], "columns": columns})
     return results.of_table(pa.table({"json_metadata": [text]}), session.engine.scratch)
+
+
+def _detail(session: Session, name: str) -> pa.Table:
+    """What the table's files have in its newest state."""
+    [row] = session.spark.sql(f"SELECT count(*) AS n, sum(file_size_in_bytes) AS size FROM {name}.files").collect()
+    return pa.table(
+        {"format": ["iceberg"], "name": [".".join(parts(name))], "numFiles": [row.n], "sizeInBytes": [row.size or 0]}
+    )
 
 
 def _type(kind: st.DataType) -> dict[str, Any]:
