@@ -73,6 +73,10 @@ class Unavailable(EntrepotError):
     """
 
 
+class NotYetKnown(Unavailable):
+    """A worker does not know a tenant or pipeline which another knows, or which its tenant file may say soon."""
+
+
 class Contended(Unavailable):
     """Another run writes the same at this moment. When it is through, it is there, or the way is free."""
 

@@ -1,4 +1,4 @@
-"""The worker: serves every tenant of the tenant file from one task queue."""
+"""The worker: serves every tenant of the tenant file from three task queues, of workflows, of steps, and its own."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ from entrepot.activities.transform.verdicts import VerdictActivities
 from entrepot.protocol.activities import Activity, work_queue
 from entrepot.worker.client import TASK_QUEUE
 from entrepot.worker.deployments import build
+from entrepot.worker.deployments.served import Answers, Elsewhere, own_queue
 from entrepot.worker.telemetry.health import ping
 from entrepot.worker.telemetry.logs import log
 from entrepot.worker.telemetry.metrics import Measured
@@ -63,6 +64,8 @@ ROOMS = (
 )
 _SHORT = 1000
 """Activities that do not take long; those of one tenant take turns."""
+_OWN = 8
+"""Questions that a worker answers at once about itself."""
 TURNS = 2
 """Of one tenant's short activities, so many run at the same time in one worker."""
 GRACE = timedelta(seconds=20)
@@ -82,14 +85,21 @@ def create(
     """A worker over connected tenants. `slots` is how many steps it runs at the same time."""
     tenants.registry.rehearse = rehearse  # a command that imports a pipeline harms nobody but itself
     implemented = [*implementations(tenants).values(), ping]
-    measured = [Measured(tenants)]
+    version = deployment.version if deployment and deployment.use_worker_versioning else None
     return Workers(
-        client, implemented, task_queue=task_queue, slots=slots, interceptors=measured, deployment=deployment
+        client,
+        implemented,
+        task_queue=task_queue,
+        slots=slots,
+        interceptors=[Measured(tenants), Elsewhere(tenants, task_queue, version)],
+        deployment=deployment,
+        own=[Answers(tenants).served],
     )
 
 
 class Workers:
-    """What one process serves: workflows and what is short from one task queue, what may take long from another.
+    """What one process serves: workflows and what is short from one task queue, what may take long from another, and
+    from a third what it alone is asked.
 
     So a failure is recorded, a run planned or cancelled, however many steps run or hang.
 
@@ -97,6 +107,7 @@ class Workers:
         throttle: How long heartbeats are held back. Further progress within it is lost if the worker dies.
         deployment: Which code it runs, and whether runs are pinned to it. By default Entrepot's release is told, and
             they are not: where pipelines are reloaded as they change, there is no code to be pinned to.
+        own: Activities for which this process is asked, and no other.
     """
 
     def __init__(
@@ -109,9 +120,10 @@ class Workers:
         throttle: timedelta = timedelta(seconds=2),
         interceptors: Sequence[Interceptor] = (),
         deployment: WorkerDeploymentConfig | None = None,
+        own: Sequence[Callable[..., Any]] = (),
     ) -> None:
         every = list(activities)
-        self._of_workflows = worker(
+        of_workflows = worker(
             client,
             every,
             task_queue=task_queue,
@@ -121,7 +133,7 @@ class Workers:
             interceptors=[*interceptors, Turns(TURNS)],
             deployment=deployment,
         )
-        self._of_steps = worker(
+        of_steps = worker(
             client,
             every,
             task_queue=work_queue(task_queue),
@@ -130,16 +142,18 @@ class Workers:
             interceptors=interceptors,
             deployment=deployment,
         )
+        itself = own_queue(task_queue, client.identity)
+        of_itself = [worker(client, own, task_queue=itself, slots=_OWN, throttle=throttle)] if own else []
+        self._each = [*of_itself, of_workflows, of_steps]
 
     async def __aenter__(self) -> Workers:
-        await self._of_workflows.__aenter__()
-        await self._of_steps.__aenter__()
+        for each in self._each:
+            await each.__aenter__()
         return self
 
     async def __aexit__(self, kind: Any = None, error: Any = None, trace: Any = None) -> None:
         """Takes no new work, and waits for what runs; what goes on for longer than `GRACE` is cancelled."""
-        both = (self._of_steps, self._of_workflows)
-        await asyncio.gather(*(each.__aexit__(kind, error, trace) for each in both))
+        await asyncio.gather(*(each.__aexit__(kind, error, trace) for each in self._each))
 
 
 def worker(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, timedelta
 from typing import Any, TypeVar
@@ -20,16 +20,19 @@ from temporalio.exceptions import (
 )
 from temporalio.workflow import ActivityCancellationType
 
-from entrepot.errors import BadInput
+from entrepot.errors import BadInput, NotYetKnown
 from entrepot.language.limits import DEFAULTS, StepLimits
 from entrepot.protocol.activities import Activity, Q, R, work_queue
 from entrepot.protocol.parsing import parse
 from entrepot.tracebacks import cut
+from entrepot.workflows.progress import waiting_for
 
 HEARTBEAT = timedelta(seconds=30)
 """After a worker died, its step starts again on another within this time."""
 LONGEST_PAUSE = timedelta(seconds=20)
 """Between two attempts, unless the first pause is longer."""
+FIRST_PAUSE, PATIENCE = timedelta(seconds=1), timedelta(minutes=10)
+"""While a worker that knows a tenant or pipeline is waited for; and for how long in all."""
 
 _SCHEDULED = SearchAttributeKey.for_datetime("TemporalScheduledStartTime")
 """Set by Temporal on what a schedule starts, also when it makes up for a start that was missed, or fills one back."""
@@ -45,21 +48,50 @@ async def call(
     summary: str = "",
     priority: Priority | None = None,
     limits: StepLimits = DEFAULTS,
+    waits: Callable[[str], None] | None = None,
 ) -> R:
-    """Runs one activity, as every activity of Entrepot is run."""
-    result: R = await workflow.execute_activity(
-        activity.name,
-        request,
-        task_queue=work_queue(workflow.info().task_queue) if activity.is_work else None,
-        result_type=activity.result,
-        start_to_close_timeout=limits.timeout,
-        heartbeat_timeout=HEARTBEAT,
-        retry_policy=retries(limits),
-        cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-        summary=summary[:190] or None,
-        priority=priority or Priority.default,
-    )
-    return result
+    """Runs one activity, as every activity of Entrepot is run.
+
+    A worker that does not know its tenant or pipeline, but knows of another that does, leaves it to that one: then it
+    is called again until a worker takes it that knows them, for as long as `PATIENCE`. Its attempts count anew.
+
+    Args:
+        waits: Is told what it waits for, and with an empty text that it does not any more. By default it is shown as
+            the workflow's current details.
+    """
+    until, pause = workflow.now() + PATIENCE, FIRST_PAUSE
+    while True:
+        try:
+            result: R = await workflow.execute_activity(
+                activity.name,
+                request,
+                task_queue=work_queue(workflow.info().task_queue) if activity.is_work else None,
+                result_type=activity.result,
+                start_to_close_timeout=limits.timeout,
+                heartbeat_timeout=HEARTBEAT,
+                retry_policy=retries(limits),
+                cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+                summary=summary[:190] or None,
+                priority=priority or Priority.default,
+            )
+        except ActivityError as error:
+            if not _is_not_yet_known(error) or workflow.now() >= until:
+                raise
+            (waits or _show)(failure_of(error).message)
+        else:
+            if pause != FIRST_PAUSE:
+                (waits or _show)("")
+            return result
+        await workflow.sleep(pause, summary="until a worker that knows the tenant may take it")
+        pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def _show(what: str) -> None:
+    workflow.set_current_details(waiting_for(what) if what else "")
+
+
+def _is_not_yet_known(error: ActivityError) -> bool:
+    return isinstance(error.cause, ApplicationError) and error.cause.type == NotYetKnown.__name__
 
 
 def retries(limits: StepLimits = DEFAULTS) -> RetryPolicy:

@@ -19,6 +19,14 @@ _SHOWN = 60
 """Steps in the Web UI's table; of a larger pipeline, those that have something to tell."""
 
 
+WAITS = "**Waits:** "
+
+
+def waiting_for(what: str) -> str:
+    """What a workflow waits for, as a line of its current details."""
+    return WAITS + " ".join(what.split())
+
+
 class StepProgress(BaseModel):
     """One step, as people watch it."""
 
@@ -52,6 +60,8 @@ class Progress(BaseModel):
     stage: str = "start"
     steps: list[StepProgress] = []
     error: str = ""
+    waits: str = ""
+    """What the run waits for, if it does: a worker that knows its tenant."""
     stages: list[str] = []
     """What is left to do when the run is planned, each in a sentence."""
     _index: dict[str, StepProgress] = PrivateAttr(default_factory=dict)
@@ -108,6 +118,8 @@ class Progress(BaseModel):
         lines = [f"**{self.pipeline}** for **{self.tenant}** in **{self.environment}** · {self.stage} · {counts}", ""]
         if self.error:
             lines += [f"**Failed:** {self.error}", ""]
+        if self.waits:
+            lines += [waiting_for(self.waits), ""]
         if self.stages and self.stage == "plan":
             lines += [" → ".join(self.stages), ""]
         lines += ["| step | kind | state | rows | seconds | |", "|---|---|---|---:|---:|---|"]

@@ -203,6 +203,8 @@ class Tenants:
     registry: Registry
     renew: Callable[[Tenants], None] = lambda tenants: None
     """Brings them up to date with what they were read from; asked whenever a tenant is."""
+    behind: str = ""
+    """Why they are not what they would be read from now; empty if they are."""
 
     def get(self, name: str, warehouse: str = "") -> Tenant:
         """The tenant of a name, at one of its warehouses.

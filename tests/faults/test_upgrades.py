@@ -12,6 +12,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflow.v1 import VersioningOverride, WorkflowExecutionOptions
+from temporalio.api.workflowservice.v1 import UpdateWorkflowExecutionOptionsRequest
 from temporalio.client import Client, WorkflowHandle
 from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.testing import WorkflowEnvironment
@@ -45,9 +49,11 @@ class Upgraded:
         self._environment.setenv(build.BUILD_ID, build_id)
         tenants = settings(self.folder / build_id, PIPELINES).connect()
         deployment = build.deployment(tenants.registry.references.values())
-        async with process.create(self.client, tenants, task_queue=self.task_queue, deployment=deployment):
+        address = self.client.service_client.config.target_host
+        client = await reach(address, runtime=_often_alive(), identity=f"{build_id} of {self.task_queue}")
+        async with process.create(client, tenants, task_queue=self.task_queue, deployment=deployment):
             await until(lambda: self.is_served_by(build_id))
-            yield House(self.client, tenants, self.task_queue, self.folder)
+            yield House(client, tenants, self.task_queue, self.folder)
         for tenant in tenants.tenants.values():
             tenant.close()
 
@@ -148,6 +154,29 @@ async def test_a_run_without_a_worker_of_its_code_waits_for_one_and_says_so(upgr
         upgraded.gate.touch()
         async with upgraded.worker("old"):
             assert (await left.result())["outcome"] == "published"
+
+
+async def test_a_run_that_was_moved_on_waits_for_no_worker_of_the_code_that_it_began_with(upgraded: Upgraded) -> None:
+    async with upgraded.worker("new"):
+        async with upgraded.worker("old"):
+            await upgraded.set_current("old")
+            left = await upgraded.start("awaiting", until=str(upgraded.gate))
+            await until(lambda: is_tried_again(left))
+            await upgraded.set_current("new")
+        assert "No worker of build old" in (await upgraded.why(left) or "")
+        await upgraded.client.workflow_service.update_workflow_execution_options(
+            UpdateWorkflowExecutionOptionsRequest(
+                namespace=upgraded.client.namespace,
+                workflow_execution=WorkflowExecution(workflow_id=left.id),
+                workflow_execution_options=WorkflowExecutionOptions(
+                    versioning_override=VersioningOverride(auto_upgrade=True)
+                ),
+                update_mask=FieldMask(paths=["versioning_override"]),
+            )
+        )
+        assert await upgraded.why(left) is None
+        upgraded.gate.touch()
+        assert (await left.result())["outcome"] == "published"
 
 
 async def test_a_tenants_slots_do_not_stay_with_a_version_that_is_gone(upgraded: Upgraded) -> None:

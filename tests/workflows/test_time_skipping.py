@@ -204,6 +204,40 @@ def away(until_attempt: int | None = None) -> Callable[[int], None]:
     return act
 
 
+def known_elsewhere(until_call: int | None = None) -> Callable[[int], None]:
+    """A worker that does not know the tenant, as another does, takes all calls, or those before one."""
+    calls = itertools.count(1)
+
+    def act(attempt: int) -> None:
+        if until_call is None or next(calls) < until_call:
+            raise ApplicationError("not known to the worker 1@a: 1@b does", type="NotYetKnown", non_retryable=True)
+
+    return act
+
+
+@pytest.mark.parametrize("name", ["prepare", "orders", "promote"])
+async def test_what_a_worker_does_not_know_waits_for_one_that_does(stage: Stage, name: str) -> None:
+    stage.act[name] = known_elsewhere(until_call=4)
+    run = await stage.run()
+    assert (run.outcome, len(run.moved)) == ("published", 4)
+    assert stage.waits(name) == [1, 2, 4]
+
+
+async def test_it_waits_for_a_while_and_shows_it(stage: Stage) -> None:
+    stage.act["orders"] = known_elsewhere()
+    handle = await stage.start()
+    with pytest.raises(WorkflowFailureError) as caught:
+        await handle.result()
+    assert isinstance(caught.value.cause, ApplicationError)
+    assert (caught.value.cause.message, caught.value.cause.type) == (
+        "not known to the worker 1@a: 1@b does",
+        "NotYetKnown",
+    )
+    assert 600 <= sum(stage.waits("orders")) <= 620
+    assert (await handle.query("progress"))["waits"] == "not known to the worker 1@a: 1@b does"
+    assert [each.status for each in stage.recorded] == ["failed"]
+
+
 async def test_a_warehouse_that_comes_back_costs_only_time(stage: Stage) -> None:
     stage.act["orders"] = away(until_attempt=4)
     run = await stage.run()

@@ -148,7 +148,7 @@ async def watch(client: Client, handle: WorkflowHandle[Any, Any], console: Conso
     """
     ending = asyncio.create_task(result(handle))
     lines = output.Lines(console)
-    look_at = time.monotonic() + _PATIENCE_SECONDS
+    standstill = _Standstill(client, handle, lines)
     with Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else nullcontext() as live:
         pause = POLL_SECONDS
         while not (await asyncio.wait({ending}, timeout=pause))[0]:
@@ -157,9 +157,7 @@ async def watch(client: Client, handle: WorkflowHandle[Any, Any], console: Conso
             pause = POLL_SECONDS * max(1.0, len(progress.steps) / 100 if progress else 1.0)
             if progress is not None and progress.steps:
                 live.update(output.progress(progress), refresh=True) if live else lines.states(progress.steps)
-            elif time.monotonic() >= look_at:
-                look_at = time.monotonic() + _LOOK_SECONDS
-                lines.lacking(await waiting.why(client, handle))
+            await standstill.look()
             lines.retries(await _retries(handle))
     if not live:
         ended = None if ending.exception() else ending.result()
@@ -178,13 +176,25 @@ async def wait_with_hints(client: Client, handle: WorkflowHandle[Any, Any]) -> A
     """
     ending = asyncio.create_task(result(handle))
     lines = output.Lines(output.err)
-    look_at = time.monotonic() + _PATIENCE_SECONDS
+    standstill = _Standstill(client, handle, lines)
     while not (await asyncio.wait({ending}, timeout=2 * POLL_SECONDS))[0]:
         lines.retries(await _retries(handle))
-        if time.monotonic() >= look_at:
-            look_at = time.monotonic() + _LOOK_SECONDS
-            lines.lacking(await waiting.why(client, handle))
+        await standstill.look()
     return ending.result()
+
+
+class _Standstill:
+    """Says what a run lacks: not at once, and not too often."""
+
+    def __init__(self, client: Client, handle: WorkflowHandle[Any, Any], lines: output.Lines) -> None:
+        self._client, self._handle, self._lines = client, handle, lines
+        self._at = time.monotonic() + _PATIENCE_SECONDS
+
+    async def look(self) -> None:
+        """Looks, if it is time to."""
+        if time.monotonic() >= self._at:
+            self._at = time.monotonic() + _LOOK_SECONDS
+            self._lines.lacking(await waiting.why(self._client, self._handle))
 
 
 async def _wait_for_answer(client: Client, ending: Awaitable[T]) -> T:

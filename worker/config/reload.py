@@ -38,12 +38,12 @@ class Renewal:
             try:
                 newer = self._read()
             except EntrepotError as error:
-                log.warning(
-                    "%s has changed but cannot be used, so the settings read before stay in effect: %s",
-                    self._file,
-                    error,
+                served.behind = (
+                    f"{self._file} has changed but cannot be used, so the settings read before stay in effect: {error}"
                 )
+                log.warning("%s", served.behind)
                 return
+            served.behind = ""
             served.registry.refer(newer.registry.references)
             served.tenants = {name: _kept(served.tenants.get(name), made) for name, made in newer.tenants.items()}
             log.info("%s has changed and was read again: it serves %s", self._file, ", ".join(served.tenants))

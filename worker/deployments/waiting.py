@@ -1,10 +1,12 @@
-"""Why a run stands still: no worker takes work for it."""
+"""Why a run stands still: no worker takes work for it, or none that knows its tenant."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
-from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.enums.v1 import TaskQueueType, VersioningBehavior
+from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client, WorkflowHandle
@@ -14,6 +16,9 @@ from temporalio.service import RPCError, RPCStatusCode
 from entrepot.errors import listed
 from entrepot.worker.client import TASK_QUEUE
 from entrepot.worker.deployments.workers import of_version, unversioned, workers
+from entrepot.workflows.progress import WAITS
+
+_SOON = timedelta(seconds=2)
 
 
 async def why(
@@ -29,7 +34,7 @@ async def why(
             return None  # the server restarts, or does not know
         raise
     if of_version(found, wanted.deployment_name, wanted.build_id) if wanted else unversioned(found):
-        return None
+        return await _said(handle) if handle else None
     if pinned:
         build, name = pinned.build_id, pinned.deployment_name
         return (
@@ -45,12 +50,28 @@ async def why(
     return f"No worker{its} serves the task queue {task_queue!r}; the run waits for one. Start one: entrepot worker"
 
 
+async def _said(handle: WorkflowHandle[Any, Any]) -> str | None:
+    """What the run itself says that it waits for."""
+    try:
+        shown = await handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata, rpc_timeout=_SOON)
+    except (RPCError, RuntimeError):  # its worker is busy, or away
+        return None
+    lines = [line for line in shown.current_details.splitlines() if line.startswith(WAITS)]
+    return lines[0].removeprefix(WAITS) if lines else None
+
+
 async def _pinned_to(handle: WorkflowHandle[Any, Any]) -> WorkerDeploymentVersion | None:
+    """The version that a run stays with: the one that somebody has moved it to, else the one that it began with."""
     described = await handle.describe()
     its = described.raw_description.workflow_execution_info.versioning_info
-    override = its.versioning_override.pinned.version
-    version = override if override.build_id else its.deployment_version
-    return WorkerDeploymentVersion(version.deployment_name, version.build_id) if version.build_id else None
+    match its.versioning_override.WhichOneof("override"):
+        case "pinned":
+            version = its.versioning_override.pinned.version
+        case None if its.behavior == VersioningBehavior.VERSIONING_BEHAVIOR_PINNED:
+            version = its.deployment_version
+        case _:  # it goes on with whatever is current
+            return None
+    return WorkerDeploymentVersion(version.deployment_name, version.build_id)
 
 
 async def _current(client: Client, task_queue: str) -> WorkerDeploymentVersion | None:
