@@ -206,6 +206,8 @@ def test_the_doctor_finds_everything_well(place: Place) -> None:
     assert "✗" not in out
     for found in (
         f"✓ Temporal: {place.address}, namespace default, ",
+        "; it keeps closed runs for 1 days",
+        "✓ schedules: ",
         "the task queue 'entrepot' is served",
         "✓ pipeline shop: tests.pipelines.shop:shop, 12 steps",
         "✓ tenant acme, warehouse: duckdb answers",
@@ -390,6 +392,9 @@ def test_the_doctor_tells_what_is_wrong_and_goes_on(nowhere: Place) -> None:
 def test_workers_are_listed_and_those_of_dev_are_not_versioned(place: Place) -> None:
     [serving] = json.loads(said(place.entrepot("workers", "--json"), 0))
     assert (serving["state"], serving["running"], serving["version"]["deployment_name"]) == ("serving", 0, "")
+    assert serving["serves"] == {"tenants": {"acme": ["shop", "slow", "wild"]}, "behind": ""}
+    [line] = said(place.entrepot("workers"), 0).splitlines()[1:]
+    assert line.rstrip().endswith("  acme")
     assert re.search(rf"^{serving['identity']} +serving ", said(place.entrepot("workers"), 0), re.M)
     assert said(place.entrepot("deployments"), 0).startswith("No worker is of a deployment, so none is versioned")
     asked = said(place.entrepot("deployments", "set-current", "x"), 2)

@@ -189,4 +189,4 @@ def test_a_run_without_a_worker_waits_and_says_so(place: Place) -> None:
                 waiting.send_signal(signal.SIGINT)
                 assert waiting.wait(300) == 130
         done = place.entrepot("doctor")
-        assert (done.returncode, "no worker serves the task queue 'entrepot'" in done.stdout) == (0, True)
+        assert (done.returncode, "⚠ workers: No worker serves the task queue 'entrepot'" in done.stdout) == (0, True)

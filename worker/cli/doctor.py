@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 _LEAST_FREE_BYTES = 2 << 30
 _ANSWER_SECONDS = 10
 """Within which a worker that works has done next to nothing."""
+
+
+class _Doubt(str):
+    """What works, and yet somebody should know."""
 
 
 def doctor(
@@ -78,7 +83,11 @@ def _examine(file: str | None, state: str | None) -> bool:
         return str(loaded[0].file or "none, so there is one tenant: local")
 
     found = [_look("Python", platform.python_version), _look("tenant file", read)]
-    found.append(_look("Temporal", lambda: asyncio.run(_temporal())))
+    if _look("Temporal", lambda: asyncio.run(_temporal())):
+        found.append(_look("schedules", lambda: asyncio.run(_schedules())))
+        found.append(_look("workers", lambda: asyncio.run(_workers(loaded[0] if loaded else None))))
+    else:
+        found.append(False)
     if loaded:
         found.append(_look("state folder", lambda: _folder(loaded[0].state)))
         tenants = loaded[0].connect()
@@ -97,7 +106,9 @@ def _look(what: str, check: Callable[[], str]) -> bool:
     from entrepot.worker.cli.output import out
 
     try:
-        found = Text.assemble(("✓ ", "green"), f"{what}: {check()}")
+        said = check()
+        mark = ("⚠ ", "yellow") if isinstance(said, _Doubt) else ("✓ ", "green")
+        found = Text.assemble(mark, f"{what}: {said}")
     except Exception as error:
         text = str(error) if isinstance(error, EntrepotError) else f"{type(error).__name__}: {error}"
         out.print(Text.assemble(("✗ ", "bold red"), f"{what}: {text}"), soft_wrap=True)
@@ -107,21 +118,69 @@ def _look(what: str, check: Callable[[], str]) -> bool:
 
 
 async def _temporal() -> str:
-    from datetime import timedelta
-
     from temporalio.api.workflowservice.v1 import GetSystemInfoRequest
 
-    from entrepot.worker.client import TASK_QUEUE, connected, pollers
+    from entrepot.worker.client import connected
 
     async with connected() as client:
         reply = await client.workflow_service.get_system_info(GetSystemInfoRequest(), timeout=timedelta(seconds=5))
+        kept = _days(await _retention(client))
         address = client.service_client.config.target_host
-        found = f"{address}, namespace {client.namespace}, server {reply.server_version}"
-        workers = sorted({each.identity for each in await pollers(client)})
-        if not workers:
-            return f"{found}; no worker serves the task queue {TASK_QUEUE!r} (start one: entrepot worker)"
-        took = await _ping(client, workers)
-        return f"{found}; the task queue {TASK_QUEUE!r} is served by {listed(workers)}, who answered in {took:.2f} s"
+        return f"{address}, namespace {client.namespace}, server {reply.server_version}; it keeps closed runs {kept}"
+
+
+async def _retention(client: Client) -> timedelta:
+    """How long Temporal keeps the histories of what has ended."""
+    from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+
+    asked = DescribeNamespaceRequest(namespace=client.namespace)
+    described = await client.workflow_service.describe_namespace(asked)
+    kept: timedelta = described.config.workflow_execution_retention_ttl.ToTimedelta()
+    return kept
+
+
+def _days(span: timedelta) -> str:
+    return f"for {span / timedelta(days=1):g} days"
+
+
+async def _schedules() -> str:
+    """Whether Temporal keeps a schedule's last run until the next one, so that somebody can look why it failed."""
+    from itertools import pairwise
+
+    from entrepot.worker.client import connected
+    from entrepot.worker.schedules import reconcile
+
+    async with connected() as client:
+        kept = await _retention(client)
+        pauses = {}
+        async for each in reconcile.made_here(client):
+            times = each.info.next_action_times if each.info else ()
+            pauses[each.id] = max((after - before for before, after in pairwise(times)), default=timedelta())
+    rare = sorted(name for name, pause in pauses.items() if pause > kept)
+    if rare:
+        return _Doubt(
+            f"{len(pauses)}; Temporal forgets the last run of {listed(rare)} before the next: it keeps closed runs "
+            f"{_days(kept)}. Longer: temporal operator namespace update --retention 30d --namespace {client.namespace}"
+        )
+    return f"{len(pauses)}"
+
+
+async def _workers(settings: Settings | None) -> str:
+    """Who serves, whether he works, and whether he knows the tenants of the file."""
+    from entrepot.worker.client import TASK_QUEUE, connected
+    from entrepot.worker.deployments import served, waiting, workers
+
+    async with connected() as client:
+        if lacking := await waiting.why(client):
+            return _Doubt(lacking)
+        found = [each for each in await workers.workers(client) if each.is_serving]
+        took = await _ping(client, sorted({each.identity for each in found}))
+        answers = await served.asked(client, TASK_QUEUE, found)
+    missing = served.missing(answers, settings.connect()) if settings else []
+    if missing:
+        raise EntrepotError("; ".join(missing))
+    names = listed({each.identity for each in found})
+    return f"the task queue {TASK_QUEUE!r} is served by {names}, who answered in {took:.2f} s"
 
 
 async def _ping(client: Client, workers: list[str]) -> float:
@@ -132,7 +191,6 @@ async def _ping(client: Client, workers: list[str]) -> float:
     """
     import time
     import uuid
-    from datetime import timedelta
 
     from temporalio.client import ActivityFailureError
 

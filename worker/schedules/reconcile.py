@@ -24,6 +24,7 @@ from temporalio.client import (
     ScheduleAlreadyRunningError,
     ScheduleDescription,
     ScheduleIntervalSpec,
+    ScheduleListDescription,
     ScheduleOverlapPolicy,
     SchedulePolicy,
     ScheduleSpec,
@@ -280,7 +281,7 @@ async def _actual(client: Client, wanted: Iterable[str]) -> dict[str, Actual]:
 
     The ids come from a list that may lag a moment behind; what is said of each does not.
     """
-    ids = {*wanted, *[schedule_id async for schedule_id in _listed(client)]}
+    ids = {*wanted, *[each.id async for each in made_here(client)]}
     found: dict[str, Actual] = {}
 
     async def look(schedule_id: str) -> None:
@@ -294,11 +295,12 @@ async def _actual(client: Client, wanted: Iterable[str]) -> dict[str, Actual]:
     return found
 
 
-async def _listed(client: Client) -> AsyncIterator[str]:
+async def made_here(client: Client) -> AsyncIterator[ScheduleListDescription]:
+    """The schedules that were made for the tenants of this task queue."""
     async for each in await client.list_schedules():
         with suppress(CannotDecrypt):  # another group's, with a key of its own
             if _is_ours(await each.memo()):
-                yield each.id
+                yield each
 
 
 def _is_ours(memo: Mapping[str, Any]) -> bool:
