@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import tempfile
 import threading
 import time
@@ -78,3 +79,8 @@ def kill_servers(call: Call) -> None:
         if "fork_server" in " ".join(process.cmdline()):
             process.kill()
     time.sleep(60)
+
+
+def typed(call: Call) -> str:
+    """What somebody has typed."""
+    return sys.stdin.read()

@@ -207,10 +207,14 @@ class Processes:
         For one that has imported what is heavy, and has neither threads nor connections yet.
         """
         ours, theirs = socket.socketpair()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()  # or else each that is forked writes again what is left in them
         if os.fork() == 0:
             try:
                 ours.close()
                 os.setsid()
+                with open(os.devnull) as nothing:
+                    os.dup2(nothing.fileno(), 0)  # user code that would read waits for nobody to type
                 fork_server.serve(theirs, protocol.run, fork_server.PATIENCE)
             finally:
                 os._exit(1)

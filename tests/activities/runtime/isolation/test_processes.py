@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,12 +28,16 @@ from entrepot.tracebacks import author_line, describe
 from tests.faults import calls
 
 
-@pytest.fixture(scope="module")
-def tenants() -> Tenants:
+def acme() -> Tenants:
     tenant = Tenant("acme", {"type": "duckdb", "path": "x"}, "lake", {"deadly": PipelineSettings("deadly")})
     made = Tenants({"acme": tenant}, Registry({"deadly": "tests.pipelines.deadly:deadly"}))
     made.pipeline("acme", "deadly")
     return made
+
+
+@pytest.fixture(scope="module")
+def tenants() -> Tenants:
+    return acme()
 
 
 def step_processes(tenants: Tenants, pipeline: str = "deadly", step: str = "numbers") -> StepProcesses:
@@ -163,3 +170,26 @@ def test_an_error_comes_out_as_it_was(error: Exception, cause: BaseException) ->
     assert type(again.__cause__).__name__ == type(cause).__name__
     assert describe(again.__cause__).splitlines()[0].startswith(describe(cause).splitlines()[0][:40])
     assert str(author_line(again.__cause__) or "").startswith(__file__)
+
+
+OF_ITSELF = """
+from entrepot.activities.runtime.isolation.processes import PROCESSES
+from tests.activities.runtime.isolation.test_processes import acme, step_processes
+from tests.faults import calls
+
+print("once", end=" ")
+PROCESSES.fork_here()
+print(repr(step_processes(acme()).run(calls.typed)))
+"""
+
+
+def test_what_a_worker_forks_of_itself_neither_waits_for_its_terminal_nor_repeats_its_words() -> None:
+    terminal, nobody_types = os.pipe()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", OF_ITSELF], stdin=terminal, capture_output=True, text=True, timeout=300, check=False
+        )
+    finally:
+        os.close(terminal)
+        os.close(nobody_types)
+    assert (done.stdout, done.stderr) == ("once ''\n", "")
