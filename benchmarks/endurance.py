@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import shutil
 import statistics
 import tempfile
@@ -241,11 +240,8 @@ async def _endure(watch: Watch, address: str, runs: Sequence[int], share: int) -
             rows.append(watch.rows())
             collected, _ = await execute("Gc", keep_days=0)
             watch.look()  # so that what this took counts for no run
-            print(
-                f"{number} runs: {json.dumps(vars(looks[-1]))}, {json.dumps(rows[-1])}, "
-                f"{len(collected['removed'])} versions removed",
-                flush=True,
-            )
+            medians = {name: round(_median(looks[-share:], measure), 3) for name, measure in MEASURES.items()}
+            print(f"{number} runs: {medians}, {rows[-1]}, {len(collected['removed'])} versions removed", flush=True)
     await execute("Gc", keep_days=0, keep_publishes=1)
     rows.append(watch.rows())
     await asyncio.sleep(2)  # until the file is closed
@@ -258,7 +254,7 @@ def table_of(first: Sequence[Look], last: Sequence[Look], left: Look, fresh: Loo
     for head in ("", "first", "last", "last / first", "wanted", "after gc", "fresh", "after / fresh", "wanted"):
         shown.add_column(head, justify="right" if head else "left")
     for name, measure in MEASURES.items():
-        one, other = (statistics.median(map(measure, some)) for some in (first, last))
+        one, other = (_median(some, measure) for some in (first, last))
         wanted, sizes = "", ("", "", "", "")
         if name in SIZES:
             mine, theirs = measure(left), measure(fresh)
@@ -278,6 +274,10 @@ def table_of_rows(endured: Endured, fresh: Endured) -> Table:
         each = (endured.rows[0], endured.rows[-2], endured.rows[-1], fresh.rows[-1])
         shown.add_row(table, *(f"{rows[table]:,}" for rows in each))
     return shown
+
+
+def _median(looks: Sequence[Look], measure: Callable[[Look], float]) -> float:
+    return statistics.median(map(measure, looks))
 
 
 def _ratio(one: float, other: float) -> str:
