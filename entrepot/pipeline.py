@@ -120,6 +120,14 @@ class Pipeline:
         """
         return Graph.build(self.name, self.steps, self.parameters, _expression_problems)
 
+    def take_for_valid(self) -> None:
+        """Makes the graph without a call of the steps' functions, which were called where that harms nobody.
+
+        Raises:
+            PipelineError: If the graph as such is not valid.
+        """
+        self.__dict__["graph"] = Graph.build(self.name, self.steps, self.parameters)
+
     @overload
     def ingest(self, function: Function, /) -> IngestStep: ...
     @overload

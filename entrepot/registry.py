@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Set
+from concurrent.futures import Future
 from importlib.metadata import entry_points
 from types import ModuleType
 
@@ -29,19 +30,15 @@ class Registry:
         references: Pipeline names to `module:object`. Entry points add to them; settings win.
         reload: Import a module anew when one of its package's files has changed. For development: what runs already
             keeps the code that it has.
-        rehearse: Imports a pipeline where it harms nobody, and raises what importing it here would raise.
     """
 
-    def __init__(
-        self,
-        references: Mapping[str, str],
-        *,
-        reload: bool = False,
-        rehearse: Callable[[str, str], None] = lambda name, reference: None,
-    ) -> None:
+    def __init__(self, references: Mapping[str, str], *, reload: bool = False) -> None:
         self.references: Mapping[str, str] = {}
-        self._reload = reload
-        self.rehearse = rehearse
+        self.reloads = reload
+        self.rehearse: Callable[[str, str], None] | None = None
+        """Imports and validates a pipeline where it harms nobody, and raises what doing so here would. A worker has
+        it: a command that imports a pipeline harms nobody but itself."""
+        self._loading: dict[str, Future[Pipeline]] = {}
         self._reported: set[str] = set()
         """The changed files that were warned of."""
         self._loaded: dict[str, tuple[Pipeline, dict[str, tuple[int, int]]]] = {}
@@ -60,22 +57,40 @@ class Registry:
 
         Raises:
             BadInput: if there is none, its module cannot be imported, or holds no such pipeline.
-        Unavailable: if its module may be imported the next time.
+            PipelineError: if declaring its steps raises it.
+            Unavailable: if its module may be imported the next time.
         """
         if name not in self.references:
             raise BadInput(unknown("pipeline", name, self.references))
         with self._lock:
             if (pipeline := self._as_imported(name)) is not None:
                 return pipeline
-        self.rehearse(name, self.references[name])  # whatever that takes, other pipelines need not wait
+            before = self._loading.get(name)
+            loading = self._loading[name] = before or Future()
+        if before is not None:  # another thread does it
+            return before.result()
+        try:
+            loading.set_result(self._imported(name))
+        except BaseException as error:
+            loading.set_exception(error)
+        finally:
+            with self._lock:
+                del self._loading[name]
+        return loading.result()
+
+    def _imported(self, name: str) -> Pipeline:
+        if name in self._loaded:
+            _remove_bytecode(_own_modules(self.references[name].partition(":")[0]).values())
+        if self.rehearse is not None:
+            self.rehearse(name, self.references[name])  # whatever that takes, other pipelines need not wait
         with self._lock:
-            if (pipeline := self._as_imported(name)) is not None:
-                return pipeline  # by another thread meanwhile
             if name in self._loaded:
                 _forget(self.references[name].partition(":")[0])
             before = set(sys.modules)
             try:
                 pipeline = _import(name, self.references[name])
+                if self.rehearse is not None:
+                    pipeline.take_for_valid()
             except EntrepotError:
                 _forget(self.references[name].partition(":")[0], but=before)  # the next attempt reads mended code
                 raise
@@ -89,7 +104,7 @@ class Registry:
             return None
         pipeline, stamps = self._loaded[name]
         if stamps != _stamps(stamps):
-            if self._reload:
+            if self.reloads:
                 return None
             self._warn_changed(name, stamps)
         return pipeline
@@ -161,11 +176,15 @@ def _own_modules(module_name: str) -> dict[str, ModuleType]:
 
 
 def _forget(module_name: str, but: Set[str] = frozenset()) -> None:
-    for name, module in _own_modules(module_name).items():
-        if name in but:
-            continue
+    forgotten = {name: module for name, module in _own_modules(module_name).items() if name not in but}
+    _remove_bytecode(forgotten.values())
+    for name in forgotten:
         del sys.modules[name]
-        # Python takes bytecode for that of the source if size and second agree, so it would miss a quick edit.
+
+
+def _remove_bytecode(modules: Iterable[ModuleType]) -> None:
+    """Python takes bytecode for that of the source if size and second agree, so it would miss a quick edit."""
+    for module in modules:
         with contextlib.suppress(OSError, NotImplementedError):
             os.remove(importlib.util.cache_from_source(str(module.__file__)))
 

@@ -28,7 +28,7 @@ from entrepot.activities.ml.train import TrainActivities
 from entrepot.activities.parity.parity import ParityActivities
 from entrepot.activities.plan import PlanActivities
 from entrepot.activities.publish.publish import PublishActivities
-from entrepot.activities.runtime.isolation.processes import rehearse
+from entrepot.activities.runtime.isolation.processes import load_with
 from entrepot.activities.runtime.slots import SlotsActivities
 from entrepot.activities.runtime.tenant import Tenants
 from entrepot.activities.transform.transform import TransformActivities
@@ -83,7 +83,7 @@ def create(
     deployment: WorkerDeploymentConfig | None = None,
 ) -> Workers:
     """A worker over connected tenants. `slots` is how many steps it runs at the same time."""
-    tenants.registry.rehearse = rehearse  # a command that imports a pipeline harms nobody but itself
+    load_with(tenants)
     implemented = [*implementations(tenants).values(), ping]
     version = deployment.version if deployment and deployment.use_worker_versioning else None
     return Workers(

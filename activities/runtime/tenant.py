@@ -224,6 +224,12 @@ class Tenants:
         hidden = _variables(frozenset().union(*others)) | secrets.of_worker()
         return Variables(own, hidden - _variables(own))
 
+    def shared(self, pipeline: str) -> Variables:
+        """What a pipeline's module has as it is imported: what each tenant that runs it may have."""
+        running = [self.variables(name) for name, tenant in self.tenants.items() if pipeline in tenant.pipelines]
+        hidden = frozenset().union(*(each.hidden for each in running))
+        return Variables(frozenset().union(*(each.references for each in running)), hidden)
+
     def pipeline(self, tenant: str, name: str) -> Pipeline:
         """A tenant's pipeline, loaded and validated.
 

@@ -84,3 +84,8 @@ def kill_servers(call: Call) -> None:
 def typed(call: Call) -> str:
     """What somebody has typed."""
     return sys.stdin.read()
+
+
+def named(call: Call) -> str:
+    """The name that the module of its step has."""
+    return str(call.step.function.__globals__["NAME"])

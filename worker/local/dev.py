@@ -42,6 +42,8 @@ async def serve(settings: Settings, port: int, ui_port: int, names_of_standins: 
     logs.configure()
     settings.connect()  # what is wrong is said before anything starts
     standins.check(names_of_standins)
+    process.warm_up()
+    PROCESSES.fork_here()
     async with server(settings.state, port, ui_port) as running:
         with standins.beside(settings, names_of_standins) as served:
             await _serve(served, running, port, ui_port)
@@ -56,8 +58,6 @@ async def _serve(settings: Settings, running: Server, port: int, ui_port: int) -
     output.out.print(f"state        {settings.state}", soft_wrap=True)
     output.out.print(f"tenants      {', '.join(tenants.tenants)}")
     output.out.print(f"pipelines    {', '.join(tenants.registry.references) or 'none: name them in tenants.toml'}")
-    process.warm_up()
-    PROCESSES.first()
     async with process.serving(running.client, tenants) as stop:
         output.out.print("Ready. Ctrl-C stops it; unfinished runs continue at the next start.")
         await asyncio.wait({asyncio.create_task(stop.wait()), running.ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -73,10 +73,10 @@ async def _serve(settings: Settings, running: Server, port: int, ui_port: int) -
 @asynccontextmanager
 async def working(settings: Settings, tenants: Tenants, port: int, ui_port: int) -> AsyncIterator[Client]:
     """A server and a worker while the block runs."""
+    process.warm_up()
+    PROCESSES.fork_here()
     async with server(settings.state, port, ui_port) as running:
         await process.register_search_attributes(running.client)
-        process.warm_up()
-        PROCESSES.first()
         async with process.create(running.client, tenants):
             yield running.client
 

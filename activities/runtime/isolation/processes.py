@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,9 +44,9 @@ from entrepot.activities.runtime.isolation.call import (
 from entrepot.activities.runtime.isolation.fork_server import COMMAND, EXIT, FORK, KILL
 from entrepot.activities.runtime.isolation.raised import Raised
 from entrepot.activities.runtime.tenant import Tenants, Variables
-from entrepot.errors import BadInput, EntrepotError, LimitExceeded, PipelineError, StepFailed, Unavailable, listed
+from entrepot.errors import BadInput, EntrepotError, LimitExceeded, StepFailed, Unavailable, listed
 from entrepot.language.step import Step
-from entrepot.registry import Registry
+from entrepot.registry import stamp
 
 PREPARE = "entrepot.worker.process:load"
 """What the first fork server does before it serves."""
@@ -112,6 +112,12 @@ class ForkServer:
         self.is_open = True
         threading.Thread(target=self._listen, name="entrepot-processes", daemon=True).start()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing that it has forked is running."""
+        with self._lock:
+            return not self._running
+
     def fork(self) -> Process:
         """A process that waits to be told what to call.
 
@@ -162,18 +168,46 @@ class ForkServer:
 
 @dataclass(frozen=True)
 class Code:
-    """Which code a process has imported, and for whom: what it shares with no other tenant."""
+    """Which code a process has imported."""
 
-    tenant: str
     pipeline: str
     reference: str
     stamps: tuple[tuple[str, tuple[int, int]], ...]
-    """Of the files that make it, as the worker has imported them."""
+    """Of the files that make it, each as it was when it was imported."""
 
     @classmethod
-    def of(cls, registry: Registry, tenant: str, pipeline: str) -> Code:
-        """The code of a pipeline that the worker has loaded."""
-        return cls(tenant, pipeline, registry.references[pipeline], tuple(sorted(registry.stamps(pipeline).items())))
+    def of(cls, pipeline: str, reference: str, stamps: Mapping[str, tuple[int, int]]) -> Code:
+        """The code that these files make."""
+        return cls(pipeline, reference, tuple(sorted(stamps.items())))
+
+    def is_on_disk(self) -> bool:
+        """Whether it could be imported again."""
+        return all(stamp(file) == as_imported for file, as_imported in self.stamps)
+
+    def is_of(self, pipeline: str, reference: str) -> bool:
+        """Whether it is a version of this pipeline."""
+        return (self.pipeline, self.reference) == (pipeline, reference)
+
+    def changed(self, now: Code) -> list[str]:
+        """The files that another version has changed. Modules of its package that only one has loaded do not count:
+        other pipelines there may have asked for them."""
+        newer = dict(now.stamps)
+        return [file for file, as_imported in self.stamps if newer.get(file, as_imported) != as_imported]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and for whom code was imported: a process that has done it serves nobody else."""
+
+    hidden: frozenset[str]
+    """The environment variables that it has not seen."""
+    path: tuple[str, ...]
+    folder: str
+
+    @classmethod
+    def here(cls, variables: Variables) -> Place:
+        """As this process is now."""
+        return cls(variables.hidden, tuple(sys.path), os.getcwd())
 
 
 class Processes:
@@ -182,8 +216,8 @@ class Processes:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._first: ForkServer | None = None
-        self._servers: OrderedDict[tuple[object, ...], ForkServer] = OrderedDict()
-        self._locks: dict[tuple[object, ...], threading.Lock] = {}
+        self._servers: OrderedDict[tuple[Code, Place], ForkServer] = OrderedDict()
+        self._locks: dict[tuple[str, str, Place], threading.Lock] = {}
 
     def first(self) -> ForkServer:
         """The fork server from which all others are forked; started when it is first asked for."""
@@ -221,40 +255,101 @@ class Processes:
         theirs.close()
         self._first = ForkServer(ours)
 
-    def of(self, code: Code, work: Work, variables: Variables) -> ForkServer:
-        """The fork server that has imported a pipeline's code.
+    def of(self, code: Code, variables: Variables) -> ForkServer:
+        """The fork server that has imported this code, which is made when it is loaded.
 
         Raises:
-            StepFailed: if the code on disk is not what the worker has imported; if importing it ends the process.
+            Changed: if there is none any more, and none can be made, since the files are others now.
         """
-        key = (code, tuple(sys.path), os.getcwd())
-        with self._lock:
-            lock = self._locks.setdefault(key, threading.Lock())
-        with lock:
-            if (server := self._servers.get(key)) is None or not server.is_open:
-                server = self._made(code, work, variables)
-            with self._lock:
-                self._servers[key] = server
-                self._servers.move_to_end(key)
-                while len(self._servers) > MOST_SERVERS:
-                    other, old = self._servers.popitem(last=False)
-                    self._locks.pop(other, None)
-                    old.close()
+        place = Place.here(variables)
+        with self._lock_of(code.pipeline, code.reference, place):
+            if (server := self._found(code, place)) is None:
+                made, server = self._import(code.pipeline, code.reference, place, variables)
+                if changed := code.changed(made):
+                    raise Changed(changed)
         return server
 
-    def _made(self, code: Code, work: Work, variables: Variables) -> ForkServer:
-        process = self.first().fork()
-        with started(process, work, variables, becomes_server=True):
-            asked = Asked(protocol.import_pipeline, (code.pipeline, code.reference))
+    def load(self, pipeline: str, reference: str, variables: Variables) -> None:
+        """Imports a pipeline's code for the calls to come, unless there is a fork server that has done so.
+
+        Raises:
+            BadInput: if it cannot be imported; PipelineError: if it is not valid.
+            Unavailable: if it may be imported the next time.
+        """
+        place = Place.here(variables)
+        with self._lock_of(pipeline, reference, place):
+            with self._lock:
+                known = [code for code, where in self._servers if code.is_of(pipeline, reference) and where == place]
+            if not any(code.is_on_disk() and self._found(code, place) for code in known):
+                self._import(pipeline, reference, place, variables)
+
+    def _lock_of(self, pipeline: str, reference: str, place: Place) -> threading.Lock:
+        with self._lock:
+            return self._locks.setdefault((pipeline, reference, place), threading.Lock())
+
+    def _found(self, code: Code, place: Place) -> ForkServer | None:
+        with self._lock:
+            for made, where in list(self._servers):
+                if where == place and made.is_of(code.pipeline, code.reference) and not code.changed(made):
+                    if (server := self._servers[made, where]).is_open:
+                        self._servers.move_to_end((made, where))
+                        return server
+                    del self._servers[made, where]
+        return None
+
+    def _import(self, pipeline: str, reference: str, place: Place, variables: Variables) -> tuple[Code, ForkServer]:
+        stamps, server = _imported(self.first().fork(), pipeline, reference, variables)
+        code = Code.of(pipeline, reference, stamps)
+        with self._lock:
+            self._servers[code, place] = server
+            self._make_room(code)
+        return code, server
+
+    def _make_room(self, newest: Code) -> None:
+        """Ends servers for which nothing runs: of code that others have followed; else, where there are too many, the
+        one that was not called for longest. It can be made again only while its files are as they were."""
+        for (code, place), server in list(self._servers.items()):
+            is_followed = newest.is_of(code.pipeline, code.reference) and newest.changed(code)
+            is_too_many = len(self._servers) > MOST_SERVERS and code.is_on_disk()
+            if code != newest and server.is_idle and (is_followed or is_too_many):
+                del self._servers[code, place]
+                server.close()
+
+
+class Changed(Exception):
+    """Files that make a pipeline are not as they were when it was imported."""
+
+    def __init__(self, files: Iterable[str]) -> None:
+        super().__init__(listed(files))
+
+
+def _imported(
+    process: Process, pipeline: str, reference: str, variables: Variables
+) -> tuple[Mapping[str, tuple[int, int]], ForkServer]:
+    """Lets a process import a pipeline and become a fork server. It may hang, or end itself.
+
+    Returns:
+        The stamps of the files that were imported, and the server.
+    """
+    where = f"pipeline {pipeline!r} ({reference}): its module "
+    watch = threading.Timer(IMPORT_SECONDS, process.kill)
+    watch.start()
+    try:
+        with started(process, Nobody(), variables, becomes_server=True):
+            asked = Asked(protocol.import_pipeline, (pipeline, reference))
             try:
-                next(conversation(process, work, asked, _Readers()))
+                next(conversation(process, Nobody(), asked, _Readers()))
             except StopIteration as end:
-                if changed := [file for file, stamp in code.stamps if end.value.get(file, stamp) != stamp]:
-                    process.kill()
-                    raise StepFailed(
-                        f"{listed(changed)} changed since this worker imported pipeline {code.pipeline!r}; restart it"
-                    ) from None
-            return ForkServer(socket.socket(fileno=os.dup(process.connection.fileno())))
+                return end.value, ForkServer(socket.socket(fileno=os.dup(process.connection.fileno())))
+            raise AssertionError("an import gives no batches")
+    except (StepFailed, Unavailable) as error:
+        if not watch.is_alive():
+            raise BadInput(f"{where}was not imported within {IMPORT_SECONDS:.0f} s") from None
+        if process.ended.done() and not process.ended.exception():
+            raise BadInput(f"{where}cannot be imported: {error}") from None
+        raise
+    finally:
+        watch.cancel()
 
 
 Read = Callable[[ibis.Table], pa.RecordBatchReader]
@@ -264,44 +359,41 @@ PROCESSES = Processes()
 """The worker's."""
 
 
-def rehearse(name: str, reference: str) -> None:
-    """Imports a pipeline in a process of its own, before a worker imports it: it may hang, or end its process.
+def load_with(tenants: Tenants) -> None:
+    """Lets each pipeline be imported and validated in a process, of which those for its calls are forked from then on,
+    before a worker itself imports it."""
+    registry = tenants.registry
+    registry.rehearse = lambda name, reference: PROCESSES.load(name, reference, tenants.shared(name))
+
+
+def server_of(tenants: Tenants, pipeline: str) -> ForkServer:
+    """The fork server that has imported a pipeline as the worker has.
 
     Raises:
-        BadInput: if it does; whatever else importing it raises.
+        StepFailed: if there is none, and the files have changed since; Unavailable: if they are imported anew.
     """
-    process = PROCESSES.first().fork()
-    watch = threading.Timer(IMPORT_SECONDS, process.kill)
-    watch.start()
+    registry = tenants.registry
+    code = Code.of(pipeline, registry.references[pipeline], registry.stamps(pipeline))
     try:
-        with started(process, _Nobody(), Variables()):
-            asked = Asked(protocol.import_pipeline, (name, reference))
-            for _ in conversation(process, _Nobody(), asked, _Readers()):
-                pass
-    except (BadInput, PipelineError):
-        raise
-    except (StepFailed, Unavailable) as error:
-        where = f"pipeline {name!r} ({reference}): its module "
-        if not watch.is_alive():
-            raise BadInput(f"{where}was not imported within {IMPORT_SECONDS:.0f} s") from None
-        if process.ended.done():
-            raise BadInput(f"{where}cannot be imported: {error}") from None
-        raise
-    finally:
-        watch.cancel()
+        return PROCESSES.of(code, tenants.shared(pipeline))
+    except Changed as changed:
+        if registry.reloads:
+            raise Unavailable(f"{changed} changed as pipeline {pipeline!r} was called; it is imported anew") from None
+        raise StepFailed(f"{changed} changed since this worker imported pipeline {pipeline!r}; restart it") from None
 
 
-class _Nobody:
+class Nobody(Work):
     """Work that is not stopped, since nobody waits for it."""
 
     def __init__(self) -> None:
-        self.progress: dict[str, int] = {}
+        self.progress = {}
 
     def while_running(self, stop: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
+        """Nobody stops it."""
         return contextlib.nullcontext()
 
     def check(self) -> None:
-        return
+        """Nobody has stopped it."""
 
 
 @dataclass(frozen=True)
@@ -357,16 +449,12 @@ class StepProcesses:
     ) -> Generator[pa.RecordBatch, None, Any]:
         tenant = self.work.tenant.name
         variables = self.tenants.variables(tenant)
-        server = PROCESSES.of(Code.of(self.tenants.registry, tenant, self.pipeline), self.work, variables)
         limits = self.work.tenant.limits_of(self.tenants.pipeline(tenant, self.pipeline))
+        memory = self.step.limits.over(limits).memory
         asked = Asked(function, arguments, self.step.name, {name: reader.schema for name, reader in feeds.items()})
-        process = server.fork()
+        process = server_of(self.tenants, self.pipeline).fork()
         with started(process, self.work, variables):
-            return (
-                yield from conversation(
-                    process, self.work, asked, _Readers(feeds, read), self.step.limits.over(limits).memory
-                )
-            )
+            return (yield from conversation(process, self.work, asked, _Readers(feeds, read), memory))
 
 
 @contextmanager

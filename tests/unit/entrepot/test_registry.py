@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -217,16 +218,39 @@ def test_an_edit_that_breaks_is_told_and_one_that_mends_is_seen(folder: Path) ->
     assert registry.load("shop").description == "two"
 
 
-def test_threads_that_load_at_once_get_one_pipeline(folder: Path) -> None:
-    """The module is imported once, and stays: others hold what they have of it."""
+def test_threads_that_load_at_once_get_one_pipeline_of_one_rehearsal(folder: Path) -> None:
     write(folder / "busy.py", PIPELINE)
-    at_once = threading.Barrier(4)
+    others_are_there = threading.Event()
+    rehearsed: list[str] = []
 
     def rehearse(name: str, reference: str) -> None:
-        at_once.wait()
+        rehearsed.append(name)
+        assert others_are_there.wait(60)
 
-    registry = Registry({"shop": "busy:shop"}, rehearse=rehearse)
+    registry = Registry({"shop": "busy:shop"})
+    registry.rehearse = rehearse
     with ThreadPoolExecutor(4) as threads:
-        loaded = list(threads.map(lambda _: registry.load("shop"), range(4)))
+        loading = [threads.submit(registry.load, "shop") for _ in range(4)]
+        while not (rehearsed and all(each.running() for each in loading)):
+            time.sleep(0.01)
+        others_are_there.set()
+        loaded = [each.result() for each in loading]
+    assert rehearsed == ["shop"]
     assert len(set(map(id, loaded))) == 1
     assert sys.modules["busy"].shop is loaded[0]
+
+
+def test_what_a_rehearsal_raises_is_raised_each_time_it_is_tried(folder: Path) -> None:
+    write(folder / "held.py", PIPELINE)
+    registry = Registry({"shop": "held:shop"})
+    refusals = [BadInput("one"), BadInput("two")]
+
+    def rehearse(name: str, reference: str) -> None:
+        if refusals:
+            raise refusals.pop(0)
+
+    registry.rehearse = rehearse
+    for wanted in ("one", "two"):
+        with pytest.raises(BadInput, match=wanted):
+            registry.load("shop")
+    assert registry.load("shop").name == "shop"

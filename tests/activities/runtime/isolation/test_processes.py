@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entrepot.activities.runtime.context import ActivityContext
+from entrepot.activities.runtime.isolation import processes
 from entrepot.activities.runtime.isolation.processes import StepProcesses
 from entrepot.activities.runtime.isolation.raised import Raised
 from entrepot.activities.runtime.tenant import PipelineSettings, Tenant, Tenants
@@ -114,17 +115,73 @@ def test_a_worker_goes_on_when_the_process_that_forks_was_killed(deadly: StepPro
             break
 
 
-def test_code_that_was_changed_on_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+CODE = "from entrepot import Pipeline\nchanging = Pipeline('changing')\n@changing.ingest\ndef a(): return []\n"
+
+
+@pytest.fixture
+def changing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The file of a pipeline."""
     monkeypatch.syspath_prepend(tmp_path)
     file = tmp_path / "changing.py"
-    code = "from entrepot import Pipeline\nchanging = Pipeline('changing')\n@changing.ingest\ndef a(): return []\n"
-    file.write_text(code)
-    tenant = Tenant("acme", {"type": "duckdb", "path": "x"}, "lake", {"changing": PipelineSettings("changing")})
-    tenants = Tenants({"acme": tenant}, Registry({"changing": "changing:changing"}))
+    file.write_text(CODE)
+    yield file
+    sys.modules.pop("changing", None)
+
+
+def changing_tenants(*, reload: bool = False) -> Tenants:
+    runs = {"changing": PipelineSettings("changing")}
+    made = {name: Tenant(name, {"type": "duckdb", "path": "x"}, "lake", runs) for name in ("acme", "globex")}
+    return Tenants(made, Registry({"changing": "changing:changing"}, reload=reload))
+
+
+def called(tenants: Tenants, tenant: str = "acme") -> float:
+    step = tenants.pipeline(tenant, "changing").graph.steps["a"]
+    work = ActivityContext(tenants.get(tenant), "run", "a")
+    return float(StepProcesses(work, tenants, "changing", step).run(calls.drawn))
+
+
+def test_what_a_worker_has_imported_is_what_runs_though_its_file_has_changed(changing: Path) -> None:
+    tenants = changing_tenants()
+    processes.load_with(tenants)
     tenants.pipeline("acme", "changing")
-    file.write_text(code + "# changed\n")
+    changing.write_text("raise RuntimeError('it is not imported')\n")
+    assert called(tenants, "acme") >= 0
+    assert called(tenants, "globex") >= 0
+
+
+def test_code_that_was_changed_on_disk_is_refused_where_nothing_has_it_any_more(changing: Path) -> None:
+    tenants = changing_tenants()
+    tenants.pipeline("acme", "changing")
+    changing.write_text(CODE + "# changed\n")
     with pytest.raises(StepFailed, match=r"changing\.py' changed since this worker imported pipeline 'changing'"):
-        step_processes(tenants, "changing", "a").run(calls.drawn)
+        called(tenants)
+
+
+def test_code_that_changes_as_it_is_called_is_imported_anew_in_development(
+    changing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenants = changing_tenants(reload=True)
+    pipeline = tenants.pipeline("acme", "changing")
+    changing.write_text(CODE + "# changed\n")
+    with monkeypatch.context() as patched:
+        patched.setattr(tenants.registry, "load", lambda name: pipeline)  # as if it had changed just after
+        with pytest.raises(Unavailable, match="it is imported anew"):
+            called(tenants)
+    assert called(tenants) >= 0
+
+
+def test_an_edit_of_the_same_second_and_size_is_seen_in_development(
+    changing: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    tenants = changing_tenants(reload=True)
+    processes.load_with(tenants)
+    for name in ("one", "two", "six"):
+        changing.write_text(f"NAME = '{name}'\n{CODE}")
+        os.utime(changing, ns=(10**18, 10**18 + ord(name[0])))
+        step = tenants.pipeline("acme", "changing").graph.steps["a"]
+        work = ActivityContext(tenants.get("acme"), "run", "a")
+        assert StepProcesses(work, tenants, "changing", step).run(calls.named) == name
 
 
 def causes() -> Iterator[BaseException]:
