@@ -26,6 +26,12 @@ def replayer(*workflows: type) -> Replayer:
     )
 
 
+def newest(stem: str) -> WorkflowHistory:
+    """The history of that name that the last release left."""
+    path = max(FOLDER.glob(f"*/{stem}.json"), key=lambda path: tuple(map(int, path.parent.name.split("."))))
+    return WorkflowHistory.from_json(stem, path.read_text())
+
+
 def test_there_are_histories_of_every_kind() -> None:
     assert {path.stem for path in HISTORIES} >= {
         "first_run",
@@ -52,12 +58,9 @@ class Other:
 
 
 async def test_a_workflow_that_decides_otherwise_is_caught() -> None:
-    path = next(path for path in HISTORIES if path.stem == "first_run")
     with pytest.raises(workflow.NondeterminismError):
-        await replayer(Other).replay_workflow(WorkflowHistory.from_json(path.stem, path.read_text()))
+        await replayer(Other).replay_workflow(newest("first_run"))
 
 
 async def test_slots_go_on_with_the_code_of_a_later_version() -> None:
-    path = next(path for path in HISTORIES if path.stem == "slots")
-    history = WorkflowHistory.from_json(path.stem, path.read_text())
-    await replayer(*process.VERSIONED).replay_workflow(history)
+    await replayer(*process.VERSIONED).replay_workflow(newest("slots"))

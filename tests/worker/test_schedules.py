@@ -3,7 +3,7 @@
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,6 @@ from entrepot.worker.local.dev import temporal_binary
 from entrepot.worker.payloads.server import CodecServer
 from entrepot.worker.process import create
 from entrepot.worker.schedules import cron, reconcile
-from entrepot.worker.schedules.reconcile import Change
 from tests.servers.temporal import dev_server
 
 TEMPORAL = temporal_binary()
@@ -73,28 +72,15 @@ async def cli(client: Client, *arguments: str) -> str:
     return out.decode()
 
 
-def of_runs(changes: Sequence[Change]) -> list[Change]:
-    """Without what collects each tenant's garbage, which is the same for all."""
-    return [change for change in changes if not change.id.endswith(":gc")]
-
-
-async def planned(client: Client, loaded: Settings) -> list[Change]:
-    return of_runs(await reconcile.plan(client, loaded))
-
-
-async def applied(client: Client, loaded: Settings) -> list[Change]:
-    return of_runs(await reconcile.apply(client, loaded))
-
-
 async def actions(client: Client, loaded: Settings) -> dict[str, str]:
-    return {change.id: change.action for change in await planned(client, loaded)}
+    return {change.id: change.action for change in await reconcile.plan(client, loaded)}
 
 
 async def listed(client: Client, ids: set[str]) -> None:
     """Waits for the list of schedules, which the server keeps apart from the schedules, a moment behind."""
 
     async def is_so() -> bool:
-        return {each.id async for each in await client.list_schedules() if not each.id.endswith(":gc")} == ids
+        return {each.id async for each in await client.list_schedules()} == ids
 
     await eventually(is_so)
 
@@ -122,12 +108,12 @@ EVERYTHING = (
 
 async def test_apply_makes_them_and_a_second_time_changes_nothing(client: Client) -> None:
     loaded = settings(*EVERYTHING)
-    ids = ["acme/flights", "acme/flights/dev", "acme/flights#nightly"]
+    ids = ["acme/flights", "acme/flights/dev", "acme/flights#nightly", "acme:gc"]
     assert await actions(client, loaded) == dict.fromkeys(ids, "create")
-    assert [each.action for each in await applied(client, loaded)] == ["create"] * 3
-    again = await applied(client, loaded)
-    assert [(each.action, each.drift) for each in again] == [("unchanged", ())] * 3
-    assert [each.paused for each in again] == [None, None, reconcile.PAUSED_NOTE]
+    assert [each.action for each in await reconcile.apply(client, loaded)] == ["create"] * 4
+    again = await reconcile.apply(client, loaded)
+    assert [(each.action, each.drift) for each in again] == [("unchanged", ())] * 4
+    assert [each.paused for each in again] == [None, None, reconcile.PAUSED_NOTE, None]
     for id in ids:
         assert (await client.get_schedule_handle(id).describe()).info.last_updated_at is None
 
@@ -149,8 +135,8 @@ async def test_each_tenants_garbage_is_collected_by_itself(client: Client) -> No
 @pytest.mark.parametrize("overlap", OVERLAPS)
 async def test_every_overlap_policy_arrives(client: Client, overlap: str) -> None:
     loaded = settings({"every": "1h", "overlap": overlap})
-    await applied(client, loaded)
-    assert await actions(client, loaded) == {"acme/flights": "unchanged"}
+    await reconcile.apply(client, loaded)
+    assert await actions(client, loaded) == {"acme/flights": "unchanged", "acme:gc": "unchanged"}
     described = await client.get_schedule_handle("acme/flights").describe()
     assert described.schedule.policy.overlap.name == overlap.upper()
 
@@ -217,15 +203,15 @@ async def test_the_server_refuses_what_we_refuse(client: Client) -> None:
 
 async def test_what_somebody_changed_with_the_cli_is_shown_and_put_right(client: Client) -> None:
     loaded = settings({"cron": "0 6 * * *", "time_zone": "Europe/Zurich"})
-    await applied(client, loaded)
+    await reconcile.apply(client, loaded)
     await cli(
         client,
         *("schedule", "update", "--schedule-id", "acme/flights", "--cron", "0 7 * * *", "--workflow-id", "mine"),
         *("--type", "Pipeline", "--task-queue", "entrepot", "--input", '{"tenant": "acme", "pipeline": "flights"}'),
         *("--overlap-policy", "AllowAll", "--run-timeout", "1h", "--pause-on-failure"),
     )
-    (change,) = await planned(client, loaded)
-    assert change.action == "update"
+    change, collecting = await reconcile.plan(client, loaded)
+    assert (change.action, collecting.action) == ("update", "unchanged")
     assert {each.what: (each.actual, each.desired) for each in change.drift} == {
         "when": ("0 7 * * *", "0 6 * * *"),
         "time zone": ("UTC", "Europe/Zurich"),
@@ -237,13 +223,13 @@ async def test_what_somebody_changed_with_the_cli_is_shown_and_put_right(client:
         "run timeout": ("1:00:00", "none"),
         "pause on failure": ("True", "none"),
     }
-    assert (await applied(client, loaded)) == [change]
-    assert await actions(client, loaded) == {"acme/flights": "unchanged"}
+    assert await reconcile.apply(client, loaded) == [change, collecting]
+    assert await actions(client, loaded) == {"acme/flights": "unchanged", "acme:gc": "unchanged"}
 
 
 async def test_the_same_written_differently_is_no_drift(client: Client) -> None:
     loaded = settings({"cron": "0 6 * * mon-fri"}, {"every": "1d", "name": "b"})
-    await applied(client, loaded)
+    await reconcile.apply(client, loaded)
 
     def other_words(current: ScheduleUpdateInput) -> ScheduleUpdate:
         spec = current.description.schedule.spec
@@ -253,30 +239,34 @@ async def test_the_same_written_differently_is_no_drift(client: Client) -> None:
 
     for id in ("acme/flights", "acme/flights#b"):
         await client.get_schedule_handle(id).update(other_words)
-    assert await actions(client, loaded) == {"acme/flights": "unchanged", "acme/flights#b": "unchanged"}
+    ids = ["acme/flights", "acme/flights#b", "acme:gc"]
+    assert await actions(client, loaded) == dict.fromkeys(ids, "unchanged")
 
 
 async def test_a_change_of_the_file_is_an_update(client: Client) -> None:
-    await applied(client, settings({"every": "1h", "parameters": {"x": 1}}))
-    (change,) = await applied(client, settings({"cron": "@hourly", "parameters": {"x": 2}, "jitter": "90s"}))
+    await reconcile.apply(client, settings({"every": "1h", "parameters": {"x": 1}}))
+    change, collecting = await reconcile.apply(
+        client, settings({"cron": "@hourly", "parameters": {"x": 2}, "jitter": "90s"})
+    )
     given = '{"parameters": {"x": %d}, "pipeline": "flights", "tenant": "acme"}'
     assert [str(each) for each in change.drift] == [
         "when: every 1h → 0 * * * *",
         "jitter: none → 90s",
         f"input: {given % 1} → {given % 2}",
     ]
+    assert collecting.action == "unchanged"
     described = await client.get_schedule_handle("acme/flights").describe()
     assert not described.schedule.spec.intervals
 
 
 async def test_pausing_and_resuming_is_the_operators(client: Client) -> None:
-    await applied(client, settings({"every": "1h"}, {"every": "1h", "environment": "dev", "paused": True}))
+    await reconcile.apply(client, settings({"every": "1h"}, {"every": "1h", "environment": "dev", "paused": True}))
     await cli(client, "schedule", "toggle", "-s", "acme/flights", "--pause", "--reason", "quarter end")
     await cli(client, "schedule", "toggle", "-s", "acme/flights/dev", "--unpause", "--reason", "go")
     changed = settings({"every": "2h"}, {"every": "2h", "environment": "dev", "paused": True})
     for loaded, action in ((changed, "update"), (changed, "unchanged")):
-        prod, dev = await applied(client, loaded)
-        assert (prod.action, prod.paused, dev.action, dev.paused) == (action, "quarter end", action, None)
+        found = [(each.action, each.paused) for each in await reconcile.apply(client, loaded)]
+        assert found == [(action, "quarter end"), (action, None), ("unchanged", None)]
 
 
 async def test_only_what_entrepot_made_is_deleted_or_changed(client: Client) -> None:
@@ -286,36 +276,42 @@ async def test_only_what_entrepot_made_is_deleted_or_changed(client: Client) -> 
     )
     await client.create_schedule("acme/other", theirs)
     await client.create_schedule("globex/flights", theirs, memo={"made_by": "somebody"})
-    await applied(client, settings({"every": "1h"}, {"every": "1h", "environment": "dev"}))
-    await listed(client, {"acme/other", "globex/flights", "acme/flights", "acme/flights/dev"})
+    await reconcile.apply(client, settings({"every": "1h"}, {"every": "1h", "environment": "dev"}))
+    await listed(client, {"acme/other", "globex/flights", "acme/flights", "acme/flights/dev", "acme:gc"})
     loaded = settings({"every": "1h"})
     loaded = Settings(
         Path("tenants.toml"), loaded.state, {}, {**loaded.tenants, **settings({"every": "2h"}, tenant="globex").tenants}
     )
-    assert {each.id: each.action for each in await applied(client, loaded)} == {
+    assert {each.id: each.action for each in await reconcile.apply(client, loaded)} == {
         "acme/flights": "unchanged",
         "acme/flights/dev": "delete",
         "globex/flights": "foreign",
+        "acme:gc": "unchanged",
+        "globex:gc": "create",
     }
-    await listed(client, {"acme/other", "globex/flights", "acme/flights"})
+    await listed(client, {"acme/other", "globex/flights", "acme/flights", "acme:gc", "globex:gc"})
     assert (await client.get_schedule_handle("globex/flights").describe()).info.last_updated_at is None
 
 
 async def test_a_tenant_that_left_loses_its_schedules(client: Client) -> None:
-    await applied(client, settings({"every": "1h"}, tenant="globex"))
-    await listed(client, {"globex/flights"})
-    assert await actions(client, settings()) == {"globex/flights": "delete"}
-    await applied(client, settings())
-    await listed(client, set())
-    assert await planned(client, settings()) == []
+    await reconcile.apply(client, settings({"every": "1h"}, tenant="globex"))
+    await listed(client, {"globex/flights", "globex:gc"})
+    assert await actions(client, settings()) == {
+        "acme:gc": "create",
+        "globex/flights": "delete",
+        "globex:gc": "delete",
+    }
+    await reconcile.apply(client, settings())
+    await listed(client, {"acme:gc"})
+    assert await actions(client, settings()) == {"acme:gc": "unchanged"}
 
 
 async def test_without_a_tenant_file_nothing_is_deleted(client: Client, tmp_path: Path) -> None:
-    await applied(client, settings({"every": "1h"}))
-    await listed(client, {"acme/flights"})
+    await reconcile.apply(client, settings({"every": "1h"}))
+    await listed(client, {"acme/flights", "acme:gc"})
     with pytest.raises(BadInput, match=r"^there is no tenant file here, .* name it with --tenants$"):
-        await applied(client, local(str(tmp_path)))
-    assert await actions(client, settings({"every": "1h"})) == {"acme/flights": "unchanged"}
+        await reconcile.apply(client, local(str(tmp_path)))
+    assert await actions(client, settings({"every": "1h"})) == {"acme/flights": "unchanged", "acme:gc": "unchanged"}
 
 
 PIPELINE = """
@@ -343,11 +339,14 @@ async def test_the_cli_lists_describes_triggers_and_the_run_works(
         state=tmp_path,
         flights="scheduled_flights:flights",
     )
-    await applied(client, loaded)
-    await listed(client, {"acme/flights/dev"})
-    its = "Tenant = 'acme' AND Environment = 'dev'"
-    (entry,) = json.loads(await cli(client, "schedule", "list", "-o", "json", "--query", its))
-    assert entry["scheduleId"] == "acme/flights/dev"
+    await reconcile.apply(client, loaded)
+    await listed(client, {"acme/flights/dev", "acme:gc"})
+    for its, ids in (
+        ("Tenant = 'acme'", ["acme/flights/dev", "acme:gc"]),
+        ("Environment = 'dev'", ["acme/flights/dev"]),
+    ):
+        entries = json.loads(await cli(client, "schedule", "list", "-o", "json", "--query", its))
+        assert sorted(entry["scheduleId"] for entry in entries) == ids
     assert "0 6 * * *" in await cli(client, "schedule", "describe", "-s", "acme/flights/dev")
 
     async with create(client, loaded.connect()):
@@ -376,5 +375,6 @@ async def test_the_cli_lists_describes_triggers_and_the_run_works(
 async def test_a_hundred_at_once(client: Client) -> None:
     tenants = {f"t{n}": settings({"every": "1h"}, tenant=f"t{n}").tenants[f"t{n}"] for n in range(100)}
     loaded = Settings(Path("tenants.toml"), Path("state"), {}, tenants)
-    assert {each.action for each in await applied(client, loaded)} == {"create"}
-    assert {each.action for each in await reconcile.plan(client, loaded)} == {"unchanged"}
+    ids = [f"t{n}{its}" for n in range(100) for its in ("/flights", ":gc")]
+    assert {each.id: each.action for each in await reconcile.apply(client, loaded)} == dict.fromkeys(ids, "create")
+    assert await actions(client, loaded) == dict.fromkeys(ids, "unchanged")

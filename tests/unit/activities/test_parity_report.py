@@ -31,11 +31,11 @@ class Page(HTMLParser):
 def report(text: str) -> ParityReport:
     """A table that differs, where every text is `text`."""
     rows: tuple[dict[str, str | None], ...] = ({text: text, "none": None},)
-    side = Side.model_construct(
+    side = Side(
         backend=text, verdict="differs", engine=text, why=text, sql=text, only_left=rows, only_right=rows,
         cells=(Cell(key={text: text}, column=text, left=text, right=None),),
     )  # fmt: skip
-    table = TableParity.model_construct(
+    table = TableParity(
         name=text, kind="transform", version="v", engine=text, digest=text, rows=1234, expression=text, sql=text,
         sides=(side,),
     )  # fmt: skip
