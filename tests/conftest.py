@@ -31,7 +31,7 @@ from entrepot.worker.config.tenant_schema import TenantSection
 from entrepot.worker.payloads.codec import SETTING
 from entrepot.workflows.progress import RunSummary
 from tests import data, suites
-from tests.groups import FILES, GROUPS, Scheduling, group_of, is_fast
+from tests.groups import Scheduling, is_fast, turn_of
 from tests.servers.postgres import Server, running
 from tests.servers.temporal import dev_server
 from tests.watchdog import Watchdog
@@ -42,6 +42,9 @@ from tests.watchdog import Watchdog
 hypothesis.settings.register_profile("entrepot", deadline=None, derandomize=True)
 hypothesis.settings.register_profile("search", deadline=None)
 hypothesis.settings.load_profile("entrepot")
+
+
+BEGAN = suites.Processors.now()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -68,9 +71,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Groups of tests first, in their order; and which are of the daily loop."""
-    order = {group: number for number, group in enumerate((*GROUPS, *FILES, ""))}
-    items.sort(key=lambda item: order[group_of(item.nodeid)])
+    """What takes longest first; and which are of the daily loop."""
+    items.sort(key=lambda item: turn_of(item.nodeid))
     for item in items:
         if is_fast(item.nodeid):
             item.add_marker(pytest.mark.fast)
@@ -82,6 +84,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.section("suites")
         for line in suites.table(ran):
             terminalreporter.write_line(line)
+        terminalreporter.write_line(suites.Processors.now().line(BEGAN))
 
 
 @pytest.fixture(autouse=True)

@@ -6,9 +6,9 @@ import re
 
 from xdist.scheduler import LoadScopeScheduling
 
-GROUPS = ("databricks", "crash", "bigquery", "snowflake", "duckdb")
-"""Stand-ins, whose faults are told to the server and so meet everybody; the cases that die; and the inputs of the
-conformance suite. In this order, so that what takes longest begins first."""
+GROUPS = ("databricks", "crash on stand-ins", "crash", "bigquery", "snowflake", "duckdb")
+"""Stand-ins, whose faults are told to the server and so meet everybody; the cases that die, which mostly wait for those
+who come after them; and the inputs of the conformance suite. In this order, so that what takes longest begins first."""
 
 FILES = (
     "tests/worker/test_cli.py",
@@ -22,10 +22,13 @@ FILES = (
 )
 """Their tests share a server or what another process has computed."""
 
-SLOW = ("tests/unit/test_benchmarks.py", "tests/unit/test_flights_example.py", "tests/unit/test_house.py")
-"""Unit tests that are left out of the daily loop."""
+FOLDERS = ("worker", "workflows", "faults", "activities")
+"""The folders whose tests take longest each."""
 
-_WITH_STANDINS = re.compile(r"tests/(backends|conformance|standins|crash/test_standins)\b")
+SLOW = ("tests/unit/test_benchmarks.py", "tests/unit/test_flights_example.py", "tests/unit/test_house.py")
+"""Unit tests that take long, and are left out of the daily loop."""
+
+_WITH_STANDINS = re.compile(r"tests/(backends|conformance|standins)\b")
 
 
 def group_of(nodeid: str) -> str:
@@ -38,13 +41,23 @@ def group_of(nodeid: str) -> str:
     file = path.partition("::")[0]
     if file in FILES:
         return file
-    if nodeid.startswith("tests/crash/") and "test_standins" not in path:
-        return "crash"
+    if nodeid.startswith("tests/crash/"):
+        return "crash on stand-ins" if file.endswith("/test_standins.py") else "crash"
     if not _WITH_STANDINS.match(nodeid):
         return ""
     # What is tried on several is told by its parameters, and the rest by its folder or file.
-    words = re.split(r"[-\]]", parameters) if "/conformance/" in path or "/crash/" in path else re.split(r"\W|_", path)
+    words = re.split(r"[-\]]", parameters) if "/conformance/" in path else re.split(r"\W|_", path)
     return next((group for group in GROUPS if group in words), "")
+
+
+def turn_of(nodeid: str) -> int:
+    """When a test begins, among all: groups first, and what takes long before what does not.
+
+    So the end is even: when nothing is left to be given out, every process is about to end.
+    """
+    path, folder = nodeid.partition("::")[0], nodeid.split("/")[1]
+    turns = (*GROUPS, *FILES, *SLOW, *FOLDERS)
+    return next((turns.index(known) for known in (group_of(nodeid), path, folder) if known in turns), len(turns))
 
 
 def is_fast(nodeid: str) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import psutil
+
 from tests.groups import GROUPS, group_of
 
 OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed")
@@ -20,7 +22,9 @@ def suite_of(nodeid: str) -> str:
     """
     folder = nodeid.partition("::")[0].split("/")[1]
     group = group_of(nodeid)
-    return f"{folder} on {group}" if group in GROUPS and group != folder else folder
+    if group not in GROUPS:
+        return folder
+    return group if group.startswith(folder) else f"{folder} on {group}"
 
 
 @dataclass
@@ -33,6 +37,25 @@ class Suite:
     begin: float = float("inf")
     end: float = 0.0
     """When its first test began and its last one ended, in seconds since 1970."""
+
+
+@dataclass(frozen=True)
+class Processors:
+    """What the machine's processors have done since it started, in seconds of all of them."""
+
+    whole: float
+    idle: float
+
+    @classmethod
+    def now(cls) -> Processors:
+        """Until now."""
+        times = psutil.cpu_times()
+        return cls(sum(times), times.idle + getattr(times, "iowait", 0.0))
+
+    def line(self, before: Processors) -> str:
+        """How busy they were: where they always were, only less work makes the whole faster."""
+        busy = 1 - (self.idle - before.idle) / (self.whole - before.whole)
+        return f"{psutil.cpu_count()} processors, busy {busy:.0%} of the time"
 
 
 def suites(stats: dict[str, list[Any]]) -> dict[str, Suite]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests import suites
-from tests.groups import group_of
+from tests.groups import group_of, turn_of
 
 CONFORMANCE = "tests/conformance/test_operations.py::test_operation"
 
@@ -30,7 +30,7 @@ CONFORMANCE = "tests/conformance/test_operations.py::test_operation"
         ("tests/backends/test_outside.py::test_on_duckdb", "tests/backends/test_outside.py", "backends"),
         ("tests/standins/test_databricks_gate.py::test_it", "databricks", "standins on databricks"),
         ("tests/standins/test_install.py::test_it[bigquery]", "", "standins"),
-        ("tests/crash/test_standins.py::test_each[snowflake]", "snowflake", "crash on snowflake"),
+        ("tests/crash/test_standins.py::test_each[snowflake]", "crash on stand-ins", "crash on stand-ins"),
         ("tests/crash/test_matrix.py::test_it", "crash", "crash"),
         ("tests/workflows/test_run.py::test_a_path[x/y[0]-duckdb]", "", "workflows"),
     ],
@@ -60,3 +60,22 @@ def test_the_table_has_every_suite_in_the_order_in_which_they_began() -> None:
         ["crash", "1", "6:40", "0:00", "6:40", "1", "passed"],
         ["unit", "2", "1:20", "0:10", "1:45", "1", "passed,", "1", "failed"],
     ]
+
+
+def test_the_processors_are_told_by_what_they_did_meanwhile() -> None:
+    before = suites.Processors(whole=1000.0, idle=900.0)
+    assert suites.Processors(1200.0, 950.0).line(before).endswith(" processors, busy 75% of the time")
+    assert suites.Processors.now().whole >= suites.Processors.now().idle > 0
+
+
+def test_what_takes_long_begins_before_what_does_not() -> None:
+    nodeids = [
+        "tests/unit/test_a.py::test_a",
+        "tests/activities/ml/test_a.py::test_a",
+        "tests/worker/test_dev.py::test_a",
+        "tests/unit/test_house.py::test_a",
+        "tests/worker/test_cli.py::test_a",
+        "tests/crash/test_matrix.py::test_a",
+        f"{CONFORMANCE}[databricks-join-inner]",
+    ]
+    assert sorted(nodeids, key=turn_of) == nodeids[::-1]
