@@ -86,15 +86,15 @@ def serving(folder: Path, variables: Mapping[str, str] = {}) -> Iterator[dict[st
         process = subprocess.Popen(arguments, cwd=folder, env={**os.environ, **variables}, stdout=log, stderr=log)
     environment = {"TEMPORAL_ADDRESS": f"127.0.0.1:{port}"}
     try:
-        for _ in range(100):
-            if "Ctrl-C" in (folder / "dev.log").read_text():
-                break
+        while "Ctrl-C" not in (said := (folder / "dev.log").read_text()):
+            if process.poll() is not None:
+                raise RuntimeError(f"server and worker did not start:\n{said[-4000:]}")
             time.sleep(0.2)
         time.sleep(5)  # a worker that has been up for a while has imported what it needs
         yield environment
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(60)
+        process.wait()
 
 
 def ours(folder: Path, layers: int, width: int) -> dict[str, float]:
