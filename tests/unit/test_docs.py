@@ -5,16 +5,22 @@ from __future__ import annotations
 import inspect
 import posixpath
 import re
+import shlex
 import subprocess
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_overloads
 
 import pytest
+import typer
 
 import entrepot
 from entrepot import Pipeline, errors, split
+from entrepot.protocol.maintenance import DropInput, GcInput, RepairInput, RollbackInput
+from entrepot.protocol.messages import RunInput
+from entrepot.protocol.parity import ParityInput
+from entrepot.worker.cli.app import app
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = (ROOT / "docs/reference.md").read_text()
@@ -85,3 +91,84 @@ def test_links_lead_to_what_is_there(page: Path) -> None:
         target = Path(posixpath.normpath(page.parent / path)) if path else page
         assert target.exists(), f"{path} is not there"
         assert not anchor or anchor in _anchors(target), f"{path}#{anchor} is not there"
+
+
+# What is to be typed, and what is named
+
+SPAN = re.compile(r"```[a-z]*\n(.*?)```|`([^`\n]*)`", re.DOTALL)
+TYPED = re.compile(
+    r"^(?:[A-Z_]+=\S+ |docker compose exec \S+ |\$ )*entrepot (?P<rest>[a-z-][^|<>;]*?)(?: {2,}.*| #.*)?$", re.MULTILINE
+)
+CALLED_SO = ("digest",)
+"""What follows the name and is no command: `entrepot digest 2` is how a table's digest is made."""
+PLACE = re.compile(
+    r"(?<![\w/.~:$-])(?:activities|backends|benchmarks|deploy|docs|entrepot|examples|tests|worker|workflows)/[\w/.-]*\w"
+)
+MADE = re.compile(r"backends/(postgres|acme|mine)\b|docs/_site\b")
+VARIABLE = re.compile(r"\bENTREPOT_(?!(?:POSTGRES|SNOWFLAKE|BIGQUERY|DATABRICKS)_)[A-Z_]*[A-Z]\b")
+BY_RUNS = ("raw",)
+"""What runs alone give to a workflow that they start."""
+INPUTS = {
+    "Pipeline": RunInput,
+    "Rollback": RollbackInput,
+    "Parity": ParityInput,
+    "Gc": GcInput,
+    "Drop": DropInput,
+    "Repair": RepairInput,
+}
+
+
+def _code(page: Path) -> Iterator[str]:
+    """What stands in a page as code, its lines joined where they go on."""
+    for block, span in SPAN.findall(page.read_text()):
+        yield (block or span).replace("\\\n", " ")
+
+
+def _wrong(words: Sequence[str]) -> str | None:
+    """The first of the words of a command that the command line does not have."""
+    command: Any = typer.main.get_command(app)
+    for word in words:
+        commands = getattr(command, "commands", {})
+        if word in commands:
+            command = commands[word]
+        elif word.startswith("-"):
+            known = {option for parameter in command.params for option in parameter.opts} | {"--help", "-h"}
+            if word.partition("=")[0] not in known:
+                return word
+        elif commands:
+            return word
+    return None
+
+
+@pytest.mark.parametrize("page", _pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_places_and_variables_that_a_page_names_are_there(page: Path) -> None:
+    source = "\n".join(path.read_text() for path in _sources())
+    wrong = []
+    for code in _code(page):
+        for found in TYPED.finditer(code):
+            words = shlex.split(found["rest"].replace("'", ""))
+            if words and words[0] not in CALLED_SO and (word := _wrong(words)):
+                wrong.append(f"entrepot {found['rest']}: {word}")
+        if page.name != "CHANGELOG.md":
+            wrong += [each for each in PLACE.findall(code) if not _is_there(page, each)]
+            wrong += [each for each in VARIABLE.findall(code) if each not in source]
+    assert not wrong
+
+
+def _is_there(page: Path, place: str) -> bool:
+    return (ROOT / place).exists() or (page.parent / place).exists() or MADE.match(place) is not None
+
+
+def _sources() -> Iterator[Path]:
+    for folder in ("entrepot", "backends", "activities", "workflows", "worker", "deploy", "tests", "benchmarks"):
+        yield from (path for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".yaml", ".example", ".sh"))
+    yield ROOT / "Makefile"
+
+
+@pytest.mark.parametrize("workflow", INPUTS)
+def test_the_input_of_each_workflow_is_the_one_that_is_documented(workflow: str) -> None:
+    row = re.search(rf"^\| `{workflow}` \| `(.*?)` \|", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
+    assert row is not None
+    said = {name: optional == "?" for name, optional in re.findall(r'"(\w+)"(\??)', row[1])}
+    fields = {name: not field.is_required() for name, field in INPUTS[workflow].model_fields.items()}
+    assert said == {name: optional for name, optional in fields.items() if name not in BY_RUNS}

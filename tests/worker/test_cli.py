@@ -206,7 +206,7 @@ def test_the_doctor_finds_everything_well(place: Place) -> None:
     assert "✗" not in out
     for found in (
         f"✓ Temporal: {place.address}, namespace default, ",
-        "; it keeps closed runs for 1 days",
+        "; it keeps closed runs for 1 day\n",
         "✓ schedules: ",
         "the task queue 'entrepot' is served",
         "✓ pipeline shop: tests.pipelines.shop:shop, 12 steps",

@@ -140,7 +140,8 @@ async def _retention(client: Client) -> timedelta:
 
 
 def _days(span: timedelta) -> str:
-    return f"for {span / timedelta(days=1):g} days"
+    days = span / timedelta(days=1)
+    return f"for {days:g} day{'' if days == 1 else 's'}"
 
 
 async def _schedules() -> str:
