@@ -41,11 +41,9 @@ TABLES = [
 ]
 
 JAVA = [
-    # Nearly every statement is another and runs once: what Java compiles anew, and slowly, has to be used ten times as
-    # often as elsewhere to be worth it.
-    "-XX:Tier4InvocationThreshold=50000",
-    "-XX:Tier4MinInvocationThreshold=6000",
-    "-XX:Tier4CompileThreshold=150000",
+    # Nearly every statement is another and runs once, so only the quick one of Java's two compilers is worth its time:
+    # what the other compiles is seldom used again.
+    "-XX:TieredStopAtLevel=1",
     "-XX:ReservedCodeCacheSize=512m",  # when it is full, Java begins to interpret
     "-Xmn512m",  # of a statement nothing is left over, and so it need not be copied
     # Spark makes one Java method of a digest of many columns, longer than those that Java compiles unless told to. It
