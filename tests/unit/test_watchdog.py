@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 
 CONFTEST = """
 from tests import watchdog
-watchdog.GRACE_SECONDS = 1
+watchdog.GRACE_SECONDS = 10
 def pytest_configure(config):
     config.pluginmanager.register(watchdog.Watchdog(config))
 """
