@@ -107,9 +107,10 @@ async def _execute(
 def _where(sentence: str, context: Context, activity: str, about: tuple[str, ...]) -> str:
     """Whose work failed, and of which step, as far as the sentence does not say so itself."""
     tenant, pipeline = f"tenant {context.tenant!r}", f"pipeline {context.pipeline!r}"
-    where = [tenant, pipeline]
-    if sentence.startswith(tenant):
-        where = [] if pipeline in sentence else [pipeline]
+    told = sentence.startswith(tenant)
+    where = [] if told else [tenant]
+    if context.pipeline != EVERY_PIPELINE and not (told and pipeline in sentence):
+        where.append(pipeline)
     if about and not any(repr(name) in sentence for name in about):
         where.append(f"{activity} {','.join(about[:3])!r}")
     return ", ".join(where)

@@ -222,7 +222,8 @@ def test_the_doctor_repairs_what_was_changed_by_hand_and_an_environment_is_dropp
     assert "✓ pr_1 of shop would be dropped: " in said(place.entrepot("env", "drop", "pr_1", "--dry-run"), 0)
     dropped = json.loads(said(place.entrepot("env", "drop", "pr_1", "--json"), 0))
     assert "shop__pr_1.orders" in dropped["removed"]["shop"]
-    assert "unknown environment 'pr_1'" in said(place.entrepot("env", "drop", "pr_1"), 2)
+    gone = said(place.entrepot("env", "drop", "pr_1"), 2)
+    assert gone.startswith("✗ tenant 'acme': unknown environment 'pr_1'")
 
 
 def test_schedules_are_planned_applied_and_then_as_they_should_be(place: Place) -> None:
@@ -366,6 +367,21 @@ def test_parity_needs_two_warehouses_and_names_those_there_are(place: Place) -> 
 def test_an_unknown_stand_in_is_refused_before_anything_starts(nowhere: Place) -> None:
     text = said(nowhere.entrepot("dev", "--standins", "snowflake,teradata"), 2)
     assert "unknown stand-in 'teradata'" in text
+
+
+@pytest.mark.parametrize(
+    ("to", "code", "said"),
+    [
+        ("> /dev/full", 3, "✗ standard output: No space left on device\n"),
+        (">&-", 0, ""),
+        ("2>&-", 0, ""),
+        ("| true", 0, ""),
+    ],
+)
+def test_output_that_nobody_takes_is_no_crash(nowhere: Place, to: str, code: int, said: str) -> None:
+    for command in ("graph shop", "graph shop --json"):
+        done = nowhere.command("bash", "-o", "pipefail", "-c", f"{ENTREPOT} {command} {to}")
+        assert (done.returncode, done.stderr) == (code, said), command
 
 
 def test_an_unknown_namespace_or_profile_is_named(place: Place) -> None:

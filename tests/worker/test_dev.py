@@ -185,7 +185,7 @@ def test_a_run_without_a_worker_waits_and_says_so(place: Place) -> None:
                 told = waiting.stdout if arguments[0] == "run" else waiting.stderr
                 assert told is not None
                 # gRPC may have said something of the fork on standard error before.
-                waits = "No worker serves the task queue 'entrepot'; the run waits for one."
+                waits = "No worker serves the task queue 'entrepot'; work waits for one."
                 assert any(line.startswith(waits) for line in told)
                 waiting.send_signal(signal.SIGINT)
                 assert waiting.wait(300) == 130

@@ -5,6 +5,7 @@ Exit codes: 0 done · 1 the run failed · 2 bad input · 3 Temporal, a warehouse
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import Any, NoReturn
@@ -69,6 +70,7 @@ def _with_a_fixed_seed() -> None:
 def main() -> NoReturn:
     """The entry point. Ends the process at once: native libraries are not to be unloaded one by one."""
     _with_a_fixed_seed()
+    _with_streams()
     scrub_output()
     code: Any = 0
     try:
@@ -82,15 +84,31 @@ def main() -> NoReturn:
         code = 2 if isinstance(error, BadInput | PipelineError) else 3 if isinstance(error, Unavailable) else 1
     except KeyboardInterrupt:
         code = 130
-    except BrokenPipeError:
-        code = 0
-    with open(os.devnull, "w") as nowhere:
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except BrokenPipeError:
-                os.dup2(nowhere.fileno(), stream.fileno())
+    except OSError as error:
+        code = _not_written(error)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError as error:
+            code = code or _not_written(error)
     os._exit(code if isinstance(code, int) else 1)
+
+
+def _with_streams() -> None:
+    """Lets a command whose output or errors nobody wants, since they are closed, write them to nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - until the process ends
+
+
+def _not_written(error: OSError) -> int:
+    """The exit code where something could not be read or written: 0 if who reads the output has seen enough."""
+    if isinstance(error, BrokenPipeError):
+        return 0
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"✗ {error.filename or 'standard output'}: {error.strerror}\n")
+        sys.stderr.flush()
+    return 3
 
 
 if __name__ == "__main__":

@@ -21,9 +21,16 @@ _LONGEST_NOTE = 160
 _WIDE = 200
 """Columns where there is no terminal that would tell."""
 
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Who reads has seen enough. Rich would end the process, as if the command had failed."""
+        raise BrokenPipeError
+
+
 # Without markup: what users and warehouses say may have brackets.
-out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else _WIDE)
-err = Console(stderr=True, highlight=False, markup=False, width=None if sys.stderr.isatty() else _WIDE)
+out = _Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else _WIDE)
+err = _Console(stderr=True, highlight=False, markup=False, width=None if sys.stderr.isatty() else _WIDE)
 
 
 def failure(text: str) -> None:

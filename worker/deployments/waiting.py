@@ -47,7 +47,7 @@ async def why(
             f"({listed(new)}), so the run waits. Let one: entrepot deployments set-current BUILD"
         )
     its = f" of build {wanted.build_id}, which gets new runs," if wanted else ""
-    return f"No worker{its} serves the task queue {task_queue!r}; the run waits for one. Start one: entrepot worker"
+    return f"No worker{its} serves the task queue {task_queue!r}; work waits for one. Start one: entrepot worker"
 
 
 async def _said(handle: WorkflowHandle[Any, Any]) -> str | None:
