@@ -83,7 +83,7 @@ $(VENV)/.demo: $(VENV)/.uv requirements/demo.txt pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.uv requirements/dev.txt pyproject.toml
 	@echo "Setting up $(VENV) ..."
-	@$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	@$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python --require-hashes -r requirements/dev.txt
 	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e . -e tests/standins
 	@touch $@ $(VENV)/.demo
 
