@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -30,18 +30,17 @@ class Lake:
 
     tenant: str
     written: str
+    chain: tuple[Hashable, ...]
+    """What it is, and each folder that it is in."""
 
-    def overlap(self, other: Lake) -> str | None:
-        """How it overlaps with another tenant's, as a sentence; None, if it does not."""
-        here, there = _chain(self.written), _chain(other.written)
-        if here[0] == there[0]:
+    def overlap(self, other: Lake) -> str:
+        """How it overlaps with another tenant's that is the same, or in it, or around it."""
+        if self.chain[0] == other.chain[0]:
             return f"tenants.{self.tenant}: has the same lake as tenant {other.tenant!r}: {self._both(other)}"
-        if here[0] in there or there[0] in here:
-            return (
-                f"tenants.{self.tenant}: its lake {self.written} and that of tenant {other.tenant!r} are one inside "
-                f"the other: {other.written}"
-            )
-        return None
+        return (
+            f"tenants.{self.tenant}: its lake {self.written} and that of tenant {other.tenant!r} are one inside "
+            f"the other: {other.written}"
+        )
 
     def _both(self, other: Lake) -> str:
         return self.written if self.written == other.written else f"{self.written} and {other.written}"
@@ -58,9 +57,7 @@ class Database:
     prefix: str
 
     def overlap(self, other: Database) -> str | None:
-        """How it overlaps with another tenant's, as a sentence; None, if it does not."""
-        if self.identity != other.identity:
-            return None
+        """How it overlaps with what another tenant has in the same database, as a sentence; None, if it does not."""
         common, both = self.schemas & other.schemas, self.prefix and other.prefix
         if both and (self.prefix.startswith(other.prefix) or other.prefix.startswith(self.prefix)):
             why = f"the prefixes {self.prefix!r} and {other.prefix!r} begin alike"
@@ -83,13 +80,35 @@ def overlaps(settings: Settings, known: Iterable[str]) -> Iterator[str]:
         known: Every pipeline; a tenant that names none runs all of them.
     """
     tenants = settings.tenants.items()
-    lakes = [Lake(name, settings.lake(name, tenant)) for name, tenant in tenants]
-    databases = [each for name, tenant in tenants for each in _databases(settings, name, tenant, known)]
-    for lake, other_lake in combinations(lakes, 2):
-        yield from filter(None, [other_lake.overlap(lake)])
-    for database, other in combinations(databases, 2):
-        if database.tenant != other.tenant:
-            yield from filter(None, [other.overlap(database)])
+    yield from _of_lakes([_lake(name, settings.lake(name, tenant)) for name, tenant in tenants])
+    databases: dict[Hashable, list[Database]] = {}
+    for name, tenant in tenants:
+        for each in _databases(settings, name, tenant, known):
+            databases.setdefault(each.identity, []).append(each)
+    for together in databases.values():
+        for database, other in combinations(together, 2):
+            if database.tenant != other.tenant:
+                yield from filter(None, [other.overlap(database)])
+
+
+def _lake(tenant: str, written: str) -> Lake:
+    return Lake(tenant, written, tuple(_chain(written)))
+
+
+def _of_lakes(lakes: Sequence[Lake]) -> Iterator[str]:
+    """A sentence for each two that are the same, or one in the other: of thousands, each is looked at once."""
+    at: dict[Hashable, list[int]] = {}
+    for number, lake in enumerate(lakes):
+        at.setdefault(lake.chain[0], []).append(number)
+    pairs = {
+        (min(number, other), max(number, other))
+        for number, lake in enumerate(lakes)
+        for place in lake.chain
+        for other in at.get(place, ())
+        if other != number
+    }
+    for first, second in sorted(pairs):
+        yield lakes[second].overlap(lakes[first])
 
 
 def _databases(settings: Settings, name: str, tenant: TenantSection, known: Iterable[str]) -> Iterator[Database]:

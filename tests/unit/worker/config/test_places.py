@@ -120,3 +120,14 @@ def test_a_prefix_stands_before_every_schema(files: Files) -> None:
     acme = files.load(text).connect().get("acme")
     assert {name: its.schema for name, its in acme.pipelines.items()} == {"shop": "acme_shop", "sales": "acme_money"}
     assert acme.catalog_schema == "acme_entrepot"
+
+
+def test_of_many_lakes_each_place_is_looked_at_once(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = []
+    real = os.path.realpath
+    monkeypatch.setattr(os.path, "realpath", lambda path: looked.append(path) or real(path))
+    names = [f"t{number}" for number in range(50)]
+    files.load(SHOP + "".join(tenant(name, f'lake = "lakes/{name}"') for name in names))
+    lakes = [path for path in looked if "/lakes/" in path]
+    assert len(lakes) == len(names)
+    assert len(looked) <= 3 * len(names)
