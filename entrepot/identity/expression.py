@@ -7,7 +7,7 @@ import decimal
 import enum
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -17,6 +17,7 @@ import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 import ibis.expr.schema as sch
 from ibis.common.collections import FrozenDict
+from ibis.common.graph import Graph
 
 from entrepot.identity import volatility
 from entrepot.identity.code import Code, function_code, function_identity, stable_hash
@@ -99,27 +100,56 @@ def _with_names(dtype: dt.DataType, name: Callable[[str], str]) -> dt.DataType:
     return dtype
 
 
-def identity(expression: ibis.Table) -> str:
-    """The hash of what an expression computes, independent of how it was written.
+Nodes = dict[ops.Node, Sequence[ops.Node]]
+"""What an expression is made of: every node once, with what it is made of itself, which comes before it."""
 
-    Each node is hashed with the hashes of the nodes that it is made of, so a name bound to an intermediate expression,
-    a reordered import or a comment leave no trace. Inputs count by name only: their versions are part of the step's
-    version, and the types that a warehouse gives their columns are not part of what is computed.
+
+def nodes_of(expression: ibis.Table) -> Nodes:
+    """The nodes of an expression; the last is the expression itself."""
+    return _nodes(expression.op())
+
+
+def _nodes(root: ops.Node) -> Nodes:
+    nodes: Nodes = Graph.from_bfs(root).toposort()[0]
+    return nodes
+
+
+def described(nodes: Nodes) -> Code:
+    """What an expression computes, and why it is no function of its inputs, if so.
+
+    The hash is independent of how it was written: each node is hashed with the hashes of the nodes that it is made of,
+    so a name bound to an intermediate expression, a reordered import or a comment leave no trace. Inputs count by name
+    only: their versions are part of the step's version, and the types that a warehouse gives their columns are not part
+    of what is computed.
     """
-    nodes = expression.op().find(ops.Node, ordered=True)
+    varies = next(filter(None, map(_varies, reversed(nodes))), "")
+    return Code(_identity(nodes), varies)
+
+
+def _identity(nodes: Nodes) -> str:
+    root = next(reversed(nodes))
     if any(isinstance(node, _OVER_ARRAYS) for node in nodes):
-        nodes = _canonical(expression.op()).find(ops.Node, ordered=True)
+        nodes = _nodes(root := _canonical(root))
     hashes: dict[ops.Node, str] = {}
     aliases: dict[ops.Node, int] = {}
+    inner = _inner(nodes)
     for node in nodes:
-        hashes[node] = stable_hash(_describe_node(node, hashes, aliases))
-    return hashes[nodes[-1]]
+        if node not in inner:
+            hashes[node] = stable_hash(_describe_node(node, hashes, aliases))
+    return hashes[root]
 
 
-def described(expression: ibis.Table) -> Code:
-    """What an expression computes, and why it is no function of its inputs, if so."""
-    varies = next(filter(None, map(_varies, expression.op().find(ops.Node))), "")
-    return Code(identity(expression), varies)
+_CHAINS = (ops.And, ops.Or)
+
+
+def _inner(nodes: Nodes) -> set[ops.Node]:
+    """What is nothing but a part of longer chains of `&` or `|`: of a thousand, each would name all before it."""
+    within, beside = set[ops.Node](), set[ops.Node]()
+    for node, below in nodes.items():
+        for child in below:
+            if isinstance(child, _CHAINS):
+                (within if type(child) is type(node) else beside).add(child)
+    return within - beside
 
 
 _VARYING: dict[type[ops.Node], str] = {
@@ -149,10 +179,11 @@ def _is_sorted(node: ops.Relation) -> bool:
     return isinstance(node, ops.Sort) or (isinstance(node, ops.Aggregate) and not node.groups)
 
 
-def foreign(expression: ibis.Table) -> list[str]:
+def foreign(nodes: Nodes) -> list[str]:
     """The names of what an expression reads beside its step's inputs: other tables, and values to be given later."""
-    nodes = expression.op().find((ops.UnboundTable, ops.DatabaseTable, ops.SQLQueryResult, ops.ScalarParameter))
-    return sorted({str(getattr(node, "name", "a SQL query")) for node in nodes if not is_input(node)})
+    read = (ops.UnboundTable, ops.DatabaseTable, ops.SQLQueryResult, ops.ScalarParameter)
+    others = (node for node in nodes if isinstance(node, read) and not is_input(node))
+    return sorted({str(getattr(node, "name", "a SQL query")) for node in others})
 
 
 _OVER_ARRAYS = (ops.ArrayMap, ops.ArrayFilter)
@@ -187,8 +218,8 @@ def _describe_node(node: ops.Node, hashes: Mapping[ops.Node, str], aliases: dict
     if isinstance(node, ops.SelfReference):
         # Numbered by a counter of the process: only which references are the same is part of the expression.
         return ["self", hashes[node.parent], aliases.setdefault(node, len(aliases))]
-    if isinstance(node, ops.And | ops.Or):
-        return [type(node).__name__, sorted({hashes[part] for part in _parts(node, type(node))})]
+    if isinstance(node, _CHAINS):
+        return [type(node).__name__, sorted({hashes[part] for part in _parts(node)})]
     unordered = _UNORDERED.get(type(node), ())
     values = [frozenset(v) if n in unordered and v else v for n, v in zip(node.argnames, node.args, strict=True)]
     return [type(node).__name__, [_describe_value(value, hashes) for value in values]]
@@ -205,13 +236,15 @@ _UNORDERED: dict[type[ops.Node], tuple[str, ...]] = {
 process."""
 
 
-def _parts(node: ops.Node, kind: type[ops.Node]) -> Iterator[ops.Node]:
+def _parts(chain: ops.Node) -> set[ops.Node]:
     """What a chain of `&` or `|` is made of."""
-    for side in node.args:
-        if isinstance(side, kind):
-            yield from _parts(side, kind)
-        else:
-            yield side
+    found, left = set[ops.Node](), [chain]
+    for node in left:
+        for side in node.args:
+            if side not in found:
+                found.add(side)
+                left += [side] if type(side) is type(chain) else []
+    return {node for node in found if type(node) is not type(chain)}
 
 
 def _is_python(node: ops.Node) -> bool:

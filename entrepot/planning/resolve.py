@@ -19,7 +19,7 @@ import ibis.expr.schema as sch
 from entrepot.errors import EntrepotError, PipelineError, Problem, Unavailable, listed, unknown
 from entrepot.identity.code import Code, function_code, installed, stable_hash
 from entrepot.identity.estimator import contract_code, estimator_identity
-from entrepot.identity.expression import described, foreign, input_table, schema_from, schema_to
+from entrepot.identity.expression import Nodes, described, foreign, input_table, nodes_of, schema_from, schema_to
 from entrepot.identity.purity import seen_by
 from entrepot.language.model import Model
 from entrepot.language.split import Share, Where
@@ -131,15 +131,24 @@ def expression(step: Step, inputs: tuple[tuple[str, Any], ...]) -> ibis.Table:
     """A step's ibis expression over its unbound inputs.
 
     Raises:
-        EntrepotError: if the function returns no table.
+        EntrepotError: if the function returns no table, or one of what is no input of the step.
     """
+    made = _built(step, inputs)
+    _check_inputs(nodes_of(made))
+    return made
+
+
+def _built(step: Step, inputs: tuple[tuple[str, Any], ...]) -> ibis.Table:
     made = step.function(**{name: _stand_in(name, value) for name, value in inputs})
     if not isinstance(made, ibis.Table):
         what = "nothing" if made is None else f"a {type(made).__name__}"
         raise EntrepotError(f"it must return an ibis table expression, and returned {what}")
-    if others := foreign(made):
-        raise EntrepotError(f"it reads {listed(others)}; a step reads only its inputs, named by its parameters")
     return made
+
+
+def _check_inputs(nodes: Nodes) -> None:
+    if others := foreign(nodes):
+        raise EntrepotError(f"it reads {listed(others)}; a step reads only its inputs, named by its parameters")
 
 
 def _stand_in(name: str, value: Any) -> Any:
@@ -190,10 +199,12 @@ def _remembered(step: Step, inputs: tuple[tuple[str, Any], ...], seen: tuple[Has
 
 
 def _described(step: Step, inputs: tuple[tuple[str, Any], ...]) -> Computed:
-    made = expression(step, inputs)
-    check_bounds(made)
+    made = _built(step, inputs)
+    nodes = nodes_of(made)
+    _check_inputs(nodes)
+    check_bounds(nodes)
     try:
-        found = described(made)
+        found = described(nodes)
     except RecursionError:
         raise EntrepotError(TOO_DEEP) from None
     # As the catalog keeps it: whether a column may be NULL is left out. Of a check's rows nobody reads the columns.
@@ -289,7 +300,7 @@ def _split_code(step: TrainStep, schema: sch.Schema) -> Code:
     test = table.select(test=step.split.test(table))
     if any(field.name == step.target for field in test.op().find(ops.Field) if field.rel == table.op()):
         raise EntrepotError(refusal)
-    return described(test)
+    return described(nodes_of(test))
 
 
 def _check_scorers(step: TrainStep) -> None:

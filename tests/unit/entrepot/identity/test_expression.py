@@ -22,11 +22,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ibis import _
 
-from entrepot.identity.expression import bind, foreign, identity, input_table, schema_from, schema_to
+from entrepot.identity.expression import bind, described, foreign, input_table, nodes_of, schema_from, schema_to
 from tests.unit.entrepot.seeds import printed
 
 SALES = {"id": "int64", "shop": "string", "price": "float64", "day": "date", "at": "timestamp", "tags": "array<int64>"}
 SHOPS = {"shop": "string", "city": "string", "rent": "float64"}
+
+
+def identity(expression: ibis.Table) -> str:
+    return described(nodes_of(expression)).hash
 
 
 def sales(**types: str) -> ibis.Table:
@@ -453,9 +457,19 @@ def test_an_expression_built_twice_has_one_identity(recipe: list[Any]) -> None:
 
 def test_what_is_no_input_of_the_step_is_found() -> None:
     other = ibis.table({"id": "int64"}, name="elsewhere")
-    assert foreign(sales().join(other, "id")) == ["elsewhere"]
-    assert len(foreign(sales().filter(_.id > ibis.param("int64")))) == 1
-    assert foreign(_self_join()) == []
+    assert foreign(nodes_of(sales().join(other, "id"))) == ["elsewhere"]
+    assert len(foreign(nodes_of(sales().filter(_.id > ibis.param("int64"))))) == 1
+    assert foreign(nodes_of(_self_join())) == []
+
+
+@pytest.mark.parametrize("kind", [and_, or_])
+def test_a_chain_of_conditions_counts_by_its_parts_however_long_and_nested(kind: Callable[[Any, Any], Any]) -> None:
+    conditions = [sales().id == number for number in range(300)]
+    halves = kind(reduce(kind, conditions[:100]), reduce(kind, conditions[:99:-1]))
+    kept = reduce(kind, conditions)
+    assert identity(sales().filter(kept)) == identity(sales().filter(halves))
+    assert identity(sales().filter(kept)) != identity(sales().filter(reduce(kind, conditions[1:])))
+    assert identity(sales().mutate(x=kept, y=~kept)) == identity(sales().mutate(x=halves, y=~halves))
 
 
 def test_binding_replaces_the_inputs_by_tables() -> None:

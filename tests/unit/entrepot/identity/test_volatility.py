@@ -19,7 +19,7 @@ from pandera import ibis as pandera
 from sklearn.linear_model import LinearRegression
 
 from entrepot import Dashboard, Pipeline, Table, split
-from entrepot.identity.expression import described, input_table, schema_from
+from entrepot.identity.expression import described, input_table, nodes_of, schema_from
 from entrepot.identity.volatility import ANY_ROWS, CHANCE, CLOCK
 from entrepot.planning.resolve import resolve
 
@@ -79,7 +79,7 @@ EXPRESSIONS: dict[str, tuple[str, Callable[[], ibis.Table]]] = {
 @pytest.mark.parametrize("name", EXPRESSIONS)
 def test_an_expression_shows_what_is_no_function_of_its_inputs(name: str) -> None:
     why, build = EXPRESSIONS[name]
-    assert described(build()).varies == why
+    assert described(nodes_of(build())).varies == why
 
 
 def _helped() -> object:

@@ -10,7 +10,7 @@ import pytest
 from ibis import _
 
 from entrepot import BadInput, Model
-from entrepot.identity.expression import identity, input_table, schema_from
+from entrepot.identity.expression import described, input_table, nodes_of, schema_from
 from entrepot.language.model import Predict, probability_column
 
 table = input_table("sales", schema_from({"id": "int64", "x": "float64", "y": "float64"}))
@@ -63,5 +63,5 @@ def test_what_is_scored_by_which_model_counts() -> None:
         classifier.predict(table.filter(_.x > 1)),
         Model("other", ("x", "y"), dt.boolean, has_probabilities=True).predict(table),
     ]
-    assert len({identity(each) for each in made}) == len(made)
-    assert identity(classifier.predict(table)) == identity(classifier.predict(table))
+    assert len({described(nodes_of(each)).hash for each in made}) == len(made)
+    assert described(nodes_of(made[0])) == described(nodes_of(classifier.predict(table)))
