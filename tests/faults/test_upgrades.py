@@ -174,8 +174,7 @@ async def test_a_run_that_was_moved_on_waits_for_no_worker_of_the_code_that_it_b
                 update_mask=FieldMask(paths=["versioning_override"]),
             )
         )
-        assert await upgraded.why(left) is None
-        await left.terminate()  # the other worker's warehouse has nothing of what it has made
+        assert await upgraded.why(left) is None  # how it ends does not matter: the other worker has another warehouse
 
 
 async def test_a_tenants_slots_do_not_stay_with_a_version_that_is_gone(upgraded: Upgraded) -> None:
