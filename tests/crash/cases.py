@@ -42,16 +42,23 @@ class Outcome:
     control: Control
     folder: Path
     problem: str = ""
+    behind: list[str] = field(default_factory=list)
+    """What the run said that it could not show."""
     difference: Difference = field(default_factory=Difference)
     seconds: float | None = None
     """From the fault to the end of the run; None if the fault did not happen."""
 
     @property
     def is_good(self) -> bool:
-        return not self.problem and not self.difference.said and self.seconds is not None
+        return not self.problem and not self.said and self.seconds is not None
+
+    @property
+    def said(self) -> list[str]:
+        """All that is otherwise than after an undisturbed run."""
+        return self.behind + self.difference.said
 
     def __str__(self) -> str:
-        said = self.difference.said
+        said = self.said
         more = f" (and {len(said) - SHOWN} more)" if len(said) > SHOWN else ""
         why = self.problem or "; ".join(said[:SHOWN]) + more or "the boundary was not reached"
         return f"{self.control.fault} {self.control.boundary}: {why} (see {self.folder})"
@@ -140,7 +147,7 @@ class House:
         control.write(folder)
         case = _Case(self, folder, control)
         await case.run()
-        return Outcome(control, folder, case.problem, seconds=case.seconds)
+        return Outcome(control, folder, case.problem, case.behind, seconds=case.seconds)
 
     async def left_by_death(self, boundary: Boundary) -> State:
         """What there is to see after a worker died at a boundary, and no other has come."""
@@ -193,6 +200,7 @@ class House:
         case = _Case(self, folder)
         await case.run()
         assert not case.problem, f"{case.problem}\n{(folder / 'worker.log').read_text()}"
+        assert not case.behind
 
     def copy(self) -> Path:
         """A folder for one more case."""
@@ -232,11 +240,16 @@ class House:
         control.write(folder)
         case = _Case(self, folder, control)
         await case.run()
-        outcome = Outcome(control, folder, case.problem, seconds=case.seconds)
+        outcome = Outcome(control, folder, case.problem, case.behind, seconds=case.seconds)
         if not case.problem:
-            got = state.read(folder)
-            is_same_run = control.fault != "cancel"
-            outcome.difference = state.compare(self.expected, got, is_same_run=is_same_run, is_plain=self.is_plain)
+            was_cancelled = control.fault == "cancel"
+            outcome.difference = state.compare(
+                self.expected,
+                state.read(folder),
+                is_same_run=not was_cancelled,
+                is_plain=self.is_plain,
+                was_cancelled=was_cancelled,
+            )
         return outcome
 
 
@@ -261,10 +274,11 @@ class _Case:
             disturbing = asyncio.create_task(self._disturb(handle))
             try:
                 async with asyncio.timeout(LONGEST_SECONDS):
-                    if await _ended(handle) == "cancelled" and self._control.fault == "cancel":
-                        await _ended(await self._start())
-                    elif self._control.fault in ("", "full"):
-                        self.behind = RunSummary.model_validate(await handle.result()).behind
+                    summary = await _summary(handle)
+                    if summary is None and self._control.fault == "cancel":
+                        summary = await _summary(await self._start())
+                    assert summary is not None, "the run was cancelled"
+                    self.behind = summary.behind
             except TimeoutError:
                 self.problem = f"the run did not end within {LONGEST_SECONDS} s"
             except WorkflowFailureError as error:
@@ -360,15 +374,17 @@ async def _ends(handles: Sequence[WorkflowHandle[object, object]]) -> list[str]:
 
 
 async def _ended(handle: WorkflowHandle[object, object]) -> str:
-    """Waits for the end of a run, also while the server is away."""
+    return "completed" if await _summary(handle) else "cancelled"
+
+
+async def _summary(handle: WorkflowHandle[object, object]) -> RunSummary | None:
+    """Waits for the end of a run, also while the server is away; None: it was cancelled."""
     while True:
         try:
-            await handle.result()
+            return RunSummary.model_validate(await handle.result())
         except RPCError:
             await asyncio.sleep(0.1)
         except WorkflowFailureError as error:
             if isinstance(error.cause, CancelledError):
-                return "cancelled"
+                return None
             raise
-        else:
-            return "completed"

@@ -61,6 +61,7 @@ def every(request: pytest.FixtureRequest) -> int:
 
 def sample(boundaries: Sequence[Boundary], every: int) -> list[Boundary]:
     """The same ones each time: the middle of each stretch of so many; at least one."""
+    assert boundaries, "none was found"
     return list(boundaries[min(every, len(boundaries)) // 2 :: every])
 
 

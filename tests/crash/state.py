@@ -23,7 +23,6 @@ HISTORIES = {"publishes": "environments", "loads": "ingest_states"}
 _LOGGED = {"pipeline", "environment", "name", "version", "status", "violations"}
 _VARIES = {
     "path",
-    "manifest",
     "sha256",
     "bytes",
     "byte_count",
@@ -35,6 +34,8 @@ _VARIES = {
     "scanned",
 }
 """Columns, and keys in their JSON, that are others for each run, and mean nothing to who reads the tables."""
+_HASHES = {"manifest"}
+"""Likewise; but whether there is one is told."""
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
@@ -133,16 +134,20 @@ def _paths(value: Any) -> list[str]:
 
 def _without(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {k: _without(v) for k, v in value.items() if k not in _VARIES}
+        told = {k: bool(v) if k in _HASHES else v for k, v in value.items()}
+        return {k: _without(v) for k, v in told.items() if k not in _VARIES}
     if isinstance(value, list):
         return [_without(each) for each in value]
     return _UUID.sub("…", value) if isinstance(value, str) else value
 
 
-def compare(expected: State, got: State, *, is_same_run: bool, is_plain: bool) -> Difference:
-    """What is lost, doubled or otherwise. `is_same_run`: whether it took one run, and not a cancelled one before.
+def compare(
+    expected: State, got: State, *, is_same_run: bool, is_plain: bool, was_cancelled: bool = False
+) -> Difference:
+    """What is lost, doubled or otherwise. `is_same_run`: whether it took one run, and none that failed before.
 
-    Without transactions, the tables of an attempt that died may stay behind, until they are collected.
+    Without transactions, the tables of an attempt that died may stay behind, until they are collected. A run that was
+    cancelled as it was prepared leaves its lease to the next collection, which asks if it goes on.
     """
     found = Difference(said=[f"{path} is missing from the lake" for path in got.missing])
     left_behind = (
@@ -164,8 +169,7 @@ def compare(expected: State, got: State, *, is_same_run: bool, is_plain: bool) -
             before, after = (_with_newest(state, table) for state in (expected, got))
         if table in ("loads", "ingest_states") and not is_same_run:
             before, after = _content(before), _content(after)
-        # A run that was cancelled as it was prepared leaves its lease to the next collection, which asks if it goes on.
-        if table in ("runs", "leases") and not is_same_run:
+        if (table == "runs" and not is_same_run) or (table == "leases" and was_cancelled):
             continue
         found.said += [f"catalog.{table} lacks {row}" for row in before - after]
         found.said += [f"catalog.{table} has {row}" for row in after - before]

@@ -61,6 +61,7 @@ async def test_a_third_run_brings_nothing_after_the_state_failed(any_house: Hous
         before = state.read(outcome.folder)
         third = await any_house.run_in(outcome.folder)
         assert not third.problem
+        assert not third.behind
         after = state.read(outcome.folder)
         assert after.rows == before.rows
         changed = {table for table in after.catalog if after.catalog[table] != before.catalog[table]}
@@ -172,6 +173,7 @@ async def test_runs_at_the_same_time_that_find_other_rows_do_not_double_any(
     assert all(end == "completed" or "start it again" in end for end in ends), ends
     last = await house.run_in(folder)  # for what one of them has left
     assert not last.problem
+    assert not last.behind
     assert small.seen(folder) == small.expected(3)
 
 
