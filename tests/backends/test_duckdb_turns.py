@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from entrepot.backends import QueryTag, Session
 from entrepot.backends.duckdb.backend import DuckDB
 from entrepot.backends.duckdb.file import Ticket
 from entrepot.errors import Unavailable
+from tests.waiting import until
 from tests.worker.processes import ROOT
 
 LABEL = QueryTag("t", "r", "s")
@@ -119,13 +120,6 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def rows(backend: DuckDB, label: QueryTag = LABEL) -> list[tuple[str, int]]:
     with backend.session(label) as session:
         return [(row["who"], row["n"]) for row in session.query("SELECT who, n FROM t ORDER BY place")]
-
-
-def until(what: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 300
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def is_wanted(backend: DuckDB) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import sys
 import threading
-import time
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +15,7 @@ from entrepot.errors import BadInput, EntrepotError, StepFailed, Unavailable
 from entrepot.language.sources import PostgresTable
 from tests.activities.ingest.sources.tables import Load, events
 from tests.servers.postgres import Server
+from tests.waiting import until
 
 pytestmark = pytest.mark.usefixtures("shop_database")
 
@@ -142,7 +142,7 @@ def test_a_read_that_is_closed_leaves_no_session(postgres: Server) -> None:
     next(pieces)
     assert _sessions(postgres, name)
     pieces.close()  # type: ignore[attr-defined]
-    _until(lambda: not _sessions(postgres, name))
+    until(lambda: not _sessions(postgres, name))
 
 
 def test_a_read_that_waits_for_the_database_can_be_interrupted(postgres: Server) -> None:
@@ -158,21 +158,14 @@ def test_a_read_that_waits_for_the_database_can_be_interrupted(postgres: Server)
 
     thread = threading.Thread(target=read)
     thread.start()
-    _until(lambda: _sessions(postgres, f"v_{table.name}"))
+    until(lambda: _sessions(postgres, f"v_{table.name}"))
     _interrupt(thread)
     thread.join(60)
     assert [type(error) for error in raised] == [KeyboardInterrupt]
-    _until(lambda: not _sessions(postgres, f"v_{table.name}"))
+    until(lambda: not _sessions(postgres, f"v_{table.name}"))
 
 
 def _interrupt(thread: threading.Thread) -> None:
     """As Temporal tells a thread that its activity is cancelled."""
     assert thread.ident is not None
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(KeyboardInterrupt))
-
-
-def _until(holds: Any) -> None:
-    deadline = time.monotonic() + 300
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
