@@ -37,6 +37,7 @@ def test_every_gap_has_cases(made: dict[str, Any]) -> None:
     known = {case for groups in made["cases"].values() for cases in groups.values() for case in cases}
     for gap in GAPS:
         assert gap.backend in BACKENDS
+        assert gap.cases, gap
         for pattern in gap.cases:
             assert any(replace(gap, cases=(pattern,)).covers(case) for case in known), f"{gap.backend}: no {pattern!r}"
 
@@ -45,5 +46,6 @@ def test_every_meaning_has_cases(made: dict[str, Any]) -> None:
     """What the page says of an operation is held by something."""
     known = [case for cases in made["cases"]["operations"].values() for case in cases]
     for meaning in MEANINGS:
+        assert meaning.cases, meaning
         for pattern in meaning.cases:
             assert fnmatch.filter(known, f"operations/{pattern}"), f"{meaning.operation}: no {pattern!r}"

@@ -231,6 +231,7 @@ async def test_a_warehouse_that_cannot_be_used_is_a_verdict(temporal: WorkflowEn
         temporal.client, settings(tmp_path, {"shop": "tests.pipelines.shop:shop"}, acme=section)
     ) as house:
         report = await parity(house, select="+orders")
+        assert report.tables
         for table in report.tables:
             other, gone = table.sides
             assert (other.verdict, gone.verdict) == ("agrees", "not computed")

@@ -42,6 +42,7 @@ async def test_two_tenants_run_the_demo_at_once_and_see_nothing_of_each_other(
             assert recorded == [(runs[name].run,)]
             attached = house.query("SELECT DISTINCT database_name FROM duckdb_tables() WHERE NOT internal", name)
             assert attached == [(name,)]
+            assert runs[name].links
             assert all(f"/lake/{name}/" in link for link in runs[name].links.values())
             pages = [path.read_text(errors="replace") for path in (tmp_path / "lake" / name).rglob("*.html")]
             assert pages

@@ -104,6 +104,7 @@ def test_the_only_addresses_beside_the_library_are_names_of_schemas() -> None:
     [_, library, _] = Page(page).scripts
     rest = page.replace(library, "")
     addresses = [word for word in rest.replace('"', " ").split() if "://" in word]
+    assert addresses
     assert all(word.startswith("https://vega.github.io/schema/") for word in addresses)
 
 

@@ -8,7 +8,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote, quote_plus
@@ -176,17 +175,15 @@ def test_a_sentence_is_scrubbed_before_it_is_cut() -> None:
     assert "canary" not in told
 
 
+@pytest.mark.timeout(120)  # where it took the square of the length, it would take hours
 @pytest.mark.parametrize(
     "piece", ["a", "password", "://a:", "'a", "password='", "'password': '", "bearer ", "%41", "a=b@"]
 )
 def test_a_text_of_megabytes_takes_no_longer_than_its_length_says(piece: str) -> None:
     for value in ("canary-of-many-letters", "\\'canary'\\", "\\\ncanary", "'canary"):
         register(value, value)
-    short, long = piece * (20_000 // len(piece)), piece * (400_000 // len(piece))
-    scrub(short)
-    began = time.perf_counter()
-    scrub(long)
-    assert time.perf_counter() - began < 5
+    long = piece * (400_000 // len(piece))
+    assert "canary" not in scrub(f"{long} canary-of-many-letters")
 
 
 def test_what_a_process_prints_is_scrubbed_whoever_prints_it() -> None:

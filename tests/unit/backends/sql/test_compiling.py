@@ -38,6 +38,7 @@ def test_columns_of_tables_go_by_name(backend: str) -> None:
     ):
         sql = dialect(backend).compile(expression).lower()
         sides = sql.split("select ")[1:]
+        assert sides
         for side in sides:
             chosen, _, source = side.partition(" from ")
             assert chosen != "*" or source.startswith("("), sql
