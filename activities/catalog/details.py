@@ -91,6 +91,8 @@ class PageDetails(_Details):
     kind: Literal["dashboard"] = "dashboard"
     path: str
     title: str
+    sha256: str | None = None
+    """The hash of the file; None, where an older version of Entrepot has made it."""
 
 
 class FilesDetails(_Details):
@@ -98,6 +100,8 @@ class FilesDetails(_Details):
 
     kind: Literal["files"] = "files"
     path: str
+    sha256: str | None = None
+    """The hash of the file; None, where an older version of Entrepot has made it."""
 
 
 class CopyDetails(_Details):

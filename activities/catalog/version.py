@@ -13,6 +13,7 @@ from entrepot.activities.catalog.details import (
     Details,
     FilesDetails,
     GrowingTableDetails,
+    ModelDetails,
     PageDetails,
     TableDetails,
 )
@@ -77,6 +78,13 @@ class Version:
     def published_file(self) -> str | None:
         """The page or file in the lake that it is; None for all else."""
         return self.details.path if isinstance(self.details, PageDetails | FilesDetails) else None
+
+    @property
+    def file(self) -> tuple[str, str | None] | None:
+        """What has to be in the lake for it beside its load: a model, page or file, and its hash, where it is known."""
+        if isinstance(self.details, PageDetails | FilesDetails):
+            return self.details.path, self.details.sha256
+        return (self.details.file.path, self.details.file.sha256) if isinstance(self.details, ModelDetails) else None
 
     @classmethod
     def of_row(cls, row: Row) -> Version:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from entrepot.activities.catalog.catalog import PipelineCatalog
-from entrepot.activities.catalog.details import ModelDetails
 from entrepot.activities.catalog.owners import Place
 from entrepot.activities.catalog.relations import Relations
 from entrepot.activities.catalog.version import Version
@@ -23,6 +22,7 @@ from entrepot.activities.runtime.activity import Activities, context_of, impleme
 from entrepot.activities.runtime.context import ActivityContext, wait_for_other_runs
 from entrepot.activities.storage import lake
 from entrepot.backends import RelationKind, Session, TableName
+from entrepot.errors import StepFailed
 from entrepot.identity.version import version_schema
 from entrepot.language.step import KINDS, IngestStep
 from entrepot.planning.graph import Graph
@@ -82,11 +82,8 @@ def repair(work: ActivityContext, session: Session, context: Context, graph: Gra
         left += taken
         if moved and not dry_run:
             views.repoint(its, moved)
-        unfollowed = [
-            f"{place} is gone from the lake"
-            for place, _ in sorted(shown, key=str)
-            if place.kind == "file" and not lake.exists(work.tenant.lake_path(place.table))
-        ]
+        files = [(place, its.versions[name]) for place, name in sorted(shown, key=str) if place.kind == "file"]
+        unfollowed = [said for place, made in files if (said := views.file_problem(place, made))]
         if head.views_synced < head.sequence:
             unfollowed.append(f"{pipeline} in {environment} does not show all of what run {head.run} published")
         found += unfollowed
@@ -131,17 +128,20 @@ def _drop_unknown(catalog: PipelineCatalog, schema: str, names: Iterable[str]) -
 
 def _wrong(work: ActivityContext, relations: Relations, version: Version) -> str:
     """What is wrong with what a version is made of; empty, if nothing is."""
-    if (path := _file(version)) and not lake.exists(path):
-        return f"{path} is gone from the lake"
-    if version.warehouse:
-        return ""
-    said = [relations.problem(name, kind, rows) for name, kind, rows in _relations_of(version)]
+    said = [_wrong_file(*version.file)] if version.file else []
+    if not version.warehouse:
+        said += [relations.problem(name, kind, rows) for name, kind, rows in _relations_of(version)]
     return next(filter(None, said), "")
 
 
-def _file(version: Version) -> str | None:
-    """What has to be in the lake for a version."""
-    return version.details.file.path if isinstance(version.details, ModelDetails) else version.published_file
+def _wrong_file(path: str, sha256: str | None) -> str:
+    """What is wrong with a file of the lake; empty, if nothing is."""
+    try:
+        if sha256 is not None:
+            lake.check(path, sha256)
+    except StepFailed as error:
+        return str(error)
+    return "" if lake.exists(path) else f"{path} is gone from the lake"
 
 
 def _relations_of(version: Version) -> list[tuple[TableName, RelationKind, int | None]]:

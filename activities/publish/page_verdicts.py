@@ -45,6 +45,12 @@ def with_verdicts(
     return page.replace(_BEFORE, section.encode() + b"\n" + _BEFORE, 1) if section else page
 
 
+def is_page(shown: bytes, made: bytes) -> bool:
+    """Whether a page that is shown is the one that was made, whatever stands on it of checks."""
+    before, main, after = made.partition(_BEFORE)
+    return len(shown) >= len(made) and shown.startswith(before) and shown.endswith(main + after)
+
+
 def _rests_on(catalog: PipelineCatalog, made: Version, known: Mapping[str, Version]) -> dict[str, str]:
     """What a version was made of, and what that was; not what is shown beside it, which may be newer."""
     found: dict[str, str] = {}

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import datetime
 import functools
+import hashlib
 import os
 import tempfile
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow.csv
@@ -168,11 +170,12 @@ def _make(
             page = output.html.encode()
             path = f"{folder}/{step.name}.html"
             lake.write(page, path)
-            size, details = len(page), PageDetails(path=path, title=output.title)
+            sha256 = hashlib.sha256(page).hexdigest()
+            size, details = len(page), PageDetails(path=path, title=output.title, sha256=sha256)
         elif isinstance(output, Export):
             path = f"{folder}/{step.name}.{output.format}"
-            rows = _export(work, session, output, path)
-            size, details = lake.size(path), FilesDetails(path=path)
+            rows, sha256 = _export(work, session, output, path)
+            size, details = lake.size(path), FilesDetails(path=path, sha256=sha256)
         else:
             views = ViewSync(work, session, ref.context)
             views.check_copy(step, views.copied(step, CopiedTo(output.schema, output.name, output.to)))
@@ -206,8 +209,8 @@ def _make(
     return StepResult(name=step.name, rows=rows, bytes=size, seconds=seconds, note=details.kind)
 
 
-def _export(work: ActivityContext, session: Session, output: Export, path: str) -> int:
-    """Streams a table into one file of the lake."""
+def _export(work: ActivityContext, session: Session, output: Export, path: str) -> tuple[int, str]:
+    """Streams a table into one file of the lake. Returns its rows, and the file's hash."""
     reader = session.read(output.table)
     rows = 0
     with tempfile.TemporaryDirectory(prefix="entrepot-") as folder:
@@ -218,8 +221,9 @@ def _export(work: ActivityContext, session: Session, output: Export, path: str) 
                 work.check()
                 writer.write_batch(batch)
                 rows += batch.num_rows
+        sha256 = lake.sha256_of(Path(local))
         lake.put(local, path)
-    return rows
+    return rows, sha256
 
 
 def _promote(work: ActivityContext, session: Session, request: PromoteRequest, graph: Graph | None) -> Promoted:

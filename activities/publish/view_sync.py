@@ -14,7 +14,7 @@ from entrepot.activities.catalog.details import PageDetails
 from entrepot.activities.catalog.environment import UNDO, Publish
 from entrepot.activities.catalog.owners import Owner, Place, Shown
 from entrepot.activities.catalog.version import Version
-from entrepot.activities.publish.page_verdicts import with_verdicts
+from entrepot.activities.publish.page_verdicts import is_page, with_verdicts
 from entrepot.activities.publish.places import copy_place, places_of, view_place
 from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.storage import lake
@@ -264,14 +264,32 @@ class ViewSync:
         """Copies a page or file to the path that stays the same, unless it is there. A page says what checks have found
         on what it rests on, which may change while it does not."""
         made, path = pointed.versions[name], self._work.tenant.lake_path(place.table)
-        assert made.published_file is not None
-        data = lake.read(self._work.tenant.in_lake(made.published_file))
+        data = self._made_file(made)
         if isinstance(made.details, PageDetails):
             data = with_verdicts(data, self._catalog, made, pointed.versions, graph, checks)
         if lake.exists(path) and lake.read(path) == data:
             return False
         lake.write(data, path)
         return True
+
+    def file_problem(self, place: Place, made: Version) -> str:
+        """What is wrong with a page or file that people see; empty, if nothing is."""
+        path = self._work.tenant.lake_path(place.table)
+        if not lake.exists(path):
+            return f"{place} is gone from the lake"
+        found, data = lake.read(path), self._made_file(made)
+        is_same = is_page(found, data) if isinstance(made.details, PageDetails) else found == data
+        return "" if is_same else f"{place} is not the file that was published: somebody has changed it"
+
+    def _made_file(self, made: Version) -> bytes:
+        """A page or file, as its publish step has made it.
+
+        Raises:
+            StepFailed: if the lake has another one.
+        """
+        assert made.file is not None
+        path, sha256 = made.file
+        return lake.read(self._work.tenant.in_lake(path), sha256)
 
     def repoint(self, pointed: PointedVersions, shown: Iterable[tuple[Place, str]]) -> None:
         """Repoints views at the tables of these versions."""

@@ -141,10 +141,21 @@ def _arriving(filesystem: fsspec.AbstractFileSystem, path: str) -> Iterator[str]
         raise
 
 
-def read(target: str) -> bytes:
-    """A small file's content."""
+def read(target: str, sha256: str | None = None) -> bytes:
+    """A small file's content.
+
+    Args:
+        sha256: Its hash when it was written, where somebody remembers it.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        StepFailed: if it is another one.
+    """
     with _reached(target, "read") as (filesystem, path), filesystem.open(path, "rb") as file:
-        return bytes(file.read())
+        data = bytes(file.read())
+    if sha256 is not None:
+        _check_same(target, len(data), hashlib.sha256(data).hexdigest(), sha256)
+    return data
 
 
 def exists(target: str) -> bool:
@@ -226,10 +237,14 @@ def check(target: str, sha256: str, copy: str | None = None) -> None:
                     arriving.write(chunk)
     except FileNotFoundError as error:
         raise StepFailed(f"{target} is gone from the lake") from error
-    if digest.hexdigest() != sha256:
+    _check_same(target, size, digest.hexdigest(), sha256)
+
+
+def _check_same(target: str, size: int, found: str, written: str) -> None:
+    if found != written:
         raise StepFailed(
-            f"{target} is not the file that was written: it has {size:,} bytes of the hash {digest.hexdigest()[:12]}, "
-            f"and was written with the hash {sha256[:12]}"
+            f"{target} is not the file that was written: it has {size:,} bytes of the hash {found[:12]}, "
+            f"and was written with the hash {written[:12]}"
         )
 
 

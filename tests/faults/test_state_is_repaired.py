@@ -43,6 +43,11 @@ def with_a_checkpoint(house: House) -> None:
     (manifest.parent / "checkpoint.json").write_text('{"stream": 1, "parts": {"num')
 
 
+def changed(folder: str) -> Callable[[House], Any]:
+    """One of the files in a folder of the lake is another one."""
+    return lambda house: next(path for path in in_lake(house, "taken_away.csv") if folder in str(path)).write_text("n")
+
+
 DAMAGES: list[tuple[Callable[[House], Any], list[str]]] = [
     (
         unreadable("versions", "details", "name = 'numbers'"),
@@ -64,6 +69,8 @@ DAMAGES: list[tuple[Callable[[House], Any], list[str]]] = [
     (unreadable("runs", "summary", "status = 'completed'"), ["in 'runs' cannot be read", "forgotten"]),
     (without_manifests, ["written again from its copy beside the load's files"]),
     (with_a_checkpoint, ["checkpoint.json cannot be read: removed"]),
+    (changed("/published/dev/"), ["published/dev/one/taken_away.csv is not the file that was published"]),
+    (changed("/artifacts/"), ["taken_away.csv is not the file that was written"]),
 ]
 
 
@@ -78,6 +85,7 @@ async def test_what_cannot_be_read_is_mended(house: House) -> None:
         assert await repaired(house, dry_run=True) == {"found": [], "left": [], "runs": {}}, said
         for schema in ("one", "one__dev"):
             assert house.query(f"SELECT count(*) FROM {schema}.doubled") == [(3,)]
+        assert {len(path.read_text().splitlines()) for path in in_lake(house, "published/*/one/*.csv")} == {4}
         assert (await house.run("one")).outcome == "nothing to do", said
 
 
