@@ -59,6 +59,14 @@ class Version:
         return self.details.segments if isinstance(self.details, GrowingTableDetails) else ()
 
     @property
+    def all_segments(self) -> tuple[Segment, ...]:
+        """Its rows as segments: those of its view, or its own table as one."""
+        if self.segments or self.table is None:
+            return self.segments
+        own = {"schema_name": self.table.schema, "table": self.table.table}
+        return (Segment(**own, columns=self.inferred, rows=self.rows or 0),)
+
+    @property
     def tables(self) -> list[TableName]:
         """The physical tables that it needs: its own, those that its view is made of, and those that it replaced."""
         own = [self.table] if self.table else []

@@ -63,6 +63,10 @@ class LoadStrategy:
     reserved: ClassVar[tuple[str, ...]] = ()
     """Names that columns of the source cannot have."""
 
+    def only_adds(self, hints: Hints) -> bool:
+        """Whether a load leaves the rows of before, and of nested tables, as they are."""
+        return False
+
     def selection(self, manifest: Manifest, before: Sequence[Segment], root: Segment | None) -> Selection | None:
         """What is stored of a load's rows; None: all of them, as they are."""
         if manifest.hints.newest:
@@ -96,6 +100,10 @@ class Append(LoadStrategy):
 
     name = "append"
     supersedes_ranges = True
+
+    def only_adds(self, hints: Hints) -> bool:
+        """Unless it reads a range again, or brings rows that are gone."""
+        return hints.replaces is None and hints.deleted is None
 
     def supersedes(self, hints: Hints, segment: TableName, root: Segment | None) -> Superseded | None:
         """Rows in the range that was read again, or from the files that changed."""

@@ -44,7 +44,7 @@ _OWN = (*_BOOKS, FILE_NUMBER)
 """Columns that are none of the source's."""
 
 
-class Part(BaseModel):
+class RowsFile(BaseModel):
     """One file in the lake with rows of one table."""
 
     model_config = ConfigDict(frozen=True)
@@ -54,10 +54,15 @@ class Part(BaseModel):
     bytes: int
     sha256: str
     """The hash of the file, by which it is known again where it is read."""
-    content: tuple[int, int]
-    """Two sums of hashes of its rows: the same whatever the order, duplicates counted."""
     columns: dict[str, str]
     """As ibis types."""
+
+
+class Part(RowsFile):
+    """One that a load has landed."""
+
+    content: tuple[int, int]
+    """Two sums of hashes of its rows: the same whatever the order, duplicates counted."""
     wide: tuple[str, ...] = ()
     """The columns with whole numbers that a float64 does not hold."""
 

@@ -23,7 +23,7 @@ from entrepot.activities.catalog.growing_table import GrowingTable, Segment
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.ingest import manifest as manifests
 from entrepot.activities.ingest.dispositions import strategy_of
-from entrepot.activities.ingest.landing import Part
+from entrepot.activities.ingest.landing import RowsFile
 from entrepot.activities.ingest.manifest import Manifest
 from entrepot.activities.ingest.sources.stream import FILE_NUMBER
 from entrepot.activities.runtime.context import ActivityContext
@@ -90,7 +90,7 @@ class WarehouseLoader:
                 for t, v in frontier.items()
             }
             todo.append(found)
-            frontier = {t: each.adds_to for t, each in found.items() if each.adds_to is not None}
+            frontier = {t: each.follows for t, each in found.items() if each.follows is not None}
         made = dict(wanted)
         for number, load in enumerate(reversed(todo), 1):
             made |= self._load(load, may_be_same=may_be_same and number == len(todo))
@@ -133,11 +133,13 @@ class WarehouseLoader:
     def _segment(self, manifest: Manifest, root: Segment | None) -> _LoadedTable:
         """The physical table with the rows of a load for one table."""
         before, strategy, hints = self._segments_of(manifest), strategy_of(manifest.hints), manifest.hints
-        columns = schema_from(manifest.columns)
-        is_version = not before and not hints.deleted and not strategy.stores_changes
+        # What was written together was selected from loads already, and takes nothing away from what it is added to.
+        packed = manifest.pack is not None
+        columns = schema_from(manifest.pack.columns if manifest.pack else manifest.columns)
+        is_version = not before and not strategy.stores_changes and (packed or not hints.deleted)
         target = TableName(self._schema, version_table(manifest.table + ("" if is_version else LOAD), manifest.version))
         has_own_key = strategy.needs_key and hints.root is None
-        selection = strategy.selection(manifest, before, root)
+        selection = strategy.selection(manifest, before, root) if not packed else None
         if selection is None:
             rows = self._files(manifest, target, columns)
         else:
@@ -154,8 +156,8 @@ class WarehouseLoader:
             table=target.table,
             columns=schema_to(columns),
             rows=rows,
-            supersedes=strategy.supersedes(hints, target, root) if before else None,
-            deleted=None if strategy.stores_changes else hints.deleted,
+            supersedes=strategy.supersedes(hints, target, root) if before and not packed else None,
+            deleted=None if strategy.stores_changes or packed else hints.deleted,
         )
         with self._session.contended_if_gone(target):
             changes_nothing = bool(before) and (
@@ -165,30 +167,18 @@ class WarehouseLoader:
 
     def _segments_of(self, manifest: Manifest) -> list[Segment]:
         """The segments of the version that a load adds to."""
-        if manifest.adds_to is None:
-            return []
-        version = self._there[manifest.table, manifest.adds_to]
-        if version.segments:
-            return list(version.segments)
-        assert version.table is not None
-        whole = Segment(
-            schema_name=version.table.schema,
-            table=version.table.table,
-            columns=version.inferred,
-            rows=version.rows or 0,
-        )
-        return [whole]
+        return list(self._there[manifest.table, manifest.follows].all_segments) if manifest.follows else []
 
     def _files(self, manifest: Manifest, target: TableName, columns: sch.Schema) -> int:
         """Loads a load's files into a table of its own."""
-        if not manifest.parts:
+        if not manifest.files:
             return self._session.write(target, columns, []).rows
         with tempfile.TemporaryDirectory(prefix="entrepot-") as folder:
             paths = []
             # Types that the driver casts must be those of all files: a reader may take them from the first.
-            first, *others = ({name: part.columns.get(name) for name in columns} for part in manifest.parts)
+            first, *others = ({name: part.columns.get(name) for name in columns} for part in manifest.files)
             fit = all(each == first for each in others) and not {None, "null"} & set(first.values())
-            for part in manifest.parts:
+            for part in manifest.files:
                 self._work.check()
                 path = _verified(manifest.table, part, folder)
                 paths.append(path if fit else _completed(path, columns, folder))
@@ -293,7 +283,7 @@ class WarehouseLoader:
             raise
 
 
-def _verified(table: str, part: Part, folder: str) -> str:
+def _verified(table: str, part: RowsFile, folder: str) -> str:
     """A local path of a load's file, after it was checked to be the one that was landed."""
     try:
         return lake.local_copy(part.file, folder, part.sha256)

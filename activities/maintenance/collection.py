@@ -18,7 +18,7 @@ from entrepot.activities.catalog.owners import Places
 from entrepot.activities.catalog.relations import Relations
 from entrepot.activities.catalog.tables import now
 from entrepot.activities.catalog.version import Version
-from entrepot.activities.ingest import heads
+from entrepot.activities.ingest import heads, packing
 from entrepot.activities.maintenance import histories, segments
 from entrepot.activities.maintenance.lake_garbage import LakeGarbage
 from entrepot.activities.publish.view_sync import ViewSync, session_at
@@ -83,6 +83,9 @@ class Collection:
         if self._at_work.since is None:
             self.needed = segments.write_together(self._work, catalog, self.needed)
             Relations(catalog.session).drop(self._orphans(self.needed))
+            if catalog.name in self._work.tenant.pipelines:
+                self.needed = packing.pack(self._work, catalog, self.needed, self._kept())
+            self.garbage.files = self._lake_garbage(self.needed)
         for version in self.needed:
             if version.replaced and version.made_at < self._border:
                 self._drop_replaced(context.model_copy(update={"pipeline": catalog.name}), version)
@@ -92,10 +95,14 @@ class Collection:
 
     def _found(self, every: list[Version]) -> Garbage:
         needed = {version.key for version in self.needed}
-        files = LakeGarbage(self._work.tenant, self._catalog, self._heads, self._kept(), self._border)
         versions = [version for version in every if version.key not in needed]
         orphans = [] if self._at_work.since else self._orphans(every)
-        return Garbage(versions, orphans, files.found(), self._bytes_of(versions, orphans))
+        return Garbage(versions, orphans, self._lake_garbage(every), self._bytes_of(versions, orphans))
+
+    def _lake_garbage(self, versions: Iterable[Version]) -> dict[str, int]:
+        hashes = {version.key: version.manifest for version in versions}
+        kept = self._kept()
+        return LakeGarbage(self._work.tenant, self._catalog, self._heads, kept, hashes, self._border).found()
 
     def _bytes_of(self, versions: Iterable[Version], orphans: Iterable[TableName]) -> int:
         here = {table for version in versions if not version.warehouse for table in version.tables}

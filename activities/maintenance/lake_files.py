@@ -38,7 +38,7 @@ def mend_lake(
                 its, said, why = _manifest(work.tenant, catalog.name, table, version, sha256, dry_run=dry_run)
                 found += said
                 left += why
-                version, sha256 = (its.adds_to if its else None), None
+                version, sha256 = (its.follows if its else None), None
     return found, left
 
 
@@ -53,9 +53,9 @@ def _manifest(
         if copy is None:
             return None, [], [f"{error}, since no copy of it stands beside the load's files"]
         if not dry_run:
-            lake.write(copy.json_bytes, manifest.path_of(tenant, pipeline, table, version))
+            lake.write(copy.json_bytes, manifest.path_of(tenant, pipeline, copy))
         return copy, [f"{error}: written again from its copy beside the load's files"], []
-    gone = [part.file for part in its.parts if not lake.exists(part.file)]
+    gone = [part.file for part in its.files if not lake.exists(part.file)]
     return its, [], [f"{path} is gone from the lake, and stands in the warehouse alone{manifest.ANEW}" for path in gone]
 
 

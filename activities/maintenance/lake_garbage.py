@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from entrepot.activities.catalog.catalog import PipelineCatalog
 from entrepot.activities.ingest import manifest
@@ -26,6 +26,7 @@ class LakeGarbage:
     Args:
         heads: What the lake would bring back.
         kept: The versions that stay, by name and version.
+        hashes: Those of their manifests, as far as the catalog has them.
         border: What was written since stays.
     """
 
@@ -35,12 +36,14 @@ class LakeGarbage:
         catalog: PipelineCatalog,
         heads: Iterable[Head],
         kept: set[tuple[str, str]],
+        hashes: Mapping[tuple[str, str], str | None],
         border: datetime.datetime,
     ) -> None:
         self._tenant = tenant
         self._catalog = catalog
         self._heads = heads
         self._kept = kept
+        self._hashes = hashes
         self._border = border
 
     def found(self) -> dict[str, int]:
@@ -79,15 +82,17 @@ class LakeGarbage:
         """The manifests that kept versions were loaded from, with their files and those of the versions before; and
         what sources remember of the loads to which an environment can go back."""
         needed: set[str] = set()
+        seen: set[tuple[str, str]] = set()
         its = self._tenant, self._catalog.name
         for table, wanted in sorted(self._kept):
             version: str | None = wanted
-            while version is not None and (path := manifest.path_of(*its, table, version)) not in needed:
-                if not lake.exists(path):  # no raw table
+            while version is not None and (table, version) not in seen:
+                seen.add((table, version))
+                found = manifest.find(*its, table, version, self._hashes.get((table, version)))
+                if found is None:  # no raw table
                     break
-                found = manifest.read(*its, table, version)
-                needed |= {path, *manifest.copies(found), *(part.file for part in found.parts)}
-                version = found.adds_to
+                needed |= {found.path, *manifest.copies(found), *(each.file for each in found.files)}
+                version = found.follows
         for load in (load for loads in self._catalog.loads().values() for load in loads):
             if load.watermarks and set(load.tables.items()) <= self._kept:
                 needed.add(load.watermarks)

@@ -11,6 +11,7 @@ import fcntl
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -299,7 +300,7 @@ class File:
                 )
 
 
-_files: dict[str, File] = {}
+_files: weakref.WeakValueDictionary[str, File] = weakref.WeakValueDictionary()
 
 
 def file_at(path: str) -> File:

@@ -98,6 +98,12 @@ def keyed(folder: str, options: dict[str, Any]) -> Any:
     return resource(folder, "keyed", options)
 
 
+@ingested.ingest(tables=["nested", "nested__items", "nested__items__sub"])
+def nested(folder: str, options: dict[str, Any]) -> Any:
+    """Documents with lists in lists."""
+    return resource(folder, "nested", options)
+
+
 @ingested.ingest(min_rows=2, max_shrink=0.5)
 def guarded(folder: str, options: dict[str, Any]) -> Any:
     """Not with fewer rows than two, or than half of those of before."""

@@ -166,18 +166,23 @@ class House:
                         assert own is not None
                         assert (head.tables, head.watermarks) == (own.tables, own.watermarks)
                 assert state.watermarks is None or json.loads(lake.read(state.watermarks))
-                self._check_whole(state.tables.get("events"))
+                own_version = catalog.versions(state.tables).get("events")
+                self._check_whole(state.tables.get("events"), own_version.manifest if own_version else None)
             for known in catalog.every_version():
                 assert known.table is not None
                 catalog.session.query(f'SELECT count(*) FROM {known.table.schema}."{known.table.table}"')
-                self._check_whole(known.version if known.name == "events" else None)
+                self._check_whole(known.version if known.name == "events" else None, known.manifest)
 
-    def _check_whole(self, version: str | None) -> None:
-        """The lake has all that a version is made of."""
+    def _check_whole(self, version: str | None, sha256: str | None) -> None:
+        """The lake has all that a version is made of: all rows, where each load adds some."""
+        wanted, rows = version, 0
         while version is not None:
-            found = manifest.read(self.tenants.get("acme"), "growing", "events", version)
-            assert all(lake.exists(part.file) for part in found.parts)
-            version = found.adds_to
+            found = manifest.read(self.tenants.get("acme"), "growing", "events", version, sha256)
+            for each in found.files:
+                lake.check(each.file, each.sha256)
+                rows += each.rows
+            version, sha256 = found.follows, None
+        assert wanted is None or rows == self.rows[wanted]
 
     @contextmanager
     def catalog(self) -> Iterator[PipelineCatalog]:
