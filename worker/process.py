@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib
+import os
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -63,11 +64,9 @@ ROOMS = (
     SlotsActivities,
 )
 _SHORT = 1000
-"""Activities that do not take long; those of one tenant take turns."""
+"""Activities that do not take long."""
 _OWN = 8
 """Questions that a worker answers at once about itself."""
-TURNS = 2
-"""Of one tenant's short activities, so many run at the same time in one worker."""
 GRACE = timedelta(seconds=20)
 """How long activities go on after the worker was told to stop; then they are cancelled and begin again elsewhere."""
 AFTER_GRACE = timedelta(seconds=5)
@@ -123,6 +122,7 @@ class Workers:
         own: Sequence[Callable[..., Any]] = (),
     ) -> None:
         every = list(activities)
+        in_turns = [*interceptors, Turns(os.cpu_count() or 1)]
         of_workflows = worker(
             client,
             every,
@@ -130,7 +130,7 @@ class Workers:
             slots=_SHORT,
             throttle=throttle,
             workflows=VERSIONED if deployment and deployment.use_worker_versioning else WORKFLOWS,
-            interceptors=[*interceptors, Turns(TURNS)],
+            interceptors=in_turns,
             deployment=deployment,
         )
         of_steps = worker(
@@ -139,7 +139,7 @@ class Workers:
             task_queue=work_queue(task_queue),
             slots=slots,
             throttle=throttle,
-            interceptors=interceptors,
+            interceptors=in_turns,
             deployment=deployment,
         )
         itself = own_queue(task_queue, client.identity)

@@ -1,61 +1,126 @@
-"""A tenant whose warehouse does not answer keeps its own short activities waiting, and nobody else's."""
+"""Whose activities begin: where several tenants have work for a worker, each has its share of the processors.
+
+Temporal hands work out in turn, but what it has handed out runs at once: beside hundreds of runs of one tenant, all
+others would be slow. So the activities of each tenant take turns here. One that has run for a while waits for something
+else than a processor, such as a warehouse that does not answer: it leaves its turn to the next, and goes on.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+import heapq
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
 from typing import Any
 
 from temporalio import activity
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from entrepot.activities.runtime.activity import HEARTBEAT_SECONDS
-from entrepot.protocol.activities import CLOSED_RUNS, SLOTS
+from entrepot.protocol.activities import PREPARE, SLOTS
 from entrepot.worker.telemetry.about import about
 
-_OF_TEMPORAL = (SLOTS.name, CLOSED_RUNS.name)
-"""They ask Temporal alone, and wait for no warehouse."""
+ALONE = 8
+"""So many turns has a tenant while no other has work. Temporal takes at most 10 updates of `Slots` at once."""
+SECONDS = 1.0
+"""No turn is longer. Who had none for so long has no work: between two activities of a run there is a little time."""
+
+
+@dataclass
+class _Tenant:
+    turns: int = 0
+    waiting: list[tuple[bool, int, asyncio.Future[None]]] = field(default_factory=list)
+    """A heap: what goes on before what begins, and of these who has waited for longest."""
+    seen: float = 0.0
 
 
 class Turns(Interceptor):
-    """Lets so many activities of one tenant run at once; the others wait, without keeping a thread.
+    """Lets the activities of a worker begin, each tenant's in its turns. The others wait without keeping a thread.
 
     Args:
-        most: Of one tenant.
+        processors: How many there are to share.
     """
 
-    def __init__(self, most: int) -> None:
-        self._turns: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(most))
+    def __init__(self, processors: int) -> None:
+        self._processors = processors
+        self._tenants: dict[str, _Tenant] = {}
+        self._numbers = count()
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
         """Called by the worker for each activity."""
-        return _Turn(next, self._turns)
+        return _Activity(next, self)
+
+    @asynccontextmanager
+    async def turn(
+        self, name: str, *, begins: bool, wait: Callable[[asyncio.Future[None]], Any]
+    ) -> AsyncIterator[None]:
+        """A turn of a tenant while the block runs, but no longer than it may be.
+
+        Args:
+            begins: Whether it is the first of a run, which comes after those of runs that have begun.
+            wait: How it is waited for.
+        """
+        mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        tenant = self._tenants.setdefault(name, _Tenant())
+        heapq.heappush(tenant.waiting, (begins, next(self._numbers), mine))
+        self._go_on()
+        leave = _Once(partial(self._left, tenant))
+        try:
+            await wait(mine)
+            asyncio.get_running_loop().call_later(SECONDS, leave)
+            yield
+        finally:
+            mine.cancel()
+            if not mine.cancelled():
+                leave()
+
+    def _left(self, tenant: _Tenant) -> None:
+        tenant.turns -= 1
+        tenant.seen = asyncio.get_running_loop().time()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        recently = asyncio.get_running_loop().time() - SECONDS
+        self._tenants = {n: t for n, t in self._tenants.items() if t.turns or t.waiting or t.seen > recently}
+        share = max(self._processors // len(self._tenants), 1) if len(self._tenants) > 1 else ALONE
+        for tenant in self._tenants.values():
+            while tenant.waiting and tenant.turns < share:
+                _, _, its = heapq.heappop(tenant.waiting)
+                if not its.done():
+                    its.set_result(None)
+                    tenant.turns += 1
 
 
-class _Turn(ActivityInboundInterceptor):
-    def __init__(self, next: ActivityInboundInterceptor, turns: defaultdict[str, asyncio.Semaphore]) -> None:
+_FIRST = (PREPARE.name, SLOTS.name)
+"""What runs begin with."""
+
+
+class _Once:
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call: Callable[[], None] | None = call
+
+    def __call__(self) -> None:
+        if (call := self._call) is not None:
+            self._call = None
+            call()
+
+
+class _Activity(ActivityInboundInterceptor):
+    def __init__(self, next: ActivityInboundInterceptor, turns: Turns) -> None:
         super().__init__(next)
         self._turns = turns
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:
-        if activity.info().activity_type in _OF_TEMPORAL:
+        if not (tenant := about(input.args).get("tenant")):
             return await super().execute_activity(input)
-        turns = self._turns[about(input.args).get("tenant", "")]
-        await _acquired(turns)
-        try:
+        async with self._turns.turn(tenant, begins=activity.info().activity_type in _FIRST, wait=_alive):
             return await super().execute_activity(input)
-        finally:
-            turns.release()
 
 
-async def _acquired(turns: asyncio.Semaphore) -> None:
+async def _alive(turn: asyncio.Future[None]) -> None:
     """Waits for a turn, with signs of life."""
-    waiting = asyncio.create_task(turns.acquire())
-    try:
-        while not (await asyncio.wait({waiting}, timeout=HEARTBEAT_SECONDS))[0]:
-            activity.heartbeat()
-    except asyncio.CancelledError:
-        waiting.cancel()
-        if (await asyncio.wait({waiting}))[0] and not waiting.cancelled():
-            turns.release()
-        raise
+    while not (await asyncio.wait({turn}, timeout=HEARTBEAT_SECONDS))[0]:
+        activity.heartbeat()

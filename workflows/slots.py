@@ -30,7 +30,7 @@ LOOK_AFTER = timedelta(seconds=1)
 """When a run begins to lack slots, it is looked so soon whether those that have some are still there; then later ..."""
 LOOK_AT_MOST_AFTER = timedelta(seconds=30)
 """... up to this."""
-PATIENT = StepLimits(timeout=timedelta(seconds=30), attempts=1000, backoff=timedelta(seconds=1))
+PATIENT = StepLimits(timeout=timedelta(minutes=10), attempts=1000, backoff=timedelta(seconds=1))
 """Of asking for slots: no run fails since many ask at once."""
 IDLE = timedelta(days=1)
 """Who has heard nothing for so long, and has no run, ends; the next run starts it again."""
