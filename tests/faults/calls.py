@@ -28,6 +28,11 @@ def drawn(call: Call) -> float:
     return float(np.random.rand())
 
 
+def nice(call: Call) -> int:
+    """How far it lets others go first."""
+    return os.nice(0)
+
+
 def merged(call: Call) -> int:
     """Reads its feeds by turns, and gives what it has read."""
     readers = [call.feed(name) for name in call.asked.feeds]

@@ -48,6 +48,8 @@ class Surroundings:
     """Where its tenant's secrets stand: user code may read and print them itself."""
     becomes_server: bool = False
     """Whether it serves calls, once it has done what it was called for."""
+    nice: int = 0
+    """How far it lets others go first."""
 
 
 @dataclass(frozen=True)
@@ -236,6 +238,7 @@ def _surround(given: Surroundings) -> None:
     os.environ.update(given.environment)
     sys.path[:] = given.path
     os.chdir(given.folder)
+    os.nice(given.nice)
     tempfile.tempdir = given.scratch
     for reference in given.references:
         secrets.refer(reference)

@@ -42,6 +42,7 @@ from entrepot.activities.runtime.isolation.call import (
     Surroundings,
 )
 from entrepot.activities.runtime.isolation.fork_server import COMMAND, EXIT, FORK, KILL
+from entrepot.activities.runtime.isolation.lanes import Lanes
 from entrepot.activities.runtime.isolation.raised import Raised
 from entrepot.activities.runtime.tenant import Tenants, Variables
 from entrepot.errors import BadInput, EntrepotError, LimitExceeded, StepFailed, Unavailable, listed
@@ -357,6 +358,8 @@ Read = Callable[[ibis.Table], pa.RecordBatchReader]
 
 PROCESSES = Processes()
 """The worker's."""
+LANES = Lanes()
+"""The worker's."""
 
 
 def load_with(tenants: Tenants) -> None:
@@ -453,12 +456,14 @@ class StepProcesses:
         memory = self.step.limits.over(limits).memory
         asked = Asked(function, arguments, self.step.name, {name: reader.schema for name, reader in feeds.items()})
         process = server_of(self.tenants, self.pipeline).fork()
-        with started(process, self.work, variables):
+        with LANES.lane(tenant) as nice, started(process, self.work, variables, nice=nice):
             return (yield from conversation(process, self.work, asked, _Readers(feeds, read), memory))
 
 
 @contextmanager
-def started(process: Process, work: Work, variables: Variables, *, becomes_server: bool = False) -> Iterator[None]:
+def started(
+    process: Process, work: Work, variables: Variables, *, becomes_server: bool = False, nice: int = 0
+) -> Iterator[None]:
     """While the block runs, the process has a folder for temporary files, and is killed when the work is stopped.
 
     A process that does not become a server has ended afterwards.
@@ -475,6 +480,7 @@ def started(process: Process, work: Work, variables: Variables, *, becomes_serve
                     levels={name: logging.getLogger(name).level for name in ("", "entrepot", "dlt")},
                     references=variables.references,
                     becomes_server=becomes_server,
+                    nice=nice,
                 )
             )
             yield

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.runtime.isolation import processes
+from entrepot.activities.runtime.isolation.lanes import MOST, STEP
 from entrepot.activities.runtime.isolation.processes import StepProcesses
 from entrepot.activities.runtime.isolation.raised import Raised
 from entrepot.activities.runtime.tenant import PipelineSettings, Tenant, Tenants
@@ -50,6 +51,18 @@ def step_processes(tenants: Tenants, pipeline: str = "deadly", step: str = "numb
 @pytest.fixture
 def deadly(tenants: Tenants) -> StepProcesses:
     return step_processes(tenants)
+
+
+def test_a_tenants_second_process_lets_others_go_first(tenants: Tenants) -> None:
+    own = step_processes(tenants).run(calls.nice)
+    one = pa.record_batch({"n": [1]})
+    first = step_processes(tenants).stream(
+        calls.merged, feeds={"one": pa.RecordBatchReader.from_batches(one.schema, [one, one])}
+    )
+    next(first)
+    assert step_processes(tenants).run(calls.nice) == min(own + STEP, MOST)
+    first.close()
+    assert step_processes(tenants).run(calls.nice) == own
 
 
 TABLES = st.lists(st.lists(st.integers(-5, 5) | st.none(), max_size=4), max_size=4)
