@@ -14,8 +14,9 @@ from entrepot.activities.ml.models import known_of
 from entrepot.activities.publish.view_sync import ViewSync
 from entrepot.activities.runtime.activity import Activities, context_of, implements
 from entrepot.activities.runtime.context import ActivityContext, ensure_schemas, wait_for_other_runs
+from entrepot.activities.runtime.isolation.builder import Builder
 from entrepot.activities.runtime.tenant import parameter_values
-from entrepot.activities.transform.compilation import check
+from entrepot.activities.transform.compilation import check, compile_by
 from entrepot.activities.transform.verdicts import standing_verdicts
 from entrepot.backends.dialect import Dialect
 from entrepot.errors import BadInput, PipelineError, Problem, listed
@@ -83,7 +84,8 @@ class PlanActivities(Activities):
                 its = context.model_copy(update={"parameters": parameters})
                 ViewSync(work, session, its).check_names(pipeline.graph, request.selected)
             catalog = work.catalog(session).pipeline(context.pipeline)
-            plan = _make_plan(catalog, work.tenant.backend.dialect, pipeline.graph, parameters, request)
+            with Builder(work, self._tenants, context.pipeline) as builder:
+                plan = _make_plan(catalog, work.tenant.backend.dialect, pipeline.graph, parameters, request, builder)
             if request.ingested is not None and not context.backend:  # it is final
                 shown = catalog.environment(context.environment).head().pointers
                 work.leases(session, context.pipeline).plan(context.run, shown, plan.versions)
@@ -123,7 +125,12 @@ def _anew(graph: Graph, request: RunInput, chosen: frozenset[str]) -> tuple[str,
 
 
 def _make_plan(
-    catalog: PipelineCatalog, dialect: Dialect, graph: Graph, parameters: dict[str, object], request: PlanRequest
+    catalog: PipelineCatalog,
+    dialect: Dialect,
+    graph: Graph,
+    parameters: dict[str, object],
+    request: PlanRequest,
+    builder: Builder,
 ) -> Plan:
     environment = catalog.environment(request.context.environment)
     selected = frozenset(request.selected)
@@ -133,7 +140,9 @@ def _make_plan(
     loaded = catalog.versions(raw)
     tables = {table: schema_from(version.inferred) for table, version in loaded.items()}
     shown = {**published.pointers, **request.given}
-    resolved = _resolved(graph, tables, _held(catalog, graph, selected, shown), parameters, selected, environment.name)
+    resolved = _resolved(
+        graph, tables, _held(catalog, graph, selected, shown), parameters, selected, environment.name, builder
+    )
     run = request.context.run
     versions = address(graph, resolved.identities, raw, selected, shown, resolved.varying, run)
     known = catalog.known({*versions.values(), *published.pointers.values()})
@@ -154,7 +163,7 @@ def _make_plan(
         nominal_time=f"{parameters[NOMINAL_TIME]} UTC",
     )
     if request.compiled:
-        check(graph, resolved, parameters, (step.name for step in plan.to_run()), dialect)
+        check(graph, resolved, parameters, (step.name for step in plan.to_run()), dialect, compile_by(builder))
     return plan
 
 
@@ -175,6 +184,7 @@ def _resolved(
     parameters: Mapping[str, object],
     selected: frozenset[str],
     environment: str,
+    builder: Builder,
 ) -> Resolved:
     """What the selected steps compute, over what the environment shows of the others.
 
@@ -182,10 +192,10 @@ def _resolved(
         PipelineError: if that cannot be; with the steps whose new code would make it possible, where there are some.
     """
     try:
-        return resolve(graph, {**tables, **held}, parameters, selected)
+        return resolve(graph, {**tables, **held}, parameters, selected, builder.planned)
     except PipelineError as error:
         try:
-            newer = resolve(graph, tables, parameters).known
+            newer = resolve(graph, tables, parameters, build=builder.planned).known
         except PipelineError:
             raise error from error.__cause__
         changed = [name for name in held if name in newer and newer[name] != held[name]]

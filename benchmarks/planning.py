@@ -40,6 +40,8 @@ def plan_here() -> dict[str, float]:
     from entrepot.activities.catalog.details import TableDetails
     from entrepot.activities.catalog.version import Version
     from entrepot.activities.runtime.context import ActivityContext
+    from entrepot.activities.runtime.isolation.builder import Builder
+    from entrepot.activities.runtime.isolation.processes import PROCESSES, load_with
     from entrepot.backends import TableName
     from entrepot.identity.expression import schema_from
     from entrepot.protocol.messages import Context, PlanRequest
@@ -47,7 +49,9 @@ def plan_here() -> dict[str, float]:
     from entrepot.worker.config import settings
 
     process.warm_up()
+    PROCESSES.fork_here()
     tenants = settings.load("tenants.toml", ".").connect()
+    load_with(tenants)
     context = Context(tenant="bench", pipeline="bench", run="benchmark")
     work = ActivityContext(tenants.get("bench"), context.run, "plan")
     with work.session() as session:
@@ -63,7 +67,9 @@ def plan_here() -> dict[str, float]:
             before = time.perf_counter()
             graph = tenants.pipeline(context.tenant, context.pipeline).graph
             request = PlanRequest(context=context, selected=tuple(graph.steps), raw={"source": "0"}, ingested={})
-            made = plan._make_plan(catalog, backends.dialect("duckdb"), graph, dict(graph.parameters), request)
+            with Builder(work, tenants, context.pipeline) as builder:
+                values = dict(graph.parameters)
+                made = plan._make_plan(catalog, backends.dialect("duckdb"), graph, values, request, builder)
             seconds = time.perf_counter() - before
             if len(made.to_run()) != len(graph.steps) - 1:
                 raise RuntimeError(f"{len(made.to_run())} of {len(graph.steps)} steps were planned to run")

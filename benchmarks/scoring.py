@@ -102,6 +102,7 @@ def prepare(rows: int) -> None:
     from entrepot.activities.catalog.version import Version
     from entrepot.activities.ml import models, train
     from entrepot.activities.runtime.context import ActivityContext
+    from entrepot.activities.runtime.isolation.builder import Builder
     from entrepot.backends import TableName
     from entrepot.identity.expression import schema_to
     from entrepot.protocol.messages import PlanRequest, StepRef
@@ -127,7 +128,9 @@ def prepare(rows: int) -> None:
             catalog.add_version(made)
         raw = {"rows": "0", "labelled": "0"}
         request = PlanRequest(context=context, selected=tuple(graph.steps), raw=raw, ingested={})
-        planned = plan._make_plan(catalog, backends.dialect("duckdb"), graph, dict(graph.parameters), request)
+        with Builder(work, tenants, context.pipeline) as builder:
+            values = dict(graph.parameters)
+            planned = plan._make_plan(catalog, backends.dialect("duckdb"), graph, values, request, builder)
         for name in ("model", "private_model"):
             step: Any = graph.steps[name]
             ref = StepRef(context=context, step=name, versions=planned.versions)
@@ -158,6 +161,7 @@ def entrepot(step: str) -> str:
     import skops.io  # noqa: F401
 
     from entrepot.activities.runtime.context import ActivityContext
+    from entrepot.activities.runtime.isolation.builder import Builder
     from entrepot.activities.transform.transform import Computation
     from entrepot.protocol.messages import Batch
 
@@ -165,9 +169,9 @@ def entrepot(step: str) -> str:
         tenants, context = _tenants(), _context()
         versions = json.loads(Path("versions.json").read_text())
         work = ActivityContext(tenants.get(context.tenant), context.run, step)
-        with work.session() as session:
+        with work.session() as session, Builder(work, tenants, context.pipeline) as builder:
             batch = Batch(context=context, steps=(step,), versions=versions)
-            said = Computation(tenants, work, session, batch).run(step).note
+            said = Computation(tenants, work, session, batch, builder).run(step).note
         work.tenant.backend.close()  # a worker closes the file a moment later
     return said
 

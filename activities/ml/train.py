@@ -19,7 +19,8 @@ from entrepot.activities.catalog.version import Version
 from entrepot.activities.ml import models
 from entrepot.activities.ml.translation import frame
 from entrepot.activities.runtime.activity import Activities, implements
-from entrepot.activities.runtime.context import ActivityContext, check_planned, create_once
+from entrepot.activities.runtime.context import ActivityContext, attribute_errors, check_planned, create_once
+from entrepot.activities.runtime.isolation.builder import Builder
 from entrepot.activities.runtime.isolation.call import Call
 from entrepot.activities.runtime.isolation.processes import StepProcesses
 from entrepot.activities.runtime.tenant import Tenants
@@ -29,7 +30,9 @@ from entrepot.errors import StepFailed, listed
 from entrepot.identity.expression import schema_from
 from entrepot.language.split import TEST_COLUMN, Where, order_of
 from entrepot.language.step import TrainStep
-from entrepot.planning.resolve import arguments, dividing_columns, feature_columns, resolve_step
+from entrepot.planning.built import Built
+from entrepot.planning.graph import Graph
+from entrepot.planning.resolve import Computed, Inputs, arguments, dividing_columns, feature_columns, resolve_step
 from entrepot.protocol import activities
 from entrepot.protocol.messages import StepRef, StepResult
 
@@ -74,12 +77,13 @@ def _train(
 ) -> StepResult:
     started = time.monotonic()
     features = versions[step.features]
-    computed = resolve_step(step, arguments(step, {step.features: schema_from(features.inferred)}, parameters))
-    identity, model = computed.identity, computed.made
+    with Builder(work, tenants, ref.context.pipeline) as builder:
+        known = arguments(step, {step.features: schema_from(features.inferred)}, parameters)
+        computed, built = builder.ask(step, _asked, known, features)
+    identity, model, rows = computed.identity, computed.made, built.read()
     inputs = {step.features: ref.versions[step.features]}
     check_planned(step, identity, inputs, ref.versions[step.name], ref.context.run)
     columns = feature_columns(step, schema_from(features.inferred))
-    rows = _rows(step, features, columns)
     work.check_limits(session, rows)
     folder = work.tenant.lake_path(step.folder, ref.context.pipeline, step.name, ref.versions[step.name])
     given = {name: parameters[name] for name in step.inputs}
@@ -93,8 +97,8 @@ def _train(
         types={name: features.columns[name] for name in columns},
         floats=fitted.floats,
         target=step.target,
-        dtype=str(model.dtype),  # type: ignore[union-attr]
-        classifier=model.has_probabilities,  # type: ignore[union-attr]
+        dtype=str(model.dtype),
+        classifier=model.has_probabilities,
         classes=fitted.classes,
         estimator=fitted.estimator,
         split=repr(step.split),
@@ -133,6 +137,13 @@ def _train(
         warned=bool(worse),
         details={"scores": scores, "baseline": baseline},
     )
+
+
+def _asked(graph: Graph, step: TrainStep, inputs: Inputs, features: Version) -> tuple[Computed, Built]:
+    """What a step fits, and the rows that it fits on; asked of its process."""
+    with attribute_errors(step):
+        columns = feature_columns(step, schema_from(features.inferred))
+        return resolve_step(step, inputs), Built(_rows(step, features, columns))
 
 
 def _rows(step: TrainStep, features: Version, columns: tuple[str, ...]) -> ibis.Table:

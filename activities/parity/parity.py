@@ -11,6 +11,7 @@ from entrepot.activities.parity.comparison import Comparing, said
 from entrepot.activities.parity.report import page
 from entrepot.activities.runtime.activity import Activities, implements
 from entrepot.activities.runtime.context import ActivityContext, ensure_schemas, wait_for_other_runs
+from entrepot.activities.runtime.isolation.builder import Builder
 from entrepot.activities.runtime.tenant import Tenant, parameter_values
 from entrepot.activities.storage import lake
 from entrepot.activities.transform import compilation
@@ -78,15 +79,17 @@ class ParityActivities(Activities):
         graph, parameters = pipeline.graph, parameter_values(pipeline, context.parameters)
         with work.session(warehouse=context.backend) as session:
             raw = work.catalog(session).pipeline(context.pipeline).versions(request.raw)
-        resolved = resolve(graph, {name: schema_from(v.inferred) for name, v in raw.items()}, parameters)
+        given = {name: schema_from(v.inferred) for name, v in raw.items()}
         found: dict[str, dict[str, str]] = {name: {} for name in request.on}
-        for warehouse in request.on:
-            dialect = work.tenant.at(warehouse).backend.dialect
-            for step in request.steps:
-                try:
-                    compilation.check(graph, resolved, parameters, [step], dialect)
-                except PipelineError as error:
-                    found[warehouse][step] = "; ".join(map(str, error.problems))
+        with Builder(work, self._tenants, context.pipeline) as builder:
+            resolved = resolve(graph, given, parameters, build=builder.planned)
+            for warehouse in request.on:
+                dialect, compile = work.tenant.at(warehouse).backend.dialect, compilation.compile_by(builder)
+                for step in request.steps:
+                    try:
+                        compilation.check(graph, resolved, parameters, [step], dialect, compile)
+                    except PipelineError as error:
+                        found[warehouse][step] = "; ".join(map(str, error.problems))
         return found
 
     @implements(activities.LAST_LOAD)

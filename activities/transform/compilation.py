@@ -2,34 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import ibis
 import ibis.expr.operations as ops
 import ibis.expr.schema as sch
 
+from entrepot import backends
+from entrepot.activities.runtime.isolation.builder import Builder
 from entrepot.backends.dialect import Dialect
-from entrepot.errors import BadInput, PipelineError, Problem
+from entrepot.errors import BadInput, EntrepotError, PipelineError, Problem
 from entrepot.identity.expression import bind
 from entrepot.language.model import Model, Predict
 from entrepot.language.step import Step
 from entrepot.planning.bounds import TOO_DEEP
 from entrepot.planning.graph import Graph
-from entrepot.planning.resolve import Resolved, arguments, expression
+from entrepot.planning.resolve import Asking, Inputs, Resolved, arguments, expression, resolve_step
+
+Compile = Callable[[Graph, Asking, str], Sequence[EntrepotError | None]]
+"""Compiles steps for a warehouse that is named by its dialect: of each, why it cannot be, if so."""
+
+
+def compiled(graph: Graph, step: Step, inputs: Inputs, dialect: str) -> None:
+    """Compiles a step's expression.
+
+    Raises:
+        BadInput: if the warehouse lacks an operation or a type that the step needs.
+    """
+    made = resolve_step(step, inputs).built
+    assert made is not None
+    _compiled(backends.dialect(dialect), made.read(), inputs, pretty=False)
+
+
+def compile_here(graph: Graph, asked: Asking, dialect: str) -> list[EntrepotError | None]:
+    """Compiles in this process."""
+    found: list[EntrepotError | None] = []
+    for step, inputs in asked:
+        try:
+            compiled(graph, step, inputs, dialect)
+            found.append(None)
+        except BadInput as error:
+            found.append(error)
+    return found
+
+
+def compile_by(builder: Builder) -> Compile:
+    """Compiles in a builder's process; what was compiled once need not be again."""
+    return lambda graph, asked, dialect: builder.given(asked, compiled, dialect)
 
 
 def check(
-    graph: Graph, resolved: Resolved, parameters: Mapping[str, Any], steps: Iterable[str], dialect: Dialect
+    graph: Graph,
+    resolved: Resolved,
+    parameters: Mapping[str, Any],
+    steps: Iterable[str],
+    dialect: Dialect,
+    compile: Compile = compile_here,
 ) -> None:
     """Compiles what the warehouse will compute.
 
     Raises:
         PipelineError: with each step that it cannot compute, or whose columns it cannot have, and why.
     """
-    problems = []
-    for name in steps:
+    refused: dict[str, EntrepotError] = {}
+    asked: list[tuple[Step, Inputs]] = []
+    names = list(steps)
+    for name in names:
         step = graph.steps[name]
         try:
             for table in step.outputs:
@@ -37,27 +76,18 @@ def check(
             for table in step.output_tables:
                 columns = resolved.known.get(table, ())
                 dialect.check_columns(columns if isinstance(columns, sch.Schema) else ())
-            if step.is_sql and name in resolved.steps:  # else what it reads is not known yet
-                made = resolved.steps[name].expression
-                assert made is not None
-                inputs = arguments(step, resolved.known, parameters)
-                if step.takes_time:  # at another time it is another, which nobody asks for again
-                    _compiled(dialect, made, inputs, pretty=False)
-                else:
-                    _checked(dialect, made.op(), inputs)
         except BadInput as error:
-            problems.append(Problem(f"{step.kind} {name!r}: {error}", step.at))
-    if problems:
-        raise PipelineError(graph.name, problems)
+            refused[name] = error
+        if name not in refused and step.is_sql and name in resolved.steps:  # else what it reads is not known yet
+            asked.append((step, arguments(step, resolved.known, parameters)))
+    found = compile(graph, asked, dialect.name)
+    refused |= {step.name: error for (step, _), error in zip(asked, found, strict=True) if error is not None}
+    if refused:
+        problems = [(graph.steps[name], refused[name]) for name in names if name in refused]
+        raise PipelineError(graph.name, [Problem(f"{s.kind} {s.name!r}: {error}", s.at) for s, error in problems])
 
 
-@lru_cache(maxsize=20_000)
-def _checked(dialect: Dialect, made: ops.Relation, inputs: tuple[tuple[str, Any], ...]) -> None:
-    """Compiles an expression; remembered, since a plan is often the same as the one before."""
-    _compiled(dialect, made.to_expr(), inputs, pretty=False)
-
-
-def select(dialect: Dialect, step: Step, inputs: tuple[tuple[str, Any], ...]) -> str:
+def select(dialect: Dialect, step: Step, inputs: Inputs) -> str:
     """The SELECT that makes a transform's table, or finds a check's violating rows, over tables called as its inputs.
 
     Raises:
@@ -67,7 +97,7 @@ def select(dialect: Dialect, step: Step, inputs: tuple[tuple[str, Any], ...]) ->
     return _compiled(dialect, bind(expression(step, inputs), tables), inputs, pretty=True)
 
 
-def _compiled(dialect: Dialect, made: ibis.Table, inputs: tuple[tuple[str, Any], ...], *, pretty: bool) -> str:
+def _compiled(dialect: Dialect, made: ibis.Table, inputs: Inputs, *, pretty: bool) -> str:
     notes, computed = _without_models(made, dict(inputs))
     if not dialect.python_functions and (named := _in_python(computed)):
         raise BadInput(f'{dialect.name} cannot compute it: {named!r} is a function in Python; use engine="python"')

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import ibis
@@ -28,6 +30,8 @@ from entrepot.activities.runtime.context import (
     version_table_name,
     wait_for_other_runs,
 )
+from entrepot.activities.runtime.isolation import call as protocol
+from entrepot.activities.runtime.isolation.builder import Builder
 from entrepot.activities.runtime.isolation.call import Call
 from entrepot.activities.runtime.isolation.processes import StepProcesses
 from entrepot.activities.runtime.tenant import Tenants, parameter_values
@@ -35,12 +39,13 @@ from entrepot.activities.storage import exact_casts
 from entrepot.activities.transform.check import check_contract, check_rows
 from entrepot.backends import Session
 from entrepot.backends.base import physical
-from entrepot.errors import StepFailed, unknown
+from entrepot.errors import EntrepotError, StepFailed, unknown
 from entrepot.identity.expression import bind, schema_from, schema_to
 from entrepot.identity.version import version_schema
-from entrepot.language.step import KINDS, CheckStep, TransformStep
+from entrepot.language.step import KINDS, CheckStep, Step, TransformStep
+from entrepot.planning.built import elsewhere
 from entrepot.planning.graph import Graph
-from entrepot.planning.resolve import Computed, arguments, expression, resolve_step
+from entrepot.planning.resolve import Computed, Inputs, arguments, resolve_step
 from entrepot.protocol import activities
 from entrepot.protocol.messages import Batch, Context, StepResult
 
@@ -59,8 +64,9 @@ class TransformActivities(Activities):
         started = time.monotonic()
         results: list[StepResult] = []
         work.spent = request.spent
-        with work.session() as session:
-            computation = Computation(self._tenants, work, session, request)
+        builder = Builder(work, self._tenants, request.context.pipeline)
+        with work.session() as session, builder:
+            computation = Computation(self._tenants, work, session, request, builder)
             for name in request.steps:
                 is_late = time.monotonic() - started > BATCH_SECONDS
                 if results and (is_late or computation.rows_read(name) > BATCH_ROWS):
@@ -72,11 +78,14 @@ class TransformActivities(Activities):
 class Computation:
     """The transforms and checks of one batch, over one session."""
 
-    def __init__(self, tenants: Tenants, work: ActivityContext, session: Session, batch: Batch) -> None:
+    def __init__(
+        self, tenants: Tenants, work: ActivityContext, session: Session, batch: Batch, builder: Builder
+    ) -> None:
         self._tenants = tenants
         self._work = work
         self._session = session
         self._batch = batch
+        self._builder = builder
         self._context: Context = batch.context
         pipeline = tenants.pipeline(batch.context.tenant, batch.context.pipeline)
         self._graph: Graph = pipeline.graph
@@ -85,6 +94,7 @@ class Computation:
         self._catalog = work.catalog(session).pipeline(pipeline.name)
         self._versions = self._catalog.versions(batch.versions)
         self._tried: set[str] = set()
+        self._raised: list[BaseException] = []
         self._scanned_before = 0
 
     def rows_read(self, name: str) -> int:
@@ -103,7 +113,7 @@ class Computation:
         step = self._graph.steps.get(name)
         if not isinstance(step, TransformStep | CheckStep):
             raise StepFailed(f"{name!r} is no transform or check of the code that this worker has; start the run again")
-        with attribute_errors(step):
+        with attribute_errors(step), self._raising():
             if isinstance(step, CheckStep):
                 made = self._check(step, started)
             else:
@@ -199,20 +209,55 @@ class Computation:
 
     def _verified(self, step: TransformStep | CheckStep) -> Computed:
         """What the code now computes, which must be what was planned."""
-        computed = resolve_step(step, self._arguments(step, actual=False))
+        computed = self._computed(step, actual=False)
         planned = self._batch.versions[step.name]
         check_planned(step, computed.identity, self._inputs(step), planned, self._context.run)
         return computed
 
     def _bound(self, step: TransformStep | CheckStep, computed: Computed) -> ibis.Table:
         """The step's expression over the physical tables, built anew if their types are not the inferred ones."""
-        actual = self._arguments(step, actual=True)
-        made = computed.expression
-        if made is None or actual != self._arguments(step, actual=False):
-            made = expression(step, actual)
+        if self._arguments(step, actual=True) != self._arguments(step, actual=False):
+            computed = self._computed(step, actual=True)
+        assert computed.built is not None
+        made = computed.built.read()
+        for function in elsewhere(made):
+            function.call = functools.partial(self._called, step)
         return bind(
             made, {name: self._relation(name) for name in self._graph.table_inputs(step) if self._is_table(name)}
         )
+
+    def _computed(self, step: TransformStep | CheckStep, *, actual: bool) -> Computed:
+        inputs = self._arguments(step, actual=actual)
+        if not step.is_called_to_plan:
+            return resolve_step(step, inputs)
+        [computed] = self._builder.given([(step, inputs)], _resolved)
+        if isinstance(computed, EntrepotError):
+            raise computed
+        made: Computed = computed
+        return made
+
+    def _called(self, step: TransformStep | CheckStep, number: int, *columns: pa.ChunkedArray) -> pa.Array:
+        """What an author's function, which the warehouse calls, gives for rows."""
+        arrays = [column.combine_chunks() for column in columns]
+        rows = protocol.to_bytes(pa.record_batch(arrays, names=[str(each) for each in range(len(arrays))]))
+        try:
+            answer = self._builder.ask(step, _values, self._arguments(step, actual=True), number, rows)
+        except BaseException as error:
+            self._raised.append(error)
+            raise
+        [batch] = protocol.from_bytes(answer)
+        return batch.column(0)
+
+    @contextmanager
+    def _raising(self) -> Iterator[None]:
+        """Raises what an author's function raised as it was, not as the warehouse tells it."""
+        self._raised.clear()
+        try:
+            yield
+        except Exception:
+            if not self._raised:
+                raise
+            raise self._raised[0] from None
 
     def _is_table(self, name: str) -> bool:
         return self._versions[name].table is not None
@@ -234,6 +279,32 @@ class Computation:
                 given[name] = getattr(value, "value", value)
         step_processes = StepProcesses(self._work, self._tenants, self._context.pipeline, step)
         yield from step_processes.stream(_compute, given, schema.to_pyarrow(), feeds=readers)
+
+
+def _resolved(graph: Graph, step: Step, inputs: Inputs) -> Computed:
+    """What a step computes; asked of its process."""
+    with attribute_errors(step):
+        return resolve_step(step, inputs)
+
+
+def _values(graph: Graph, step: Step, inputs: Inputs, number: int, rows: bytes) -> bytes:
+    """What a function of an expression gives for rows; asked of its step's process."""
+    with attribute_errors(step):
+        return _values_of(_resolved(graph, step, inputs), number, rows)
+
+
+def _values_of(computed: Computed, number: int, rows: bytes) -> bytes:
+    built = computed.built
+    assert built is not None
+    function, dtype, takes_arrays = built.function(number)
+    [batch] = protocol.from_bytes(rows)
+    if takes_arrays:
+        given = function(*map(pa.chunked_array, ([column] for column in batch.columns)))
+    else:
+        given = pa.array([function(*row) for row in zip(*(c.to_pylist() for c in batch.columns), strict=True)], dtype)
+    if isinstance(given, pa.ChunkedArray):
+        given = given.combine_chunks()
+    return protocol.to_bytes(pa.record_batch([given], names=["0"]))
 
 
 def _compute(call: Call, given: Mapping[str, Any], schema: pa.Schema) -> None:

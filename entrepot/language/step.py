@@ -116,6 +116,11 @@ class Step:
         return False
 
     @property
+    def is_called_to_plan(self) -> bool:
+        """Whether its function says what it computes, and is called for that before anything is computed."""
+        return self.is_sql
+
+    @property
     def takes_time(self) -> bool:
         """Whether it takes the run's nominal time."""
         return NOMINAL_TIME in self.inputs
@@ -279,6 +284,11 @@ class TrainStep(Step):
     """Feature columns; None: all but the target and what the split needs."""
     split: Split
     score: tuple[str, ...]
+
+    @property
+    def is_called_to_plan(self) -> bool:
+        """It says which estimator is to be fitted."""
+        return True
 
     @property
     def reads(self) -> tuple[str, ...]:

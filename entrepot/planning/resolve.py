@@ -6,7 +6,8 @@ changed, and then their expressions have. What the others gave is remembered for
 
 from __future__ import annotations
 
-from collections.abc import Container, Hashable, Mapping
+from collections.abc import Callable, Container, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, singledispatch
 from typing import Any
@@ -25,6 +26,7 @@ from entrepot.language.model import Model
 from entrepot.language.split import Share, Where
 from entrepot.language.step import CheckStep, PublishStep, Step, TrainStep, TransformStep
 from entrepot.planning.bounds import TOO_DEEP, check_bounds
+from entrepot.planning.built import Built
 from entrepot.planning.graph import Graph
 from entrepot.tracebacks import author_line, describe, is_transient
 
@@ -37,8 +39,8 @@ class Computed:
     """The hash of it."""
     made: sch.Schema | Model | None = None
     """The columns of its table as ibis infers them, or its model."""
-    expression: ibis.Table | None = None
-    """Over the unbound inputs, where a warehouse computes it."""
+    built: Built | None = None
+    """Its expression over the unbound inputs, where a warehouse computes it."""
     varies: str = ""
     """Why it is no function of its inputs, as `entrepot.identity.volatility` says it; empty, if it is one."""
 
@@ -60,17 +62,68 @@ class Resolved:
         object.__setattr__(self, "varying", {name: step.varies for name, step in self.steps.items() if step.varies})
 
 
+Inputs = tuple[tuple[str, Any], ...]
+"""What a step is built of, as `arguments` makes it."""
+
+
+Asking = Sequence[tuple[Step, Inputs]]
+"""Steps, each with its inputs."""
+Build = Callable[[Graph, Asking], Sequence["Computed | EntrepotError"]]
+"""What each step computes, or a PipelineError that says why it cannot be built, or Unavailable."""
+
+
+def planned(graph: Graph, step: Step, inputs: Inputs) -> Computed:
+    """What a step computes.
+
+    Raises:
+        PipelineError: with why it cannot be built.
+        Unavailable: if it may be built the next time.
+    """
+    with _told_of(graph, step):
+        return resolve_step(step, inputs)
+
+
+def build_here(graph: Graph, asked: Asking) -> list[Computed | EntrepotError]:
+    """What each step computes, by calls of the steps' functions in this process."""
+    found: list[Computed | EntrepotError] = []
+    for step, inputs in asked:
+        try:
+            found.append(planned(graph, step, inputs))
+        except EntrepotError as error:
+            found.append(error)
+    return found
+
+
+@contextmanager
+def _told_of(graph: Graph, step: Step) -> Iterator[None]:
+    """What is raised becomes a problem of the step."""
+    what = f"{step.kind} {step.name!r}"
+    try:
+        yield
+    except EntrepotError as error:
+        raise PipelineError(graph.name, [Problem(f"{what}: {describe(error)}", step.at)]) from error.__cause__
+    except BaseException as error:
+        text = f"{what} raised {describe(error)}"
+        if is_transient(error):  # it asks somebody who does not answer now
+            raise Unavailable(f"{step.at}: {text}") from error
+        line = author_line(error, step.at.file)
+        problem = Problem(f"{text}, at {line}" if line else text, step.at)
+        raise PipelineError(graph.name, [problem]) from error
+
+
 def resolve(
     graph: Graph,
     given: Mapping[str, sch.Schema | Model],
     parameters: Mapping[str, Any],
     selected: Container[str] | None = None,
+    build: Build = build_here,
 ) -> Resolved:
     """Builds every step's expression over unbound tables. Steps downstream of unknown tables are left out.
 
     Args:
         given: What is known before: the raw tables, and what steps that are not selected have made.
         selected: The steps that are asked for; None: all.
+        build: Calls the functions of steps; it is given at once what can be built at once.
 
     Raises:
         PipelineError: with every step that cannot be built and why.
@@ -78,37 +131,56 @@ def resolve(
     """
     known: dict[str, sch.Schema | Model] = dict(given)
     computed: dict[str, Computed] = {}
-    problems: list[Problem] = []
-    first: BaseException | None = None
+    failed: dict[str, PipelineError] = {}
+    waiting: dict[str, tuple[Step, Inputs]] = {}
+
+    def take(asked: Asking, found: Sequence[Computed | EntrepotError]) -> None:
+        for (step, _), each in zip(asked, found, strict=True):
+            if isinstance(each, PipelineError):
+                failed[step.name] = each
+            elif isinstance(each, EntrepotError):
+                raise each
+            else:
+                computed[step.name] = each
+                if each.made is not None:
+                    known[step.name] = each.made
+
+    def build_waiting() -> None:
+        asked = [*waiting.values()]
+        waiting.clear()
+        take(asked, build(graph, asked))
+
     for step in graph.steps.values():
+        reads = graph.table_inputs(step)
+        if not waiting.keys().isdisjoint(reads):
+            build_waiting()
         is_asked_for = step.is_source or selected is None or step.name in selected
-        if not is_asked_for or not all(name in known for name in graph.table_inputs(step)):
+        if not is_asked_for or not all(name in known for name in reads):
             continue
         try:
-            for name, columns in step.declared.items():
-                known.setdefault(name, schema_from(columns))
-            if step.is_source:
-                continue
-            computed[step.name] = found = resolve_step(step, arguments(step, known, parameters))
-            if found.made is not None:
-                known[step.name] = found.made
-        except EntrepotError as error:
-            problems.append(Problem(f"{step.kind} {step.name!r}: {describe(error)}", step.at))
-        except BaseException as error:
-            text = f"{step.kind} {step.name!r} raised {describe(error)}"
-            if is_transient(error):  # it asks somebody who does not answer now
-                raise Unavailable(f"{step.at}: {text}") from error
-            first = first or error
-            line = author_line(error, step.at.file)
-            problems.append(Problem(f"{text}, at {line}" if line else text, step.at))
+            with _told_of(graph, step):
+                for name, columns in step.declared.items():
+                    known.setdefault(name, schema_from(columns))
+        except PipelineError as error:
+            failed[step.name] = error
+            continue
+        if step.is_source:
+            continue
+        asked = (step, arguments(step, known, parameters))
+        if step.is_called_to_plan:
+            waiting[step.name] = asked
+        else:
+            take([asked], build_here(graph, [asked]))
+    build_waiting()
+    order = [name for name in graph.steps if name in failed]
+    problems = [problem for name in order for problem in failed[name].problems]
+    first = next((cause for name in order if (cause := failed[name].__cause__) is not None), None)
     if problems:
         raise PipelineError(graph.name, problems) from first
     return Resolved(computed, known)
 
 
-def arguments(
-    step: Step, known: Mapping[str, sch.Schema | Model], parameters: Mapping[str, Any]
-) -> tuple[tuple[str, Any], ...]:
+def arguments(step: Step, known: Mapping[str, sch.Schema | Model], parameters: Mapping[str, Any]) -> Inputs:
     """A step's inputs by name, hashable: schemas, models, and values of parameters."""
     return tuple((name, known[name] if name in known else _Value(parameters[name])) for name in step.reads)
 
@@ -127,7 +199,7 @@ class _Value:
         return isinstance(other, _Value) and self.key == other.key
 
 
-def expression(step: Step, inputs: tuple[tuple[str, Any], ...]) -> ibis.Table:
+def expression(step: Step, inputs: Inputs) -> ibis.Table:
     """A step's ibis expression over its unbound inputs.
 
     Raises:
@@ -138,7 +210,7 @@ def expression(step: Step, inputs: tuple[tuple[str, Any], ...]) -> ibis.Table:
     return made
 
 
-def _built(step: Step, inputs: tuple[tuple[str, Any], ...]) -> ibis.Table:
+def _built(step: Step, inputs: Inputs) -> ibis.Table:
     made = step.function(**{name: _stand_in(name, value) for name, value in inputs})
     if not isinstance(made, ibis.Table):
         what = "nothing" if made is None else f"a {type(made).__name__}"
@@ -158,7 +230,7 @@ def _stand_in(name: str, value: Any) -> Any:
 
 
 @singledispatch
-def resolve_step(step: Step, inputs: tuple[tuple[str, Any], ...]) -> Computed:
+def resolve_step(step: Step, inputs: Inputs) -> Computed:
     """What a step computes from inputs made by `arguments`: by its code, unless its kind has a rule of its own.
 
     Raises:
@@ -171,7 +243,7 @@ def resolve_step(step: Step, inputs: tuple[tuple[str, Any], ...]) -> Computed:
 
 
 @resolve_step.register
-def _resolve_transform(step: TransformStep, inputs: tuple[tuple[str, Any], ...]) -> Computed:
+def _resolve_transform(step: TransformStep, inputs: Inputs) -> Computed:
     if step.is_sql:
         return _resolve_expression(step, inputs)
     declared = schema_from(step.schema or {})
@@ -180,7 +252,7 @@ def _resolve_transform(step: TransformStep, inputs: tuple[tuple[str, Any], ...])
 
 
 @resolve_step.register
-def _resolve_check(step: CheckStep, inputs: tuple[tuple[str, Any], ...]) -> Computed:
+def _resolve_check(step: CheckStep, inputs: Inputs) -> Computed:
     if step.is_sql:
         rows = _resolve_expression(step, inputs)
         return replace(rows, identity=stable_hash([rows.identity, step.severity]))
@@ -188,17 +260,22 @@ def _resolve_check(step: CheckStep, inputs: tuple[tuple[str, Any], ...]) -> Comp
     return Computed(contract.hash, varies=contract.varies)
 
 
-def _resolve_expression(step: Step, inputs: tuple[tuple[str, Any], ...]) -> Computed:
-    seen = None if step.takes_time else seen_by(step.function)  # at another time it is another, which nobody asks for
-    return _described(step, inputs) if seen is None else _remembered(step, inputs, seen)
+def seen(step: Step) -> tuple[Hashable, ...] | None:
+    """What a step sees beside its inputs, if it is worth remembering what it gave for them; None, if it is not."""
+    return None if step.takes_time else seen_by(step.function)  # at another time it is another, which nobody asks for
+
+
+def _resolve_expression(step: Step, inputs: Inputs) -> Computed:
+    beside = seen(step)
+    return _described(step, inputs) if beside is None else _remembered(step, inputs, beside)
 
 
 @lru_cache(maxsize=20_000)
-def _remembered(step: Step, inputs: tuple[tuple[str, Any], ...], seen: tuple[Hashable, ...]) -> Computed:
+def _remembered(step: Step, inputs: Inputs, seen: tuple[Hashable, ...]) -> Computed:
     return _described(step, inputs)
 
 
-def _described(step: Step, inputs: tuple[tuple[str, Any], ...]) -> Computed:
+def _described(step: Step, inputs: Inputs) -> Computed:
     made = _built(step, inputs)
     nodes = nodes_of(made)
     _check_inputs(nodes)
@@ -209,10 +286,10 @@ def _described(step: Step, inputs: tuple[tuple[str, Any], ...]) -> Computed:
         raise EntrepotError(TOO_DEEP) from None
     # As the catalog keeps it: whether a column may be NULL is left out. Of a check's rows nobody reads the columns.
     columns = schema_from(schema_to(made.schema())) if step.produces else None
-    return Computed(stable_hash([found.hash, installed(step.depends)]), columns, made, found.varies)
+    return Computed(stable_hash([found.hash, installed(step.depends)]), columns, Built(made), found.varies)
 
 
-def _code(step: Step, inputs: tuple[tuple[str, Any], ...]) -> Code:
+def _code(step: Step, inputs: Inputs) -> Code:
     values = [[name, value.key] for name, value in inputs if isinstance(value, _Value)]
     code = function_code(step.function, step.depends)
     # A step gets its inputs by the names of its parameters, so those are more than names of locals.
@@ -241,7 +318,7 @@ def _is_plain(dtype: dt.DataType) -> bool:
 
 
 @resolve_step.register
-def _resolve_training(step: TrainStep, inputs: tuple[tuple[str, Any], ...]) -> Computed:
+def _resolve_training(step: TrainStep, inputs: Inputs) -> Computed:
     from sklearn.base import is_classifier
 
     given = dict(inputs)

@@ -76,6 +76,49 @@ async def test_what_hangs_ends_with_its_run_and_keeps_nobody_waiting(
     assert (await deadly.run("deadly")).outcome == "published"
 
 
+@pytest.mark.parametrize(
+    ("what", "how"),
+    [
+        ("exit", "ended itself with exit code 3"),
+        ("crash", "was killed by SIGSEGV"),
+        ("hang", "has not returned within 3 s; its process was killed"),
+        ("hold", "has not returned within 3 s; its process was killed"),
+    ],
+)
+async def test_a_function_that_builds_an_expression_fails_the_plan_and_hurts_nobody_else(
+    deadly: House, monkeypatch: pytest.MonkeyPatch, what: str, how: str
+) -> None:
+    monkeypatch.setattr(processes, "BUILD_SECONDS", 3.0 if what in ("hang", "hold") else 60.0)
+    other = asyncio.create_task(deadly.run("deadly", tenant="globex"))
+    failure = await deadly.fail(tenant="acme", pipeline="deadly", parameters={"where": "built", "what": what})
+    assert failure.type == "PipelineError"
+    assert "transform 'built': its " in failure.message
+    assert how in failure.message
+    assert (await other).outcome == "published"
+    assert (await deadly.run("deadly")).outcome == "published"
+    assert deadly.query("SELECT sum(half) FROM deadly.built") == [(4950,)]
+
+
+async def test_a_function_that_a_warehouse_calls_runs_in_a_process_of_its_own(deadly: House, tmp_path: Path) -> None:
+    failure = await deadly.fail(tenant="acme", pipeline="deadly", parameters={"where": "halved", "what": "exit"})
+    assert "transform 'built'" in failure.message
+    assert "its process ended itself with exit code 3" in failure.message
+    assert (await deadly.run("deadly")).outcome == "published"
+
+
+async def test_a_plan_that_hangs_ends_with_its_run(deadly: House, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    parameters = {"where": "built", "what": "hold", "mark": str(mark)}
+    run = await deadly.start("Pipeline", {"tenant": "acme", "pipeline": "deadly", "parameters": parameters})
+    pid = await until_written(mark)
+    await run.cancel()
+    with pytest.raises(WorkflowFailureError):
+        await asyncio.wait_for(run.result(), 120)
+    async with asyncio.timeout(60):
+        while psutil.pid_exists(pid):
+            await asyncio.sleep(0.05)
+
+
 @pytest.mark.parametrize("step", ["numbers", "model"])
 async def test_what_eats_memory_is_ended_at_its_limit(temporal: WorkflowEnvironment, tmp_path: Path, step: str) -> None:
     acme = TenantSection.model_validate({"backend": SECTIONS["acme"].backend, "limits": {"memory": "900MB"}})

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import ibis
 import pyarrow as pa
 from sklearn.linear_model import LinearRegression
 
@@ -55,6 +56,23 @@ def doubled(numbers: pa.RecordBatchReader, where: str, what: str, mark: str) -> 
     harm("doubled", where, what, mark)
     for batch in numbers:
         yield pa.table({"n": batch["n"], "twice": [2 * n.as_py() for n in batch["n"]]})
+
+
+@ibis.udf.scalar.python
+def halved(twice: int) -> int:
+    harm("halved", *asked)
+    return twice // 2
+
+
+asked = ["", "", ""]
+"""What is asked of `halved`, which has no parameters of the pipeline's."""
+
+
+@deadly.transform
+def built(doubled: Table, where: str, what: str, mark: str) -> Table:
+    asked[:] = [where, what, mark]
+    harm("built", where, what, mark)
+    return doubled.mutate(half=halved(doubled.twice))
 
 
 @deadly.train(features=doubled, target="twice", score="r2")

@@ -12,9 +12,10 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -62,6 +63,23 @@ class Asked:
     """Whose code it is; what fails is told as the step's."""
     feeds: dict[str, pa.Schema] = field(default_factory=dict)
     """The columns of what it may read, by name."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a process is to call next, of those that answer several questions."""
+
+    function: Callable[..., Any]
+    """It is given the graph, the step and the arguments."""
+    step: str
+    arguments: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What a question has given. After the last of several, it waits for more."""
+
+    answer: Any
 
 
 @dataclass(frozen=True)
@@ -161,10 +179,10 @@ class Call:
         except Exception as error:
             raise StepFailed(f"it executes what cannot be sent to its worker: {describe(error)}") from error
         with self._lock:
-            schema = self._ask(Query(data))
+            schema = self.ask(Query(data))
             return pa.Table.from_batches(self._batches(""), schema=schema)
 
-    def _ask(self, question: object) -> Any:
+    def ask(self, question: object) -> Any:
         """The worker's answer."""
         with self._lock:
             self.send(question)
@@ -185,7 +203,7 @@ class Call:
                 os._exit(1)
 
     def _batches(self, name: str) -> Iterator[pa.RecordBatch]:
-        while data := self._ask(Next(name)):
+        while data := self.ask(Next(name)):
             yield from from_bytes(data)
 
 
@@ -196,6 +214,21 @@ def import_pipeline(call: Call, name: str, reference: str) -> dict[str, tuple[in
     _ = pipeline.graph
     _IMPORTED.append(pipeline)
     return registry.stamps(name)
+
+
+def answer(call: Call) -> None:
+    """Answers questions until its worker has no more."""
+    graph = _IMPORTED[0].graph
+    found: Any = None
+    while True:
+        questions: Sequence[Question] = call.ask(Answered(found))
+        for number, question in enumerate(questions):
+            step = graph.steps[question.step]
+            found = _outcome(partial(question.function, graph, step, *question.arguments))
+            if isinstance(found, Raised):
+                call.send(Resolved(secrets.resolved()))
+            if number + 1 < len(questions):
+                call.send(Answered(found))
 
 
 def run(descriptor: int) -> None:
@@ -210,21 +243,26 @@ def run(descriptor: int) -> None:
     call = Call(connection, asked)
     _log_to(call, given.levels)
     call.send(Started(os.getpid()))
-    outcome = _outcome(call)
+    outcome = _outcome(lambda: _called(call))
     call.send(Resolved(secrets.resolved()))
-    call.send(outcome)
+    call.send(outcome if isinstance(outcome, Raised) else Done(outcome))
     sys.stdout.flush()
     sys.stderr.flush()
-    if given.becomes_server and isinstance(outcome, Done):
+    if given.becomes_server and not isinstance(outcome, Raised):
         control = socket.socket(fileno=os.dup(connection.fileno()))
         connection.close()
         serve(control, run)
 
 
-def _outcome(call: Call) -> Done | Raised:
+def _called(call: Call) -> Any:
+    with attribute_errors(call.step) if call.asked.step else nullcontext():
+        return call.asked.function(call, *call.asked.arguments)
+
+
+def _outcome(called: Callable[[], Any]) -> Any:
+    """What it returns, or what it raises."""
     try:
-        with attribute_errors(call.step) if call.asked.step else nullcontext():
-            return Done(call.asked.function(call, *call.asked.arguments))
+        return called()
     except (EntrepotError, InterruptedError) as error:
         return Raised.of(error)
     except BaseException as error:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future
@@ -30,6 +31,7 @@ from entrepot.activities.runtime.context import ActivityContext, format_bytes
 from entrepot.activities.runtime.isolation import call as protocol
 from entrepot.activities.runtime.isolation import fork_server
 from entrepot.activities.runtime.isolation.call import (
+    Answered,
     Asked,
     Done,
     Given,
@@ -55,6 +57,8 @@ MOST_SERVERS = 32
 """Versions of pipelines that stay imported. The one that was not called for longest goes."""
 LOOK_SECONDS = 0.2
 """How often it is looked how much memory a call has."""
+BUILD_SECONDS = 60.0
+"""How long a step's function may take to say what is to be computed."""
 IMPORT_SECONDS = 120.0
 """How long importing a pipeline may take."""
 
@@ -339,7 +343,7 @@ def _imported(
         with started(process, Nobody(), variables, becomes_server=True):
             asked = Asked(protocol.import_pipeline, (pipeline, reference))
             try:
-                next(conversation(process, Nobody(), asked, _Readers()))
+                next(conversation(process, Nobody(), asked))
             except StopIteration as end:
                 return end.value, ForkServer(socket.socket(fileno=os.dup(process.connection.fileno())))
             raise AssertionError("an import gives no batches")
@@ -495,34 +499,41 @@ def started(
 
 
 def conversation(
-    process: Process, work: Work, asked: Asked, readers: _Readers, memory: int | None = None
-) -> Generator[pa.RecordBatch, None, Any]:
-    """Tells a process what to call, and answers what it asks until it has returned.
+    process: Process,
+    work: Work,
+    asked: Asked,
+    readers: _Readers | None = None,
+    memory: int | None = None,
+) -> Generator[Any, Any, Any]:
+    """Tells a process what to call, and answers what it asks until it has returned. It gives batches, or answers.
 
     Args:
         memory: The most that it may have, in bytes.
     """
     connection, watch = process.connection, _MemoryWatch(process, memory)
+    readers = readers or _Readers()
+    deadline: float | None = None
     try:
         connection.send(asked)
         while True:
-            message = connection.recv()
+            message = _received(connection, deadline)
             if isinstance(message, Started):
                 watch.begin(message.pid)
             elif isinstance(message, Query | Next):
                 connection.send(readers.answer(message))
             elif isinstance(message, Given):
                 yield from protocol.from_bytes(message.data)
-            elif isinstance(message, Progress):
-                work.progress = message.rows
-            elif isinstance(message, Logged):
-                logging.getLogger(message.record.name).handle(message.record)
-            elif isinstance(message, Resolved):
-                secrets.register_all(message.values)
+            elif isinstance(message, Answered):
+                questions = yield message.answer
+                deadline = time.monotonic() + BUILD_SECONDS
+                if questions is not None:
+                    connection.send(questions)
             elif isinstance(message, Raised):
                 raise message.again()
             elif isinstance(message, Done):
                 return message.value
+            else:
+                _take_note(work, message)
     except (EOFError, OSError) as error:
         if isinstance(error, InterruptedError) or not isinstance(error, EOFError | BrokenPipeError | ConnectionError):
             raise
@@ -531,6 +542,23 @@ def conversation(
         raise _death(process) from None
     finally:
         watch.end()
+
+
+def _received(connection: Connection, deadline: float | None) -> Any:
+    """What a process says next."""
+    if deadline is not None and not connection.poll(max(0.0, deadline - time.monotonic())):
+        raise StepFailed(f"its function has not returned within {BUILD_SECONDS:g} s; its process was killed")
+    return connection.recv()
+
+
+def _take_note(work: Work, message: object) -> None:
+    """What a process says, and waits for no answer."""
+    if isinstance(message, Progress):
+        work.progress = message.rows
+    elif isinstance(message, Logged):
+        logging.getLogger(message.record.name).handle(message.record)
+    elif isinstance(message, Resolved):
+        secrets.register_all(message.values)
 
 
 def _death(process: Process) -> StepFailed | Unavailable:
