@@ -14,7 +14,6 @@ import math
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
@@ -41,6 +40,7 @@ from entrepot.backends.databricks.types import needs_mapping
 from entrepot.backends.settings import Secret
 from entrepot.backends.sql.session import Exists
 from entrepot.errors import BadInput, Contended, StepFailed, Unavailable
+from tests.waiting import until
 
 LABEL = QueryTag("acme", "run-1", "step")
 UTC = datetime.UTC
@@ -630,7 +630,7 @@ def test_interrupt_cancels_the_statement_that_runs(backend: Backend, control: Ca
     query = f"SELECT count(*) AS `{name}` FROM range(100000000) a CROSS JOIN range(100000) b"
     with pytest.raises(InterruptedError, match="cancelled"), interrupted(backend, control, name) as session:
         session.execute(query)
-    wait_until(lambda: statements(control, name)[0]["state"] == "CANCELED_STATE")
+    until(lambda: statements(control, name)[0]["state"] == "CANCELED_STATE")
 
 
 def test_a_session_goes_on_after_an_interrupt(session: DatabricksSession) -> None:
@@ -644,7 +644,7 @@ def interrupted(backend: Backend, control: Callable[..., Any], name: str) -> Ite
     with backend.session(LABEL) as session:
 
         def interrupt() -> None:
-            wait_until(lambda: statements(control, name))
+            until(lambda: statements(control, name))
             session.interrupt()
 
         thread = threading.Thread(target=interrupt)
@@ -653,14 +653,6 @@ def interrupted(backend: Backend, control: Callable[..., Any], name: str) -> Ite
             yield session
         finally:
             thread.join()
-
-
-def wait_until(condition: Callable[[], Any]) -> None:
-    for _attempt in range(600):
-        if condition():
-            return
-        time.sleep(0.1)
-    raise AssertionError("it never happened")
 
 
 # -------------------------------------------------------------------------------------------------------------- OAuth

@@ -11,7 +11,6 @@ import math
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
@@ -36,6 +35,7 @@ from entrepot.backends.snowflake.client import translated
 from entrepot.backends.snowflake.dialect import DIALECT
 from entrepot.backends.sql.session import Exists
 from entrepot.errors import BadInput, Contended, StepFailed, Unavailable
+from tests.waiting import until
 
 LABEL = QueryTag("acme", "run-1", "orders")
 PASSPHRASE = "open sesame"
@@ -503,8 +503,7 @@ def endless(session: Session, server: Server, mark: str, run: Callable[[str], An
     """Runs a statement that takes for ever, and interrupts it as soon as the server has it."""
 
     def interrupt() -> None:
-        while not server.statements(mark):
-            time.sleep(0.02)
+        until(lambda: server.statements(mark))
         session.interrupt()
 
     session.create_schema("entrepot")  # which is the current one then: the stand-in wants one

@@ -7,9 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from entrepot.secrets import PAYLOAD_KEYS
 from entrepot.worker.client import TASK_QUEUE
 from entrepot.worker.config.tenant_schema import TenantSection
 from tests.conftest import House, serving, settings
+from tests.waiting import SECONDS, eventually
 from tests.worker.processes import Place
 
 HANGING = {"hanging": "tests.pipelines.hanging:hanging"}
@@ -37,14 +37,6 @@ hanging = "tests.pipelines.hanging:hanging"
 backend = { type = "duckdb", path = "acme.duckdb" }
 slots = 2
 """
-
-
-async def until(holds: Callable[[], Any], what: str, seconds: float = 60.0) -> None:
-    """Waits until something holds."""
-    deadline = time.monotonic() + seconds
-    while not await holds():
-        assert time.monotonic() < deadline, what
-        await asyncio.sleep(0.1)
 
 
 async def granted(client: Client, task_queue: str, tenant: str) -> list[int]:
@@ -82,19 +74,19 @@ async def test_steps_that_hang_leave_room_for_other_tenants(house: House) -> Non
     async def is_full() -> bool:
         return sorted(await granted(house.client, house.task_queue, "acme")) == [0] * 9 + [1] * 8
 
-    await until(is_full, "acme has its share, and no more")
-    other = await asyncio.wait_for(house.run("hanging", tenant="globex"), 30)
+    await eventually(is_full)
+    other = await asyncio.wait_for(house.run("hanging", tenant="globex"), SECONDS)
     assert other.outcome == "published"
 
     [one] = [handle for handle in handles if await progress(handle) == "waiting"][:1]
     await one.cancel()  # whoever waits can be cancelled at once
     with pytest.raises(WorkflowFailureError) as caught:
-        await asyncio.wait_for(one.result(), 10)
+        await asyncio.wait_for(one.result(), SECONDS)
     assert isinstance(caught.value.cause, CancelledError)
 
     (house.state / "end").touch()
     left = [handle for handle in handles if handle is not one]
-    results = await asyncio.wait_for(asyncio.gather(*(handle.result() for handle in left)), 60)
+    results = await asyncio.wait_for(asyncio.gather(*(handle.result() for handle in left)), SECONDS)
     assert {result["outcome"] for result in results} == {"published"}
     assert await granted(house.client, house.task_queue, "acme") == []
 
@@ -109,12 +101,12 @@ async def test_a_wide_run_makes_room_for_another_of_its_tenant(temporal: Workflo
         async def has_both() -> bool:
             return await wide.query("progress") and await granted_or_none(house) == [2]
 
-        await until(has_both, "the wide run has both slots")
-        other = await asyncio.wait_for(house.run("hanging"), 30)
+        await eventually(has_both)
+        other = await asyncio.wait_for(house.run("hanging"), SECONDS)
         assert other.outcome == "published"
         waiting = [step["name"] for step in (await wide.query("progress"))["steps"] if step["state"] != "done"]
         assert waiting, "the other run waited for the whole of the wide one"
-        assert (await asyncio.wait_for(wide.result(), 60))["outcome"] == "published"
+        assert (await asyncio.wait_for(wide.result(), SECONDS))["outcome"] == "published"
         assert await granted(house.client, house.task_queue, "acme") == []
 
 
@@ -133,7 +125,7 @@ async def test_a_step_that_takes_longer_than_its_tenant_allows_fails(
     async with serving(temporal.client, settings(tmp_path, HANGING, acme=section)) as house:
         handle = await hang(house, 0)
         with pytest.raises(WorkflowFailureError) as caught:
-            await asyncio.wait_for(handle.result(), 30)
+            await asyncio.wait_for(handle.result(), SECONDS)
         (tmp_path / "end").touch()
     said = "tenant 'acme', pipeline 'hanging', 'source', extract: it took longer than its `timeout` of 0:00:01, once"
     assert str(caught.value.cause) == f"TimeoutError: {said}"
@@ -202,7 +194,7 @@ class Real:
             except RPCError:  # nobody has asked yet
                 return False
 
-        await until(found, "its steps run")
+        await eventually(found)
 
 
 @pytest.fixture
@@ -221,7 +213,7 @@ async def test_slots_of_runs_that_were_terminated_come_back(real: Real) -> None:
         with worker(real.place) as second:
             waiting = await real.hang(2)
             (real.place.folder / "end").touch()
-            assert (await asyncio.wait_for(waiting.result(), 60))["outcome"] == "published"
+            assert (await asyncio.wait_for(waiting.result(), SECONDS))["outcome"] == "published"
             (real.place.folder / "end").unlink()
             await real.hang(3)
             await real.running(1)
@@ -233,7 +225,7 @@ async def ended(process: subprocess.Popen[str], signals: int) -> None:
     for _ in range(signals):
         process.send_signal(signal.SIGTERM)
         await asyncio.sleep(0.2)
-    assert await asyncio.to_thread(process.wait, 60) == 0
+    assert await asyncio.to_thread(process.wait, SECONDS) == 0
 
 
 async def test_a_worker_that_is_told_twice_ends_at_once_though_a_step_hangs(real: Real) -> None:

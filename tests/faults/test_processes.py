@@ -23,6 +23,7 @@ from temporalio.testing import WorkflowEnvironment
 from entrepot.activities.runtime.isolation import processes
 from entrepot.worker.config.tenant_schema import TenantSection
 from tests.conftest import House, serving, settings
+from tests.waiting import eventually, is_alive
 
 STEPS = ("numbers", "doubled", "model", "file")
 SECTIONS = {name: TenantSection(backend={"type": "duckdb", "path": f"{name}.duckdb"}) for name in ("acme", "globex")}
@@ -38,10 +39,20 @@ async def deadly(temporal: WorkflowEnvironment, tmp_path: Path) -> AsyncIterator
 
 async def until_written(mark: Path) -> int:
     """The id of the process that harms, once it does."""
-    async with asyncio.timeout(120):
-        while not mark.exists() or not mark.read_text():
-            await asyncio.sleep(0.05)
-    return int(mark.read_text())
+
+    async def written() -> str:
+        return mark.read_text() if mark.exists() else ""
+
+    return int(await eventually(written))
+
+
+async def until_gone(*pids: int) -> None:
+    """Until none of some processes is there."""
+
+    async def are_gone() -> bool:
+        return not any(map(is_alive, pids))
+
+    await eventually(are_gone)
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -70,9 +81,7 @@ async def test_what_hangs_ends_with_its_run_and_keeps_nobody_waiting(
     await run.cancel()
     with pytest.raises(WorkflowFailureError):
         await asyncio.wait_for(run.result(), 120)
-    async with asyncio.timeout(60):
-        while psutil.pid_exists(pid):
-            await asyncio.sleep(0.05)
+    await until_gone(pid)
     assert (await deadly.run("deadly")).outcome == "published"
 
 
@@ -202,6 +211,4 @@ async def test_a_worker_that_is_killed_leaves_no_process_behind(tmp_path: Path) 
     assert len(family) == 3  # the call, the server of its code, and the first server
     worker.send_signal(signal.SIGKILL)
     worker.wait()
-    async with asyncio.timeout(60):
-        while any(psutil.pid_exists(each) for each in family):
-            await asyncio.sleep(0.05)
+    await until_gone(*family)

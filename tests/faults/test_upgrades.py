@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -27,6 +26,7 @@ from entrepot.worker.deployments import build, versions, waiting
 from entrepot.worker.deployments.versions import Deployment
 from entrepot.worker.deployments.workers import workers
 from tests.conftest import House, settings
+from tests.waiting import eventually, retried, until_running
 
 T = TypeVar("T")
 PIPELINES = {name: f"tests.pipelines.{name}:{name}" for name in ("slow", "awaiting")}
@@ -52,7 +52,7 @@ class Upgraded:
         address = self.client.service_client.config.target_host
         client = await reach(address, runtime=_often_alive(), identity=f"{build_id} of {self.task_queue}")
         async with process.create(client, tenants, task_queue=self.task_queue, deployment=deployment):
-            await until(lambda: self.is_served_by(build_id))
+            await eventually(lambda: self.is_served_by(build_id))
             yield House(client, tenants, self.task_queue, self.folder)
         for tenant in tenants.tenants.values():
             tenant.close()
@@ -64,7 +64,7 @@ class Upgraded:
     async def start_and_hold(self) -> WorkflowHandle[Any, Any]:
         """A run that is in the middle of a step until the gate opens."""
         handle = await self.start(until=str(self.gate))
-        await until(lambda: is_running(handle, "slept"))
+        await until_running(handle, "slept")
         return handle
 
     async def deployment(self) -> Deployment | None:
@@ -77,7 +77,7 @@ class Upgraded:
         return build_id in its & set(await self.statuses())
 
     async def change(self, how: Callable[[Client, Deployment], Awaitable[T]]) -> T:
-        its = await until(self.deployment)
+        its = await eventually(self.deployment)
         assert its is not None
         return await how(self.client, its)
 
@@ -85,7 +85,7 @@ class Upgraded:
         await self.change(lambda client, its: versions.set_current(client, its, build_id))
 
     async def statuses(self) -> dict[str, tuple[str, int]]:
-        its = await until(self.deployment)
+        its = await eventually(self.deployment)
         return {each.build_id: (each.status, each.running) for each in its.versions} if its else {}
 
     async def why(self, handle: WorkflowHandle[Any, Any]) -> str | None:
@@ -104,23 +104,6 @@ def _often_alive() -> Runtime:
     return Runtime(telemetry=TelemetryConfig(), worker_heartbeat_interval=timedelta(seconds=1))
 
 
-async def until(look: Callable[[], Awaitable[T]]) -> T:
-    """Waits for what is looked for: lists of the server come a moment late."""
-    async with asyncio.timeout(60):
-        while not (found := await look()):
-            await asyncio.sleep(0.5)
-        return found
-
-
-async def is_running(handle: WorkflowHandle[Any, Any], step: str) -> bool:
-    progress = await handle.query("progress")
-    return any(each["name"] == step and each["state"] == "running" for each in progress["steps"])
-
-
-async def is_tried_again(handle: WorkflowHandle[Any, Any]) -> bool:
-    return any(each.attempt > 1 for each in (await handle.describe()).raw_description.pending_activities)
-
-
 def shown(house: House) -> list[tuple[Any, ...]]:
     return house.query("SELECT count(*) FROM slow.after")
 
@@ -133,7 +116,7 @@ async def test_a_run_ends_with_the_code_that_it_began_with(upgraded: Upgraded) -
             await upgraded.set_current("new")
             await (await upgraded.start()).result()
             assert shown(new) == [(100,)]
-            await until(lambda: is_so(upgraded, old=("draining", 1), new=("current", 0)))
+            await eventually(lambda: is_so(upgraded, old=("draining", 1), new=("current", 0)))
             upgraded.gate.touch()
             assert (await middle.result())["outcome"] == "published"
         assert shown(old) == [(100,)]
@@ -144,7 +127,7 @@ async def test_a_run_without_a_worker_of_its_code_waits_for_one_and_says_so(upgr
         async with upgraded.worker("old"):
             await upgraded.set_current("old")
             left = await upgraded.start("awaiting", until=str(upgraded.gate))
-            await until(lambda: is_tried_again(left))
+            await retried(left)
             assert await upgraded.why(left) is None
             await upgraded.set_current("new")
         lacking = await upgraded.why(left)
@@ -161,7 +144,7 @@ async def test_a_run_that_was_moved_on_waits_for_no_worker_of_the_code_that_it_b
         async with upgraded.worker("old"):
             await upgraded.set_current("old")
             left = await upgraded.start("awaiting", until=str(upgraded.gate))
-            await until(lambda: is_tried_again(left))
+            await retried(left)
             await upgraded.set_current("new")
         assert "No worker of build old" in (await upgraded.why(left) or "")
         await upgraded.client.workflow_service.update_workflow_execution_options(
@@ -206,7 +189,7 @@ async def test_versions_are_ramped_and_rolled_back(upgraded: Upgraded) -> None:
         await upgraded.set_current("a")
         await upgraded.set_current("b")
         await upgraded.change(lambda client, its: versions.ramp(client, its, "c", 100))
-        await until(lambda: is_so(upgraded, a=("draining", 0), b=("current", 0), c=("ramping", 0)))
+        await eventually(lambda: is_so(upgraded, a=("draining", 0), b=("current", 0), c=("ramping", 0)))
         assert await upgraded.change(versions.roll_back) == "c gets no new runs any more"
         assert await upgraded.change(versions.roll_back) == "a gets all new runs again"
         assert (await upgraded.statuses())["a"] == ("current", 0)

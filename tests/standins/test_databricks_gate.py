@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from databricks.sql import exc
+from tests.waiting import until
 
 Connect = Callable[..., Any]
 
@@ -300,7 +301,7 @@ def test_a_statement_is_cancelled(cursor: Any, databricks: dict[str, Any], state
 
     thread = threading.Thread(target=execute)
     thread.start()
-    wait_for(lambda: any(e["statement"] == statement and e["state"] == "RUNNING_STATE" for e in asked(databricks)))
+    until(lambda: any(e["statement"] == statement and e["state"] == "RUNNING_STATE" for e in asked(databricks)))
     time.sleep(1.5)  # past the first answer, so that the client is asking for the state
     cursor.cancel()
     thread.join(timeout=60)
@@ -308,11 +309,6 @@ def test_a_statement_is_cancelled(cursor: Any, databricks: dict[str, Any], state
     assert "CANCELED_STATE" in str(caught[0])
     assert [e["state"] for e in asked(databricks) if e["statement"] == statement] == ["CANCELED_STATE"]
     assert rows(cursor, "SHOW TABLES IN gate") == []
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    while not condition():
-        time.sleep(0.05)
 
 
 def test_sessions_at_once(cursor: Any, connect: Connect) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.waiting import until
 
 import entrepot_standins as standins
 from entrepot_standins import environments, processes
@@ -102,5 +102,4 @@ def test_the_server_ends_with_the_process_that_started_it(tmp_path: Path) -> Non
     process.kill()
     process.wait()
     process.communicate()
-    while healthy(settings):
-        time.sleep(0.05)
+    until(lambda: not healthy(settings))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import threading
-import time
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ import snowflake.connector
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from snowflake.connector.errors import DatabaseError, Error, ProgrammingError
+from tests.waiting import until
 
 pytestmark = [
     pytest.mark.timeout(900),  # the first test may install it
@@ -303,8 +303,8 @@ def test_all_statements_of_a_session_are_cancelled(connect: Connect) -> None:
         target=lambda: failed.append(number_of(ProgrammingError, lambda: cursor.execute(ENDLESS)))
     )
     thread.start()
-    while one(other, f"select system$cancel_all_queries({connection.session_id})") != "1 queries cancelled.":
-        time.sleep(0.05)
+    cancel = f"select system$cancel_all_queries({connection.session_id})"
+    until(lambda: one(other, cancel) == "1 queries cancelled.")
     thread.join()
     assert failed == [604]
 

@@ -26,6 +26,7 @@ from entrepot.worker.process import create
 from entrepot.worker.telemetry import health
 from entrepot.workflows.search_attributes import SEARCH_ATTRIBUTES
 from tests.servers.temporal import dev_server
+from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -304,9 +305,8 @@ async def test_the_health_check_knows_whether_a_worker_serves(tmp_path: Path) ->
     async with dev_server() as server, health.listening(server.client, address, 0):
         assert (await shell(check, address, ENTREPOT_LISTEN=address))[0] == 1
         async with create(server.client, settings.local(str(tmp_path)).connect()):
-            for _ in range(100):
-                code, out = await shell(check, address, ENTREPOT_LISTEN=address)
-                if code == 0:
-                    break
-                await asyncio.sleep(0.1)
-            assert code == 0, out
+
+            async def is_healthy() -> bool:
+                return (await shell(check, address, ENTREPOT_LISTEN=address))[0] == 0
+
+            await eventually(is_healthy)

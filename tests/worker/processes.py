@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from pathlib import Path
 from entrepot_standins.ports import HOST, free_port
 
 from entrepot.worker.local.dev import temporal_binary
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 ENTREPOT = os.path.join(os.path.dirname(sys.executable), "entrepot")
@@ -116,8 +116,7 @@ class Place:
         ]
         with subprocess.Popen([temporal_binary(), *arguments], stdout=subprocess.DEVNULL) as process:
             try:
-                while self.temporal("operator", "cluster", "health").returncode:
-                    time.sleep(0.1)
+                until(lambda: not self.temporal("operator", "cluster", "health").returncode)
                 yield
             finally:
                 process.terminate()
@@ -164,21 +163,12 @@ class Place:
 
     def until_running(self, workflow_id: str, step: str) -> None:
         """Waits until a step of a run has started."""
-        deadline = time.monotonic() + 300
-        while time.monotonic() < deadline:
+
+        def is_running() -> bool:
             asked = self.temporal("workflow", "query", "--type", "progress", "-w", workflow_id, "-o", "json")
-            if asked.returncode == 0:
-                [progress] = json.loads(asked.stdout)["queryResult"]
-                if any(each["name"] == step and each["state"] == "running" for each in progress["steps"] or ()):
-                    return
-            time.sleep(0.1)
-        raise AssertionError(f"{step} did not start: {asked.stdout} {asked.stderr}")
+            if asked.returncode:
+                return False
+            [progress] = json.loads(asked.stdout)["queryResult"]
+            return any(each["name"] == step and each["state"] == "running" for each in progress["steps"] or ())
 
-
-def is_alive(pid: int) -> bool:
-    """Whether a process is there, and not just waiting to be buried."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
+        until(is_running)

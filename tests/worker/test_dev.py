@@ -12,7 +12,8 @@ import duckdb
 import pytest
 from entrepot_standins.ports import HOST, free_port
 
-from tests.worker.processes import Place, is_alive
+from tests.waiting import is_alive
+from tests.worker.processes import Place
 
 RUN = ["--type", "Pipeline", "--task-queue", "entrepot", "-w", "acme/slow", "--input"]
 

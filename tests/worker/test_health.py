@@ -9,6 +9,7 @@ import logging
 import re
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -25,6 +26,8 @@ from entrepot.worker import process
 from entrepot.worker.client import reach
 from entrepot.worker.telemetry import health, logs
 from tests.conftest import House, settings
+from tests.servers.temporal import dev_server
+from tests.waiting import eventually
 from tests.worker.processes import ROOT
 
 PIPELINES = {"shop": "tests.pipelines.shop:shop", "slow": "tests.pipelines.slow:slow"}
@@ -66,11 +69,10 @@ async def watched(temporal: WorkflowEnvironment, tmp_path: Path) -> AsyncIterato
 
 
 async def until_ready(watched: Watched) -> None:
-    for _ in range(200):
-        if await watched.get("/ready") == (200, "ready\n"):
-            return
-        await asyncio.sleep(0.1)
-    raise AssertionError(await watched.get("/ready"))
+    async def is_ready() -> bool:
+        return await watched.get("/ready") == (200, "ready\n")
+
+    await eventually(is_ready)
 
 
 async def pinged(client: Client, queue: str, seconds: float) -> str:
@@ -131,17 +133,26 @@ async def test_one_that_polls_and_cannot_work_is_told_from_one_that_works(watche
         await run.result()
 
 
-async def test_a_server_that_is_away_makes_it_unready_and_not_dead(temporal: WorkflowEnvironment) -> None:
+async def test_a_server_that_is_away_makes_it_unready_and_not_dead() -> None:
     port = free_port()
-    async with health.listening(temporal.client, str(port), free_port(), "nobody-polls-it"):
-        watched = Watched(temporal.client, None, "", Path(), port)  # type: ignore[arg-type]
+    async with AsyncExitStack() as stack:
+        async with dev_server() as server:
+            where = f"the Temporal server at {server.client.service_client.config.target_host}"
+            await stack.enter_async_context(health.listening(server.client, str(port), free_port(), "nobody-polls-it"))
+            watched = Watched(server.client, None, "", Path(), port)  # type: ignore[arg-type]
+            assert await watched.get("/ready") == (503, f"{where} has not seen this worker ask for work\n")
         code, said = await watched.get("/ready")
-        assert (code, "has not seen this worker ask for work" in said) == (503, True)
+        assert code == 503
+        assert said.startswith(f"{where} does not answer: ")
         assert (await watched.get("/health"))[0] == 200
-        with pytest.raises(
-            Unavailable, match=rf"cannot listen at 127\.0\.0\.1:{port}: .*; choose another with --listen"
-        ):
-            await health.listening(temporal.client, str(port), 1).__aenter__()
+
+
+async def test_a_port_that_is_taken_is_told(temporal: WorkflowEnvironment) -> None:
+    port = free_port()
+    taken = rf"cannot listen at 127\.0\.0\.1:{port}: .*; choose another with --listen"
+    async with health.listening(temporal.client, str(port), free_port()):
+        with pytest.raises(Unavailable, match=taken):
+            await health.listening(temporal.client, str(port), free_port()).__aenter__()
 
 
 @pytest.mark.parametrize(

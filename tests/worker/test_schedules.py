@@ -3,7 +3,7 @@
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from entrepot.worker.payloads.server import CodecServer
 from entrepot.worker.process import create
 from entrepot.worker.schedules import cron, reconcile
 from tests.servers.temporal import dev_server
+from tests.waiting import eventually
 
 TEMPORAL = temporal_binary()
 
@@ -83,14 +84,6 @@ async def listed(client: Client, ids: set[str]) -> None:
         return {each.id async for each in await client.list_schedules()} == ids
 
     await eventually(is_so)
-
-
-async def eventually(is_so: Callable[[], Awaitable[bool]]) -> None:
-    for _ in range(600):
-        if await is_so():
-            return
-        await asyncio.sleep(0.1)
-    pytest.fail("it did not come to be so")
 
 
 EVERYTHING = (

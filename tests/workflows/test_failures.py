@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
+from temporalio.client import WorkflowFailureError
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.testing import WorkflowEnvironment
@@ -20,6 +20,7 @@ from temporalio.testing import WorkflowEnvironment
 from entrepot.errors import Unavailable
 from entrepot.worker.config.tenant_schema import TenantSection
 from tests.conftest import House, serving, settings
+from tests.waiting import retried, until_running
 
 SHOP = {"tenant": "acme", "pipeline": "shop"}
 
@@ -100,16 +101,6 @@ async def user_code(temporal: WorkflowEnvironment, folder: Path, code: str, name
             yield house
     finally:
         sys.path.remove(str(folder))
-
-
-async def until_running(handle: WorkflowHandle[Any, Any], step: str) -> None:
-    """Waits until a step of a run has started."""
-    while (await handle.describe()).status == WorkflowExecutionStatus.RUNNING:
-        progress = await handle.query("progress")
-        if any(s["name"] == step and s["state"] == "running" for s in progress["steps"]):
-            return
-        await asyncio.sleep(0.1)
-    raise AssertionError(f"the run ended before {step} started: {await handle.query('progress')}")
 
 
 NUMBERS = """
@@ -284,16 +275,6 @@ def small_disk(folder: Path, megabytes: int, *, read_only: bool = False) -> Iter
     finally:
         time.sleep(1)  # DuckDB closes the file a moment after its last use
         subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-async def retried(handle: WorkflowHandle[Any, Any]) -> str:
-    """What an activity of a run said when it failed, as soon as it is tried again."""
-    while True:
-        described = await handle.describe()
-        for pending in described.raw_description.pending_activities:
-            if pending.attempt > 1:
-                return str(await described.data_converter.decode_failure(pending.last_failure))
-        await asyncio.sleep(0.2)
 
 
 @pytest.mark.parametrize("where", ["warehouse", "lake"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime
 import uuid
 from collections.abc import AsyncIterator
@@ -20,11 +19,13 @@ from temporalio.client import (
     ScheduleRange,
     ScheduleSpec,
     ScheduleState,
+    WorkflowHandle,
 )
 from temporalio.testing import WorkflowEnvironment
 
 from entrepot.workflows.progress import RunSummary
 from tests.conftest import House, serving, settings
+from tests.waiting import eventually
 
 THIRD = datetime.datetime(2026, 1, 3)
 
@@ -102,19 +103,18 @@ async def test_a_run_that_a_schedule_starts_late_computes_for_when_it_was_wanted
             overlap=ScheduleOverlapPolicy.ALLOW_ALL,
         )
         await handle.backfill(every)
-        await asyncio.wait_for(_ended(timed, action.id), 60)
+        run = await eventually(lambda: _started(timed, action.id))
+        await run.result()
     finally:
         await handle.delete()
     assert shown(timed) == (2, THIRD)
     assert (await run(timed, THIRD.isoformat())).steps == []
 
 
-async def _ended(house: House, id: str) -> None:
-    while True:
-        async for found in house.client.list_workflows(f"WorkflowId STARTS_WITH '{id}'"):
-            await house.client.get_workflow_handle(found.id).result()
-            return
-        await asyncio.sleep(0.2)
+async def _started(house: House, id: str) -> WorkflowHandle[Any, Any] | None:
+    async for found in house.client.list_workflows(f"WorkflowId STARTS_WITH '{id}'"):
+        return house.client.get_workflow_handle(found.id)
+    return None
 
 
 async def test_what_is_no_time_is_refused(timed: House) -> None:
