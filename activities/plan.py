@@ -98,7 +98,10 @@ class PlanActivities(Activities):
 
 
 def _begin(work: ActivityContext, context: Context) -> None:
-    """From here on, nothing that the run may need is collected."""
+    """From here on, nothing that the run may need is collected.
+
+    Each attempt has a session of its own: it may wait for another process's collection, which wants the DuckDB file.
+    """
     with work.session() as session:
         work.leases(session, context.pipeline).begin(context.run, work.workflow)
 

@@ -14,6 +14,8 @@ from entrepot.errors import BadInput, unknown
 from entrepot.language.step import KINDS, CheckStep
 from entrepot.planning.graph import Graph
 
+MOST_TERMS = 10_000
+"""More than any pipeline has steps that a plan may have."""
 _TERM = re.compile(r"(?P<up>[0-9]{0,4}\+)?(?P<what>[^+]+)(?P<down>\+[0-9]{0,4})?")
 
 
@@ -21,10 +23,13 @@ def select(graph: Graph, expression: str) -> frozenset[str]:
     """The names of the steps that an expression selects.
 
     Raises:
-        BadInput: for a term that matches nothing or cannot be read, with what is known instead.
+        BadInput: for a term that matches nothing or cannot be read, with what is known instead; for too many.
     """
     chosen: set[str] = set()
-    for union in re.split(r"[\s,]+", re.sub(r"\s*&\s*", "&", expression.strip())):
+    unions = dict.fromkeys(re.split(r"[\s,]+", re.sub(r"\s*&\s*", "&", expression.strip())))
+    if (count := sum(union.count("&") + 1 for union in unions)) > MOST_TERMS:
+        raise BadInput(f"the selection has {count:,} terms, and at most {MOST_TERMS:,} go: use patterns, tags or `+`")
+    for union in unions:
         if union:
             parts = [_term(graph, term, expression) for term in union.split("&")]
             chosen |= set.intersection(*parts)
@@ -61,6 +66,8 @@ def _depth(text: str) -> int | None:
 def _named(graph: Graph, what: str) -> set[str]:
     method, colon, value = what.partition(":")
     if not colon:
+        if what in graph.steps or what in graph.producers:  # no pattern, of which each is held against every name
+            return {graph.producers.get(what, what)}
         known = {*graph.steps, *graph.producers}
         names = {graph.producers.get(n, n) for n in known if fnmatch.fnmatchcase(n, what)}
         if not names:
