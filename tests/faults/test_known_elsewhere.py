@@ -6,13 +6,11 @@ it waits for. What no worker knows is refused at once, in a sentence.
 
 from __future__ import annotations
 
-import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 from temporalio.client import Client, WorkflowFailureError
@@ -24,6 +22,7 @@ from entrepot.worker.config import settings
 from entrepot.worker.deployments import served, waiting
 from entrepot.worker.deployments.workers import workers
 from tests.conftest import House
+from tests.waiting import eventually
 
 TENANT = """
 [tenants.{name}]
@@ -53,7 +52,7 @@ class Fleet:
         loaded = settings.load(str(self.write(name, pipelines, *tenants)), str(self.folder / "state")).connect()
         async with process.create(client, loaded, task_queue=self.task_queue):
             house = House(client, loaded, self.task_queue, self.folder)
-            await until(lambda: self.is_known(client, name))
+            await eventually(lambda: self.is_known(client, name))
             yield house
         for tenant in loaded.tenants.values():
             tenant.close()
@@ -65,13 +64,6 @@ class Fleet:
 @pytest.fixture
 def fleet(temporal: WorkflowEnvironment, tmp_path: Path) -> Fleet:
     return Fleet(temporal.client.service_client.config.target_host, tmp_path)
-
-
-async def until(look: Callable[[], Awaitable[Any]]) -> Any:
-    async with asyncio.timeout(120):
-        while not (found := await look()):
-            await asyncio.sleep(0.2)
-        return found
 
 
 async def test_runs_are_done_by_the_worker_that_knows_their_tenant_and_pipeline(fleet: Fleet) -> None:
@@ -104,7 +96,7 @@ async def test_a_run_of_a_new_tenant_waits_while_the_changed_file_cannot_be_used
         whole = file.read_text()
         file.write_text(whole.replace("duckdb", "dcukdb"))
         waits = await house.start("Pipeline", {"tenant": "globex", "pipeline": "shop"})
-        said = await until(lambda: waiting.why(house.client, waits, fleet.task_queue))
+        said = await eventually(lambda: waiting.why(house.client, waits, fleet.task_queue))
         assert said.startswith("tenant 'globex', pipeline 'shop': not known to the worker only, and waits for one")
         assert "only.toml has changed but cannot be used" in said
         assert (await house.run()).outcome == "nothing to do"  # of the tenants that it knows

@@ -151,7 +151,7 @@ async def test_no_activity_takes_what_is_no_name(untouched: House) -> None:
                 payload,
                 id=uuid.uuid4().hex,
                 task_queue=work_queue(untouched.task_queue) if activity.is_work else untouched.task_queue,
-                start_to_close_timeout=timedelta(seconds=10),
+                start_to_close_timeout=timedelta(minutes=5),
             )
         check_refused(caught.value.cause, field)
 

@@ -103,8 +103,9 @@ async def test_a_run_that_a_schedule_starts_late_computes_for_when_it_was_wanted
             overlap=ScheduleOverlapPolicy.ALLOW_ALL,
         )
         await handle.backfill(every)
-        run = await eventually(lambda: _started(timed, action.id))
-        await run.result()
+        started = await eventually(lambda: _started(timed, action.id))
+        assert started is not None
+        await started.result()
     finally:
         await handle.delete()
     assert shown(timed) == (2, THIRD)
