@@ -27,7 +27,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from entrepot.activities.runtime.activity import to_application_error
 from entrepot.errors import BadInput, Unavailable
-from entrepot.language.limits import DEFAULTS, StepLimits
+from entrepot.language.limits import DEFAULTS, OwnLimits, StepLimits
 from entrepot.planning.plan import Plan, PlannedStep
 from entrepot.protocol import activities
 from entrepot.protocol.messages import (
@@ -290,7 +290,7 @@ async def test_a_failed_step_lets_its_neighbours_end_and_starts_nothing_new(stag
 
 
 async def test_what_is_no_step_has_no_limits_of_steps(stage: Stage) -> None:
-    stage.limits = StepLimits(timeout=timedelta(minutes=5), attempts=2).over(DEFAULTS)
+    stage.limits = OwnLimits(timeout=timedelta(minutes=5), attempts=2).over(DEFAULTS)
 
     stage.act["plan"] = lambda attempt: stage.environment.sleep(31)  # without a sign of life
     failure = await stage.fail()
