@@ -1,8 +1,9 @@
 """Fairness: how long one tenant's run takes alone, and behind what another has started before.
 
 One worker with 16 slots, one Temporal server, two tenants on DuckDB files of their own. The other tenant's work is
-there first: many short runs, steps that take a minute, steps that hang. The same again without a cap on what a tenant
-runs at once shows what the cap is for: a run that did not end within the limit counts as long as that.
+there first: many short runs, steps that take a minute, steps that hang. The same again without what makes it fair
+(slots of a tenant, fairness keys, turns, lanes) shows what that is for: a run that did not end within the limit counts
+as long as that.
 """
 
 from __future__ import annotations
@@ -14,22 +15,27 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
-from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.client import Client, WorkflowHandle
+from temporalio.service import RPCError
+from temporalio.testing import WorkflowEnvironment
 
 from benchmarks.timing import Row, table
-from entrepot.worker import process
-from entrepot.worker.client import TASK_QUEUE
+from entrepot.activities.runtime.isolation import lanes
+from entrepot.worker import process, turns
+from entrepot.worker.client import OPTIONS, TASK_QUEUE
 from entrepot.worker.config.settings import Settings
 from entrepot.worker.config.tenant_schema import TenantSection
 from entrepot.worker.local import dev
+from entrepot.worker.turns import Turns
 from entrepot.workflows.calls import priority
 
 ALONE, SHORT, LONG, HANGING = "alone", "behind short runs", "behind long steps", "behind steps that hang"
-WITH, WITHOUT = "entrepot", "without caps"
+WITH, WITHOUT = "entrepot", "without caps and keys"
 WANTED = 1.5
 SLOTS = 16
 LIMIT_SECONDS = 120.0
@@ -85,14 +91,14 @@ class House:
         return time.perf_counter() - began
 
     async def clear(self) -> None:
-        """Ends what `a` has started."""
+        """Ends what `a` has started, and waits until nothing of it has a slot."""
         self._end.touch()
         for other in self._others:
-            with contextlib.suppress(Exception):
-                await other.cancel()
-        for other in self._others:
-            with contextlib.suppress(WorkflowFailureError):
-                await other.result()
+            with contextlib.suppress(RPCError):  # it has ended
+                await other.terminate()
+        slots = self._client.get_workflow_handle(f"a:slots:{TASK_QUEUE}")
+        while await slots.query("shares"):  # noqa: ASYNC110 - the server tells nobody
+            await asyncio.sleep(0.5)
         self._others.clear()
         self._end.unlink()
 
@@ -105,23 +111,52 @@ class House:
         )
 
 
+@contextmanager
+def unfair() -> Iterator[None]:
+    """While the block runs, workers give each tenant as much as it asks for."""
+    with (
+        patch.object(process, "Turns", lambda processors: Turns(sys.maxsize)),
+        patch.object(turns, "ALONE", sys.maxsize),
+        patch.object(lanes, "STEP", 0),
+    ):
+        yield
+
+
 @asynccontextmanager
-async def house(folder: Path, *, capped: bool) -> AsyncIterator[House]:
+async def server(folder: Path, *, fair: bool) -> AsyncIterator[Client]:
+    """A Temporal server while the block runs, with or without fairness between keys."""
+    keys = ["matching.enableFairness=true", *(f"matching.numTaskqueue{each}Partitions=1" for each in ("Read", "Write"))]
+    async with await WorkflowEnvironment.start_local(
+        dev_server_existing_path=dev.temporal_binary(),
+        dev_server_database_filename=str(folder / "temporal.db"),
+        dev_server_extra_args=[
+            *("--sqlite-pragma", "journal_mode=wal", "--sqlite-pragma", "synchronous=1"),
+            *(part for key in keys if fair for part in ("--dynamic-config-value", key)),
+        ],
+        dev_server_log_level="error",
+        data_converter=OPTIONS["data_converter"],
+    ) as environment:
+        yield environment.client
+
+
+@asynccontextmanager
+async def house(folder: Path, *, fair: bool) -> AsyncIterator[House]:
     """A house while the block runs."""
     tenants = {
         name: TenantSection(
-            backend={"type": "duckdb", "path": f"{name}.duckdb", "threads": 1}, slots=8 if capped else 1000
+            backend={"type": "duckdb", "path": f"{name}.duckdb", "threads": 1}, slots=8 if fair else 1000
         )
         for name in ("a", "b")
     }
     loaded = Settings(None, folder, {"busy": "fairness_busy:busy"}, tenants).connect()
-    async with dev.server(folder, dev.free_port(), dev.free_port()) as server:
-        await process.register_search_attributes(server.client)
-        async with process.create(server.client, loaded, slots=SLOTS):
-            yield House(server.client, folder)
+    async with server(folder, fair=fair) as client:
+        await process.register_search_attributes(client)
+        with contextlib.nullcontext() if fair else unfair():
+            async with process.create(client, loaded, slots=SLOTS):
+                yield House(client, folder)
 
 
-async def measure(options: argparse.Namespace, *, capped: bool) -> dict[str, list[float]]:
+async def measure(options: argparse.Namespace, *, fair: bool) -> dict[str, list[float]]:
     """The seconds of runs of `b`, by what stands before them."""
     floods: dict[str, Callable[[House], Awaitable[None]]] = {
         SHORT: lambda house: house.flood(options.runs),
@@ -133,13 +168,13 @@ async def measure(options: argparse.Namespace, *, capped: bool) -> dict[str, lis
         folder = Path(name)
         (folder / "fairness_busy.py").write_text(_PIPELINE)
         sys.path.insert(0, name)
-        async with house(folder, capped=capped) as running:
+        async with house(folder, fair=fair) as running:
             await running.measured(-1)  # the first one makes schemas and the catalog
             for round in range(options.rounds):
                 seconds[ALONE].append(await running.measured(round))
             for number, (scenario, flood) in enumerate(floods.items(), 1):
                 await flood(running)
-                for round in range(options.rounds if capped else 1):
+                for round in range(options.rounds if fair else 1):  # without, it may last as long as the limit
                     seconds.setdefault(scenario, []).append(await running.measured(1000 * number + round))
                 await running.clear()
         sys.path.remove(name)
@@ -153,12 +188,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--runs", type=int, default=300, help="short runs of the other tenant (default: 300)")
     parser.add_argument("--steps", type=int, default=50, help="its steps that are long, or hang (default: 50)")
     parser.add_argument("--seconds", type=float, default=60.0, help="of its long steps (default: 60)")
-    parser.add_argument("--capped-alone", action="store_true", help="leave out how it is without caps")
+    parser.add_argument("--fair-alone", action="store_true", help="leave out how it is without caps and keys")
     options = parser.parse_args(arguments)
     process.warm_up()
-    measured = {WITH: asyncio.run(measure(options, capped=True))}
-    if not options.capped_alone:
-        measured[WITHOUT] = asyncio.run(measure(options, capped=False))
+    measured = {WITH: asyncio.run(measure(options, fair=True))}
+    if not options.fair_alone:
+        measured[WITHOUT] = asyncio.run(measure(options, fair=False))
     table(f"one run of a tenant, {options.rounds} rounds", rows_of(measured))
 
 

@@ -68,7 +68,7 @@ async def test_an_attempt_that_comes_again_is_the_same_request(house: House) -> 
             result_type=SlotsGranted,
         )
         assert granted == SlotsGranted(number=1, slots=1)
-    history = await house.client.get_workflow_handle(f"{house.task_queue}:slots:acme").fetch_history()
+    history = await house.client.get_workflow_handle(f"acme:slots:{house.task_queue}").fetch_history()
     kind = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED
     assert [event.event_type for event in history.events].count(kind) == 1
 
@@ -103,7 +103,7 @@ class Asking:
 async def asking(house: House, count: int) -> list[Asking]:
     """So many runs of a tenant with two slots."""
     slots = await house.client.start_workflow(
-        Slots.run, SlotsState(tenant="acme"), id=f"{house.task_queue}:slots:acme", task_queue=house.task_queue
+        Slots.run, SlotsState(tenant="acme"), id=f"acme:slots:{house.task_queue}", task_queue=house.task_queue
     )
     nobody = f"nobody-{house.task_queue}"
     return [
