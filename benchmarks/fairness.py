@@ -22,17 +22,16 @@ from unittest.mock import patch
 
 from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError
-from temporalio.testing import WorkflowEnvironment
 
 from benchmarks.timing import Row, table
 from entrepot.activities.runtime.isolation import lanes
 from entrepot.worker import process, turns
-from entrepot.worker.client import OPTIONS, TASK_QUEUE
+from entrepot.worker.client import TASK_QUEUE
 from entrepot.worker.config.settings import Settings
 from entrepot.worker.config.tenant_schema import TenantSection
-from entrepot.worker.local import dev
 from entrepot.worker.turns import Turns
 from entrepot.workflows.calls import priority
+from tests.servers.temporal import dev_server
 
 ALONE, SHORT, LONG, HANGING = "alone", "behind short runs", "behind long steps", "behind steps that hang"
 WITH, WITHOUT = "entrepot", "without caps and keys"
@@ -126,15 +125,13 @@ def unfair() -> Iterator[None]:
 async def server(folder: Path, *, fair: bool) -> AsyncIterator[Client]:
     """A Temporal server while the block runs, with or without fairness between keys."""
     keys = ["matching.enableFairness=true", *(f"matching.numTaskqueue{each}Partitions=1" for each in ("Read", "Write"))]
-    async with await WorkflowEnvironment.start_local(
-        dev_server_existing_path=dev.temporal_binary(),
+    async with dev_server(
         dev_server_database_filename=str(folder / "temporal.db"),
         dev_server_extra_args=[
             *("--sqlite-pragma", "journal_mode=wal", "--sqlite-pragma", "synchronous=1"),
             *(part for key in keys if fair for part in ("--dynamic-config-value", key)),
         ],
         dev_server_log_level="error",
-        data_converter=OPTIONS["data_converter"],
     ) as environment:
         yield environment.client
 
