@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -50,7 +51,9 @@ def capabilities(name: str) -> Capabilities:
     return _driver(name).capabilities
 
 
+@cache
 def _driver(name: str) -> type[Backend]:
+    """Found once: looking through all that is installed takes milliseconds."""
     for entry in entry_points(group=GROUP, name=name):
         cls: type[Backend] = entry.load()
         return cls
