@@ -203,7 +203,9 @@ class _Packing:
                 columns=schema_to(sch.Schema({name: dtype(nullable=True) for name, dtype in found.items()})),
             )
             lake.put(str(local), target)
-        return newest.model_copy(update={"pack": Pack(file=file, columns=schema_to(columns), adds_to=chosen.adds_to)})
+        load = newest.pack.load if newest.pack else newest.sha256
+        pack = Pack(file=file, columns=schema_to(columns), adds_to=chosen.adds_to, load=load)
+        return newest.model_copy(update={"pack": pack})
 
 
 def _size(load: Manifest) -> int:

@@ -14,9 +14,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from entrepot.activities.ingest import manifest, packing
-from entrepot.activities.ingest.warehouse_loader import WarehouseLoader
+from entrepot.activities.ingest.warehouse_loader import Hashes, WarehouseLoader
 from entrepot.activities.runtime.context import ActivityContext, ensure_schemas
 from entrepot.backends.base import physical
+from entrepot.errors import StepFailed
 from entrepot.identity.expression import schema_from
 from tests.activities.ingest.loading import Row, Warehouse, seen, warehouse
 
@@ -94,11 +95,11 @@ def empty(house: Warehouse) -> Iterator[WarehouseLoader]:
         (house.folder / "empty.duckdb").unlink()
 
 
-def rebuilt(house: Warehouse, tables: Mapping[str, str]) -> dict[str, Any]:
+def rebuilt(house: Warehouse, tables: Mapping[str, str], hashes: Hashes | None = None) -> dict[str, Any]:
     """The rows of versions, as an empty warehouse gets them from the lake."""
     found = {}
     with empty(house) as loader:
-        loader.all(tables)
+        loader.all(tables, hashes or {})
         for table, version in loader._catalog.versions(tables).items():
             assert version.table is not None
             shown = loader._session.fetch(physical(version.table, schema_from(version.columns))).to_pylist()
@@ -114,7 +115,7 @@ def shown(house: Warehouse, tables: Mapping[str, str]) -> dict[str, Any]:
 @pytest.mark.parametrize("way", WAYS)
 @given(loads=LOADS)
 @example(loads=EACH)
-@settings(max_examples=1)
+@settings(max_examples=3)
 def test_every_version_that_stays_is_made_of_them(way: str, loads: list[tuple[dict[int, int], int]]) -> None:
     with warehouse() as house:
         states: list[dict[str, str]] = []
@@ -159,6 +160,20 @@ def test_rows_follow_their_root_whatever_of_them_is_put_together(monkeypatch: py
         pack(house, states[2:])
         for tables in states[2:]:
             assert rebuilt(house, tables) == shown(house, tables)
+
+
+def test_a_further_warehouse_finds_by_the_hash_of_the_load_what_took_its_place() -> None:
+    """Its catalog does not hear of what is put together."""
+    with warehouse() as house:
+        states = [bring(house, "keyed", [{"id": n, "n": n}], MERGE) for n in range(4)]
+        with house._catalog() as catalog:
+            remembered = {version.key: version.manifest for version in catalog.every_version()}
+        for count in (2, 1):  # what was put together is put together once more
+            pack(house, states[-count:])
+            assert rebuilt(house, states[-1], remembered) == shown(house, states[-1])
+        others = dict.fromkeys(remembered, "0" * 64)
+        with pytest.raises(StepFailed, match="is not the manifest that was written for version"):
+            rebuilt(house, states[-1], others)
 
 
 class Died(BaseException):
