@@ -205,7 +205,7 @@ def install(fire: Fire) -> None:
             setattr(lake, name, _of_lake(function))
     moved = LocalFileSystem.mv  # the moment between a file that is written and its being there
     LocalFileSystem.mv = functools.wraps(moved)(_of_move(moved))
-    setattr(call, "_outcome", _of_process(call._outcome))  # noqa: B010 - processes of user code are forked from here
+    setattr(call, "_called", _of_process(call._called))  # noqa: B010 - processes of user code are forked from here
 
 
 def _writes(name: str) -> bool:
@@ -241,11 +241,11 @@ _CALLS = {"_extract": "extract", "_compute": "transform", "_fit": "train", "_out
 """What activities call in processes of their own."""
 
 
-def _of_process(outcome: Callable[..., Any]) -> Callable[..., Any]:
+def _of_process(called: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(own: call.Call) -> Any:
         name = own.asked.function.__name__
         with attempt(f"{_CALLS.get(name, name)}[{own.asked.step}]"):
-            return outcome(own)
+            return called(own)
 
     return wrapped
 
