@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.crash, pytest.mark.timeout(900)]
 WAITING = (
     "extract[shop]/manifest.write:",
     "load[shop]/warehouse_loader.",
-    "load[shop]/ingest._load:update entrepot.ingest_states",
+    "load[shop]/ingest._loaded:update entrepot.ingest_states",
     "promote[",
 )
 """Where one run waits for another."""
