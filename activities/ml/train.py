@@ -27,7 +27,7 @@ from entrepot.activities.runtime.tenant import Tenants
 from entrepot.backends import Session
 from entrepot.backends.base import physical
 from entrepot.errors import StepFailed, listed
-from entrepot.identity.expression import schema_from
+from entrepot.identity.expression import nodes_of, schema_from
 from entrepot.language.split import TEST_COLUMN, Where, order_of
 from entrepot.language.step import TrainStep
 from entrepot.planning.built import Built
@@ -143,7 +143,7 @@ def _asked(graph: Graph, step: TrainStep, inputs: Inputs, features: Version) -> 
     """What a step fits, and the rows that it fits on; asked of its process."""
     with attribute_errors(step):
         columns = feature_columns(step, schema_from(features.inferred))
-        return resolve_step(step, inputs), Built(_rows(step, features, columns))
+        return resolve_step(step, inputs), Built(nodes_of(_rows(step, features, columns)))
 
 
 def _rows(step: TrainStep, features: Version, columns: tuple[str, ...]) -> ibis.Table:

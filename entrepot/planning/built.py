@@ -18,27 +18,34 @@ import ibis.expr.operations as ops
 import pyarrow as pa
 from ibis.expr.operations.udf import InputType
 
+from entrepot.identity.expression import Nodes, nodes_of
+
 _DECLARED = (ops.ScalarUDF, ops.AggUDF)
 _ATTRIBUTES = ("__config__", "__udf_namespace__", "__module__", "__func_name__", "dtype")
 
 
 class Built:
     """What a step has built. As bytes until it is asked for: a plan needs few of its expressions, and to read one takes
-    longer than to write it."""
+    longer than to write it.
 
-    def __init__(self, expression: ibis.Table | bytes) -> None:
-        self._made = expression
+    Args:
+        made: The nodes of the expression, or they as bytes.
+    """
+
+    def __init__(self, made: Nodes | bytes) -> None:
+        self._made = made
 
     def __reduce__(self) -> tuple[type[Built], tuple[bytes]]:
         return Built, (self._made if isinstance(self._made, bytes) else _Pickler.dumped(self._made)[0],)
 
     @cached_property
     def _functions(self) -> list[type[ops.Node]]:
-        return _Pickler.dumped(self.read())[1]
+        return _Pickler.dumped(nodes_of(self.read()))[1]
 
     def read(self) -> ibis.Table:
         """The expression."""
-        made: ibis.Table = pickle.loads(self._made) if isinstance(self._made, bytes) else self._made
+        root = _loaded(self._made) if isinstance(self._made, bytes) else next(reversed(self._made))
+        made: ibis.Table = root.to_expr()
         return made
 
     def function(self, number: int) -> tuple[Callable[..., Any], pa.DataType, bool]:
@@ -77,11 +84,17 @@ class _Pickler(pickle.Pickler):
         self.functions: list[type[ops.Node]] = []
 
     @classmethod
-    def dumped(cls, expression: ibis.Table) -> tuple[bytes, list[type[ops.Node]]]:
+    def dumped(cls, nodes: Nodes) -> tuple[bytes, list[type[ops.Node]]]:
         """The bytes, and the classes of the author's functions; each expression that is built so has them in the same
-        order."""
+        order.
+
+        Each node is written by itself and finds those that it is made of written before, so a thousand of them one
+        within the other are no deeper than two.
+        """
         pickler = cls(file := io.BytesIO())
-        pickler.dump(expression)
+        pickler.dump(len(nodes))
+        for node in nodes:
+            pickler.dump(node)
         return file.getvalue(), pickler.functions
 
     def reducer_override(self, obj: Any) -> Any:
@@ -100,6 +113,12 @@ class _Pickler(pickle.Pickler):
         }
         known = {name: getattr(obj, name) for name in _ATTRIBUTES}
         return _made_again, (obj.__name__, base, declared, known, number)
+
+
+def _loaded(data: bytes) -> ops.Node:
+    unpickler = pickle.Unpickler(io.BytesIO(data))
+    *_, root = (unpickler.load() for _ in range(unpickler.load()))
+    return root
 
 
 def _made_again(

@@ -286,7 +286,7 @@ def _described(step: Step, inputs: Inputs) -> Computed:
         raise EntrepotError(TOO_DEEP) from None
     # As the catalog keeps it: whether a column may be NULL is left out. Of a check's rows nobody reads the columns.
     columns = schema_from(schema_to(made.schema())) if step.produces else None
-    return Computed(stable_hash([found.hash, installed(step.depends)]), columns, Built(made), found.varies)
+    return Computed(stable_hash([found.hash, installed(step.depends)]), columns, Built(nodes), found.varies)
 
 
 def _code(step: Step, inputs: Inputs) -> Code:

@@ -186,13 +186,17 @@ class Call:
         """The worker's answer."""
         with self._lock:
             self.send(question)
-            try:
-                answer = self._connection.recv()
-            except (EOFError, OSError):
-                os._exit(1)
+            answer = self.receive()
         if isinstance(answer, Raised):
             raise answer.again()
         return answer
+
+    def receive(self) -> Any:
+        """What the worker says. Without a worker there is nothing to go on for."""
+        try:
+            return self._connection.recv()
+        except (EOFError, OSError):
+            os._exit(1)
 
     def send(self, message: object) -> None:
         """Tells the worker something. Without a worker there is nothing to go on for."""
@@ -219,16 +223,19 @@ def import_pipeline(call: Call, name: str, reference: str) -> dict[str, tuple[in
 def answer(call: Call) -> None:
     """Answers questions until its worker has no more."""
     graph = _IMPORTED[0].graph
-    found: Any = None
+    call.send(Answered(None))
     while True:
-        questions: Sequence[Question] = call.ask(Answered(found))
-        for number, question in enumerate(questions):
+        questions: Sequence[Question] = call.receive()
+        for question in questions:
             step = graph.steps[question.step]
             found = _outcome(partial(question.function, graph, step, *question.arguments))
             if isinstance(found, Raised):
                 call.send(Resolved(secrets.resolved()))
-            if number + 1 < len(questions):
+            try:
                 call.send(Answered(found))
+            except Exception as error:
+                failed = StepFailed(f"what it gives cannot be sent to its worker: {describe(error)}")
+                call.send(Answered(Raised.of(failed)))
 
 
 def run(descriptor: int) -> None:

@@ -6,9 +6,11 @@ import pickle
 
 import ibis
 import pyarrow as pa
+import pytest
 from ibis import _
 
 from entrepot.backends.duckdb.dialect import DIALECT
+from entrepot.identity.expression import described, nodes_of
 from entrepot.planning.built import Built, elsewhere
 
 TABLE = ibis.table({"n": "int64", "word": "string", "x": "float64"}, name="t")
@@ -36,14 +38,24 @@ MADE = (
 
 
 def test_it_compiles_to_the_same() -> None:
-    again = pickle.loads(pickle.dumps(Built(MADE)))
+    again = pickle.loads(pickle.dumps(Built(nodes_of(MADE))))
     assert DIALECT.compile(again.read()) == DIALECT.compile(MADE)
     assert pickle.dumps(pickle.loads(pickle.dumps(again))) == pickle.dumps(again)
 
 
+@pytest.mark.parametrize("depth", [200, 900])
+def test_it_may_be_nested_as_deeply_as_python_builds_it(depth: int) -> None:
+    value = TABLE.n
+    for _number in range(depth):
+        value = value + 1
+    made = TABLE.mutate(value=value)
+    again: Built = pickle.loads(pickle.dumps(Built(nodes_of(made))))
+    assert described(nodes_of(again.read())) == described(nodes_of(made))
+
+
 def test_each_function_is_found_by_its_number() -> None:
-    numbers = {each.number for each in elsewhere(pickle.loads(pickle.dumps(Built(MADE))).read())}
-    found = [Built(MADE).function(number) for number in sorted(numbers)]
+    numbers = {each.number for each in elsewhere(pickle.loads(pickle.dumps(Built(nodes_of(MADE)))).read())}
+    found = [Built(nodes_of(MADE)).function(number) for number in sorted(numbers)]
     assert {(function.__name__, str(dtype), arrays) for function, dtype, arrays in found} == {
         ("doubled", str(pa.int64()), False),
         ("added", str(pa.int64()), True),
