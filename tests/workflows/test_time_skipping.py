@@ -339,9 +339,9 @@ async def has_heard_that_it_is_cancelled(run: WorkflowHandle[Any, Any]) -> bool:
 
 async def test_a_source_that_answers_after_hours_is_waited_for(stage: Stage) -> None:
     async def hours() -> None:
-        for _ in range(2 * 3600 // 25):
+        for _ in range(2 * 3600 // 15):
             await stage.heartbeat()
-            await stage.environment.sleep(25)
+            await stage.environment.sleep(15)
 
     stage.act["extract"] = lambda attempt: hours()
     run = await stage.run()

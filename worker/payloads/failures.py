@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DefaultFailureConverter, PayloadConverter
+from temporalio.exceptions import ApplicationError
 
 from entrepot.secrets import scrub
 from entrepot.worker.payloads import codec
@@ -15,6 +16,10 @@ class Failures(DefaultFailureConverter):
     def to_failure(self, exception: BaseException, payload_converter: PayloadConverter, failure: Failure) -> None:
         """Fills in a failure. Where there are keys, message and stack trace go into a payload, which is encrypted."""
         super().to_failure(exception, payload_converter, failure)
+        if isinstance(exception, ApplicationError) and isinstance(exception.__cause__, ApplicationError):
+            # The cause has the author's lines, and these would be Temporal's and those of each interceptor on the way.
+            # Of an attempt's failure beyond 4 KB Temporal keeps nothing.
+            failure.stack_trace = ""
         failure.message, failure.stack_trace = scrub(failure.message), scrub(failure.stack_trace)
         if codec.is_on():
             told = {"message": failure.message, "stack_trace": failure.stack_trace}

@@ -6,7 +6,7 @@ import contextlib
 import threading
 import uuid
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -139,6 +139,12 @@ class PostgresSession(SqlSession):
             if self._ibis is None:
                 self._ibis = _ibis_over(self)
             return self._ibis.table(name.table, database=name.schema)
+
+    def bytes_of(self, tables: Iterable[TableName]) -> int:
+        """With their indexes, and what is kept beside them of long values."""
+        names = (self.dialect.literal(self.dialect.table(name)) for name in tables)
+        total = " + ".join(["0", *(f"pg_total_relation_size({name}::regclass)" for name in names)])
+        return int(self.query(f"SELECT {total} AS bytes")[0]["bytes"])
 
     def engine(self) -> str:
         return f"postgresql {self._run('SHOW server_version').rows[0][0].split()[0]}"
