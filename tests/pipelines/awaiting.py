@@ -9,7 +9,7 @@ from entrepot import Pipeline
 awaiting = Pipeline("awaiting", parameters={"until": ""})
 
 
-@awaiting.ingest(tables={"numbers": {"n": "int64"}})
+@awaiting.ingest(tables={"numbers": {"n": "int64"}}, attempts=100)
 def source(until: str) -> object:
     if not Path(until).exists():
         raise ConnectionError("not there yet")
