@@ -289,15 +289,6 @@ async def test_a_failed_step_lets_its_neighbours_end_and_starts_nothing_new(stag
     assert (stage.count("orders"), stage.count("totals"), stage.count("promote")) == (1, 0, 0)
 
 
-async def test_what_is_no_step_has_no_limits_of_steps(stage: Stage) -> None:
-    stage.limits = OwnLimits(timeout=timedelta(minutes=5), attempts=2).over(DEFAULTS)
-
-    stage.act["plan"] = lambda attempt: stage.environment.sleep(31)  # without a sign of life
-    failure = await stage.fail()
-    assert f"plan: its worker gave no sign of life for 30 s, {DEFAULTS.attempts} times" in failure.message
-    assert stage.count("plan") == DEFAULTS.attempts
-
-
 async def test_a_run_that_is_cancelled_while_it_gives_its_slots_back_has_given_them_back(stage: Stage) -> None:
     begun, heard = asyncio.Event(), asyncio.Event()
 
@@ -363,3 +354,13 @@ async def test_a_series_of_runs_goes_on_after_one_that_failed(stage: Stage) -> N
         await stage.environment.sleep(timedelta(days=1))
     assert outcomes == ["published"] * 12 + ["failed"] + ["published"] * 17
     assert sum(1 for failed in stage.recorded if failed.status == "failed") == 1
+
+
+async def test_what_is_no_step_has_no_limits_of_steps(stage: Stage) -> None:
+    """The last here: attempts of which the server has heard nothing sleep on, and the time of others with them."""
+    stage.limits = OwnLimits(timeout=timedelta(minutes=5), attempts=2).over(DEFAULTS)
+
+    stage.act["plan"] = lambda attempt: stage.environment.sleep(31)  # without a sign of life
+    failure = await stage.fail()
+    assert f"plan: its worker gave no sign of life for 30 s, {DEFAULTS.attempts} times" in failure.message
+    assert stage.count("plan") == DEFAULTS.attempts
