@@ -59,7 +59,7 @@ async def call(
         waits: Is told what it waits for, and with an empty text that it does not any more. By default it is shown as
             the workflow's current details.
     """
-    until, pause = workflow.now() + PATIENCE, FIRST_PAUSE
+    until, pause = None, FIRST_PAUSE
     while True:
         try:
             result: R = await workflow.execute_activity(
@@ -75,11 +75,12 @@ async def call(
                 priority=priority or Priority.default,
             )
         except ActivityError as error:
+            until = until or workflow.now() + PATIENCE  # what was known may have run for hours before
             if not _is_not_yet_known(error) or workflow.now() >= until:
                 raise
             (waits or _show)(failure_of(error).message)
         else:
-            if pause != FIRST_PAUSE:
+            if until is not None:
                 (waits or _show)("")
             return result
         await workflow.sleep(pause, summary="until a worker that knows the tenant may take it")

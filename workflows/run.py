@@ -386,7 +386,6 @@ class _Run:
             workflow.set_current_details(self._progress.markdown())
 
     async def _call(self, activity: Activity[Q, R], request: Q, summary: str = "", limits: StepLimits = DEFAULTS) -> R:
-
         return await call(activity, request, summary=summary, priority=self._priority, limits=limits, waits=self._waits)
 
     def _waits(self, what: str) -> None:

@@ -223,6 +223,23 @@ async def test_what_a_worker_does_not_know_waits_for_one_that_does(stage: Stage,
     assert stage.waits(name) == [1, 2, 4]
 
 
+async def test_what_was_known_for_long_waits_as_long_as_what_never_was(stage: Stage) -> None:
+    """The worker that had it dies after a quarter of an hour, and one takes it that does not know the tenant."""
+    calls = itertools.count(1)
+
+    async def known_at_first(number: int) -> None:
+        if number == 1:
+            for _ in range(60):
+                await stage.heartbeat()
+                await stage.environment.sleep(15)
+        if number < 3:
+            raise ApplicationError("not known to the worker 1@a: 1@b does", type="NotYetKnown", non_retryable=True)
+
+    stage.act["extract"] = lambda attempt: known_at_first(next(calls))
+    assert (await stage.run()).outcome == "published"
+    assert stage.count("extract") == 3
+
+
 async def test_it_waits_for_a_while_and_shows_it(stage: Stage) -> None:
     stage.act["orders"] = known_elsewhere()
     handle = await stage.start()
