@@ -7,8 +7,10 @@ another worker waits for it (`file.py`): DuckDB lets one process write at a time
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import threading
+import types
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -41,6 +43,8 @@ LOCK_SECONDS = 20.0
 again. For other workers it waits as long as they work."""
 
 _STREAM = "entrepot_stream"
+_NUMBERS = itertools.count()
+"""Of functions in Python that sessions of this process have made known."""
 
 
 class DuckDBSession(SqlSession):
@@ -58,6 +62,8 @@ class DuckDBSession(SqlSession):
         self._is_open = False
         self._readers: weakref.WeakSet[_Reader] = weakref.WeakSet()
         """What rows may still be read from."""
+        self._functions: list[str] = []
+        """The names of functions in Python that it has made known."""
         self._ibis: Any = None
 
     def open(self, database: duckdb.DuckDBPyConnection) -> None:
@@ -72,6 +78,9 @@ class DuckDBSession(SqlSession):
             self._is_open = False
             for reader in list(self._readers):
                 reader.close()
+            for name in self._functions:
+                with contextlib.suppress(duckdb.Error):
+                    self._connection.remove_function(name)
             self._connection.close()
 
     def _run(self, sql: str) -> StatementResult:
@@ -171,8 +180,26 @@ class DuckDBSession(SqlSession):
     def _with_rows(self, expression: ibis.Table) -> Iterator[ibis.Table]:
         """Makes rows and functions that live in Python known to this connection: no copy is needed."""
         if expression.op().find((ops.InMemoryTable, ops.ScalarUDF, ops.AggUDF)):
+            expression = self._with_own_functions(expression)
             compat.prepare(self._backend(), expression)
         yield expression
+
+    def _with_own_functions(self, expression: ibis.Table) -> ibis.Table:
+        """The expression with names for functions in Python that no other session has: DuckDB keeps them in one list
+        for all that have the file open, longer than the session which has named them."""
+        own: dict[type[ops.Node], Any] = {}
+
+        def named(node: ops.Node, changed: Mapping[str, Any] | None) -> ops.Node:
+            made = node.__recreate__(changed) if changed else node
+            kind = type(made)
+            if not isinstance(made, ops.ScalarUDF) or made.__input_type__.name == "BUILTIN":
+                return made
+            if kind not in own:
+                own[kind] = types.new_class(f"{kind.__name__}_{next(_NUMBERS)}", (kind,))
+                self._functions.append(own[kind].__name__)
+            return own[kind](*made.args)
+
+        return expression.op().replace(named).to_expr()
 
     def _backend(self) -> Any:
         if self._ibis is None:
