@@ -39,7 +39,7 @@ from entrepot.activities.storage import exact_casts
 from entrepot.activities.transform.check import check_contract, check_rows
 from entrepot.backends import Session
 from entrepot.backends.base import physical
-from entrepot.errors import EntrepotError, StepFailed, unknown
+from entrepot.errors import StepFailed, unknown
 from entrepot.identity.expression import bind, schema_from, schema_to
 from entrepot.identity.version import version_schema
 from entrepot.language.step import KINDS, CheckStep, Step, TransformStep
@@ -228,13 +228,7 @@ class Computation:
 
     def _computed(self, step: TransformStep | CheckStep, *, actual: bool) -> Computed:
         inputs = self._arguments(step, actual=actual)
-        if not step.is_called_to_plan:
-            return resolve_step(step, inputs)
-        [computed] = self._builder.given([(step, inputs)], _resolved)
-        if isinstance(computed, EntrepotError):
-            raise computed
-        made: Computed = computed
-        return made
+        return self._builder.computed(step, inputs) if step.is_called_to_plan else resolve_step(step, inputs)
 
     def _called(self, step: TransformStep | CheckStep, number: int, *columns: pa.ChunkedArray) -> pa.Array:
         """What an author's function, which the warehouse calls, gives for rows."""
@@ -281,16 +275,10 @@ class Computation:
         yield from step_processes.stream(_compute, given, schema.to_pyarrow(), feeds=readers)
 
 
-def _resolved(graph: Graph, step: Step, inputs: Inputs) -> Computed:
-    """What a step computes; asked of its process."""
-    with attribute_errors(step):
-        return resolve_step(step, inputs)
-
-
 def _values(graph: Graph, step: Step, inputs: Inputs, number: int, rows: bytes) -> bytes:
     """What a function of an expression gives for rows; asked of its step's process."""
     with attribute_errors(step):
-        return _values_of(_resolved(graph, step, inputs), number, rows)
+        return _values_of(resolve_step(step, inputs), number, rows)
 
 
 def _values_of(computed: Computed, number: int, rows: bytes) -> bytes:

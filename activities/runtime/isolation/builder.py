@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from functools import lru_cache
 from typing import Any
 
-from entrepot.activities.runtime.context import ActivityContext
+from entrepot.activities.runtime.context import ActivityContext, attribute_errors
 from entrepot.activities.runtime.isolation.call import Asked, Question, answer
 from entrepot.activities.runtime.isolation.processes import conversation, server_of, started
 from entrepot.activities.runtime.isolation.raised import Raised
@@ -61,15 +61,26 @@ class Builder:
             Unavailable: if the process was killed by others.
         """
         known = [_answers(step, inputs, function.__qualname__, arguments) for step, inputs in asked]
-        unknown = [number for number, answers in enumerate(known) if not answers]
+        given = [tuple(answers) for answers in known]
+        unknown = [number for number, answers in enumerate(given) if not answers]
         questions = [Question(function, asked[number][0].name, (asked[number][1], *arguments)) for number in unknown]
         for number, found in zip(unknown, self._ask(questions), strict=True):
-            known[number].append(found)
-        given = [answers[0] for answers in known]
-        for answers, found in zip(known, given, strict=True):
-            if isinstance(found, EntrepotError):  # another time it may be another
-                answers.clear()
-        return given
+            given[number] = (found,)
+            if not isinstance(found, EntrepotError):  # another time that may be another
+                known[number].append(found)
+        return [answers[0] for answers in given]
+
+    def computed(self, step: Step, inputs: Inputs) -> Computed:
+        """What a step computes. What a plan has been told is not asked again.
+
+        Raises:
+            EntrepotError: as `ask` does, and if the step cannot be built.
+        """
+        answers = _answers(step, inputs, resolve.planned.__qualname__, ())
+        if not answers:
+            answers.append(self.ask(step, _resolved, inputs))
+        found: Computed = answers[0]
+        return found
 
     def ask(self, step: Step, function: Callable[..., Any], *arguments: Any) -> Any:
         """What a function returns.
@@ -119,6 +130,12 @@ class Builder:
                 self._conversation.close()
                 self._conversation = None
             self._running.close()
+
+
+def _resolved(graph: Graph, step: Step, inputs: Inputs) -> Computed:
+    """What a step computes; asked of its process."""
+    with attribute_errors(step):
+        return resolve.resolve_step(step, inputs)
 
 
 def _answers(step: Step, inputs: Inputs, function: str, arguments: tuple[Hashable, ...]) -> list[Any]:
