@@ -6,14 +6,13 @@ that somebody makes up make no new series.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
+import psutil
 from temporalio import activity, workflow
 from temporalio.common import MetricMeter
 from temporalio.exceptions import ApplicationError, FailureError, is_cancelled_exception
@@ -151,23 +150,10 @@ def _histogram(meter: MetricMeter, name: str, what: str, took: timedelta) -> Non
 
 
 def memory() -> str:
-    """The memory of this process and of those that it has started, as Prometheus reads it; nothing but on Linux."""
+    """The memory of this process and of those that it has started, as Prometheus reads it."""
     lines = ["# HELP entrepot_memory_bytes Resident memory.", "# TYPE entrepot_memory_bytes gauge"]
-    for pid, size in _resident(Path("/proc/self")).items():
-        lines.append(f'entrepot_memory_bytes{{pid="{pid}"}} {size}')
+    own = psutil.Process()
+    for process in (own, *own.children(recursive=True)):
+        with suppress(psutil.Error):  # it has ended meanwhile
+            lines.append(f'entrepot_memory_bytes{{pid="{process.pid}"}} {process.memory_info().rss}')
     return "\n".join(lines) + "\n"
-
-
-def _resident(process: Path) -> dict[int, int]:
-    found: dict[int, int] = {}
-    with suppress(OSError, ValueError):  # it has ended meanwhile
-        process = process.resolve()
-        pages = int((process / "statm").read_text().split()[1])
-        found[int(process.name)] = pages * _PAGE
-        for task in (process / "task").iterdir():
-            for child in (task / "children").read_text().split():
-                found |= _resident(Path("/proc", child))
-    return found
-
-
-_PAGE = os.sysconf("SC_PAGE_SIZE")
