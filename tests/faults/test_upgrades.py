@@ -67,6 +67,16 @@ class Upgraded:
         await until_running(handle, "slept")
         return handle
 
+    async def leave_behind(self) -> WorkflowHandle[Any, Any]:
+        """A run that is tried again, whose worker, the old one, is gone; new runs go to the new one."""
+        async with self.worker("old"):
+            await self.set_current("old")
+            handle = await self.start("awaiting", until=str(self.gate))
+            await retried(handle)
+            assert await self.why(handle) is None
+            await self.set_current("new")
+        return handle
+
     async def deployment(self) -> Deployment | None:
         return next(iter(await versions.deployments(self.client, self.task_queue)), None)
 
@@ -124,12 +134,7 @@ async def test_a_run_ends_with_the_code_that_it_began_with(upgraded: Upgraded) -
 
 async def test_a_run_without_a_worker_of_its_code_waits_for_one_and_says_so(upgraded: Upgraded) -> None:
     async with upgraded.worker("new"):
-        async with upgraded.worker("old"):
-            await upgraded.set_current("old")
-            left = await upgraded.start("awaiting", until=str(upgraded.gate))
-            await retried(left)
-            assert await upgraded.why(left) is None
-            await upgraded.set_current("new")
+        left = await upgraded.leave_behind()
         lacking = await upgraded.why(left)
         name = f"of-{upgraded.task_queue}"
         assert lacking is not None
@@ -141,11 +146,7 @@ async def test_a_run_without_a_worker_of_its_code_waits_for_one_and_says_so(upgr
 
 async def test_a_run_that_was_moved_on_waits_for_no_worker_of_the_code_that_it_began_with(upgraded: Upgraded) -> None:
     async with upgraded.worker("new"):
-        async with upgraded.worker("old"):
-            await upgraded.set_current("old")
-            left = await upgraded.start("awaiting", until=str(upgraded.gate))
-            await retried(left)
-            await upgraded.set_current("new")
+        left = await upgraded.leave_behind()
         assert "No worker of build old" in (await upgraded.why(left) or "")
         await upgraded.client.workflow_service.update_workflow_execution_options(
             UpdateWorkflowExecutionOptionsRequest(
