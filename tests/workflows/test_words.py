@@ -138,7 +138,7 @@ CASES = [
     ("transform", "away", AGAIN, "raised ConnectionRefusedError"),
     ("check", "unfit", ONCE, "ValueError: half \ufffd"),
     ("engine", "cast", NEVER, "DuckDB cannot compute it: Conversion Error: invalid date field format"),
-    ("engine", "function", NEVER, "DuckDB cannot compute it: Invalid Input Error: Python exception occurred"),
+    ("engine", "function", NEVER, "SystemExit: 3"),
     ("train", "exit", NEVER, "SystemExit: 3"),
     ("train", "huge", NEVER, "more characters)"),
     ("publish", "cancelled", NEVER, "CancelledError: who"),

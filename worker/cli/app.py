@@ -76,7 +76,8 @@ def main() -> NoReturn:
     try:
         app()
     except SystemExit as ended:
-        code = ended.code
+        # Click ends with 1 where who reads the output has seen enough.
+        code = 0 if isinstance(ended.__context__, BrokenPipeError) else ended.code
     except EntrepotError as error:
         from entrepot.worker.cli import output
 

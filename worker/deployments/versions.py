@@ -20,6 +20,7 @@ from temporalio.api.workflowservice.v1 import (
     SetWorkerDeploymentRampingVersionRequest,
 )
 from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
 
 from entrepot.errors import BadInput, unknown
 from entrepot.worker.client import TASK_QUEUE
@@ -197,9 +198,14 @@ async def _until_it_holds(client: Client, name: str) -> None:
 
 async def _serves(client: Client, version: WorkerDeploymentVersion, task_queue: str) -> bool:
     """Whether a version has ever served the task queue."""
-    described = await client.workflow_service.describe_worker_deployment_version(
-        DescribeWorkerDeploymentVersionRequest(namespace=client.namespace, deployment_version=version)
-    )
+    try:
+        described = await client.workflow_service.describe_worker_deployment_version(
+            DescribeWorkerDeploymentVersionRequest(namespace=client.namespace, deployment_version=version)
+        )
+    except RPCError as error:
+        if error.status != RPCStatusCode.NOT_FOUND:
+            raise
+        return False  # its deployment lists it a moment before it is there, and after it was deleted
     queues = described.worker_deployment_version_info.task_queue_infos
     return any(queue.name == task_queue for queue in queues)
 

@@ -62,7 +62,7 @@ def test_details_come_back_as_they_were(details: Details) -> None:
 @pytest.mark.parametrize(
     "kept",
     [
-        {"kind": "files", "path": "rows.csv", "compression": "zstd", "parts": [{"rows": 1}]},
+        {"kind": "files", "path": "rows.csv", "sha256": None, "compression": "zstd", "parts": [{"rows": 1}]},
         {
             "kind": "growing table",
             "segments": [{**SEGMENTS[1].model_dump(mode="json"), "sorted_by": "id"}],
