@@ -5,41 +5,39 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Literal
 
 import ibis
 
 from entrepot.activities.catalog.details import ScoredModel, Scoring
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.ml import models
+from entrepot.activities.ml.estimator import AsSql, agreement, as_sql, scored
 from entrepot.activities.ml.sample import check_categories, rows_to_compare
-from entrepot.activities.ml.translation import (
-    TOLERANCE,
-    Agreement,
-    NotTranslatable,
-    check_classes,
-    compare,
-    frame,
-    labels_of,
-    score_batches,
-    translate,
-)
-from entrepot.activities.runtime.context import ActivityContext, keep_python_errors
+from entrepot.activities.ml.translation import TOLERANCE, Agreement, NotTranslatable
+from entrepot.activities.runtime.context import keep_python_errors
+from entrepot.activities.runtime.isolation.builder import Builder
+from entrepot.activities.runtime.isolation.call import to_bytes
+from entrepot.activities.runtime.isolation.processes import StepProcesses
 from entrepot.backends import CreatedTable, Session, TableName
 from entrepot.backends.base import physical
 from entrepot.errors import LimitExceeded, StepFailed, Unavailable
-from entrepot.language.model import PREDICTION, Predict, probability_column
+from entrepot.language.model import Predict
 from entrepot.language.step import KINDS
-from entrepot.tracebacks import describe, message
+from entrepot.tracebacks import message
 
 
 class Scorer:
     """Replaces every `predict` of one expression by what computes it."""
 
-    def __init__(self, work: ActivityContext, session: Session, versions: Mapping[str, Version]) -> None:
-        self._work = work
+    def __init__(
+        self, session: Session, versions: Mapping[str, Version], builder: Builder, processes: StepProcesses
+    ) -> None:
+        self._work = processes.work
         self._session = session
         self._versions = versions
+        self._builder = builder
+        self._processes = processes
         self._evidence: list[ScoredModel] = []
         self._temporary: list[TableName] = []
 
@@ -85,29 +83,36 @@ class Scorer:
 
     def _by_sql(self, node: Predict) -> ibis.Table | None:
         version = self._versions[node.model]
-        estimator = models.load(version)
-        check_classes(estimator, node.classes)
-        features = list(models.details_of(version).features)
         parent = node.parent.to_expr()
         try:
-            made = translate(estimator, parent, features, node.keep, node.classes, node.dtype)
-            agreement = self._verify(estimator, parent, version, node)
+            sql = self._asked(node, version)
+            found = self._verify(sql, parent, version)
         except NotTranslatable as error:
             self._record(version, "streamed", f"the model cannot be SQL: {error}", None)
             return None
-        if agreement.rows == 0:
-            self._record(version, "streamed", "there is no row to verify SQL on", agreement)
+        if found.rows == 0:
+            self._record(version, "streamed", "there is no row to verify SQL on", found)
             return None
-        if not agreement.agrees:
+        if not found.agrees:
             reason = (
-                f"SQL differs from the estimator by up to {_small(agreement.largest)} "
-                f"on {agreement.beyond or agreement.labels:,} of {agreement.rows:,} sampled rows"
+                f"SQL differs from the estimator by up to {_small(found.largest)} "
+                f"on {found.beyond or found.labels:,} of {found.rows:,} sampled rows"
             )
-            self._record(version, "streamed", reason, agreement)
+            self._record(version, "streamed", reason, found)
             return None
-        reason = f"within {_small(agreement.largest)} of the estimator on {agreement.rows:,} sampled rows"
-        self._record(version, "sql", reason, agreement)
-        return made
+        reason = f"within {_small(found.largest)} of the estimator on {found.rows:,} sampled rows"
+        self._record(version, "sql", reason, found)
+        return sql.scores_of(parent)
+
+    def _asked(self, node: Predict, version: Version) -> AsSql:
+        schema = node.parent.schema
+        try:
+            found: AsSql = self._builder.ask(
+                self._processes.step, as_sql, version, schema, node.keep, node.classes, node.dtype
+            )
+        except StepFailed as error:  # it took too long, or ended its process; its scores may still be had
+            raise NotTranslatable(str(error)) from error
+        return found
 
     def _record(
         self, version: Version, path: Literal["sql", "streamed"], why: str, agreement: Agreement | None
@@ -125,17 +130,14 @@ class Scorer:
             )
         )
 
-    def _verify(self, estimator: Any, parent: ibis.Table, version: Version, node: Predict) -> Agreement:
+    def _verify(self, sql: AsSql, parent: ibis.Table, version: Version) -> Agreement:
         """Scores a sample both ways. One query gives its features and its scores by SQL."""
-        details, labels = models.details_of(version), labels_of(estimator)
-        features = list(details.features)
-        if clash := {PREDICTION, *map(probability_column, labels)} & set(features):
-            raise NotTranslatable(f"its feature {min(clash)!r} is called as a column of the scores")
+        features = list(models.details_of(version).features)
         encoded = [name for name in features if parent[name].type().is_string()]
         block_sample = self._work.tenant.backend.capabilities.block_sample
         rows = rows_to_compare(self._session, parent, features, encoded, block_sample)
         try:
-            by_sql = self._session.fetch(translate(estimator, rows, features, features, labels, node.dtype))
+            by_sql = self._session.fetch(sql.compared_on(rows))
         except (Unavailable, LimitExceeded, InterruptedError, OSError):
             raise
         except Exception as error:  # such as of a number that is too large for a tree; scikit-learn may refuse it, too
@@ -143,17 +145,12 @@ class Scorer:
             why, _, _ = message(error).partition("\n")
             raise NotTranslatable(f"the warehouse refuses its SQL: {why}") from error
         check_categories(by_sql, encoded)
-        try:
-            return compare(by_sql, estimator, frame(by_sql, features, details.floats), labels)
-        except Exception as error:
-            raise self._refusal(node, error) from error
+        found: Agreement = self._builder.ask(self._processes.step, agreement, version, to_bytes(by_sql))
+        return found
 
     def _stream(self, node: Predict, target: TableName) -> CreatedTable:
         version = self._versions[node.model]
-        estimator = models.load(version)
-        details = models.details_of(version)
-        features = list(details.features)
-        needed = list(dict.fromkeys((*features, *node.keep)))
+        needed = list(dict.fromkeys((*models.details_of(version).features, *node.keep)))
         rows = node.parent.to_expr().select(*needed)
         self._work.check_limits(self._session, rows)
         reader = self._session.read(rows)
@@ -161,21 +158,9 @@ class Scorer:
         kept = {name: reader.schema.field(name).type for name in node.keep}
         for name, kind in kept.items():
             schema = schema.set(schema.get_field_index(name), schema.field(name).with_type(kind))
-        scored = score_batches(estimator, reader, features, node.keep, node.classes, schema, details.floats)
-        try:
-            with keep_python_errors(scored) as batches:
-                return self._session.write(target, node.schema, self._checked(batches), schema)
-        except (ValueError, TypeError) as error:
-            raise self._refusal(node, error) from error
-
-    def _checked(self, batches: Any) -> Any:
-        for batch in batches:
-            self._work.check()
-            yield batch
-
-    @staticmethod
-    def _refusal(node: Predict, error: Exception) -> StepFailed:
-        return StepFailed(f"model {node.model!r} refuses these rows: {describe(error).splitlines()[0]}")
+        made = self._processes.stream(scored, version, node.keep, node.classes, schema, feeds={"rows": reader})
+        with keep_python_errors(made) as batches:
+            return self._session.write(target, node.schema, batches, schema)
 
 
 def _small(difference: float | None) -> str:

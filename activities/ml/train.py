@@ -31,7 +31,6 @@ from entrepot.identity.expression import nodes_of, schema_from
 from entrepot.language.split import TEST_COLUMN, Where, order_of
 from entrepot.language.step import TrainStep
 from entrepot.planning.built import Built
-from entrepot.planning.graph import Graph
 from entrepot.planning.resolve import Computed, Inputs, arguments, dividing_columns, feature_columns, resolve_step
 from entrepot.protocol import activities
 from entrepot.protocol.messages import StepRef, StepResult
@@ -139,7 +138,7 @@ def _train(
     )
 
 
-def _asked(graph: Graph, step: TrainStep, inputs: Inputs, features: Version) -> tuple[Computed, Built]:
+def _asked(call: Call, step: TrainStep, inputs: Inputs, features: Version) -> tuple[Computed, Built]:
     """What a step fits, and the rows that it fits on; asked of its process."""
     with attribute_errors(step):
         columns = feature_columns(step, schema_from(features.inferred))

@@ -40,7 +40,7 @@ from entrepot.activities.runtime.context import (
 )
 from entrepot.activities.runtime.isolation.call import Call
 from entrepot.activities.runtime.isolation.processes import StepProcesses
-from entrepot.activities.runtime.isolation.tables import WorkerTables
+from entrepot.activities.runtime.isolation.tables import WorkerTables, read_by
 from entrepot.activities.runtime.tenant import Tenants
 from entrepot.activities.storage import lake
 from entrepot.backends import Session, TableName
@@ -157,7 +157,7 @@ def _make(
     given = {name: parameters[name] for name in step.inputs if name in parameters}
     output: _Page | Export | Copy = StepProcesses(work, tenants, pipeline, step).run(
         *(_output, given, read, facts, session.dialect.name),
-        read=lambda expression: session.fetch(expression).to_reader(),
+        read=read_by(session),
     )
     # A folder for each run: two may make the same version at once, and a page tells which run made it.
     folder = work.tenant.lake_path(step.folder, pipeline, step.name, version, ref.context.run)

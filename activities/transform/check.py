@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -11,12 +12,10 @@ from typing import Any
 import ibis
 from ibis import _
 
-from entrepot.activities.catalog.version import Version
-from entrepot.activities.transform.contract_rules import Broken, Rule, rules
+from entrepot.activities.transform.contract_rules import Broken, Rule
 from entrepot.backends import Session
 from entrepot.backends.base import count
 from entrepot.errors import CheckFailed
-from entrepot.identity.expression import schema_from
 from entrepot.language.step import CheckStep
 from entrepot.protocol.messages import StepResult
 from entrepot.tracebacks import cut
@@ -74,10 +73,8 @@ def check_rows(session: Session, violating: ibis.Table) -> Found:
     return Found(violations, [{k: _plain(v) for k, v in row.items()} for row in sample])
 
 
-def check_contract(session: Session, contract: Any, guarded: Version) -> Found:
-    """Holds a pandera contract against a table: every rule, those over rows in one query."""
-    assert guarded.table is not None
-    every = list(rules(contract, session.table(guarded.table, schema_from(guarded.columns))))
+def check_contract(session: Session, every: Sequence[Broken | Rule]) -> Found:
+    """Holds every rule of a contract against its table, those over rows in one query."""
     over_rows = [each for each in every if isinstance(each, Rule)]
     broken = [{"rule": each.rule, "said": each.said} for each in every if isinstance(each, Broken)]
     broken += [_broken(session, rule, rows) for rule, rows in _violations(session, over_rows)]

@@ -24,8 +24,8 @@ Compile = Callable[[Graph, Asking, str], Sequence[EntrepotError | None]]
 """Compiles steps for a warehouse that is named by its dialect: of each, why it cannot be, if so."""
 
 
-def compiled(graph: Graph, step: Step, inputs: Inputs, dialect: str) -> None:
-    """Compiles a step's expression.
+def compiled(_: object, step: Step, inputs: Inputs, dialect: str) -> None:
+    """Compiles a step's expression; asked of its process.
 
     Raises:
         BadInput: if the warehouse lacks an operation or a type that the step needs.

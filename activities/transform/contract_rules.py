@@ -8,13 +8,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from typing import Any
 
 import ibis
 import ibis.expr.operations as ops
 
+from entrepot.activities.runtime.context import attribute_errors
+from entrepot.activities.runtime.isolation.call import Call
+from entrepot.activities.runtime.isolation.tables import WorkerTables
+from entrepot.activities.transform.functions import values
+from entrepot.backends import TableName
+from entrepot.identity.expression import nodes_of, schema_from
 from entrepot.language.contract import name_of, schema_of
+from entrepot.language.step import CheckStep, Step
+from entrepot.planning.built import Built
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,53 @@ class Rule:
     rule: str
     said: str
     violating: ibis.Table
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _arrived, (self.rule, self.said, self.built)
+
+    @cached_property
+    def built(self) -> Built:
+        """The expression on its way to another process."""
+        return Built(nodes_of(self.violating))
+
+
+def _arrived(rule: str, said: str, violating: Built) -> Rule:
+    return Rule(rule, said, violating.read())
+
+
+def rules_of(
+    call: Call, step: Step, table: TableName, columns: tuple[tuple[str, str], ...], dialect: str
+) -> list[Broken | Rule]:
+    """Every rule of a step's contract for a table; asked of its process. What checks execute, the worker reads."""
+    return list(_rules(call, step, table, columns, dialect))
+
+
+def values_of_rule(
+    call: Call,
+    step: Step,
+    table: TableName,
+    columns: tuple[tuple[str, str], ...],
+    dialect: str,
+    rule: int,
+    number: int,
+    rows: bytes,
+) -> bytes:
+    """What a function that a rule calls gives for rows; asked of its step's process."""
+    found = _rules(call, step, table, columns, dialect)[rule]
+    assert isinstance(found, Rule)
+    with attribute_errors(step):
+        return values(found.built, number, rows)
+
+
+@lru_cache(maxsize=8)
+def _rules(
+    call: Call, step: Step, table: TableName, columns: tuple[tuple[str, str], ...], dialect: str
+) -> tuple[Broken | Rule, ...]:
+    assert isinstance(step, CheckStep)
+    tables = WorkerTables(call, dialect)
+    with attribute_errors(step):
+        found = list(rules(step.contract, tables.table(table, schema_from(dict(columns)))))
+    return tuple(replace(e, violating=tables.unbound(e.violating)) if isinstance(e, Rule) else e for e in found)
 
 
 def rules(contract: Any, table: ibis.Table) -> Iterator[Broken | Rule]:

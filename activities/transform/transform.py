@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 import ibis
@@ -30,20 +28,21 @@ from entrepot.activities.runtime.context import (
     version_table_name,
     wait_for_other_runs,
 )
-from entrepot.activities.runtime.isolation import call as protocol
 from entrepot.activities.runtime.isolation.builder import Builder
 from entrepot.activities.runtime.isolation.call import Call
 from entrepot.activities.runtime.isolation.processes import StepProcesses
+from entrepot.activities.runtime.isolation.tables import read_by
 from entrepot.activities.runtime.tenant import Tenants, parameter_values
 from entrepot.activities.storage import exact_casts
 from entrepot.activities.transform.check import check_contract, check_rows
+from entrepot.activities.transform.contract_rules import Broken, Rule, rules_of, values_of_rule
+from entrepot.activities.transform.functions import Functions, values
 from entrepot.backends import Session
 from entrepot.backends.base import physical
 from entrepot.errors import StepFailed, unknown
 from entrepot.identity.expression import bind, schema_from, schema_to
 from entrepot.identity.version import version_schema
 from entrepot.language.step import KINDS, CheckStep, Step, TransformStep
-from entrepot.planning.built import elsewhere
 from entrepot.planning.graph import Graph
 from entrepot.planning.resolve import Computed, Inputs, arguments, resolve_step
 from entrepot.protocol import activities
@@ -64,8 +63,10 @@ class TransformActivities(Activities):
         started = time.monotonic()
         results: list[StepResult] = []
         work.spent = request.spent
-        builder = Builder(work, self._tenants, request.context.pipeline)
-        with work.session() as session, builder:
+        with (
+            work.session() as session,
+            Builder(work, self._tenants, request.context.pipeline, read_by(session)) as builder,
+        ):
             computation = Computation(self._tenants, work, session, request, builder)
             for name in request.steps:
                 is_late = time.monotonic() - started > BATCH_SECONDS
@@ -94,7 +95,7 @@ class Computation:
         self._catalog = work.catalog(session).pipeline(pipeline.name)
         self._versions = self._catalog.versions(batch.versions)
         self._tried: set[str] = set()
-        self._raised: list[BaseException] = []
+        self._functions = Functions(builder)
         self._scanned_before = 0
 
     def rows_read(self, name: str) -> int:
@@ -113,7 +114,7 @@ class Computation:
         step = self._graph.steps.get(name)
         if not isinstance(step, TransformStep | CheckStep):
             raise StepFailed(f"{name!r} is no transform or check of the code that this worker has; start the run again")
-        with attribute_errors(step), self._raising():
+        with attribute_errors(step), self._functions.raising():
             if isinstance(step, CheckStep):
                 made = self._check(step, started)
             else:
@@ -144,7 +145,7 @@ class Computation:
             else:
                 made = self._bound(step, computed)
                 inferred = made.schema()
-                table, scoring = self._scorer().create(target, made)
+                table, scoring = self._scorer(step).create(target, made)
             seconds = time.monotonic() - started
             made_version = Version(
                 name=step.name,
@@ -169,9 +170,9 @@ class Computation:
     def _check(self, step: CheckStep, started: float) -> StepResult:
         computed = self._verified(step)
         if step.contract is not None:
-            found = check_contract(self._session, step.contract, self._versions[step.guards[0]])
+            found = check_contract(self._session, self._rules(step))
         else:
-            scorer = self._scorer()
+            scorer = self._scorer(step)
             try:
                 found = check_rows(self._session, scorer.replaced(self._bound(step, computed)))
             finally:
@@ -191,8 +192,21 @@ class Computation:
         self._catalog.add_verdict(verdict)
         return found.result(step, time.monotonic() - started)
 
-    def _scorer(self) -> Scorer:
-        return Scorer(self._work, self._session, self._versions)
+    def _rules(self, step: CheckStep) -> list[Broken | Rule]:
+        """What a contract demands of the table that it guards: its checks may be anybody's code, and execute."""
+        guarded = self._versions[step.guards[0]]
+        asked = (guarded.table, tuple(guarded.columns.items()), self._session.dialect.name)
+        every: list[Broken | Rule] = self._builder.ask(step, rules_of, *asked)
+        for number, each in enumerate(every):
+            if isinstance(each, Rule):
+                self._functions.answered(each.violating, step, values_of_rule, *asked, number)
+        return every
+
+    def _processes(self, step: TransformStep | CheckStep) -> StepProcesses:
+        return StepProcesses(self._work, self._tenants, self._context.pipeline, step)
+
+    def _scorer(self, step: TransformStep | CheckStep) -> Scorer:
+        return Scorer(self._session, self._versions, self._builder, self._processes(step))
 
     def _inputs(self, step: TransformStep | CheckStep) -> dict[str, str]:
         return {name: self._batch.versions[name] for name in self._graph.table_inputs(step)}
@@ -220,8 +234,7 @@ class Computation:
             computed = self._computed(step, actual=True)
         assert computed.built is not None
         made = computed.built.read()
-        for function in elsewhere(made):
-            function.call = functools.partial(self._called, step)
+        self._functions.answered(made, step, _values, self._arguments(step, actual=True))
         return bind(
             made, {name: self._relation(name) for name in self._graph.table_inputs(step) if self._is_table(name)}
         )
@@ -229,29 +242,6 @@ class Computation:
     def _computed(self, step: TransformStep | CheckStep, *, actual: bool) -> Computed:
         inputs = self._arguments(step, actual=actual)
         return self._builder.computed(step, inputs) if step.is_called_to_plan else resolve_step(step, inputs)
-
-    def _called(self, step: TransformStep | CheckStep, number: int, *columns: pa.ChunkedArray) -> pa.Array:
-        """What an author's function, which the warehouse calls, gives for rows."""
-        arrays = [column.combine_chunks() for column in columns]
-        rows = protocol.to_bytes(pa.record_batch(arrays, names=[str(each) for each in range(len(arrays))]))
-        try:
-            answer = self._builder.ask(step, _values, self._arguments(step, actual=True), number, rows)
-        except BaseException as error:
-            self._raised.append(error)
-            raise
-        [batch] = protocol.from_bytes(answer)
-        return batch.column(0)
-
-    @contextmanager
-    def _raising(self) -> Iterator[None]:
-        """Raises what an author's function raised as it was, not as the warehouse tells it."""
-        self._raised.clear()
-        try:
-            yield
-        except Exception:
-            if not self._raised:
-                raise
-            raise self._raised[0] from None
 
     def _is_table(self, name: str) -> bool:
         return self._versions[name].table is not None
@@ -271,28 +261,15 @@ class Computation:
                 readers[name] = self._session.read(table)
             else:
                 given[name] = getattr(value, "value", value)
-        step_processes = StepProcesses(self._work, self._tenants, self._context.pipeline, step)
-        yield from step_processes.stream(_compute, given, schema.to_pyarrow(), feeds=readers)
+        yield from self._processes(step).stream(_compute, given, schema.to_pyarrow(), feeds=readers)
 
 
-def _values(graph: Graph, step: Step, inputs: Inputs, number: int, rows: bytes) -> bytes:
+def _values(call: Call, step: Step, inputs: Inputs, number: int, rows: bytes) -> bytes:
     """What a function of an expression gives for rows; asked of its step's process."""
     with attribute_errors(step):
-        return _values_of(resolve_step(step, inputs), number, rows)
-
-
-def _values_of(computed: Computed, number: int, rows: bytes) -> bytes:
-    built = computed.built
-    assert built is not None
-    function, dtype, takes_arrays = built.function(number)
-    [batch] = protocol.from_bytes(rows)
-    if takes_arrays:
-        given = function(*map(pa.chunked_array, ([column] for column in batch.columns)))
-    else:
-        given = pa.array([function(*row) for row in zip(*(c.to_pylist() for c in batch.columns), strict=True)], dtype)
-    if isinstance(given, pa.ChunkedArray):
-        given = given.combine_chunks()
-    return protocol.to_bytes(pa.record_batch([given], names=["0"]))
+        built = resolve_step(step, inputs).built
+        assert built is not None
+        return values(built, number, rows)
 
 
 def _compute(call: Call, given: Mapping[str, Any], schema: pa.Schema) -> None:

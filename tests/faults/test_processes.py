@@ -115,6 +115,46 @@ async def test_a_function_that_a_warehouse_calls_runs_in_a_process_of_its_own(de
     assert (await deadly.run("deadly")).outcome == "published"
 
 
+@pytest.mark.parametrize(
+    ("where", "what"),
+    [
+        ("read", "exit"),
+        ("read", "hold"),
+        ("scored", "hold"),
+        ("scored", "eat"),
+        ("contract", "exit"),
+        ("contract", "eat"),
+    ],
+)
+async def test_models_that_score_and_checks_of_contracts_hurt_nobody_else(
+    temporal: WorkflowEnvironment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, what: str
+) -> None:
+    mark = tmp_path / "mark"
+    monkeypatch.setenv("HARM", f"{where}|{what}|{mark}")
+    parameters = {"where": where, "what": what, "mark": str(mark)}
+    monkeypatch.setattr(processes, "BUILD_SECONDS", 3.0 if where == "read" else 60.0)
+    limited = {"backend": SECTIONS["acme"].backend, "limits": {"memory": "900MB"}}
+    acme = TenantSection.model_validate(limited)
+    known = {"deadly": "tests.pipelines.deadly:deadly"}
+    async with serving(temporal.client, settings(tmp_path, known, acme=acme, globex=SECTIONS["globex"])) as house:
+        run = await house.start("Pipeline", {"tenant": "acme", "pipeline": "deadly", "parameters": parameters})
+        pid = await until_written(mark)
+        monkeypatch.delenv("HARM")
+        assert (await house.run("deadly", tenant="globex")).outcome == "published"
+        if what == "hold":
+            await run.cancel()
+        with pytest.raises(WorkflowFailureError) as caught:
+            await asyncio.wait_for(run.result(), 120)
+        await until_gone(pid)
+        if what != "hold":
+            how = "its process ended itself with exit code 3" if what == "exit" else "and its limit is 900 MB"
+            assert how in str(caught.value.cause)
+            step = "check 'built.contract'" if where == "contract" else "transform 'scored'"
+            assert step in str(caught.value.cause)
+        assert (await house.run("deadly")).outcome == "published"
+        assert house.query("SELECT count(*), sum(prediction) FROM deadly.scored") == [(100, pytest.approx(9900))]
+
+
 async def test_a_plan_that_hangs_ends_with_its_run(deadly: House, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     parameters = {"where": "built", "what": "hold", "mark": str(mark)}
@@ -173,6 +213,7 @@ async def test_a_module_that_ends_or_hangs_as_it_is_imported_is_refused(
     temporal: WorkflowEnvironment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str, sentence: str
 ) -> None:
     monkeypatch.setenv("FATAL", harm)
+    monkeypatch.syspath_prepend(tmp_path)  # or else the process that has imported it for the case before would do
     monkeypatch.setattr(processes, "IMPORT_SECONDS", 2.0)
     known = {"fatal": "tests.pipelines.fatal:fatal", "deadly": "tests.pipelines.deadly:deadly"}
     async with serving(temporal.client, settings(tmp_path, known)) as house:

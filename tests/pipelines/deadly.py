@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import ibis
+import pandera.ibis as pandera
 import pyarrow as pa
 from sklearn.linear_model import LinearRegression
 
-from entrepot import Export, Pipeline, Table
+from entrepot import Export, Model, Pipeline, Table
 
 deadly = Pipeline("deadly", parameters={"where": "", "what": "", "mark": ""})
 
@@ -68,7 +69,22 @@ asked = ["", "", ""]
 """What is asked of `halved`, which has no parameters of the pipeline's."""
 
 
-@deadly.transform
+def has_rows(data: Any) -> bool:
+    """A contract's own check, which asks the warehouse itself; what it is to do stands in the environment."""
+    harm("contract", *os.environ.get("HARM", "||").split("|"))
+    return bool(data.table.count().execute() > 0)
+
+
+def is_half_of_some(data: Any) -> Any:
+    """A contract's own check that calls a function in Python."""
+    return halved(data.table[data.key]) >= 0
+
+
+@deadly.transform(
+    contract=pandera.DataFrameSchema(
+        {"half": pandera.Column(checks=[pandera.Check(has_rows), pandera.Check(is_half_of_some)])}
+    )
+)
 def built(doubled: Table, where: str, what: str, mark: str) -> Table:
     asked[:] = [where, what, mark]
     harm("built", where, what, mark)
@@ -91,7 +107,23 @@ class Harmful(LinearRegression):
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         harm("model", self.where, self.what, self.mark)
+        self.fitted_in_ = os.getpid()
         return super().fit(X, y, sample_weight)
+
+    def predict(self, X: Any) -> Any:
+        if os.getpid() != self.fitted_in_:
+            harm("scored", self.where, self.what, self.mark)
+        return super().predict(X)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if os.getpid() != self.fitted_in_:
+            harm("read", self.where, self.what, self.mark)
+
+
+@deadly.transform
+def scored(model: Model, doubled: Table) -> Table:
+    return model.predict(doubled, keep="n")
 
 
 @deadly.publish

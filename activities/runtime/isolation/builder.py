@@ -13,8 +13,8 @@ from functools import lru_cache
 from typing import Any
 
 from entrepot.activities.runtime.context import ActivityContext, attribute_errors
-from entrepot.activities.runtime.isolation.call import Asked, Question, answer
-from entrepot.activities.runtime.isolation.processes import conversation, server_of, started
+from entrepot.activities.runtime.isolation.call import Asked, Call, Question, answer
+from entrepot.activities.runtime.isolation.processes import Read, Readers, conversation, server_of, started
 from entrepot.activities.runtime.isolation.raised import Raised
 from entrepot.activities.runtime.tenant import Tenants
 from entrepot.errors import EntrepotError, PipelineError, Problem, StepFailed
@@ -27,10 +27,14 @@ from entrepot.planning.resolve import Asking, Computed, Inputs
 class Builder:
     """Asks a pipeline's steps, in a process that is there while the block runs.
 
-    Functions that are asked stand in a module, and are given the graph and the step as their process has them.
+    Functions that are asked stand in a module, and are given their `Call`, and the step as their process has it.
+
+    Args:
+        read: Reads what `Call.read` asks for.
     """
 
-    def __init__(self, work: ActivityContext, tenants: Tenants, pipeline: str) -> None:
+    def __init__(self, work: ActivityContext, tenants: Tenants, pipeline: str, read: Read | None = None) -> None:
+        self._readers = Readers(read=read)
         self._work = work
         self._tenants = tenants
         self._pipeline = pipeline
@@ -50,7 +54,7 @@ class Builder:
             PipelineError(graph.name, [Problem(f"{step.kind} {step.name!r}: {found}", step.at)])
             if isinstance(found, StepFailed)
             else found
-            for (step, _), found in zip(asked, self.given(asked, resolve.planned), strict=True)
+            for (step, _), found in zip(asked, self.given(asked, _planned), strict=True)
         ]
 
     def given(self, asked: Asking, function: Callable[..., Any], *arguments: Hashable) -> list[Any]:
@@ -63,7 +67,7 @@ class Builder:
         known = [_answers(step, inputs, function.__qualname__, arguments) for step, inputs in asked]
         given = [tuple(answers) for answers in known]
         unknown = [number for number, answers in enumerate(given) if not answers]
-        questions = [Question(function, asked[number][0].name, (asked[number][1], *arguments)) for number in unknown]
+        questions = [self._question(asked[number][0], function, (asked[number][1], *arguments)) for number in unknown]
         for number, found in zip(unknown, self._ask(questions), strict=True):
             given[number] = (found,)
             if not isinstance(found, EntrepotError):  # another time that may be another
@@ -76,7 +80,7 @@ class Builder:
         Raises:
             EntrepotError: as `ask` does, and if the step cannot be built.
         """
-        answers = _answers(step, inputs, resolve.planned.__qualname__, ())
+        answers = _answers(step, inputs, _planned.__qualname__, ())
         if not answers:
             answers.append(self.ask(step, _resolved, inputs))
         found: Computed = answers[0]
@@ -87,11 +91,11 @@ class Builder:
 
         Raises:
             InterruptedError: if the work is stopped meanwhile.
-            LimitExceeded: if its process had more memory than the pipeline's steps may have.
+            LimitExceeded: if its process had more memory than the step may have.
             StepFailed: if its process ended itself or crashed, or was killed since it took too long.
             Unavailable: if it was killed by others.
         """
-        [found] = self._ask([Question(function, step.name, arguments)])
+        [found] = self._ask([self._question(step, function, arguments)])
         if isinstance(found, EntrepotError):
             raise found
         return found
@@ -115,12 +119,14 @@ class Builder:
                     raise
         return [each.again() if isinstance(each, Raised) else each for each in found]
 
+    def _question(self, step: Step, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Question:
+        limits = self._work.tenant.limits_of(self._tenants.registry.load(self._pipeline))
+        return Question(function, step.name, arguments, step.limits.over(limits).memory)
+
     def _begin(self) -> Generator[Any, Any, Any]:
-        tenant = self._work.tenant
-        memory = tenant.limits_of(self._tenants.registry.load(self._pipeline)).memory
         process = server_of(self._tenants, self._pipeline).fork()
-        self._running.enter_context(started(process, self._work, self._tenants.variables(tenant.name)))
-        self._conversation = conversation(process, self._work, Asked(answer, ()), memory=memory)
+        self._running.enter_context(started(process, self._work, self._tenants.variables(self._work.tenant.name)))
+        self._conversation = conversation(process, self._work, Asked(answer, ()), self._readers)
         next(self._conversation)
         return self._conversation
 
@@ -132,7 +138,12 @@ class Builder:
             self._running.close()
 
 
-def _resolved(graph: Graph, step: Step, inputs: Inputs) -> Computed:
+def _planned(call: Call, step: Step, inputs: Inputs) -> Computed:
+    """What a step computes, as a plan is told of it; asked of its process."""
+    return resolve.planned(call.graph, step, inputs)
+
+
+def _resolved(call: Call, step: Step, inputs: Inputs) -> Computed:
     """What a step computes; asked of its process."""
     with attribute_errors(step):
         return resolve.resolve_step(step, inputs)

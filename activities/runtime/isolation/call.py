@@ -29,6 +29,7 @@ from entrepot.activities.runtime.isolation.raised import Raised
 from entrepot.errors import EntrepotError, StepFailed
 from entrepot.language.step import Step
 from entrepot.pipeline import Pipeline
+from entrepot.planning.graph import Graph
 from entrepot.registry import Registry
 from entrepot.tracebacks import describe
 
@@ -70,9 +71,11 @@ class Question:
     """What a process is to call next, of those that answer several questions."""
 
     function: Callable[..., Any]
-    """It is given the graph, the step and the arguments."""
+    """It is given the `Call`, the step and the arguments."""
     step: str
     arguments: tuple[Any, ...]
+    memory: int | None = None
+    """The most that the process may have meanwhile, in bytes."""
 
 
 @dataclass(frozen=True)
@@ -152,8 +155,13 @@ class Call:
 
     @property
     def step(self) -> Step:
-        """The step whose code is called, of the pipeline that this process has imported."""
-        return _IMPORTED[0].graph.steps[self.asked.step]
+        """The step whose code is called."""
+        return self.graph.steps[self.asked.step]
+
+    @property
+    def graph(self) -> Graph:
+        """Of the pipeline that this process has imported."""
+        return _IMPORTED[0].graph
 
     def report(self, rows: dict[str, int]) -> None:
         """Says how far it has come: rows by table."""
@@ -222,13 +230,12 @@ def import_pipeline(call: Call, name: str, reference: str) -> dict[str, tuple[in
 
 def answer(call: Call) -> None:
     """Answers questions until its worker has no more."""
-    graph = _IMPORTED[0].graph
     call.send(Answered(None))
     while True:
         questions: Sequence[Question] = call.receive()
         for question in questions:
-            step = graph.steps[question.step]
-            found = _outcome(partial(question.function, graph, step, *question.arguments))
+            step = call.graph.steps[question.step]
+            found = _outcome(partial(question.function, call, step, *question.arguments))
             if isinstance(found, Raised):
                 call.send(Resolved(secrets.resolved()))
             try:
@@ -315,11 +322,11 @@ def _log_to(call: Call, levels: Mapping[str, int]) -> None:
         logging.getLogger(name).setLevel(level)
 
 
-def to_bytes(batch: pa.RecordBatch) -> bytes:
-    """A batch with its schema and dictionaries."""
+def to_bytes(rows: pa.RecordBatch | pa.Table) -> bytes:
+    """Rows with their schema and dictionaries."""
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
+    with pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write(rows)
     return bytes(sink.getvalue().to_pybytes())
 
 

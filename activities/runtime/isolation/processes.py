@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,6 +39,7 @@ from entrepot.activities.runtime.isolation.call import (
     Next,
     Progress,
     Query,
+    Question,
     Resolved,
     Started,
     Surroundings,
@@ -461,7 +462,7 @@ class StepProcesses:
         asked = Asked(function, arguments, self.step.name, {name: reader.schema for name, reader in feeds.items()})
         process = server_of(self.tenants, self.pipeline).fork()
         with LANES.lane(tenant) as nice, started(process, self.work, variables, nice=nice):
-            return (yield from conversation(process, self.work, asked, _Readers(feeds, read), memory))
+            return (yield from conversation(process, self.work, asked, Readers(feeds, read), memory))
 
 
 @contextmanager
@@ -502,7 +503,7 @@ def conversation(
     process: Process,
     work: Work,
     asked: Asked,
-    readers: _Readers | None = None,
+    readers: Readers | None = None,
     memory: int | None = None,
 ) -> Generator[Any, Any, Any]:
     """Tells a process what to call, and answers what it asks until it has returned. It gives batches, or answers.
@@ -511,23 +512,28 @@ def conversation(
         memory: The most that it may have, in bytes.
     """
     connection, watch = process.connection, _MemoryWatch(process, memory)
-    readers = readers or _Readers()
+    readers = readers or Readers()
     deadline: float | None = None
+    limits: Iterator[int | None] = iter(())
     try:
         connection.send(asked)
         while True:
             message = _received(connection, deadline)
+            asked_at = time.monotonic()
             if isinstance(message, Started):
                 watch.begin(message.pid)
             elif isinstance(message, Query | Next):
                 connection.send(readers.answer(message))
+                deadline = deadline and deadline + time.monotonic() - asked_at  # the warehouse's time is not its own
             elif isinstance(message, Given):
                 yield from protocol.from_bytes(message.data)
             elif isinstance(message, Answered):
-                questions = yield message.answer
+                questions: Sequence[Question] | None = yield message.answer
                 deadline = time.monotonic() + BUILD_SECONDS
                 if questions is not None:
                     connection.send(questions)
+                    limits = iter(question.memory for question in questions)
+                watch.limit(next(limits, None))
             elif isinstance(message, Raised):
                 raise message.again()
             elif isinstance(message, Done):
@@ -569,7 +575,7 @@ def _death(process: Process) -> StepFailed | Unavailable:
     return StepFailed(str(ended))
 
 
-class _Readers:
+class Readers:
     """What a call may read."""
 
     def __init__(self, feeds: Mapping[str, pa.RecordBatchReader] = {}, read: Read | None = None) -> None:
@@ -596,13 +602,22 @@ class _MemoryWatch:
     def __init__(self, process: Process, most: int | None) -> None:
         self._process = process
         self._most = most
+        self._pid = 0
+        self._looking: threading.Thread | None = None
         self._exceeded: int | None = None
         self._ended = threading.Event()
 
     def begin(self, pid: int) -> None:
         """From now on, until the end."""
-        if self._most is not None:
-            threading.Thread(target=self._look, args=(pid, self._most), name="entrepot-memory", daemon=True).start()
+        self._pid = pid
+        self.limit(self._most)
+
+    def limit(self, most: int | None) -> None:
+        """From now on it may have so much."""
+        self._most = most
+        if most is not None and self._looking is None:
+            self._looking = threading.Thread(target=self._look, name="entrepot-memory", daemon=True)
+            self._looking.start()
 
     def end(self) -> None:
         """Looks no more."""
@@ -610,17 +625,18 @@ class _MemoryWatch:
 
     def check(self) -> None:
         """Raises LimitExceeded if it has killed the process."""
-        if self._exceeded is not None and self._most is not None:
+        if self._exceeded is not None:
             raise LimitExceeded(
                 f"its process had {format_bytes(self._exceeded)} of memory, and its limit is "
-                f"{format_bytes(self._most)}; it was killed"
+                f"{format_bytes(self._most or 0)}; it was killed"
             )
 
-    def _look(self, pid: int, most: int) -> None:
+    def _look(self) -> None:
         with contextlib.suppress(psutil.Error):
-            process = psutil.Process(pid)
+            process = psutil.Process(self._pid)
             while not self._ended.wait(LOOK_SECONDS):
-                if (used := process.memory_info().rss) > most:
+                used, most = process.memory_info().rss, self._most
+                if most is not None and used > most:
                     self._exceeded = used
                     self._process.kill()
                     return

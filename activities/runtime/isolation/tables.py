@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import ibis
@@ -13,10 +13,15 @@ import pyarrow as pa
 from ibis.formats.pandas import PandasData
 
 from entrepot.activities.runtime.isolation.call import Call
-from entrepot.backends import TableName, dialect
+from entrepot.backends import Session, TableName, dialect
 from entrepot.backends.base import physical
 
 E = TypeVar("E", bound=ir.Expr)
+
+
+def read_by(session: Session) -> Callable[[ibis.Table], pa.RecordBatchReader]:
+    """Reads for user code by a session of its worker's."""
+    return lambda expression: session.fetch(expression).to_reader()
 
 
 class WorkerTables:

@@ -26,11 +26,16 @@ from entrepot.activities.ml import models
 from entrepot.activities.ml.score import Scorer
 from entrepot.activities.ml.translation import frame
 from entrepot.activities.runtime.context import ActivityContext
-from entrepot.activities.runtime.tenant import PipelineSettings, Tenant
+from entrepot.activities.runtime.isolation.builder import Builder
+from entrepot.activities.runtime.isolation.processes import StepProcesses
+from entrepot.activities.runtime.tenant import PipelineSettings, Tenant, Tenants
 from entrepot.backends import TableName
 from entrepot.backends.base import physical
 from entrepot.errors import StepFailed
 from entrepot.language.model import Model
+from entrepot.language.step import TransformStep
+from entrepot.registry import Registry
+from tests.pipelines.shop import shop
 
 ROWS = 10_000
 FEATURES = ["x", "y", "shop", "city"]
@@ -89,7 +94,8 @@ class Warehouse:
 
     def __init__(self, folder: Path) -> None:
         settings = {"type": "duckdb", "path": str(folder / "acme.duckdb")}
-        self.tenant = Tenant("acme", settings, str(folder / "lake"), {"p": PipelineSettings("p")})
+        self.tenant = Tenant("acme", settings, str(folder / "lake"), {"shop": PipelineSettings("shop")})
+        self._tenants = Tenants({"acme": self.tenant}, Registry({"shop": "tests.pipelines.shop:shop"}))
         self._lake = str(folder / "lake")
 
     def score(self, estimator: Any, table: pa.Table) -> tuple[pa.Table, str]:
@@ -100,7 +106,9 @@ class Warehouse:
         version = Version("m", "1", "train", "", None, {}, {}, 0, known, "r")
         model = Model("m", tuple(names), dt.boolean, has_probabilities=True)
         work = ActivityContext(self.tenant, "r", "s")
-        with work.session() as session:
+        step = next(each for each in shop.graph.steps.values() if isinstance(each, TransformStep))
+        processes = StepProcesses(work, self._tenants, "shop", step)
+        with work.session() as session, Builder(work, self._tenants, "shop") as builder:
             session.create_schema("s")
             connection: Any = session._connection  # type: ignore[attr-defined]
             connection.register("given", table)
@@ -108,7 +116,7 @@ class Warehouse:
             connection.execute("DROP TABLE IF EXISTS s.scored")
             source = physical(TableName("s", "rows"), session.describe(TableName("s", "rows")))
             scored = model.predict(source, keep="id", classes=[True])
-            _, scoring = Scorer(work, session, {"m": version}).create(TableName("s", "scored"), scored)
+            _, scoring = Scorer(session, {"m": version}, builder, processes).create(TableName("s", "scored"), scored)
             found = session.fetch(physical(TableName("s", "scored"), scored.schema()).order_by("id"))
         assert scoring is not None
         return found, scoring.said

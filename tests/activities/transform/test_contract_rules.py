@@ -16,13 +16,11 @@ from hypothesis import strategies as st
 from pandera import pandas as for_pandas
 
 from entrepot import Pipeline, PipelineError
-from entrepot.activities.catalog.details import TableDetails
-from entrepot.activities.catalog.version import Version
 from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.runtime.tenant import PipelineSettings, Tenant
 from entrepot.activities.transform.check import Found, check_contract
+from entrepot.activities.transform.contract_rules import rules
 from entrepot.backends import Session, TableName
-from entrepot.identity.expression import schema_to
 
 KINDS = {"n": pa.int64(), "x": pa.float64(), "text": pa.string()}
 
@@ -44,10 +42,8 @@ def found(session: Session, contract: Any, rows: list[dict[str, Any]], names: st
     given = pa.table({name: pa.array([row.get(name) for row in rows], kind) for name, kind in kinds.items()})
     connection.register("given", given)
     connection.execute("CREATE OR REPLACE TABLE s.t AS SELECT * FROM given")
-    columns = schema_to(session.describe(TableName("s", "t")))
-    return check_contract(
-        session, contract, Version("t", "1", "transform", "", TableName("s", "t"), columns, {}, 0, TableDetails(), "r")
-    )
+    name = TableName("s", "t")
+    return check_contract(session, list(rules(contract, session.table(name, session.describe(name)))))
 
 
 def is_na(value: Any) -> bool:
