@@ -157,16 +157,19 @@ def _context() -> Any:
 
 def entrepot(step: str) -> str:
     """What the activity `transform` does. Returns how it says that it scored."""
-    import orbital  # noqa: F401 - as in a worker, which imports it before it serves
-    import skops.io  # noqa: F401
-
     from entrepot.activities.runtime.context import ActivityContext
     from entrepot.activities.runtime.isolation.builder import Builder
+    from entrepot.activities.runtime.isolation.processes import PROCESSES, load_with
     from entrepot.activities.transform.transform import Computation
     from entrepot.protocol.messages import Batch
+    from entrepot.worker import process
 
+    process.warm_up()  # as a worker, which has planned the run, too
+    PROCESSES.fork_here()
+    tenants, context = _tenants(), _context()
+    load_with(tenants)
+    tenants.pipeline(context.tenant, context.pipeline)
     with _clock():
-        tenants, context = _tenants(), _context()
         versions = json.loads(Path("versions.json").read_text())
         work = ActivityContext(tenants.get(context.tenant), context.run, step)
         with work.session() as session, Builder(work, tenants, context.pipeline) as builder:
