@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib
-import os
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ from importlib.metadata import version
 from typing import Any
 
 import pydantic
+from joblib import cpu_count
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
 from temporalio.client import Client
@@ -122,7 +122,7 @@ class Workers:
         own: Sequence[Callable[..., Any]] = (),
     ) -> None:
         every = list(activities)
-        in_turns = [*interceptors, Turns(os.cpu_count() or 1)]
+        in_turns = [*interceptors, Turns(cpu_count())]
         of_workflows = worker(
             client,
             every,
