@@ -213,6 +213,7 @@ async def test_what_somebody_changed_with_the_cli_is_shown_and_put_right(client:
         "workflow id": ("mine", "acme/flights"),
         "summary": ("none", "flights for acme in prod, by schedule"),
         "search attributes of its runs": ("none", "Tenant=acme Pipeline=flights Environment=prod"),
+        "fairness key": ("none", "acme"),
         "run timeout": ("1:00:00", "none"),
         "pause on failure": ("True", "none"),
     }
@@ -363,6 +364,7 @@ async def test_the_cli_lists_describes_triggers_and_the_run_works(
     names = {pair.key.name: pair.value for pair in described.typed_search_attributes}
     assert (names["Tenant"], names["Pipeline"], names["Environment"]) == ("acme", "flights", "dev")
     assert "TemporalScheduledStartTime" in names
+    assert described.raw_description.workflow_execution_info.priority.fairness_key == "acme"
 
 
 async def test_a_hundred_at_once(client: Client) -> None:

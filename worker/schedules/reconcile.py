@@ -32,7 +32,7 @@ from temporalio.client import (
     ScheduleUpdate,
     ScheduleUpdateInput,
 )
-from temporalio.common import Priority, SearchAttributePair, TypedSearchAttributes
+from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.service import RPCError, RPCStatusCode
 
 from entrepot.errors import BadInput, Conflict
@@ -43,6 +43,7 @@ from entrepot.worker.config.settings import Settings
 from entrepot.worker.config.tenant_schema import GcSection, ScheduleSection
 from entrepot.worker.payloads.codec import CannotDecrypt
 from entrepot.worker.schedules import cron
+from entrepot.workflows.calls import priority
 from entrepot.workflows.search_attributes import ENVIRONMENT, PIPELINE, TENANT
 
 WORKFLOW = "Pipeline"
@@ -227,6 +228,7 @@ def _collecting(tenant: str, section: GcSection) -> Desired:
         task_queue=TASK_QUEUE,
         static_summary=f"Garbage collection for {tenant}, by schedule",
         typed_search_attributes=TypedSearchAttributes([SearchAttributePair(TENANT, tenant)]),
+        priority=priority(tenant),
     )
     # Not all tenants at the same time. One that was missed is made up for by the next.
     spec = ScheduleSpec(intervals=[ScheduleIntervalSpec(section.every)], jitter=min(section.every / 4, _LONGEST_JITTER))
@@ -261,6 +263,7 @@ def _desired(tenant: str, section: ScheduleSection) -> Desired:
         task_queue=TASK_QUEUE,
         static_summary=summary,
         typed_search_attributes=attributes,
+        priority=priority(tenant),
     )
     schedule = Schedule(
         action=action,
@@ -366,6 +369,7 @@ def _facts(
         "summary": str(summary or "none"),
         "search attributes": _attributes_text(attributes),
         "search attributes of its runs": _attributes_text(action.typed_search_attributes),
+        "fairness key": action.priority.fairness_key or "none",
     }
     timeout = action.task_timeout
     extras = {
@@ -378,7 +382,8 @@ def _facts(
         "task timeout": timeout if timeout != _DEFAULT_TASK_TIMEOUT else None,
         "retries": action.retry_policy,
         "memo": ", ".join(sorted(action.memo or ())),
-        "priority": action.priority if action.priority != Priority.default else None,
+        "priority": action.priority.priority_key,
+        "fairness weight": action.priority.fairness_weight,
     }
     return facts | {name: str(value) for name, value in extras.items() if value}
 
