@@ -145,7 +145,12 @@ class Scorer:
             why, _, _ = message(error).partition("\n")
             raise NotTranslatable(f"the warehouse refuses its SQL: {why}") from error
         check_categories(by_sql, encoded)
-        found: Agreement = self._builder.ask(self._processes.step, agreement, version, to_bytes(by_sql))
+        try:
+            found: Agreement = self._builder.ask(self._processes.step, agreement, version, to_bytes(by_sql))
+        except StepFailed as error:
+            if error.__cause__ is not None:  # the model refuses the rows
+                raise
+            raise NotTranslatable(f"it could not be held against its SQL: {error}") from error
         return found
 
     def _stream(self, node: Predict, target: TableName) -> CreatedTable:
