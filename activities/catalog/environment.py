@@ -12,7 +12,7 @@ import sqlglot.expressions as sge
 from entrepot.activities.catalog.ingest_state import IngestState, overtaken
 from entrepot.activities.catalog.owners import Places, Shown
 from entrepot.activities.catalog.sequenced_row import SequencedRow, each_state
-from entrepot.activities.catalog.tables import CatalogTables, Row, column, equals, now
+from entrepot.activities.catalog.tables import CatalogTables, Row, column, equals, now, versions_by_name
 from entrepot.errors import BadInput, Conflict, StepFailed, listed
 
 UNDO = "undo"
@@ -41,7 +41,7 @@ class Publish:
         """From the catalog's row: the environment's own, or one of its history."""
         return cls(
             sequence=row["sequence"],
-            pointers=json.loads(row["pointers"]),
+            pointers=versions_by_name(row["pointers"]),
             run=row["run"],
             action=row["action"],
             moved=tuple(json.loads(row["moved"])),

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from entrepot.activities.catalog.tables import Row, now
+from entrepot.activities.catalog.tables import Row, now, versions_by_name
 from entrepot.errors import Conflict
 
 
@@ -43,7 +43,7 @@ class IngestState:
         return cls(
             sequence=row["sequence"],
             load=row["load"],
-            tables=json.loads(row["tables"]),
+            tables=versions_by_name(row["tables"]),
             watermarks=row["watermarks"],
             fingerprint=row["fingerprint"],
             run=row["run"] or "",

@@ -11,7 +11,7 @@ from entrepot.backends import RelationKind, Session, TableName
 
 
 class Relations:
-    """The tables and views in the schemas of one warehouse, each schema listed once.
+    """The tables and views in the schemas of one warehouse, each schema listed once, and each counted once.
 
     Args:
         counted: Whether rows are counted, too.
@@ -21,6 +21,7 @@ class Relations:
         self._session = session
         self._counted = counted
         self._kinds: dict[str, dict[str, RelationKind]] = {}
+        self._rows: dict[TableName, int] = {}
 
     def kind(self, name: TableName) -> RelationKind | None:
         """Whether a name is a table or a view; None, if there is neither."""
@@ -46,6 +47,9 @@ class Relations:
             return f"{name} is gone" if found is None else f"{name} is a {found} now"
         if rows is None or not self._counted:
             return ""
-        table = sge.table_(name.table, db=name.schema, quoted=True)
-        n = self._session.query(sge.select(sge.Count(this=sge.Star()).as_("n")).from_(table))[0]["n"]
+        if name not in self._rows:
+            table = sge.table_(name.table, db=name.schema, quoted=True)
+            counted = sge.select(sge.Count(this=sge.Star()).as_("n")).from_(table)
+            self._rows[name] = self._session.query(counted)[0]["n"]
+        n = self._rows[name]
         return "" if n == rows else f"{name} has {n:,} rows, and was made with {rows:,}"

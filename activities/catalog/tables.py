@@ -26,7 +26,7 @@ _PUBLISH = {
     "pipeline": "string",
     "environment": "string",
     "sequence": "int64",
-    "action": "string",  # publish, rollback, undo
+    "action": "string",  # publish, rollback, undo, repair
     "run": "string",
     "published_at": "timestamp",
     "pointers": "string",  # JSON: every name → version, after it
@@ -39,7 +39,7 @@ _LOAD = {
     "environment": "string",
     "sequence": "int64",
     "load": "string",  # what it was: the hash of what it came after and of what it brought
-    "action": "string",  # load, rollback
+    "action": "string",  # load, rollback, repair
     "run": "string",
     "loaded_at": "timestamp",
     "fingerprint": "string",  # of the source and of what reads it; NULL where a source has none
@@ -273,6 +273,18 @@ class CatalogTables:
 def now() -> datetime.datetime:
     """The time as the catalog keeps it: UTC, without zone."""
     return datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
+
+
+def versions_by_name(text: str) -> dict[str, str]:
+    """What a column with names and the version of each says.
+
+    Raises:
+        ValueError: if it is something else.
+    """
+    found = json.loads(text)
+    if not (isinstance(found, dict) and all(isinstance(version, str) for version in found.values())):
+        raise ValueError(f"no names with a version each: {text[:80]}")
+    return found
 
 
 def column(name: str) -> sge.Column:

@@ -83,6 +83,19 @@ def every(tenant: Tenant, pipeline: str) -> list[Head]:
     return _read(path for path in lake.files(tenant.lake_path("loads", pipeline)) if f"/{FOLDER}/" in path)
 
 
+def unreadable(tenant: Tenant, pipeline: str) -> list[tuple[str, str, str]]:
+    """Those that cannot be read: the path, the step, and the environment of each."""
+    found = []
+    for path in sorted(lake.files(tenant.lake_path("loads", pipeline))):
+        *_, step, folder, file = path.split("/")
+        if folder == FOLDER and not lake.is_unfinished(path):
+            try:
+                _read([path])
+            except StepFailed:
+                found.append((path, step, file.removesuffix(".json")))
+    return found
+
+
 def _read(paths: Iterable[str]) -> list[Head]:
     found = []
     for path in sorted(path for path in paths if not lake.is_unfinished(path)):

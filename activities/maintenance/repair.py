@@ -2,7 +2,8 @@
 repaired.
 
 Raw tables are restored from the lake. Everything else is computed again by a run, as a table that stands beside the
-existing one, so that nobody sees it half done. Views are repointed.
+existing one, so that nobody sees it half done. Views are repointed. Where nothing can bring back what an environment
+points at, it goes back to what it showed before.
 """
 
 from __future__ import annotations
@@ -12,17 +13,15 @@ from collections.abc import Iterable, Mapping
 from entrepot.activities.catalog.catalog import PipelineCatalog
 from entrepot.activities.catalog.owners import Place
 from entrepot.activities.catalog.relations import Relations
-from entrepot.activities.catalog.version import Version
 from entrepot.activities.ingest.warehouse_loader import WarehouseLoader
-from entrepot.activities.maintenance import catalog_rows
-from entrepot.activities.maintenance.lake_files import mend_lake
+from entrepot.activities.maintenance.mending import catalog_rows, head_states, wholeness
+from entrepot.activities.maintenance.mending.head_states import Heads
+from entrepot.activities.maintenance.mending.lake_files import mend_lake
 from entrepot.activities.maintenance.restore import restore_from_lake
 from entrepot.activities.publish.view_sync import PointedVersions, ViewSync
 from entrepot.activities.runtime.activity import Activities, context_of, implements
 from entrepot.activities.runtime.context import ActivityContext, wait_for_other_runs
-from entrepot.activities.storage import lake
-from entrepot.backends import RelationKind, Session, TableName
-from entrepot.errors import StepFailed
+from entrepot.backends import Session, TableName
 from entrepot.identity.version import version_schema
 from entrepot.language.step import KINDS, IngestStep
 from entrepot.planning.graph import Graph
@@ -59,10 +58,22 @@ def repair(work: ActivityContext, session: Session, context: Context, graph: Gra
     found = catalog_rows.mend(catalog.tables, pipeline, dry_run=dry_run)
     if dry_run and found:
         return Repaired(found=tuple(found))  # nothing else can be read before
+    found += head_states.restore_from_history(catalog, dry_run=dry_run)
+    if dry_run and found:
+        return Repaired(found=tuple(found))  # what else is wrong depends on them
+    heads = Heads(work, session, context, graph, _steps(graph), relations)
+    back, stuck = heads.go_back(dry_run=dry_run)
+    if dry_run and back:
+        return Repaired(found=tuple(back), left=tuple(stuck))
+    found += back
+    if back:
+        relations = Relations(session, counted=True)  # other views may stand there
     in_lake, left = mend_lake(work, catalog, _steps(graph), dry_run=dry_run)
+    left += stuck
     raw = _wrong_raw(catalog, graph, relations)
-    if raw and not dry_run:
-        _restore(work, catalog, context, graph, {_root(name) for name in raw})
+    lost = {_root(name) for name in heads.lost}
+    if (roots := {_root(name) for name in raw} - lost) and not dry_run:
+        _restore(work, catalog, context, graph, roots)
     found += [*in_lake, *raw.values()]
     runs = {}
     for environment in sorted(catalog.environments()):
@@ -74,7 +85,11 @@ def repair(work: ActivityContext, session: Session, context: Context, graph: Gra
             _drop_unknown(catalog, version_schema(work.tenant.settings(pipeline).schema), lost)
         if here := sorted(wrong.keys() & graph.steps.keys()):
             runs[environment] = tuple(here)
-        found += wrong.values()
+        obsolete = wrong.keys() - graph.steps.keys()
+        found += [f"{said}, and no step makes it: taken away" if n in obsolete else said for n, said in wrong.items()]
+        if obsolete and not dry_run:
+            head = heads.take_away(catalog.environment(environment), head, obsolete)
+            pointers = head.pointers
         its = views.pointed_versions({n: v for n, v in pointers.items() if n not in {*wrong, *raw}})
         shown = {(place, n) for place, n in catalog.environment(environment).shown() if n in its.versions}
         moved, taken = _wrong_views(relations, its, shown)
@@ -95,11 +110,12 @@ def repair(work: ActivityContext, session: Session, context: Context, graph: Gra
 def _wrong_computed(
     work: ActivityContext, catalog: PipelineCatalog, graph: Graph, relations: Relations, pointers: Mapping[str, str]
 ) -> tuple[dict[str, str], set[str]]:
-    """What an environment points at that was not loaded, and is wrong, each with what is; those without a row."""
+    """What an environment points at that no step loads, and is wrong, each with what is; those without a row."""
     known = catalog.versions(pointers)
-    computed = {n: version for n, version in known.items() if not KINDS[version.kind].is_source}
-    wrong = {name: said for name, version in computed.items() if (said := _wrong(work, relations, version))}
-    lost = {name for name in pointers if name not in known and _root(name) not in _steps(graph)}
+    raw = _steps(graph)
+    computed = {n: version for n, version in known.items() if not KINDS[version.kind].is_source or _root(n) not in raw}
+    wrong = {name: said for name, version in computed.items() if (said := wholeness.problem(work, relations, version))}
+    lost = {name for name in pointers if name not in known and _root(name) not in raw}
     return wrong | {name: f"{name} is not in the catalog" for name in lost}, lost
 
 
@@ -126,34 +142,6 @@ def _drop_unknown(catalog: PipelineCatalog, schema: str, names: Iterable[str]) -
     relations.drop(TableName(schema, table) for table in lost if table not in known)
 
 
-def _wrong(work: ActivityContext, relations: Relations, version: Version) -> str:
-    """What is wrong with what a version is made of; empty, if nothing is."""
-    said = [_wrong_file(*version.file)] if version.file else []
-    if not version.warehouse:
-        said += [relations.problem(name, kind, rows) for name, kind, rows in _relations_of(version)]
-    return next(filter(None, said), "")
-
-
-def _wrong_file(path: str, sha256: str | None) -> str:
-    """What is wrong with a file of the lake; empty, if nothing is."""
-    try:
-        if sha256 is not None:
-            lake.check(path, sha256)
-    except StepFailed as error:
-        return str(error)
-    return "" if lake.exists(path) else f"{path} is gone from the lake"
-
-
-def _relations_of(version: Version) -> list[tuple[TableName, RelationKind, int | None]]:
-    """What has to stand in the warehouse for a version: each name, what it has to be, and how many rows it has."""
-    if version.table is None:
-        return []
-    kind: RelationKind = "view" if version.segments else "table"
-    own = (version.table, kind, version.rows)
-    # The segments first: a view over one that is gone cannot be counted.
-    return [*((segment.name, "table", segment.rows) for segment in version.segments if segment.table), own]
-
-
 def _wrong_raw(
     catalog: PipelineCatalog, graph: Graph, relations: Relations, environment: str | None = None
 ) -> dict[str, str]:
@@ -170,7 +158,7 @@ def _wrong_raw(
         for name in raw:
             if name not in versions:
                 found[name] = f"{name} is not in the catalog"
-            for made in _relations_of(versions[name]) if name in versions and name not in found else ():
+            for made in wholeness.relations_of(versions[name]) if name in versions and name not in found else ():
                 if said := relations.problem(*made):
                     found[name] = said
                     break
@@ -188,7 +176,7 @@ def _restore(work: ActivityContext, catalog: PipelineCatalog, context: Context, 
     with session.transaction():
         relations = Relations(session)
         lost = _tables_of_lost(relations, version_schema(work.tenant.settings(catalog.name).schema), roots)
-        relations.drop({made[0] for version in forgotten for made in _relations_of(version)} | lost)
+        relations.drop({made[0] for version in forgotten for made in wholeness.relations_of(version)} | lost)
         catalog.delete_versions(version.key for version in forgotten)
         for pointers in catalog.in_use():
             for step in {steps[root] for root in roots}:

@@ -64,7 +64,8 @@ def mend(tables: CatalogTables, pipeline: str, *, dry_run: bool) -> list[str]:
     for each in [each for table in _READERS for each in _unreadable(tables, table, pipeline)]:
         then = _last_readable(tables, each) if each.table in _HISTORIES else None
         if then is not None:
-            found.append(f"{each}: restored from its history")
+            back = f", as after change {then['sequence']}" if then["sequence"] != each.row["sequence"] else ""
+            found.append(f"{each}: restored from its history{back}")
         elif each.table in _HISTORIES:
             found.append(f"{each}, and neither can its history: forgotten, so the next run makes it anew")
         else:
@@ -90,13 +91,13 @@ def _unreadable(tables: CatalogTables, table: str, pipeline: str) -> list[_Unrea
 
 
 def _last_readable(tables: CatalogTables, each: _Unreadable) -> Row | None:
-    """The same state, as the history has it."""
+    """The same state, as the history has it; or else the newest before it."""
     history = _HISTORIES[each.table]
-    same = [equals("sequence", each.row["sequence"]), *each.same]
-    for row in tables.select(history, *same):
+    for row in sorted(tables.select(history, *each.same), key=lambda row: row["sequence"], reverse=True):
         try:
             _READERS[history](row)
         except Exception:
             continue
-        return {name: row[name] for name in TABLES[history] if name not in _KEYS[each.table]}
+        values = {name: row[name] for name in TABLES[history] if name not in _KEYS[each.table]}
+        return values | ({"views_synced": 0} if each.table == "environments" else {})  # whatever is shown by now
     return None

@@ -1,4 +1,4 @@
-"""What loads have left in the lake, held against what the catalog uses: lost manifests, checkpoints, and files.
+"""What loads have left in the lake, held against what the catalog uses: lost manifests, checkpoints, heads, and files.
 
 A manifest stands twice, at its version and beside the files of its load; from the other it is written again.
 """
@@ -10,7 +10,7 @@ from collections.abc import Collection
 from pydantic import ValidationError
 
 from entrepot.activities.catalog.catalog import PipelineCatalog
-from entrepot.activities.ingest import manifest
+from entrepot.activities.ingest import heads, manifest
 from entrepot.activities.ingest.landing import Checkpoint
 from entrepot.activities.ingest.manifest import Manifest
 from entrepot.activities.runtime.context import ActivityContext
@@ -28,6 +28,7 @@ def mend_lake(
         raw: The raw tables of its steps.
     """
     found, left = _mend_checkpoints(work.tenant, catalog.name, dry_run=dry_run), []
+    found += _mend_heads(work.tenant, catalog, dry_run=dry_run)
     seen: set[tuple[str, str]] = set()
     for pointers in catalog.in_use():
         hashes = {name: version.manifest for name, version in catalog.versions(pointers).items()}
@@ -57,6 +58,22 @@ def _manifest(
         return copy, [f"{error}: written again from its copy beside the load's files"], []
     gone = [part.file for part in its.files if not lake.exists(part.file)]
     return its, [], [f"{path} is gone from the lake, and stands in the warehouse alone{manifest.ANEW}" for path in gone]
+
+
+def _mend_heads(tenant: Tenant, catalog: PipelineCatalog, *, dry_run: bool) -> list[str]:
+    """What the lake remembers of the newest loads, as far as it cannot be read any more."""
+    found = []
+    for path, step, environment in heads.unreadable(tenant, catalog.name):
+        its = catalog.environment(environment)
+        is_known = its.own_ingest_state(step) is not None
+        found.append(f"{path} cannot be read: {'written again from the catalog' if is_known else 'removed'}")
+        if dry_run:
+            continue
+        if is_known:
+            heads.renew(tenant, its, step)
+        else:
+            heads.remove(tenant, catalog.name, step, environment)
+    return found
 
 
 def _mend_checkpoints(tenant: Tenant, pipeline: str, *, dry_run: bool) -> list[str]:
