@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from entrepot.activities.catalog.catalog import PipelineCatalog
@@ -26,11 +26,13 @@ from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.runtime.leases import SKEW, AtWork
 from entrepot.activities.storage import lake
 from entrepot.backends import TableName
+from entrepot.errors import EntrepotError
 from entrepot.identity.code import HASH_LENGTH
 from entrepot.identity.version import version_table
 from entrepot.language.step import KINDS
 from entrepot.protocol.maintenance import GcInput
 from entrepot.protocol.messages import Context
+from entrepot.tracebacks import describe
 
 Pairs = set[tuple[str, str]]
 """Versions, by name and version."""
@@ -50,6 +52,17 @@ class Garbage:
     """In the lake, each with its size."""
     table_bytes: int = 0
     """What all of these tables take up in the warehouse, as far as it tells."""
+    unknown: str = ""
+    """Why it does not tell, where it refuses to."""
+
+
+def sizes(asked: Callable[[], int | None]) -> tuple[int, str]:
+    """Bytes that a warehouse tells, or 0; and why it does not tell them. Nothing rests on them: a role may drop tables
+    and not be allowed to see how large they are."""
+    try:
+        return asked() or 0, ""
+    except EntrepotError as error:
+        return 0, describe(error)
 
 
 class Collection:
@@ -97,18 +110,20 @@ class Collection:
         needed = {version.key for version in self.needed}
         versions = [version for version in every if version.key not in needed]
         orphans = [] if self._at_work.since else self._orphans(every)
-        return Garbage(versions, orphans, self._lake_garbage(every), self._bytes_of(versions, orphans))
+        return Garbage(versions, orphans, self._lake_garbage(every), *self._bytes_of(versions, orphans))
 
     def _lake_garbage(self, versions: Iterable[Version]) -> dict[str, int]:
         hashes = {version.key: version.manifest for version in versions}
         kept = self._kept()
         return LakeGarbage(self._work.tenant, self._catalog, self._heads, kept, hashes, self._border).found()
 
-    def _bytes_of(self, versions: Iterable[Version], orphans: Iterable[TableName]) -> int:
+    def _bytes_of(self, versions: Iterable[Version], orphans: Iterable[TableName]) -> tuple[int, str]:
+        """What they take up; and why that is not known, where the warehouse does not say it."""
         here = {table for version in versions if not version.warehouse for table in version.tables}
         relations = Relations(self._catalog.session)
         tables = {*here, *orphans} - self._needed_tables()
-        return self._catalog.session.bytes_of(t for t in sorted(tables, key=str) if relations.kind(t) == "table") or 0
+        standing = [table for table in sorted(tables, key=str) if relations.kind(table) == "table"]
+        return sizes(lambda: self._catalog.session.bytes_of(standing))
 
     def _kept(self) -> Pairs:
         """What stays, whether or not there is a version of it in the catalog: raw tables may be in the lake alone."""

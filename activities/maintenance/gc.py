@@ -9,7 +9,7 @@ from entrepot.activities.catalog.details import ModelDetails, TableDetails
 from entrepot.activities.catalog.tables import now
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.maintenance import drop, scratch
-from entrepot.activities.maintenance.collection import Collection
+from entrepot.activities.maintenance.collection import Collection, sizes
 from entrepot.activities.runtime.activity import Activities, context_of, implements
 from entrepot.activities.runtime.context import ActivityContext, wait_for_other_runs
 from entrepot.activities.runtime.leases import AtWork
@@ -38,12 +38,13 @@ class GcActivities(Activities):
                 raise BadInput(unknown("pipeline", request.pipeline, {*known, *work.tenant.pipelines}))
             pipelines = [request.pipeline] if request.pipeline else known
             result = _summed([_collected(work, catalog, context, request, each) for each in pipelines])
-            free = session.free_bytes() if request.dry_run else 0
+            free, unknown_free = sizes(session.free_bytes) if request.dry_run else (0, "")
         if not request.dry_run:
             scratch.remove(scratch_left)
-            free = work.tenant.backend.compact(work.check)
-        more = {"free": free or 0, "scratch": sum(scratch_left.values())}
-        return result.model_copy(update={"bytes": result.bytes | more})
+            free = work.tenant.backend.compact(work.check) or 0
+        more = {"free": free, "scratch": sum(scratch_left.values())}
+        why = {"free": unknown_free} if unknown_free else {}
+        return result.model_copy(update={"bytes": result.bytes | more, "unknown": result.unknown | why})
 
     @implements(activities.DROP)
     def drop(self, work: ActivityContext, request: DropInput) -> Dropped:
@@ -95,6 +96,7 @@ def _summed(some: list[GcResult]) -> GcResult:
         tables=sum(one.tables for one in some),
         files=sum(one.files for one in some),
         bytes={where: sum(one.bytes.get(where, 0) for one in some) for where in ("tables", "lake")},
+        unknown={where: why for one in some for where, why in one.unknown.items()},
     )
 
 
@@ -139,6 +141,7 @@ def _collect_beside(
         tables=len(garbage.tables),
         files=len(garbage.files),
         bytes={"tables": garbage.table_bytes, "lake": sum(garbage.files.values())},
+        unknown={"tables": garbage.unknown} if garbage.unknown else {},
     )
 
 

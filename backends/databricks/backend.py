@@ -157,7 +157,8 @@ class DatabricksSession(SqlSession):
 
     def bytes_of(self, tables: Iterable[TableName]) -> int:
         # Of the newest state alone: files of earlier ones go with VACUUM, as the table's properties say.
-        return sum(int(self.query(f"DESCRIBE DETAIL {self.dialect.table(name)}")[0]["sizeInBytes"]) for name in tables)
+        details = (self.query(f"DESCRIBE DETAIL {self.dialect.table(name)}") for name in tables)
+        return sum(int(rows[0]["sizeInBytes"] or 0) for rows in details)  # which is NULL where it is not known
 
     def _backend(self) -> Any:
         if self._ibis is None:

@@ -55,6 +55,8 @@ class GcResult(Message):
     bytes: dict[str, int] = {}
     """How much that was, by place: `tables` in the warehouse, files in the `lake`, what is `free` in the warehouse's
     own file, and `scratch` that killed workers have left on the worker's machine."""
+    unknown: dict[str, str] = {}
+    """The places of which it is not known, or not of all, each with why."""
 
 
 class DropInput(TenantInput):

@@ -76,3 +76,5 @@ def gc(
     for where, size in ended["bytes"].items():
         if size:
             output.out.print(f"  {WHERE[where]:36} {size / 1e6:>10,.2f} MB")
+    for where, why in ended["unknown"].items():
+        output.out.print(f"  {WHERE[where]}: how many bytes is not known: {why}", soft_wrap=True)

@@ -15,6 +15,7 @@ from entrepot.activities.ingest.warehouse_loader import WarehouseLoader
 from entrepot.activities.maintenance import histories
 from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.storage import lake
+from entrepot.backends.duckdb.backend import DuckDBSession
 from tests.activities.maintenance.staged import House, opened
 
 DAY = datetime.timedelta(days=1)
@@ -168,6 +169,30 @@ def test_a_rollback_whose_answer_was_lost_takes_nothing_of_others_back(monkeypat
         with house.catalog() as catalog:
             assert catalog.environment("prod").head() == before
         assert again == first
+
+
+def test_what_a_warehouse_does_not_let_the_tenant_see_keeps_nothing_from_being_collected(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As a role that may drop tables and not look at their sizes."""
+
+    def refused(self: DuckDBSession, *tables: object) -> int:
+        return int(self.query("SELECT bytes FROM information_schema.sizes")[0]["bytes"])
+
+    with opened(monkeypatch) as house:
+        for _ in range(4):
+            house.events += 1
+            house.complete()
+        monkeypatch.setattr(DuckDBSession, "bytes_of", refused)
+        monkeypatch.setattr(DuckDBSession, "free_bytes", refused)
+        planned = house.collect(dry_run=True)
+        done = house.collect()
+        assert planned.unknown.keys() == {"tables", "free"}
+        assert "Table with name sizes does not exist" in planned.unknown["tables"]
+        assert done.unknown.keys() == {"tables"}
+        assert done.bytes["tables"] == 0
+        assert done.bytes["lake"] > 0
+        assert done.removed == planned.removed != []
 
 
 def test_after_a_collection_the_lake_is_as_small_as_if_it_were_new(monkeypatch: pytest.MonkeyPatch) -> None:
