@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.worker.processes import ENTREPOT, Place
+from tests.worker.terminals import at_terminal, plain
 
 COMMANDS = [
     *("demo", "dev", "worker", "run", "plan", "sql", "graph", "versions", "rollback", "gc", "doctor", "parity"),
@@ -412,6 +413,8 @@ def test_workers_are_listed_and_those_of_dev_are_not_versioned(place: Place) -> 
     [line] = said(place.entrepot("workers"), 0).splitlines()[1:]
     assert line.rstrip().endswith("  acme")
     assert re.search(rf"^{serving['identity']} +serving ", said(place.entrepot("workers"), 0), re.M)
+    _, at_80 = at_terminal([ENTREPOT, "workers"], place.environment(), place.folder)
+    assert serving["identity"] in plain(at_80)
     assert said(place.entrepot("deployments"), 0).startswith("No worker is of a deployment, so none is versioned")
     asked = said(place.entrepot("deployments", "set-current", "x"), 2)
     assert "no worker of a deployment has served the task queue 'entrepot'" in asked

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console, Group
-from rich.table import Table
+from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.table import Column, Table
 from rich.text import Text
 
 from entrepot.planning.plan import Verdict
@@ -20,6 +20,9 @@ _MOST_LIVE = 24
 _LONGEST_NOTE = 160
 _WIDE = 200
 """Columns where there is no terminal that would tell."""
+_WIDEST = 1_000_000
+_LEAST_NOTE = 20
+"""Columns of the column that is broken first; if there are fewer, the others are, too."""
 
 
 class _Console(Console):
@@ -99,7 +102,7 @@ class Lines:
 def summary(run: RunSummary) -> None:
     """How a run ended."""
     if run.steps and out.is_terminal:  # elsewhere each step had its line when it ended
-        out.print(_steps(run.steps))
+        show(_steps(run.steps))
     skipped = f", {run.skipped} step{'s' if run.skipped != 1 else ''} unchanged" if run.skipped else ""
     held = f", {run.held} not selected" if run.held else ""
     words = {
@@ -135,21 +138,71 @@ def standing(verdicts: Mapping[str, Verdict]) -> None:
         out.print(f"  {count(len(passing), 'other check')} passed before, the last {max(passing)} UTC")
 
 
-def table(*heads: str) -> Table:
-    """A plain table, to be filled."""
-    made = Table(box=None, pad_edge=False, header_style="dim")
+class _Table(Table):
+    """A table of which nothing is lost: where a terminal is too narrow, cells go on in the next line.
+
+    One column does so first; the others, as soon as too little is left for it. Without a terminal none has to.
+    """
+
+    yields: str
+    is_of_records: bool
+    """Whether it is better to have a line for each cell than words that are broken."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        whole = self.__rich_measure__(console, options.update_width(_WIDEST)).maximum
+        if not console.is_terminal:
+            return super().__rich_console__(console, options.update_width(max(whole, options.max_width)))
+        yielding = max(self._width(console, column) for column in self.columns if column.header == self.yields)
+        is_wide = options.max_width - (whole - yielding) >= min(yielding, _LEAST_NOTE)
+        for column in self.columns:
+            column.no_wrap = is_wide and column.header != self.yields
+        if self.is_of_records and self.__rich_measure__(console, options.update_width(_WIDEST)).minimum > console.width:
+            return self._records()
+        return super().__rich_console__(console, options)
+
+    def _records(self) -> RenderResult:
+        """Each row as a table of its own: the heads beside the cells."""
+        for number, cells in enumerate(zip(*(column.cells for column in self.columns), strict=True)):
+            if number:
+                yield Text()
+            record = Table(box=None, pad_edge=False, show_header=False)
+            record.add_column(style="dim", no_wrap=True)
+            record.add_column(overflow="fold")
+            for column, cell in zip(self.columns, cells, strict=True):
+                record.add_row(column.header, cell)
+            yield record
+
+    @staticmethod
+    def _width(console: Console, column: Column) -> int:
+        return max(console.measure(each).maximum for each in (column.header, *column.cells))
+
+
+def table(*heads: str, yields: str | None = None) -> _Table:
+    """A plain table, to be filled.
+
+    Args:
+        yields: The head of the column that is broken first; default: the last one's.
+    """
+    made = _Table(box=None, pad_edge=False, header_style="dim")
+    made.yields = heads[-1] if yields is None else yields
+    made.is_of_records = False
     for head in heads:
-        # The last column has the notes, which may be cut; names and numbers may not.
-        made.add_column(head, justify="right" if head in ("rows", "seconds") else "left", no_wrap=head is not heads[-1])
+        made.add_column(head, justify="right" if head in ("rows", "seconds") else "left", overflow="fold")
     return made
 
 
 def rows(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
-    """A plain table of texts."""
+    """A plain table of texts; where a terminal is too narrow for their words, a line for each."""
     made = table(*heads)
+    made.is_of_records = True
     for line in lines:
         made.add_row(*line)
-    out.print(made)
+    show(made)
+
+
+def show(made: Table) -> None:
+    """A table, as wide as it is where there is no terminal."""
+    out.print(made, crop=False)
 
 
 def json(value: Any) -> None:

@@ -59,15 +59,15 @@ def _show(made: Plan, stages: Iterable[str]) -> None:
 
     from entrepot.worker.cli import output
 
-    table = output.table("step", "kind", "", "why", "version")
+    table = output.table("step", "kind", "", "why", "version", yields="why")
     styles = {"run": "green", "skip": "dim", "hold": "dim"}
     for step in made.steps:
         version = made.versions.get(step.name, "")
         table.add_row(step.name, step.kind, Text(step.action, style=styles[step.action]), step.why, version)
-    output.out.print(table)
+    output.show(table)
     runs = len(made.to_run())
     moves = f", {output.count(len(made.moves), 'name')} would be published" if made.moves else ""
     gone = f", and {', '.join(made.removed)} would be removed" if made.removed else ""
-    output.out.print(f"{output.count(runs, 'step')} of {len(made.steps)} would run{moves}{gone}.")
-    output.out.print(" → ".join(stages), style="dim")
+    output.out.print(f"{output.count(runs, 'step')} of {len(made.steps)} would run{moves}{gone}.", soft_wrap=True)
+    output.out.print(" → ".join(stages), style="dim", soft_wrap=True)
     output.standing({step.name: step.stands for step in made.steps if step.stands})

@@ -47,4 +47,4 @@ def _show(rows: Iterable[dict[str, Any]]) -> None:
             Text(row["note"], overflow="ellipsis", no_wrap=True),
             style=None if shown else "dim",
         )
-    output.out.print(table)
+    output.show(table)
