@@ -102,7 +102,7 @@ class Place:
 
     @contextmanager
     def server_alone(self) -> Iterator[None]:
-        """A Temporal server without a worker."""
+        """A Temporal server without a worker; the next one of this folder knows what it knew."""
         arguments = [
             "server",
             "start-dev",
@@ -113,6 +113,8 @@ class Place:
             "--headless",
             "--log-level",
             "never",
+            "--db-filename",
+            str(self.folder / "temporal.db"),
         ]
         with subprocess.Popen([temporal_binary(), *arguments], stdout=subprocess.DEVNULL) as process:
             try:
@@ -160,6 +162,16 @@ class Place:
     def server(self) -> int:
         """The process of the server of `dev`."""
         return int((self.state / "lock").read_text().split()[1])
+
+    def until_started(self, workflow_id: str) -> str:
+        """Waits until a workflow has started whose id begins like that. Its id."""
+
+        def found() -> str:
+            listed = json.loads(self.temporal("workflow", "list", "-o", "json").stdout or "[]")
+            ids = [str(each["execution"]["workflowId"]) for each in listed]
+            return next((each for each in ids if each.startswith(workflow_id)), "")
+
+        return until(found)
 
     def until_running(self, workflow_id: str, step: str) -> None:
         """Waits until a step of a run has started."""

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -129,6 +130,43 @@ def test_ctrl_c_stops_watching_and_not_the_run(place: Place) -> None:
     assert ended.returncode == 0, ended.stderr
     followed = place.temporal("workflow", "show", "--follow", "--workflow-id", "acme/slow/pr_ctrl_c")
     assert "WorkflowExecutionCompleted" in followed.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "workflow_id", "is_cancelled"), [("plan shop", "acme/shop:plan:", True), ("gc", "acme:gc", False)]
+)
+def test_ctrl_c_ends_a_plan_and_leaves_what_changes_something(
+    nowhere: Place, command: str, workflow_id: str, is_cancelled: bool
+) -> None:
+    with nowhere.server_alone(), nowhere.spawned(*command.split()) as waiting:
+        assert waiting.stderr is not None
+        assert waiting.stderr.readline().startswith("No worker serves the task queue 'entrepot'")
+        waiting.send_signal(signal.SIGINT)
+        _, err = waiting.communicate(timeout=300)
+        its = nowhere.until_started(workflow_id)
+        history = nowhere.temporal("workflow", "show", "--workflow-id", its).stdout
+    assert waiting.returncode == 130
+    assert ("WorkflowExecutionCancelRequested" in history) is is_cancelled
+    goes_on = f"It continues. Watch it: temporal workflow show --follow --workflow-id {its}. Stop it: "
+    assert err == "" if is_cancelled else err.startswith(goes_on)
+
+
+def test_a_server_that_is_away_for_a_while_is_waited_for(nowhere: Place) -> None:
+    with ExitStack() as stack:
+        server = stack.enter_context(ExitStack())
+        server.enter_context(nowhere.server_alone())
+        watching = stack.enter_context(nowhere.spawned("run", "shop"))
+        assert watching.stdout is not None
+        assert watching.stdout.readline().startswith("No worker serves the task queue 'entrepot'")
+        server.close()
+        assert watching.stdout.readline().startswith("Temporal does not answer any more; it is asked again for 120 s")
+        assert watching.poll() is None
+        with nowhere.server_alone():
+            ended = nowhere.temporal("workflow", "terminate", "--workflow-id", "acme/shop")
+            assert ended.returncode == 0, ended.stderr
+            _, err = watching.communicate(timeout=300)
+    assert watching.returncode == 1
+    assert err.startswith("✗ the run was terminated")
 
 
 def test_a_cancelled_run_says_so(place: Place) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Awaitable, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -17,9 +17,9 @@ from temporalio.client import ActivityFailureError, Client, WorkflowFailureError
 from temporalio.common import RetryPolicy, WorkflowIDConflictPolicy
 from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError, CancelledError, TerminatedError, WorkflowAlreadyStartedError
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
-from entrepot.errors import BadInput, EntrepotError
+from entrepot.errors import BadInput, EntrepotError, Unavailable
 from entrepot.worker.cli import output
 from entrepot.worker.client import TASK_QUEUE, connected
 from entrepot.worker.deployments import waiting
@@ -31,6 +31,18 @@ _PATIENCE_SECONDS, _LOOK_SECONDS = 4.0, 15.0
 """How long a run may stand still before somebody looks whether a worker takes work for it; and then how often."""
 _ANSWER_TIMEOUT, _WAIT_TIMEOUT = timedelta(minutes=5), timedelta(minutes=10)
 """For an activity that is executed by itself: while it works, and with waiting for a worker."""
+_AWAY_SECONDS = 120.0
+"""How long a server is asked again that was there: as long as one takes to be replaced."""
+_SAYS_WHY = {
+    RPCStatusCode.NOT_FOUND,
+    RPCStatusCode.INVALID_ARGUMENT,
+    RPCStatusCode.FAILED_PRECONDITION,
+    RPCStatusCode.PERMISSION_DENIED,
+    RPCStatusCode.UNAUTHENTICATED,
+    RPCStatusCode.UNIMPLEMENTED,
+}
+"""What a server answers that is there. One that has just died is told in several ways."""
+_LAST_WORD = timedelta(seconds=2)
 _NOT_UNDERSTOOD = (
     "No worker can go on with the run, and it waits for one that can: their logs say why. Where payloads are "
     "encrypted, they may lack the key"
@@ -43,8 +55,40 @@ class RunFailed(EntrepotError):
     """The run ended, and not well."""
 
 
+class Left:
+    """Says that a workflow goes on, where its client ends before: on Ctrl-C, or when the server is away for long."""
+
+    def __init__(self, workflow_id: str, what: str = "It") -> None:
+        self._workflow_id, self._what = workflow_id, what
+        self.is_started = False
+
+    def __enter__(self) -> Left:
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if self.is_started and isinstance(error, KeyboardInterrupt | Unavailable):
+            output.err.print(f"{self._what} continues. {how_to_follow(self._workflow_id)}", soft_wrap=True)
+
+
 def execute(workflow: str, value: dict[str, Any], workflow_id: str, summary: str) -> Any:
-    """The result of a short workflow.
+    """The result of a short workflow. Ctrl-C stops waiting, not the workflow.
+
+    Raises:
+        RunFailed, BadInput: as `start` and `result`.
+    """
+
+    async def go(left: Left) -> Any:
+        async with connected() as client:
+            handle = await start(client, workflow, value, workflow_id, summary)
+            left.is_started = True
+            return await wait_with_hints(client, handle)
+
+    with Left(workflow_id) as left:
+        return asyncio.run(go(left))
+
+
+def execute_for_its_result(workflow: str, value: dict[str, Any], workflow_id: str, summary: str) -> Any:
+    """The result of a workflow that changes nothing, so that Ctrl-C cancels it.
 
     Raises:
         RunFailed, BadInput: as `start` and `result`.
@@ -52,7 +96,13 @@ def execute(workflow: str, value: dict[str, Any], workflow_id: str, summary: str
 
     async def go() -> Any:
         async with connected() as client:
-            return await wait_with_hints(client, await start(client, workflow, value, workflow_id, summary))
+            handle = await start(client, workflow, value, workflow_id, summary)
+            try:
+                return await wait_with_hints(client, handle)
+            except asyncio.CancelledError:
+                with suppress(RPCError):
+                    await handle.cancel(rpc_timeout=_LAST_WORD)
+                raise
 
     return asyncio.run(go())
 
@@ -113,19 +163,35 @@ def how_to_follow(workflow_id: str) -> str:
     return f"Watch it: {watch}. Stop it: temporal workflow cancel --workflow-id {workflow_id}"
 
 
-async def result(handle: WorkflowHandle[Any, Any]) -> Any:
-    """A workflow's result.
+async def result(handle: WorkflowHandle[Any, Any], lines: output.Lines | None = None) -> Any:
+    """A workflow's result. While the server is away, it is asked again for some minutes, since the workflow goes on.
+
+    Args:
+        lines: Where to say that it is away.
 
     Raises:
         BadInput: if it refused its input.
         RunFailed: if it failed, or was cancelled or terminated, with the reason.
+        RPCError: if the server stays away.
     """
-    try:
-        return await handle.result()
-    except WorkflowFailureError as error:
-        raise _reason(
-            error, error.cause, "the run was", "; nothing of it was published, unless it was just publishing"
-        ) from None
+    until: float | None = None
+    while True:
+        asked = time.monotonic()
+        try:
+            return await handle.result()
+        except WorkflowFailureError as error:
+            raise _reason(
+                error, error.cause, "the run was", "; nothing of it was published, unless it was just publishing"
+            ) from None
+        except RPCError as error:
+            now = time.monotonic()
+            if until is None or now - asked > _AWAY_SECONDS:  # it was there since
+                until = now + _AWAY_SECONDS
+            if error.status in _SAYS_WHY or now > until:
+                raise
+            if lines:
+                lines.lacking(f"Temporal does not answer any more; it is asked again for {_AWAY_SECONDS:.0f} s")
+            await asyncio.sleep(POLL_SECONDS)
 
 
 def _reason(error: Exception, cause: BaseException | None, what: str, so: str = "") -> EntrepotError:
@@ -146,8 +212,8 @@ async def watch(client: Client, handle: WorkflowHandle[Any, Any], console: Conso
     Raises:
         RunFailed, BadInput: as `result`.
     """
-    ending = asyncio.create_task(result(handle))
     lines = output.Lines(console)
+    ending = asyncio.create_task(result(handle, lines))
     standstill = _Standstill(client, handle, lines)
     with Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else nullcontext() as live:
         pause = POLL_SECONDS
@@ -174,8 +240,8 @@ async def wait_with_hints(client: Client, handle: WorkflowHandle[Any, Any]) -> A
     Raises:
         RunFailed, BadInput: as `result`.
     """
-    ending = asyncio.create_task(result(handle))
     lines = output.Lines(output.err)
+    ending = asyncio.create_task(result(handle, lines))
     standstill = _Standstill(client, handle, lines)
     while not (await asyncio.wait({ending}, timeout=2 * POLL_SECONDS))[0]:
         lines.retries(await _retries(handle))
@@ -194,7 +260,8 @@ class _Standstill:
         """Looks, if it is time to."""
         if time.monotonic() >= self._at:
             self._at = time.monotonic() + _LOOK_SECONDS
-            self._lines.lacking(await waiting.why(self._client, self._handle))
+            with suppress(RPCError):  # the server is away, which is told of the run itself
+                self._lines.lacking(await waiting.why(self._client, self._handle))
 
 
 async def _wait_for_answer(client: Client, ending: Awaitable[T]) -> T:

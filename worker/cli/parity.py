@@ -59,13 +59,15 @@ def parity(
     value = run_input(name, pipeline, environment, select, parameter) | {"on": names(on), "fresh": fresh}
     workflow_id = f"{run_workflow_id(name, pipeline, environment)}:parity"
 
-    async def go() -> Any:
+    async def go(left: follow.Left) -> Any:
         async with connected() as client:
             handle = await follow.start(client, "Parity", value, workflow_id, f"Parity of {pipeline} for {name}")
+            left.is_started = True
             # With JSON, on standard error: it may take an hour, and nobody waits for that long in silence.
             return await follow.watch(client, handle, output.err if as_json else output.out)
 
-    report = ParityReport.model_validate(asyncio.run(go()))
+    with follow.Left(workflow_id) as left:
+        report = ParityReport.model_validate(asyncio.run(go(left)))
     output.json(report) if as_json else show(report)
     if not report.agrees:
         raise SystemExit(1)

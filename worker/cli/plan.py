@@ -48,7 +48,8 @@ def plan(
     value = {**run_input(name, pipeline, environment, select, parameter), "dry_run": True}
     # Beside a run that may be going on: a plan changes nothing, so it needs no mutex.
     workflow_id = f"{run_workflow_id(name, pipeline, environment)}:plan:{uuid.uuid4().hex[:8]}"
-    ended = RunSummary.model_validate(follow.execute("Pipeline", value, workflow_id, f"Plan of {pipeline} for {name}"))
+    planned = follow.execute_for_its_result("Pipeline", value, workflow_id, f"Plan of {pipeline} for {name}")
+    ended = RunSummary.model_validate(planned)
     assert ended.plan is not None
     output.json({**ended.plan.model_dump(), "stages": ended.stages}) if as_json else _show(ended.plan, ended.stages)
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from entrepot.errors import BadInput, Unavailable
+from entrepot.errors import BadInput
 from entrepot.language.names import DEFAULT_ENVIRONMENT
 from entrepot.worker.cli.options import (
     EnvironmentOption,
@@ -67,23 +67,17 @@ def run(
     options = {"refresh": refresh, "backfill": backfill and _range(backfill), "replay": replay, "force": force}
     value |= {option: given for option, given in options.items() if given}
     workflow_id = run_workflow_id(name, pipeline, environment)
-    started = False
 
-    async def go() -> RunSummary:
-        nonlocal started
+    async def go(left: follow.Left) -> RunSummary:
         async with connected() as client:
             summary = f"{pipeline} for {name} in {environment}"
             handle = await follow.start(client, "Pipeline", value, workflow_id, summary)
-            started = True
+            left.is_started = True
             watched = follow.wait_with_hints(client, handle) if as_json else follow.watch(client, handle, output.out)
             return RunSummary.model_validate(await watched)
 
-    try:
-        ended = asyncio.run(go())
-    except (KeyboardInterrupt, Unavailable):
-        if started:
-            output.err.print(f"The run continues. {follow.how_to_follow(workflow_id)}", soft_wrap=True)
-        raise
+    with follow.Left(workflow_id, "The run") as left:
+        ended = asyncio.run(go(left))
     output.json(ended) if as_json else output.summary(ended)
 
 
