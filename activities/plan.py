@@ -13,7 +13,7 @@ from entrepot.activities.maintenance.repair import missing_tables, restore_raw_t
 from entrepot.activities.ml.models import known_of
 from entrepot.activities.publish.view_sync import ViewSync
 from entrepot.activities.runtime.activity import Activities, context_of, implements
-from entrepot.activities.runtime.context import ActivityContext, ensure_schemas, wait_for_other_runs
+from entrepot.activities.runtime.context import ActivityContext, begin, ensure_schemas, wait_for_other_runs
 from entrepot.activities.runtime.isolation.builder import Builder
 from entrepot.activities.runtime.tenant import parameter_values
 from entrepot.activities.transform.compilation import check, compile_by
@@ -54,7 +54,7 @@ class PlanActivities(Activities):
         anew = _anew(graph, request, chosen)
         wait_for_other_runs(work, lambda: ensure_schemas(work, request.pipeline, environment=request.environment))
         if not request.dry_run:
-            wait_for_other_runs(work, lambda: _begin(work, context_of(request)))
+            begin(work, request.pipeline)
         if not (request.dry_run or request.refresh):
             with work.session() as session:
                 wait_for_other_runs(work, lambda: restore_raw_tables(work, session, context_of(request), graph))
@@ -86,7 +86,8 @@ class PlanActivities(Activities):
             catalog = work.catalog(session).pipeline(context.pipeline)
             with Builder(work, self._tenants, context.pipeline) as builder:
                 plan = _make_plan(catalog, work.tenant.backend.dialect, pipeline.graph, parameters, request, builder)
-            if request.ingested is not None and not context.backend:  # it is final
+            # It is final; what parity makes on further warehouses has the same names and versions there.
+            if request.ingested is not None and self._is_home(context):
                 shown = catalog.environment(context.environment).head().pointers
                 work.leases(session, context.pipeline).plan(context.run, shown, plan.versions)
         if (size := len(plan.model_dump_json())) > LARGEST_PLAN:
@@ -96,14 +97,9 @@ class PlanActivities(Activities):
             )
         return plan
 
-
-def _begin(work: ActivityContext, context: Context) -> None:
-    """From here on, nothing that the run may need is collected.
-
-    Each attempt has a session of its own: it may wait for another process's collection, which wants the DuckDB file.
-    """
-    with work.session() as session:
-        work.leases(session, context.pipeline).begin(context.run, work.workflow)
+    def _is_home(self, context: Context) -> bool:
+        """Whether its warehouse is the one where the tenant's pipelines run, and leases are."""
+        return context.backend in ("", self._tenants.get(context.tenant).warehouses[0])
 
 
 def _check_loading(request: RunInput) -> None:

@@ -93,6 +93,7 @@ class _Parity:
         self._strikes: dict[str, int] = {}
         self._given_up: dict[str, str] = {}
         """Warehouses that are asked for nothing any more, and why."""
+        self._leased = False
 
     async def execute(self) -> ParityReport:
         """The whole comparison."""
@@ -100,20 +101,33 @@ class _Parity:
         try:
             return await self._compare_all()
         finally:
-            await self._claim.close()
+            await asyncio.gather(self._end(), self._claim.close())
+
+    async def _end(self) -> None:
+        """Gives the lease back. If that cannot be, it lapses as the lease of whoever died."""
+        if not self._leased or not workflow.in_workflow():  # or it is thrown out of a worker's memory, and goes on
+            return
+        try:
+            await self._call(activities.END_PARITY, self._request)
+        except ActivityError:
+            workflow.logger.warning("the lease could not be given back")
 
     async def _compare_all(self) -> ParityReport:
         prepared = await self._call(activities.PREPARE_PARITY, self._request)
+        self._leased = prepared.leased
         self._priority = priority(self._request.tenant, prepared.weight)
         self._parameters = {**prepared.parameters, **self._parameters}
         first, *others = prepared.on
+        home = prepared.home or first
         label(self._request, BACKEND.value_set(first))
         self._given_up |= prepared.unreachable
         self._failed |= {name: {} for name in prepared.on}
         self._show(prepared, "compute")
-        loads = await self._loads(prepared, first)
+        loads = await self._loads(prepared, home)
         raw = {table: version for tables in loads.values() for table, version in tables.items()}
-        await self._compiled(prepared, raw)
+        await self._compiled(prepared, home, raw)
+        if first != home:
+            await self._brought(first, loads)
         self._show(prepared, "compute")
         reference = await self._computed(prepared, first, raw, prepared.computed, {})
         models = {n: v for n, v in reference.versions.items() if prepared.kinds.get(n) == "train"}
@@ -145,16 +159,16 @@ class _Parity:
             self._note("page", "report", "failed", failure_of(error).message)
             return ""
 
-    async def _loads(self, prepared: PreparedParity, first: str) -> dict[str, dict[str, str]]:
-        """Each ingest step's tables and versions; a step that was never loaded is, on the first warehouse. One that
+    async def _loads(self, prepared: PreparedParity, home: str) -> dict[str, dict[str, str]]:
+        """Each ingest step's tables and versions; a step that was never loaded is, where the pipeline runs. One that
         cannot be has none."""
-        context = self._context(first)
+        context = self._context(home)
 
         async def load_of(name: str) -> dict[str, str]:
             try:
                 return await loaded(name)
             except ActivityError as error:
-                self._fail(first, prepared.brings[name], error)
+                self._fail(prepared.on[0], prepared.brings[name], error)
                 return {}
 
         async def loaded(name: str) -> dict[str, str]:
@@ -167,11 +181,9 @@ class _Parity:
         found = await asyncio.gather(*map(load_of, prepared.ingests))
         return dict(zip(prepared.ingests, found, strict=True))
 
-    async def _compiled(self, prepared: PreparedParity, raw: Mapping[str, str]) -> None:
+    async def _compiled(self, prepared: PreparedParity, home: str, raw: Mapping[str, str]) -> None:
         """Compiles all steps for every warehouse, so that what one cannot compute is known before anything runs."""
-        request = Compilation(
-            context=self._context(prepared.on[0]), steps=prepared.computed, raw=dict(raw), on=prepared.on
-        )
+        request = Compilation(context=self._context(home), steps=prepared.computed, raw=dict(raw), on=prepared.on)
         refused = await self._call(activities.COMPILE_PARITY, request, "compile")
         for warehouse, steps in refused.items():
             for step, why in steps.items():
@@ -188,11 +200,7 @@ class _Parity:
     ) -> None:
         """The same loads and models, and all transforms, on another warehouse. What fails there is told."""
         context = self._context(warehouse)
-        for step, tables in loads.items():
-            if not tables or warehouse in self._given_up:
-                continue
-            request = LoadTablesRequest(context=context, step=step, tables=dict(tables))
-            await self._tried(activities.LOAD_TABLES, request, step, "ingest", warehouse, tables)
+        await self._brought(warehouse, loads)
         fitted = {name: version for name, version in models.items() if name not in self._failed[prepared.on[0]]}
         self._failed[warehouse] |= {n: self._failed[prepared.on[0]][n] for n in models if n not in fitted}
         if fitted and warehouse not in self._given_up:
@@ -204,6 +212,14 @@ class _Parity:
                 await self._computed(prepared, warehouse, raw, transforms, models)
         except ActivityError as error:
             self._fail(warehouse, transforms, error)
+
+    async def _brought(self, warehouse: str, loads: Mapping[str, Mapping[str, str]]) -> None:
+        """The same loads on another warehouse than that where the pipeline runs."""
+        for step, tables in loads.items():
+            if not tables or warehouse in self._given_up:
+                continue
+            request = LoadTablesRequest(context=self._context(warehouse), step=step, tables=dict(tables))
+            await self._tried(activities.LOAD_TABLES, request, step, "ingest", warehouse, tables)
 
     async def _tried(
         self, activity: Activity[Q, R], request: Q, name: str, kind: str, warehouse: str, what: Iterable[str]

@@ -77,7 +77,8 @@ class Comparing:
         """
         started = time.monotonic()
         with ExitStack() as stack:
-            for name in self._asked.on:
+            # In the order of all that opens several, so that no two have what the other waits for.
+            for name in sorted(self._asked.on, key=self._work.tenant.warehouses.index):
                 if name not in self._failed:
                     self._open(name, stack)
             sides = self._sides()

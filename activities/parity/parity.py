@@ -9,8 +9,8 @@ from temporalio import activity
 
 from entrepot.activities.parity.comparison import Comparing, said
 from entrepot.activities.parity.report import page
-from entrepot.activities.runtime.activity import Activities, implements
-from entrepot.activities.runtime.context import ActivityContext, ensure_schemas, wait_for_other_runs
+from entrepot.activities.runtime.activity import Activities, context_of, implements
+from entrepot.activities.runtime.context import ActivityContext, begin, ensure_schemas, wait_for_other_runs
 from entrepot.activities.runtime.isolation.builder import Builder
 from entrepot.activities.runtime.tenant import Tenant, parameter_values
 from entrepot.activities.storage import lake
@@ -36,11 +36,11 @@ ATTEMPTS = 3
 
 
 class ParityActivities(Activities):
-    """The activities `prepare_parity`, `compile_parity`, `last_load`, `adopt`, `compare` and `report`."""
+    """The activities `prepare_parity`, `compile_parity`, `last_load`, `adopt`, `compare`, `report` and `end_parity`."""
 
     @implements(activities.PREPARE_PARITY)
     def prepare(self, work: ActivityContext, request: ParityInput) -> PreparedParity:
-        """Checks every name in the input, and creates the schemas on each warehouse."""
+        """Checks every name in the input, opens a lease, and creates the schemas on each warehouse."""
         tenant = work.tenant
         tenant.settings(request.pipeline)
         tenant.check_environment(request.environment)
@@ -55,7 +55,11 @@ class ParityActivities(Activities):
         tables = {name: s for s in steps for name in s.output_tables if s.name in chosen}
         if not tables:
             raise BadInput(f"the selection {request.select!r} has no table to compare")
-        wait_for_other_runs(work, partial(ensure_schemas, work, request.pipeline, on[0]))
+        home = tenant.warehouses[0]
+        wait_for_other_runs(work, partial(ensure_schemas, work, request.pipeline))
+        begin(work, request.pipeline)
+        if on[0] != home:
+            wait_for_other_runs(work, partial(ensure_schemas, work, request.pipeline, on[0]))
         return PreparedParity(
             on=on,
             ingests=tuple(s.name for s in steps if s.is_source),
@@ -66,8 +70,10 @@ class ParityActivities(Activities):
             parallel=tenant.parallel,
             weight=tenant.weight,
             brings={s.name: s.outputs for s in steps if s.is_source},
-            unreachable=_unreachable(work, request.pipeline, on[1:]),
+            unreachable=_unreachable(work, request.pipeline, [name for name in on[1:] if name != home]),
             parameters=parameters,
+            home=home,
+            leased=True,
         )
 
     @implements(activities.COMPILE_PARITY)
@@ -112,8 +118,10 @@ class ParityActivities(Activities):
             catalog = work.catalog(session).pipeline(context.pipeline)
             there = catalog.versions(request.versions)
             for version in found.values():
-                if version.name not in there:
+                if (known := there.get(version.name)) is None:
                     catalog.add_version(version)
+                elif known.file != version.file:  # it was fitted anew, since the one of before was collected
+                    catalog.replace_details(version)
 
     @implements(activities.COMPARE)
     def compare(self, work: ActivityContext, request: Comparison) -> TableParity:
@@ -126,6 +134,12 @@ class ParityActivities(Activities):
         path = work.tenant.lake_path("parity", request.pipeline, f"{request.run}.html")
         lake.write(page(request).encode(), path)
         return path
+
+    @implements(activities.END_PARITY)
+    def end(self, work: ActivityContext, request: ParityInput) -> None:
+        """Gives the lease back, however the comparison ended."""
+        with work.session() as session:
+            work.leases(session, request.pipeline).end(context_of(request).run)
 
 
 def _warehouses(tenant: Tenant, request: ParityInput) -> tuple[str, ...]:

@@ -273,6 +273,19 @@ def keep_python_errors(items: Iterable[T]) -> Iterator[Iterator[T]]:
             error.__context__ = context  # and not what the reader made of it
 
 
+def begin(work: ActivityContext, pipeline: str) -> None:
+    """Opens the lease of a run, which is of this activity: from here on, nothing that it may need is collected.
+
+    Each attempt has a session of its own: it may wait for another process's collection, which wants the DuckDB file.
+    """
+
+    def attempt() -> None:
+        with work.session() as session:
+            work.leases(session, pipeline).begin(work.tag.run, work.workflow)
+
+    wait_for_other_runs(work, attempt)
+
+
 def ensure_schemas(work: ActivityContext, pipeline: str, warehouse: str = "", environment: str | None = None) -> None:
     """Makes the catalog and the schema of versions where they are missing, and an environment's row to publish to."""
     with work.session(warehouse=warehouse) as session:  # which is refused, where the lake is another tenant's

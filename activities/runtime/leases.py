@@ -2,7 +2,11 @@
 
 A run opens a lease before anything else. Until its plan is made it may take whatever the catalog or the lake has, also
 what nothing points at: then nothing of its pipeline is collected. From its plan on, it holds what the plan names. What
-was written since the oldest of these runs began is never collected, whatever its age.
+was written since the oldest of these runs began is never collected, whatever its age. A comparison of warehouses
+(`Parity`) is such a run, too.
+
+Leases stand where the pipeline runs alone, and hold of its versions on every warehouse: what a run needs elsewhere has
+the same name and version there.
 
 A collection has a lease, too: a run that begins waits for it. Each writes its own lease before it looks for those of
 others, so of a run and a collection that begin together at least one sees the other. A holder that died without a word

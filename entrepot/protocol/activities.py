@@ -93,6 +93,7 @@ LAST_LOAD = Activity("last_load", StepRef, dict[str, str])
 ADOPT = Activity("adopt", Adoption, type(None), is_work=True)
 COMPARE = Activity("compare", Comparison, TableParity, is_work=True)
 REPORT = Activity("report", ParityReport, str)
+END_PARITY = Activity("end_parity", ParityInput, type(None))
 
 
 def work_queue(task_queue: str) -> str:

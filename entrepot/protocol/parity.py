@@ -44,6 +44,11 @@ class PreparedParity(Message):
     """Warehouses that nothing can be computed on, and why."""
     parameters: dict[str, Any] = {}
     """What the tenant and the comparison set of the pipeline's parameters."""
+    home: str = ""
+    """The warehouse where the pipeline runs, whether or not it is compared: what was loaded is known there. Empty: a
+    worker prepared it that took the first for it."""
+    leased: bool = False
+    """Whether it has a lease, which it gives back at its end."""
 
 
 class SeveralWarehouses(Request):
