@@ -24,8 +24,9 @@ _AT_ONCE = 1000
 class Place:
     """Where something stands that people find by its name."""
 
-    kind: Literal["view", "file", "versions", "catalog"]
-    """A view; a file in the lake; a schema in which a pipeline's versions stand; or that of the catalog."""
+    kind: Literal["view", "file", "versions", "catalog", "copy"]
+    """A view; a file in the lake; a schema in which a pipeline's versions stand; that of the catalog; or the table of a
+    copy on a further warehouse, whose own catalog does not know it."""
     schema: str
     table: str
     """Of a file, its path in the lake."""
@@ -175,6 +176,21 @@ class Places:
     def of_versions(self, pipeline: str) -> set[Place]:
         """The schemas in which a pipeline's versions stand, or did."""
         return {place for place, _ in self.of(pipeline, "") if place.kind == "versions"}
+
+    def claim_copy(self, owner: Owner, target: TableName, warehouse: str, *, run: str) -> None:
+        """Records that a copy is about to be made on a further warehouse: whoever makes it may die on the way.
+
+        Raises:
+            BadInput: if its place is somebody else's.
+        """
+        place = Place("copy", target.schema, target.table, warehouse)
+        if place not in self.copies(owner.pipeline, warehouse):
+            self.claim(owner, frozenset({(place, "")}), run=run)
+
+    def copies(self, pipeline: str, warehouse: str = "") -> set[Place]:
+        """Where copies of a pipeline stand, or were to: on a further warehouse, or on all."""
+        its = {place for place, _ in self.of(pipeline, "") if place.kind == "copy"}
+        return {place for place in its if warehouse in ("", place.warehouse)}
 
     def _owned(self, wanted: Collection[Place]) -> list[tuple[Place, Owner]]:
         """Those of the wanted places that are somebody's."""

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 
 from entrepot.activities.catalog.catalog import Catalog, PipelineCatalog
 from entrepot.activities.catalog.details import ModelDetails, TableDetails
 from entrepot.activities.catalog.tables import now
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.maintenance import drop, scratch
-from entrepot.activities.maintenance.collection import Collection, sizes
+from entrepot.activities.maintenance.collection import Collection, told
 from entrepot.activities.runtime.activity import Activities, context_of, implements
 from entrepot.activities.runtime.context import ActivityContext, wait_for_other_runs
 from entrepot.activities.runtime.leases import AtWork
 from entrepot.backends import Session
-from entrepot.errors import BadInput, unknown
-from entrepot.identity.version import version_schema
+from entrepot.errors import BadInput, EntrepotError, unknown
 from entrepot.language.names import DEFAULT_ENVIRONMENT
 from entrepot.protocol import activities
-from entrepot.protocol.maintenance import DropInput, Dropped, GcInput, GcResult, VersionRow
+from entrepot.protocol.maintenance import DropInput, Dropped, GcElsewhere, GcInput, GcResult, VersionRow
 from entrepot.protocol.messages import Context, Target
+from entrepot.tracebacks import describe
 
 
 class GcActivities(Activities):
@@ -33,18 +34,19 @@ class GcActivities(Activities):
         with work.session() as session:
             catalog = work.catalog(session)
             catalog.ensure()
-            known = catalog.pipelines()
+            elsewhere, unusable = _known_elsewhere(work)
+            known = sorted({*catalog.pipelines(), *elsewhere})
             if request.pipeline and request.pipeline not in {*known, *work.tenant.pipelines}:
                 raise BadInput(unknown("pipeline", request.pipeline, {*known, *work.tenant.pipelines}))
             pipelines = [request.pipeline] if request.pipeline else known
-            result = _summed([_collected(work, catalog, context, request, each) for each in pipelines])
-            free, unknown_free = sizes(session.free_bytes) if request.dry_run else (0, "")
+            result = _summed([_collected(work, catalog, context, request, each, unusable) for each in pipelines])
         if not request.dry_run:
             scratch.remove(scratch_left)
-            free = work.tenant.backend.compact(work.check) or 0
-        more = {"free": free, "scratch": sum(scratch_left.values())}
-        why = {"free": unknown_free} if unknown_free else {}
-        return result.model_copy(update={"bytes": result.bytes | more, "unknown": result.unknown | why})
+        free, why = _free(work, "", request)
+        sizes = result.bytes | {"free": free, "scratch": sum(scratch_left.values())}
+        untold = result.unknown | ({"free": why} if why else {})
+        with_free = {name: _with_free(work, name, its, request) for name, its in result.elsewhere.items()}
+        return result.model_copy(update={"bytes": sizes, "unknown": untold, "elsewhere": with_free})
 
     @implements(activities.DROP)
     def drop(self, work: ActivityContext, request: DropInput) -> Dropped:
@@ -83,6 +85,35 @@ def _drop_environment(work: ActivityContext, session: Session, context: Context,
     return Dropped(removed=removed, dry_run=asked.dry_run)
 
 
+def _known_elsewhere(work: ActivityContext) -> tuple[set[str], dict[str, str]]:
+    """The pipelines of which further warehouses have recorded something; and those that cannot be used now, and why."""
+    found, unusable = set[str](), dict[str, str]()
+    for warehouse in work.tenant.others:
+        try:
+            with work.session(warehouse=warehouse) as there:
+                catalog = work.catalog(there)
+                found |= {*catalog.pipelines()} if catalog.exists() else set()
+        except EntrepotError as error:
+            unusable[warehouse] = describe(error)
+    return found, unusable
+
+
+def _free(work: ActivityContext, warehouse: str, asked: GcInput) -> tuple[int, str]:
+    """What is free in a warehouse's own file, and why that is not known; it is given back to the disk, unless that is
+    only asked."""
+    if not asked.dry_run:
+        return work.tenant.at(warehouse).backend.compact(work.check) or 0, ""
+    with work.session(warehouse=warehouse) as session:
+        return told(session.free_bytes)
+
+
+def _with_free(work: ActivityContext, warehouse: str, its: GcElsewhere, asked: GcInput) -> GcElsewhere:
+    if its.why:
+        return its
+    free, why = _free(work, warehouse, asked)
+    return its.model_copy(update={"free": free, "unknown": its.unknown or why})
+
+
 def _summed(some: list[GcResult]) -> GcResult:
     return GcResult(
         removed=[each for one in some for each in one.removed],
@@ -97,24 +128,55 @@ def _summed(some: list[GcResult]) -> GcResult:
         files=sum(one.files for one in some),
         bytes={where: sum(one.bytes.get(where, 0) for one in some) for where in ("tables", "lake")},
         unknown={where: why for one in some for where, why in one.unknown.items()},
+        elsewhere=_summed_elsewhere([one.elsewhere for one in some]),
     )
 
 
-def _collected(work: ActivityContext, catalog: Catalog, context: Context, asked: GcInput, pipeline: str) -> GcResult:
+def _summed_elsewhere(some: list[dict[str, GcElsewhere]]) -> dict[str, GcElsewhere]:
+    found: dict[str, list[GcElsewhere]] = {}
+    for warehouse, its in (pair for one in some for pair in one.items()):
+        found.setdefault(warehouse, []).append(its)
+    return {
+        warehouse: GcElsewhere(
+            removed=[each for one in its for each in one.removed],
+            kept=sum(one.kept for one in its),
+            tables=sum(one.tables for one in its),
+            bytes=sum(one.bytes for one in its),
+            unknown=next((one.unknown for one in its if one.unknown), ""),
+            why=next((one.why for one in its if one.why), ""),
+        )
+        for warehouse, its in found.items()
+    }
+
+
+def _collected(
+    work: ActivityContext,
+    catalog: Catalog,
+    context: Context,
+    asked: GcInput,
+    pipeline: str,
+    unusable: Mapping[str, str],
+) -> GcResult:
     """Removes what a pipeline no longer needs, or only looks."""
     leases = work.leases(catalog.session, pipeline)
     if asked.dry_run:
-        return _collect_beside(work, catalog, context, asked, pipeline, leases.at_work())
+        return _collect_beside(work, catalog, context, asked, pipeline, leases.at_work(), unusable)
 
     def attempt() -> GcResult:
         with leases.collecting(context.run, work.workflow) as at_work:
-            return _collect_beside(work, catalog, context, asked, pipeline, at_work)
+            return _collect_beside(work, catalog, context, asked, pipeline, at_work, unusable)
 
     return wait_for_other_runs(work, attempt)
 
 
 def _collect_beside(
-    work: ActivityContext, catalog: Catalog, context: Context, asked: GcInput, pipeline: str, at_work: AtWork
+    work: ActivityContext,
+    catalog: Catalog,
+    context: Context,
+    asked: GcInput,
+    pipeline: str,
+    at_work: AtWork,
+    unusable: Mapping[str, str],
 ) -> GcResult:
     """Removes what a pipeline no longer needs; if the tenant does not run it any more, drops its environments first."""
     if at_work.undecided:
@@ -123,25 +185,29 @@ def _collect_beside(
     its = catalog.pipeline(pipeline)
     left, waiting = ([], []) if is_run else _drop_departed(work, its, context, asked)
     expired = _drop_expired(work, its, context, asked) if is_run and at_work.since is None else []
-    collection = Collection(work, its, asked, at_work)
+    collection = Collection(work, its, asked, at_work, unusable)
+    prefix = f"{pipeline}." if asked.pipeline is None else ""
+    elsewhere = {
+        warehouse: found.model_copy(update={"removed": [f"{prefix}{version}" for version in found.removed]})
+        for warehouse, found in collection.elsewhere(context).items()
+    }
+    here = collection.here
+    table_bytes, untold = here.bytes()
     if not asked.dry_run:
         collection.remove(context)
-        schema = version_schema(work.tenant.settings(pipeline).schema) if is_run else None
-        drop.drop_empty(catalog, pipeline, schema)
-    prefix = f"{pipeline}." if asked.pipeline is None else ""
-    garbage = collection.garbage
     return GcResult(
-        removed=[f"{prefix}{version.name}@{version.version}" for version in garbage.versions],
-        kept=len(collection.needed),
-        rows=sum(version.rows or 0 for version in garbage.versions),
+        removed=[f"{prefix}{version.name}@{version.version}" for version in here.versions],
+        kept=len(here.needed),
+        rows=sum(version.rows or 0 for version in here.versions),
         dry_run=asked.dry_run,
         left=left,
         waiting=waiting,
         expired=expired,
-        tables=len(garbage.tables),
-        files=len(garbage.files),
-        bytes={"tables": garbage.table_bytes, "lake": sum(garbage.files.values())},
-        unknown={"tables": garbage.unknown} if garbage.unknown else {},
+        tables=len(here.tables),
+        files=len(collection.files),
+        bytes={"tables": table_bytes, "lake": sum(collection.files.values())},
+        unknown={"tables": untold} if untold else {},
+        elsewhere=elsewhere,
     )
 
 

@@ -25,15 +25,18 @@ def copy_to_warehouse(
     """
     with work.session(warehouse=warehouse) as there:
         there.create_schema(target.schema)
-        work.check_limits(session, table)
-        reader = session.read(table)
-        made = there.write(target, table.schema(), _checked(work, reader), reader.schema)
-        kinds = common_kinds([table.schema(), made.columns])
+        if target.table not in there.tables(target.schema):
+            work.check_limits(session, table)
+            reader = session.read(table)
+            there.write(target, table.schema(), _checked(work, reader), reader.schema)
+        with there.contended_if_gone(target):
+            columns = there.describe(target, table.schema())
+        kinds = common_kinds([table.schema(), columns])
         if lost := [name for name, kind in kinds.items() if kind is None]:
             there.drop_table(target)
             raise StepFailed(f"{warehouse} cannot hold {listed(lost)} as here; what arrived was removed")
         usable = {name: kind for name, kind in kinds.items() if kind is not None}
-        sides = [DigestedTable(session, table, table.schema()), DigestedTable(there, target, made.columns)]
+        sides = [DigestedTable(session, table, table.schema()), DigestedTable(there, target, columns)]
         sent, arrived = digests_of(sides, usable)
         if sent.hex != arrived.hex:
             there.drop_table(target)
@@ -41,7 +44,7 @@ def copy_to_warehouse(
                 f"{arrived.rows:,} rows arrived on {warehouse} with the digest {arrived.hex[:12]}, and {sent.rows:,} "
                 f"were sent with {sent.hex[:12]}; what arrived was removed"
             )
-    return made.rows, arrived.hex
+    return arrived.rows, arrived.hex
 
 
 def _checked(work: ActivityContext, batches: Any) -> Iterator[Any]:

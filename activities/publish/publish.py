@@ -22,6 +22,7 @@ from temporalio import activity
 from entrepot.activities.catalog.catalog import PipelineCatalog
 from entrepot.activities.catalog.details import CopyDetails, Details, FilesDetails, PageDetails
 from entrepot.activities.catalog.environment import Publish
+from entrepot.activities.catalog.owners import Owner
 from entrepot.activities.catalog.records import Run
 from entrepot.activities.catalog.tables import now
 from entrepot.activities.catalog.version import Version
@@ -164,7 +165,7 @@ def _make(
     rows: int | None = None
     size: int | None = None
     details: Details
-    target: TableName | None = None
+    target = _target(work, session, step, ref, output) if isinstance(output, Copy) else None
     with session.transaction():
         if isinstance(output, _Page):
             page = output.html.encode()
@@ -177,13 +178,9 @@ def _make(
             rows, sha256 = _export(work, session, output, path)
             size, details = lake.size(path), FilesDetails(path=path, sha256=sha256)
         else:
-            views = ViewSync(work, session, ref.context)
-            views.check_copy(step, views.copied(step, CopiedTo(output.schema, output.name, output.to)))
-            # Among the pipeline's own versions: another pipeline may copy the same to the same schema.
-            own = version_schema(work.tenant.settings(pipeline).schema)
-            target = version_table_name(own, step.name, version, ref.anew, ref.context.run)
+            assert target is not None
             details = CopyDetails(schema_name=output.schema, name=output.name or step.name)
-            if output.to and work.tenant.at(output.to) is not work.tenant:
+            if _is_elsewhere(work, output):
                 rows, digest = copy_to_warehouse(work, session, output.table, target, output.to)
                 details = details.model_copy(update={"to": output.to, "digest": digest})
             else:
@@ -207,6 +204,29 @@ def _make(
         )
         work.catalog(session).pipeline(pipeline).add_version(made, before=versions.get(step.name))
     return StepResult(name=step.name, rows=rows, bytes=size, seconds=seconds, note=details.kind)
+
+
+def _target(work: ActivityContext, session: Session, step: PublishStep, ref: StepRef, copy: Copy) -> TableName:
+    """Where a copy's table is to stand. On a further warehouse it is recorded first: nothing else knows of it, if
+    whoever makes it dies before the copy is a version.
+
+    Raises:
+        BadInput: if the copy may not be shown where it asks for.
+    """
+    views = ViewSync(work, session, ref.context)
+    views.check_copy(step, views.copied(step, CopiedTo(copy.schema, copy.name, copy.to)))
+    pipeline = ref.context.pipeline
+    # Among the pipeline's own versions: another pipeline may copy the same to the same schema.
+    own = version_schema(work.tenant.settings(pipeline).schema)
+    target = version_table_name(own, step.name, ref.versions[step.name], ref.anew, ref.context.run)
+    if _is_elsewhere(work, copy):
+        owner = Owner(work.tenant.name, pipeline)
+        work.catalog(session).places.claim_copy(owner, target, copy.to, run=ref.context.run)
+    return target
+
+
+def _is_elsewhere(work: ActivityContext, copy: Copy) -> bool:
+    return bool(copy.to) and work.tenant.at(copy.to) is not work.tenant
 
 
 def _export(work: ActivityContext, session: Session, output: Export, path: str) -> tuple[int, str]:

@@ -33,6 +33,25 @@ class GcInput(TenantInput):
     dry_run: bool = False
 
 
+class GcElsewhere(Message):
+    """What a collection removed on a further warehouse, or would remove: of what comparisons have computed there, and
+    of copies."""
+
+    removed: list[str] = []
+    """The versions; those of copies are told with the pipeline's own."""
+    kept: int = 0
+    tables: int = 0
+    """Tables of no version."""
+    bytes: int = 0
+    """How much all of that was."""
+    unknown: str = ""
+    """Why that is not known, or not of all; empty, if it is."""
+    free: int = 0
+    """What is free in the warehouse's own file."""
+    why: str = ""
+    """Why it was left alone; empty, if it was not."""
+
+
 class GcResult(Message):
     """What a collection removed, or would remove."""
 
@@ -57,6 +76,8 @@ class GcResult(Message):
     own file, and `scratch` that killed workers have left on the worker's machine."""
     unknown: dict[str, str] = {}
     """The places of which it is not known, or not of all, each with why."""
+    elsewhere: dict[str, GcElsewhere] = {}
+    """The same of each further warehouse."""
 
 
 class DropInput(TenantInput):

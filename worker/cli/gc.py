@@ -73,8 +73,27 @@ def gc(
     if ended["tables"] or ended["files"]:
         tables, files = output.count(ended["tables"], "table"), output.count(ended["files"], "file")
         output.out.print(f"  beside versions: {tables} of none and {files} in the lake {done}")
-    for where, size in ended["bytes"].items():
+    sizes = {WHERE[where]: size for where, size in ended["bytes"].items()}
+    for warehouse, its in ended["elsewhere"].items():
+        _print_elsewhere(warehouse, its, done)
+        sizes |= {f"tables on {warehouse}": its["bytes"], f"free in the file of {warehouse}": its["free"]}
+    for what, size in sizes.items():
         if size:
-            output.out.print(f"  {WHERE[where]:36} {size / 1e6:>10,.2f} MB")
-    for where, why in ended["unknown"].items():
-        output.out.print(f"  {WHERE[where]}: how many bytes is not known: {why}", soft_wrap=True)
+            output.out.print(f"  {what:36} {size / 1e6:>10,.2f} MB")
+    untold = {WHERE[where]: why for where, why in ended["unknown"].items()}
+    untold |= {f"tables on {name}": its["unknown"] for name, its in ended["elsewhere"].items() if its["unknown"]}
+    for what, why in untold.items():
+        output.out.print(f"  {what}: how many bytes is not known: {why}", soft_wrap=True)
+
+
+def _print_elsewhere(warehouse: str, its: dict[str, Any], done: str) -> None:
+    """What was removed on a further warehouse, or why nothing was."""
+    from entrepot.worker.cli import output
+
+    if its["why"]:
+        output.out.print(f"  {warehouse}: left alone, since it cannot be used now: {its['why']}", soft_wrap=True)
+    for each in its["removed"]:
+        output.out.print(f"  {each} on {warehouse}")
+    if its["removed"] or its["tables"]:
+        removed, tables = output.count(len(its["removed"]), "version"), output.count(its["tables"], "table")
+        output.out.print(f"  on {warehouse}: {removed} and {tables} of none {done}, {its['kept']} kept")
