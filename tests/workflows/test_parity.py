@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from rich.console import Console
+from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 
 from entrepot.backends import QueryTag
@@ -20,6 +21,7 @@ from entrepot.worker.cli import follow
 from entrepot.worker.cli.parity import show
 from entrepot.worker.config.tenant_schema import TenantSection
 from tests.conftest import House, serving, settings
+from tests.waiting import until_running
 
 TWO = TenantSection(
     backend={"type": "duckdb", "path": "acme.duckdb"}, backends={"other": {"type": "duckdb", "path": "other.duckdb"}}
@@ -281,3 +283,134 @@ async def test_a_table_can_be_served_from_another_warehouse(temporal: WorkflowEn
         assert elsewhere(house, "SELECT count(*) FROM shop_window.numbers") == [(7,)]
         await (await house.start("Rollback", {"tenant": "acme", "pipeline": "served"})).result()
         assert elsewhere(house, "SELECT count(*) FROM shop_window.numbers") == [(100,)]
+
+
+async def gc(house: House, pipeline: str | None = None, **more: object) -> dict[str, Any]:
+    asked = {"tenant": "acme", "keep_days": 0, "keep_publishes": 1, **more}
+    found: dict[str, Any] = await (
+        await house.start("Gc", {**asked, **({"pipeline": pipeline} if pipeline else {})})
+    ).result()
+    return found
+
+
+def leases(house: House) -> list[tuple[object, ...]]:
+    return house.query("SELECT run, state FROM entrepot.leases")
+
+
+@pytest_asyncio.fixture
+async def slow(temporal: WorkflowEnvironment, tmp_path: Path) -> AsyncIterator[House]:
+    """A pipeline that waits for a file, for a tenant with two DuckDB files."""
+    async with serving(temporal.client, settings(tmp_path, {"slow": "tests.pipelines.slow:slow"}, acme=TWO)) as house:
+        yield house
+
+
+async def in_the_middle(house: House) -> WorkflowHandle[Any, Any]:
+    """A comparison that waits for the file in a transform."""
+    parameters = {"until": str(house.state / "gate")}
+    handle = await house.start("Parity", {"tenant": "acme", "pipeline": "slow", "parameters": parameters})
+    await until_running(handle, "slept on duckdb")
+    return handle
+
+
+async def test_a_collection_takes_nothing_from_a_comparison_that_goes_on(slow: House) -> None:
+    handle = await in_the_middle(slow)
+    assert leases(slow) == [(handle.first_execution_run_id, "planned")]
+    assert not (await gc(slow))["removed"]
+    (slow.state / "gate").touch()
+    assert ParityReport.model_validate(await handle.result()).agrees
+    assert leases(slow) == []
+    # Nothing was published: what stays is where the environment stands with its sources.
+    elsewhere(slow, "CHECKPOINT")  # before, DuckDB does not tell what tables take up
+    planned, collected = await gc(slow, dry_run=True), await gc(slow)
+    assert planned["elsewhere"]["other"]["bytes"] > 0
+    for each in (planned, collected):
+        assert {name.partition("@")[0] for name in each["removed"]} == {"slow.after", "slow.doubled", "slow.slept"}
+        assert each["elsewhere"]["other"]["removed"] == each["removed"]
+        assert each["elsewhere"]["other"]["kept"] == 1
+    assert [name for (name,) in elsewhere(slow, TABLES)] == [name for (name,) in slow.query(TABLES)]
+    assert (await parity(slow, pipeline="slow")).agrees
+
+
+TABLES = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'slow__v' ORDER BY 1"
+
+
+async def test_a_comparison_that_is_cancelled_gives_its_lease_back(slow: House) -> None:
+    handle = await in_the_middle(slow)
+    await handle.cancel()
+    with pytest.raises(WorkflowFailureError):
+        await handle.result()
+    assert leases(slow) == []
+    assert len((await gc(slow))["elsewhere"]["other"]["removed"]) == 0  # it had nothing there
+
+
+async def test_the_lease_of_a_comparison_that_was_terminated_lapses(slow: House) -> None:
+    handle = await in_the_middle(slow)
+    await handle.terminate()
+    collected = await gc(slow)
+    assert {name.partition("@")[0] for name in collected["removed"]} == {"slow.doubled"}
+    assert leases(slow) == [(handle.first_execution_run_id, "given up")]
+
+
+async def test_a_warehouse_that_does_not_run_the_pipeline_is_compared_from_the_same_loads(
+    temporal: WorkflowEnvironment, tmp_path: Path
+) -> None:
+    third = {"type": "duckdb", "path": str(tmp_path / "third.duckdb")}
+    section = TWO.model_copy(update={"backends": {**TWO.backends, "third": third}})
+    async with serving(
+        temporal.client, settings(tmp_path, {"shop": "tests.pipelines.shop:shop"}, acme=section)
+    ) as house:
+        await house.run()
+        report = await parity(house, on=["other", "third"])
+        assert report.agrees
+        assert {table.version for table in report.tables} <= {
+            version for (version,) in house.query("SELECT version FROM entrepot.versions")
+        }
+        assert elsewhere(house, "SELECT count(*) FROM entrepot.ingest_states") == [(0,)]
+        assert leases(house) == []
+        collected = await gc(house, "shop")
+        assert not collected["elsewhere"]["other"]["removed"]
+        assert not collected["elsewhere"]["third"]["removed"]
+
+
+async def test_a_copy_whose_run_died_is_taken_by_the_next_and_otherwise_collected(
+    temporal: WorkflowEnvironment, tmp_path: Path
+) -> None:
+    pipelines = {"served": "tests.pipelines.served:served"}
+    tables = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'served__v'"
+    died = "DELETE FROM entrepot.versions WHERE name = 'shown_there' AND row_count = 7"
+    async with serving(temporal.client, settings(tmp_path, pipelines, acme=TWO)) as house:
+        for rows in (100, 7):
+            await house.run("served", parameters={"rows": rows})
+        await (await house.start("Rollback", {"tenant": "acme", "pipeline": "served"})).result()
+        house.query(died)  # as if it had died when the table was there, and nobody knew of it
+        assert (await house.run("served", parameters={"rows": 7})).outcome == "published"
+        assert elsewhere(house, tables, "SELECT count(*) FROM shop_window.numbers") == [(7,)]
+        await (await house.start("Rollback", {"tenant": "acme", "pipeline": "served"})).result()
+        house.query(died)
+        assert elsewhere(house, "CHECKPOINT", tables) == [(2,)]
+        planned, collected = await gc(house, dry_run=True), await gc(house)
+        assert planned["elsewhere"]["other"]["tables"] == collected["elsewhere"]["other"]["tables"] == 1
+        assert planned["elsewhere"]["other"]["bytes"] > 0
+        assert elsewhere(house, tables) == [(1,)]
+        assert elsewhere(house, "SELECT count(*) FROM shop_window.numbers") == [(100,)]
+        assert len(house.query("SELECT * FROM entrepot.places WHERE kind = 'copy'")) == 1
+
+
+async def test_a_warehouse_that_cannot_be_used_keeps_its_copies_and_holds_nothing_else_up(
+    temporal: WorkflowEnvironment, tmp_path: Path
+) -> None:
+    pipelines = {"served": "tests.pipelines.served:served"}
+    async with serving(temporal.client, settings(tmp_path, pipelines, acme=TWO)) as house:
+        for rows in (100, 7):
+            await house.run("served", parameters={"rows": rows})
+    (tmp_path / "other.duckdb").rename(tmp_path / "away")
+    (tmp_path / "other.duckdb").write_text("no database")
+    async with serving(temporal.client, settings(tmp_path, pipelines, acme=TWO)) as house:
+        collected = await gc(house)
+        assert collected["elsewhere"]["other"]["why"]
+        assert {name.partition("@")[0] for name in collected["removed"]} == {"served.raw", "served.numbers"}
+    (tmp_path / "away").replace(tmp_path / "other.duckdb")
+    async with serving(temporal.client, settings(tmp_path, pipelines, acme=TWO)) as house:
+        collected = await gc(house)
+        assert {name.partition("@")[0] for name in collected["removed"]} == {"served.shown_there"}
+        assert elsewhere(house, "SELECT count(*) FROM shop_window.numbers") == [(7,)]

@@ -16,9 +16,11 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from entrepot.activities.catalog.catalog import Catalog, PipelineCatalog
+from entrepot.activities.catalog.tables import column
 from entrepot.activities.ingest import heads, manifest
 from entrepot.activities.ingest.ingest import IngestActivities
 from entrepot.activities.maintenance.gc import GcActivities
+from entrepot.activities.parity.parity import ParityActivities
 from entrepot.activities.plan import PlanActivities
 from entrepot.activities.publish.publish import PublishActivities
 from entrepot.activities.runtime import context as runtime
@@ -32,16 +34,21 @@ from entrepot.protocol.messages import (
     Context,
     ExtractRequest,
     LoadRequest,
+    LoadTablesRequest,
     PlanRequest,
     Promoted,
     PromoteRequest,
     RecordFailureRequest,
     RunInput,
+    StepRef,
 )
+from entrepot.protocol.parity import Comparison, Compilation, ParityInput, TableParity
 from entrepot.registry import Registry
 
 ACME = {"tenant": "acme", "pipeline": "growing"}
 ENVIRONMENTS = ("prod", "dev", "pr_1")
+OTHER = "other"
+"""A further warehouse, of those houses that have one."""
 
 
 @dataclass
@@ -57,6 +64,10 @@ class House:
     """Runs that Temporal does not know any more."""
     rows: dict[str, int] = field(default_factory=dict)
     """Versions of `events`, and the rows that each has to have."""
+    comparisons: dict[str, ParityInput] = field(default_factory=dict)
+    _planned: dict[str, dict[str, str]] = field(default_factory=dict)
+    computed: list[str] = field(default_factory=list)
+    """What comparisons had to compute on the other warehouse, in order."""
     number: int = 0
 
     def call(self, room: type, method: str, request: Any, run: str) -> Any:
@@ -86,9 +97,15 @@ class House:
         except ApplicationError as error:
             if error.type != "Conflict":
                 raise
-            context = Context(**ACME, run=run)
-            self.call(PublishActivities, "record_failure", _failed(context), run)
+            self.give_back(run)
             self.end(run)
+
+    def give_back(self, run: str) -> None:
+        """What a run does at last that fails."""
+        if run in self.comparisons:
+            self.call(ParityActivities, "end", self.comparisons[run], run)
+        else:
+            self.call(PublishActivities, "record_failure", _failed(Context(**ACME, run=run)), run)
 
     def end(self, run: str) -> None:
         """It is over, whether or not it has said so."""
@@ -107,17 +124,15 @@ class House:
             started_at="2026-01-01T00:00:00",
             parameters={**prepared.parameters, "nominal_time": "2026-01-01T00:00:00"},
         )
-        events = self.events
-        source = [{"id": n, "kind": "ab"[n % 2]} for n in range(1, events + 1)]
-        Path(self.folder, "events.json").write_text(json.dumps(source))
+        events = self.write_events()
         load = self.call(IngestActivities, "extract", ExtractRequest(context=context, step="events"), run)
         yield
         if load.unchanged:
             raw = load.known
         else:
             raw = self.call(IngestActivities, "load", LoadRequest(context=context, load=load), run).versions
+            self.rows.setdefault(raw["events"], events)
             yield
-        self.rows.setdefault(raw["events"], events)
         wanted = PlanRequest(context=context, selected=prepared.selected, raw=raw, ingested={"events": ""})
         plan = self.call(PlanActivities, "plan", wanted, run)
         yield
@@ -127,6 +142,78 @@ class House:
             yield
         promote = PromoteRequest(context=context, sequence=plan.sequence, moves=plan.moves, removes=plan.removed)
         self.call(PublishActivities, "promote", promote, run)
+
+    def write_events(self) -> int:
+        """What the source has now; how many rows."""
+        source = [{"id": n, "kind": "ab"[n % 2]} for n in range(1, self.events + 1)]
+        Path(self.folder, "events.json").write_text(json.dumps(source))
+        return self.events
+
+    def compare(self, environment: str = "prod") -> None:
+        """A comparison of both warehouses, from its beginning to its end."""
+        self.begin_comparison(environment)
+        run = max(self.comparisons)
+        while run in self.runs:
+            self.step(run)
+
+    def begin_comparison(self, environment: str) -> None:
+        self.number += 1
+        run = f"run-{self.number:03}"
+        self.comparisons[run] = ParityInput(**ACME, environment=environment, select="events+", on=["duckdb", OTHER])
+        self.runs[run] = self._comparison(run, self.comparisons[run])
+        self.step(run)
+
+    def _comparison(self, run: str, asked: ParityInput) -> Iterator[None]:
+        """What the workflow `Parity` does, activity by activity."""
+        asked = asked.model_copy(update={"parameters": {"folder": str(self.folder)}})
+        prepared = self.call(ParityActivities, "prepare", asked, run)
+        yield
+        here = Context(
+            **ACME,
+            environment=asked.environment,
+            run=run,
+            started_at="2026-01-01T00:00:00",
+            parameters={**prepared.parameters, "nominal_time": "2026-01-01T00:00:00"},
+            backend="duckdb",
+        )
+        there = here.model_copy(update={"backend": OTHER})
+        raw = self.call(ParityActivities, "last_load", StepRef(context=here, step="events"), run)
+        yield
+        if not raw:
+            events = self.write_events()
+            load = self.call(IngestActivities, "extract", ExtractRequest(context=here, step="events"), run)
+            yield
+            raw = self.call(IngestActivities, "load", LoadRequest(context=here, load=load), run).versions
+            self.rows.setdefault(raw["events"], events)
+            yield
+        compilation = Compilation(context=here, steps=prepared.computed, raw=raw, on=prepared.on)
+        refused = self.call(ParityActivities, "compile", compilation, run)
+        assert not any(refused.values())
+        yield
+        yield from self._computed(run, here, prepared.computed, raw)
+        self.call(IngestActivities, "load_tables", LoadTablesRequest(context=there, step="events", tables=raw), run)
+        yield
+        yield from self._computed(run, there, prepared.computed, raw)
+        versions = {**raw, **self._planned[run]}
+        for name in prepared.tables:
+            comparison = Comparison(context=here, name=name, version=versions[name], on=prepared.on, fresh=True)
+            table: TableParity = self.call(ParityActivities, "compare", comparison, run)
+            assert table.agrees, table
+            yield
+        self.call(ParityActivities, "end", asked, run)
+
+    def _computed(self, run: str, context: Context, steps: tuple[str, ...], raw: dict[str, str]) -> Iterator[None]:
+        wanted = PlanRequest(
+            context=context, selected=("events", *steps), raw=raw, ingested={"events": ""}, compiled=False
+        )
+        plan = self.call(PlanActivities, "plan", wanted, run)
+        self._planned[run] = plan.versions
+        yield
+        for step in (step for step in plan.to_run() if step.kind == "transform"):
+            batch = Batch(context=context, steps=(step.name,), versions=plan.versions_for([step.name]))
+            self.call(TransformActivities, "transform", batch, run)
+            self.computed += [step.name] if context.backend == OTHER else []
+            yield
 
     def collect(self, **more: Any) -> GcResult:
         self.number += 1
@@ -184,9 +271,30 @@ class House:
             version, sha256 = found.follows, None
         assert wanted is None or rows == self.rows[wanted]
 
+        for warehouse in self.tenants.get("acme").others:
+            with self.catalog(warehouse) as catalog:
+                for known in catalog.every_version():
+                    assert known.table is not None
+                    counted = catalog.session.query(
+                        f'SELECT count(*) AS n FROM {known.table.schema}."{known.table.table}"'
+                    )
+                    assert known.name != "events" or counted[0]["n"] == self.rows[known.version]
+
+    def check_nothing_is_left(self) -> None:
+        """In each warehouse stand the tables of which its catalog knows, and no other; on a further one, of versions
+        that stay where the pipeline runs."""
+        tenant, versions = self.tenants.get("acme"), []
+        for warehouse in tenant.warehouses:
+            with self.catalog(warehouse) as catalog:
+                known = {table.table for version in catalog.every_version() for table in version.tables}
+                assert set(catalog.session.relations("growing__v")) == known, warehouse
+                versions.append({version.key for version in catalog.every_version()})
+                assert not catalog.tables.select("leases", column("state").neq("given up"))
+        assert all(some <= versions[0] for some in versions)
+
     @contextmanager
-    def catalog(self) -> Iterator[PipelineCatalog]:
-        with self.tenants.get("acme").backend.session(QueryTag("acme", "test", "test")) as session:
+    def catalog(self, warehouse: str = "") -> Iterator[PipelineCatalog]:
+        with self.tenants.get("acme", warehouse).backend.session(QueryTag("acme", "test", "test")) as session:
             catalog = Catalog(session)
             catalog.ensure()
             yield catalog.pipeline("growing")
@@ -206,9 +314,12 @@ def _if_possible() -> Iterator[None]:
 
 
 @contextmanager
-def opened(monkeypatch: pytest.MonkeyPatch, **more: Any) -> Iterator[House]:
+def opened(monkeypatch: pytest.MonkeyPatch, *, two: bool = False, **more: Any) -> Iterator[House]:
+    """A house while the block runs; with `two`, it has a further warehouse."""
     with tempfile.TemporaryDirectory() as state:
         backend = {"type": "duckdb", "path": str(Path(state, "acme.duckdb"))}
+        if two:
+            more["others"] = {OTHER: {"type": "duckdb", "path": str(Path(state, "other.duckdb"))}}
         tenant = Tenant("acme", backend, str(Path(state, "lake")), {"growing": PipelineSettings("growing")}, **more)
         house = House(Tenants({"acme": tenant}, Registry({"growing": "tests.pipelines.growing:growing"})), Path(state))
         # Without a server, the house says which runs go on.
