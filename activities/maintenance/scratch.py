@@ -7,7 +7,9 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 from entrepot.language.limits import LONGEST
@@ -22,9 +24,9 @@ LONGEST_SECONDS = (LONGEST + datetime.timedelta(hours=1)).total_seconds()
 def left() -> dict[Path, int]:
     """Scratch folders of this user in which nothing has happened for so long, each with the bytes in it."""
     return {
-        folder: sum(_size(file) for file in folder.rglob("*"))
+        folder: sum(_size(file) for file in _within(folder))
         for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*")
-        if folder.is_dir() and _is_ours(folder) and _last_touched(folder) < time.time() - LONGEST_SECONDS
+        if folder.is_dir() and _is_ours(folder) and _rests(folder)
     }
 
 
@@ -40,12 +42,21 @@ def _is_ours(folder: Path) -> bool:
     return False
 
 
-def _last_touched(folder: Path) -> float:
-    newest = 0.0
-    for each in (folder, *folder.rglob("*")):
-        with suppress(OSError):
-            newest = max(newest, each.lstat().st_mtime)
-    return newest
+def _within(folder: Path) -> Iterator[Path]:
+    """What there is in a folder. Those of work that goes on come and go meanwhile, at which `Path.rglob` would fail."""
+    for where, folders, files in os.walk(folder):
+        yield from (Path(where, name) for name in (*folders, *files))
+
+
+def _rests(folder: Path) -> bool:
+    border = time.time() - LONGEST_SECONDS
+    return all(_touched(each) < border for each in chain([folder], _within(folder)))
+
+
+def _touched(file: Path) -> float:
+    with suppress(OSError):
+        return file.lstat().st_mtime
+    return time.time()  # it has gone this moment
 
 
 def _size(file: Path) -> int:
