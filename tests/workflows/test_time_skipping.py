@@ -374,10 +374,15 @@ async def test_a_series_of_runs_goes_on_after_one_that_failed(stage: Stage) -> N
 
 
 async def test_what_is_no_step_has_no_limits_of_steps(stage: Stage) -> None:
-    """The last here: attempts of which the server has heard nothing sleep on, and the time of others with them."""
+    """The last here, and its last attempt alone gives no sign of life: the server stops to pass over time for as long
+    as an attempt lasts, and for one that it has given up it never goes on, so that what comes after takes its time."""
     stage.limits = OwnLimits(timeout=timedelta(minutes=5), attempts=2).over(DEFAULTS)
+    fails = away(until_attempt=DEFAULTS.attempts)
 
-    stage.act["plan"] = lambda attempt: stage.environment.sleep(31)  # without a sign of life
+    def act(attempt: int) -> Any:
+        return fails(attempt) or stage.environment.sleep(31)
+
+    stage.act["plan"] = act
     failure = await stage.fail()
     assert f"plan: its worker gave no sign of life for 30 s, {DEFAULTS.attempts} times" in failure.message
     assert stage.count("plan") == DEFAULTS.attempts
