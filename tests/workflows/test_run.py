@@ -50,6 +50,18 @@ async def test_a_second_run_has_nothing_to_do(shop: House) -> None:
     assert shop.query("SELECT status, count(*) FROM entrepot.runs GROUP BY 1") == [("completed", 2)]
 
 
+async def test_histories_are_as_small_as_the_docs_say(shop: House) -> None:
+    """52 events and at most ten for each step; fewer where nothing is to be done."""
+    events = []
+    for _ in range(2):
+        handle = await shop.start("Pipeline", {"tenant": "acme", "pipeline": "shop"})
+        await handle.result()
+        events.append(len((await handle.fetch_history()).events))
+    first, again = events
+    assert 52 < first <= 52 + 10 * len(EVERY_STEP)
+    assert 40 <= again <= 52
+
+
 async def test_a_changed_parameter_recomputes_exactly_what_is_downstream_of_it(shop: House) -> None:
     await shop.run()
     run = await shop.run(parameters={"limit": 60.0})
