@@ -84,16 +84,24 @@ class LakeGarbage:
         needed: set[str] = set()
         seen: set[tuple[str, str]] = set()
         its = self._tenant, self._catalog.name
+        loads = [load for loads in self._catalog.loads().values() for load in loads]
+        raw = {key for key, sha256 in self._hashes.items() if sha256}
+        raw |= {pair for load in loads for pair in load.tables.items()}
+        raw |= {pair for head in self._heads for pair in head.tables.items()}
         for table, wanted in sorted(self._kept):
             version: str | None = wanted
             while version is not None and (table, version) not in seen:
                 seen.add((table, version))
-                found = manifest.find(*its, table, version, self._hashes.get((table, version)))
-                if found is None:  # no raw table
+                sha256 = self._hashes.get((table, version))
+                found = manifest.find(*its, table, version, sha256)
+                if found is None and ((table, version) in raw or version != wanted):
+                    # Its manifest is lost, and its files are not: a repair writes it again from its copy.
+                    found = manifest.kept_copy(*its, table, version, sha256)
+                if found is None:  # no raw table, or one of which nothing is left
                     break
                 needed |= {found.path, *manifest.copies(found), *(each.file for each in found.files)}
                 version = found.follows
-        for load in (load for loads in self._catalog.loads().values() for load in loads):
+        for load in loads:
             if load.watermarks and set(load.tables.items()) <= self._kept:
                 needed.add(load.watermarks)
         return needed | {head.watermarks for head in self._heads if head.watermarks}

@@ -5,18 +5,23 @@ from __future__ import annotations
 import datetime
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from temporalio.exceptions import ApplicationError
 
 from entrepot.activities.catalog.catalog import Catalog
-from entrepot.activities.ingest import heads
+from entrepot.activities.ingest import heads, manifest
 from entrepot.activities.ingest.warehouse_loader import WarehouseLoader
 from entrepot.activities.maintenance import histories
+from entrepot.activities.maintenance.gc import GcActivities
+from entrepot.activities.maintenance.repair import RepairActivities
 from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.storage import lake
 from entrepot.backends.duckdb.backend import DuckDBSession
-from tests.activities.maintenance.staged import House, opened
+from entrepot.protocol.maintenance import GcInput, RepairInput
+from tests.activities.maintenance.staged import ACME, House, opened
 
 DAY = datetime.timedelta(days=1)
 
@@ -139,6 +144,30 @@ def test_what_the_lake_would_bring_back_is_kept_though_the_catalog_has_lost_it(m
             (version,) = catalog.versions(kept.tables).values()
             assert version.rows == 4
         assert lake.exists(kept.watermarks or "")
+
+
+@pytest.mark.parametrize("collections", [0, 1], ids=["loads", "loads that were written together"])
+def test_a_load_whose_manifest_is_lost_keeps_its_files(monkeypatch: pytest.MonkeyPatch, collections: int) -> None:
+    with opened(monkeypatch) as house:
+        for _ in range(3):
+            house.events += 1
+            house.complete()
+        for _ in range(collections):
+            house.collect(keep_publishes=1)
+        lost = {file: file.read_bytes() for file in files(house) if file.name in (manifest.LOADED, manifest.PACKED)}
+        rows = {file for file in files(house) if file.suffix == ".parquet"}
+        for file in lost:
+            file.unlink()
+        with suppress(ApplicationError):  # where it has to read one, it says which is gone
+            house.call(GcActivities, "gc", GcInput(**ACME, keep_days=0, keep_publishes=1), "gc")
+        assert rows <= files(house)
+        repaired = house.call(RepairActivities, "repair", RepairInput(**ACME), "repair")
+        assert repaired.found
+        assert not repaired.left
+        house.check()
+        house.events += 1
+        house.complete()
+        house.check()
 
 
 def test_a_cursor_that_goes_back_does_so_in_the_lake(monkeypatch: pytest.MonkeyPatch) -> None:
