@@ -109,17 +109,20 @@ class Standing:
         standing = [table for table in sorted(tables, key=str) if relations.kind(table) == "table"]
         return told(lambda: self._catalog.session.bytes_of(standing))
 
-    def remove(self, context: Context) -> None:
-        """Removes it. Whoever dies in between has removed a part, and the next collection finds the rest."""
+    def remove(self) -> None:
+        """Removes versions. Whoever dies in between has removed a part, and the next collection finds the rest."""
         catalog, tables = self._catalog, self._needed_tables()
         for version in self.versions:
             # The catalog forgets first: a version without a row is made anew, a row without a table would be trusted.
             with catalog.session.transaction():
                 catalog.delete_versions([version.key])
                 self._drop(version, tables)
+
+    def tidy(self, context: Context) -> None:
+        """Writes together what is small, and removes the tables of before and those of no version."""
         if self._is_quiet:
-            self.needed = segments.write_together(self._work, catalog, self.needed)
-            Relations(catalog.session).drop(self._orphans(self.needed))
+            self.needed = segments.write_together(self._work, self._catalog, self.needed)
+            Relations(self._catalog.session).drop(self._orphans(self.needed))
         self.needed = [self._without_replaced(context, version) for version in self.needed]
 
     def _needed_tables(self) -> set[TableName]:
@@ -209,14 +212,16 @@ class Collection:
     def remove(self, context: Context) -> None:
         """Removes what is not needed where the pipeline runs, and in the lake."""
         catalog = self._catalog
-        self.here.remove(self._its(context))
+        self.here.remove()
+        self._remove_files(self.files)  # at once, since what follows may need the room
+        self.here.tidy(self._its(context))
         if self._is_quiet:
             self._release_copies()
             if catalog.name in self._work.tenant.pipelines:
                 self.here.needed = packing.pack(self._work, catalog, self.here.needed, self._kept())
-            self.files = self._lake_garbage(self.here.needed)
-        for path in self.files:
-            lake.remove(path)
+            since = self._lake_garbage(self.here.needed)
+            self._remove_files(since)
+            self.files |= since
         self._trim(catalog, self._kept())
 
     def _at(self, warehouse: str, there: Session, context: Context) -> GcElsewhere:
@@ -243,10 +248,15 @@ class Collection:
             unknown=unknown,
         )
         if not self._asked.dry_run:
-            standing.remove(self._its(context))
+            standing.remove()
+            standing.tidy(self._its(context))
             if exists:
                 self._trim(its, kept | {version.key for version in standing.needed})
         return found
+
+    def _remove_files(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            lake.remove(path)
 
     def _trim(self, catalog: PipelineCatalog, kept: Pairs) -> None:
         """Forgets, in one warehouse's catalog, what was long ago, and schemas in which nothing stands."""

@@ -20,6 +20,7 @@ from entrepot.activities.maintenance.repair import RepairActivities
 from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.storage import lake
 from entrepot.backends.duckdb.backend import DuckDBSession
+from entrepot.errors import Unavailable
 from entrepot.protocol.maintenance import GcInput, RepairInput
 from tests.activities.maintenance.staged import ACME, House, opened
 
@@ -82,6 +83,24 @@ def test_what_died_while_it_was_written_goes_from_every_folder(monkeypatch: pyte
         found = house.collect()
         assert (found.files, found.bytes["lake"]) == (5, 20)
         assert files(house) == before
+
+
+def test_a_full_lake_is_emptied_before_anything_is_written_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    def is_full(_: str, target: str) -> None:
+        raise Unavailable(f"{target} cannot be written: No space left on device")
+
+    with opened(monkeypatch) as house:
+        for _ in range(2):  # loads that would be written together
+            house.events += 1
+            house.complete()
+        leftover = Path(house.tenants.get("acme").lake_path("loads/growing/events"), "x.parquet.part-0123")
+        leftover.write_text("half")
+        with monkeypatch.context() as full:
+            full.setattr(lake, "put", is_full)
+            with pytest.raises(ApplicationError, match="No space left"):
+                house.call(GcActivities, "gc", GcInput(**ACME, keep_days=0, keep_publishes=1), "gc")
+        assert not leftover.exists()
+        assert house.collect(keep_publishes=1).files
 
 
 def test_tables_that_no_version_is_made_of_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
