@@ -168,6 +168,13 @@ async def test_a_plan_that_hangs_ends_with_its_run(deadly: House, tmp_path: Path
             await asyncio.sleep(0.05)
 
 
+async def test_a_function_that_builds_an_expression_may_have_what_its_own_step_says(deadly: House) -> None:
+    failure = await deadly.fail(tenant="acme", pipeline="deadly", parameters={"where": "built", "what": "eat"})
+    assert "transform 'built': its process had " in failure.message
+    assert "of memory, and its limit is 900 MB; it was killed" in failure.message
+    assert (await deadly.run("deadly")).outcome == "published"
+
+
 @pytest.mark.parametrize("step", ["numbers", "model"])
 async def test_what_eats_memory_is_ended_at_its_limit(temporal: WorkflowEnvironment, tmp_path: Path, step: str) -> None:
     acme = TenantSection.model_validate({"backend": SECTIONS["acme"].backend, "limits": {"memory": "900MB"}})

@@ -81,9 +81,10 @@ def is_half_of_some(data: Any) -> Any:
 
 
 @deadly.transform(
+    memory="900MB",
     contract=pandera.DataFrameSchema(
         {"half": pandera.Column(checks=[pandera.Check(has_rows), pandera.Check(is_half_of_some)])}
-    )
+    ),
 )
 def built(doubled: Table, where: str, what: str, mark: str) -> Table:
     asked[:] = [where, what, mark]
