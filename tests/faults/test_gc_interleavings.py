@@ -70,7 +70,7 @@ LOADED: list[Action] = [("begin", 0), *[("step", 0)] * 2, ("die", 0)]
 @example([*COMPARED, ("collect", 0), ("grow", 2), *WHOLE, ("compare", 0), *[("step", 0), ("collect", 0)] * 12])
 @example([("compare", 0), ("step", 0), ("begin", 0), *[("step", 1), ("collect", 0), ("step", 0)] * 6, ("rollback", 0)])
 @example([*LOADED, ("compare", 0), *[("step", 0), ("collect", 0)] * 12])
-@example([*LOADED, *COMPARED, ("compare", 0), *[("step", 0), ("collect", 0)] * 12])
+@example([*LOADED, *COMPARED, ("compare", 0), *[("step", 0)] * 5, *[("collect", 0), ("step", 0)] * 3])
 @example(
     [
         *LOADED,
