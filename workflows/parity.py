@@ -101,7 +101,10 @@ class _Parity:
         try:
             return await self._compare_all()
         finally:
-            await asyncio.gather(self._end(), self._claim.close())
+            try:
+                await self._claim.close()
+            finally:
+                await self._end()
 
     async def _end(self) -> None:
         """Gives the lease back. If that cannot be, it lapses as the lease of whoever died."""
