@@ -108,6 +108,15 @@ async def test_a_function_that_builds_an_expression_fails_the_plan_and_hurts_nob
     assert deadly.query("SELECT sum(half) FROM deadly.built") == [(4950,)]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who has lost their parent")
+@pytest.mark.parametrize("step", [*STEPS, "built"])
+async def test_what_a_step_has_started_ends_with_it(deadly: House, tmp_path: Path, step: str) -> None:
+    mark = tmp_path / "mark"
+    parameters = {"where": step, "what": "start", "mark": str(mark)}
+    assert (await deadly.run("deadly", parameters=parameters)).outcome == "published"
+    await until_gone(*map(int, mark.read_text().split()))
+
+
 async def test_a_function_that_a_warehouse_calls_runs_in_a_process_of_its_own(deadly: House, tmp_path: Path) -> None:
     failure = await deadly.fail(tenant="acme", pipeline="deadly", parameters={"where": "halved", "what": "exit"})
     assert "transform 'built'" in failure.message

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -17,6 +18,20 @@ import pyarrow as pa
 from sklearn.linear_model import LinearRegression
 
 from entrepot import Export, Model, Pipeline, Table
+
+STARTS = """
+import os, time
+first = os.getpid()
+if middle := os.fork():
+    os.waitpid(middle, 0)
+elif os.fork():
+    os._exit(0)
+else:
+    os.setsid()
+    print(first, os.getpid(), flush=True)
+time.sleep(600)
+"""
+"""A process that starts another, which has lost its parent."""
 
 deadly = Pipeline("deadly", parameters={"where": "", "what": "", "mark": ""})
 
@@ -42,6 +57,10 @@ def harm(step: str, where: str, what: str, mark: str) -> None:
             eaten.append(bytearray(os.urandom(1 << 20) * 16))
     elif what == "leave":
         sys.exit(4)
+    elif what == "start":
+        child = subprocess.Popen([sys.executable, "-c", STARTS], start_new_session=True, stdout=subprocess.PIPE)
+        assert child.stdout is not None
+        Path(mark).write_bytes(child.stdout.readline())
     elif what == "look":
         raise LookupError(",".join(sorted(name for name in os.environ if name.startswith("DEADLY_"))))
 

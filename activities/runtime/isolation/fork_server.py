@@ -7,6 +7,9 @@ has imported it, so that a call begins with a process that is as if new, and tha
 Over its control socket it is told `_COMMAND`s; with `FORK` comes the call's own socket. It answers with an `_EXIT` for
 each process that has ended. When the socket is closed, because its worker has ended in whatever way, it kills what it
 has forked, and ends.
+
+What a call has started ends with it, on Linux also what has left its group: a call adopts what loses its parent, and
+once it has ended, its server does, and kills it.
 """
 
 from __future__ import annotations
@@ -22,7 +25,8 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
+from pathlib import Path
 
 COMMAND = struct.Struct("<cq")
 """What to do, and the number of the call."""
@@ -32,6 +36,8 @@ EXIT = struct.Struct("<qqq")
 
 _KILL_ME_WITH_MY_PARENT = 1
 """PR_SET_PDEATHSIG of Linux's `prctl`."""
+_ADOPT_ORPHANS = 36
+"""PR_SET_CHILD_SUBREAPER."""
 
 
 def serve(control: socket.socket, run: Callable[[int], None], patience: float = 0.0) -> None:
@@ -48,6 +54,8 @@ def serve(control: socket.socket, run: Callable[[int], None], patience: float = 
         signal.signal(each, signal.SIG_IGN)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     forked: dict[int, int] = {}
+    imported = _children()  # what the pipeline's module itself has started
+    _prctl(_ADOPT_ORPHANS, 1)
     selector = selectors.DefaultSelector()
     selector.register(control, selectors.EVENT_READ)
     selector.register(woken, selectors.EVENT_READ)
@@ -68,7 +76,7 @@ def serve(control: socket.socket, run: Callable[[int], None], patience: float = 
                     os.close(descriptors[0])
             else:
                 os.read(woken, 4_096)
-                _reap(control, forked)
+                _reap(control, forked, imported)
 
 
 def _received(control: socket.socket) -> tuple[bytes, list[int]]:
@@ -93,7 +101,8 @@ def _fork(call: int, not_its: tuple[int, ...], run: Callable[[int], None]) -> in
         for descriptor in not_its:
             os.close(descriptor)
         if sys.platform == "linux":
-            ctypes.CDLL(None).prctl(_KILL_ME_WITH_MY_PARENT, signal.SIGKILL)
+            _prctl(_KILL_ME_WITH_MY_PARENT, signal.SIGKILL)
+            _prctl(_ADOPT_ORPHANS, 1)
             if os.getppid() != parent:
                 os._exit(1)
             with open("/proc/self/oom_score_adj", "w") as file:
@@ -104,12 +113,29 @@ def _fork(call: int, not_its: tuple[int, ...], run: Callable[[int], None]) -> in
         os._exit(code)
 
 
-def _reap(control: socket.socket, forked: dict[int, int]) -> None:
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, value)
+
+
+def _children() -> set[int]:
+    """The processes whose parent this one is; none, where the system does not tell."""
+    found: set[int] = set()
+    for thread in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # the thread has ended
+            found |= set(map(int, thread.read_text().split()))
+    return found
+
+
+def _reap(control: socket.socket, forked: dict[int, int], imported: Set[int]) -> None:
     """Tells of all that have ended."""
     numbers = {pid: number for number, pid in forked.items()}
     while forked and (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)):
         _kill(ended.si_pid)  # what it has left running; its number is nobody else's before it is waited for
         pid, status, used = os.wait4(ended.si_pid, 0)
+        if pid not in numbers:
+            continue
+        _kill_children({*forked.values(), *imported})  # what had left its group, and is adopted now
         del forked[numbers[pid]]
         peak = used.ru_maxrss if sys.platform == "linux" else used.ru_maxrss // 1024
         try:
@@ -125,9 +151,19 @@ def _kill(pid: int) -> None:
             kill(pid, signal.SIGKILL)
 
 
+def _kill_children(but: Set[int]) -> None:
+    """Kills the children of this process, and then theirs, which are its own once they have lost their parent."""
+    while others := _children() - but:
+        for pid in others:
+            _kill(pid)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+
+
 def _end(forked: dict[int, int]) -> None:
     for pid in forked.values():
         _kill(pid)
+    _kill_children(frozenset())
     os._exit(0)
 
 
