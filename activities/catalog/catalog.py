@@ -134,15 +134,16 @@ class PipelineCatalog:
         """All that was made and is not collected."""
         return [Version.of_row(row) for row in self._select("versions")]
 
-    def tables_of_transforms(self, wanted: Mapping[str, str]) -> dict[str, TableName]:
-        """The tables of those of the wanted versions (by name) that transforms made."""
-        kinds = [kind for kind, step in KINDS.items() if step.is_computed_table()]
+    def computed_tables(self, wanted: Mapping[str, str]) -> dict[str, TableName]:
+        """The tables here of those of the wanted versions (by name) that were not loaded: of transforms and copies."""
+        kinds = [kind for kind, step in KINDS.items() if not step.is_source]
         conditions = (any_of("kind", kinds), any_of("version", set(wanted.values())))
-        columns = ("name", "version", "physical_schema", "physical_table")
+        columns = ("name", "version", "physical_schema", "physical_table", "details")
         return {
             row["name"]: TableName(row["physical_schema"], row["physical_table"])
             for row in self._select("versions", *conditions, columns=columns)
-            if wanted.get(row["name"]) == row["version"]
+            if wanted.get(row["name"]) == row["version"] and row["physical_table"]
+            if not json.loads(row["details"]).get("to")  # else it stands in another warehouse
         }
 
     def known(self, wanted: Iterable[str]) -> dict[tuple[str, str], Known]:

@@ -31,9 +31,9 @@ from entrepot.protocol.messages import Context
 
 
 def missing_tables(catalog: PipelineCatalog, versions: Mapping[str, str]) -> dict[str, str]:
-    """The transforms of these versions whose tables are missing, each with what is wrong. A cheap check."""
+    """The transforms and copies of these versions whose tables are missing, each with what is wrong. A cheap check."""
     relations = Relations(catalog.session)
-    found = {name: relations.problem(table) for name, table in catalog.tables_of_transforms(versions).items()}
+    found = {name: relations.problem(table) for name, table in catalog.computed_tables(versions).items()}
     return {name: f"its table {said}" for name, said in found.items() if said}
 
 

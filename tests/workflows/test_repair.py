@@ -84,6 +84,15 @@ async def test_a_run_makes_a_table_anew_that_was_dropped(house: House, name: str
     assert is_whole(house)
 
 
+async def test_a_run_makes_a_copy_anew_that_was_dropped(house: House) -> None:
+    by_hand(house, "dropped", "shared")
+    run = await house.run("one")
+    assert [step.name for step in run.steps] == ["shared"]
+    assert (await house.run("one", environment="dev")).outcome in ("published", "nothing to do")
+    assert is_whole(house)
+    assert (await house.run("one")).outcome == "nothing to do"
+
+
 async def test_views_are_pointed_back(house: House) -> None:
     house.query("DROP VIEW one.doubled; CREATE OR REPLACE VIEW reporting.totals AS SELECT 1 AS mine")
     found = await repaired(house)
