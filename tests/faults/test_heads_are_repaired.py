@@ -116,7 +116,7 @@ async def test_what_is_gone_for_good_lets_its_environment_go_back(house: House, 
     assert found["found"] == looked["found"]
     assert "and the lake does not have the load of 'numbers'" in found["found"][0]
     assert "environment 'prod'" in found["found"][0]
-    assert ": gone back to what run " in found["found"][0]
+    assert ": goes back to what run " in found["found"][0]
     assert await repaired(house) == NOTHING
     assert shown(house) == 2
     assert (await house.run("one")).outcome == "published"
@@ -128,14 +128,14 @@ async def test_what_is_gone_for_good_lets_its_environment_go_back(house: House, 
 async def test_a_history_that_says_so_too_lets_its_environment_go_back(house: House) -> None:
     for table, column in (("environments", "pointers"), ("publishes", "pointers")):
         saying(house, table, column, {"numbers": NOWHERE, "other": NOWHERE}, "sequence = 2")
-    assert ": gone back to what run " in (await repaired(house))["found"][0]
+    assert ": goes back to what run " in (await repaired(house))["found"][0]
     assert await repaired(house) == NOTHING
     assert shown(house) == 2
     assert (await house.run("one")).outcome == "published"
     for table in ("ingest_states", "loads"):
         newest = f"sequence = (SELECT max(sequence) FROM entrepot.{table})"
         saying(house, table, "tables", {"numbers": NOWHERE}, newest)
-    assert ": gone back to the load of run " in (await repaired(house))["found"][0]
+    assert ": goes back to the load of run " in (await repaired(house))["found"][0]
     assert await repaired(house) == NOTHING
     assert (await house.run("one")).outcome in ("published", "nothing to do")
     assert shown(house) == 3
@@ -176,7 +176,7 @@ async def test_tables_that_grow_go_back_and_load_again_what_came_since(growing: 
     for path in (growing.state / "lake").rglob("*"):
         if path.is_file() and version in str(path):
             path.unlink()
-    assert ": gone back to what run " in (await repaired(growing))["found"][0]
+    assert ": goes back to what run " in (await repaired(growing))["found"][0]
     assert growing.query("SELECT count(*) FROM growing.events") == [(2,)]
     await growing.run("growing", **asked)
     assert growing.query("SELECT list(id ORDER BY id) FROM growing.events") == [([1, 2, 3, 4],)]

@@ -196,7 +196,7 @@ class Heads:
             return f"{environment}: {what}. It cannot go back to what run {earlier.run} published: {error}", False
         when = f", at {earlier.published_at:%Y-%m-%d %H:%M:%S} UTC" if earlier.published_at else ""
         return (
-            f"{environment}: {what}: gone back to what run {earlier.run} published{when}, and so have its sources",
+            f"{environment}: {what}: goes back to what run {earlier.run} published{when}, and so do its sources",
             True,
         )
 
@@ -213,7 +213,7 @@ class Heads:
             then = replace(earlier, sequence=state.sequence, run=self._context.run, action=REPAIR)
             environment.replace_ingest_state(step, then)
             heads.renew(self._work.tenant, environment, step)
-        return f"{what}: gone back to the load of run {earlier.run}", True
+        return f"{what}: goes back to the load of run {earlier.run}", True
 
     def take_away(self, environment: Environment, head: Publish, names: Iterable[str]) -> Publish:
         """Takes names away that no step makes any more, and that are not as they were made. What is shown then."""
