@@ -35,6 +35,26 @@ async def test_append_takes_new_files_and_replaces_the_rows_of_changed_ones(inge
     assert (await ingesting.load("texts", APPEND, dry_run=True)).outcome == "planned"
 
 
+async def test_a_list_or_an_object_without_a_value_is_of_the_type_that_the_column_has(ingesting: Ingesting) -> None:
+    options = {"path": "*.jsonl", "disposition": "append"}
+    ingesting.write(
+        "a.jsonl", '{"id": 1, "l": [9007199254740993], "o": {"k": 0.5, "in": [{"x": "a"}]}, "d": "2026-01-01"}'
+    )
+    await ingesting.load("texts", options)
+    ingesting.write(
+        "b.jsonl", '{"id": 2, "l": [], "o": {}}\n{"id": 3, "l": [null], "o": {"k": null, "in": [{"x": null}]}}'
+    )
+    assert await ingesting.note("texts", options) == "texts: column 'd' (date) is gone"
+    ingesting.write("c.jsonl", '{"id": 4, "l": null, "o": {"k": 1, "in": []}, "d": null}')
+    await ingesting.load("texts", options)
+    assert ingesting.query("SELECT typeof(l), o.k, len(o['in']), l FROM ingested.texts ORDER BY id") == [
+        ("BIGINT[]", 0.5, 1, [9007199254740993]),
+        ("BIGINT[]", None, None, []),
+        ("BIGINT[]", None, 1, [None]),
+        ("BIGINT[]", 1.0, 0, None),
+    ]
+
+
 async def test_a_changed_file_that_has_become_empty_takes_its_rows_away(ingesting: Ingesting) -> None:
     ingesting.write("a.csv", "id\n1\n2\n")
     ingesting.write("b.csv", "id\n3\n")

@@ -86,7 +86,7 @@ Columns = dict[str, Any]
 _WIDER = {("whole", "bigint"), ("whole", "double"), ("date", "timestamp")}
 
 
-def kinds_of(columns: sch.Schema, wide: Collection[str]) -> dict[str, str]:
+def kinds_of(columns: sch.Schema, wide: Collection[str]) -> Columns:
     """The kinds that columns of these types begin with: a text stays one though a file has nothing but digits.
 
     Args:
@@ -96,7 +96,25 @@ def kinds_of(columns: sch.Schema, wide: Collection[str]) -> dict[str, str]:
         name: next((kind for kind in KINDS if SQL_TYPES[kind] == sql_type(dtype) and kind != "null"), None)
         for name, dtype in columns.items()
     }
-    return {name: "bigint" if name in wide else kind for name, kind in kinds.items() if kind}
+    known: Columns = {name: "bigint" if name in wide else kind for name, kind in kinds.items() if kind}
+    nested = {n: _structure(dtype, n in wide) for n, dtype in columns.items() if dtype.is_array() or dtype.is_struct()}
+    return known | {name: structure for name, structure in nested.items() if structure is not None}
+
+
+def _structure(dtype: dt.DataType, is_wide: bool) -> Any:
+    """What json.py calls a value of a type within a list or an object; None for a type that it does not make."""
+    if dtype.is_array():
+        return None if (inner := _structure(dtype.value_type, is_wide)) is None else [inner]
+    if dtype.is_struct():
+        fields = {name: _structure(inner, is_wide) for name, inner in dtype.items()}
+        return None if None in fields.values() else fields
+    whole = "BIGINT" if is_wide else "WHOLE"
+    return {"BIGINT": whole, "DOUBLE": "DOUBLE", "BOOLEAN": "BOOLEAN", "VARCHAR": "VARCHAR"}.get(sql_type(dtype))
+
+
+def scalar(begins: Any) -> str:
+    """The kind that a column begins with, where that is no structure."""
+    return begins if isinstance(begins, str) else "null"
 
 
 def fits(kind: str, text: str, cast: str | None = None) -> str:

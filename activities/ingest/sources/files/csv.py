@@ -119,7 +119,7 @@ class CsvReader:
         """One chunk as Parquet, and the rows that were set aside."""
         self._declared = self._table.known(path)
         new = {column: name for column, name in _named(chunk) if name not in self.columns}
-        self.columns |= {name: self._table.begins.get(name, "null") for name in new.values()}
+        self.columns |= {name: types.scalar(self._table.begins.get(name)) for name in new.values()}
         add_folder_columns(self.columns, self._declared)
         if not chunk.data:  # a file that has no rows has columns
             return Part(0, target, [])

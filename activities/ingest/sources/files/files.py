@@ -137,7 +137,7 @@ def stream(
     table: str,
     files: Files,
     watermark: Watermark,
-    begins: Mapping[str, str] | None = None,
+    begins: Mapping[str, Any] | None = None,
     hashed: Mapping[str, str] | None = None,
 ) -> FileStream:
     """The files as a source of one table, and of `<table>__rejected` where rows are set aside.
@@ -166,7 +166,7 @@ class FileStream:
         table: str,
         files: Files,
         watermark: Watermark,
-        begins: Mapping[str, str],
+        begins: Mapping[str, Any],
         hashed: Mapping[str, str],
     ) -> None:
         self._table = table

@@ -97,7 +97,7 @@ def folders(path: str) -> list[tuple[str, str | None]]:
 
 
 def columns_of(
-    paths: Sequence[str], files: Files, declared: Mapping[str, types.Declared], begins: Mapping[str, str]
+    paths: Sequence[str], files: Files, declared: Mapping[str, types.Declared], begins: Mapping[str, Any]
 ) -> dict[str, dict[str, FolderColumn]]:
     """For each file the columns that its folders give.
 
@@ -114,7 +114,7 @@ def columns_of(
         connection.execute("SET TimeZone = 'UTC'")
         for name in by_path[paths[0]]:
             texts = list(dict.fromkeys(values[name] for values in by_path.values()))
-            columns[name] = declared.get(name) or _inferred(connection, name, texts, begins.get(name, "null"))
+            columns[name] = declared.get(name) or _inferred(connection, name, texts, types.scalar(begins.get(name)))
             if (bad := _misfit(connection, columns[name], texts)) is not None:
                 path = next(path for path, values in by_path.items() if values[name] == bad)
                 raise StepFailed(f"the folders of {path!r}: {bad!r} in the column {name!r} is no {columns[name].text}")

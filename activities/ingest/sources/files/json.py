@@ -191,9 +191,19 @@ class JsonReader:
             return {}
         wide = self._wide(structure) if self._has_wide else set()
         return {
-            name: _Found(key, _plain(structure[key], _path(key), wide))
+            name: _Found(key, self._whole(name, key, _plain(structure[key], _path(key), wide)))
             for name, key in named({key: key for key in structure}, self._files, path).items()
         }
+
+    def _whole(self, name: str, key: str, structure: Any) -> Any:
+        """A structure, filled from that which the column had before, here or in other loads."""
+        before = (self.columns.get(name), self._table.begins.get(name))
+        known = next((each for each in before if isinstance(each, dict | list)), None)
+        if structure == "JSON" and isinstance(known, dict):
+            value = f"json_extract(value, {literal(_pointer(key))})"
+            is_empty = self._one(f"SELECT bool_and({value}::VARCHAR IN ('{{}}', 'null')) FROM chunk")
+            return known if is_empty else structure
+        return structure if structure == "NULL" else _filled(structure, known)
 
     def _wide(self, structure: Any) -> set[str]:
         """The paths of numbers some of which are whole, and more than a DOUBLE holds."""
@@ -212,7 +222,7 @@ class JsonReader:
 
     def _learn(self, found: dict[str, _Found]) -> None:
         for name, here in found.items():
-            known = self.columns.get(name) or self._table.begins.get(name, "null")
+            known = self.columns.get(name) or types.scalar(self._table.begins.get(name))
             self.columns[name] = _join(known, self._kind(here, known))
         add_folder_columns(self.columns, self._declared)
 
@@ -361,6 +371,15 @@ def _plain(structure: Any, path: str, wide: Collection[str]) -> Any:
     if structure in _WHOLE:
         return "BIGINT" if path in wide else "WHOLE"
     return "JSON" if structure == "DOUBLE" and path in wide else structure
+
+
+def _filled(structure: Any, known: Any) -> Any:
+    """A structure, with what is known of the column where no value says anything: in `[]` and NULL."""
+    if isinstance(structure, list) and isinstance(known, list):
+        return [_filled(structure[0], known[0])]
+    if isinstance(structure, dict) and isinstance(known, dict):
+        return {key: _filled(inner, known.get(key)) for key, inner in structure.items()}
+    return known if structure == "NULL" and known else structure
 
 
 def _join(one: Any, other: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import duckdb
 
@@ -51,7 +51,7 @@ class TextTable:
     columns: Columns
     """Those that were met so far; readers add to them."""
     own: Own
-    begins: Mapping[str, str]
+    begins: Mapping[str, Any]
     """The kinds that columns have already, from loads before."""
     known: Callable[[str], KnownColumns]
     """The columns of a file that are known before it is read."""
