@@ -54,6 +54,8 @@ class IngestActivities(Activities):
             last = catalog.environment(context.environment).ingest_state(step.name)
             if request.replay is not None:
                 return _replayed(work, catalog, request, last.sequence)
+            if not (last.load or last.sequence or request.refresh):
+                _check_not_lost(work.tenant, request)
             hashes = {name: its.manifest for name, its in catalog.versions(last.tables).items()}
         with attribute_errors(step):
             step_processes = StepProcesses(work, self._tenants, context.pipeline, step)
@@ -84,6 +86,22 @@ class IngestActivities(Activities):
         """Failures of loading name its step; the code may have lost it since the load was made."""
         step = self._tenants.pipeline(context.tenant, context.pipeline).graph.steps.get(name)
         return attribute_errors(step) if step else nullcontext()
+
+
+def _check_not_lost(tenant: Tenant, asked: ExtractRequest) -> None:
+    """Of a step of which the catalog knows nothing: a load would take the place of what the lake remembers.
+
+    Raises:
+        BadInput: if the lake remembers a load for the environment.
+    """
+    context = asked.context
+    for head in heads.read(tenant, context.pipeline, asked.step):
+        if head.environment == context.environment:
+            raise BadInput(
+                f"the catalog has no load of {asked.step!r} in {head.environment}, and the lake has that of run "
+                f"{head.run}: bring it back by `entrepot restore --from-lake`, or run once with `refresh` to load "
+                "everything anew"
+            )
 
 
 def _extract(

@@ -39,6 +39,9 @@ async def test_the_next_run_goes_on_behind_the_newest_loads(temporal: WorkflowEn
     for path in tmp_path.glob("acme.duckdb*"):
         path.unlink()
     async with serving(temporal.client, settings(tmp_path, PIPELINES)) as house:
+        failure = await house.fail(tenant="acme", pipeline="ingested", **asked)
+        assert failure.type == "BadInput"
+        assert "the catalog has no load of 'counted' in prod, and the lake has that of run" in failure.message
         restored = await (await house.start("Repair", {"tenant": "acme", "from_lake": True})).result()
         assert [said.partition(" as run ")[0] for said in restored["found"]] == [
             f"pipeline 'ingested', environment {name!r}: 'counted' was restored" for name in ("dev", "prod")
