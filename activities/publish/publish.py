@@ -324,7 +324,7 @@ def _rolled_back(
         earlier = environment.earlier(asked.to)
         its = views.pointed_versions(earlier.pointers)
         if gone := earlier.pointers.keys() - its.versions.keys():
-            raise BadInput(f"{environment}: cannot go back to run {earlier.run}: {listed(gone)} was collected since")
+            raise BadInput(f"{environment}: cannot go back to run {earlier.run}: collected since: {listed(gone)}")
         views.claim(its)
         with session.transaction():
             if asked.cursor:  # first: if we die in between, the next run asks a source again, and loses nothing

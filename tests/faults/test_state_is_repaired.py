@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -103,3 +104,14 @@ async def test_what_cannot_be_mended_is_said(house: House) -> None:
     [left] = (await repaired(house))["left"]
     assert "the lake does not have the load of 'numbers'" in left
     assert "no copy of it stands beside the load's files" in left
+
+
+@pytest.mark.parametrize("change", ["cut", "removed"])
+async def test_a_file_of_a_load_that_is_another_is_said(house: House, change: str) -> None:
+    [manifest] = in_lake(house, "load.json")
+    path = Path(json.loads(manifest.read_text())["parts"][0]["file"])
+    path.write_bytes(path.read_bytes()[:-1]) if change == "cut" else path.unlink()
+    [left] = (await repaired(house))["left"]
+    assert str(path) in left
+    assert {"cut": "is not the file that was written", "removed": "is gone from the lake"}[change] in left
+    assert "its rows stand in the warehouse alone; run it once with `refresh`" in left

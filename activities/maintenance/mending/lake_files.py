@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from entrepot.activities.catalog.catalog import PipelineCatalog
 from entrepot.activities.ingest import heads, manifest
-from entrepot.activities.ingest.landing import Checkpoint
+from entrepot.activities.ingest.landing import Checkpoint, RowsFile
 from entrepot.activities.ingest.manifest import Manifest
 from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.runtime.tenant import Tenant
@@ -56,8 +56,19 @@ def _manifest(
         if not dry_run:
             lake.write(copy.json_bytes, manifest.path_of(tenant, pipeline, copy))
         return copy, [f"{error}: written again from its copy beside the load's files"], []
-    gone = [part.file for part in its.files if not lake.exists(part.file)]
-    return its, [], [f"{path} is gone from the lake, and stands in the warehouse alone{manifest.ANEW}" for path in gone]
+    wrong = [said for part in its.files if (said := _problem(part))]
+    return its, [], [f"{said}; its rows stand in the warehouse alone{manifest.ANEW}" for said in wrong]
+
+
+def _problem(part: RowsFile) -> str:
+    """What is wrong with a file, as far as its size tells; where it is read, its hash is asked."""
+    if not lake.exists(part.file):
+        return f"{part.file} is gone from the lake"
+    if (size := lake.size(part.file)) != part.bytes:
+        return (
+            f"{part.file} is not the file that was written: it has {size:,} bytes, and was written with {part.bytes:,}"
+        )
+    return ""
 
 
 def _mend_heads(tenant: Tenant, catalog: PipelineCatalog, *, dry_run: bool) -> list[str]:
