@@ -27,7 +27,7 @@ class Functions:
         """From now on the functions that an expression calls are answered for.
 
         Args:
-            question: Called in the process with the graph, the step, the arguments, the function's number as in
+            question: Called in the process with its `Call`, the step, the arguments, the function's number as in
                 `Built`, and rows; it gives what `values` gives.
         """
         for function in elsewhere(expression):

@@ -223,24 +223,24 @@ class Computation:
 
     def _verified(self, step: TransformStep | CheckStep) -> Computed:
         """What the code now computes, which must be what was planned."""
-        computed = self._computed(step, actual=False)
+        computed = self._computed(step, self._arguments(step, actual=False))
         planned = self._batch.versions[step.name]
         check_planned(step, computed.identity, self._inputs(step), planned, self._context.run)
         return computed
 
     def _bound(self, step: TransformStep | CheckStep, computed: Computed) -> ibis.Table:
         """The step's expression over the physical tables, built anew if their types are not the inferred ones."""
-        if self._arguments(step, actual=True) != self._arguments(step, actual=False):
-            computed = self._computed(step, actual=True)
+        actual = self._arguments(step, actual=True)
+        if actual != self._arguments(step, actual=False):
+            computed = self._computed(step, actual)
         assert computed.built is not None
         made = computed.built.read()
-        self._functions.answered(made, step, _values, self._arguments(step, actual=True))
+        self._functions.answered(made, step, _values, actual)
         return bind(
             made, {name: self._relation(name) for name in self._graph.table_inputs(step) if self._is_table(name)}
         )
 
-    def _computed(self, step: TransformStep | CheckStep, *, actual: bool) -> Computed:
-        inputs = self._arguments(step, actual=actual)
+    def _computed(self, step: TransformStep | CheckStep, inputs: Inputs) -> Computed:
         return self._builder.computed(step, inputs) if step.is_called_to_plan else resolve_step(step, inputs)
 
     def _is_table(self, name: str) -> bool:

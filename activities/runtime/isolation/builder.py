@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Hashable, Sequence
 from contextlib import ExitStack
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from entrepot.activities.runtime.context import ActivityContext, attribute_errors
@@ -18,6 +18,7 @@ from entrepot.activities.runtime.isolation.processes import Read, Readers, conve
 from entrepot.activities.runtime.isolation.raised import Raised
 from entrepot.activities.runtime.tenant import Tenants
 from entrepot.errors import EntrepotError, PipelineError, Problem, StepFailed
+from entrepot.language.limits import StepLimits
 from entrepot.language.step import Step
 from entrepot.planning import resolve
 from entrepot.planning.graph import Graph
@@ -120,8 +121,12 @@ class Builder:
         return [each.again() if isinstance(each, Raised) else each for each in found]
 
     def _question(self, step: Step, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Question:
-        limits = self._work.tenant.limits_of(self._tenants.registry.load(self._pipeline))
-        return Question(function, step.name, arguments, step.limits.over(limits).memory)
+        return Question(function, step.name, arguments, step.limits.over(self._limits).memory)
+
+    @cached_property
+    def _limits(self) -> StepLimits:
+        """Of steps that say nothing themselves. Asked once: whether the code has changed is looked for on the disk."""
+        return self._work.tenant.limits_of(self._tenants.registry.load(self._pipeline))
 
     def _begin(self) -> Generator[Any, Any, Any]:
         process = server_of(self._tenants, self._pipeline).fork()

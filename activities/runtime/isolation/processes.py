@@ -604,7 +604,8 @@ class _MemoryWatch:
         self._most = most
         self._pid = 0
         self._looking: threading.Thread | None = None
-        self._exceeded: int | None = None
+        self._exceeded: tuple[int, int] | None = None
+        """What it had, and what it might have had."""
         self._ended = threading.Event()
 
     def begin(self, pid: int) -> None:
@@ -626,10 +627,8 @@ class _MemoryWatch:
     def check(self) -> None:
         """Raises LimitExceeded if it has killed the process."""
         if self._exceeded is not None:
-            raise LimitExceeded(
-                f"its process had {format_bytes(self._exceeded)} of memory, and its limit is "
-                f"{format_bytes(self._most or 0)}; it was killed"
-            )
+            used, most = map(format_bytes, self._exceeded)
+            raise LimitExceeded(f"its process had {used} of memory, and its limit is {most}; it was killed")
 
     def _look(self) -> None:
         with contextlib.suppress(psutil.Error):
@@ -637,6 +636,6 @@ class _MemoryWatch:
             while not self._ended.wait(LOOK_SECONDS):
                 used, most = process.memory_info().rss, self._most
                 if most is not None and used > most:
-                    self._exceeded = used
+                    self._exceeded = used, most
                     self._process.kill()
                     return
