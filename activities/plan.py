@@ -99,7 +99,8 @@ class PlanActivities(Activities):
 
     def _is_home(self, context: Context) -> bool:
         """Whether its warehouse is the one where the tenant's pipelines run, and leases are."""
-        return context.backend in ("", self._tenants.get(context.tenant).warehouses[0])
+        tenant = self._tenants.get(context.tenant)
+        return tenant.at(context.backend) is tenant
 
 
 def _check_loading(request: RunInput) -> None:

@@ -65,6 +65,15 @@ def renew(tenant: Tenant, environment: Environment, step: str) -> None:
     lake.write(head.model_dump_json().encode(), path)
 
 
+def of(tenant: Tenant, pipeline: str, step: str, environment: str) -> Head | None:
+    """That of a step in one environment, if there is one.
+
+    Raises:
+        StepFailed: if it cannot be read.
+    """
+    return next(iter(_read([_path(tenant, pipeline, step, f"{environment}.json")])), None)
+
+
 def read(tenant: Tenant, pipeline: str, step: str) -> list[Head]:
     """Those of a step, of every environment.
 

@@ -95,13 +95,12 @@ def _check_not_lost(tenant: Tenant, asked: ExtractRequest) -> None:
         BadInput: if the lake remembers a load for the environment.
     """
     context = asked.context
-    for head in heads.read(tenant, context.pipeline, asked.step):
-        if head.environment == context.environment:
-            raise BadInput(
-                f"the catalog has no load of {asked.step!r} in {head.environment}, and the lake has that of run "
-                f"{head.run}: bring it back by `entrepot restore --from-lake`, or run once with `refresh` to load "
-                "everything anew"
-            )
+    if (head := heads.of(tenant, context.pipeline, asked.step, context.environment)) is not None:
+        raise BadInput(
+            f"the catalog has no load of {asked.step!r} in {head.environment}, and the lake has that of run "
+            f"{head.run}: bring it back by `entrepot restore --from-lake`, or run once with `refresh` to load "
+            "everything anew"
+        )
 
 
 def _extract(

@@ -71,8 +71,7 @@ def repair(work: ActivityContext, session: Session, context: Context, graph: Gra
     in_lake, left = mend_lake(work, catalog, _steps(graph), dry_run=dry_run)
     left += stuck
     raw = _wrong_raw(catalog, graph, relations)
-    lost = {_root(name) for name in heads.lost}
-    if (roots := {_root(name) for name in raw} - lost) and not dry_run:
+    if (roots := {_root(name) for name in raw} - {_root(name) for name in heads.lost}) and not dry_run:
         _restore(work, catalog, context, graph, roots)
     found += [*in_lake, *raw.values()]
     runs = {}
@@ -80,7 +79,7 @@ def repair(work: ActivityContext, session: Session, context: Context, graph: Gra
         views = ViewSync(work, session, context.model_copy(update={"environment": environment}))
         head = catalog.environment(environment).head()
         pointers = head.pointers
-        wrong, lost = _wrong_computed(work, catalog, graph, relations, pointers)
+        wrong, lost = _wrong_computed(catalog, graph, relations, pointers)
         if lost and not dry_run:
             _drop_unknown(catalog, version_schema(work.tenant.settings(pipeline).schema), lost)
         if here := sorted(wrong.keys() & graph.steps.keys()):
@@ -108,13 +107,13 @@ def repair(work: ActivityContext, session: Session, context: Context, graph: Gra
 
 
 def _wrong_computed(
-    work: ActivityContext, catalog: PipelineCatalog, graph: Graph, relations: Relations, pointers: Mapping[str, str]
+    catalog: PipelineCatalog, graph: Graph, relations: Relations, pointers: Mapping[str, str]
 ) -> tuple[dict[str, str], set[str]]:
     """What an environment points at that no step loads, and is wrong, each with what is; those without a row."""
     known = catalog.versions(pointers)
     raw = _steps(graph)
     computed = {n: version for n, version in known.items() if not KINDS[version.kind].is_source or _root(n) not in raw}
-    wrong = {name: said for name, version in computed.items() if (said := wholeness.problem(work, relations, version))}
+    wrong = {name: said for name, version in computed.items() if (said := wholeness.problem(relations, version))}
     lost = {name for name in pointers if name not in known and _root(name) not in raw}
     return wrong | {name: f"{name} is not in the catalog" for name in lost}, lost
 

@@ -4,6 +4,7 @@ is gone. Held before each case: every version that nobody points at may go at on
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import example, given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from temporalio.exceptions import ApplicationError
 
 from entrepot.activities.maintenance import collection
-from tests.activities.maintenance.staged import ENVIRONMENTS, opened
+from tests.activities.maintenance.staged import ENVIRONMENTS, House, opened
 
 Action = tuple[str, int]
 ACTIONS = st.tuples(
@@ -21,33 +22,40 @@ ACTIONS = st.tuples(
 WHOLE: list[Action] = [("begin", 0), *[("step", 0)] * 6]
 
 
+def play(house: House, actions: Sequence[Action]) -> None:
+    """Does what is asked, as far as it can be, in this order; ends what goes on, and collects."""
+    for action, number in actions:
+        environment, going_on = ENVIRONMENTS[number % 3], sorted(house.runs)
+        match action:
+            case "begin" if len(going_on) < 3:
+                house.begin(environment)
+            case "compare" if len(going_on) < 3:
+                house.begin_comparison(environment)
+            case "step" if going_on:
+                house.step(going_on[number % len(going_on)])
+            case "die" if going_on:
+                house.end(going_on[number % len(going_on)])
+            case "collect":
+                house.collect()
+            case "grow":
+                house.events += 1 + number % 2
+            case "rollback":
+                house.rollback(environment, cursor=number > 2)
+            case "drop" if environment != "prod":
+                house.drop(environment)
+    for run in sorted(house.runs):
+        while run in house.runs:
+            house.step(run)
+    house.collect()
+
+
 @settings(max_examples=4)
 @given(st.lists(ACTIONS, min_size=6, max_size=14))
 @example([*WHOLE, ("grow", 2), *WHOLE, ("rollback", 0), ("begin", 1), ("collect", 0), *[("step", 0)] * 6])
 @example([*WHOLE, ("grow", 1), ("begin", 1), ("step", 0), ("die", 0), ("begin", 0), ("step", 0), ("collect", 0)])
 def test_whatever_is_under_way_nothing_is_missing_afterwards(actions: list[Action]) -> None:
     with pytest.MonkeyPatch.context() as patch, opened(patch) as house:
-        for action, number in [*WHOLE, *actions]:
-            environment, going_on = ENVIRONMENTS[number % 3], sorted(house.runs)
-            match action:
-                case "begin" if len(going_on) < 3:
-                    house.begin(environment)
-                case "step" if going_on:
-                    house.step(going_on[number % len(going_on)])
-                case "die" if going_on:
-                    house.end(going_on[number % len(going_on)])
-                case "collect":
-                    house.collect()
-                case "grow":
-                    house.events += 1 + number % 2
-                case "rollback":
-                    house.rollback(environment, cursor=number > 2)
-                case "drop" if environment != "prod":
-                    house.drop(environment)
-        for run in sorted(house.runs):
-            while run in house.runs:
-                house.step(run)
-        house.collect()
+        play(house, [*WHOLE, *actions])
         for environment in ENVIRONMENTS:  # every watermark can be gone on from
             house.events += 1
             house.begin(environment)
@@ -86,27 +94,7 @@ LOADED: list[Action] = [("begin", 0), *[("step", 0)] * 2, ("die", 0)]
 def test_no_comparison_fails_by_a_collection_and_none_leaves_anything_for_ever(actions: list[Action]) -> None:
     with pytest.MonkeyPatch.context() as patch, opened(patch, two=True) as house:
         patch.setattr(collection, "SKEW", datetime.timedelta())  # of one clock
-        for action, number in actions:
-            environment, going_on = ENVIRONMENTS[number % 3], sorted(house.runs)
-            match action:
-                case "begin" if len(going_on) < 3:
-                    house.begin(environment)
-                case "compare" if len(going_on) < 3:
-                    house.begin_comparison(environment)
-                case "step" if going_on:
-                    house.step(going_on[number % len(going_on)])
-                case "die" if going_on:
-                    house.end(going_on[number % len(going_on)])
-                case "collect":
-                    house.collect()
-                case "grow":
-                    house.events += 1 + number % 2
-                case "rollback":
-                    house.rollback(environment, cursor=number > 2)
-        for run in sorted(house.runs):
-            while run in house.runs:
-                house.step(run)
-        house.collect()
+        play(house, actions)
         house.check_nothing_is_left()
         house.compare()
         house.collect()

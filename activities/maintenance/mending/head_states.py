@@ -245,7 +245,7 @@ class Heads:
         for name, version in raw.items():
             if (name, version) not in self._known:
                 its = known.get(name)
-                said = wholeness.problem(self._work, self._relations, its) if its else f"{name} is not in the catalog"
+                said = wholeness.problem(self._relations, its) if its else f"{name} is not in the catalog"
                 sha256 = its.manifest if its else None
                 here = self._work.tenant, self._catalog.name, name, version, sha256
                 why = wholeness.missing_in_lake(*here) if said else ""
@@ -258,7 +258,7 @@ class Heads:
         known = self._catalog.versions(versions)
         if known.keys() != versions.keys():
             return False
-        return not any(wholeness.problem(self._work, self._relations, version) for version in known.values())
+        return not any(wholeness.problem(self._relations, version) for version in known.values())
 
 
 def _anew(environment: Environment) -> str:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from entrepot.activities.catalog.relations import Relations
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.ingest import manifest
-from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.runtime.tenant import Tenant
 from entrepot.activities.storage import lake
 from entrepot.backends import RelationKind, TableName
 from entrepot.errors import StepFailed
 
 
-def problem(work: ActivityContext, relations: Relations, version: Version) -> str:
+def problem(relations: Relations, version: Version) -> str:
     """What is wrong with what a version is made of; empty, if nothing is."""
     if version.file and (said := _file_problem(*version.file)):
         return said
