@@ -86,14 +86,14 @@ def as_sql(
     return AsSql(Built(nodes_of(scores)), Built(nodes_of(compared)))
 
 
-def agreement(call: Call, step: Step, version: Version, rows: bytes) -> Agreement:
+def agreement(call: Call, step: Step, version: Version, rows: pa.Buffer) -> Agreement:
     """Holds what the warehouse made of `AsSql.compared` against the model.
 
     Raises:
         StepFailed: if the model refuses the rows.
     """
     estimator, details = models.load(version), models.details_of(version)
-    by_sql = pa.ipc.open_stream(pa.py_buffer(rows)).read_all()
+    by_sql = pa.ipc.open_stream(rows).read_all()
     try:
         return compare(by_sql, estimator, frame(by_sql, details.features, details.floats), labels_of(estimator))
     except Exception as error:

@@ -17,7 +17,7 @@ from entrepot.activities.ml.sample import check_categories, rows_to_compare
 from entrepot.activities.ml.translation import TOLERANCE, Agreement, NotTranslatable
 from entrepot.activities.runtime.context import keep_python_errors
 from entrepot.activities.runtime.isolation.builder import Builder
-from entrepot.activities.runtime.isolation.call import to_bytes
+from entrepot.activities.runtime.isolation.channel import to_buffer
 from entrepot.activities.runtime.isolation.processes import StepProcesses
 from entrepot.backends import CreatedTable, Session, TableName
 from entrepot.backends.base import physical
@@ -146,7 +146,7 @@ class Scorer:
             raise NotTranslatable(f"the warehouse refuses its SQL: {why}") from error
         check_categories(by_sql, encoded)
         try:
-            found: Agreement = self._builder.ask(self._processes.step, agreement, version, to_bytes(by_sql))
+            found: Agreement = self._builder.ask(self._processes.step, agreement, version, to_buffer(by_sql))
         except StepFailed as error:
             if error.__cause__ is not None:  # the model refuses the rows
                 raise

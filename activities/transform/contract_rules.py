@@ -14,6 +14,7 @@ from typing import Any
 
 import ibis
 import ibis.expr.operations as ops
+import pyarrow as pa
 
 from entrepot.activities.runtime.context import attribute_errors
 from entrepot.activities.runtime.isolation.call import Call
@@ -70,8 +71,8 @@ def values_of_rule(
     dialect: str,
     rule: int,
     number: int,
-    rows: bytes,
-) -> bytes:
+    rows: pa.Buffer,
+) -> pa.Buffer:
     """What a function that a rule calls gives for rows; asked of its step's process."""
     found = _rules(call, step, table, columns, dialect)[rule]
     assert isinstance(found, Rule)

@@ -10,8 +10,8 @@ from typing import Any
 import ibis
 import pyarrow as pa
 
-from entrepot.activities.runtime.isolation import call as protocol
 from entrepot.activities.runtime.isolation.builder import Builder
+from entrepot.activities.runtime.isolation.channel import from_buffer, to_buffer
 from entrepot.language.step import Step
 from entrepot.planning.built import Built, elsewhere
 
@@ -23,7 +23,7 @@ class Functions:
         self._builder = builder
         self._raised: list[BaseException] = []
 
-    def answered(self, expression: ibis.Table, step: Step, question: Callable[..., bytes], *arguments: Any) -> None:
+    def answered(self, expression: ibis.Table, step: Step, question: Callable[..., pa.Buffer], *arguments: Any) -> None:
         """From now on the functions that an expression calls are answered for.
 
         Args:
@@ -47,7 +47,7 @@ class Functions:
     def _called(
         self,
         step: Step,
-        question: Callable[..., bytes],
+        question: Callable[..., pa.Buffer],
         arguments: tuple[Any, ...],
         number: int,
         *columns: pa.ChunkedArray,
@@ -55,24 +55,24 @@ class Functions:
         if self._raised:  # its process is another by now, and the warehouse is about to end
             raise self._raised[0]
         arrays = [column.combine_chunks() for column in columns]
-        rows = protocol.to_bytes(pa.record_batch(arrays, names=[str(each) for each in range(len(arrays))]))
+        rows = to_buffer(pa.record_batch(arrays, names=[str(each) for each in range(len(arrays))]))
         try:
             answer = self._builder.ask(step, question, *arguments, number, rows)
         except BaseException as error:
             self._raised.append(error)
             raise
-        [batch] = protocol.from_bytes(answer)
+        [batch] = from_buffer(answer)
         return batch.column(0)
 
 
-def values(built: Built, number: int, rows: bytes) -> bytes:
+def values(built: Built, number: int, rows: pa.Buffer) -> pa.Buffer:
     """What a function of an expression gives for rows, in the process that has it."""
     function, dtype, takes_arrays = built.function(number)
-    [batch] = protocol.from_bytes(rows)
+    [batch] = from_buffer(rows)
     if takes_arrays:
         given = function(*map(pa.chunked_array, ([column] for column in batch.columns)))
     else:
         given = pa.array([function(*row) for row in zip(*(c.to_pylist() for c in batch.columns), strict=True)], dtype)
     if isinstance(given, pa.ChunkedArray):
         given = given.combine_chunks()
-    return protocol.to_bytes(pa.record_batch([given], names=["0"]))
+    return to_buffer(pa.record_batch([given], names=["0"]))

@@ -264,7 +264,7 @@ class Computation:
         yield from self._processes(step).stream(_compute, given, schema.to_pyarrow(), feeds=readers)
 
 
-def _values(call: Call, step: Step, inputs: Inputs, number: int, rows: bytes) -> bytes:
+def _values(call: Call, step: Step, inputs: Inputs, number: int, rows: pa.Buffer) -> pa.Buffer:
     """What a function of an expression gives for rows; asked of its step's process."""
     with attribute_errors(step):
         built = resolve_step(step, inputs).built

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing.connection import Connection
 from typing import Any
 
 import ibis
@@ -24,6 +23,7 @@ import pyarrow as pa
 
 from entrepot import secrets
 from entrepot.activities.runtime.context import attribute_errors
+from entrepot.activities.runtime.isolation.channel import Channel, from_buffer, to_buffer
 from entrepot.activities.runtime.isolation.fork_server import serve
 from entrepot.activities.runtime.isolation.raised import Raised
 from entrepot.errors import EntrepotError, StepFailed
@@ -110,7 +110,7 @@ class Query:
 class Given:
     """The call gives a batch."""
 
-    data: bytes
+    data: pa.Buffer
 
 
 @dataclass(frozen=True)
@@ -148,8 +148,8 @@ _IMPORTED: list[Pipeline] = []
 class Call:
     """What a function gets as its first argument when it is called in a process of its own."""
 
-    def __init__(self, connection: Connection, asked: Asked) -> None:
-        self._connection = connection
+    def __init__(self, channel: Channel, asked: Asked) -> None:
+        self._channel = channel
         self.asked = asked
         self._lock = threading.RLock()
 
@@ -169,7 +169,7 @@ class Call:
 
     def give(self, batch: pa.RecordBatch) -> None:
         """Hands a batch to the worker."""
-        self.send(Given(to_bytes(batch)))
+        self.send(Given(to_buffer(batch)))
 
     def feed(self, name: str) -> pa.RecordBatchReader:
         """The batches that the worker reads for it."""
@@ -202,7 +202,7 @@ class Call:
     def receive(self) -> Any:
         """What the worker says. Without a worker there is nothing to go on for."""
         try:
-            return self._connection.recv()
+            return self._channel.receive()
         except (EOFError, OSError):
             os._exit(1)
 
@@ -210,13 +210,13 @@ class Call:
         """Tells the worker something. Without a worker there is nothing to go on for."""
         with self._lock:
             try:
-                self._connection.send(message)
+                self._channel.send(message)
             except OSError:
                 os._exit(1)
 
     def _batches(self, name: str) -> Iterator[pa.RecordBatch]:
         while data := self.ask(Next(name)):
-            yield from from_bytes(data)
+            yield from from_buffer(data)
 
 
 def import_pipeline(call: Call, name: str, reference: str) -> dict[str, tuple[int, int]]:
@@ -247,14 +247,14 @@ def answer(call: Call) -> None:
 
 def run(descriptor: int) -> None:
     """What a forked process does: one call, told over the socket."""
-    connection = Connection(descriptor)
+    channel = Channel(descriptor)
     try:
-        given: Surroundings = connection.recv()
+        given: Surroundings = channel.receive()
         _surround(given)
-        asked: Asked = connection.recv()
+        asked: Asked = channel.receive()
     except (EOFError, OSError):
         return
-    call = Call(connection, asked)
+    call = Call(channel, asked)
     _log_to(call, given.levels)
     call.send(Started(os.getpid()))
     outcome = _outcome(lambda: _called(call))
@@ -263,8 +263,8 @@ def run(descriptor: int) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     if given.becomes_server and not isinstance(outcome, Raised):
-        control = socket.socket(fileno=os.dup(connection.fileno()))
-        connection.close()
+        control = socket.socket(fileno=os.dup(channel.fileno()))
+        channel.close()
         serve(control, run)
 
 
@@ -320,17 +320,3 @@ def _log_to(call: Call, levels: Mapping[str, int]) -> None:
     root.handlers[:] = [_ToWorker(call)]
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
-
-
-def to_bytes(rows: pa.RecordBatch | pa.Table) -> bytes:
-    """Rows with their schema and dictionaries."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, rows.schema) as writer:
-        writer.write(rows)
-    return bytes(sink.getvalue().to_pybytes())
-
-
-def from_bytes(data: bytes) -> Iterator[pa.RecordBatch]:
-    """What `to_bytes` has made."""
-    with pa.ipc.open_stream(pa.py_buffer(data)) as reader:
-        yield from reader

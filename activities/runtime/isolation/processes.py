@@ -19,7 +19,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
 import ibis
@@ -44,6 +43,7 @@ from entrepot.activities.runtime.isolation.call import (
     Started,
     Surroundings,
 )
+from entrepot.activities.runtime.isolation.channel import Channel, from_buffer, to_buffer
 from entrepot.activities.runtime.isolation.fork_server import COMMAND, EXIT, FORK, KILL
 from entrepot.activities.runtime.isolation.lanes import Lanes
 from entrepot.activities.runtime.isolation.raised import Raised
@@ -96,10 +96,10 @@ class Work(Protocol):
 class Process:
     """A process that was forked for one call."""
 
-    def __init__(self, server: ForkServer, number: int, connection: Connection, ended: Future[Ended]) -> None:
+    def __init__(self, server: ForkServer, number: int, channel: Channel, ended: Future[Ended]) -> None:
         self._server = server
         self._number = number
-        self.connection = connection
+        self.channel = channel
         self.ended = ended
 
     def kill(self) -> None:
@@ -140,7 +140,7 @@ class ForkServer:
             except OSError as error:
                 ours.close()
                 raise Unavailable("the process that starts others for user code has ended") from error
-        return Process(self, number, Connection(ours.detach()), ended)
+        return Process(self, number, Channel(ours.detach()), ended)
 
     def tell(self, command: bytes, number: int) -> None:
         """Sends a command; one that has ended needs none."""
@@ -346,7 +346,7 @@ def _imported(
             try:
                 next(conversation(process, Nobody(), asked))
             except StopIteration as end:
-                return end.value, ForkServer(socket.socket(fileno=os.dup(process.connection.fileno())))
+                return end.value, ForkServer(socket.socket(fileno=os.dup(process.channel.fileno())))
             raise AssertionError("an import gives no batches")
     except (StepFailed, Unavailable) as error:
         if not watch.is_alive():
@@ -476,7 +476,7 @@ def started(
     scratch = tempfile.mkdtemp(prefix="entrepot-")
     try:
         with work.while_running(process.kill):
-            process.connection.send(
+            process.channel.send(
                 Surroundings(
                     environment={name: value for name, value in os.environ.items() if name not in variables.hidden},
                     path=list(sys.path),
@@ -495,7 +495,7 @@ def started(
     finally:
         if not becomes_server:
             process.kill()
-        process.connection.close()
+        process.channel.close()
         shutil.rmtree(scratch, ignore_errors=True)
 
 
@@ -511,27 +511,27 @@ def conversation(
     Args:
         memory: The most that it may have, in bytes.
     """
-    connection, watch = process.connection, _MemoryWatch(process, memory)
+    channel, watch = process.channel, _MemoryWatch(process, memory)
     readers = readers or Readers()
     deadline: float | None = None
     limits: Iterator[int | None] = iter(())
     try:
-        connection.send(asked)
+        channel.send(asked)
         while True:
-            message = _received(connection, deadline)
+            message = _received(channel, deadline)
             asked_at = time.monotonic()
             if isinstance(message, Started):
                 watch.begin(message.pid)
             elif isinstance(message, Query | Next):
-                connection.send(readers.answer(message))
+                channel.send(readers.answer(message))
                 deadline = deadline and deadline + time.monotonic() - asked_at  # the warehouse's time is not its own
             elif isinstance(message, Given):
-                yield from protocol.from_bytes(message.data)
+                yield from from_buffer(message.data)
             elif isinstance(message, Answered):
                 questions: Sequence[Question] | None = yield message.answer
                 deadline = time.monotonic() + BUILD_SECONDS
                 if questions is not None:
-                    connection.send(questions)
+                    channel.send(questions)
                     limits = iter(question.memory for question in questions)
                 watch.limit(next(limits, None))
             elif isinstance(message, Raised):
@@ -550,11 +550,11 @@ def conversation(
         watch.end()
 
 
-def _received(connection: Connection, deadline: float | None) -> Any:
+def _received(channel: Channel, deadline: float | None) -> Any:
     """What a process says next."""
-    if deadline is not None and not connection.poll(max(0.0, deadline - time.monotonic())):
+    if deadline is not None and not channel.poll(max(0.0, deadline - time.monotonic())):
         raise StepFailed(f"its function has not returned within {BUILD_SECONDS:g} s; its process was killed")
-    return connection.recv()
+    return channel.receive()
 
 
 def _take_note(work: Work, message: object) -> None:
@@ -582,16 +582,16 @@ class Readers:
         self._readers = dict(feeds)
         self._read = read
 
-    def answer(self, question: Query | Next) -> pa.Schema | bytes | Raised:
+    def answer(self, question: Query | Next) -> pa.Schema | pa.Buffer | Raised | None:
         """The columns of a query; the next batch of a reader, nothing at its end; or why there is none."""
         try:
             if isinstance(question, Next):
-                return protocol.to_bytes(self._readers[question.feed].read_next_batch())
+                return to_buffer(self._readers[question.feed].read_next_batch())
             assert self._read is not None
             self._readers[""] = self._read(pickle.loads(question.expression))
             return self._readers[""].schema
         except StopIteration:
-            return b""
+            return None
         except EntrepotError as error:
             return Raised.of(error)
 
