@@ -111,9 +111,11 @@ def _remembered(path: str) -> Json:
     try:
         text = lake.read(path).decode(errors="replace")
     except FileNotFoundError as error:
-        raise StepFailed(f"{path} is gone from the lake, with where the source continues{manifest.ANEW}") from error
+        raise StepFailed(
+            f"{path} is gone from the lake, with where the source continues; {manifest.REFRESH}"
+        ) from error
     if not path.endswith(f"/{_watermarks_file(text)}"):
-        raise StepFailed(f"{path} is not what was written of where the source continues{manifest.ANEW}")
+        raise StepFailed(f"{path} is not what was written of where the source continues; {manifest.REFRESH}")
     found: Json = json.loads(text)
     return found
 

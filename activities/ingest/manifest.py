@@ -25,7 +25,8 @@ from entrepot.identity.version import version_of
 LOADED, PACKED = "load.json", "packed.json"
 """The names of manifests: of what a load brought, and of the same written together with what it was added to."""
 
-ANEW = "; run it once with `refresh` to load everything anew"
+REFRESH = "run it once with `refresh` to load everything anew"
+ANEW = f"; `entrepot doctor --repair` mends what can be mended, or {REFRESH}"
 """What helps where the lake does not have any more what it had."""
 
 
@@ -147,7 +148,7 @@ def read(tenant: Tenant, pipeline: str, table: str, version: str, sha256: str | 
         return found
     raise StepFailed(
         f"the lake does not have the load of {table!r} that made version {version}: "
-        f"{_path(tenant, pipeline, table, version, LOADED)}{ANEW}"
+        f"neither {_path(tenant, pipeline, table, version, LOADED)} nor {PACKED} beside it{ANEW}"
     )
 
 

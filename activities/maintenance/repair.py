@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from entrepot.activities.catalog.catalog import PipelineCatalog
 from entrepot.activities.catalog.owners import Place
 from entrepot.activities.catalog.relations import Relations
+from entrepot.activities.ingest import manifest
 from entrepot.activities.ingest.warehouse_loader import WarehouseLoader
 from entrepot.activities.maintenance.mending import catalog_rows, head_states, wholeness
 from entrepot.activities.maintenance.mending.head_states import Heads
@@ -22,6 +23,7 @@ from entrepot.activities.publish.view_sync import PointedVersions, ViewSync
 from entrepot.activities.runtime.activity import Activities, context_of, implements
 from entrepot.activities.runtime.context import ActivityContext, wait_for_other_runs
 from entrepot.backends import Session, TableName
+from entrepot.errors import StepFailed
 from entrepot.identity.version import version_schema
 from entrepot.language.step import KINDS, IngestStep
 from entrepot.planning.graph import Graph
@@ -72,7 +74,7 @@ def repair(work: ActivityContext, session: Session, context: Context, graph: Gra
     left += stuck
     raw = _wrong_raw(catalog, graph, relations)
     if (roots := {_root(name) for name in raw} - {_root(name) for name in heads.lost}) and not dry_run:
-        _restore(work, catalog, context, graph, roots)
+        left += _not_restored(work, catalog, context, graph, roots)
     found += [*in_lake, *raw.values()]
     runs = {}
     for environment in sorted(catalog.environments()):
@@ -164,12 +166,29 @@ def _wrong_raw(
     return found
 
 
+def _not_restored(
+    work: ActivityContext, catalog: PipelineCatalog, context: Context, graph: Graph, roots: set[str]
+) -> list[str]:
+    """Restores raw tables, each for itself: of one that the lake cannot bring back, why that is."""
+    left = []
+    for root in sorted(roots):
+        try:
+            _restore(work, catalog, context, graph, {root})
+        except StepFailed as error:
+            left.append(f"{root} is not restored: {error}".removesuffix(manifest.ANEW) + f"; {manifest.REFRESH}")
+    return left
+
+
 def _restore(work: ActivityContext, catalog: PipelineCatalog, context: Context, graph: Graph, roots: set[str]) -> None:
     """Loads raw tables again, with those nested in them, in every version that an environment uses.
 
     The tables go first: a row whose table is gone is found by whoever comes next, and a table without a row is trusted.
+
+    Raises:
+        StepFailed: if the lake does not have them all any more; they stay as they are then.
     """
     session, steps = catalog.session, _steps(graph)
+    _check_lake(work, catalog, roots)
     forgotten = [each for each in catalog.every_version() if KINDS[each.kind].is_source and _root(each.name) in roots]
     hashes = {version.key: version.manifest for version in forgotten}
     with session.transaction():
@@ -181,6 +200,15 @@ def _restore(work: ActivityContext, catalog: PipelineCatalog, context: Context, 
             for step in {steps[root] for root in roots}:
                 wanted = {n: v for n, v in pointers.items() if _root(n) in roots and steps[_root(n)] == step}
                 WarehouseLoader(work, session, catalog.name, step, context.run).all(wanted, hashes)
+
+
+def _check_lake(work: ActivityContext, catalog: PipelineCatalog, roots: set[str]) -> None:
+    """Raises StepFailed if a version that is used could be dropped, and not be loaded again."""
+    used = {pair for pointers in catalog.in_use() for pair in pointers.items() if _root(pair[0]) in roots}
+    for name, version in sorted(used):
+        its = catalog.versions({name: version}).get(name)
+        if why := wholeness.missing_in_lake(work.tenant, catalog.name, name, version, its.manifest if its else None):
+            raise StepFailed(f"table {name!r}: {why}{manifest.ANEW}")
 
 
 def _tables_of_lost(relations: Relations, schema: str, roots: set[str]) -> set[TableName]:

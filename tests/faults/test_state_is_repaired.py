@@ -98,6 +98,33 @@ async def test_what_its_history_cannot_tell_is_forgotten_and_published_anew(hous
     assert house.query("SELECT count(*) FROM one.doubled") == [(3,)]
 
 
+async def test_a_table_that_cannot_be_restored_stays_and_the_others_are(house: House) -> None:
+    """One environment's is dropped, and the lake has lost the file of another's, whose table is whole."""
+    await house.run("one", environment="dev", parameters={"rows": 2})
+    of_two, of_three = house.query(
+        "SELECT physical_schema, physical_table, version FROM entrepot.versions WHERE name = 'numbers' "
+        "ORDER BY row_count"
+    )
+    [file] = [
+        Path(part["file"])
+        for path in in_lake(house, "load.json")
+        if of_three[2] in str(path)
+        for part in json.loads(path.read_text())["parts"]
+    ]
+    kept = file.read_bytes()
+    file.unlink()
+    house.query(f"DROP TABLE {of_two[0]}.\"{of_two[1]}\"; DELETE FROM entrepot.versions WHERE name = 'doubled'")
+    found = await repaired(house)
+    [not_restored] = [said for said in found["left"] if said.startswith("numbers is not restored: ")]
+    assert f"{file} is gone from the lake; run it once with `refresh`" in not_restored
+    assert "doubled is not in the catalog" in " ".join(found["found"])
+    assert set(found["runs"]["one"]) == {"prod", "dev"}
+    assert house.query(f'SELECT count(*) FROM {of_three[0]}."{of_three[1]}"') == [(3,)]
+    file.write_bytes(kept)
+    assert not (await repaired(house))["left"]
+    assert house.query("SELECT count(*) FROM one__dev.numbers") == [(2,)]
+
+
 async def test_what_cannot_be_mended_is_said(house: House) -> None:
     for path in [*in_lake(house, "load.json"), *in_lake(house, "*.manifest.json")]:
         path.unlink()

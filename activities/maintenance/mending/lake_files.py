@@ -50,14 +50,15 @@ def _manifest(
     try:
         its = manifest.read(tenant, pipeline, table, version, sha256)
     except StepFailed as error:
+        said = str(error).removesuffix(manifest.ANEW)
         copy = manifest.kept_copy(tenant, pipeline, table, version, sha256)
         if copy is None:
-            return None, [], [f"{error}, since no copy of it stands beside the load's files"]
+            return None, [], [f"{said}, and no copy of it stands beside the load's files; {manifest.REFRESH}"]
         if not dry_run:
             lake.write(copy.json_bytes, manifest.path_of(tenant, pipeline, copy))
-        return copy, [f"{error}: written again from its copy beside the load's files"], []
+        return copy, [f"{said}: written again from its copy beside the load's files"], []
     wrong = [said for part in its.files if (said := _problem(part))]
-    return its, [], [f"{said}; its rows stand in the warehouse alone{manifest.ANEW}" for said in wrong]
+    return its, [], [f"{said}; its rows stand in the warehouse alone; {manifest.REFRESH}" for said in wrong]
 
 
 def _problem(part: RowsFile) -> str:
