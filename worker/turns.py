@@ -3,6 +3,9 @@
 Temporal hands work out in turn, but what it has handed out runs at once: beside hundreds of runs of one tenant, all
 others would be slow. So the activities of each tenant take turns here. One that has run for a while waits for something
 else than a processor, such as a warehouse that does not answer: it leaves its turn to the next, and goes on.
+
+Who has had much lately begins nothing while somebody who has had little has a turn. So a short run is hardly slower
+beside a flood of others than alone; one that lasts is soon as any other.
 """
 
 from __future__ import annotations
@@ -27,6 +30,10 @@ ALONE = 8
 """So many turns has a tenant while no other has work. Temporal takes at most 10 updates of `Slots` at once."""
 SECONDS = 1.0
 """No turn is longer. Who had none for so long has no work: between two activities of a run there is a little time."""
+MEMORY = 10.0
+"""Seconds after which what somebody has had counts half."""
+MUCH = 2.0
+"""Who has had so many times as much as another, and `SECONDS` more, has had much."""
 
 
 @dataclass
@@ -35,6 +42,16 @@ class _Tenant:
     waiting: list[tuple[bool, int, asyncio.Future[None]]] = field(default_factory=list)
     """A heap: what goes on before what begins, and of these who has waited for longest."""
     seen: float = 0.0
+    used: float = 0.0
+    """Seconds of turns that it has had lately."""
+
+    def is_here(self, now: float) -> bool:
+        """Whether it has work."""
+        return bool(self.turns or self.waiting) or self.seen > now - SECONDS
+
+    def has_had_much(self, other: _Tenant) -> bool:
+        """Whether it is the other's turn."""
+        return self.used > MUCH * other.used + SECONDS
 
 
 class Turns(Interceptor):
@@ -48,6 +65,7 @@ class Turns(Interceptor):
         self._processors = processors
         self._tenants: dict[str, _Tenant] = {}
         self._numbers = count()
+        self._counted_at = 0.0
 
     def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
         """Called by the worker for each activity."""
@@ -78,16 +96,28 @@ class Turns(Interceptor):
                 leave()
 
     def _left(self, tenant: _Tenant) -> None:
+        self._count()
         tenant.turns -= 1
-        tenant.seen = asyncio.get_running_loop().time()
+        tenant.seen = self._counted_at
         self._go_on()
 
-    def _go_on(self) -> None:
-        recently = asyncio.get_running_loop().time() - SECONDS
-        self._tenants = {n: t for n, t in self._tenants.items() if t.turns or t.waiting or t.seen > recently}
-        share = max(self._processors // len(self._tenants), 1) if len(self._tenants) > 1 else ALONE
+    def _count(self) -> None:
+        """What everybody has had until now."""
+        now = asyncio.get_running_loop().time()
+        passed, self._counted_at = now - self._counted_at, now
         for tenant in self._tenants.values():
+            tenant.used = tenant.used * 0.5 ** (passed / MEMORY) + tenant.turns * passed
+
+    def _go_on(self) -> None:
+        self._count()
+        now = self._counted_at
+        self._tenants = {name: each for name, each in self._tenants.items() if each.is_here(now) or each.used > 0.01}
+        here = [each for each in self._tenants.values() if each.is_here(now)]
+        share = max(self._processors // len(here), 1) if len(here) > 1 else ALONE
+        for tenant in sorted(here, key=lambda each: each.used):
             while tenant.waiting and tenant.turns < share:
+                if any(other.turns and tenant.has_had_much(other) for other in here):
+                    break
                 _, _, its = heapq.heappop(tenant.waiting)
                 if not its.done():
                     its.set_result(None)

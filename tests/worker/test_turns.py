@@ -88,6 +88,59 @@ async def test_a_tenant_alone_has_many_turns_and_beside_another_its_share(endles
     await work.end_all()
 
 
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turns of which some soon are much."""
+    monkeypatch.setattr(turns, "SECONDS", 0.2)
+
+
+async def test_who_has_had_much_begins_nothing_while_another_has_a_turn(short: None) -> None:
+    work = Work(processors=2)
+    for _ in range(4):
+        await work.add("a")
+    await asyncio.sleep(0.1)
+    await work.end_all()  # it has had 0.4 seconds
+    await work.add("b")
+    await work.add("a")
+    assert (work.count("a"), work.count("b")) == (0, 1), "it would have a share, and waits"
+    await work.end("b")
+    assert work.count("a") == 1
+    await work.add("b")
+    assert work.count("b") == 1, "who has had little waits for nobody"
+    await work.add("a")
+    await work.end("a")
+    assert work.count("a") == 0
+    await asyncio.sleep(0.25)
+    assert work.count("a") == 1, "a turn does not last longer than it may"
+    await work.end_all()
+
+
+async def test_who_has_had_as_much_as_another_begins_beside_it(short: None) -> None:
+    work = Work(processors=2)
+    for each in "ab":
+        await work.add(each)
+    await asyncio.sleep(0.1)
+    await work.end_all()
+    for each in "ab":
+        await work.add(each)
+    assert (work.count("a"), work.count("b")) == (1, 1)
+    await work.end_all()
+
+
+async def test_what_somebody_has_had_is_forgotten_in_time(short: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "MEMORY", 0.01)
+    work = Work(processors=2)
+    for _ in range(4):
+        await work.add("a")
+    await asyncio.sleep(0.1)
+    await work.end_all()
+    await asyncio.sleep(0.1)
+    for each in "ba":
+        await work.add(each)
+    assert (work.count("a"), work.count("b")) == (1, 1)
+    await work.end_all()
+
+
 async def test_what_runs_goes_on_before_another_begins(endless: None) -> None:
     work = Work(processors=1)
     await work.add("b")
