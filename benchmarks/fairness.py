@@ -25,6 +25,7 @@ from temporalio.service import RPCError
 
 from benchmarks.timing import Row, table
 from entrepot.activities.runtime.isolation import lanes
+from entrepot.protocol.slots import Share
 from entrepot.worker import process, turns
 from entrepot.worker.client import TASK_QUEUE
 from entrepot.worker.config.settings import Settings
@@ -90,16 +91,21 @@ class House:
         return time.perf_counter() - began
 
     async def clear(self) -> None:
-        """Ends what `a` has started, and waits until nothing of it has a slot."""
+        """Ends what `a` has started, and waits until nothing of it waits for a slot: those that it has had are taken
+        back when somebody lacks them."""
         self._end.touch()
         for other in self._others:
             with contextlib.suppress(RPCError):  # it has ended
                 await other.terminate()
         slots = self._client.get_workflow_handle(f"a:slots:{TASK_QUEUE}")
-        while await slots.query("shares"):  # noqa: ASYNC110 - the server tells nobody
+        while any(share.granted < share.request.wanted for share in await self._shares(slots)):  # noqa: ASYNC110
             await asyncio.sleep(0.5)
         self._others.clear()
         self._end.unlink()
+
+    async def _shares(self, slots: WorkflowHandle[object, object]) -> list[Share]:
+        shares: list[Share] = await slots.query("shares", result_type=list[Share])
+        return shares
 
     async def _start(
         self, tenant: str, environment: str, parameters: dict[str, object]

@@ -30,6 +30,8 @@ ALONE = 8
 """So many turns has a tenant while no other has work. Temporal takes at most 10 updates of `Slots` at once."""
 SECONDS = 1.0
 """No turn is longer. Who had none for so long has no work: between two activities of a run there is a little time."""
+GAP = 0.1
+"""How long who has had much waits beyond the turn of another: a run's next activity mostly comes so soon."""
 MEMORY = 10.0
 """Seconds after which what somebody has had counts half."""
 MUCH = 2.0
@@ -48,6 +50,10 @@ class _Tenant:
     def is_here(self, now: float) -> bool:
         """Whether it has work."""
         return bool(self.turns or self.waiting) or self.seen > now - SECONDS
+
+    def is_busy(self, now: float) -> bool:
+        """Whether it has a turn, or had one just now."""
+        return bool(self.turns) or self.seen > now - GAP
 
     def has_had_much(self, other: _Tenant) -> bool:
         """Whether it is the other's turn."""
@@ -100,6 +106,7 @@ class Turns(Interceptor):
         tenant.turns -= 1
         tenant.seen = self._counted_at
         self._go_on()
+        asyncio.get_running_loop().call_later(GAP, self._go_on)
 
     def _count(self) -> None:
         """What everybody has had until now."""
@@ -116,7 +123,7 @@ class Turns(Interceptor):
         share = max(self._processors // len(here), 1) if len(here) > 1 else ALONE
         for tenant in sorted(here, key=lambda each: each.used):
             while tenant.waiting and tenant.turns < share:
-                if any(other.turns and tenant.has_had_much(other) for other in here):
+                if any(other.is_busy(now) and tenant.has_had_much(other) for other in here):
                     break
                 _, _, its = heapq.heappop(tenant.waiting)
                 if not its.done():

@@ -92,6 +92,7 @@ async def test_a_tenant_alone_has_many_turns_and_beside_another_its_share(endles
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Turns of which some soon are much."""
     monkeypatch.setattr(turns, "SECONDS", 0.2)
+    monkeypatch.setattr(turns, "GAP", 0.05)
 
 
 async def test_who_has_had_much_begins_nothing_while_another_has_a_turn(short: None) -> None:
@@ -104,13 +105,15 @@ async def test_who_has_had_much_begins_nothing_while_another_has_a_turn(short: N
     await work.add("a")
     assert (work.count("a"), work.count("b")) == (0, 1), "it would have a share, and waits"
     await work.end("b")
+    assert work.count("a") == 0, "another activity of that run is about to come"
+    await asyncio.sleep(0.1)
     assert work.count("a") == 1
     await work.add("b")
     assert work.count("b") == 1, "who has had little waits for nobody"
     await work.add("a")
     await work.end("a")
     assert work.count("a") == 0
-    await asyncio.sleep(0.25)
+    await asyncio.sleep(0.35)
     assert work.count("a") == 1, "a turn does not last longer than it may"
     await work.end_all()
 
