@@ -9,6 +9,7 @@ import ibis.expr.schema as sch
 from entrepot.activities.catalog.catalog import PipelineCatalog
 from entrepot.activities.catalog.environment import Environment, Publish
 from entrepot.activities.catalog.ingest_state import IngestState
+from entrepot.activities.catalog.version import Version
 from entrepot.activities.maintenance.repair import missing_tables, restore_raw_tables
 from entrepot.activities.ml.models import known_of
 from entrepot.activities.publish.view_sync import ViewSync
@@ -29,6 +30,7 @@ from entrepot.planning.graph import Graph
 from entrepot.planning.plan import Plan, address, decide
 from entrepot.planning.resolve import Resolved, resolve
 from entrepot.planning.selection import select
+from entrepot.planning.slices import Content
 from entrepot.protocol import activities
 from entrepot.protocol.messages import Context, PlanRequest, Prepared, RunInput, describe_changes
 
@@ -140,16 +142,17 @@ def _make_plan(
     loaded = catalog.versions(raw)
     tables = {table: schema_from(version.inferred) for table, version in loaded.items()}
     shown = {**published.pointers, **request.given}
-    resolved = _resolved(
-        graph, tables, _held(catalog, graph, selected, shown), parameters, selected, environment.name, builder
-    )
-    run = request.context.run
-    versions = address(graph, resolved.identities, raw, selected, shown, resolved.varying, run)
+    held = _held(catalog, graph, selected, shown)
+    its = {name: known_of(version) for name, version in held.items() if KINDS[version.kind].produces}
+    resolved = _resolved(graph, tables, its, parameters, selected, environment.name, builder)
+    contents = {name: held[name].content if name in held else Content(version) for name, version in shown.items()}
+    addressed = address(graph, resolved.steps, raw, selected, contents, request.context.run)
+    versions = addressed.versions
     known = catalog.known({*versions.values(), *published.pointers.values()})
     plan = decide(
         graph,
-        resolved.identities,
-        versions,
+        resolved.steps,
+        addressed,
         selected,
         published.pointers,
         known,
@@ -158,7 +161,6 @@ def _make_plan(
         ingested=request.ingested,
         changes={step: describe_changes(load.changes) for step, load in loads.items() if load.changes},
         anew={**missing_tables(catalog, versions), **dict.fromkeys(request.anew, "to be computed anew")},
-        varying=resolved.varying,
         verdicts={check: standing.verdict for check, standing in standing_verdicts(catalog, graph, versions).items()},
         nominal_time=f"{parameters[NOMINAL_TIME]} UTC",
     )
@@ -169,12 +171,11 @@ def _make_plan(
 
 def _held(
     catalog: PipelineCatalog, graph: Graph, selected: frozenset[str], shown: Mapping[str, str]
-) -> dict[str, sch.Schema | Model]:
-    """What the steps that are not selected have made, as the environment shows it: columns and models."""
+) -> dict[str, Version]:
+    """What the steps that are not selected have made, as the environment shows it."""
     steps = [step for step in graph.steps.values() if step.name not in selected and not step.is_source]
     made = {name: shown[name] for step in steps for name in step.outputs if name in shown}
-    found = catalog.versions(made) if made else {}
-    return {name: known_of(version) for name, version in found.items() if KINDS[version.kind].produces}
+    return catalog.versions(made) if made else {}
 
 
 def _resolved(

@@ -17,6 +17,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from unittest.mock import patch
 
@@ -98,14 +99,19 @@ class House:
             with contextlib.suppress(RPCError):  # it has ended
                 await other.terminate()
         slots = self._client.get_workflow_handle(f"a:slots:{TASK_QUEUE}")
-        while any(share.granted < share.request.wanted for share in await self._shares(slots)):  # noqa: ASYNC110
+        while await self._somebody_waits(slots):  # noqa: ASYNC110
             await asyncio.sleep(0.5)
         self._others.clear()
         self._end.unlink()
 
-    async def _shares(self, slots: WorkflowHandle[object, object]) -> list[Share]:
-        shares: list[Share] = await slots.query("shares", result_type=list[Share])
-        return shares
+    async def _somebody_waits(self, slots: WorkflowHandle[object, object]) -> bool:
+        try:
+            shares: list[Share] = await slots.query(
+                "shares", result_type=list[Share], rpc_timeout=timedelta(seconds=10)
+            )
+        except RPCError:  # the worker is still at what was terminated
+            return True
+        return any(share.granted < share.request.wanted for share in shares)
 
     async def _start(
         self, tenant: str, environment: str, parameters: dict[str, object]

@@ -319,12 +319,15 @@ class _Parity:
 
     async def _call_for(self, batch: list[str], plan: Plan, kind: type[Step], warehouse: str) -> list[StepResult]:
         """Calls the activity that makes these steps on a warehouse."""
-        versions, context, summary = plan.versions_for(batch), self._context(warehouse), f"{batch[0]} on {warehouse}"
+        versions, identities = plan.versions_for(batch), plan.identities_for(batch)
+        context, summary = self._context(warehouse), f"{batch[0]} on {warehouse}"
         if not kind.is_batched:
-            ref = StepRef(context=context, step=batch[0], versions=versions)
+            ref = StepRef(context=context, step=batch[0], versions=versions, identities=identities)
             return [await self._call(activities.OF_ONE_STEP[kind.stage], ref, summary)]
         return await self._call(
-            activities.TRANSFORM, Batch(context=context, steps=tuple(batch), versions=versions), summary
+            activities.TRANSFORM,
+            Batch(context=context, steps=tuple(batch), versions=versions, identities=identities),
+            summary,
         )
 
     async def _all_compared(self, prepared: PreparedParity, reference: Plan) -> None:

@@ -254,14 +254,17 @@ class _Run:
 
     async def _call_for(self, batch: list[str], kind: type[Step]) -> list[StepResult]:
         """Calls the activity that makes these steps, of which only transforms and checks come several at a time."""
-        versions, context, spent = self._plan.versions_for(batch), self._context, self._spent
+        versions, identities = self._plan.versions_for(batch), self._plan.identities_for(batch)
+        context, spent = self._context, self._spent
         anew = tuple(name for name in batch if name in self._plan.anew)
         limits = self._limits_for(batch)
         summary = batch[0] if len(batch) == 1 else f"{batch[0]} and {len(batch) - 1} more"
         if kind.is_batched:
-            request = Batch(context=context, steps=tuple(batch), versions=versions, spent=spent, anew=anew)
+            request = Batch(
+                context=context, steps=tuple(batch), versions=versions, identities=identities, spent=spent, anew=anew
+            )
             return await self._call(activities.TRANSFORM, request, summary, limits)
-        ref = StepRef(context=context, step=batch[0], versions=versions, spent=spent, anew=anew)
+        ref = StepRef(context=context, step=batch[0], versions=versions, identities=identities, spent=spent, anew=anew)
         return [await self._call(activities.OF_ONE_STEP[kind.stage], ref, summary, limits)]
 
     def _limits_for(self, steps: Sequence[str]) -> StepLimits:

@@ -150,12 +150,17 @@ class PipelineCatalog:
         """What a plan needs of versions and passed checks, by name and version."""
         condition = any_of("version", set(wanted))
         columns = ("name", "version", "identity", "inputs", "run")
-        rows = self._select("versions", condition, columns=columns)
+        rows = self._select("versions", condition, columns=(*columns, "details"))
         # A check that blocked is no reason to skip it: it must block again.
         passed = sge.or_(equals("severity", "warn"), column("violations").eq(0))
         rows += self._select("checks", condition, passed, columns=columns)
         return {
-            (r["name"], r["version"]): Known(identity=r["identity"] or "", inputs=json.loads(r["inputs"]), run=r["run"])
+            (r["name"], r["version"]): Known(
+                identity=r["identity"] or "",
+                inputs=json.loads(r["inputs"]),
+                run=r["run"],
+                contents=json.loads(r["details"]).get("contents") if "details" in r else None,
+            )
             for r in rows
         }
 

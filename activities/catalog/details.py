@@ -41,6 +41,8 @@ class TableDetails(_Details):
     manifest: str | None = None
     """Of a raw table, the hash of its load's manifest in the lake."""
     scoring: Scoring | None = None
+    contents: dict[str, str] | None = None
+    """The ids of its rows and columns; None, if it is known as a whole only."""
 
 
 class GrowingTableDetails(_Details):

@@ -21,6 +21,7 @@ from entrepot.activities.catalog.growing_table import Segment
 from entrepot.activities.catalog.tables import Row, now
 from entrepot.backends import TableName
 from entrepot.language.step import StepKind
+from entrepot.planning.slices import Content
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,11 @@ class Version:
     def manifest(self) -> str | None:
         """The hash of its load's manifest; None for what was not loaded."""
         return self.details.manifest if isinstance(self.details, TableDetails | GrowingTableDetails) else None
+
+    @property
+    def content(self) -> Content:
+        """What it contains, as what is made of it counts that."""
+        return Content(self.version, self.details.contents if isinstance(self.details, TableDetails) else None)
 
     @property
     def warehouse(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import sqlglot.expressions as sge
 
@@ -23,7 +23,7 @@ def trim(catalog: PipelineCatalog, kept: set[tuple[str, str]], border: datetime.
     """Forgets records from before `border`, but for the newest of each environment.
 
     Args:
-        kept: The versions that stay: what was found on others is of no use.
+        kept: The versions that stay: of what was found on them as much is kept as of what was found on others.
     """
     _trim_states(catalog, "publishes", "published_at", ("environment",), border, max(KEEP, keep_publishes))
     _trim_states(catalog, "loads", "loaded_at", ("environment", "step"), border, KEEP)
@@ -32,8 +32,9 @@ def trim(catalog: PipelineCatalog, kept: set[tuple[str, str]], border: datetime.
         _forget(catalog, "runs", "run", (row["run"] for row in newest_first[KEEP:] if row["ended_at"] < border))
     for rows in _groups(catalog, "checks", ("name",), ("version", "run", "inputs", "checked_at")):
         newest_first = sorted(rows, key=lambda row: row["checked_at"], reverse=True)
-        of_use = [row for row in newest_first if set(json.loads(row["inputs"]).items()) <= kept][:KEEP]
-        gone = [row for row in newest_first if row not in of_use and row["checked_at"] < border]
+        # What was found on versions that are gone may stand on those of now, where it uses nothing of what changed.
+        on_kept, on_others = _split(newest_first, lambda row: set(json.loads(row["inputs"]).items()) <= kept)
+        gone = [row for row in (*on_kept[KEEP:], *on_others[KEEP:]) if row["checked_at"] < border]
         for version, its in itertools.groupby(sorted(gone, key=lambda row: row["version"]), lambda row: row["version"]):
             same = (equals("name", gone[0]["name"]), equals("version", version))
             _forget(catalog, "checks", "run", (row["run"] for row in its), *same)
@@ -52,6 +53,14 @@ def _trim_states(
             same = (equals(name, gone[0][name]) for name in key)
             until = column("sequence") <= sge.Literal.number(gone[0]["sequence"])
             catalog.tables.delete(table, equals("pipeline", catalog.name), *same, until)
+
+
+def _split(rows: Iterable[Row], test: Callable[[Row], bool]) -> tuple[list[Row], list[Row]]:
+    """Those for which a test holds, and the others."""
+    found: tuple[list[Row], list[Row]] = ([], [])
+    for row in rows:
+        found[0 if test(row) else 1].append(row)
+    return found
 
 
 def _groups(catalog: PipelineCatalog, table: str, key: Sequence[str], columns: Sequence[str]) -> list[list[Row]]:

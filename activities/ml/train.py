@@ -81,7 +81,7 @@ def _train(
         computed, built = builder.ask(step, _asked, known, features)
     identity, model, rows = computed.identity, computed.made, built.read()
     inputs = {step.features: ref.versions[step.features]}
-    check_planned(step, identity, inputs, ref.versions[step.name], ref.context.run)
+    check_planned(identity, ref.identities.get(step.name))
     columns = feature_columns(step, schema_from(features.inferred))
     work.check_limits(session, rows)
     folder = work.tenant.lake_path(step.folder, ref.context.pipeline, step.name, ref.versions[step.name])

@@ -41,7 +41,7 @@ def with_verdicts(
     else:
         rests_on = _rests_on(catalog, made, known)
         guarding = [step for step in graph.of(CheckStep) if any(name in rests_on for name in step.guards)]
-        section = _summary(guarding, standing_verdicts(catalog, graph, {**rests_on, **checks}) if guarding else {})
+        section = _summary(guarding, standing_verdicts(catalog, graph, rests_on, checks) if guarding else {})
     return page.replace(_BEFORE, section.encode() + b"\n" + _BEFORE, 1) if section else page
 
 
@@ -60,6 +60,8 @@ def _rests_on(catalog: PipelineCatalog, made: Version, known: Mapping[str, Versi
         here = {name: known[name] for name in level if name in known and known[name].version == level[name]}
         if older := {name: version for name, version in level.items() if name not in here}:
             here |= catalog.versions(older)
+        # One may be gone that was used in part, and is another now in what was not used.
+        here |= {name: known[name] for name in level if name not in here and name in known}
         level = {name: version for each in here.values() for name, version in each.inputs.items()}
     return found
 

@@ -152,7 +152,7 @@ def _make(
     version, pipeline = ref.versions[step.name], ref.context.pipeline
     inputs = {name: ref.versions[name] for name in step.inputs if name not in parameters}
     identity = publish_identity(step, parameters)
-    check_planned(step, identity, inputs, version, ref.context.run)
+    check_planned(identity, ref.identities.get(step.name))
     facts = {"tenant": ref.context.tenant, "pipeline": pipeline, "run": ref.context.run, "version": version}
     read = {name: versions[name] for name in inputs}
     given = {name: parameters[name] for name in step.inputs if name in parameters}

@@ -11,7 +11,7 @@ import sqlglot.expressions as sge
 
 from entrepot.activities.catalog.catalog import PipelineCatalog
 from entrepot.activities.catalog.records import CheckVerdict
-from entrepot.activities.catalog.tables import column
+from entrepot.activities.catalog.tables import any_of, column
 from entrepot.activities.runtime.activity import Activities, implements
 from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.transform.check import Found
@@ -81,15 +81,19 @@ def _violated(catalog: PipelineCatalog, asked: ChecksInput) -> list[CheckRow]:
 
 
 def standing_verdicts(
-    catalog: PipelineCatalog, graph: Graph, versions: Mapping[str, str]
+    catalog: PipelineCatalog, graph: Graph, versions: Mapping[str, str], rules: Mapping[str, str] | None = None
 ) -> dict[str, StandingVerdict]:
     """What each check has found on these versions of what it reads.
 
     Args:
-        versions: Of tables and models, and of checks. By the rule of a check's version its verdicts count; without one,
-            those by the rule of the newest. Checks that read the clock have a version for each run, by one rule. The
-            rule of one that takes the run's nominal time is another each time, so that all its verdicts count.
+        versions: Of tables and models; and of checks on them, whose verdicts stand also where they were found on
+            others: nothing of what has changed since is used.
+        rules: Versions of checks on whatever. By the rule of a check's version its verdicts count; without one, those
+            by the rule of the newest. Checks that read the clock have a version for each run, by one rule. The rule of
+            one that takes the run's nominal time is another each time, so that all its verdicts count. Default: those
+            of `versions`.
     """
+    rules = versions if rules is None else rules
     checks = graph.of(CheckStep)
     inputs = {
         step.name: {name: versions[name] for name in graph.table_inputs(step)}
@@ -98,12 +102,13 @@ def standing_verdicts(
     }
     found: dict[str, list[CheckVerdict]] = {}
     texts = sorted({json.dumps(each) for each in inputs.values()})  # as the catalog keeps them
+    made = {versions[step.name] for step in checks if step.name in versions}
     on_these = sge.In(this=column("inputs"), expressions=[sge.Literal.string(text) for text in texts])
-    for verdict in catalog.verdicts(on_these) if texts else ():
-        if inputs.get(verdict.name) == verdict.inputs:
+    for verdict in catalog.verdicts(sge.or_(on_these, any_of("version", made))) if texts else ():
+        if verdict.version == versions.get(verdict.name) or verdict.inputs == inputs.get(verdict.name):
             found.setdefault(verdict.name, []).append(verdict)
     timed = {step.name for step in checks if step.takes_time}
-    return {name: _standing(verdicts, versions.get(name), is_timed=name in timed) for name, verdicts in found.items()}
+    return {name: _standing(verdicts, rules.get(name), is_timed=name in timed) for name, verdicts in found.items()}
 
 
 def _standing(verdicts: list[CheckVerdict], version: str | None, *, is_timed: bool) -> StandingVerdict:

@@ -129,20 +129,20 @@ def described(nodes: Nodes) -> Code:
 def _identity(nodes: Nodes) -> str:
     root = next(reversed(nodes))
     if any(isinstance(node, _OVER_ARRAYS) for node in nodes):
-        nodes = _nodes(root := _canonical(root))
+        nodes = _nodes(root := canonical(root))
     hashes: dict[ops.Node, str] = {}
     aliases: dict[ops.Node, int] = {}
-    inner = _inner(nodes)
+    inner = inner_chains(nodes)
     for node in nodes:
         if node not in inner:
-            hashes[node] = stable_hash(_describe_node(node, hashes, aliases))
+            hashes[node] = stable_hash(describe_node(node, hashes, aliases))
     return hashes[root]
 
 
 _CHAINS = (ops.And, ops.Or)
 
 
-def _inner(nodes: Nodes) -> set[ops.Node]:
+def inner_chains(nodes: Nodes) -> set[ops.Node]:
     """What is nothing but a part of longer chains of `&` or `|`: of a thousand, each would name all before it."""
     within, beside = set[ops.Node](), set[ops.Node]()
     for node, below in nodes.items():
@@ -189,7 +189,7 @@ def foreign(nodes: Nodes) -> list[str]:
 _OVER_ARRAYS = (ops.ArrayMap, ops.ArrayFilter)
 
 
-def _canonical(root: ops.Node) -> ops.Node:
+def canonical(root: ops.Node) -> ops.Node:
     """The expression with the parameters of functions over arrays named by how deep they are nested."""
 
     def rename(node: ops.Node, _: Any, **kwargs: Any) -> ops.Node:
@@ -205,7 +205,13 @@ def _canonical(root: ops.Node) -> ops.Node:
     return root.map(rename)[root]
 
 
-def _describe_node(node: ops.Node, hashes: Mapping[ops.Node, str], aliases: dict[ops.Node, int]) -> Any:
+def describe_node(node: ops.Node, hashes: Mapping[ops.Node, str], aliases: dict[ops.Node, int]) -> Any:
+    """What a node does, as data that can be hashed.
+
+    Args:
+        hashes: Of the nodes that it is made of.
+        aliases: The numbers of references of a table to itself; new ones are added.
+    """
     if is_input(node):
         return ["input", node.name]
     if isinstance(node, ops.InMemoryTable):
@@ -219,7 +225,7 @@ def _describe_node(node: ops.Node, hashes: Mapping[ops.Node, str], aliases: dict
         # Numbered by a counter of the process: only which references are the same is part of the expression.
         return ["self", hashes[node.parent], aliases.setdefault(node, len(aliases))]
     if isinstance(node, _CHAINS):
-        return [type(node).__name__, sorted({hashes[part] for part in _parts(node)})]
+        return [type(node).__name__, sorted({hashes[part] for part in chain_parts(node)})]
     unordered = _UNORDERED.get(type(node), ())
     values = [frozenset(v) if n in unordered and v else v for n, v in zip(node.argnames, node.args, strict=True)]
     return [type(node).__name__, [_describe_value(value, hashes) for value in values]]
@@ -236,7 +242,7 @@ _UNORDERED: dict[type[ops.Node], tuple[str, ...]] = {
 process."""
 
 
-def _parts(chain: ops.Node) -> set[ops.Node]:
+def chain_parts(chain: ops.Node) -> set[ops.Node]:
     """What a chain of `&` or `|` is made of."""
     found, left = set[ops.Node](), [chain]
     for node in left:

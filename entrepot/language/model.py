@@ -27,6 +27,7 @@ class Predict(ops.Relation):  # type: ignore[misc]
 
     parent: ops.Relation
     model: str
+    features: tuple[str, ...]
     keep: tuple[str, ...]
     classes: tuple[Any, ...]
     dtype: dt.DataType
@@ -127,7 +128,7 @@ class Model:
             raise BadInput(f"predict would write the column {min(clash)!r}, which it was told to keep; rename it first")
         if classes and not self.has_probabilities:
             raise BadInput(f"model {self.name!r} has no probabilities, so none of {classes[0]!r}; leave out `classes`")
-        return Predict(table.op(), self.name, kept, tuple(classes), self.dtype).to_expr()
+        return Predict(table.op(), self.name, self.features, kept, tuple(classes), self.dtype).to_expr()
 
 
 def probability_column(label: Any) -> str:

@@ -6,13 +6,19 @@ This module imports neither ibis nor anything else that a workflow's sandbox cou
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from entrepot.errors import listed
 from entrepot.identity.version import version_of
 from entrepot.language.step import Step, StepKind
 from entrepot.planning.graph import Graph
+from entrepot.planning.slices import Content, Contents, slices
+
+if TYPE_CHECKING:
+    from entrepot.planning.resolve import Computed
 
 Action = Literal["run", "skip", "hold"]
 """run: it is computed. skip: its version exists already. hold: it stays as it is published, since it was not selected,
@@ -67,6 +73,8 @@ class Plan(BaseModel):
     """The environment's publish that the plan saw; another one in between is a conflict."""
     anew: tuple[str, ...] = ()
     """The steps that run though the catalog knows their versions."""
+    identities: dict[str, str] = {}
+    """The steps that run, to the hash of what they compute."""
 
     def cut_off(self, selected: frozenset[str]) -> tuple[PlannedStep, ...]:
         """The selected steps that cannot be computed, since what they read is neither made nor published."""
@@ -79,6 +87,10 @@ class Plan(BaseModel):
     def kind(self, name: str) -> StepKind:
         """The kind of one of its steps."""
         return next(step.kind for step in self.steps if step.name == name)
+
+    def identities_for(self, names: Iterable[str]) -> dict[str, str]:
+        """What these steps compute, as it was planned."""
+        return {name: self.identities[name] for name in names if name in self.identities}
 
     def versions_for(self, names: Iterable[str]) -> dict[str, str]:
         """The versions of these steps, and of everything that they read."""
@@ -95,41 +107,60 @@ class Known(BaseModel):
     identity: str
     inputs: dict[str, str]
     run: str
+    contents: dict[str, str] | None = None
+    """The ids of its rows and columns, as in `Content`."""
+
+
+@dataclass(frozen=True)
+class Addressed:
+    """The version of everything in a plan, as far as its inputs are known."""
+
+    versions: dict[str, str]
+    contents: dict[str, Content]
+    """What each contains, by name."""
 
 
 def address(
     graph: Graph,
-    identities: Mapping[str, str],
+    computed: Mapping[str, Computed],
     raw: Mapping[str, str],
     selected: frozenset[str],
-    published: Mapping[str, str],
-    varying: Mapping[str, str] | None = None,
+    shown: Contents,
     run: str = "",
-) -> dict[str, str]:
-    """The version of everything, as far as its inputs are known. Steps that are not selected keep what is published.
+) -> Addressed:
+    """The version of everything, as far as its inputs are known. Steps that are not selected keep what is shown.
 
     Args:
-        varying: The steps that are no function of their inputs: what they make is the run's own.
+        computed: What each step computes. Of those that are no function of their inputs, what they make is the run's.
+        raw: The versions of raw tables.
+        shown: What the environment shows.
     """
-    versions: dict[str, str] = {}
+    found: dict[str, Content] = {}
+    checks: dict[str, str] = {}
     for step in graph.steps.values():
         if step.name not in selected:
-            versions |= {name: published[name] for name in step.outputs if name in published}
+            found |= {name: shown[name] for name in step.outputs if name in shown}
         elif step.is_source:
-            versions |= {name: raw[name] for name in step.outputs if name in raw}
+            found |= {name: Content(raw[name]) for name in step.outputs if name in raw}
         else:
             reads = graph.table_inputs(step)
-            if step.name in identities and all(name in versions for name in reads):
-                found = {name: versions[name] for name in reads}
-                of_run = run if step.name in (varying or {}) else ""
-                versions[step.name] = version_of(step.kind, identities[step.name], found, of_run)
-    return versions
+            its = computed.get(step.name)
+            if its is not None and all(name in found for name in reads):
+                inputs = {name: found[name] for name in reads}
+                of_run = run if its.varies else ""
+                version = version_of(step.kind, its.identity, slices(its.uses, inputs), of_run)
+                if step.outputs:
+                    found[step.name] = its.content(version, inputs)
+                else:
+                    checks[step.name] = version
+    versions = {name: content.version for name, content in found.items()} | checks
+    return Addressed(versions, found)
 
 
 def decide(
     graph: Graph,
-    identities: Mapping[str, str],
-    versions: Mapping[str, str],
+    computed: Mapping[str, Computed],
+    addressed: Addressed,
     selected: frozenset[str],
     published: Mapping[str, str],
     known: Mapping[tuple[str, str], Known],
@@ -139,7 +170,6 @@ def decide(
     ingested: Mapping[str, str] | None = None,
     changes: Mapping[str, str] | None = None,
     anew: Mapping[str, str] | None = None,
-    varying: Mapping[str, str] | None = None,
     verdicts: Mapping[str, Verdict] | None = None,
     nominal_time: str = "",
 ) -> Plan:
@@ -150,10 +180,10 @@ def decide(
         ingested: What each ingest step did in this run; None: the ingest is still to come.
         changes: What the newest load of an ingest step changed in the columns of its tables.
         anew: Steps that run though the catalog knows their versions, each with the reason.
-        varying: The steps that are no function of their inputs, and why.
         verdicts: What checks have found before on the versions above.
         nominal_time: The run's, which some steps take.
     """
+    versions = addressed.versions
     again = {name: why for name, why in (anew or {}).items() if (name, versions.get(name, "")) in known}
     steps = []
     for step in graph.steps.values():
@@ -165,9 +195,9 @@ def decide(
             action, why = "run", again[step.name]
         else:
             is_final = ingested is not None
-            action, why = _compute(graph, step, identities, versions, published, known, environment, is_final=is_final)
-            if action == "run" and step.name in (varying or {}):
-                always = f"{(varying or {})[step.name]}, so it runs every time"
+            action, why = _compute(graph, step, computed, addressed, published, known, environment, is_final=is_final)
+            if action == "run" and step.name in computed and (varies := computed[step.name].varies):
+                always = f"{varies}, so it runs every time"
                 why = f"{why}; {always}" if why and step.outputs else always
             if action == "run" and step.takes_time:
                 why = f"{why}; it takes the run's nominal time, {nominal_time}"
@@ -184,7 +214,12 @@ def decide(
         removed=tuple(sorted(set(published) - made)) if selected >= set(graph.steps) else (),
         sequence=sequence,
         anew=tuple(sorted(again.keys() & selected)),
+        identities={step.name: computed[step.name].identity for step in steps if _is_computed(step, computed)},
     )
+
+
+def _is_computed(step: PlannedStep, computed: Mapping[str, Computed]) -> bool:
+    return step.action == "run" and step.name in computed
 
 
 def short(run: str) -> str:
@@ -207,17 +242,18 @@ def _ingest(step: Step, ingested: Mapping[str, str] | None, changes: Mapping[str
 def _compute(
     graph: Graph,
     step: Step,
-    identities: Mapping[str, str],
-    versions: Mapping[str, str],
+    computed: Mapping[str, Computed],
+    addressed: Addressed,
     published: Mapping[str, str],
     known: Mapping[tuple[str, str], Known],
     environment: str,
     *,
     is_final: bool,
 ) -> tuple[Action, str]:
+    versions, reads = addressed.versions, graph.table_inputs(step)
     version = versions.get(step.name)
     if version is None and is_final:
-        lacks = [name for name in graph.table_inputs(step) if name not in versions]
+        lacks = [name for name in reads if name not in versions]
         return "hold", f"reads {', '.join(lacks)}, which this run does not make and {environment} does not have"
     if version is None:
         return "run", "what it reads is not there yet"
@@ -225,7 +261,7 @@ def _compute(
     current = published.get(step.name)
     if exists:
         if current == version or not step.outputs:
-            return "skip", "nothing changed"
+            return "skip", _unused(reads, addressed, exists, known) or "nothing changed"
         return "skip", f"made before, by run {short(exists.run)}"
     if not step.outputs:
         return "run", "not checked yet"
@@ -234,12 +270,30 @@ def _compute(
     before = known.get((step.name, current))
     if before is None:
         return "run", f"its version is gone from {environment}"
-    reads = graph.table_inputs(step)
-    changed = [name for name in reads if name in before.inputs and before.inputs[name] != versions[name]]
+    its = computed[step.name]
     reasons = (
-        ["its code or a parameter changed"]
-        if before.identity != identities[step.name] or {*before.inputs} != {*reads}
-        else []
+        ["its code or a parameter changed"] if before.identity != its.identity or {*before.inputs} != {*reads} else []
     )
-    reasons += [f"{', '.join(changed)} changed"] if changed else []
+    changed = [name for name in reads if name in before.inputs and before.inputs[name] != versions[name]]
+    then = {name: _content(name, before.inputs[name], known) for name in changed}
+    now = slices(its.uses, {name: addressed.contents[name] for name in changed})
+    used = [name for name, slice in slices(its.uses, then).items() if slice != now[name]]
+    names = used or ([] if reasons else changed)
+    reasons += [f"{', '.join(names)} changed"] if names else []
     return "run", " and ".join(reasons)
+
+
+def _unused(reads: Iterable[str], addressed: Addressed, made: Known, known: Mapping[tuple[str, str], Known]) -> str:
+    """What has changed of a version's inputs, and is not used; empty, if nothing has."""
+    told = []
+    for name in reads:
+        before = made.inputs.get(name)
+        if before is not None and before != addressed.versions[name]:
+            columns = sorted(addressed.contents[name].changed(_content(name, before, known)))
+            told.append(f"{name} ({listed(columns)})" if columns else name)
+    return f"uses none of what changed in {', '.join(told)}" if told else ""
+
+
+def _content(name: str, version: str, known: Mapping[tuple[str, str], Known]) -> Content:
+    found = known.get((name, version))
+    return Content(version, found.contents if found else None)

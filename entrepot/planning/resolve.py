@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache, singledispatch
 from typing import Any
 
@@ -28,6 +28,8 @@ from entrepot.language.step import CheckStep, PublishStep, Step, TrainStep, Tran
 from entrepot.planning.bounds import TOO_DEEP, check_bounds
 from entrepot.planning.built import Built
 from entrepot.planning.graph import Graph
+from entrepot.planning.lineage import Lineage, Source, trace
+from entrepot.planning.slices import Content, Contents, content_of
 from entrepot.tracebacks import author_line, describe, is_transient
 
 
@@ -43,6 +45,14 @@ class Computed:
     """Its expression over the unbound inputs, where a warehouse computes it."""
     varies: str = ""
     """Why it is no function of its inputs, as `entrepot.identity.volatility` says it; empty, if it is one."""
+    lineage: Lineage | None = None
+    """Of its table, where a warehouse computes it."""
+    uses: frozenset[Source] | None = None
+    """What it uses of its inputs; None: all that they are."""
+
+    def content(self, version: str, inputs: Contents) -> Content:
+        """What its version contains, if it is made of these inputs."""
+        return content_of(version, None if self.varies else self.lineage, inputs)
 
 
 @dataclass(frozen=True)
@@ -53,13 +63,16 @@ class Resolved:
     """Ingest steps are not among them: what they bring is known by content."""
     known: Mapping[str, sch.Schema | Model]
     """Table to its columns as ibis infers them; train step to its model."""
-    identities: Mapping[str, str] = field(init=False)
-    varying: Mapping[str, str] = field(init=False)
-    """The steps that are no function of their inputs, and why."""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "identities", {name: step.identity for name, step in self.steps.items()})
-        object.__setattr__(self, "varying", {name: step.varies for name, step in self.steps.items() if step.varies})
+    @property
+    def identities(self) -> dict[str, str]:
+        """Step to the hash of what it computes."""
+        return {name: step.identity for name, step in self.steps.items()}
+
+    @property
+    def varying(self) -> dict[str, str]:
+        """The steps that are no function of their inputs, and why."""
+        return {name: step.varies for name, step in self.steps.items() if step.varies}
 
 
 Inputs = tuple[tuple[str, Any], ...]
@@ -286,7 +299,10 @@ def _described(step: Step, inputs: Inputs) -> Computed:
         raise EntrepotError(TOO_DEEP) from None
     # As the catalog keeps it: whether a column may be NULL is left out. Of a check's rows nobody reads the columns.
     columns = schema_from(schema_to(made.schema())) if step.produces else None
-    return Computed(stable_hash([found.hash, installed(step.depends)]), columns, Built(nodes), found.varies)
+    lineage = trace(nodes)
+    # An expression that takes all columns of an input has them in its order.
+    identity = stable_hash([found.hash, installed(step.depends), list(columns or ())])
+    return Computed(identity, columns, Built(nodes), found.varies, lineage if step.produces else None, lineage.uses)
 
 
 def _code(step: Step, inputs: Inputs) -> Code:
@@ -340,7 +356,14 @@ def _resolve_training(step: TrainStep, inputs: Inputs) -> Computed:
     dtype = schema[step.target] if classifies else dt.float64
     # What shows no `predict` before it is fitted, such as a stack without a final estimator, shows no probabilities.
     probable = hasattr(estimator, "predict_proba") or not hasattr(estimator, "predict")
-    return Computed(hashed, Model(step.name, columns, dtype, classifies and probable), varies=split.varies)
+    read = (None, step.target, *columns, *dividing_columns(step, schema))
+    uses = frozenset(Source(step.features, name) for name in read)
+    return Computed(
+        hashed,
+        Model(step.name, columns, dtype, classifies and probable),
+        varies=split.varies,
+        uses=uses | _split_uses(step, schema),
+    )
 
 
 def _is_estimator(made: Any) -> bool:
@@ -378,6 +401,14 @@ def _split_code(step: TrainStep, schema: sch.Schema) -> Code:
     if any(field.name == step.target for field in test.op().find(ops.Field) if field.rel == table.op()):
         raise EntrepotError(refusal)
     return described(nodes_of(test))
+
+
+def _split_uses(step: TrainStep, schema: sch.Schema) -> frozenset[Source]:
+    """What decides which rows are kept for scoring."""
+    if not isinstance(step.split, Where):
+        return frozenset(Source(step.features, name) for name in step.split.columns())
+    table = input_table(step.features, schema)
+    return trace(nodes_of(table.select(test=step.split.test(table)))).uses
 
 
 def _check_scorers(step: TrainStep) -> None:

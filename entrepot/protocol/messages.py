@@ -136,6 +136,8 @@ class StepRef(StepRequest):
     """One step of a run. `versions` has the version of each output, and of each table and model that it reads."""
 
     versions: dict[TableName, Id] = {}
+    identities: dict[TableName, Id] = {}
+    """What the step computes, as it was planned."""
     spent: int = 0
     """Bytes that the steps before it have read in the warehouse."""
     anew: tuple[TableName, ...] = ()
@@ -224,6 +226,8 @@ class Batch(Request):
     steps: tuple[TableName, ...]
     versions: dict[TableName, Id]
     """The versions of these steps and of everything that they read."""
+    identities: dict[TableName, Id] = {}
+    """What these steps compute, as it was planned."""
     spent: int = 0
     """Bytes that the run's steps before them have read in the warehouse."""
     anew: tuple[TableName, ...] = ()

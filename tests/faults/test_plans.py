@@ -19,7 +19,7 @@ from entrepot.identity.expression import input_table, nodes_of, schema_from
 from entrepot.planning.bounds import check_bounds
 from entrepot.planning.graph import Graph
 from entrepot.planning.plan import address, decide
-from entrepot.planning.resolve import resolve
+from entrepot.planning.resolve import Computed, resolve
 from entrepot.planning.selection import select
 
 COLUMNS = {"a": "int64", "b": "int64"}
@@ -175,11 +175,11 @@ def deep(steps: int) -> Graph:
 
 def test_a_chain_of_thousands_of_steps_is_planned() -> None:
     graph, every = deep(2_000), frozenset(f"t{number}" for number in range(1, 2_001)) | {"source"}
-    identities = dict.fromkeys(graph.steps, "same")
-    versions = address(graph, identities, {"t0": "loaded"}, every, {})
-    plan = decide(graph, identities, versions, every, {}, {}, environment="prod", sequence=0, ingested={})
+    computed = dict.fromkeys(graph.steps, Computed("same"))
+    addressed = address(graph, computed, {"t0": "loaded"}, every, {})
+    plan = decide(graph, computed, addressed, every, {}, {}, environment="prod", sequence=0, ingested={})
     assert len(plan.to_run()) == 2_000
-    assert len(set(versions.values())) == 2_001
+    assert len(set(addressed.versions.values())) == 2_001
     assert select(graph, "t1+") == every - {"source"}
     assert select(graph, " ".join(sorted(every))) == every
     assert len(select(graph, "+".join(["5", "t1000", "5"]))) == 11

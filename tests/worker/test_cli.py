@@ -17,7 +17,21 @@ from tests.worker.processes import ENTREPOT, Place
 from tests.worker.terminals import at_terminal, plain
 
 COMMANDS = [
-    *("demo", "dev", "worker", "run", "plan", "sql", "graph", "versions", "rollback", "gc", "doctor", "parity"),
+    *(
+        "demo",
+        "dev",
+        "worker",
+        "run",
+        "plan",
+        "sql",
+        "graph",
+        "lineage",
+        "versions",
+        "rollback",
+        "gc",
+        "doctor",
+        "parity",
+    ),
     *("checks", "show", "restore", "env drop", "schedules plan", "schedules apply", "workers"),
     *("deployments", "deployments set-current", "deployments ramp", "deployments rollback"),
 ]
@@ -54,7 +68,7 @@ def said(done: subprocess.CompletedProcess[str], code: int) -> str:
 def test_a_run_tells_its_steps_and_ends_with_a_summary(place: Place) -> None:
     out = said(place.entrepot("run", "shop", "-e", "pr_run", "-p", "limit=61"), 0)
     assert re.search(r"^✓ transform orders · 600 rows · [\d.]+ s$", out, re.M)
-    assert re.search(r"^✓ published 10 names to pr_run, 1 step unchanged · [\d.]+ s · run [0-9a-f-]{36}$", out, re.M)
+    assert re.search(r"^✓ published 10 names to pr_run, 4 steps unchanged · [\d.]+ s · run [0-9a-f-]{36}$", out, re.M)
     assert "⚠ warned: known_country" in out
     assert re.search(r"^  board: .*board\.html$", out, re.M)
     again = said(place.entrepot("run", "shop", "-e", "pr_run", "-p", "limit=61"), 0)
@@ -71,16 +85,16 @@ def test_json_is_all_there_is_on_standard_output(place: Place) -> None:
 def test_a_selection_and_parameters(place: Place) -> None:
     said(place.entrepot("run", "shop", "-e", "pr_select"), 0)
     out = said(place.entrepot("run", "shop", "-e", "pr_select", "-s", "tag:hourly", "-p", "limit=62.5"), 0)
-    assert "✓ published 2 names to pr_select, 7 not selected · " in out
+    assert "✓ published 1 name to pr_select, 1 step unchanged, 7 not selected · " in out
 
 
 def test_a_plan_says_what_would_run_and_why(place: Place) -> None:
     out = said(place.entrepot("plan", "shop", "-p", "limit=63"), 0)
     assert re.search(r"^orders +transform +run +its code or a parameter changed", out, re.M)
-    assert "12 steps of 12 would run, 8 names would be published." in out
+    assert "9 steps of 12 would run, 5 names would be published." in out
     plan = json.loads(said(place.entrepot("plan", "shop", "-p", "limit=63", "--json"), 0))
     assert " → ".join(plan["stages"]) in " ".join(out.split())
-    assert {step["name"]: step["why"] for step in plan["steps"]}["by_country"] == "orders changed"
+    assert {step["name"]: step["why"] for step in plan["steps"]}["labels"] == "orders changed"
     assert said(place.entrepot("plan", "shop", "-p", "limit=63"), 0) == out  # it changed nothing
 
 
@@ -332,6 +346,43 @@ def test_plain_temporal_refuses_bad_input_in_a_sentence(place: Place) -> None:
 
 
 # Without a server ----------------------------------------------------------------------------------------------------
+
+
+def test_lineage_says_what_a_column_is_made_of_and_what_is_made_of_it(place: Place) -> None:
+    out = said(place.entrepot("lineage", "by_country.mean", "--up"), 0)
+    assert out.startswith("by_country.mean is made of\n")
+    for line in (
+        "by_country.mean +aggregation +orders.amount",
+        "by_country.mean +group +orders.country",
+        "orders.amount +identity +orders_raw.amount",
+        "orders.amount +join +countries.code",
+    ):
+        assert re.search(line, out), line
+    assert "is in" not in out
+    found = json.loads(said(place.entrepot("lineage", "countries.name", "--json"), 0))
+    assert (found["column"], found["pipeline"], found["up"]) == ("countries.name", "shop", [])
+    assert {"column": "orders.name", "of": "countries.name", "how": ["identity"], "direct": True} in found["down"]
+    model = json.loads(said(place.entrepot("lineage", "return_model", "--json"), 0))
+    assert {each["of"] for each in model["up"]} >= {"orders.amount", "orders_raw.amount"}
+    assert {each["column"] for each in model["down"]} >= {"return_risk.prediction", "risks"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ("lineage ordes.id", "unknown table 'ordes'; did you mean 'orders'"),
+        ("lineage orders.idd", "'orders': unknown column 'idd'; did you mean 'id'"),
+        ("lineage orders --pipeline shpo", "unknown pipeline 'shpo'"),
+        ("lineage orders.a.b", "'orders': unknown column 'a.b'"),
+    ],
+)
+def test_what_has_no_lineage_is_named(place: Place, asked: str, why: str) -> None:
+    assert why in said(place.entrepot(*asked.split()), 2)
+
+
+def test_lineage_of_tables_that_nobody_has_loaded_is_not_known_yet(nowhere: Place) -> None:
+    error = said(nowhere.entrepot("lineage", "orders.id"), 2)
+    assert "the columns of 'countries', 'orders_raw' are not known yet: run 'shop' once" in error
 
 
 def test_a_graph_needs_no_server(nowhere: Place) -> None:

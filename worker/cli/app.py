@@ -24,6 +24,7 @@ from entrepot.worker.cli import (
     env,
     gc,
     graph,
+    lineage,
     parity,
     plan,
     restore,
@@ -47,7 +48,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 for command in (
-    *(demo.demo, dev.dev, worker.worker, run.run, plan.plan, parity.parity, sql.sql, graph.graph),
+    *(demo.demo, dev.dev, worker.worker, run.run, plan.plan, parity.parity, sql.sql, graph.graph, lineage.lineage),
     *(show.show, versions.versions, checks.checks, rollback.rollback, gc.gc, doctor.doctor),
     *(restore.restore, workers.workers, codec_server.codec_server),
 ):

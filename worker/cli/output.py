@@ -118,7 +118,7 @@ def summary(run: RunSummary) -> None:
     behind(run.behind)
     standing({step.name: step.stands for step in run.standing if step.stands})
     for name, path in run.links.items():
-        if any(name == step.name for step in run.steps):
+        if name in run.moved:
             out.print(f"  {name}: {path}", soft_wrap=True)
 
 

@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from entrepot.errors import BadInput, listed, unknown
+from entrepot.errors import BadInput, unknown
 from entrepot.worker.cli.options import ParameterOption, StateOption, TenantOption, TenantsOption, parsed
 
 if TYPE_CHECKING:
-    import ibis.expr.schema as sch
-
     from entrepot.activities.runtime.tenant import Tenant, Tenants
-    from entrepot.planning.graph import Graph
 
 
 def sql(
@@ -48,33 +45,21 @@ def _compiled(tenants: Tenants, tenant_name: str, step: str, backend: str, param
         BadInput: for an unknown step or backend, or raw tables whose columns nobody knows yet.
     """
     from entrepot import backends
-    from entrepot.activities.runtime.tenant import parameter_values
     from entrepot.activities.transform.compilation import select
-    from entrepot.language.step import IngestStep
-    from entrepot.planning.resolve import arguments, resolve
+    from entrepot.planning.resolve import arguments
+    from entrepot.worker.cli.resolved import resolved_without_warehouse
 
     if backend not in backends.known():
         raise BadInput(unknown("backend", backend, backends.known()))
     tenant = tenants.get(tenant_name)
-    pipeline_name, step_name = _found(tenants, tenant, step)
-    pipeline = tenants.pipeline(tenant_name, pipeline_name)
-    graph = pipeline.graph
-    chosen = graph.steps[step_name]
+    pipeline, step_name = _found(tenants, tenant, step)
+    chosen = tenants.pipeline(tenant_name, pipeline).graph.steps[step_name]
     if chosen.is_computed_table() and not chosen.is_sql:
         raise BadInput(f"{step_name!r} runs in Python; it has no SQL")
     if not chosen.is_sql:
         raise BadInput(f"{step_name!r} is a {chosen.kind} step; only transforms and checks are SQL")
-    raw = _raw_schemas(tenant, graph)
-    values = parameter_values(pipeline, tenants.parameters(tenant_name, pipeline, parameters))
-    resolved = resolve(graph, raw, values)
-    known = resolved.known
-    if step_name not in resolved.identities:
-        missing = listed(t for s in graph.of(IngestStep) for t in s.tables if t not in known)
-        raise BadInput(
-            f"the columns of {missing} are not known yet: run {pipeline_name!r} once, or declare them in "
-            "`ingest(tables={...})`"
-        )
-    return select(backends.dialect(backend), chosen, arguments(chosen, known, values))
+    _, resolved, values = resolved_without_warehouse(tenants, tenant, pipeline, parameters, [step_name])
+    return select(backends.dialect(backend), chosen, arguments(chosen, resolved.known, values))
 
 
 def _found(tenants: Tenants, tenant: Tenant, step: str) -> tuple[str, str]:
@@ -91,20 +76,3 @@ def _found(tenants: Tenants, tenant: Tenant, step: str) -> tuple[str, str]:
     if len(having) > 1:
         raise BadInput(f"several pipelines have a step {step!r}; write {' or '.join(f'{p}.{step}' for p in having)}")
     return having[0], step
-
-
-def _raw_schemas(tenant: Tenant, graph: Graph) -> dict[str, sch.Schema]:
-    """The columns that the last ingest left in the lake."""
-    import json
-
-    from entrepot.activities.storage import lake
-    from entrepot.identity.expression import schema_from
-    from entrepot.language.step import IngestStep
-
-    found = {}
-    for step in graph.of(IngestStep):
-        for table in step.tables:
-            path = tenant.lake_path("raw", graph.name, table, "columns.json")
-            if lake.exists(path):
-                found[table] = schema_from(json.loads(lake.read(path)))
-    return found

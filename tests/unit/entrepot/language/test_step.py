@@ -54,9 +54,9 @@ def test_a_new_kind_is_ordered_selected_and_versioned_as_any_other() -> None:
     assert list(graph.steps) == ["source", "news"]
     assert select(graph, "sales+") == {"source", "news"}
     found = resolve(graph, {}, graph.parameters)
-    versions = address(graph, found.identities, {"sales": "1"}, frozenset(graph.steps), {})
+    versions = address(graph, found.steps, {"sales": "1"}, frozenset(graph.steps), {}).versions
     assert versions.keys() == {"sales", "news"}
-    assert versions != address(graph, found.identities, {"sales": "2"}, frozenset(graph.steps), {})
+    assert versions != address(graph, found.steps, {"sales": "2"}, frozenset(graph.steps), {}).versions
 
 
 def test_what_is_wrong_with_a_new_kind_is_told_with_its_place() -> None:

@@ -12,6 +12,8 @@ from entrepot import Pipeline
 from entrepot.language.step import CheckStep, IngestStep
 from entrepot.planning.graph import Graph
 from entrepot.planning.plan import Known, Plan, address, decide
+from entrepot.planning.resolve import Computed
+from entrepot.planning.slices import Content
 
 
 def shop() -> Graph:
@@ -39,10 +41,11 @@ class World:
 
     def plan(self, selected: set[str] | None = None, run: str = "0123456789abcdef", **options: Any) -> Plan:
         chosen = frozenset(self.graph.steps if selected is None else selected)
-        versions = address(self.graph, self.identities, self.raw, chosen, self.published, self.varying, run)
+        computed = {n: Computed(i, varies=self.varying.get(n, "")) for n, i in self.identities.items()}
+        shown = {name: Content(version) for name, version in self.published.items()}
+        addressed = address(self.graph, computed, self.raw, chosen, shown, run)
         asked: dict[str, Any] = {"environment": self.environment, "sequence": 1, "ingested": {}, **options}
-        asked["varying"] = self.varying
-        return decide(self.graph, self.identities, versions, chosen, self.published, self.known, **asked)
+        return decide(self.graph, computed, addressed, chosen, self.published, self.known, **asked)
 
     def run(self, selected: set[str] | None = None, run: str = "0123456789abcdef") -> Plan:
         plan = self.plan(selected, run)
