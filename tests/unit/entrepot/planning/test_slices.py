@@ -20,7 +20,7 @@ from entrepot.identity.expression import bind, schema_from
 from entrepot.planning.plan import Addressed, Known, Plan, address, decide
 from entrepot.planning.resolve import Resolved, resolve
 from entrepot.planning.slices import Content
-from tests.unit.entrepot.planning.test_lineage import COLUMNS, _apply, _joins, _verbs
+from tests.unit.entrepot.planning.test_lineage import COLUMNS, _apply, _joins, _verbs, edits
 
 SCHEMA = schema_from(dict.fromkeys(COLUMNS, "int64"))
 SALES = schema_from({"id": "int64", "shop": "string", "price": "float64", "day": "date"})
@@ -261,8 +261,7 @@ def test_what_a_plan_leaves_is_as_a_rebuild_would_make_it(
     for _round in range(data.draw(st.integers(1, 4))):
         number = data.draw(st.integers(0, len(STEPS) - 1))
         reads, beside, recipe = current[number]
-        place = data.draw(st.integers(0, len(recipe)))
-        edited = [*recipe[:place], data.draw(_verbs), *recipe[place + data.draw(st.integers(0, 1)) :]]
+        edited = data.draw(edits(recipe))
         if _round and _joins(edited) <= (1, 1):
             current[number] = (reads, beside, edited)
         pipeline = _pipeline(current)
