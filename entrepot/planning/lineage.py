@@ -60,6 +60,14 @@ class Lineage:
     rows: Part
     columns: Mapping[str, Part]
 
+    def by(self, code: object) -> Lineage:
+        """The same, where other code that computes it counts, too, such as the versions of packages."""
+        rows, *columns = (
+            Part(stable_hash([part.id, code]), part.made_of, part.decided_by)
+            for part in (self.rows, *self.columns.values())
+        )
+        return Lineage(rows, dict(zip(self.columns, columns, strict=True)))
+
     @property
     def uses(self) -> frozenset[Source]:
         """All that it depends on."""
@@ -258,12 +266,10 @@ class _Walk:
         its, array = self.tables[node.parent], self._values[node.column]
         rows_id = stable_hash(["unnest", its.rows.id, array.id, node.keep_empty])
         rows = Part(rows_id, {}, _decided([its.rows], [array], "unnest"))
-        columns = {
-            **its.columns,
-            node.column_name: _together(stable_hash(["unnested", array.id]), [array], "transformation"),
-        }
-        if node.offset is not None:
-            columns[node.offset] = _together(stable_hash(["offset", array.id]), [array], "transformation")
+        columns = dict(its.columns)
+        for name, what in ((node.column_name, "element"), (node.offset, "offset")):
+            if name is not None:
+                columns[name] = _together(stable_hash([what, array.id, its.rows.id]), [array], "transformation")
         return Lineage(rows, columns)
 
     def predict(self, node: Predict) -> Lineage:
@@ -333,8 +339,8 @@ def _input(node: ops.UnboundTable) -> Lineage:
 
 
 def _column(value: _Value, rows: Part) -> Part:
-    """A column of what is computed on these rows."""
-    if not value.is_over_rows:
+    """A column of what is computed on these rows. An array that is unnested twice gives two columns."""
+    if not value.is_over_rows and not value.unnests:
         return Part(value.id, value.made_of, value.decided_by)
     return Part(stable_hash(["over", value.id, rows.id]), value.made_of, _decided([value, rows]))
 

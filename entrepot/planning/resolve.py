@@ -299,9 +299,10 @@ def _described(step: Step, inputs: Inputs) -> Computed:
         raise EntrepotError(TOO_DEEP) from None
     # As the catalog keeps it: whether a column may be NULL is left out. Of a check's rows nobody reads the columns.
     columns = schema_from(schema_to(made.schema())) if step.produces else None
-    lineage = trace(nodes)
+    packages = installed(step.depends)
+    lineage = trace(nodes).by(packages) if packages else trace(nodes)
     # An expression that takes all columns of an input has them in its order.
-    identity = stable_hash([found.hash, installed(step.depends), list(columns or ())])
+    identity = stable_hash([found.hash, packages, list(columns or ())])
     return Computed(identity, columns, Built(nodes), found.varies, lineage if step.produces else None, lineage.uses)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from functools import reduce
 from typing import Any
 
@@ -349,6 +350,11 @@ def test_columns_and_rows_of_the_same_ids_are_the_same(
     assert _computed(warehouse, one, same) == _computed(warehouse, another, same)
 
 
+def _twice(then: Callable[[ibis.Table], ibis.Table]) -> ibis.Table:
+    """Each of an array's elements beside each."""
+    return then(sales().mutate(x=_.tags.unnest()).mutate(y=_.tags.unnest()))
+
+
 PAIRS: list[tuple[ibis.Table, ibis.Table, str]] = [
     (
         sales().mutate(x=_.price.sum().over(group_by="shop")).filter(_.id > 1),
@@ -356,6 +362,22 @@ PAIRS: list[tuple[ibis.Table, ibis.Table, str]] = [
         "x",
     ),
     (sales().union(sales().mutate(price=_.price * 2)), sales().union(sales().mutate(price=_.price * 3)), "price"),
+    (
+        _twice(lambda t: t.filter(_.x > 1)).select("id", "x"),
+        _twice(lambda t: t.filter(_.x > 1)).select("id", x="y"),
+        "x",
+    ),
+    (
+        sales().unnest("tags").mutate(x="tags").drop("tags").join(sales().select("id", "tags"), "id").unnest("tags"),
+        sales()
+        .unnest("tags")
+        .mutate(x="tags")
+        .drop("tags")
+        .join(sales().select("id", "tags"), "id")
+        .unnest("tags")
+        .mutate(x="tags"),
+        "x",
+    ),
     (sales().mutate(x=_.count()).limit(5), sales().limit(5).mutate(x=_.count()), "x"),
     (
         sales().mutate(x=ibis.row_number().over(order_by="id")).semi_join(shops(), "shop").select("x"),

@@ -10,6 +10,7 @@ from typing import Any
 
 import ibis
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ibis import _
@@ -17,6 +18,7 @@ from sklearn.linear_model import LinearRegression
 
 from entrepot import Pipeline, Table, split
 from entrepot.identity.expression import bind, schema_from
+from entrepot.planning import resolve as resolve_module
 from entrepot.planning.plan import Addressed, Known, Plan, address, decide
 from entrepot.planning.resolve import Resolved, resolve
 from entrepot.planning.slices import Content
@@ -171,6 +173,20 @@ def test_an_order_of_columns_that_is_taken_over_counts() -> None:
     did = world.run(turned)
     assert did["days"][0] == "run"
     assert did["by_shop"][0] == "skip"
+
+
+def test_another_version_of_a_package_is_other_code_for_all_that_it_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def made() -> Pipeline:
+        p = Pipeline("shop")
+        p.ingest(name="sales")(lambda: None)
+        p.transform(name="dear", depends=["numpy"])(lambda sales: sales.mutate(tax=_.price * 0.2))
+        p.transform(name="ids")(lambda dear: dear.select("id"))
+        return p
+
+    world = World({"sales": "load 1"})
+    world.run(made())
+    monkeypatch.setattr(resolve_module, "installed", lambda depends: [f"{each} 99" for each in depends])
+    assert {name for name, (action, _) in world.run(made()).items() if action == "run"} == {"dear", "ids"}
 
 
 def test_what_varies_is_another_with_each_run() -> None:
