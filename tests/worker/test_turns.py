@@ -130,6 +130,26 @@ async def test_who_has_had_as_much_as_another_begins_beside_it(short: None) -> N
     await work.end_all()
 
 
+async def test_who_has_had_much_does_not_wait_for_ever_for_those_who_always_have_work(
+    short: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "MEMORY", 0.1)
+    work = Work(processors=2)
+    for _ in range(8):
+        await work.add("a")
+    await asyncio.sleep(0.15)
+    await work.end_all()
+    await work.add("b")
+    await work.add("a")
+    assert work.count("a") == 0
+    async with asyncio.timeout(60):
+        while not work.count("a"):
+            await work.add("b")
+            await asyncio.sleep(0.02)
+            await work.end("b")
+    await work.end_all()
+
+
 async def test_what_somebody_has_had_is_forgotten_in_time(short: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "MEMORY", 0.01)
     work = Work(processors=2)
