@@ -12,8 +12,8 @@ from entrepot.planning.graph import Graph
 from entrepot.planning.lineage import Part, Source
 from entrepot.planning.resolve import Resolved
 
-IN_CODE = "code"
-"""How something is made of what Python code reads: all of it, as far as anybody knows."""
+USED, IN_CODE = "used", "code"
+"""How a model or a check is made of what it uses; and something of what Python code reads: all, as far as is known."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Edge:
     source: Source
     target: Source
     how: tuple[str, ...]
-    """identity, transformation, aggregation or code; or by what it decides over rows: filter, join, group, ..."""
+    """identity, transformation, aggregation, used or code; or by what it decides over rows: filter, join, ..."""
     is_direct: bool
     """Whether its values are made of it; else it decides over rows."""
 
@@ -65,13 +65,14 @@ class Flow:
             for name, part in computed.lineage.columns.items():
                 yield from _of_part(Source(step.name, name), part, computed.lineage.rows)
             return
-        used = computed.uses
+        used, how = computed.uses, USED
         if used is None:
+            how = IN_CODE
             used = frozenset(each for name in graph.table_inputs(step) for each in self.columns(name))
         for target in self.columns(step.name):
             for source in sorted(used, key=str):
                 if source.column is not None or not self._is_table(source.table):
-                    yield Edge(source, target, (IN_CODE,), is_direct=True)
+                    yield Edge(source, target, (how,), is_direct=True)
 
     def _is_table(self, name: str) -> bool:
         return isinstance(self._known.get(name), sch.Schema)

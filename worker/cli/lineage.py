@@ -61,7 +61,7 @@ def lineage(
     for title, edges, is_asked in (("is made of", made_of, up or both), ("is in", makes, down or both)):
         if is_asked:
             output.out.print(f"{column} {title}" + ("" if edges else " nothing else"))
-            output.rows(("", "", ""), _lines(edges)) if edges else None
+            output.rows(("column", "how", "of"), _lines(edges)) if edges else None
 
 
 def _having(tenants: Tenants, tenant: str, pipelines: Mapping[str, Any], table: str) -> str:

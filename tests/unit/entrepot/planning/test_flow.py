@@ -72,9 +72,9 @@ def test_a_prediction_is_made_of_the_model_and_what_that_has_learnt_from(flow: F
     edges = said(flow.up([Source("risks", "prediction")]))
     assert edges[:2] == ["risks.prediction of dear.tax: transformation", "risks.prediction of risk: transformation"]
     assert {each for each in edges if each.startswith("risk of")} == {
-        "risk of dear.id: code",
-        "risk of dear.returned: code",
-        "risk of dear.tax: code",
+        "risk of dear.id: used",
+        "risk of dear.returned: used",
+        "risk of dear.tax: used",
     }
 
 
