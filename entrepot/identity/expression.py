@@ -127,16 +127,14 @@ def described(nodes: Nodes) -> Code:
 
 
 def _identity(nodes: Nodes) -> str:
-    root = next(reversed(nodes))
-    if any(isinstance(node, _OVER_ARRAYS) for node in nodes):
-        nodes = _nodes(root := canonical(root))
+    nodes = canonical(nodes)
     hashes: dict[ops.Node, str] = {}
     aliases: dict[ops.Node, int] = {}
     inner = inner_chains(nodes)
     for node in nodes:
         if node not in inner:
             hashes[node] = stable_hash(describe_node(node, hashes, aliases))
-    return hashes[root]
+    return hashes[next(reversed(nodes))]
 
 
 _CHAINS = (ops.And, ops.Or)
@@ -189,8 +187,11 @@ def foreign(nodes: Nodes) -> list[str]:
 _OVER_ARRAYS = (ops.ArrayMap, ops.ArrayFilter)
 
 
-def canonical(root: ops.Node) -> ops.Node:
+def canonical(nodes: Nodes) -> Nodes:
     """The expression with the parameters of functions over arrays named by how deep they are nested."""
+    if not any(isinstance(node, _OVER_ARRAYS) for node in nodes):
+        return nodes
+    root = next(reversed(nodes))
 
     def rename(node: ops.Node, _: Any, **kwargs: Any) -> ops.Node:
         made = node.__recreate__(kwargs)
@@ -202,7 +203,7 @@ def canonical(root: ops.Node) -> ops.Node:
         body = made.body.replace({p: new[what] for what, p in old.items() if p is not None})
         return made.copy(body=body, **new)
 
-    return root.map(rename)[root]
+    return _nodes(root.map(rename)[root])
 
 
 def describe_node(node: ops.Node, hashes: Mapping[ops.Node, str], aliases: dict[ops.Node, int]) -> Any:

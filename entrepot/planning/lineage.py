@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 import ibis.expr.operations as ops
 
 from entrepot.identity.code import stable_hash
-from entrepot.identity.expression import Nodes, canonical, chain_parts, describe_node, inner_chains, is_input, nodes_of
+from entrepot.identity.expression import Nodes, canonical, chain_parts, describe_node, inner_chains, is_input
 from entrepot.language.model import Predict
 
 Made = Literal["identity", "transformation", "aggregation"]
@@ -76,11 +76,8 @@ class Lineage:
 
 def trace(nodes: Nodes) -> Lineage:
     """The lineage of an expression over a step's inputs."""
-    root = next(reversed(nodes))
-    if any(isinstance(node, ops.ArrayMap | ops.ArrayFilter) for node in nodes):
-        nodes = nodes_of(canonical(root).to_expr())
-        root = next(reversed(nodes))
-    return _Walk(nodes).tables[root]
+    nodes = canonical(nodes)
+    return _Walk(nodes).tables[next(reversed(nodes))]
 
 
 @dataclass(frozen=True)
@@ -123,9 +120,9 @@ class _Walk:
             return self._window(node)
         if isinstance(node, ops.CountStar):
             rows = self.tables[node.arg].rows
-            parts = [_of(rows.decided_by)] + ([self._values[node.where]] if node.where is not None else [])
-            its = [rows.id, self._values[node.where].id if node.where is not None else ""]
-            return _together(stable_hash(["count", its]), parts, "aggregation", is_over_rows=True)
+            where = [self._values[node.where]] if node.where is not None else []
+            made_id = stable_hash(["count", rows.id, [value.id for value in where]])
+            return _together(made_id, [rows, *where], "aggregation", is_over_rows=True)
         if isinstance(node, ops.And | ops.Or):
             below = chain_parts(node)
         made_id = stable_hash(describe_node(node, self._ids, self._aliases))
@@ -343,10 +340,6 @@ def _column(value: _Value, rows: Part) -> Part:
     if not value.is_over_rows and not value.unnests:
         return Part(value.id, value.made_of, value.decided_by)
     return Part(stable_hash(["over", value.id, rows.id]), value.made_of, _decided([value, rows]))
-
-
-def _of(decided_by: Mapping[Source, frozenset[Decides]]) -> Part:
-    return Part("", {}, decided_by)
 
 
 def _decided(

@@ -397,19 +397,24 @@ def _split_code(step: TrainStep, schema: sch.Schema) -> Code:
         if step.target in step.split.columns():
             raise EntrepotError(refusal)
         return Code(repr([step.split, *dividing_columns(step, schema)]))
+    test = _test(step.features, step.split, schema)
     table = input_table(step.features, schema)
-    test = table.select(test=step.split.test(table))
     if any(field.name == step.target for field in test.op().find(ops.Field) if field.rel == table.op()):
         raise EntrepotError(refusal)
     return described(nodes_of(test))
 
 
 def _split_uses(step: TrainStep, schema: sch.Schema) -> frozenset[Source]:
-    """What decides which rows are kept for scoring."""
-    if not isinstance(step.split, Where):
-        return frozenset(Source(step.features, name) for name in step.split.columns())
-    table = input_table(step.features, schema)
-    return trace(nodes_of(table.select(test=step.split.test(table)))).uses
+    """What decides which rows are kept for scoring, beside `dividing_columns`."""
+    return (
+        trace(nodes_of(_test(step.features, step.split, schema))).uses if isinstance(step.split, Where) else frozenset()
+    )
+
+
+def _test(features: str, split: Where, schema: sch.Schema) -> ibis.Table:
+    """Which rows are kept for scoring, as an expression."""
+    table = input_table(features, schema)
+    return table.select(test=split.test(table))
 
 
 def _check_scorers(step: TrainStep) -> None:

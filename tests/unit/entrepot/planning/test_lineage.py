@@ -19,6 +19,7 @@ from entrepot.identity.expression import bind, input_table, nodes_of, schema_fro
 from entrepot.language.model import Model
 from entrepot.planning.lineage import Lineage, Source, trace
 from tests.unit.entrepot.identity.test_expression import COMPUTATIONS
+from tests.unit.entrepot.seeds import printed
 
 SALES = {"id": "int64", "shop": "string", "price": "float64", "day": "date", "tags": "array<int64>"}
 
@@ -144,6 +145,17 @@ def test_every_expression_has_a_lineage_with_ids_of_its_own(name: str) -> None:
     assert found == again
     tables = {source.table for source in found.uses}
     assert tables == {node.name for node in made.op().find(ibis.expr.operations.UnboundTable)}
+
+
+def test_ids_do_not_depend_on_the_process() -> None:
+    script = (
+        "from tests.unit.entrepot.planning.test_lineage import *\n"
+        "for name, build in COMPUTATIONS.items():\n"
+        "    found = lineage(build())\n"
+        "    print(name, found.rows.id, [part.id for part in found.columns.values()])"
+    )
+    noise = "import ibis\nfor i in range(7): ibis.memtable({'a': [i]}).view(); ibis.param('int64')\n"
+    assert len(printed(script, ["1"]) | printed(noise + script, ["2"])) == 1
 
 
 def test_what_is_computed_differently_has_another_id() -> None:
