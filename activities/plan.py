@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import ibis.expr.schema as sch
 
@@ -27,7 +27,7 @@ from entrepot.language.model import Model
 from entrepot.language.names import NOMINAL_TIME
 from entrepot.language.step import KINDS, IngestStep
 from entrepot.planning.graph import Graph
-from entrepot.planning.plan import Plan, address, decide
+from entrepot.planning.plan import Addressed, Known, Plan, Same, address, decide
 from entrepot.planning.resolve import Resolved, resolve
 from entrepot.planning.selection import select
 from entrepot.planning.slices import Content
@@ -146,9 +146,13 @@ def _make_plan(
     its = {name: known_of(version) for name, version in held.items() if KINDS[version.kind].produces}
     resolved = _resolved(graph, tables, its, parameters, selected, environment.name, builder)
     contents = {name: held[name].content if name in held else Content(version) for name, version in shown.items()}
-    addressed = address(graph, resolved.steps, raw, selected, contents, request.context.run)
+    addressed, known = _addressed(
+        catalog,
+        lambda same: address(graph, resolved.steps, raw, selected, contents, request.context.run, same),
+        published.pointers,
+        request.same,
+    )
     versions = addressed.versions
-    known = catalog.known({*versions.values(), *published.pointers.values()})
     plan = decide(
         graph,
         resolved.steps,
@@ -167,6 +171,37 @@ def _make_plan(
     if request.compiled:
         check(graph, resolved, parameters, (step.name for step in plan.to_run()), dialect, compile_by(builder))
     return plan
+
+
+def _addressed(
+    catalog: PipelineCatalog,
+    addressed_by: Callable[[Mapping[tuple[str, str], Content]], Addressed],
+    pointers: Mapping[str, str],
+    given: Iterable[Same],
+) -> tuple[Addressed, dict[tuple[str, str], Known]]:
+    """The version of everything, and what the catalog knows of these and of what is shown.
+
+    A version that has the rows of another may give another version to what reads it. So it is asked again: once for
+    those that are shown; once more for each that was made and not published, and reads such a one.
+
+    Args:
+        addressed_by: The versions, if those of some, by name and version, have the rows of another.
+        given: Versions that are known to have those.
+    """
+    same = {(each.name, each.version): each.content for each in given}
+    known: dict[tuple[str, str], Known] = {}
+    addressed = addressed_by(same)
+    asked: set[str] = set()
+    while new := {*addressed.versions.values(), *pointers.values()} - asked:
+        asked |= new
+        found = catalog.known(new)
+        known |= found
+        more = {(n, version): each.content(version) for (n, version), each in found.items() if each.same_as}
+        if not more:
+            break
+        same |= more
+        addressed = addressed_by(same)
+    return addressed, known
 
 
 def _held(

@@ -240,6 +240,7 @@ class Pipeline:
         engine: Engine = "warehouse",
         schema: Mapping[str, str] | None = None,
         contract: Any = None,
+        cutoff: bool | None = None,
         name: str | None = None,
         description: str | None = None,
         owner: str | None = None,
@@ -258,6 +259,7 @@ class Pipeline:
         engine: Engine = "warehouse",
         schema: Mapping[str, str] | None = None,
         contract: Any = None,
+        cutoff: bool | None = None,
         **options: Any,
     ) -> Any:
         """Declares a step that makes one table, named like the step, from other tables.
@@ -270,6 +272,9 @@ class Pipeline:
             schema: The result's columns, as names mapped to ibis types. Required with `engine="python"`.
             contract: A `DataFrameModel` or `DataFrameSchema` of `pandera.ibis` that the table must satisfy to be
                 published. Default: none.
+            cutoff: Whether the table, when it was computed anew, is compared with its version before, so that nothing
+                that reads it runs if the rows are the same. Default: where that costs little beside the step, which is
+                up to a million rows, and beyond where the step reads ten times as many as it makes.
             name: The step's name. Default: the function's.
             description: What it does. Default: the first line of the function's docstring.
             owner: Who is responsible for it. Default: the owner of the pipeline.
@@ -313,7 +318,9 @@ class Pipeline:
 
         def declare(f: Function) -> TransformStep:
             return self._add(
-                TransformStep(**self._common(f, **options), engine=engine, schema=schema, contract=contract)
+                TransformStep(
+                    **self._common(f, **options), engine=engine, schema=schema, contract=contract, cutoff=cutoff
+                )
             )
 
         return declare(function) if function is not None else declare

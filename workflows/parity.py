@@ -16,7 +16,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_
 
 from entrepot.language.names import NOMINAL_TIME
 from entrepot.language.step import KINDS, Step
-from entrepot.planning.plan import Plan, PlannedStep
+from entrepot.planning.plan import Plan, PlannedStep, Same
 from entrepot.protocol import activities
 from entrepot.protocol.activities import Activity, Q, R
 from entrepot.protocol.messages import (
@@ -133,8 +133,7 @@ class _Parity:
             await self._brought(first, loads)
         self._show(prepared, "compute")
         reference = await self._computed(prepared, first, raw, prepared.computed, {})
-        models = {n: v for n, v in reference.versions.items() if prepared.kinds.get(n) == "train"}
-        await asyncio.gather(*(self._elsewhere(prepared, other, loads, raw, models) for other in others))
+        await asyncio.gather(*(self._elsewhere(prepared, other, loads, raw, reference) for other in others))
         self._show(prepared, "compare")
         await self._all_compared(prepared, reference)
         tables = [self._tables[name] for name in prepared.tables]
@@ -199,10 +198,11 @@ class _Parity:
         warehouse: str,
         loads: Mapping[str, Mapping[str, str]],
         raw: Mapping[str, str],
-        models: Mapping[str, str],
+        reference: Plan,
     ) -> None:
         """The same loads and models, and all transforms, on another warehouse. What fails there is told."""
         context = self._context(warehouse)
+        models = {n: v for n, v in reference.versions.items() if prepared.kinds.get(n) == "train"}
         await self._brought(warehouse, loads)
         fitted = {name: version for name, version in models.items() if name not in self._failed[prepared.on[0]]}
         self._failed[warehouse] |= {n: self._failed[prepared.on[0]][n] for n in models if n not in fitted}
@@ -212,7 +212,7 @@ class _Parity:
         transforms = tuple(name for name in prepared.computed if KINDS[prepared.kinds[name]].is_computed_table())
         try:
             if warehouse not in self._given_up:
-                await self._computed(prepared, warehouse, raw, transforms, models)
+                await self._computed(prepared, warehouse, raw, transforms, models, reference.same)
         except ActivityError as error:
             self._fail(warehouse, transforms, error)
 
@@ -246,6 +246,7 @@ class _Parity:
         raw: Mapping[str, str],
         selected: tuple[str, ...],
         given: Mapping[str, str],
+        same: tuple[Same, ...] = (),
     ) -> Plan:
         """Makes the versions of the selected steps on a warehouse, as far as they can be made there."""
         request = PlanRequest(
@@ -254,6 +255,7 @@ class _Parity:
             raw=dict(raw),
             ingested=dict.fromkeys(prepared.ingests, "loaded"),
             given=dict(given),
+            same=same,
             compiled=False,
         )
         plan = await self._call(activities.PLAN, request, f"plan on {warehouse}")

@@ -15,6 +15,8 @@ from entrepot.protocol.parity import ParityInput, PreparedParity, TableParity
 Outcome = Literal["published", "nothing to do", "planned"]
 State = Literal["done", "running", "waiting", "skipped", "held", "failed"]
 
+_BEGUN: tuple[State, ...] = ("done", "running", "failed")
+
 _SHOWN = 60
 """Steps in the Web UI's table; of a larger pipeline, those that have something to tell."""
 
@@ -103,9 +105,9 @@ class Progress(BaseModel):
         step.note, step.warned = result.note, result.warned
 
     def planned(self, plan: Plan, parity: str | None = None) -> None:
-        """Takes a plan's steps, keeping what is known of ingest steps already, and the stages that are left to do."""
+        """Takes a plan's steps, keeping what is known of those that have begun, and the stages that are left to do."""
         self._plan, self.stages = plan, [stages.explain(stage) for stage in stages.stages(plan, parity)]
-        before = {step.name: step for step in self.steps}
+        before = {step.name: step for step in self.steps if step.kind == "ingest" or step.state in _BEGUN}
         self.steps = [before.get(step.name) or _planned(step) for step in plan.steps]
         self._index = {}
 

@@ -48,7 +48,10 @@ from entrepot.workflows.calls import call, failure, failure_of, in_a_sentence, n
 from entrepot.workflows.progress import Outcome, Progress, RunSummary
 from entrepot.workflows.search_attributes import BACKEND, STAGE, label, label_stage
 from entrepot.workflows.slots import Claim
-from entrepot.workflows.steps import run_steps
+from entrepot.workflows.steps import run_steps, without
+
+MOST_REPLANNED = 20
+"""So often a run is planned again, each time with all of its plan in the history. Afterwards nothing is compared."""
 
 
 class RunWorkflow:
@@ -86,6 +89,7 @@ class _Run:
         """What comes after the ingest; empty before it is known."""
         self._promoted = Promoted(moved=(), sequence=0)
         self._spent = 0
+        self._replanned = 0
         self._limits, self._limits_of = DEFAULTS, dict[str, StepLimits]()
         self._raw: dict[str, str] = {}
         """The versions of raw tables that the run has loaded, or found unchanged."""
@@ -150,14 +154,14 @@ class _Run:
             return self._summary("planned", plan=self._plan)
         if ingests := [name for name in prepared.ingests if name in selected]:
             steps = (PlannedStep(name=name, kind="ingest", action="run", why="") for name in ingests)
-            await self._execute(Ingest(tuple(steps)))
+            await self._execute(Ingest(tuple(steps)), prepared)
         await self._make_plan(prepared, selected, ingested=self._ingested)
         if self._request.select and (cut_off := self._plan.cut_off(frozenset(selected))):
             # A stage alone leaves such steps for later; somebody who named them wants to know.
             reasons = "; ".join(f"{step.name!r} {step.why}" for step in cut_off)
             raise failure(f"the selection {self._request.select!r} cannot be computed: {reasons}", "BadInput")
         for stage in stages(self._plan, prepared.parity):
-            await self._execute(stage)
+            await self._execute(stage, prepared)
         self._stage("done")
         made = any(step.kind != "check" for step in self._progress.in_state("done"))
         # What was dropped by hand is shown again, too, though the plan has no move for it.
@@ -174,15 +178,29 @@ class _Run:
         return selected
 
     async def _make_plan(self, prepared: Prepared, selected: tuple[str, ...], ingested: dict[str, str] | None) -> None:
-        request = PlanRequest(
-            context=self._context, selected=selected, raw=self._raw, ingested=ingested, anew=prepared.anew
-        )
-        self._plan = await self._call(activities.PLAN, request)
+        self._plan = await self._call(activities.PLAN, self._plan_request(prepared, selected, ingested))
         self._progress.stage = "plan"
         self._progress.planned(self._plan, prepared.parity)
         self._show()
 
-    async def _execute(self, stage: Stage) -> None:
+    def _plan_request(
+        self, prepared: Prepared, selected: tuple[str, ...], ingested: dict[str, str] | None
+    ) -> PlanRequest:
+        return PlanRequest(
+            context=self._context, selected=selected, raw=self._raw, ingested=ingested, anew=prepared.anew
+        )
+
+    async def _plan_again(self, prepared: Prepared, selected: tuple[str, ...]) -> tuple[PlannedStep, ...]:
+        """The steps that are to run, now that a table turned out to have the rows of before."""
+        self._replanned += 1
+        newer = await self._call(activities.PLAN, self._plan_request(prepared, selected, self._ingested), "again")
+        started = {step.name for step in self._progress.steps if step.state in ("done", "running", "failed")}
+        self._plan = self._plan.replanned(newer, started)
+        self._progress.planned(self._plan, prepared.parity)
+        self._show()
+        return self._plan.to_run()
+
+    async def _execute(self, stage: Stage, prepared: Prepared) -> None:
         match stage:
             case Ingest(steps):
                 self._stage("ingest")
@@ -190,8 +208,13 @@ class _Run:
                     self._progress.set(step.name, "waiting")
                 await run_steps(steps, self._parallel, partial(self._in_slot, self._ingest), self._finished)
             case Compute(steps):
-                await run_steps(steps, self._parallel, partial(self._in_slot, self._compute), self._finished)
+                start = partial(self._in_slot, self._compute)
+                again = partial(self._plan_again, prepared, self._selected(prepared))
+                await run_steps(steps, self._parallel, start, self._finished, again)
             case Verify(tables, warehouse):
+                tables = tuple(name for name in tables if name in self._plan.moves)
+                if not tables:
+                    return
                 await self._claim.close()  # the comparison has a claim of its own
                 await self._verify(tables, warehouse)
             case Promote():
@@ -248,7 +271,7 @@ class _Run:
             if is_cancelled_exception(error):
                 raise
             raise self._failed_step(batch, error) from error
-        for name in batch[len(results) :]:
+        for name in without(batch, results):
             self._progress.set(name, "waiting")
         return results
 
@@ -257,11 +280,18 @@ class _Run:
         versions, identities = self._plan.versions_for(batch), self._plan.identities_for(batch)
         context, spent = self._context, self._spent
         anew = tuple(name for name in batch if name in self._plan.anew)
+        before = {n: v for n, v in self._plan.before.items() if n in batch and self._replanned < MOST_REPLANNED}
         limits = self._limits_for(batch)
         summary = batch[0] if len(batch) == 1 else f"{batch[0]} and {len(batch) - 1} more"
         if kind.is_batched:
             request = Batch(
-                context=context, steps=tuple(batch), versions=versions, identities=identities, spent=spent, anew=anew
+                context=context,
+                steps=tuple(batch),
+                versions=versions,
+                identities=identities,
+                spent=spent,
+                anew=anew,
+                before=before,
             )
             return await self._call(activities.TRANSFORM, request, summary, limits)
         ref = StepRef(context=context, step=batch[0], versions=versions, identities=identities, spent=spent, anew=anew)

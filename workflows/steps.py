@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from temporalio import workflow
+from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from entrepot.language.step import KINDS
 from entrepot.planning.plan import PlannedStep
@@ -23,18 +24,21 @@ class Ready:
 
     Args:
         steps: The steps that run, in an order in which each comes after what it reads.
+        made: Those of them that are made already.
+        taken: Those that run.
     """
 
-    def __init__(self, steps: Iterable[PlannedStep]) -> None:
-        self._steps = {step.name: step for step in steps}
+    def __init__(self, steps: Iterable[PlannedStep], made: Iterable[str] = (), taken: Iterable[str] = ()) -> None:
+        self._made = set(made)
+        self._steps = {step.name: step for step in steps if step.name not in self._made}
         self._waiting = {s.name: {i for i in s.inputs if i in self._steps} for s in self._steps.values()}
         self._users: dict[str, list[str]] = {name: [] for name in self._steps}
         for name, inputs in self._waiting.items():
             for each in inputs:
                 self._users[each].append(name)
-        self._taken: set[str] = set()
+        self._taken = set(taken)
         self._batches = len(self._steps) > LARGE_PIPELINE
-        self.names = [name for name, inputs in self._waiting.items() if not inputs]
+        self.names = [name for name, inputs in self._waiting.items() if not inputs and name not in self._taken]
 
     def take(self, slots: int) -> list[str]:
         """The next piece of work for one of so many free slots: one step, or a batch of transforms and checks.
@@ -53,6 +57,7 @@ class Ready:
 
     def done(self, name: str) -> None:
         """A step is made; those that waited for it alone become ready."""
+        self._made.add(name)
         for user in self._users[name]:
             self._waiting[user].discard(name)
             if not self._waiting[user] and user not in self._taken:
@@ -63,6 +68,10 @@ class Ready:
         rest = list(names)
         self._taken.difference_update(rest)
         self.names[:0] = [name for name in rest if not self._waiting[name]]
+
+    def replanned(self, steps: Iterable[PlannedStep]) -> Ready:
+        """What is left of other steps, after what is made, and beside what runs."""
+        return Ready(steps, self._made, self._taken - self._made)
 
     def _with_users(self, batch: list[str]) -> list[str]:
         """A batch, and the steps that need nothing but what is made or in it."""
@@ -84,11 +93,13 @@ async def run_steps(
     parallel: int,
     start: Callable[[list[str]], Awaitable[list[StepResult]]],
     finished: Callable[[StepResult], None],
+    plan_again: Callable[[], Awaitable[Iterable[PlannedStep]]] | None = None,
 ) -> None:
     """Runs steps until all are made or one fails; then what runs is let finish, and the failure is raised.
 
     Args:
-        start: Runs a batch and returns the results of its first steps, at least one.
+        start: Runs a batch and returns the results of some of its steps, at least one.
+        plan_again: Says which steps run, once one has made the rows of before. None that waits begins meanwhile.
     """
     ready = Ready(steps)
     running: dict[asyncio.Task[list[StepResult]], list[str]] = {}
@@ -99,6 +110,7 @@ async def run_steps(
                 batch = ready.take(parallel - len(running))
                 running[asyncio.create_task(_awaited(start(batch)))] = batch
             done, _ = await workflow.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            is_same = False
             for task in done:
                 batch = running.pop(task)
                 if (error := task.exception()) is not None:
@@ -108,14 +120,28 @@ async def run_steps(
                 for result in results:
                     finished(result)
                     ready.done(result.name)
-                ready.give_back(batch[len(results) :])
-    except asyncio.CancelledError:
+                ready.give_back(without(batch, results))
+                is_same |= any(result.same for result in results)
+            if is_same and plan_again is not None and failure is None:
+                try:
+                    ready = ready.replanned(await plan_again())
+                except ActivityError as error:
+                    if is_cancelled_exception(error):
+                        raise
+                    failure = error
+    except (asyncio.CancelledError, ActivityError):
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         raise
     if failure is not None:
         raise failure
+
+
+def without(batch: Iterable[str], results: Iterable[StepResult]) -> list[str]:
+    """The steps of a batch that it left."""
+    made = {result.name for result in results}
+    return [name for name in batch if name not in made]
 
 
 async def _awaited(made: Awaitable[Any]) -> Any:

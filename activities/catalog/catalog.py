@@ -159,7 +159,8 @@ class PipelineCatalog:
                 identity=r["identity"] or "",
                 inputs=json.loads(r["inputs"]),
                 run=r["run"],
-                contents=json.loads(r["details"]).get("contents") if "details" in r else None,
+                contents=(details := json.loads(r.get("details") or "{}")).get("contents"),
+                same_as=details.get("same_as") or "",
             )
             for r in rows
         }

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from entrepot.activities.catalog.growing_table import Segment
+from entrepot.planning.slices import Content
 
 
 class _Details(BaseModel):
@@ -43,6 +44,12 @@ class TableDetails(_Details):
     scoring: Scoring | None = None
     contents: dict[str, str] | None = None
     """The ids of its rows and columns; None, if it is known as a whole only."""
+    same_as: str = ""
+    """The version whose rows it has, found when it was made: its ids are that one's."""
+
+    def content(self, version: str) -> Content:
+        """What a version with these details contains, as what is made of it counts that."""
+        return Content(version, self.contents, self.same_as)
 
 
 class GrowingTableDetails(_Details):

@@ -81,7 +81,7 @@ class Version:
     @property
     def content(self) -> Content:
         """What it contains, as what is made of it counts that."""
-        return Content(self.version, self.details.contents if isinstance(self.details, TableDetails) else None)
+        return self.details.content(self.version) if isinstance(self.details, TableDetails) else Content(self.version)
 
     @property
     def warehouse(self) -> str:

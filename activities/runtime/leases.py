@@ -75,8 +75,13 @@ class Leases:
             self.begin(run, workflow)
 
     def plan(self, run: str, *held: Mapping[str, str]) -> None:
-        """Says which versions (by name) a run needs from now on, and that it needs no other."""
-        pairs = sorted({pair for versions in held for pair in versions.items()})
+        """Says which versions (by name) a run needs from now on, and that it needs no other.
+
+        A run that is planned again keeps those that it held: some of its steps may go on as they were planned.
+        """
+        before = self._of(run)
+        kept = json.loads(before["holds"]) if before and before["state"] == PLANNED else []
+        pairs = sorted({*map(tuple, kept), *(pair for versions in held for pair in versions.items())})
         self._change(run, {"state": PLANNED, "holds": pairs})
 
     def check(self, run: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import ibis
@@ -36,6 +37,7 @@ from entrepot.activities.runtime.tenant import Tenants, parameter_values
 from entrepot.activities.storage import exact_casts
 from entrepot.activities.transform.check import check_contract, check_rows
 from entrepot.activities.transform.contract_rules import Broken, Rule, rules_of, values_of_rule
+from entrepot.activities.transform.cutoff import SAME_ROWS, NotComparable, is_worthwhile, same_rows
 from entrepot.activities.transform.functions import Functions, values
 from entrepot.backends import Session
 from entrepot.backends.base import physical
@@ -60,7 +62,10 @@ class TransformActivities(Activities):
 
     @implements(activities.TRANSFORM)
     def transform(self, work: ActivityContext, request: Batch) -> list[StepResult]:
-        """Computes the first of the steps, and as many more as are small and fit into `BATCH_SECONDS`."""
+        """Computes the first of the steps, and as many more as are small and fit into `BATCH_SECONDS`.
+
+        What reads a table that turned out to have the rows of before is left: it may have nothing to do.
+        """
         started = time.monotonic()
         results: list[StepResult] = []
         work.spent = request.spent
@@ -70,6 +75,8 @@ class TransformActivities(Activities):
         ):
             computation = Computation(self._tenants, work, session, request, builder)
             for name in request.steps:
+                if computation.may_rest(name):
+                    continue
                 is_late = time.monotonic() - started > BATCH_SECONDS
                 if results and (is_late or computation.rows_read(name) > BATCH_ROWS):
                     break
@@ -95,6 +102,8 @@ class Computation:
         self._schema = version_schema(work.tenant.settings(pipeline.name).schema)
         self._catalog = work.catalog(session).pipeline(pipeline.name)
         self._versions = self._catalog.versions(batch.versions)
+        self._before = self._catalog.versions(batch.before) if batch.before else {}
+        self._resting: set[str] = set()
         self._tried: set[str] = set()
         self._functions = Functions(builder)
         self._scanned_before = 0
@@ -103,6 +112,14 @@ class Computation:
         """The rows of all tables that a step reads."""
         inputs = self._graph.table_inputs(self._graph.steps[name]) if name in self._graph.steps else ()
         return sum(self._versions[each].rows or 0 for each in inputs if each in self._versions)
+
+    def may_rest(self, name: str) -> bool:
+        """Whether a step reads, directly or not, what was made here and has the rows of before."""
+        inputs = self._graph.table_inputs(self._graph.steps[name]) if name in self._graph.steps else ()
+        if not self._resting.isdisjoint(inputs):
+            self._resting.add(name)
+            return True
+        return False
 
     def run(self, name: str) -> StepResult:
         """Computes one step, unless its version is there already.
@@ -120,6 +137,8 @@ class Computation:
                 made = self._check(step, started)
             else:
                 made = wait_for_other_runs(self._work, lambda: self._transform(step, started))
+                if made.same:
+                    self._resting.add(name)
         return made.model_copy(update={"scanned": self._scanned()})
 
     def _scanned(self) -> int | None:
@@ -133,11 +152,30 @@ class Computation:
             self._versions |= self._catalog.versions({step.name: version})
         self._tried.add(step.name)
         before, anew = self._versions.get(step.name), self._batch.anew
-        if already_created(before, anew, self._context.run):
-            return StepResult(name=step.name, rows=self._versions[step.name].rows, note=CREATED_MEANWHILE)
+        if before is not None and already_created(before, anew, self._context.run):
+            return StepResult(
+                name=step.name, rows=before.rows, note=CREATED_MEANWHILE, same=bool(before.content.same_as)
+            )
+        try:
+            return self._make(step, started, before, self._before.get(step.name))
+        except NotComparable:  # no step fails because of that
+            return self._make(step, started, before, None)
+
+    def _make(self, step: TransformStep, started: float, stood: Version | None, before: Version | None) -> StepResult:
+        """Makes a step's table and records it.
+
+        Args:
+            stood: The same version, if it is made anew.
+            before: The version that it is compared with.
+
+        Raises:
+            NotComparable: if they cannot be compared.
+        """
+        version, anew = self._batch.versions[step.name], self._batch.anew
         target = version_table_name(self._schema, step.name, version, anew, self._context.run)
         computed = self._verified(step)
         scoring: Scoring | None = None
+        is_same = False
         with self._session.transaction():
             if step.engine == "python":
                 inferred = schema_from(step.schema or {})
@@ -157,16 +195,24 @@ class Computation:
                 columns=schema_to(table.columns),
                 inferred=schema_to(inferred),
                 rows=table.rows,
-                details=TableDetails(scoring=scoring, contents=self._content(step, computed, version).ids),
+                details=_details(self._content(step, computed, version, stood), scoring),
                 run=self._context.run,
                 scanned=self._scanned(),
                 inputs=self._inputs(step),
                 seconds=seconds,
             )
-            self._catalog.add_version(made_version, before=before)
+            if before is not None and (is_same := self._is_same(step, made_version, before)):
+                content = replace(before.content, version=version, same_as=before.content.whole)
+                made_version = replace(made_version, details=_details(content, scoring))
+            self._catalog.add_version(made_version, before=stood)
         self._versions[step.name] = made_version
-        said = scoring.said if scoring is not None else ""
-        return StepResult(name=step.name, rows=table.rows, seconds=seconds, note=said)
+        said = [SAME_ROWS] if is_same else []
+        said += [scoring.said] if scoring is not None else []
+        return StepResult(name=step.name, rows=table.rows, seconds=seconds, note="; ".join(said), same=is_same)
+
+    def _is_same(self, step: TransformStep, made: Version, before: Version) -> bool:
+        """Whether a new version has the rows of one before, if it costs little to know."""
+        return is_worthwhile(step, made, before, self.rows_read(step.name)) and same_rows(self._session, made, before)
 
     def _check(self, step: CheckStep, started: float) -> StepResult:
         computed = self._verified(step)
@@ -209,8 +255,10 @@ class Computation:
     def _scorer(self, step: TransformStep | CheckStep) -> Scorer:
         return Scorer(self._session, self._versions, self._builder, self._processes(step))
 
-    def _content(self, step: TransformStep, computed: Computed, version: str) -> Content:
-        """What the step's version contains."""
+    def _content(self, step: TransformStep, computed: Computed, version: str, stood: Version | None) -> Content:
+        """What the step's version contains, as far as it follows from what it is made of."""
+        if stood is not None and stood.content.same_as:
+            return stood.content
         return computed.content(version, {n: self._versions[n].content for n in self._graph.table_inputs(step)})
 
     def _inputs(self, step: TransformStep | CheckStep) -> dict[str, str]:
@@ -266,6 +314,11 @@ class Computation:
             else:
                 given[name] = getattr(value, "value", value)
         yield from self._processes(step).stream(_compute, given, schema.to_pyarrow(), feeds=readers)
+
+
+def _details(content: Content, scoring: Scoring | None) -> TableDetails:
+    contents = None if content.ids is None else dict(content.ids)
+    return TableDetails(scoring=scoring, contents=contents, same_as=content.same_as)
 
 
 def _values(call: Call, step: Step, inputs: Inputs, number: int, rows: pa.Buffer) -> pa.Buffer:

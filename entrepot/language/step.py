@@ -121,6 +121,11 @@ class Step:
         return self.is_sql
 
     @property
+    def is_compared(self) -> bool:
+        """Whether a new version is compared with the one before, so that nothing below runs if it has the same rows."""
+        return False
+
+    @property
     def takes_time(self) -> bool:
         """Whether it takes the run's nominal time."""
         return NOMINAL_TIME in self.inputs
@@ -191,6 +196,13 @@ class TransformStep(Step):
     """Column names to ibis types; needed where `engine` is `python`, since Python code shows no schema."""
     contract: Any = None
     """A pandera schema or model for ibis tables, checked before the table is published."""
+    cutoff: bool | None = None
+    """Whether a new version is compared with the one before; None: where that costs little. No part of any version."""
+
+    @property
+    def is_compared(self) -> bool:
+        """Unless it says otherwise."""
+        return self.cutoff is not False
 
     @property
     def is_sql(self) -> bool:

@@ -5,7 +5,7 @@ This module imports neither ibis nor anything else that a workflow's sandbox cou
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -57,6 +57,22 @@ class PlannedStep(BaseModel):
     """Of a check that is not run: its verdict on what is shown."""
 
 
+class Same(BaseModel):
+    """A version that has the rows of another, and what it therefore contains, as in `Content`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    version: str
+    same_as: str
+    contents: dict[str, str] | None = None
+
+    @property
+    def content(self) -> Content:
+        """What it contains."""
+        return Content(self.version, self.contents, self.same_as)
+
+
 class Plan(BaseModel):
     """What a run does. It is recorded in the workflow's history: a later change of code does not change it."""
 
@@ -75,6 +91,28 @@ class Plan(BaseModel):
     """The steps that run though the catalog knows their versions."""
     identities: dict[str, str] = {}
     """The steps that run, to the hash of what they compute."""
+    before: dict[str, str] = {}
+    """The transforms that run, and would let others rest if they gave the same rows as the version that is shown: to
+    that version."""
+    same: tuple[Same, ...] = ()
+    """Those of the versions that have the rows of another."""
+
+    def replanned(self, newer: Plan, started: Container[str]) -> Plan:
+        """The plan that was made when more was known, but for the steps that this one has started.
+
+        What those compute must not have changed meanwhile, else this plan stays.
+        """
+        if any(s.name in started and newer.versions.get(s.name) != self.versions.get(s.name) for s in self.steps):
+            return self
+        begun = {step.name: step for step in self.steps if step.name in started}
+        return newer.model_copy(
+            update={
+                "steps": tuple(begun.get(step.name, step) for step in newer.steps),
+                "sequence": self.sequence,
+                "identities": {**newer.identities, **self.identities_for(begun)},
+                "anew": tuple(sorted({*self.anew} & begun.keys() | {*newer.anew} - begun.keys())),
+            }
+        )
 
     def cut_off(self, selected: frozenset[str]) -> tuple[PlannedStep, ...]:
         """The selected steps that cannot be computed, since what they read is neither made nor published."""
@@ -109,6 +147,11 @@ class Known(BaseModel):
     run: str
     contents: dict[str, str] | None = None
     """The ids of its rows and columns, as in `Content`."""
+    same_as: str = ""
+
+    def content(self, version: str) -> Content:
+        """What the version contains."""
+        return Content(version, self.contents, self.same_as)
 
 
 @dataclass(frozen=True)
@@ -127,6 +170,7 @@ def address(
     selected: frozenset[str],
     shown: Contents,
     run: str = "",
+    same: Mapping[tuple[str, str], Content] | None = None,
 ) -> Addressed:
     """The version of everything, as far as its inputs are known. Steps that are not selected keep what is shown.
 
@@ -134,6 +178,7 @@ def address(
         computed: What each step computes. Of those that are no function of their inputs, what they make is the run's.
         raw: The versions of raw tables.
         shown: What the environment shows.
+        same: Of versions, by name and version, that have the rows of another: what they contain.
     """
     found: dict[str, Content] = {}
     checks: dict[str, str] = {}
@@ -150,7 +195,7 @@ def address(
                 of_run = run if its.varies else ""
                 version = version_of(step.kind, its.identity, slices(its.uses, inputs), of_run)
                 if step.outputs:
-                    found[step.name] = its.content(version, inputs)
+                    found[step.name] = (same or {}).get((step.name, version)) or its.content(version, inputs)
                 else:
                     checks[step.name] = version
     versions = {name: content.version for name, content in found.items()} | checks
@@ -207,6 +252,7 @@ def decide(
         steps.append(planned.model_copy(update={"stands": stands}))
     ours = {n: versions[n] for s in graph.steps.values() if s.name in selected for n in s.outputs if n in versions}
     made = {name for step in graph.steps.values() for name in step.outputs}
+    running = {step.name for step in steps if step.action == "run"} - again.keys()
     return Plan(
         steps=tuple(steps),
         versions=dict(versions),
@@ -215,7 +261,45 @@ def decide(
         sequence=sequence,
         anew=tuple(sorted(again.keys() & selected)),
         identities={step.name: computed[step.name].identity for step in steps if _is_computed(step, computed)},
+        before=_to_compare(graph, computed, addressed, selected, running, published, known),
+        same=tuple(
+            Same(name=name, version=each.version, same_as=each.same_as, contents=dict(each.ids) if each.ids else None)
+            for name, each in addressed.contents.items()
+            if each.same_as
+        ),
     )
+
+
+def _to_compare(
+    graph: Graph,
+    computed: Mapping[str, Computed],
+    addressed: Addressed,
+    selected: frozenset[str],
+    running: set[str],
+    published: Mapping[str, str],
+    known: Mapping[tuple[str, str], Known],
+) -> dict[str, str]:
+    """The transforms that run, and by whose change alone others run, to what is shown of them."""
+    shown = {name: _content(name, version, known) for name, version in published.items()}
+    wanted: set[str] = set()
+    for step in graph.steps.values():
+        reads = graph.table_inputs(step)
+        if step.is_source or not step.outputs or step.name not in published:
+            continue
+        if step.name not in selected:  # it may run next time
+            wanted.update(reads)
+        elif step.name in running and step.name in addressed.versions and all(name in shown for name in reads):
+            its = computed[step.name]
+            then = slices(its.uses, {name: shown[name] for name in reads})
+            now = slices(its.uses, {name: addressed.contents[name] for name in reads})
+            if version_of(step.kind, its.identity, then, "") == published[step.name]:
+                wanted.update(name for name in reads if now[name] != then[name])
+    return {
+        name: published[name]
+        for name in graph.steps
+        if name in wanted & running and graph.steps[name].is_compared
+        if name in addressed.versions and (name, published.get(name, "")) in known
+    }
 
 
 def _is_computed(step: PlannedStep, computed: Mapping[str, Computed]) -> bool:
@@ -274,8 +358,9 @@ def _compute(
     reasons = (
         ["its code or a parameter changed"] if before.identity != its.identity or {*before.inputs} != {*reads} else []
     )
-    changed = [name for name in reads if name in before.inputs and before.inputs[name] != versions[name]]
-    then = {name: _content(name, before.inputs[name], known) for name in changed}
+    then = {name: _content(name, before.inputs[name], known) for name in reads if name in before.inputs}
+    then = {name: content for name, content in then.items() if content.whole != addressed.contents[name].whole}
+    changed = [*then]
     now = slices(its.uses, {name: addressed.contents[name] for name in changed})
     used = [name for name, slice in slices(its.uses, then).items() if slice != now[name]]
     names = used or ([] if reasons else changed)
@@ -285,15 +370,21 @@ def _compute(
 
 def _unused(reads: Iterable[str], addressed: Addressed, made: Known, known: Mapping[tuple[str, str], Known]) -> str:
     """What has changed of a version's inputs, and is not used; empty, if nothing has."""
-    told = []
+    told, same = [], []
     for name in reads:
         before = made.inputs.get(name)
         if before is not None and before != addressed.versions[name]:
-            columns = sorted(addressed.contents[name].changed(_content(name, before, known)))
-            told.append(f"{name} ({listed(columns)})" if columns else name)
-    return f"uses none of what changed in {', '.join(told)}" if told else ""
+            content, then = addressed.contents[name], _content(name, before, known)
+            columns = sorted(content.changed(then))
+            if content.whole == then.whole:
+                same.append(name)
+            else:
+                told.append(f"{name} ({listed(columns)})" if columns else name)
+    sentences = [f"{', '.join(same)} {'has' if len(same) == 1 else 'have'} the same rows as before"] if same else []
+    sentences += [f"uses none of what changed in {', '.join(told)}"] if told else []
+    return "; ".join(sentences)
 
 
 def _content(name: str, version: str, known: Mapping[tuple[str, str], Known]) -> Content:
     found = known.get((name, version))
-    return Content(version, found.contents if found else None)
+    return found.content(version) if found else Content(version)

@@ -25,17 +25,24 @@ class Content:
     version: str
     ids: Mapping[str, str] | None = None
     """How its rows and each of its columns came about, as a hash; None: it is known as a whole only."""
+    same_as: str = ""
+    """The version whose rows it has, and whose ids: it was computed anew, and found to have the same."""
+
+    @property
+    def whole(self) -> str:
+        """All that it is: two versions with the same rows are the same to whoever reads them."""
+        return self.same_as or self.version
 
     def id_of(self, column: str | None) -> str:
         """The id of a column; of its rows, where there is none."""
-        return self.version if self.ids is None else self.ids[column or ROWS]
+        return self.whole if self.ids is None else self.ids[column or ROWS]
 
     def slice(self, columns: Iterable[str | None] | None) -> str:
         """The hash of some of its columns, and of its rows, if they are among them; None: of all that it is."""
         used = None if columns is None else sorted({column or ROWS for column in columns})
         if used and self.ids is not None:
             return stable_hash([[name, self.ids.get(name, "")] for name in used])
-        return self.version if used or used is None else ""
+        return self.whole if used or used is None else ""
 
     def changed(self, before: Content) -> set[str]:
         """The columns that differ from those of another version; of versions that are known as a whole only, none."""
@@ -56,7 +63,7 @@ def slices(uses: frozenset[Source] | None, inputs: Contents) -> dict[str, str]:
         uses: What it uses of them; None: all that they are.
     """
     if uses is None:
-        return {name: content.version for name, content in inputs.items()}
+        return {name: content.whole for name, content in inputs.items()}
     return {
         name: content.slice([source.column for source in uses if source.table == name])
         for name, content in inputs.items()

@@ -23,6 +23,7 @@ from entrepot.language.names import (
     TenantName,
 )
 from entrepot.language.step import StepKind
+from entrepot.planning.plan import Same
 
 
 class Message(BaseModel):
@@ -214,6 +215,8 @@ class PlanRequest(Request):
     ingested: dict[TableName, str] | None = None
     given: dict[TableName, Id] = {}
     """Versions to take for steps that are not selected, instead of those that the environment shows."""
+    same: tuple[Same, ...] = ()
+    """Versions that have the rows of another where the pipeline runs, which other warehouses do not know."""
     anew: tuple[TableName, ...] = ()
     """Steps that are to be computed though their versions are there."""
     compiled: bool = True
@@ -232,6 +235,8 @@ class Batch(Request):
     """Bytes that the run's steps before them have read in the warehouse."""
     anew: tuple[TableName, ...] = ()
     """Those of the steps that are to be computed though their versions are there."""
+    before: dict[TableName, Id] = {}
+    """Those of the steps that are compared with a version before, and which."""
 
     @property
     def about(self) -> tuple[str, ...]:
@@ -253,6 +258,8 @@ class StepResult(Message):
     warned: bool = False
     unchanged: bool = False
     """It found nothing that was not there before."""
+    same: bool = False
+    """It has made a table that has the rows of another version: what reads it may have nothing to do."""
     versions: dict[str, str] = {}
     """Of an ingest step: the version of each of its tables."""
     details: dict[str, Any] = {}

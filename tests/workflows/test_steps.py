@@ -78,6 +78,26 @@ def test_every_step_is_made_exactly_once_after_its_inputs(
         assert len(batch) == 1 or {kinds[name] for name in batch} <= {"transform", "check"}
 
 
+@given(graphs(most=60), st.integers(1, 8), st.data())
+def test_of_a_plan_that_is_made_again_what_waits_runs_once_and_what_rests_never(
+    steps: list[PlannedStep], slots: int, data: st.DataObject
+) -> None:
+    ready, left, made, running = Ready(steps), list(steps), list[str](), list[list[str]]()
+    while running or ready.names:
+        while ready.names and len(running) < slots:
+            running.append(ready.take(slots - len(running)))
+        batch = running.pop(data.draw(st.integers(0, len(running) - 1)))
+        for name in batch:
+            ready.done(name)
+            made.append(name)
+        begun = {*made, *(name for other in running for name in other)}
+        waiting = [each.name for each in left if each.name not in begun]
+        rests = data.draw(st.sets(st.sampled_from(waiting))) if waiting and data.draw(st.booleans()) else set()
+        left = [each for each in left if each.name not in rests]
+        ready = ready.replanned(left)
+    assert sorted(made) == sorted(each.name for each in left)
+
+
 @given(graphs(most=LARGE_PIPELINE), st.integers(1, 8), st.data())
 def test_a_small_pipeline_has_an_activity_for_each_step(
     steps: list[PlannedStep], slots: int, data: st.DataObject
