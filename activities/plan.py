@@ -27,7 +27,7 @@ from entrepot.language.model import Model
 from entrepot.language.names import NOMINAL_TIME
 from entrepot.language.step import KINDS, IngestStep
 from entrepot.planning.graph import Graph
-from entrepot.planning.plan import Addressed, Known, Plan, Same, address, decide
+from entrepot.planning.plan import Addressed, Known, Plan, address, decide
 from entrepot.planning.resolve import Resolved, resolve
 from entrepot.planning.selection import select
 from entrepot.planning.slices import Content
@@ -150,7 +150,7 @@ def _make_plan(
         catalog,
         lambda same: address(graph, resolved.steps, raw, selected, contents, request.context.run, same),
         published.pointers,
-        request.same,
+        request,
     )
     versions = addressed.versions
     plan = decide(
@@ -177,7 +177,7 @@ def _addressed(
     catalog: PipelineCatalog,
     addressed_by: Callable[[Mapping[tuple[str, str], Content]], Addressed],
     pointers: Mapping[str, str],
-    given: Iterable[Same],
+    request: PlanRequest,
 ) -> tuple[Addressed, dict[tuple[str, str], Known]]:
     """The version of everything, and what the catalog knows of these and of what is shown.
 
@@ -186,9 +186,8 @@ def _addressed(
 
     Args:
         addressed_by: The versions, if those of some, by name and version, have the rows of another.
-        given: Versions that are known to have those.
     """
-    same = {(each.name, each.version): each.content for each in given}
+    same = {(each.name, each.version): each.content for each in request.same}
     known: dict[tuple[str, str], Known] = {}
     addressed = addressed_by(same)
     asked: set[str] = set()
@@ -196,7 +195,11 @@ def _addressed(
         asked |= new
         found = catalog.known(new)
         known |= found
-        more = {(n, version): each.content(version) for (n, version), each in found.items() if each.same_as}
+        more = {
+            (name, version): each.content(version)
+            for (name, version), each in found.items()
+            if each.same_as and name not in request.running
+        }
         if not more:
             break
         same |= more

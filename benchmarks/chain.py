@@ -3,7 +3,8 @@
 Ours is `entrepot run` as a whole process, with server and worker up, as they are in production; the peers have no
 server, so theirs is the whole tool. What each does when nothing is new differs: dbt compares code alone, Dagster and
 Hamilton compute everything again, SQLMesh and Entrepot look at the state of the tables; Entrepot also asks whether the
-source has changed.
+source has changed. Beside these stands a run after the first layer was written otherwise and gives the same rows,
+which has to stop there.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from entrepot.worker.local.dev import free_port
 VENVS = Path(tempfile.gettempdir()) / "entrepot-peers"
 """Where the peers are installed, unless somebody has them elsewhere."""
 TASKS = ("first run", "nothing new", "one changed")
+SAME = "same rows"
+"""Ours alone: the others compute all below, or compare no rows."""
 OURS = "entrepot"
 PEERS = {
     "duckdb": projects.write_duckdb,
@@ -48,8 +51,12 @@ WANTED = {
 }
 
 
-def write_entrepot(folder: Path, shape: projects.Shape) -> None:
-    """The same graph as a pipeline module."""
+def write_entrepot(folder: Path, shape: projects.Shape, more: str = "") -> None:
+    """The same graph as a pipeline module.
+
+    Args:
+        more: What the first layer's transforms do besides.
+    """
     lines = [
         "from entrepot import Files, Pipeline, Table",
         "",
@@ -68,7 +75,7 @@ def write_entrepot(folder: Path, shape: projects.Shape) -> None:
                 f'    return {a}.join({b}, "id").select({a}.id, x={a}.x + {b}.x * {each.constant}, grp={a}.grp)'
             )
         else:
-            lines.append(f"    return source.select(source.id, x=source.x * {each.constant}, grp=source.grp)")
+            lines.append(f"    return source.select(source.id, x=source.x * {each.constant}, grp=source.grp){more}")
     (folder / "bench.py").write_text("\n".join(lines) + "\n")
     (folder / "tenants.toml").write_text(
         '[pipelines]\nbench = "bench:bench"\n\n'
@@ -104,10 +111,10 @@ def ours(folder: Path, layers: int, width: int) -> dict[str, float]:
     write_entrepot(folder, shape)
     seconds = {}
     with serving(folder) as environment:
-        for task in TASKS:
-            if task == "one changed":
-                shape = projects.Shape(layers, width, changes=1)
-                write_entrepot(folder, shape)
+        for task in (*TASKS, SAME):
+            if task != "nothing new":
+                shape = projects.Shape(layers, width, changes=int(task in ("one changed", SAME)))
+                write_entrepot(folder, shape, ".filter(lambda made: made.id > -1)" if task == SAME else "")
             run = timed([_entrepot(), "run", "bench", "--json"], folder, environment)
             seconds[task] = run.seconds
             _check(json.loads(run.output), task, shape)
@@ -119,7 +126,8 @@ def _check(summary: dict[str, object], task: str, shape: projects.Shape) -> None
     assert isinstance(steps, list)
     made = {step["name"] for step in steps if step["kind"] == "transform"}
     every = {t.name for t in shape.transforms()}
-    expected = {"first run": every, "nothing new": set(), "one changed": _descendants(shape)}[task]
+    first = {t.name for t in shape.transforms() if not t.parents}
+    expected = {"first run": every, "nothing new": set(), "one changed": _descendants(shape), SAME: first}[task]
     if made != expected:
         raise RuntimeError(f"{task}: {len(made)} transforms were computed, and {len(expected)} should have been")
 
@@ -193,6 +201,7 @@ def main(arguments: list[str] | None = None) -> None:
         rows.append(mine)
         for peer in options.peers:
             rows.append(Row(peer, task, seconds[task, peer], mine.median, WANTED.get((task, peer, layers * width))))
+    rows.append(Row(OURS, SAME, seconds[SAME, OURS], None))
     table(f"{layers * width:,} transforms ({layers} layers of {width}), 1,000 rows each; every contender agrees", rows)
 
 

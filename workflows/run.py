@@ -190,12 +190,15 @@ class _Run:
             context=self._context, selected=selected, raw=self._raw, ingested=ingested, anew=prepared.anew
         )
 
-    async def _plan_again(self, prepared: Prepared, selected: tuple[str, ...]) -> tuple[PlannedStep, ...]:
+    async def _plan_again(
+        self, prepared: Prepared, selected: tuple[str, ...], made: frozenset[str], running: frozenset[str]
+    ) -> tuple[PlannedStep, ...]:
         """The steps that are to run, now that a table turned out to have the rows of before."""
         self._replanned += 1
-        newer = await self._call(activities.PLAN, self._plan_request(prepared, selected, self._ingested), "again")
-        started = {step.name for step in self._progress.steps if step.state in ("done", "running", "failed")}
-        self._plan = self._plan.replanned(newer, started)
+        request = self._plan_request(prepared, selected, self._ingested)
+        request = request.model_copy(update={"running": tuple(sorted(running))})
+        newer = await self._call(activities.PLAN, request, "again")
+        self._plan = self._plan.replanned(newer, made | running)
         self._progress.planned(self._plan, prepared.parity)
         self._show()
         return self._plan.to_run()

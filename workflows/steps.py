@@ -69,9 +69,19 @@ class Ready:
         self._taken.difference_update(rest)
         self.names[:0] = [name for name in rest if not self._waiting[name]]
 
+    @property
+    def made(self) -> frozenset[str]:
+        """What is made."""
+        return frozenset(self._made)
+
+    @property
+    def running(self) -> frozenset[str]:
+        """What was dealt out and is not made; it may still wait for a slot."""
+        return frozenset(self._taken - self._made)
+
     def replanned(self, steps: Iterable[PlannedStep]) -> Ready:
         """What is left of other steps, after what is made, and beside what runs."""
-        return Ready(steps, self._made, self._taken - self._made)
+        return Ready(steps, self._made, self.running)
 
     def _with_users(self, batch: list[str]) -> list[str]:
         """A batch, and the steps that need nothing but what is made or in it."""
@@ -93,13 +103,14 @@ async def run_steps(
     parallel: int,
     start: Callable[[list[str]], Awaitable[list[StepResult]]],
     finished: Callable[[StepResult], None],
-    plan_again: Callable[[], Awaitable[Iterable[PlannedStep]]] | None = None,
+    plan_again: Callable[[frozenset[str], frozenset[str]], Awaitable[Iterable[PlannedStep]]] | None = None,
 ) -> None:
     """Runs steps until all are made or one fails; then what runs is let finish, and the failure is raised.
 
     Args:
         start: Runs a batch and returns the results of some of its steps, at least one.
-        plan_again: Says which steps run, once one has made the rows of before. None that waits begins meanwhile.
+        plan_again: Says which steps run, once one has made the rows of before; it is told which are made, and which
+            are dealt out. None that waits begins meanwhile.
     """
     ready = Ready(steps)
     running: dict[asyncio.Task[list[StepResult]], list[str]] = {}
@@ -124,7 +135,7 @@ async def run_steps(
                 is_same |= any(result.same for result in results)
             if is_same and plan_again is not None and failure is None:
                 try:
-                    ready = ready.replanned(await plan_again())
+                    ready = ready.replanned(await plan_again(ready.made, ready.running))
                 except ActivityError as error:
                     if is_cancelled_exception(error):
                         raise

@@ -233,6 +233,8 @@ class TransformStep(Step):
             yield f"transform {self.name!r} runs in Python, so it must declare its `schema`"
         if self.engine not in ("warehouse", "python"):
             yield f"transform {self.name!r}: {unknown('engine', self.engine, ['warehouse', 'python'])}"
+        if self.cutoff is not None and not isinstance(self.cutoff, bool):
+            yield f"transform {self.name!r}: `cutoff` is True, False or None, not {self.cutoff!r}"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

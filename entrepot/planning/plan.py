@@ -97,20 +97,20 @@ class Plan(BaseModel):
     same: tuple[Same, ...] = ()
     """Those of the versions that have the rows of another."""
 
-    def replanned(self, newer: Plan, started: Container[str]) -> Plan:
-        """The plan that was made when more was known, but for the steps that this one has started.
+    def replanned(self, newer: Plan, begun: Container[str]) -> Plan:
+        """The plan that was made when more was known, but for the steps of this one that have begun.
 
         What those compute must not have changed meanwhile, else this plan stays.
         """
-        if any(s.name in started and newer.versions.get(s.name) != self.versions.get(s.name) for s in self.steps):
+        if any(s.name in begun and newer.versions.get(s.name) != self.versions.get(s.name) for s in self.steps):
             return self
-        begun = {step.name: step for step in self.steps if step.name in started}
+        ours = {step.name: step for step in self.steps if step.name in begun}
         return newer.model_copy(
             update={
-                "steps": tuple(begun.get(step.name, step) for step in newer.steps),
+                "steps": tuple(ours.get(step.name, step) for step in newer.steps),
                 "sequence": self.sequence,
-                "identities": {**newer.identities, **self.identities_for(begun)},
-                "anew": tuple(sorted({*self.anew} & begun.keys() | {*newer.anew} - begun.keys())),
+                "identities": {**newer.identities, **self.identities_for(ours)},
+                "anew": tuple(sorted({*self.anew} & ours.keys() | {*newer.anew} - ours.keys())),
             }
         )
 

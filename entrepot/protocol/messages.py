@@ -217,6 +217,8 @@ class PlanRequest(Request):
     """Versions to take for steps that are not selected, instead of those that the environment shows."""
     same: tuple[Same, ...] = ()
     """Versions that have the rows of another where the pipeline runs, which other warehouses do not know."""
+    running: tuple[TableName, ...] = ()
+    """Steps that are being made, as an earlier plan of the run says: whose rows they have does not count yet."""
     anew: tuple[TableName, ...] = ()
     """Steps that are to be computed though their versions are there."""
     compiled: bool = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from inspect import Parameter, Signature
 from typing import Any
 
 import ibis
@@ -57,9 +58,18 @@ def _made(name: str, leaves: int) -> Pipeline:
         return Dashboard("Totals", panels=[Panel("All", totals)])
 
     def add(number: int) -> None:
-        @p.transform(name=f"leaf_{number}")
-        def leaf(both: Table) -> Table:
-            return both.select("id", other=_.level + number)
+        @p.transform(name=f"root_{number}")
+        def root(raw: Table, first: int) -> Table:
+            return raw.filter(_.id >= first, _.id >= 0).select("id", own=_.id + number)
+
+        def leaf(**read: Table) -> Table:
+            return read[f"root_{number}"].join(read["both"], "id").select("id", other=_.level + _.own)
+
+        names = (f"root_{number}", "both")
+        leaf.__signature__ = Signature(  # type: ignore[attr-defined]
+            [Parameter(name, Parameter.KEYWORD_ONLY, annotation=Table) for name in names]
+        )
+        p.transform(name=f"leaf_{number}")(leaf)
 
     for number in range(leaves):
         add(number)
