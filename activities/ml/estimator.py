@@ -32,7 +32,7 @@ from entrepot.errors import StepFailed
 from entrepot.identity.expression import bind, input_table, nodes_of
 from entrepot.language.model import PREDICTION, probability_column
 from entrepot.language.step import Step
-from entrepot.planning.built import Built
+from entrepot.planning.expressions.built import Built
 from entrepot.tracebacks import describe
 
 _ROWS = "rows"

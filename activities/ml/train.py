@@ -30,7 +30,7 @@ from entrepot.errors import StepFailed, listed
 from entrepot.identity.expression import nodes_of, schema_from
 from entrepot.language.split import TEST_COLUMN, Where, order_of
 from entrepot.language.step import TrainStep
-from entrepot.planning.built import Built
+from entrepot.planning.expressions.built import Built
 from entrepot.planning.resolve import Computed, Inputs, arguments, dividing_columns, feature_columns, resolve_step
 from entrepot.protocol import activities
 from entrepot.protocol.messages import StepRef, StepResult

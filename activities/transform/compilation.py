@@ -16,7 +16,7 @@ from entrepot.errors import BadInput, EntrepotError, PipelineError, Problem
 from entrepot.identity.expression import bind
 from entrepot.language.model import Model, Predict
 from entrepot.language.step import Step
-from entrepot.planning.bounds import TOO_DEEP
+from entrepot.planning.expressions.bounds import TOO_DEEP
 from entrepot.planning.graph import Graph
 from entrepot.planning.resolve import Asking, Inputs, Resolved, arguments, expression, resolve_step
 

@@ -24,7 +24,7 @@ from entrepot.backends import TableName
 from entrepot.identity.expression import nodes_of, schema_from
 from entrepot.language.contract import name_of, schema_of
 from entrepot.language.step import CheckStep, Step
-from entrepot.planning.built import Built
+from entrepot.planning.expressions.built import Built
 
 
 @dataclass(frozen=True)

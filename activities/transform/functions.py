@@ -13,7 +13,7 @@ import pyarrow as pa
 from entrepot.activities.runtime.isolation.builder import Builder
 from entrepot.activities.runtime.isolation.channel import from_buffer, to_buffer
 from entrepot.language.step import Step
-from entrepot.planning.built import Built, elsewhere
+from entrepot.planning.expressions.built import Built, elsewhere
 
 
 class Functions:

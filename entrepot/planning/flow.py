@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import ibis.expr.schema as sch
 
 from entrepot.language.step import Step
+from entrepot.planning.expressions.lineage import Part, Source
 from entrepot.planning.graph import Graph
-from entrepot.planning.lineage import Part, Source
 from entrepot.planning.resolve import Resolved
 
 USED, IN_CODE = "used", "code"

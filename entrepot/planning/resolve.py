@@ -25,10 +25,10 @@ from entrepot.identity.purity import seen_by
 from entrepot.language.model import Model
 from entrepot.language.split import Share, Where
 from entrepot.language.step import CheckStep, PublishStep, Step, TrainStep, TransformStep
-from entrepot.planning.bounds import TOO_DEEP, check_bounds
-from entrepot.planning.built import Built
+from entrepot.planning.expressions.bounds import TOO_DEEP, check_bounds
+from entrepot.planning.expressions.built import Built
+from entrepot.planning.expressions.lineage import Lineage, Source, trace
 from entrepot.planning.graph import Graph
-from entrepot.planning.lineage import Lineage, Source, trace
 from entrepot.planning.slices import Content, Contents, content_of
 from entrepot.tracebacks import author_line, describe, is_transient
 

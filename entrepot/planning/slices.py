@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from entrepot.identity.code import stable_hash
 
 if TYPE_CHECKING:  # a plan is explained where ibis cannot be loaded
-    from entrepot.planning.lineage import Lineage, Part, Source
+    from entrepot.planning.expressions.lineage import Lineage, Part, Source
 
 ROWS = ""
 """The name under which rows have their id, beside columns."""

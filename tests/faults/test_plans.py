@@ -16,7 +16,7 @@ from entrepot.activities.transform.compilation import check
 from entrepot.backends.duckdb.dialect import DIALECT
 from entrepot.errors import BadInput, PipelineError
 from entrepot.identity.expression import input_table, nodes_of, schema_from
-from entrepot.planning.bounds import check_bounds
+from entrepot.planning.expressions.bounds import check_bounds
 from entrepot.planning.graph import Graph
 from entrepot.planning.plan import address, decide
 from entrepot.planning.resolve import Computed, resolve

@@ -12,9 +12,9 @@ from entrepot.worker.cli.options import JsonOption, ParameterOption, StateOption
 
 if TYPE_CHECKING:
     from entrepot.activities.runtime.tenant import Tenants
+    from entrepot.planning.expressions.lineage import Source
     from entrepot.planning.flow import Edge, Flow
     from entrepot.planning.graph import Graph
-    from entrepot.planning.lineage import Source
 
 
 def lineage(

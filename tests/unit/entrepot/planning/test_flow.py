@@ -8,8 +8,8 @@ from sklearn.linear_model import LogisticRegression
 
 from entrepot import Model, Pipeline, Table, split
 from entrepot.identity.expression import schema_from
+from entrepot.planning.expressions.lineage import Source
 from entrepot.planning.flow import Edge, Flow
-from entrepot.planning.lineage import Source
 from entrepot.planning.resolve import resolve
 
 SALES = {"id": "int64", "shop": "string", "price": "float64", "returned": "boolean"}

@@ -22,7 +22,7 @@ from entrepot.planning import resolve as resolve_module
 from entrepot.planning.plan import Addressed, Known, Plan, address, decide
 from entrepot.planning.resolve import Resolved, resolve
 from entrepot.planning.slices import Content
-from tests.unit.entrepot.planning.test_lineage import COLUMNS, _apply, _joins, _verbs, edits
+from tests.unit.entrepot.planning.expressions.test_lineage import COLUMNS, _apply, _joins, _verbs, edits
 
 SCHEMA = schema_from(dict.fromkeys(COLUMNS, "int64"))
 SALES = schema_from({"id": "int64", "shop": "string", "price": "float64", "day": "date"})

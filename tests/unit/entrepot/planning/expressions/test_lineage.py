@@ -17,7 +17,7 @@ from ibis import _
 
 from entrepot.identity.expression import bind, input_table, nodes_of, schema_from
 from entrepot.language.model import Model
-from entrepot.planning.lineage import Lineage, Source, trace
+from entrepot.planning.expressions.lineage import Lineage, Source, trace
 from tests.unit.entrepot.identity.test_expression import COMPUTATIONS
 from tests.unit.entrepot.seeds import printed
 
@@ -149,7 +149,7 @@ def test_every_expression_has_a_lineage_with_ids_of_its_own(name: str) -> None:
 
 def test_ids_do_not_depend_on_the_process() -> None:
     script = (
-        "from tests.unit.entrepot.planning.test_lineage import *\n"
+        "from tests.unit.entrepot.planning.expressions.test_lineage import *\n"
         "for name, build in COMPUTATIONS.items():\n"
         "    found = lineage(build())\n"
         "    print(name, found.rows.id, [part.id for part in found.columns.values()])"

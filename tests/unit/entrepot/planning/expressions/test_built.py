@@ -11,7 +11,7 @@ from ibis import _
 
 from entrepot.backends.duckdb.dialect import DIALECT
 from entrepot.identity.expression import described, nodes_of
-from entrepot.planning.built import Built, elsewhere
+from entrepot.planning.expressions.built import Built, elsewhere
 
 TABLE = ibis.table({"n": "int64", "word": "string", "x": "float64"}, name="t")
 
