@@ -5,7 +5,7 @@ costs what was added, older versions stay as they are, and going back to one of 
 many segments, the newest are written together into one (`to_compact`), as log-structured stores do.
 
 A segment says which rows of those before it do not count any more: rows with the same key (`SameKey`), with a value in
-an interval (`InInterval`), with one of some values (`WithValue`), or none.
+an interval (`InInterval`) or in some (`InIntervals`), with one of some values (`WithValue`), or none.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from entrepot.backends import TableName
 from entrepot.backends.base import physical
 from entrepot.identity.expression import schema_from
-from entrepot.language.interval import Interval
+from entrepot.language.interval import Interval, without
 
 MOST = 16
 """Segments of one version, after which they are written together."""
@@ -63,13 +63,20 @@ class InInterval(_Superseded):
 
     def holds(self, rows: ibis.Table) -> ibis.ir.BooleanValue:
         """Whether a row is one of them."""
-        column, interval = rows[self.column], self.interval
-        bounds = [column.notnull()]
-        if interval.start is not None:
-            bounds.append(column >= ibis.literal(interval.start).cast(column.type()))
-        if interval.end is not None:
-            bounds.append(column < ibis.literal(interval.end).cast(column.type()))
-        return reduce(lambda one, other: one & other, bounds)
+        return rows[self.column].notnull() & _in(rows[self.column], self.interval)
+
+
+class InIntervals(_Superseded):
+    """Rows whose value of a column is in one of some intervals, which are apart from each other; NULL is in none. The
+    segment's own rows are in them, too."""
+
+    kind: Literal["intervals"] = "intervals"
+    column: str
+    intervals: tuple[Interval, ...]
+
+    def holds(self, rows: ibis.Table) -> ibis.ir.BooleanValue:
+        """Whether a row is one of them."""
+        return rows[self.column].notnull() & ibis.or_(*(_in(rows[self.column], each) for each in self.intervals))
 
 
 class WithValue(_Superseded):
@@ -84,7 +91,7 @@ class WithValue(_Superseded):
         return rows[self.column].notnull() & rows[self.column].isin(self.values)
 
 
-Superseded = Annotated[SameKey | InInterval | WithValue, Field(discriminator="kind")]
+Superseded = Annotated[SameKey | InInterval | InIntervals | WithValue, Field(discriminator="kind")]
 
 
 class Segment(BaseModel):
@@ -100,6 +107,8 @@ class Segment(BaseModel):
     supersedes: Superseded | None = None
     deleted: str | None = None
     """The column that says that a row is gone."""
+    together: tuple[str, ...] = ()
+    """The tables of the segments that were written together as this one."""
 
     @property
     def name(self) -> TableName:
@@ -109,7 +118,8 @@ class Segment(BaseModel):
     @property
     def tables(self) -> list[TableName]:
         """The physical tables that it needs."""
-        return [self.name, *([self.supersedes.name] if isinstance(self.supersedes, SameKey) else [])]
+        own = [self.name] if self.table else []
+        return [*own, *([self.supersedes.name] if isinstance(self.supersedes, SameKey) else [])]
 
 
 @dataclass(frozen=True)
@@ -124,7 +134,8 @@ class GrowingTable:
         for number, segment in enumerate(self.segments):
             if segment.table:
                 rows = physical(segment.name, schema_from(segment.columns))
-                rows = _without(rows, [later.supersedes for later in self.segments[number + 1 :] if later.supersedes])
+                later = [each.supersedes for each in self.segments[number + 1 :] if each.supersedes is not None]
+                rows = _without(rows, segment.supersedes, later)
                 parts.append(shaped(alive(rows, segment.deleted), shape))
         return reduce(lambda one, other: one.union(other), parts)
 
@@ -197,15 +208,38 @@ def _keys(rows: ibis.Table, superseded: SameKey) -> ibis.Table:
     return physical(superseded.name, sch.Schema(types))
 
 
-def _without(rows: ibis.Table, superseded: Sequence[Superseded]) -> ibis.Table:
-    """The rows that later segments leave."""
+def _without(rows: ibis.Table, own: Superseded | None, superseded: Sequence[Superseded]) -> ibis.Table:
+    """The rows of a segment that later segments leave.
+
+    Args:
+        own: What the segment itself supersedes.
+        superseded: What the later ones do.
+    """
     by_key: dict[tuple[tuple[str, str], ...], list[SameKey]] = {}
+    by_column: dict[str, list[Interval]] = {}
     for each in superseded:
         if isinstance(each, SameKey):
             by_key.setdefault(tuple(each.columns.items()), []).append(each)
+        elif isinstance(each, InIntervals):
+            by_column.setdefault(each.column, []).extend(each.intervals)
         else:
             rows = rows.filter(~each.holds(rows))
+    for column, intervals in by_column.items():
+        within = own.intervals if isinstance(own, InIntervals) and own.column == column else (Interval(None, None),)
+        left = without(within, intervals)
+        if left != within:
+            rows = rows.filter(ibis.or_(rows[column].isnull(), *(_in(rows[column], each) for each in left)))
     for pairs, those in by_key.items():
         every = reduce(lambda one, other: one.union(other), [_keys(rows, each) for each in those])
         rows = rows.anti_join(every, [rows[own] == every[theirs] for own, theirs in pairs])
     return rows
+
+
+def _in(column: ibis.Value, interval: Interval) -> ibis.ir.BooleanValue:
+    """Whether a value that is not NULL is in an interval."""
+    dtype = column.type()
+    bounds = [
+        *([] if interval.start is None else [column >= ibis.literal(interval.start).cast(dtype)]),
+        *([] if interval.end is None else [column < ibis.literal(interval.end).cast(dtype)]),
+    ]
+    return ibis.and_(*bounds)
