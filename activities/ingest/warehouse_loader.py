@@ -232,21 +232,21 @@ class WarehouseLoader:
         manifest, every = loaded.manifest, [*loaded.before, loaded.segment]
         strategy, shape = strategy_of(manifest.hints), schema_from(manifest.shape)
         target = TableName(self._schema, version_table(manifest.table, manifest.version))
-        if (newest := GrowingTable(every).to_compact()) and (newest < len(every) or strategy.stores_changes):
+        newest = GrowingTable(every).to_compact()
+        if newest == len(every) and not strategy.stores_changes:
+            # What was there is one segment now; what came stays apart, so that it can be told what changed.
+            every = [self._together(manifest, loaded.before), loaded.segment]
+        elif newest:
             every = [*every[:-newest], self._together(manifest, every[-newest:])]
         details: Details = TableDetails(manifest=manifest.sha256)
         if len(every) == 1 and every[0].name == target:
             columns, rows = self._session.describe(target, shape), loaded.segment.rows
         else:
             relation = strategy.relation(every, shape, manifest.hints.key)
-            if newest == len(every) and not strategy.stores_changes:
-                whole = self._session.create_as(target, relation)
-                columns, rows = whole.columns, whole.rows
-            else:
-                details = GrowingTableDetails(segments=tuple(every), manifest=manifest.sha256)
-                columns = self._session.create_view(target, relation)
-                is_sum = not strategy.stores_changes and not any(each.supersedes or each.deleted for each in every)
-                rows = sum(each.rows for each in every) if is_sum else count(self._session, relation)
+            details = GrowingTableDetails(segments=tuple(every), manifest=manifest.sha256)
+            columns = self._session.create_view(target, relation)
+            is_sum = not strategy.stores_changes and not any(each.supersedes or each.deleted for each in every)
+            rows = sum(each.rows for each in every) if is_sum else count(self._session, relation)
         version = Version(
             name=manifest.table,
             version=manifest.version,
@@ -271,7 +271,13 @@ class WarehouseLoader:
         target = TableName(self._schema, version_table(manifest.table + TOGETHER, stable_hash(names)))
         shape = strategy_of(manifest.hints).segment_columns(schema_from(manifest.shape))
         made = self._session.create_as(target, GrowingTable(some).rows(shape))
-        return Segment(schema_name=target.schema, table=target.table, columns=schema_to(shape), rows=made.rows)
+        return Segment(
+            schema_name=target.schema,
+            table=target.table,
+            columns=schema_to(shape),
+            rows=made.rows,
+            together=tuple(names),
+        )
 
     @contextmanager
     def _dropped_on_failure(self, name: TableName) -> Iterator[None]:
