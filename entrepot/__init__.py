@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from entrepot.errors import BadInput, EntrepotError, PipelineError
     from entrepot.language import split
+    from entrepot.language.incremental import ByInterval, ByKey
     from entrepot.language.model import Model
     from entrepot.language.outputs import Copy, Dashboard, Export, Figure, Panel
     from entrepot.language.sources import Files, PostgresTable
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BadInput",
+    "ByInterval",
+    "ByKey",
     "Copy",
     "Dashboard",
     "EntrepotError",
@@ -42,6 +45,8 @@ __all__ = [
 
 _HOMES = {
     "BadInput": "entrepot.errors",
+    "ByInterval": "entrepot.language.incremental",
+    "ByKey": "entrepot.language.incremental",
     "Copy": "entrepot.language.outputs",
     "Dashboard": "entrepot.language.outputs",
     "EntrepotError": "entrepot.errors",

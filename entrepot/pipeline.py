@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, TypeVar, get_args, overload
 
 from entrepot.errors import BadInput, Location, PipelineError, Problem, unknown
+from entrepot.language.incremental import Incremental
 from entrepot.language.limits import OwnLimits, own_limits
 from entrepot.language.split import Share, Split
 from entrepot.language.step import (
@@ -240,6 +241,7 @@ class Pipeline:
         engine: Engine = "warehouse",
         schema: Mapping[str, str] | None = None,
         contract: Any = None,
+        incremental: Incremental | None = None,
         cutoff: bool | None = None,
         name: str | None = None,
         description: str | None = None,
@@ -259,6 +261,7 @@ class Pipeline:
         engine: Engine = "warehouse",
         schema: Mapping[str, str] | None = None,
         contract: Any = None,
+        incremental: Incremental | None = None,
         cutoff: bool | None = None,
         **options: Any,
     ) -> Any:
@@ -272,6 +275,8 @@ class Pipeline:
             schema: The result's columns, as names mapped to ibis types. Required with `engine="python"`.
             contract: A `DataFrameModel` or `DataFrameSchema` of `pandera.ibis` that the table must satisfy to be
                 published. Default: none.
+            incremental: By which parts the warehouse computes it, `ByInterval(...)` or `ByKey(...)`: only those are
+                computed anew in which an input has changed. The table is the same. Default: as a whole.
             cutoff: Whether the table, when it was computed anew, is compared with its version before, so that nothing
                 that reads it runs if the rows are the same. Default: where that costs little beside the step, which is
                 up to a million rows, and beyond where the step reads ten times as many as it makes.
@@ -319,7 +324,12 @@ class Pipeline:
         def declare(f: Function) -> TransformStep:
             return self._add(
                 TransformStep(
-                    **self._common(f, **options), engine=engine, schema=schema, contract=contract, cutoff=cutoff
+                    **self._common(f, **options),
+                    engine=engine,
+                    schema=schema,
+                    contract=contract,
+                    incremental=incremental,
+                    cutoff=cutoff,
                 )
             )
 

@@ -21,13 +21,14 @@ from typing import Any
 import sqlglot.expressions as sge
 
 from entrepot.activities.catalog.environment import Environment, Publish, newest_first
+from entrepot.activities.catalog.growing_table import Segment
 from entrepot.activities.catalog.ingest_state import IngestState
 from entrepot.activities.catalog.owners import Places
 from entrepot.activities.catalog.records import Certificate, CheckVerdict, Run
 from entrepot.activities.catalog.sequenced_row import each_state
 from entrepot.activities.catalog.tables import CatalogTables, any_of, column, equals
 from entrepot.activities.catalog.version import Version
-from entrepot.backends import Session, TableName
+from entrepot.backends import RelationKind, Session, TableName
 from entrepot.identity.version import CATALOG
 from entrepot.language.step import KINDS
 from entrepot.planning.plan import Known
@@ -130,21 +131,34 @@ class PipelineCatalog:
         rows = self._select("versions", any_of("version", set(wanted.values())))
         return {row["name"]: Version.of_row(row) for row in rows if wanted.get(row["name"]) == row["version"]}
 
+    def newest(self, name: str, identity: str) -> Version | None:
+        """The newest version of a table that the same code has made."""
+        its = equals("name", name), equals("identity", identity)
+        rows = self.tables.select("versions", *self._same(*its), newest="made_at")
+        return Version.of_row(rows[0]) if rows else None
+
     def every_version(self) -> list[Version]:
         """All that was made and is not collected."""
         return [Version.of_row(row) for row in self._select("versions")]
 
-    def computed_tables(self, wanted: Mapping[str, str]) -> dict[str, TableName]:
-        """The tables here of those of the wanted versions (by name) that were not loaded: of transforms and copies."""
+    def computed_tables(self, wanted: Mapping[str, str]) -> dict[str, list[tuple[TableName, RelationKind]]]:
+        """What stands here for those of the wanted versions (by name) that were not loaded: of transforms and copies.
+
+        A view comes after the tables that it is made of.
+        """
         kinds = [kind for kind, step in KINDS.items() if not step.is_source]
         conditions = (any_of("kind", kinds), any_of("version", set(wanted.values())))
         columns = ("name", "version", "physical_schema", "physical_table", "details")
-        return {
-            row["name"]: TableName(row["physical_schema"], row["physical_table"])
-            for row in self._select("versions", *conditions, columns=columns)
-            if wanted.get(row["name"]) == row["version"] and row["physical_table"]
-            if not json.loads(row["details"]).get("to")  # else it stands in another warehouse
-        }
+        found: dict[str, list[tuple[TableName, RelationKind]]] = {}
+        for row in self._select("versions", *conditions, columns=columns):
+            details = json.loads(row["details"])
+            is_here = row["physical_table"] and not details.get("to")  # else it stands in another warehouse
+            if is_here and wanted.get(row["name"]) == row["version"]:
+                segments = [Segment.model_validate(each) for each in details.get("segments", ())]
+                own = TableName(row["physical_schema"], row["physical_table"])
+                found[row["name"]] = [(table, "table") for segment in segments for table in segment.tables]
+                found[row["name"]].append((own, "view" if segments else "table"))
+        return found
 
     def known(self, wanted: Iterable[str]) -> dict[tuple[str, str], Known]:
         """What a plan needs of versions and passed checks, by name and version."""

@@ -35,13 +35,13 @@ class Scoring(_Details):
     models: tuple[ScoredModel, ...]
 
 
-class TableDetails(_Details):
-    """Of a physical table."""
+class _RowsDetails(_Details):
+    """Of rows, wherever they stand."""
 
-    kind: Literal["table"] = "table"
     manifest: str | None = None
-    """Of a raw table, the hash of its load's manifest in the lake."""
+    """Of a raw table, the hash of its newest load's manifest in the lake."""
     scoring: Scoring | None = None
+    """Of a view, that of its newest segment."""
     contents: dict[str, str] | None = None
     """The ids of its rows and columns; None, if it is known as a whole only."""
     same_as: str = ""
@@ -52,13 +52,17 @@ class TableDetails(_Details):
         return Content(version, self.contents, self.same_as)
 
 
-class GrowingTableDetails(_Details):
+class TableDetails(_RowsDetails):
+    """Of a physical table."""
+
+    kind: Literal["table"] = "table"
+
+
+class GrowingTableDetails(_RowsDetails):
     """Of a view over segments."""
 
     kind: Literal["growing table"] = "growing table"
     segments: tuple[Segment, ...]
-    manifest: str | None = None
-    """Of a raw table, the hash of its newest load's manifest in the lake."""
 
 
 class ModelFile(_Details):

@@ -81,7 +81,9 @@ class Version:
     @property
     def content(self) -> Content:
         """What it contains, as what is made of it counts that."""
-        return self.details.content(self.version) if isinstance(self.details, TableDetails) else Content(self.version)
+        if isinstance(self.details, TableDetails | GrowingTableDetails):
+            return self.details.content(self.version)
+        return Content(self.version)
 
     @property
     def warehouse(self) -> str:

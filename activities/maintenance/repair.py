@@ -35,7 +35,10 @@ from entrepot.protocol.messages import Context
 def missing_tables(catalog: PipelineCatalog, versions: Mapping[str, str]) -> dict[str, str]:
     """The transforms and copies of these versions whose tables are missing, each with what is wrong. A cheap check."""
     relations = Relations(catalog.session)
-    found = {name: relations.problem(table) for name, table in catalog.computed_tables(versions).items()}
+    found = {
+        name: next(filter(None, (relations.problem(*each) for each in its)), "")
+        for name, its in catalog.computed_tables(versions).items()
+    }
     return {name: f"its table {said}" for name, said in found.items() if said}
 
 

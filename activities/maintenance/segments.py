@@ -10,18 +10,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import takewhile
 
+import ibis.expr.schema as sch
+
 from entrepot.activities.catalog.catalog import PipelineCatalog
 from entrepot.activities.catalog.details import GrowingTableDetails
 from entrepot.activities.catalog.growing_table import GrowingTable, Segment
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.ingest import manifest
-from entrepot.activities.ingest.dispositions import strategy_of
+from entrepot.activities.ingest.dispositions import LoadStrategy, strategy_of
 from entrepot.activities.ingest.warehouse_loader import TOGETHER
 from entrepot.activities.runtime.context import ActivityContext
 from entrepot.backends import TableName
 from entrepot.identity.code import stable_hash
 from entrepot.identity.expression import schema_from, schema_to
 from entrepot.identity.version import version_table
+from entrepot.language.step import KINDS
 
 MOST_ROWS = 5_000_000
 """Of segments that are written together by a collection; larger ones are left to loads."""
@@ -56,20 +59,29 @@ def _replace(
     """Puts one segment in the place of those that are shared. Returns the versions that have it."""
     session = catalog.session
     oldest = min(family, key=lambda version: len(version.segments))  # later ones have columns that came since
-    hints = manifest.read(work.tenant, catalog.name, oldest.name, oldest.version).hints
-    strategy = strategy_of(hints)
-    shape = strategy.segment_columns(schema_from(oldest.inferred))
-    names = [segment.table for segment in shared]
+    strategy, key = LoadStrategy(), tuple[str, ...]()
+    if KINDS[oldest.kind].is_source:
+        hints = manifest.read(work.tenant, catalog.name, oldest.name, oldest.version).hints
+        strategy, key = strategy_of(hints), hints.key
+    shape = strategy.segment_columns(_columns(oldest))
+    names = tuple(segment.table for segment in shared)
     target = TableName(shared[0].schema_name, version_table(oldest.name + TOGETHER, stable_hash(["gc", *names])))
     made = session.create_as(target, GrowingTable(shared).rows(shape))
-    whole = Segment(schema_name=target.schema, table=target.table, columns=schema_to(shape), rows=made.rows)
+    whole = Segment(
+        schema_name=target.schema, table=target.table, columns=schema_to(shape), rows=made.rows, together=names
+    )
     changed = []
     for version in family:
         assert version.table is not None
         segments = (whole, *version.segments[len(shared) :])
-        session.create_view(version.table, strategy.relation(segments, schema_from(version.inferred), hints.key))
+        session.create_view(version.table, strategy.relation(segments, _columns(version), key))
         assert isinstance(version.details, GrowingTableDetails)
         details = version.details.model_copy(update={"segments": segments})
         changed.append(replace(version, details=details))
         catalog.replace_details(changed[-1])
     return changed
+
+
+def _columns(version: Version) -> sch.Schema:
+    """The columns of its view: of a raw table, the same on every warehouse."""
+    return schema_from(version.inferred if KINDS[version.kind].is_source else version.columns)

@@ -84,6 +84,18 @@ class Leases:
         pairs = sorted({*map(tuple, kept), *(pair for versions in held for pair in versions.items())})
         self._change(run, {"state": PLANNED, "holds": pairs})
 
+    def hold(self, run: str, name: str, version: str) -> None:
+        """Says that a run that has planned needs a further version, too; it has to look afterwards whether that is
+        still there.
+
+        Raises:
+            Contended: while the pipeline's garbage is collected.
+        """
+        found = self._of(run)
+        if found and [name, version] not in (holds := json.loads(found["holds"])):
+            self._change(run, {"holds": [*holds, [name, version]]})
+        self._check_no_collection(run)
+
     def check(self, run: str) -> None:
         """Makes sure, where something is about to be committed, that a run was not given up: in the same transaction.
 

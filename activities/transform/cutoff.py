@@ -34,13 +34,17 @@ def is_worthwhile(step: TransformStep, made: Version, before: Version, read: int
     Args:
         read: How many rows the step reads.
     """
+    costs_little = step.cutoff is True or (made.rows or 0) <= max(ALWAYS_UP_TO, read // READ_FOR_EACH)
+    return costs_little and is_comparable(made, before)
+
+
+def is_comparable(made: Version, before: Version) -> bool:
+    """Whether two versions may have the same rows, and every warehouse can compare them."""
     if made.rows is None or made.rows != before.rows or made.table is None or before.table is None:
         return False
     if [*made.columns.items()] != [*before.columns.items()] or [*made.inferred.items()] != [*before.inferred.items()]:
         return False
-    if any(_is_opaque(dtype) for dtype in schema_from(made.columns).values()):
-        return False
-    return step.cutoff is True or made.rows <= max(ALWAYS_UP_TO, read // READ_FOR_EACH)
+    return not any(_is_opaque(dtype) for dtype in schema_from(made.columns).values())
 
 
 def _is_opaque(dtype: dt.DataType) -> bool:
@@ -48,13 +52,13 @@ def _is_opaque(dtype: dt.DataType) -> bool:
     return bool(dtype.is_nested() or dtype.is_json() or dtype.is_geospatial() or dtype.is_unknown())
 
 
-def same_rows(session: Session, made: Version, before: Version) -> bool:
-    """Whether two versions with the same columns have the same rows.
+def same_rows(session: Session, one: ibis.Table, other: ibis.Table) -> bool:
+    """Whether two tables with the same columns have the same rows.
 
     Raises:
         NotComparable: if the warehouse could not tell.
     """
-    others = differing(made, before)
+    others = differing(one, other)
     try:
         (found,) = session.fetch(others.agg(n=others.count())).to_pylist()
     except (InterruptedError, Contended):
@@ -64,20 +68,24 @@ def same_rows(session: Session, made: Version, before: Version) -> bool:
     return not found["n"]
 
 
-def differing(made: Version, before: Version) -> ibis.Table:
+def differing(one: ibis.Table, other: ibis.Table) -> ibis.Table:
     """The rows that one has more often than the other."""
-    both = _signed(made, 1).union(_signed(before, -1), distinct=False)
+    both = _signed(one, 1).union(_signed(other, -1), distinct=False)
     keys = [name for name in both.columns if name != _SIGN]
     return both.group_by(keys).having(both[_SIGN].sum() != 0).agg(**{_SIGN: both[_SIGN].sum()})
+
+
+def rows_of(version: Version) -> ibis.Table:
+    """The rows of a version."""
+    assert version.table is not None
+    return physical(version.table, schema_from(version.columns))
 
 
 _SIGN = "sign"
 
 
-def _signed(version: Version, sign: int) -> ibis.Table:
-    """Its rows, with what tells apart what counts as equal: 0.0 and -0.0. Columns have names of their own."""
-    assert version.table is not None
-    table = physical(version.table, schema_from(version.columns))
+def _signed(table: ibis.Table, sign: int) -> ibis.Table:
+    """A table's rows, with what tells apart what counts as equal: 0.0 and -0.0. Columns have names of their own."""
     keys: dict[str, ibis.Value] = {}
     for number, (name, dtype) in enumerate(table.schema().items()):
         keys[f"c{number}"] = table[name]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ibis
@@ -12,8 +12,9 @@ import ibis.expr.operations as ops
 import ibis.expr.schema as sch
 import pyarrow as pa
 
-from entrepot.activities.catalog.details import Scoring, TableDetails
+from entrepot.activities.catalog.details import GrowingTableDetails, Scoring, TableDetails
 from entrepot.activities.catalog.records import CheckVerdict
+from entrepot.activities.catalog.relations import Relations
 from entrepot.activities.catalog.tables import now
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.ml.models import known_of
@@ -35,11 +36,12 @@ from entrepot.activities.runtime.isolation.processes import StepProcesses
 from entrepot.activities.runtime.isolation.tables import read_by
 from entrepot.activities.runtime.tenant import Tenants, parameter_values
 from entrepot.activities.storage import exact_casts
+from entrepot.activities.transform import cutoff
 from entrepot.activities.transform.check import check_contract, check_rows
 from entrepot.activities.transform.contract_rules import Broken, Rule, rules_of, values_of_rule
-from entrepot.activities.transform.cutoff import SAME_ROWS, NotComparable, is_worthwhile, same_rows
 from entrepot.activities.transform.functions import Functions, values
-from entrepot.backends import Session
+from entrepot.activities.transform.increments import Grown, Growth, Part, Whole
+from entrepot.backends import CreatedTable, Session, TableName
 from entrepot.backends.base import physical
 from entrepot.errors import StepFailed, unknown
 from entrepot.identity.expression import bind, schema_from, schema_to
@@ -55,6 +57,20 @@ BATCH_SECONDS = 0.5
 BATCH_ROWS = 200_000
 """A batch ends after the step during which this time ran out, and before one that reads more rows than that. What is
 left is dealt out anew, so that a long step never waits behind another while there is a free slot."""
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What was made for a version, before it is one."""
+
+    table: TableName
+    columns: sch.Schema
+    inferred: sch.Schema
+    rows: int
+    details: TableDetails | GrowingTableDetails
+    said: str = ""
+    grown: Grown | None = None
+    """How, where it was made of an earlier version."""
 
 
 class TransformActivities(Activities):
@@ -158,7 +174,7 @@ class Computation:
             )
         try:
             return self._make(step, started, before, self._before.get(step.name))
-        except NotComparable:  # no step fails because of that
+        except cutoff.NotComparable:  # no step fails because of that
             return self._make(step, started, before, None)
 
     def _make(self, step: TransformStep, started: float, stood: Version | None, before: Version | None) -> StepResult:
@@ -174,45 +190,107 @@ class Computation:
         version, anew = self._batch.versions[step.name], self._batch.anew
         target = version_table_name(self._schema, step.name, version, anew, self._context.run)
         computed = self._verified(step)
-        scoring: Scoring | None = None
+        base, why = self._base(step, computed)
         is_same = False
         with self._session.transaction():
-            if step.engine == "python":
-                inferred = schema_from(step.schema or {})
-                with keep_python_errors(self._python_batches(step, inferred)) as batches:
-                    table = self._session.write(target, inferred, batches)
-            else:
-                made = self._bound(step, computed)
-                inferred = made.schema()
-                table, scoring = self._scorer(step).create(target, made)
+            made = self._made(step, computed, target, base, why)
             seconds = time.monotonic() - started
             made_version = Version(
                 name=step.name,
                 version=version,
                 kind=step.kind,
                 identity=computed.identity,
-                table=target,
-                columns=schema_to(table.columns),
-                inferred=schema_to(inferred),
-                rows=table.rows,
-                details=_details(self._content(step, computed, version, stood), scoring),
+                table=made.table,
+                columns=schema_to(made.columns),
+                inferred=schema_to(made.inferred),
+                rows=made.rows,
+                details=_with_content(made.details, self._content(step, computed, version, stood)),
                 run=self._context.run,
                 scanned=self._scanned(),
                 inputs=self._inputs(step),
                 seconds=seconds,
             )
-            if before is not None and (is_same := self._is_same(step, made_version, before)):
+            if before is not None and (is_same := self._is_same(step, made, made_version, before, base)):
                 content = replace(before.content, version=version, same_as=before.content.whole)
-                made_version = replace(made_version, details=_details(content, scoring))
+                made_version = replace(made_version, details=_with_content(made.details, content))
             self._catalog.add_version(made_version, before=stood)
         self._versions[step.name] = made_version
-        said = [SAME_ROWS] if is_same else []
-        said += [scoring.said] if scoring is not None else []
-        return StepResult(name=step.name, rows=table.rows, seconds=seconds, note="; ".join(said), same=is_same)
+        said = "; ".join(filter(None, (cutoff.SAME_ROWS if is_same else "", made.said)))
+        return StepResult(name=step.name, rows=made.rows, seconds=seconds, note=said, same=is_same)
 
-    def _is_same(self, step: TransformStep, made: Version, before: Version) -> bool:
+    def _is_same(
+        self, step: TransformStep, made: _Made, version: Version, before: Version, base: Version | None
+    ) -> bool:
         """Whether a new version has the rows of one before, if it costs little to know."""
-        return is_worthwhile(step, made, before, self.rows_read(step.name)) and same_rows(self._session, made, before)
+        grown = made.grown
+        if grown is None:
+            is_worthwhile = cutoff.is_worthwhile(step, version, before, self.rows_read(step.name))
+            return is_worthwhile and cutoff.same_rows(self._session, cutoff.rows_of(version), cutoff.rows_of(before))
+        if base is None or base.version != before.version or not cutoff.is_comparable(version, before):
+            return False
+        if grown.before is None or grown.after is None:
+            return True
+        return cutoff.same_rows(self._session, grown.before, grown.after)
+
+    def _made(
+        self, step: TransformStep, computed: Computed, target: TableName, base: Version | None, why: str
+    ) -> _Made:
+        """Makes a step's table, of an earlier version where that goes."""
+        if step.engine == "python":
+            inferred = schema_from(step.schema or {})
+            with keep_python_errors(self._python_batches(step, inferred)) as batches:
+                table = self._session.write(target, inferred, batches)
+            return _Made(target, table.columns, inferred, table.rows, TableDetails())
+        if base is not None:
+            try:
+                return self._grown(step, computed, base)
+            except Whole as error:
+                why = str(error)
+        made = self._bound(step, computed)
+        table, scoring = self._scorer(step).create(target, made)
+        told = [f"computed as a whole: {why}" if why else "", scoring.said if scoring is not None else ""]
+        said = "; ".join(filter(None, told))
+        return _Made(target, table.columns, made.schema(), table.rows, TableDetails(scoring=scoring), said)
+
+    def _base(self, step: TransformStep, computed: Computed) -> tuple[Version | None, str]:
+        """The version of which a step that is computed by parts is made, and is not collected meanwhile; or why there
+        is none."""
+        if computed.needs is None or step.name in self._batch.anew:
+            return None, ""
+        if self._context.backend:  # where leases are not
+            return None, ""
+        shown = self._catalog.environment(self._context.environment).head().pointers.get(step.name)
+        found = self._catalog.versions({step.name: shown}).get(step.name) if shown else None
+        if found is None or found.identity != computed.identity:
+            found = self._catalog.newest(step.name, computed.identity)
+        if found is None:
+            return None, "its code is new" if shown else ""
+        self._work.leases(self._session, self._catalog.name).hold(self._context.run, *found.key)
+        held = self._catalog.versions(dict([found.key])).get(step.name)
+        if held is None:
+            return None, "the version before was collected"
+        relations, its = Relations(self._session), self._catalog.computed_tables(dict([found.key]))
+        said = next(filter(None, (relations.problem(*each) for each in its[step.name])), "")
+        return (None, said) if said else (held, "")
+
+    def _grown(self, step: TransformStep, computed: Computed, base: Version) -> _Made:
+        assert step.incremental is not None
+        now = {name: self._versions[name] for name in self._graph.table_inputs(step)}
+        then, needs, inferred = self._catalog.versions(base.inputs), computed.needs or {}, schema_from(base.inferred)
+
+        def create(table: TableName, part: Part) -> tuple[CreatedTable, Scoring | None]:
+            def of_input(name: str, rows: ibis.Table) -> ibis.Table:
+                return part.of_input(rows, needs[name]) if name in needs else rows
+
+            made = part.of_table(self._bound(step, computed, of_input))
+            if made.schema() != inferred:
+                raise Whole("the types of its columns changed")
+            return self._scorer(step).create(table, made)
+
+        version = self._batch.versions[step.name]
+        growth = Growth(self._session, step.incremental, computed, base, then, now, version, self._schema)
+        grown = growth.make(create)
+        return _Made(grown.view, grown.columns, inferred, grown.rows, grown.details, grown.said, grown)
 
     def _check(self, step: CheckStep, started: float) -> StepResult:
         computed = self._verified(step)
@@ -280,17 +358,25 @@ class Computation:
         check_planned(computed.identity, self._batch.identities.get(step.name))
         return computed
 
-    def _bound(self, step: TransformStep | CheckStep, computed: Computed) -> ibis.Table:
-        """The step's expression over the physical tables, built anew if their types are not the inferred ones."""
+    def _bound(
+        self,
+        step: TransformStep | CheckStep,
+        computed: Computed,
+        rows_of: Callable[[str, ibis.Table], ibis.Table] = lambda name, rows: rows,
+    ) -> ibis.Table:
+        """The step's expression over the physical tables, built anew if their types are not the inferred ones.
+
+        Args:
+            rows_of: Which rows of an input, by its name, are read of its table. Default: all.
+        """
         actual = self._arguments(step, actual=True)
         if actual != self._arguments(step, actual=False):
             computed = self._computed(step, actual)
         assert computed.built is not None
         made = computed.built.read()
         self._functions.answered(made, step, _values, actual)
-        return bind(
-            made, {name: self._relation(name) for name in self._graph.table_inputs(step) if self._is_table(name)}
-        )
+        tables = (name for name in self._graph.table_inputs(step) if self._is_table(name))
+        return bind(made, {name: rows_of(name, self._relation(name).to_expr()).op() for name in tables})
 
     def _computed(self, step: TransformStep | CheckStep, inputs: Inputs) -> Computed:
         return self._builder.computed(step, inputs) if step.is_called_to_plan else resolve_step(step, inputs)
@@ -316,9 +402,9 @@ class Computation:
         yield from self._processes(step).stream(_compute, given, schema.to_pyarrow(), feeds=readers)
 
 
-def _details(content: Content, scoring: Scoring | None) -> TableDetails:
-    contents = None if content.ids is None else dict(content.ids)
-    return TableDetails(scoring=scoring, contents=contents, same_as=content.same_as)
+def _with_content(details: TableDetails | GrowingTableDetails, content: Content) -> TableDetails | GrowingTableDetails:
+    ids = None if content.ids is None else dict(content.ids)
+    return details.model_copy(update={"contents": ids, "same_as": content.same_as})
 
 
 def _values(call: Call, step: Step, inputs: Inputs, number: int, rows: pa.Buffer) -> pa.Buffer:

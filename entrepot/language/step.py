@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from entrepot.errors import Location, unknown
 from entrepot.language import contract as contracts
+from entrepot.language.incremental import Incremental
 from entrepot.language.limits import UNSAID, OwnLimits
 from entrepot.language.names import CONTRACT_SUFFIX, NOMINAL_TIME
 
@@ -196,6 +197,8 @@ class TransformStep(Step):
     """Column names to ibis types; needed where `engine` is `python`, since Python code shows no schema."""
     contract: Any = None
     """A pandera schema or model for ibis tables, checked before the table is published."""
+    incremental: Incremental | None = None
+    """By which parts it is computed; None: as a whole."""
     cutoff: bool | None = None
     """Whether a new version is compared with the one before; None: where that costs little. No part of any version."""
 
@@ -231,6 +234,8 @@ class TransformStep(Step):
             yield from (f"transform {self.name!r}: {problem}" for problem in contracts.problems(self.contract))
         if self.engine == "python" and not self.schema:
             yield f"transform {self.name!r} runs in Python, so it must declare its `schema`"
+        if self.engine == "python" and self.incremental is not None:
+            yield f"transform {self.name!r} runs in Python, so it cannot be computed {self.incremental}"
         if self.engine not in ("warehouse", "python"):
             yield f"transform {self.name!r}: {unknown('engine', self.engine, ['warehouse', 'python'])}"
         if self.cutoff is not None and not isinstance(self.cutoff, bool):

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from entrepot.errors import listed
 from entrepot.identity.version import version_of
-from entrepot.language.step import Step, StepKind
+from entrepot.language.step import Step, StepKind, TransformStep
 from entrepot.planning.graph import Graph
 from entrepot.planning.slices import Content, Contents, slices
 
@@ -88,7 +88,7 @@ class Plan(BaseModel):
     sequence: int = 0
     """The environment's publish that the plan saw; another one in between is a conflict."""
     anew: tuple[str, ...] = ()
-    """The steps that run though the catalog knows their versions."""
+    """The steps that are computed anew, and as a whole, whether or not the catalog knows their versions."""
     identities: dict[str, str] = {}
     """The steps that run, to the hash of what they compute."""
     before: dict[str, str] = {}
@@ -259,7 +259,7 @@ def decide(
         moves={n: version for n, version in ours.items() if published.get(n) != version or n in again},
         removed=tuple(sorted(set(published) - made)) if selected >= set(graph.steps) else (),
         sequence=sequence,
-        anew=tuple(sorted(again.keys() & selected)),
+        anew=tuple(sorted((anew or {}).keys() & selected)),
         identities={step.name: computed[step.name].identity for step in steps if _is_computed(step, computed)},
         before=_to_compare(graph, computed, addressed, selected, running, published, known),
         same=tuple(
@@ -364,8 +364,10 @@ def _compute(
     now = slices(its.uses, {name: addressed.contents[name] for name in changed})
     used = [name for name, slice in slices(its.uses, then).items() if slice != now[name]]
     names = used or ([] if reasons else changed)
+    by = step.incremental if isinstance(step, TransformStep) else None
+    by_parts = f", so it is computed {by}" if by and not reasons else ""
     reasons += [f"{', '.join(names)} changed"] if names else []
-    return "run", " and ".join(reasons)
+    return "run", " and ".join(reasons) + by_parts
 
 
 def _unused(reads: Iterable[str], addressed: Addressed, made: Known, known: Mapping[tuple[str, str], Known]) -> str:

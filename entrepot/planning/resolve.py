@@ -22,12 +22,14 @@ from entrepot.identity.code import Code, function_code, installed, stable_hash
 from entrepot.identity.estimator import contract_code, estimator_identity
 from entrepot.identity.expression import Nodes, described, foreign, input_table, nodes_of, schema_from, schema_to
 from entrepot.identity.purity import seen_by
+from entrepot.language.incremental import Incremental
 from entrepot.language.model import Model
 from entrepot.language.split import Share, Where
 from entrepot.language.step import CheckStep, PublishStep, Step, TrainStep, TransformStep
 from entrepot.planning.expressions.bounds import TOO_DEEP, check_bounds
 from entrepot.planning.expressions.built import Built
 from entrepot.planning.expressions.lineage import Lineage, Source, trace
+from entrepot.planning.expressions.parts import Needed, needed
 from entrepot.planning.graph import Graph
 from entrepot.planning.slices import Content, Contents, content_of
 from entrepot.tracebacks import author_line, describe, is_transient
@@ -49,6 +51,8 @@ class Computed:
     """Of its table, where a warehouse computes it."""
     uses: frozenset[Source] | None = None
     """What it uses of its inputs; None: all that they are."""
+    needs: Mapping[str, Needed] | None = None
+    """Where it is computed by parts: what a part needs of each input that is not needed as a whole."""
 
     def content(self, version: str, inputs: Contents) -> Content:
         """What its version contains, if it is made of these inputs."""
@@ -228,7 +232,13 @@ def _built(step: Step, inputs: Inputs) -> ibis.Table:
     if not isinstance(made, ibis.Table):
         what = "nothing" if made is None else f"a {type(made).__name__}"
         raise EntrepotError(f"it must return an ibis table expression, and returned {what}")
-    return made
+    by = _incremental(step)
+    parts = [made[name].notnull() for name in by.columns if name in made.columns] if by else []
+    return made.filter(parts) if parts else made
+
+
+def _incremental(step: Step) -> Incremental | None:
+    return step.incremental if isinstance(step, TransformStep) else None
 
 
 def _check_inputs(nodes: Nodes) -> None:
@@ -293,17 +303,22 @@ def _described(step: Step, inputs: Inputs) -> Computed:
     nodes = nodes_of(made)
     _check_inputs(nodes)
     check_bounds(nodes)
+    by = _incremental(step)
     try:
         found = described(nodes)
+        needs = needed(made.op(), by) if by else None
     except RecursionError:
         raise EntrepotError(TOO_DEEP) from None
+    if by and found.varies:
+        raise EntrepotError(f"it cannot be computed {by}: {found.varies}, so no part stays as it is")
     # As the catalog keeps it: whether a column may be NULL is left out. Of a check's rows nobody reads the columns.
     columns = schema_from(schema_to(made.schema())) if step.produces else None
     packages = installed(step.depends)
     lineage = trace(nodes).by(packages) if packages else trace(nodes)
     # An expression that takes all columns of an input has them in its order.
     identity = stable_hash([found.hash, packages, list(columns or ())])
-    return Computed(identity, columns, Built(nodes), found.varies, lineage if step.produces else None, lineage.uses)
+    its = lineage if step.produces else None
+    return Computed(identity, columns, Built(nodes), found.varies, its, lineage.uses, needs)
 
 
 def _code(step: Step, inputs: Inputs) -> Code:

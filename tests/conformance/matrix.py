@@ -25,6 +25,7 @@ AREAS = {
     "lifecycle": "Sessions, tables and views",
     "catalog": "Catalog",
     "growing": "Ingest: tables that grow",
+    "parts": "Transforms: tables that are computed by parts",
     "types": "Types: into the warehouse and back",
     "names": "Names of columns, tables and schemas",
     "operations": "Operations of ibis",

@@ -10,7 +10,7 @@ from typing import Any
 import ibis
 from ibis import _
 
-from entrepot import Copy, Dashboard, Export, Model, Panel, Pipeline, Table, split
+from entrepot import ByKey, Copy, Dashboard, Export, Model, Panel, Pipeline, Table, split
 from tests.crash.boundaries import point
 
 SOURCE = Path("source")
@@ -97,6 +97,11 @@ def labels(visits: Any) -> Iterator[list[dict[str, Any]]]:
 @crash.transform
 def totals(paid: Table, labels: Table) -> Table:
     return paid.join(labels, "id").group_by("price").agg(rows=_.count(), total=_.x.sum())
+
+
+@crash.transform(incremental=ByKey("price"))
+def spent(customers: Table) -> Table:
+    return customers.group_by("price").agg(rows=_.count(), total=_.y.sum())
 
 
 @crash.check(totals)

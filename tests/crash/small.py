@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 from ibis import _
 
-from entrepot import Pipeline, Table
+from entrepot import ByKey, Pipeline, Table
 from tests.crash import pipeline
 
 TABLES = ("visits", "customers")
@@ -23,7 +23,7 @@ def shop() -> Any:
     return pipeline.resources(TABLES)
 
 
-@small.transform
+@small.transform(incremental=ByKey("price"))
 def totals(visits: Table) -> Table:
     return visits.group_by("price").agg(rows=_.count(), total=_.x.sum())
 

@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from entrepot import Pipeline, backends
 from entrepot.activities.catalog.details import TableDetails
 from entrepot.activities.catalog.version import Version
-from entrepot.activities.transform.cutoff import ALWAYS_UP_TO, NotComparable, differing, is_worthwhile, same_rows
+from entrepot.activities.transform.cutoff import (
+    ALWAYS_UP_TO,
+    NotComparable,
+    differing,
+    is_worthwhile,
+    rows_of,
+    same_rows,
+)
 from entrepot.backends import QueryTag, Session, TableName
 from entrepot.backends.duckdb.backend import DuckDB
 from entrepot.identity.expression import schema_to
@@ -43,7 +50,9 @@ def version(session: Session, name: str, rows: str, types: str = TYPES) -> Versi
 
 
 def are_same(session: Session, one: str, other: str, types: str = TYPES) -> bool:
-    return same_rows(session, version(session, "one", one, types), version(session, "other", other, types))
+    return same_rows(
+        session, rows_of(version(session, "one", one, types)), rows_of(version(session, "other", other, types))
+    )
 
 
 VALUES = {
@@ -82,11 +91,11 @@ def test_floats_are_themselves_alone(session: Session, value: str) -> None:
     assert found == [its]
 
 
-rows_of = st.lists(st.tuples(st.integers(0, 2), st.sampled_from([None, 0.5, -0.0, 0.0])), max_size=5)
+some_rows = st.lists(st.tuples(st.integers(0, 2), st.sampled_from([None, 0.5, -0.0, 0.0])), max_size=5)
 
 
 @settings(max_examples=60)
-@given(rows_of, rows_of)
+@given(some_rows, some_rows)
 def test_rows_count_as_often_as_they_occur_in_any_order(
     session: Session, one: list[tuple[int, Any]], other: list[tuple[int, Any]]
 ) -> None:
@@ -108,13 +117,13 @@ def test_a_table_that_is_gone_cannot_be_compared(session: Session) -> None:
     made, gone = version(session, "one", "VALUES (1)", "n BIGINT"), version(session, "gone", "VALUES (1)", "n BIGINT")
     session.execute("DROP TABLE s.gone")
     with pytest.raises(NotComparable):
-        same_rows(session, made, gone)
+        same_rows(session, rows_of(made), rows_of(gone))
 
 
 @pytest.mark.parametrize("name", backends.known())
 def test_every_warehouse_has_the_question(name: str, session: Session) -> None:
     made = version(session, "one", "SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL WHERE false")
-    assert "GROUP BY" in backends.dialect(name).compile(differing(made, made)).upper()
+    assert "GROUP BY" in backends.dialect(name).compile(differing(rows_of(made), rows_of(made))).upper()
 
 
 def step(cutoff: bool | None = None) -> TransformStep:

@@ -1,0 +1,452 @@
+"""What of a table is computed anew, where it is computed by parts: those in which an input has changed since an earlier
+version. The rest of the rows is that version's.
+
+So a version is made of segments, as raw tables that grow are: those of the version before, and one that takes the place
+of some parts.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from itertools import pairwise, takewhile
+from typing import Any
+
+import ibis
+import ibis.expr.datatypes as dt
+import ibis.expr.schema as sch
+
+from entrepot.activities.catalog.details import GrowingTableDetails, Scoring
+from entrepot.activities.catalog.growing_table import (
+    GONE,
+    MOST,
+    GrowingTable,
+    InIntervals,
+    SameKey,
+    Segment,
+)
+from entrepot.activities.catalog.version import Version
+from entrepot.backends import CreatedTable, Session, TableName
+from entrepot.backends.base import count, physical
+from entrepot.identity.code import stable_hash
+from entrepot.identity.expression import schema_from, schema_to
+from entrepot.identity.version import version_table
+from entrepot.language.incremental import ByInterval, ByKey, Every, Incremental
+from entrepot.language.interval import Interval, joined
+from entrepot.planning.expressions.parts import Needed
+from entrepot.planning.resolve import Computed
+from entrepot.planning.slices import slices
+
+MOST_INTERVALS = 8
+"""What is computed anew by one version: so many intervals, each by itself, with what is between the nearest. Nor are
+more superseded of what was written together: a condition of a view has its price."""
+
+MOST_PARTS = 4
+"""So many segments with intervals are beside what was written together."""
+
+PART, KEYS, TOGETHER = "__p", "__k", "__t"
+"""What names of tables have behind the step's: rows of a part, keys, what was written together."""
+
+Moment = datetime.datetime | None
+"""In UTC, without zone; None: before or after all others."""
+
+
+class Whole(Exception):
+    """A version has to be computed as a whole, and why."""
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Rows with a time in some intervals, which are apart from each other and end where one of the table's does."""
+
+    by: ByInterval
+    every: tuple[tuple[Moment, Moment], ...]
+
+    def of_input(self, rows: ibis.Table, needed: Needed) -> ibis.Table:
+        """The rows of an input that are needed for them."""
+        unit, column = self.by.every, needed.columns[0]
+        wider = [(_moved(start, unit, -needed.before), _moved(end, unit, needed.after)) for start, end in self.every]
+        return rows.filter(_within(column, rows[column].type(), wider).holds(rows))
+
+    def of_table(self, rows: ibis.Table) -> ibis.Table:
+        """The table's rows in them: beside there may be some of intervals that were needed for them."""
+        return rows.filter(self.superseded(rows.schema()).holds(rows))
+
+    def superseded(self, shape: sch.Schema) -> InIntervals:
+        """Which rows of a table they take the place of."""
+        return _within(self.by.column, shape[self.by.column], self.every)
+
+    def __str__(self) -> str:
+        return ", ".join(_told(start, end, self.by.every) for start, end in self.every)
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Rows whose key is in a table."""
+
+    by: ByKey
+    table: TableName
+    types: sch.Schema
+    number: int
+
+    def of_input(self, rows: ibis.Table, needed: Needed) -> ibis.Table:
+        """The rows of an input that are needed for them."""
+        keys = physical(self.table, self.types)
+        return rows.semi_join(
+            keys, [rows[own] == keys[name] for own, name in zip(needed.columns, keys.columns, strict=True)]
+        )
+
+    def of_table(self, rows: ibis.Table) -> ibis.Table:
+        """The table's rows with one of them: all that there are, where inputs have no others."""
+        return rows
+
+    def superseded(self, shape: sch.Schema) -> SameKey:
+        """Which rows of a table they take the place of."""
+        names = {name: name for name in self.by.columns}
+        return SameKey(schema_name=self.table.schema, table=self.table.table, columns=names)
+
+    def __str__(self) -> str:
+        return f"{self.number:,} key{'s' if self.number != 1 else ''}"
+
+
+Part = Intervals | Keys
+
+Create = Callable[[TableName, Part], tuple[CreatedTable, Scoring | None]]
+"""Makes a table with the rows of a part."""
+
+
+@dataclass(frozen=True)
+class Grown:
+    """A version that was made of an earlier one."""
+
+    view: TableName
+    columns: sch.Schema
+    rows: int
+    details: GrowingTableDetails
+    said: str
+    """What was computed anew."""
+    before: ibis.Table | None
+    """The rows of before in whose place others are, with ..."""
+    after: ibis.Table | None
+    """... those others; None, if nothing of it changed."""
+
+
+class Growth:
+    """Makes a version of an earlier one.
+
+    Args:
+        base: The earlier version, of the same code.
+        then: What that was made of, as far as it is still known.
+        now: What the version is made of.
+        version: The version that is made.
+        schema: Where its view and tables are to stand.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        by: Incremental,
+        computed: Computed,
+        base: Version,
+        then: Mapping[str, Version],
+        now: Mapping[str, Version],
+        version: str,
+        schema: str,
+    ) -> None:
+        self._session = session
+        self._by = by
+        self._computed = computed
+        self._base = base
+        self._then = then
+        self._now = now
+        self._version = version
+        self._shape = schema_from(base.columns)
+        self._schema = schema
+
+    def make(self, create: Create) -> Grown:
+        """Makes the view, and tables for what is computed anew.
+
+        Raises:
+            Whole: if the version has to be computed as a whole.
+            Contended: if what it would be made of was collected meanwhile.
+        """
+        read = [table for version in (self._base, *self._then.values()) for table in version.tables]
+        with self._session.contended_if_gone(*read):
+            changed = _changed_since(self._computed, self._then, self._now)
+            part = self._part(changed)
+            added, scoring = self._added(part, create)
+            before = self._before()
+            segments = (*before, *added)
+            view = self._named("")
+            columns = self._session.create_view(view, GrowingTable(segments).rows(self._shape))
+            rows = _rows_after(self._session, before, self._base.rows or 0, added, self._shape)
+        details = GrowingTableDetails(segments=segments, scoring=scoring)
+        if not added:
+            return Grown(view, columns, rows, details, "nothing of it changed", None, None)
+        taken = GrowingTable(before).superseded_by(added[0], self._shape)
+        return Grown(view, columns, rows, details, f"{part} anew", taken, physical(added[0].name, self._shape))
+
+    def _part(self, changed: Mapping[str, Sequence[ibis.Table]]) -> Part | None:
+        """What has to be computed anew; None: nothing."""
+        needs = self._computed.needs or {}
+        each = [(needs[name], rows) for name, rows in changed.items() if rows]
+        if not each:
+            return None
+        if isinstance(self._by, ByInterval):
+            return _intervals(self._session, self._by, each)
+        return _keys(self._session, self._by, self._shape, each, self._named(KEYS))
+
+    def _before(self) -> tuple[Segment, ...]:
+        """The segments of the earlier version: all written together where much was superseded, else the newest where
+        they are many."""
+        first, *parts = before = segments_of(self._base)
+        ranges = joined(
+            i for each in parts if isinstance(each.supersedes, InIntervals) for i in each.supersedes.intervals
+        )
+        if 2 * sum(each.rows for each in parts) > first.rows or len(ranges) > MOST_INTERVALS or len(before) == MOST:
+            return (self._together(before),) if parts else before
+        newest = _of_one_size(parts) if len(parts) >= MOST_PARTS and ranges else 0
+        return (*before[: len(before) - newest], self._together(before[-newest:])) if newest else before
+
+    def _together(self, some: Sequence[Segment]) -> Segment:
+        """Segments as one: all, or the newest, which go on to supersede what they did."""
+        names = tuple(each.table for each in some)
+        table = self._named(TOGETHER)
+        made = self._session.create_as(table, GrowingTable(some).rows(self._shape))
+        intervals = joined(
+            i for each in some if isinstance(each.supersedes, InIntervals) for i in each.supersedes.intervals
+        )
+        of_parts = isinstance(some[0].supersedes, InIntervals)
+        supersedes = InIntervals(column=self._by.columns[0], intervals=intervals) if of_parts else None
+        return _segment(table, made, together=names, supersedes=supersedes)
+
+    def _added(self, part: Part | None, create: Create) -> tuple[tuple[Segment, ...], Scoring | None]:
+        """What takes the place of rows of before; nothing, if nothing of the table is touched."""
+        if part is None:
+            return (), None
+        made, scoring = create(table := self._named(PART), part)
+        if made.columns != self._shape:
+            raise Whole("the types of its columns changed")
+        return (_segment(table, made, supersedes=part.superseded(self._shape)),), scoring
+
+    def _named(self, suffix: str) -> TableName:
+        """The name of a table or view that is made so of these very tables: of others it is another, as when segments
+        were written together since somebody died who made the same version."""
+        read = (self._base, *self._then.values(), *self._now.values())
+        made_of = [[str(table) for segment in segments_of(version) for table in segment.tables] for version in read]
+        recipe = stable_hash([self._version, made_of])
+        return TableName(self._schema, version_table(self._base.name + suffix, recipe))
+
+
+def _of_one_size(parts: Sequence[Segment]) -> int:
+    """How many of the newest parts are written together: few at first, then those of their size, and so on."""
+    count, rows = 1, parts[-1].rows
+    for each in reversed(parts[:-1]):
+        if each.rows > 2 * rows:
+            break
+        count, rows = count + 1, rows + each.rows
+    return max(count, 2)
+
+
+def _segment(table: TableName, made: CreatedTable, **others: Any) -> Segment:
+    columns = schema_to(made.columns)
+    return Segment(schema_name=table.schema, table=table.table, columns=columns, rows=made.rows, **others)
+
+
+def segments_of(version: Version) -> tuple[Segment, ...]:
+    """The segments of a version; one that is a table of its own is one, too."""
+    own = version.table
+    if version.segments or own is None:
+        return version.segments
+    return (Segment(schema_name=own.schema, table=own.table, columns=version.columns, rows=version.rows or 0),)
+
+
+def _changed_since(
+    computed: Computed, then: Mapping[str, Version], now: Mapping[str, Version]
+) -> dict[str, list[ibis.Table]]:
+    """The rows of inputs that came, changed or are gone, as the tables that have them; more rows may be among them.
+
+    Args:
+        then: The inputs of an earlier version.
+        now: The inputs.
+
+    Raises:
+        Whole: if that is not known, or of an input that is read as a whole.
+    """
+    assert computed.needs is not None
+    if gone := now.keys() - then.keys():
+        raise Whole(f"what it was made of is gone: {', '.join(sorted(gone))}")
+    used = [slices(computed.uses, {n: versions[n].content for n in now}) for versions in (then, now)]
+    found = {}
+    for name in now:
+        if used[0][name] != used[1][name]:
+            if name not in computed.needs:
+                raise Whole(f"{name} changed, of which each part reads all")
+            rows = _changed_rows(then[name], now[name])
+            if rows is None:
+                raise Whole(f"{name} was {'loaded' if now[name].kind == 'ingest' else 'computed'} as a whole")
+            found[name] = rows
+    return found
+
+
+def _changed_rows(then: Version, now: Version) -> list[ibis.Table] | None:
+    """The rows in which two versions of a table may differ; None, if nothing is known of that."""
+    before, after = segments_of(then), segments_of(now)
+    if any(GONE in segment.columns for segment in (*before, *after)):
+        return None  # of a history a new row changes an older one
+    before = _as_written(before, after)
+    pairs = zip(before, after, strict=False)
+    shared = after[: len(list(takewhile(lambda pair: _is_same(*pair), pairs)))]
+    if not shared:
+        return None
+    shape = schema_from(now.inferred)
+    own, found = GrowingTable(shared), []
+    for segment in (*before[len(shared) :], *after[len(shared) :]):
+        if segment.table:
+            found.append(GrowingTable((segment,)).rows(shape))
+        if segment.supersedes is not None:
+            found.append(own.superseded_by(segment, shape))
+    return found
+
+
+def _as_written(before: Sequence[Segment], after: Sequence[Segment]) -> tuple[Segment, ...]:
+    """The segments of before, where those that were written together since are the one that they are now."""
+    now = list(before)
+    for whole in after:
+        names, number = [each.table for each in now], len(whole.together)
+        starts = (n for n in range(len(now)) if number and tuple(names[n : n + number]) == whole.together)
+        if (start := next(starts, None)) is not None:
+            now[start : start + number] = [whole]
+    return tuple(now)
+
+
+def _is_same(one: Segment, other: Segment) -> bool:
+    return (one.name, one.supersedes, one.deleted) == (other.name, other.supersedes, other.deleted)
+
+
+def _intervals(
+    session: Session, by: ByInterval, changed: Iterable[tuple[Needed, Sequence[ibis.Table]]]
+) -> Intervals | None:
+    """The intervals that changed rows touch; None, if they touch none.
+
+    Args:
+        changed: The changed rows of each input, and what is needed of it.
+
+    Raises:
+        Whole: if there are times that cannot be counted.
+    """
+    touched: list[tuple[Moment, Moment]] = []
+    for needed, tables in changed:
+        column, parts = needed.columns[0], [_starts(rows[needed.columns[0]], by.every) for rows in tables]
+        if not parts:
+            continue
+        every = reduce(lambda one, other: one.union(other), parts).distinct()
+        try:
+            moments = sorted(_naive(value) for value in session.fetch(every)["at"].to_pylist() if value is not None)
+        except (OverflowError, ValueError) as error:
+            raise Whole(f"there are values of {column!r} that are no times of a calendar ({error})") from error
+        # What needs intervals before it is touched by them.
+        touched += [
+            (_moved(start, by.every, -needed.after), _moved(start, by.every, needed.before + 1)) for start in moments
+        ]
+    return Intervals(by, tuple(_joined(touched))) if touched else None
+
+
+def _keys(
+    session: Session,
+    by: ByKey,
+    types: sch.Schema,
+    changed: Iterable[tuple[Needed, Sequence[ibis.Table]]],
+    target: TableName,
+) -> Keys:
+    """The keys that changed rows have, as a table that is made for them."""
+    parts = [
+        rows.select(
+            **{n: rows[own].cast(types[n]) for n, own in zip(by.columns, needed.columns, strict=True)}
+        ).drop_null()
+        for needed, tables in changed
+        for rows in tables
+    ]
+    its = sch.Schema({name: types[name] for name in by.columns})
+    every = reduce(lambda one, other: one.union(other), parts).distinct()
+    made = session.create_as(target, every)
+    return Keys(by, target, its, made.rows)
+
+
+def _rows_after(
+    session: Session, before: Sequence[Segment], rows: int, added: Sequence[Segment], shape: sch.Schema
+) -> int:
+    """How many rows a table has that had `rows`, after segments were added that take the place of some."""
+    its = GrowingTable(before)
+    taken = sum(count(session, its.superseded_by(each, shape)) for each in added if each.supersedes is not None)
+    return rows - taken + sum(each.rows for each in added)
+
+
+_UNITS = {"hour": "h", "day": "D", "week": "W", "month": "M", "year": "Y"}
+
+
+def _starts(column: ibis.Value, every: Every) -> ibis.Table:
+    """When the intervals begin in which a column's values are, as a table."""
+    if not (column.type().is_date() and every == "day"):
+        column = column.truncate(_UNITS[every])
+    return column.name("at").as_table()
+
+
+def _naive(value: datetime.date) -> datetime.datetime:
+    if not isinstance(value, datetime.datetime):
+        return datetime.datetime(value.year, value.month, value.day)
+    return value.astimezone(datetime.UTC).replace(tzinfo=None) if value.tzinfo else value
+
+
+def _moved(moment: Moment, every: Every, number: int) -> Moment:
+    """The beginning of an interval, so many later; None beyond the calendar."""
+    if moment is None or number == 0:
+        return moment
+    try:
+        if every in ("month", "year"):
+            months = moment.year * 12 + moment.month - 1 + number * (12 if every == "year" else 1)
+            return moment.replace(year=months // 12, month=months % 12 + 1)
+        return moment + number * datetime.timedelta(**{f"{every}s": 1})
+    except (OverflowError, ValueError):
+        return None
+
+
+def _joined(touched: Iterable[tuple[Moment, Moment]]) -> list[tuple[Moment, Moment]]:
+    """Intervals in their order, those that meet as one, and so many at most."""
+    least, most = datetime.datetime.min, datetime.datetime.max
+    found: list[tuple[datetime.datetime, datetime.datetime]] = []
+    for start, end in sorted((start or least, end or most) for start, end in touched):
+        if found and start <= found[-1][1]:
+            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        else:
+            found.append((start, end))
+    while len(found) > MOST_INTERVALS:
+        gaps = [later[0] - one[1] for one, later in pairwise(found)]
+        nearest = gaps.index(min(gaps))
+        found[nearest : nearest + 2] = [(found[nearest][0], found[nearest + 1][1])]
+    return [(start if start != least else None, end if end != most else None) for start, end in found]
+
+
+def _within(column: str, dtype: dt.DataType, every: Iterable[tuple[Moment, Moment]]) -> InIntervals:
+    def bound(moment: Moment) -> str | None:
+        if moment is None:
+            return None
+        if dtype.is_date():
+            return moment.date().isoformat()
+        return moment.isoformat(sep=" ") + ("+00:00" if dtype.timezone else "")
+
+    return InIntervals(column=column, intervals=joined(Interval(bound(start), bound(end)) for start, end in every))
+
+
+def _told(start: Moment, end: Moment, every: Every) -> str:
+    """The first interval, and the last."""
+    first, last = (moment and moment.isoformat(sep=" ")[: _TOLD[every]] for moment in (start, _moved(end, every, -1)))
+    if first == last:
+        return first or "all"
+    return f"{first} to {last}" if first and last else f"from {first}" if first else f"up to {last}"
+
+
+_TOLD = {"hour": 16, "day": 10, "week": 10, "month": 7, "year": 4}
+"""How much of a time tells an interval."""

@@ -1,0 +1,145 @@
+"""Tables that are computed by parts, each beside the same as a whole: `daily` and `daily_whole`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dlt
+import ibis
+from ibis import _
+
+from entrepot import ByInterval, ByKey, Pipeline, Table
+
+parts = Pipeline("parts", parameters={"folder": "", "bonus": 0})
+
+COLUMNS = {
+    "orders": {"id": "int64", "at": "timestamp", "shop": "string", "customer": "int64", "amount": "int64"},
+    "visits": {"day": "date", "shop": "string", "n": "int64"},
+    "shops": {"shop": "string", "country": "string"},
+}
+HINTS: dict[str, Any] = {
+    "orders": {"write_disposition": "merge", "primary_key": "id"},
+    "visits": {"write_disposition": "append"},
+    "shops": {"write_disposition": "replace"},
+}
+
+
+@parts.ingest(tables=[*COLUMNS])
+def source(folder: str) -> Any:
+    """What a test has written, with what dlt is told of it."""
+
+    def read(name: str) -> Any:
+        path = Path(folder, f"{name}.json")
+        rows = json.loads(path.read_text()) if path.exists() else []
+        types = {"int64": "bigint", "timestamp": "timestamp", "string": "text", "date": "date"}
+        columns: Any = {column: {"data_type": types[kind]} for column, kind in COLUMNS[name].items()}
+        if name == "orders":
+            columns |= {"at": {"data_type": "timestamp", "timezone": False}}
+            columns |= {"gone": {"data_type": "bool", "hard_delete": True}}
+        return dlt.resource(lambda: iter([rows]), name=name, columns=columns, **HINTS[name])
+
+    @dlt.source
+    def every() -> Any:
+        return [read(name) for name in COLUMNS]
+
+    return every()
+
+
+def both(by: ByInterval | ByKey) -> Callable[[Callable[..., Table]], Callable[..., Table]]:
+    """Declares a table by parts and as a whole."""
+
+    def declare(function: Callable[..., Table]) -> Callable[..., Table]:
+        parts.transform(incremental=by)(function)
+        parts.transform(name=f"{function.__name__}_whole")(function)
+        return function
+
+    return declare
+
+
+@both(ByInterval("day"))
+def daily(orders: Table, bonus: int) -> Table:
+    return orders.group_by(day=_.at.date(), shop=_.shop).agg(total=_.amount.sum() + bonus, n=_.count())
+
+
+@both(ByInterval("hour", every="hour"))
+def hourly(orders: Table) -> Table:
+    return orders.filter(_.amount > 1).mutate(hour=_.at.truncate("h")).select("id", "hour", "amount")
+
+
+@both(ByInterval("month", every="month"))
+def monthly(daily: Table) -> Table:
+    return daily.group_by(month=_.day.truncate("M")).agg(total=_.total.sum(), best=_.total.max())
+
+
+@both(ByInterval("day"))
+def beside(orders: Table, visits: Table, shops: Table) -> Table:
+    days = visits.group_by("day", "shop").agg(visits=_.n.sum())
+    sold = orders.group_by(day=_.at.date(), shop=_.shop).agg(total=_.amount.sum())
+    return (
+        sold.left_join(days, ["day", "shop"])
+        .select("day", "shop", "total", "visits")
+        .left_join(shops, "shop")
+        .select("day", "shop", "total", "visits", "country")
+    )
+
+
+@both(ByInterval("day"))
+def trailing(daily: Table) -> Table:
+    window = ibis.range_window(
+        preceding=ibis.interval(days=2), following=ibis.interval(days=1), group_by=_.shop, order_by=_.day
+    )
+    return daily.mutate(around=_.total.sum().over(window))
+
+
+@both(ByInterval("at"))
+def ranked(orders: Table) -> Table:
+    return orders.mutate(rank=ibis.row_number().over(group_by=_.at.date(), order_by=[_.amount, _.id])).drop("shop")
+
+
+@both(ByInterval("day", every="week"))
+def quiet(visits: Table, orders: Table) -> Table:
+    sold = orders.mutate(day=_.at.date())
+    return visits.anti_join(sold, ["day", "shop"]).group_by("day").agg(n=_.n.sum())
+
+
+@both(ByInterval("day"))
+def events(visits: Table, orders: Table) -> Table:
+    one = visits.select("day", "shop", "n")
+    other = orders.select(day=_.at.date(), shop=_.shop, n=_.amount)
+    return one.union(other).distinct()
+
+
+@both(ByInterval("at"))
+def visited(orders: Table, visits: Table) -> Table:
+    return orders.semi_join(visits.filter(_.n > 1), "shop").drop("amount")
+
+
+@both(ByKey("customer"))
+def customers(orders: Table, bonus: int) -> Table:
+    return orders.group_by("customer").agg(total=_.amount.sum() + bonus, first=_.at.min())
+
+
+@both(ByKey("customer"))
+def numbered(orders: Table) -> Table:
+    return orders.mutate(number=ibis.row_number().over(group_by=_.customer, order_by=[_.at, _.id])).select(
+        "id", "customer", "number"
+    )
+
+
+@both(ByKey("customer"))
+def loyal(numbered: Table, orders: Table) -> Table:
+    its = numbered.join(orders, ["id", "customer"]).select("id", "customer", "number", "shop", "amount")
+    return its.group_by("customer", "shop").agg(n=_.number.max(), total=_.amount.sum())
+
+
+@both(ByKey("shop", "day"))
+def crowds(visits: Table) -> Table:
+    return visits.group_by("day", "shop").agg(n=_.n.sum()).filter(_.n > 3)
+
+
+@both(ByKey("shop"))
+def of_country(shops: Table, visits: Table) -> Table:
+    return shops.left_join(visits, "shop").group_by("shop", "country").agg(n=_.n.sum())
