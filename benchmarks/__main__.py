@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import chain, digest, endurance, fairness, ingest, planning, scoring, startup
+from benchmarks import chain, digest, endurance, fairness, ingest, parts, planning, scoring, startup
 
 BENCHMARKS = {
     "startup": lambda: startup.main([]),
     "planning": lambda: planning.main([]),
     "digest": lambda: digest.main([]),
+    "parts": lambda: parts.main([]),
     "scoring": lambda: scoring.main([]),
     "ingest": lambda: ingest.main([]),
     "fairness": lambda: fairness.main([]),
