@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from entrepot.errors import BadInput, EntrepotError, PipelineError
     from entrepot.language import split
+    from entrepot.language.example import Rows
     from entrepot.language.model import Model
     from entrepot.language.outputs import Copy, Dashboard, Export, Figure, Panel
     from entrepot.language.sources import Files, PostgresTable
@@ -36,6 +37,7 @@ __all__ = [
     "Pipeline",
     "PipelineError",
     "PostgresTable",
+    "Rows",
     "Table",
     "split",
 ]
@@ -53,6 +55,7 @@ _HOMES = {
     "Pipeline": "entrepot.pipeline",
     "PipelineError": "entrepot.errors",
     "PostgresTable": "entrepot.language.sources",
+    "Rows": "entrepot.language.example",
     "Table": "ibis",
 }
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.worker.processes import ENTREPOT, Place
+from tests.worker.processes import ENTREPOT, TENANTS, Place
 from tests.worker.terminals import at_terminal, plain
 
 COMMANDS = [
@@ -26,6 +26,7 @@ COMMANDS = [
         "sql",
         "graph",
         "lineage",
+        "test",
         "versions",
         "rollback",
         "gc",
@@ -554,3 +555,69 @@ def test_notes_with_brackets_are_printed_as_they_are() -> None:
         output.rows(("a",), [("[bold]b[/nothing]",)])
     assert '{"code": "[/b] [red]"}' in captured.get()
     assert "[bold]b[/nothing]" in captured.get()
+
+
+# Examples -----------------------------------------------------------------------------------------------------------
+
+DECLARED = """
+from entrepot import Pipeline, Table
+
+small = Pipeline("small", parameters={"least": 1.0})
+
+@small.ingest
+def sales(): ...
+
+@small.transform
+def large(sales: Table, least: float) -> Table:
+    return sales.filter(sales.amount >= least)
+
+small.example(large, "the limit is large", given={"sales": [{"id": 1, "amount": 1.0}]}, expect=[{"id": 1}])
+"""
+WRONG = """small.example(
+    "large", "so is less", given={"sales": [{"id": 2, "amount": 0.5}, {"id": 3, "amount": 2}]}, expect=[{"id": 2}]
+)
+"""
+UNKNOWN = """small.example("large", "nothing", given={"slaes": []}, expect=[])
+"""
+
+
+def test_examples_are_computed_without_a_server(nowhere: Place) -> None:
+    module = nowhere.folder / "small.py"
+    (nowhere.folder / "tenants.toml").write_text(TENANTS.replace("[pipelines]", '[pipelines]\nsmall = "small:small"'))
+    module.write_text(DECLARED)
+    lines = said(nowhere.entrepot("test", "small"), 0).splitlines()
+    assert lines == ["✓ small · large: the limit is large", "1 example, all as expected"]
+    assert "pipeline 'shop' has no example yet: declare one with `shop.example(...)`" in said(
+        nowhere.entrepot("test"), 0
+    )
+
+    module.write_text(DECLARED + WRONG)
+    done = nowhere.entrepot("test", "small", "-s", "large")
+    assert done.returncode == 1
+    where = f"{module}:{len(DECLARED.splitlines()) + 1}"
+    assert done.stdout.splitlines() == [
+        "✓ small · large: the limit is large",
+        f"✗ small · large: so is less · {where}",
+        "  'large' is not as expected: of 1 row, in any order, 1 missing, 1 not expected (floats within 1e-09)",
+        "    - id=2   missing",
+        "    + id=3   not expected",
+        "2 examples, 1 not as expected",
+    ]
+    [_, wrong] = json.loads(nowhere.entrepot("test", "small", "--json").stdout)
+    assert (wrong["passed"], wrong["bad_input"], wrong["at"]) == (False, False, where)
+    assert wrong["differences"] == [
+        {"row": None, "found": None, "expected": {"id": 2}, "columns": []},
+        {"row": None, "found": {"id": 3}, "expected": None, "columns": []},
+    ]
+    assert said(nowhere.entrepot("test", "small", "-s", "sales"), 0) == (
+        "pipeline 'small' has no example of what 'sales' selects\n"
+    )
+
+    module.write_text(DECLARED + UNKNOWN)
+    assert "unknown table or parameter 'slaes'; did you mean 'sales'" in nowhere.entrepot("test", "small").stdout
+    assert nowhere.entrepot("test", "small").returncode == 2
+    assert "unknown pipeline 'smal'; did you mean 'small'" in said(nowhere.entrepot("test", "smal"), 2)
+    assert "unknown step" in said(nowhere.entrepot("test", "small", "-s", "lrage"), 2)
+    assert "a selection is of one pipeline's steps: name the pipeline" in said(
+        nowhere.entrepot("test", "-s", "large"), 2
+    )

@@ -22,6 +22,7 @@ from entrepot.worker.cli import (
     dev,
     doctor,
     env,
+    examples,
     gc,
     graph,
     lineage,
@@ -53,11 +54,12 @@ for command in (
     *(restore.restore, workers.workers, codec_server.codec_server),
 ):
     app.command()(command)
+app.command("test")(examples.examples)
 app.add_typer(schedules.group, name="schedules")
 app.add_typer(env.group, name="env")
 app.add_typer(deployments.group, name="deployments")
 
-_COMPUTING = ("demo", "dev", "worker")
+_COMPUTING = ("demo", "dev", "test", "worker")
 """The commands that run pipelines."""
 
 

@@ -1,0 +1,68 @@
+"""What `entrepot.testing` computes is what a run computes, table by table."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+from temporalio.testing import WorkflowEnvironment
+
+from entrepot.language.step import CheckStep, IngestStep, TransformStep
+from entrepot.testing import Session
+from entrepot.worker import reading
+from entrepot.worker.config.settings import DEMO
+from tests.conftest import House, serving, settings
+
+REFERENCES = {
+    "shop": "tests.pipelines.shop:shop",
+    "scores": "tests.pipelines.scores:scores",
+    "sliced": "tests.pipelines.sliced:sliced",
+    **DEMO,
+}
+DICE = random.Random(13)
+PARAMETERS: dict[str, list[dict[str, Any]]] = {
+    "shop": [{"rows": DICE.randint(20, 900), "limit": DICE.uniform(0, 100)} for _ in range(4)],
+    "scores": [{}],
+    "sliced": [{"least": DICE.randint(0, 40), "rate": DICE.random(), "label": DICE.choice("abc")} for _ in range(3)],
+    "flights": [{"late_after": 20}],
+}
+CASES = [(pipeline, parameters) for pipeline, every in PARAMETERS.items() for parameters in every]
+
+
+@pytest.mark.parametrize(("pipeline", "parameters"), CASES, ids=str)
+async def test_every_table_and_check_is_that_of_a_run(
+    temporal: WorkflowEnvironment, tmp_path: Path, in_memory: Session, pipeline: str, parameters: dict[str, Any]
+) -> None:
+    async with serving(temporal.client, settings(tmp_path, {pipeline: REFERENCES[pipeline]})) as house:
+        summary = await house.run(pipeline, parameters=parameters)
+        made = house.tenants.pipeline("acme", pipeline)
+        raw = {table: published(house, pipeline, table) for step in made.graph.of(IngestStep) for table in step.tables}
+        found = in_memory.compute(made, **raw, **parameters)
+        for step in made.graph.of(TransformStep):
+            same(found[step.name].to_arrow(), published(house, pipeline, step.name))
+        warned = {step.name for step in summary.steps if step.kind == "check" and step.warned}
+        assert {step.name for step in made.graph.of(CheckStep) if len(found[step.name])} == warned
+
+
+def published(house: House, pipeline: str, table: str) -> pa.Table:
+    """A table, as `prod` shows it."""
+    with reading._shown(house.tenants.get("acme"), pipeline, "prod", [table]) as (session, found):
+        [(place, version)] = found.values()
+        columns = reading.schema_from(version.columns)
+        return reading.conformed(session.fetch(reading.physical(place, columns)).to_reader(), columns).read_all()
+
+
+def same(one: pa.Table, other: pa.Table) -> None:
+    """Rows in any order; sums of floats are added up in any order, too."""
+    assert one.schema.names == other.schema.names
+    pd.testing.assert_frame_equal(in_order(one), in_order(other), rtol=1e-9, atol=1e-12)
+
+
+def in_order(table: pa.Table) -> pd.DataFrame:
+    frame = table.to_pandas()
+    keys = [name for name in table.column_names if not pa.types.is_floating(table.schema.field(name).type)]
+    return frame.sort_values([*keys, *(name for name in frame if name not in keys)], ignore_index=True)
