@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from entrepot.language.outputs import Copy, Dashboard, Export, Figure, Panel
     from entrepot.language.sources import Files, PostgresTable
     from entrepot.pipeline import Pipeline
+    from entrepot.worker.reading import open as open
 
 __all__ = [
     "BadInput",
@@ -41,6 +42,7 @@ __all__ = [
     "Table",
     "split",
 ]
+# Beside them, `open`: `from entrepot import *` is not to hide Python's own.
 
 _HOMES = {
     "BadInput": "entrepot.errors",
@@ -55,6 +57,7 @@ _HOMES = {
     "Pipeline": "entrepot.pipeline",
     "PipelineError": "entrepot.errors",
     "PostgresTable": "entrepot.language.sources",
+    "open": "entrepot.worker.reading",
     "Rows": "entrepot.language.example",
     "Table": "ibis",
 }

@@ -130,6 +130,11 @@ class PipelineCatalog:
         rows = self._select("versions", any_of("version", set(wanted.values())))
         return {row["name"]: Version.of_row(row) for row in rows if wanted.get(row["name"]) == row["version"]}
 
+    def versions_of(self, name: str) -> list[Version]:
+        """Those of one table, model or output, the newest first."""
+        found = [Version.of_row(row) for row in self._select("versions", equals("name", name))]
+        return sorted(found, key=lambda version: version.made_at, reverse=True)
+
     def every_version(self) -> list[Version]:
         """All that was made and is not collected."""
         return [Version.of_row(row) for row in self._select("versions")]

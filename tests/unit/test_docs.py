@@ -21,6 +21,7 @@ from entrepot.protocol.maintenance import DropInput, GcInput, RepairInput, Rollb
 from entrepot.protocol.messages import RunInput
 from entrepot.protocol.parity import ParityInput
 from entrepot.worker.cli.app import app
+from entrepot.worker.reading import OpenPipeline
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = (ROOT / "docs/reference.md").read_text()
@@ -37,6 +38,8 @@ def _public() -> Iterator[tuple[str, Any]]:
     yield from ((f"entrepot.Pipeline.{name}", getattr(Pipeline, name)) for name in DECORATORS)
     yield from ((f"entrepot.split.{name}", getattr(split, name)) for name in SPLITS)
     yield "entrepot.Model.predict", entrepot.Model.predict
+    yield "entrepot.open", entrepot.open
+    yield "entrepot.worker.reading.OpenPipeline.table", OpenPipeline.table
     yield "entrepot.errors.Unavailable", errors.Unavailable
     yield from ((f"entrepot.testing.{name}", getattr(testing, name)) for name in testing.__all__ if name != "Rows")
 

@@ -230,6 +230,15 @@ def test_rows_are_shown_while_a_worker_serves(place: Place) -> None:
     chosen = place.entrepot("show", "shop", "orders", "--where", "COUNTRY = 'DE' and id < 9", "--json")
     assert {row["country"] for row in json.loads(said(chosen, 0))} == {"DE"}
     assert "unknown table 'odrers'; did you mean 'orders'" in said(place.entrepot("show", "shop", "odrers"), 2)
+    versions = json.loads(said(place.entrepot("versions", "shop", "--json"), 0))
+    version = next(each["version"] for each in versions if each["name"] == "countries")
+    shown = said(place.entrepot("show", "shop", f"countries@{version[:6]}", "--json"), 0)
+    assert shown == said(place.entrepot("show", "shop", "countries", "--version", version, "--json"), 0)
+    assert len(json.loads(shown)) == 2
+    assert "unknown version of 'orders' 'nope'. Known: " in said(place.entrepot("show", "shop", "orders@nope"), 2)
+    assert "'orders@' names no version" in said(place.entrepot("show", "shop", "orders@"), 2)
+    both = said(place.entrepot("show", "shop", "orders@a", "--version", "b"), 2)
+    assert "'orders@a' and --version 'b' name two versions; name one" in both
 
 
 def test_a_rollback_goes_back_one_publish_or_to_a_run(place: Place) -> None:

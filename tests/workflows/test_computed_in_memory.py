@@ -13,9 +13,9 @@ from temporalio.testing import WorkflowEnvironment
 
 from entrepot.language.step import CheckStep, IngestStep, TransformStep
 from entrepot.testing import Session
-from entrepot.worker import reading
 from entrepot.worker.config.settings import DEMO
-from tests.conftest import House, serving, settings
+from entrepot.worker.reading import OpenTenant
+from tests.conftest import serving, settings
 
 REFERENCES = {
     "shop": "tests.pipelines.shop:shop",
@@ -40,20 +40,13 @@ async def test_every_table_and_check_is_that_of_a_run(
     async with serving(temporal.client, settings(tmp_path, {pipeline: REFERENCES[pipeline]})) as house:
         summary = await house.run(pipeline, parameters=parameters)
         made = house.tenants.pipeline("acme", pipeline)
-        raw = {table: published(house, pipeline, table) for step in made.graph.of(IngestStep) for table in step.tables}
+        shown = OpenTenant(house.tenants.get("acme"))[pipeline]
+        raw = {table: shown.table(table) for step in made.graph.of(IngestStep) for table in step.tables}
         found = in_memory.compute(made, **raw, **parameters)
         for step in made.graph.of(TransformStep):
-            same(found[step.name].to_arrow(), published(house, pipeline, step.name))
+            same(found[step.name].to_arrow(), shown.table(step.name).to_pyarrow())
         warned = {step.name for step in summary.steps if step.kind == "check" and step.warned}
         assert {step.name for step in made.graph.of(CheckStep) if len(found[step.name])} == warned
-
-
-def published(house: House, pipeline: str, table: str) -> pa.Table:
-    """A table, as `prod` shows it."""
-    with reading._shown(house.tenants.get("acme"), pipeline, "prod", [table]) as (session, found):
-        [(place, version)] = found.values()
-        columns = reading.schema_from(version.columns)
-        return reading.conformed(session.fetch(reading.physical(place, columns)).to_reader(), columns).read_all()
 
 
 def same(one: pa.Table, other: pa.Table) -> None:
