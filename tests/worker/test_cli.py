@@ -27,6 +27,7 @@ COMMANDS = [
         "graph",
         "lineage",
         "test",
+        "init",
         "versions",
         "rollback",
         "gc",
@@ -596,9 +597,7 @@ def test_examples_are_computed_without_a_server(nowhere: Place) -> None:
     module.write_text(DECLARED)
     lines = said(nowhere.entrepot("test", "small"), 0).splitlines()
     assert lines == ["✓ small · large: the limit is large", "1 example, all as expected"]
-    assert "pipeline 'shop' has no example yet: declare one with `shop.example(...)`" in said(
-        nowhere.entrepot("test"), 0
-    )
+    assert "pipeline 'shop' has no example yet: `Pipeline.example` declares one" in said(nowhere.entrepot("test"), 0)
 
     module.write_text(DECLARED + WRONG)
     done = nowhere.entrepot("test", "small", "-s", "large")

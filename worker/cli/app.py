@@ -25,6 +25,7 @@ from entrepot.worker.cli import (
     examples,
     gc,
     graph,
+    init,
     lineage,
     parity,
     plan,
@@ -49,7 +50,18 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 for command in (
-    *(demo.demo, dev.dev, worker.worker, run.run, plan.plan, parity.parity, sql.sql, graph.graph, lineage.lineage),
+    *(
+        init.init,
+        demo.demo,
+        dev.dev,
+        worker.worker,
+        run.run,
+        plan.plan,
+        parity.parity,
+        sql.sql,
+        graph.graph,
+        lineage.lineage,
+    ),
     *(show.show, versions.versions, checks.checks, rollback.rollback, gc.gc, doctor.doctor),
     *(restore.restore, workers.workers, codec_server.codec_server),
 ):

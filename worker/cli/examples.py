@@ -75,9 +75,7 @@ def _tell(every: Sequence[Outcome], without: Sequence[Pipeline], selection: str 
             indented = each.why.replace("\n", "\n  ")
             output.out.print(f"  {indented}", soft_wrap=True)
     for pipeline in without:
-        lacks = (
-            f"of what {selection!r} selects" if selection else f"yet: declare one with `{pipeline.name}.example(...)`"
-        )
+        lacks = f"of what {selection!r} selects" if selection else "yet: `Pipeline.example` declares one"
         output.out.print(f"pipeline {pipeline.name!r} has no example {lacks}", soft_wrap=True)
     if every:
         failed = sum(not each.passed for each in every)
