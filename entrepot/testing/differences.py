@@ -129,6 +129,8 @@ def differences(
     Raises:
         BadInput: if a column is expected that the result does not have.
     """
+    if not isinstance(expected, Iterable):
+        raise BadInput(f"{result.name!r}: a {type(expected).__name__} is expected; write the rows as a list of dicts")
     rows = [*expected]
     for number, row in enumerate(rows, 1):
         if not isinstance(row, Mapping):

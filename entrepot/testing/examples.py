@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from entrepot.errors import BadInput, EntrepotError
@@ -33,6 +33,10 @@ class Outcome:
 def computed(session: Session, pipeline: Pipeline, example: Example) -> Outcome:
     """Computes an example."""
     try:
+        if not isinstance(example.given, Mapping):
+            raise BadInput(
+                f"`given` is a {type(example.given).__name__}; write it as a dict of names to rows and values"
+            )
         if strange := [name for name in example.given if not isinstance(name, str)]:
             raise BadInput(f"`given` has the name {strange[0]!r}, which is no text")
         found = session.compute(pipeline, example.step, **example.given)

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
+from entrepot.errors import StepFailed
 from entrepot.language.step import CheckStep, IngestStep, TransformStep
 from entrepot.testing import Session
 from entrepot.worker.config.settings import DEMO
@@ -21,12 +22,14 @@ REFERENCES = {
     "shop": "tests.pipelines.shop:shop",
     "scores": "tests.pipelines.scores:scores",
     "sliced": "tests.pipelines.sliced:sliced",
+    "deadly": "tests.pipelines.deadly:deadly",
     **DEMO,
 }
 DICE = random.Random(13)
 PARAMETERS: dict[str, list[dict[str, Any]]] = {
     "shop": [{"rows": DICE.randint(20, 900), "limit": DICE.uniform(0, 100)} for _ in range(4)],
     "scores": [{}],
+    "deadly": [{}],
     "sliced": [{"least": DICE.randint(0, 40), "rate": DICE.random(), "label": DICE.choice("abc")} for _ in range(3)],
     "flights": [{"late_after": 20}],
 }
@@ -47,6 +50,21 @@ async def test_every_table_and_check_is_that_of_a_run(
             same(found[step.name].to_arrow(), shown.table(step.name).to_pyarrow())
         warned = {step.name for step in summary.steps if step.kind == "check" and step.warned}
         assert {step.name for step in made.graph.of(CheckStep) if len(found[step.name])} == warned
+
+
+async def test_decimals_keep_their_digits_and_what_a_run_refuses_is_refused(
+    temporal: WorkflowEnvironment, tmp_path: Path, in_memory: Session
+) -> None:
+    async with serving(temporal.client, settings(tmp_path, {"hard": "tests.pipelines.hard:hard"})) as house:
+        await house.run("hard", select="+exact")
+        failure = await house.fail(tenant="acme", pipeline="hard", select="squares")
+        hard, shown = house.tenants.pipeline("acme", "hard"), OpenTenant(house.tenants.get("acme"))["hard"]
+        numbers = shown.table("numbers")
+        exact = in_memory.compute(hard, "exact", numbers=numbers).to_arrow()
+        assert exact.sort_by("n") == shown.table("exact").to_pyarrow().sort_by("n")
+        with pytest.raises(StepFailed) as caught:
+            in_memory.compute(hard, "squares", numbers=numbers)
+        assert str(caught.value) in str(failure)
 
 
 def same(one: pa.Table, other: pa.Table) -> None:

@@ -36,6 +36,16 @@ class WorkerTables:
         self._get = read
         self.name = name
 
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise AttributeError(
+            f"a table of the warehouse cannot do what needs `{name}`; it can `execute`, `to_pandas`, `to_pyarrow`, "
+            "`to_pyarrow_batches` and `compile`",
+            name=name,
+            obj=self,
+        )
+
     def table(self, name: TableName, schema: ibis.Schema) -> ibis.Table:
         """A real table of these columns, which may be executed."""
         namespace = ops.Namespace(database=name.schema)

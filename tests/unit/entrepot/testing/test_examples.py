@@ -67,7 +67,9 @@ def test_they_are_no_part_of_any_version() -> None:
         ({"given": {"sales": [{"id": 1}]}}, "uses a column 'amount', which it does not find: 'sales' has 'id'"),
         ({"expect": [{"idd": 1}]}, "unknown column 'idd'; did you mean 'id'"),
         ({"expect": [1]}, "the expected row 1 is a int, and no dict"),
+        ({"expect": None}, "'large_sales': a NoneType is expected; write the rows as a list of dicts"),
         ({"given": {1: []}}, "the name 1, which is no text"),
+        ({"given": [1]}, "`given` is a list; write it as a dict of names to rows and values"),
     ],
 )
 def test_what_cannot_be_computed_is_bad_input(example: dict[str, Any], sentence: str) -> None:
