@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlglot
 import sqlglot.expressions as sge
+from ibis.expr.operations import UnboundTable
 from sqlglot.errors import SqlglotError
 
 from entrepot.activities.catalog.catalog import Catalog, PipelineCatalog
@@ -23,7 +24,7 @@ from entrepot.activities.runtime.tenant import Tenant
 from entrepot.backends import QueryTag, Session, TableName
 from entrepot.backends.base import physical
 from entrepot.backends.sql.session import conformed
-from entrepot.errors import BadInput, listed, unknown
+from entrepot.errors import BadInput, StepFailed, listed, unknown
 from entrepot.identity.expression import schema_from
 from entrepot.language.names import DEFAULT_ENVIRONMENT, PIPELINE
 from entrepot.worker.config import settings
@@ -128,7 +129,13 @@ class OpenTenant:
         self._check_open()
         with self._tenant.backend.session(QueryTag(self._tenant.name, "read", "notebook")) as session:
             session.scratch = self._tenant.catalog_schema
-            return session.fetch(expression)
+            try:
+                return session.fetch(expression)
+            except StepFailed as error:
+                tables = [TableName(each.namespace.database, each.name) for each in expression.op().find(UnboundTable)]
+                if gone := [str(each) for each in tables if each.table not in session.tables(each.schema)]:
+                    raise BadInput(f"{listed(gone)} was collected meanwhile; ask for the table again") from error
+                raise
 
     def _check_open(self) -> None:
         if self._is_closed:

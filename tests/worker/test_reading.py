@@ -112,6 +112,11 @@ async def test_an_open_tenant_has_real_tables_of_any_version(shop: House, tmp_pa
             with pytest.raises(BadInput) as caught:
                 wrong()
             assert sentence in str(caught.value)
+        [(gone,)] = shop.query(f"SELECT physical_table FROM entrepot.versions WHERE version = '{before}'")
+        held = shown.table("orders", version=before)
+        shop.query(f'DROP TABLE shop__v."{gone}"')
+        with pytest.raises(BadInput, match=f"'shop__v.{gone}' was collected meanwhile; ask for the table again"):
+            held.count().execute()
         with pytest.raises(AttributeError, match="cannot do what needs `to_parquet`; it can `execute`, `to_pandas`"):
             orders.to_parquet(tmp_path / "orders.parquet")
         [model] = [row for (row,) in shop.query("SELECT DISTINCT version FROM entrepot.versions WHERE name = 'board'")][
