@@ -555,8 +555,8 @@ class Pipeline:
             says: What the example shows, in a few words.
             given: By name, rows for tables (dicts, `Rows`, a data frame or an Arrow table) and values for parameters.
                 Steps between these tables and the step are computed, too.
-            expect: The rows that are expected, as dicts. Columns that they do not have are not compared; floats may
-                differ by a share of 1e-9.
+            expect: The rows that are expected, as dicts. Columns that none of them has are not compared; floats
+                may differ by a share of 1e-9.
             ordered: Whether the order of the rows counts. Default: it does not, as tables have none.
 
         Examples:

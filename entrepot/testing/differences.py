@@ -77,8 +77,9 @@ def assert_rows(
 ) -> None:
     """Holds rows against those that are expected, and tells row by row how they differ.
 
-    Columns that the expected rows do not have are not compared. NULL equals NULL alone, and NaN equals NaN. True is not
-    1, and a time with a zone is none without. Text is read as a date, time or decimal where a column is one.
+    Columns that none of the expected rows has are not compared; one that some leave out is NULL there. NULL equals NULL
+    alone, and NaN equals NaN. True is not 1, and a time with a zone is none without. Text is read as a date, time or
+    decimal where a column is one.
 
     Args:
         found: What `compute` gave; or rows as dicts, a data frame, an Arrow table.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.worker.processes import ENTREPOT, TENANTS, Place
+from tests.worker.processes import ENTREPOT, TENANTS, Place, said
 from tests.worker.terminals import at_terminal, plain
 
 COMMANDS = [
@@ -54,14 +53,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 def nowhere(tmp_path: Any) -> Place:
     """A folder with no server."""
     return Place(tmp_path)
-
-
-def said(done: subprocess.CompletedProcess[str], code: int) -> str:
-    """What a command said, after it ended with an exit code: on standard output if well, else on standard error."""
-    assert done.returncode == code, (done.stdout, done.stderr)
-    assert "Traceback" not in done.stderr
-    assert not (code == 0 and done.stderr), done.stderr
-    return done.stderr if code else done.stdout
 
 
 # Running ------------------------------------------------------------------------------------------------------------

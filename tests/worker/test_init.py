@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.worker.processes import Place
-from tests.worker.test_cli import said
+from tests.worker.processes import Place, said
 
 ORDERS = "Order ID,Größe,When,Paid,nothing\n1,1.5,2026-01-01,true,\n2,,2026-01-02,false,\n3,2.5,2026-01-02,false,\n"
 COUNTRIES = 'code;name\nDE;Germany\nFR;France\nIT;"It""aly"\n'
