@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 
     from entrepot.errors import BadInput, EntrepotError, PipelineError
     from entrepot.language import split
+    from entrepot.language.example import Rows
     from entrepot.language.incremental import ByInterval, ByKey
     from entrepot.language.model import Model
     from entrepot.language.outputs import Copy, Dashboard, Export, Figure, Panel
     from entrepot.language.sources import Files, PostgresTable
     from entrepot.pipeline import Pipeline
+    from entrepot.worker.reading import open as open
 
 __all__ = [
     "BadInput",
@@ -39,9 +41,11 @@ __all__ = [
     "Pipeline",
     "PipelineError",
     "PostgresTable",
+    "Rows",
     "Table",
     "split",
 ]
+# Beside them, `open`: `from entrepot import *` is not to hide Python's own.
 
 _HOMES = {
     "BadInput": "entrepot.errors",
@@ -58,6 +62,8 @@ _HOMES = {
     "Pipeline": "entrepot.pipeline",
     "PipelineError": "entrepot.errors",
     "PostgresTable": "entrepot.language.sources",
+    "open": "entrepot.worker.reading",
+    "Rows": "entrepot.language.example",
     "Table": "ibis",
 }
 

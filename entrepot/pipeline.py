@@ -9,9 +9,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
+from types import FrameType
 from typing import Any, TypeVar, get_args, overload
 
 from entrepot.errors import BadInput, Location, PipelineError, Problem, unknown
+from entrepot.language.example import Example
 from entrepot.language.incremental import Incremental
 from entrepot.language.limits import OwnLimits, own_limits
 from entrepot.language.split import Share, Split
@@ -108,6 +110,7 @@ class Pipeline:
         self.owner = owner
         self.parameters: dict[str, Any] = dict(parameters or {})
         self.steps: list[Step] = []
+        self.examples: list[Example] = []
 
     def __repr__(self) -> str:
         return f"Pipeline({self.name!r}, steps={[step.name for step in self.steps]})"
@@ -548,6 +551,60 @@ class Pipeline:
             return self._add(PublishStep(**self._common(f, **options)))
 
         return declare(function) if function is not None else declare
+
+    def example(
+        self,
+        step: Step | str,
+        says: str,
+        /,
+        *,
+        given: Mapping[str, Any],
+        expect: Sequence[Mapping[str, Any]],
+        ordered: bool = False,
+    ) -> None:
+        """Declares what a step makes of a few rows. `entrepot test` computes it, on DuckDB in memory.
+
+        Declaring it computes nothing, and it is no part of any version.
+
+        Args:
+            step: The step, or its name: a transform; a check, which gives the violating rows; or `orders.contract`,
+                which gives the broken rules of the contract of `orders`.
+            says: What the example shows, in a few words.
+            given: By name, rows for tables (dicts, `Rows`, a data frame or an Arrow table) and values for parameters.
+                Steps between these tables and the step are computed, too.
+            expect: The rows that are expected, as dicts. Columns that none of them has are not compared; floats
+                may differ by a share of 1e-9.
+            ordered: Whether the order of the rows counts. Default: it does not, as tables have none.
+
+        Examples:
+            ```python
+            from entrepot import Pipeline, Table
+
+            shop = Pipeline("shop", parameters={"large": 50.0})
+
+
+            @shop.ingest
+            def sales(): ...
+
+
+            @shop.transform
+            def large_sales(sales: Table, large: float) -> Table:
+                return sales.filter(sales.amount >= large)
+
+
+            shop.example(
+                large_sales,
+                "a sale of just the limit is large",
+                given={"sales": [{"id": 1, "amount": 9.99}, {"id": 2, "amount": 10.0}], "large": 10.0},
+                expect=[{"id": 2}],
+            )
+            ```
+        """
+        frame: FrameType | None = inspect.currentframe()
+        caller = frame.f_back if frame else None
+        at = Location(caller.f_code.co_filename, caller.f_lineno) if caller else Location("?", 0)
+        name = step if isinstance(step, str) else step.name
+        self.examples.append(Example(name, says, given, expect, ordered, at))
 
     def _limits(self, whose: str, **given: Any) -> OwnLimits:
         try:

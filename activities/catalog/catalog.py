@@ -137,6 +137,11 @@ class PipelineCatalog:
         rows = self.tables.select("versions", *self._same(*its), newest="made_at")
         return Version.of_row(rows[0]) if rows else None
 
+    def versions_of(self, name: str) -> list[Version]:
+        """Those of one table, model or output, the newest first."""
+        found = [Version.of_row(row) for row in self._select("versions", equals("name", name))]
+        return sorted(found, key=lambda version: version.made_at, reverse=True)
+
     def every_version(self) -> list[Version]:
         """All that was made and is not collected."""
         return [Version.of_row(row) for row in self._select("versions")]

@@ -17,6 +17,7 @@ from entrepot.activities.ingest import manifest
 from entrepot.activities.ingest.dispositions import STRATEGIES, strategy_of
 from entrepot.activities.ingest.landing import Checkpoint, Landing, Part
 from entrepot.activities.ingest.manifest import Manifest
+from entrepot.activities.ingest.schema_evolution import common, evolved
 from entrepot.activities.ingest.sources import registry
 from entrepot.activities.ingest.sources.files import files
 from entrepot.activities.ingest.sources.files.reader import FILE_COLUMN
@@ -28,7 +29,6 @@ from entrepot.errors import BadInput, StepFailed, listed, unknown
 from entrepot.identity.code import stable_hash
 from entrepot.identity.expression import schema_from, schema_to
 from entrepot.language.interval import Interval
-from entrepot.language.schema_evolution import common, evolved
 from entrepot.language.step import Contract, IngestStep
 from entrepot.protocol.messages import ExtractRequest, Load, TableLoad
 

@@ -20,6 +20,7 @@ import pyarrow.parquet
 from pydantic import BaseModel, ConfigDict, ValidationError
 from temporalio import activity
 
+from entrepot.activities.ingest.schema_evolution import DOUBLE_HOLDS, common
 from entrepot.activities.ingest.sources.files import column_types as types
 from entrepot.activities.ingest.sources.quoting import literal, quoted
 from entrepot.activities.ingest.sources.stream import FILE_NUMBER, Hints, Piece, Stream, Watermark
@@ -28,7 +29,6 @@ from entrepot.activities.storage import lake
 from entrepot.errors import StepFailed
 from entrepot.identity.code import stable_hash
 from entrepot.identity.expression import schema_from, schema_to
-from entrepot.language.schema_evolution import DOUBLE_HOLDS, common
 from entrepot.tracebacks import writing
 
 PART_ROWS = 1_000_000

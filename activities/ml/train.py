@@ -28,6 +28,7 @@ from entrepot.backends import Session
 from entrepot.backends.base import physical
 from entrepot.errors import StepFailed, listed
 from entrepot.identity.expression import nodes_of, schema_from
+from entrepot.language.model import Model
 from entrepot.language.split import TEST_COLUMN, Where, order_of
 from entrepot.language.step import TrainStep
 from entrepot.planning.expressions.built import Built
@@ -74,21 +75,46 @@ def _train(
     versions: dict[str, Version],
     parameters: dict[str, Any],
 ) -> StepResult:
-    started = time.monotonic()
     features = versions[step.features]
     with Builder(work, tenants, ref.context.pipeline) as builder:
-        known = arguments(step, {step.features: schema_from(features.inferred)}, parameters)
-        computed, built = builder.ask(step, _asked, known, features)
-    identity, model, rows = computed.identity, computed.made, built.read()
-    inputs = {step.features: ref.versions[step.features]}
+        made = ask(builder, step, features, parameters)
+    return fit(made, StepProcesses(work, tenants, ref.context.pipeline, step), session, ref, versions, parameters)
+
+
+def ask(
+    builder: Builder, step: TrainStep, features: Version, parameters: Mapping[str, Any]
+) -> tuple[Computed, ibis.Table]:
+    """What a step fits, and the rows that it fits on."""
+    known = arguments(step, {step.features: schema_from(features.inferred)}, parameters)
+    computed, built = builder.ask(step, _asked, known, features)
+    return computed, built.read()
+
+
+def fit(
+    asked: tuple[Computed, ibis.Table],
+    processes: StepProcesses,
+    session: Session,
+    ref: StepRef,
+    versions: Mapping[str, Version],
+    parameters: Mapping[str, Any],
+) -> StepResult:
+    """Fits a model, and keeps it as a version.
+
+    Args:
+        asked: What `ask` has found.
+        processes: Where the step's code runs.
+    """
+    started = time.monotonic()
+    work, step, (computed, rows) = processes.work, processes.step, asked
+    assert isinstance(step, TrainStep)
+    identity, model, features = computed.identity, computed.made, versions[step.features]
+    assert isinstance(model, Model)
     check_planned(identity, ref.identities.get(step.name))
     columns = feature_columns(step, schema_from(features.inferred))
     work.check_limits(session, rows)
     folder = work.tenant.lake_path(step.folder, ref.context.pipeline, step.name, ref.versions[step.name])
     given = {name: parameters[name] for name in step.inputs}
-    fitted: Fitted = StepProcesses(work, tenants, ref.context.pipeline, step).run(
-        _fit, given, columns, folder, feeds={"rows": session.read(rows)}
-    )
+    fitted: Fitted = processes.run(_fit, given, columns, folder, feeds={"rows": session.read(rows)})
     seconds = time.monotonic() - started
     details = ModelDetails(
         file=fitted.file,
@@ -119,7 +145,7 @@ def _train(
         run=ref.context.run,
         bytes=fitted.file.bytes,
         scanned=session.usage.bytes,
-        inputs=inputs,
+        inputs={step.features: ref.versions[step.features]},
         seconds=seconds,
     )
     work.catalog(session).pipeline(ref.context.pipeline).add_version(made, before=versions.get(step.name))

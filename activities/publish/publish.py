@@ -124,7 +124,7 @@ def _output(
     call: Call, parameters: dict[str, Any], versions: dict[str, Version], facts: dict[str, str], dialect: str
 ) -> _Page | Export | Copy:
     """What a publish function returns, in a process of its own; its tables as the worker can read them."""
-    tables = WorkerTables(call, dialect)
+    tables = WorkerTables(call.read, dialect)
 
     def argument(version: Version) -> Any:
         if version.table is None:

@@ -85,7 +85,7 @@ def _rules(
     call: Call, step: Step, table: TableName, columns: tuple[tuple[str, str], ...], dialect: str
 ) -> tuple[Broken | Rule, ...]:
     assert isinstance(step, CheckStep)
-    tables = WorkerTables(call, dialect)
+    tables = WorkerTables(call.read, dialect)
     with attribute_errors(step):
         found = list(rules(step.contract, tables.table(table, schema_from(dict(columns)))))
     return tuple(replace(e, violating=tables.unbound(e.violating)) if isinstance(e, Rule) else e for e in found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -37,7 +38,7 @@ from entrepot.activities.runtime.isolation.tables import read_by
 from entrepot.activities.runtime.tenant import Tenants, parameter_values
 from entrepot.activities.storage import exact_casts
 from entrepot.activities.transform import cutoff
-from entrepot.activities.transform.check import check_contract, check_rows
+from entrepot.activities.transform.check import Found, check_contract, check_rows
 from entrepot.activities.transform.contract_rules import Broken, Rule, rules_of, values_of_rule
 from entrepot.activities.transform.functions import Functions, values
 from entrepot.activities.transform.increments import Grown, Growth, Part, Whole
@@ -189,7 +190,7 @@ class Computation:
         """
         version, anew = self._batch.versions[step.name], self._batch.anew
         target = version_table_name(self._schema, step.name, version, anew, self._context.run)
-        computed = self._verified(step)
+        computed = self.verified(step)
         base, why = self._base(step, computed)
         is_same = False
         with self._session.transaction():
@@ -293,15 +294,12 @@ class Computation:
         return _Made(grown.view, grown.columns, inferred, grown.rows, grown.details, grown.said, grown)
 
     def _check(self, step: CheckStep, started: float) -> StepResult:
-        computed = self._verified(step)
+        computed = self.verified(step)
         if step.contract is not None:
-            found = check_contract(self._session, self._rules(step))
+            found = self.broken_rules(step)
         else:
-            scorer = self._scorer(step)
-            try:
-                found = check_rows(self._session, scorer.replaced(self._bound(step, computed)))
-            finally:
-                scorer.drop_temporary()
+            with self.violating(step, computed) as rows:
+                found = check_rows(self._session, rows)
         verdict = CheckVerdict(
             name=step.name,
             version=self._batch.versions[step.name],
@@ -317,6 +315,19 @@ class Computation:
         self._catalog.add_verdict(verdict)
         return found.result(step, time.monotonic() - started)
 
+    def broken_rules(self, step: CheckStep) -> Found:
+        """Which rules of a contract the table breaks that it guards."""
+        return check_contract(self._session, self._rules(step))
+
+    @contextmanager
+    def violating(self, step: CheckStep, computed: Computed) -> Iterator[ibis.Table]:
+        """The rows that violate a rule, while the block runs."""
+        scorer = self._scorer(step)
+        try:
+            yield scorer.replaced(self._bound(step, computed))
+        finally:
+            scorer.drop_temporary()
+
     def _rules(self, step: CheckStep) -> list[Broken | Rule]:
         """What a contract demands of the table that it guards: its checks may be anybody's code, and execute."""
         guarded = self._versions[step.guards[0]]
@@ -327,11 +338,12 @@ class Computation:
                 self._functions.answered(each.violating, step, values_of_rule, *asked, number)
         return every
 
-    def _processes(self, step: TransformStep | CheckStep) -> StepProcesses:
+    def processes(self, step: TransformStep | CheckStep) -> StepProcesses:
+        """Where a step's code runs."""
         return StepProcesses(self._work, self._tenants, self._context.pipeline, step)
 
     def _scorer(self, step: TransformStep | CheckStep) -> Scorer:
-        return Scorer(self._session, self._versions, self._builder, self._processes(step))
+        return Scorer(self._session, self._versions, self._builder, self.processes(step))
 
     def _content(self, step: TransformStep, computed: Computed, version: str, stood: Version | None) -> Content:
         """What the step's version contains, as far as it follows from what it is made of."""
@@ -352,7 +364,7 @@ class Computation:
             known[name] = schema_from(version.columns) if actual and is_table else known_of(version)
         return arguments(step, known, self._parameters)
 
-    def _verified(self, step: TransformStep | CheckStep) -> Computed:
+    def verified(self, step: TransformStep | CheckStep) -> Computed:
         """What the code now computes, which must be what was planned."""
         computed = self._computed(step, self._arguments(step, actual=False))
         check_planned(computed.identity, self._batch.identities.get(step.name))
@@ -399,7 +411,7 @@ class Computation:
                 readers[name] = self._session.read(table)
             else:
                 given[name] = getattr(value, "value", value)
-        yield from self._processes(step).stream(_compute, given, schema.to_pyarrow(), feeds=readers)
+        yield from self.processes(step).stream(_compute, given, schema.to_pyarrow(), feeds=readers)
 
 
 def _with_content(details: TableDetails | GrowingTableDetails, content: Content) -> TableDetails | GrowingTableDetails:

@@ -106,6 +106,22 @@ def weather_hours(weather: Table) -> Table:
     )
 
 
+flights.example(
+    weather_hours,
+    "wind of 1,048 mph is a typing error, and rain counts before fog",
+    given={
+        "weather": [
+            {"origin": "EWR", "time_hour": 5, "temp": 39.0, "precip": 0.0, "visib": 10.0, "wind_speed": 1048.4},
+            {"origin": "EWR", "time_hour": 6, "temp": 39.0, "precip": 0.1, "visib": 2.0, "wind_speed": 9.2},
+        ]
+    },
+    expect=[
+        {"time_hour": 5, "wind_speed": None, "sky": "fair"},
+        {"time_hour": 6, "wind_speed": 9.2, "sky": "heavy rain"},
+    ],
+)
+
+
 @flights.transform(contract=Departures)
 def departures(flights: Table, weather_hours: Table, planes: Table) -> Table:
     """Every scheduled departure, with the weather in its hour and the plane."""
@@ -182,6 +198,20 @@ def monthly_delays(departures: Table, late_after: int) -> Table:
             rank=ibis.row_number().over(order_by=[_.late.desc(), _.month]) + 1,
         )
     )
+
+
+flights.example(
+    monthly_delays,
+    "a cancelled flight counts, and is not late",
+    given={
+        "departures": [
+            {"month": 1, "cancelled": False, "arr_delay": 16},
+            {"month": 1, "cancelled": False, "arr_delay": 15},
+            {"month": 1, "cancelled": True, "arr_delay": None},
+        ]
+    },
+    expect=[{"month": 1, "flights": 3, "late": 0.5, "cancelled": 1 / 3}],
+)
 
 
 @flights.transform

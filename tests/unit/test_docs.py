@@ -16,15 +16,16 @@ import pytest
 import typer
 
 import entrepot
-from entrepot import Pipeline, errors, split
+from entrepot import Pipeline, errors, split, testing
 from entrepot.protocol.maintenance import DropInput, GcInput, RepairInput, RollbackInput
 from entrepot.protocol.messages import RunInput
 from entrepot.protocol.parity import ParityInput
 from entrepot.worker.cli.app import app
+from entrepot.worker.reading import OpenPipeline
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = (ROOT / "docs/reference.md").read_text()
-DECORATORS = ("ingest", "transform", "check", "train", "publish")
+DECORATORS = ("ingest", "transform", "check", "train", "publish", "example")
 SPLITS = ("Share", "Time", "Group", "Where")
 FENCE = re.compile(r"```python\n(.*?)\n *```", re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s#:]*)(?:#([^)\s]*))?\)")
@@ -37,7 +38,10 @@ def _public() -> Iterator[tuple[str, Any]]:
     yield from ((f"entrepot.Pipeline.{name}", getattr(Pipeline, name)) for name in DECORATORS)
     yield from ((f"entrepot.split.{name}", getattr(split, name)) for name in SPLITS)
     yield "entrepot.Model.predict", entrepot.Model.predict
+    yield "entrepot.open", entrepot.open
+    yield "entrepot.worker.reading.OpenPipeline.table", OpenPipeline.table
     yield "entrepot.errors.Unavailable", errors.Unavailable
+    yield from ((f"entrepot.testing.{name}", getattr(testing, name)) for name in testing.__all__ if name != "Rows")
 
 
 PUBLIC = dict(_public())
@@ -69,7 +73,8 @@ def test_every_argument_of_a_decorator_is_described(name: str) -> None:
 def _arguments(function: Any) -> set[str]:
     """The names of what a function or class takes, in any of its overloads."""
     each = [inspect.signature(overload).parameters for overload in get_overloads(function) or [function]]
-    return {name for parameters in each for name in parameters} - {"self", "function"}
+    every = {name for parameters in each for name in parameters} - {"self", "function"}
+    return {name for name in every if not name.startswith("_")}
 
 
 def _pages() -> list[Path]:

@@ -82,7 +82,8 @@ ROOMS = sorted({path.parent for path in MODULES} - {ROOT / "worker" / "cli"})
 
 @pytest.mark.parametrize("folder", ROOMS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_folder_can_be_read_at_a_glance(folder: Path) -> None:
-    entries = {each.name for each in folder.iterdir() if not each.is_symlink()} - {"__pycache__", "__init__.py"}
+    unread = {"__pycache__", "__init__.py", "py.typed"}
+    entries = {each.name for each in folder.iterdir() if not each.is_symlink()} - unread
     assert len(entries) <= 11, sorted(entries)
 
 

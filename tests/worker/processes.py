@@ -184,3 +184,11 @@ class Place:
             return any(each["name"] == step and each["state"] == "running" for each in progress["steps"] or ())
 
         until(is_running)
+
+
+def said(done: subprocess.CompletedProcess[str], code: int) -> str:
+    """What a command said, after it ended with an exit code: on standard output if well, else on standard error."""
+    assert done.returncode == code, (done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr
+    assert not (code == 0 and done.stderr), done.stderr
+    return done.stderr if code else done.stdout

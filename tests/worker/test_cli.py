@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.worker.processes import ENTREPOT, Place
+from tests.worker.processes import ENTREPOT, TENANTS, Place, said
 from tests.worker.terminals import at_terminal, plain
 
 COMMANDS = [
@@ -26,6 +25,8 @@ COMMANDS = [
         "sql",
         "graph",
         "lineage",
+        "test",
+        "init",
         "versions",
         "rollback",
         "gc",
@@ -52,14 +53,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 def nowhere(tmp_path: Any) -> Place:
     """A folder with no server."""
     return Place(tmp_path)
-
-
-def said(done: subprocess.CompletedProcess[str], code: int) -> str:
-    """What a command said, after it ended with an exit code: on standard output if well, else on standard error."""
-    assert done.returncode == code, (done.stdout, done.stderr)
-    assert "Traceback" not in done.stderr
-    assert not (code == 0 and done.stderr), done.stderr
-    return done.stderr if code else done.stdout
 
 
 # Running ------------------------------------------------------------------------------------------------------------
@@ -229,6 +222,15 @@ def test_rows_are_shown_while_a_worker_serves(place: Place) -> None:
     chosen = place.entrepot("show", "shop", "orders", "--where", "COUNTRY = 'DE' and id < 9", "--json")
     assert {row["country"] for row in json.loads(said(chosen, 0))} == {"DE"}
     assert "unknown table 'odrers'; did you mean 'orders'" in said(place.entrepot("show", "shop", "odrers"), 2)
+    versions = json.loads(said(place.entrepot("versions", "shop", "--json"), 0))
+    version = next(each["version"] for each in versions if each["name"] == "countries")
+    shown = said(place.entrepot("show", "shop", f"countries@{version[:6]}", "--json"), 0)
+    assert shown == said(place.entrepot("show", "shop", "countries", "--version", version, "--json"), 0)
+    assert len(json.loads(shown)) == 2
+    assert "unknown version of 'orders' 'nope'. Known: " in said(place.entrepot("show", "shop", "orders@nope"), 2)
+    assert "'orders@' names no version" in said(place.entrepot("show", "shop", "orders@"), 2)
+    both = said(place.entrepot("show", "shop", "orders@a", "--version", "b"), 2)
+    assert "'orders@a' and --version 'b' name two versions; name one" in both
 
 
 def test_a_rollback_goes_back_one_publish_or_to_a_run(place: Place) -> None:
@@ -554,3 +556,67 @@ def test_notes_with_brackets_are_printed_as_they_are() -> None:
         output.rows(("a",), [("[bold]b[/nothing]",)])
     assert '{"code": "[/b] [red]"}' in captured.get()
     assert "[bold]b[/nothing]" in captured.get()
+
+
+# Examples -----------------------------------------------------------------------------------------------------------
+
+DECLARED = """
+from entrepot import Pipeline, Table
+
+small = Pipeline("small", parameters={"least": 1.0})
+
+@small.ingest
+def sales(): ...
+
+@small.transform
+def large(sales: Table, least: float) -> Table:
+    return sales.filter(sales.amount >= least)
+
+small.example(large, "the limit is large", given={"sales": [{"id": 1, "amount": 1.0}]}, expect=[{"id": 1}])
+"""
+WRONG = """small.example(
+    "large", "so is less", given={"sales": [{"id": 2, "amount": 0.5}, {"id": 3, "amount": 2}]}, expect=[{"id": 2}]
+)
+"""
+UNKNOWN = """small.example("large", "nothing", given={"slaes": []}, expect=[])
+"""
+
+
+def test_examples_are_computed_without_a_server(nowhere: Place) -> None:
+    module = nowhere.folder / "small.py"
+    (nowhere.folder / "tenants.toml").write_text(TENANTS.replace("[pipelines]", '[pipelines]\nsmall = "small:small"'))
+    module.write_text(DECLARED)
+    lines = said(nowhere.entrepot("test", "small"), 0).splitlines()
+    assert lines == ["✓ small · large: the limit is large", "1 example, all as expected"]
+    assert "pipeline 'shop' has no example yet: `Pipeline.example` declares one" in said(nowhere.entrepot("test"), 0)
+
+    module.write_text(DECLARED + WRONG)
+    done = nowhere.entrepot("test", "small", "-s", "large")
+    assert done.returncode == 1
+    where = f"{module}:{len(DECLARED.splitlines()) + 1}"
+    assert done.stdout.splitlines() == [
+        "✓ small · large: the limit is large",
+        f"✗ small · large: so is less · {where}",
+        "  'large' is not as expected: of 1 row, in any order, 1 missing, 1 not expected (floats within 1e-09)",
+        "    - id=2   missing",
+        "    + id=3   not expected",
+        "2 examples, 1 not as expected",
+    ]
+    [_, wrong] = json.loads(nowhere.entrepot("test", "small", "--json").stdout)
+    assert (wrong["passed"], wrong["bad_input"], wrong["at"]) == (False, False, where)
+    assert wrong["differences"] == [
+        {"row": None, "found": None, "expected": {"id": 2}, "columns": []},
+        {"row": None, "found": {"id": 3}, "expected": None, "columns": []},
+    ]
+    assert said(nowhere.entrepot("test", "small", "-s", "sales"), 0) == (
+        "pipeline 'small' has no example of what 'sales' selects\n"
+    )
+
+    module.write_text(DECLARED + UNKNOWN)
+    assert "unknown table or parameter 'slaes'; did you mean 'sales'" in nowhere.entrepot("test", "small").stdout
+    assert nowhere.entrepot("test", "small").returncode == 2
+    assert "unknown pipeline 'smal'; did you mean 'small'" in said(nowhere.entrepot("test", "smal"), 2)
+    assert "unknown step" in said(nowhere.entrepot("test", "small", "-s", "lrage"), 2)
+    assert "a selection is of one pipeline's steps: name the pipeline" in said(
+        nowhere.entrepot("test", "-s", "large"), 2
+    )

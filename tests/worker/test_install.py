@@ -17,7 +17,7 @@ import pytest
 from tests.worker.processes import ROOT, Place
 
 UV = Path(sys.executable).parent / "uv"
-PACKED = (".py", ".html")
+PACKED = (".py", ".html", ".jinja")
 DEMO_REQUIREMENTS = ROOT / "requirements" / "demo.txt"
 PROJECT = {
     "tenants.toml": """

@@ -22,8 +22,10 @@ from entrepot.worker.cli import (
     dev,
     doctor,
     env,
+    examples,
     gc,
     graph,
+    init,
     lineage,
     parity,
     plan,
@@ -48,16 +50,28 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 for command in (
-    *(demo.demo, dev.dev, worker.worker, run.run, plan.plan, parity.parity, sql.sql, graph.graph, lineage.lineage),
+    *(
+        init.init,
+        demo.demo,
+        dev.dev,
+        worker.worker,
+        run.run,
+        plan.plan,
+        parity.parity,
+        sql.sql,
+        graph.graph,
+        lineage.lineage,
+    ),
     *(show.show, versions.versions, checks.checks, rollback.rollback, gc.gc, doctor.doctor),
     *(restore.restore, workers.workers, codec_server.codec_server),
 ):
     app.command()(command)
+app.command("test")(examples.examples)
 app.add_typer(schedules.group, name="schedules")
 app.add_typer(env.group, name="env")
 app.add_typer(deployments.group, name="deployments")
 
-_COMPUTING = ("demo", "dev", "worker")
+_COMPUTING = ("demo", "dev", "test", "worker")
 """The commands that run pipelines."""
 
 

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Generator, Hashable, Sequence
 from contextlib import ExitStack
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, Self
 
 from entrepot.activities.runtime.context import ActivityContext, attribute_errors
 from entrepot.activities.runtime.isolation.call import Asked, Call, Question, answer
@@ -43,7 +43,7 @@ class Builder:
         self._running = ExitStack()
         self._conversation: Generator[Any, Any, Any] | None = None
 
-    def __enter__(self) -> Builder:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *raised: object) -> None:

@@ -12,9 +12,9 @@ import pandas as pd
 import pyarrow as pa
 from ibis.formats.pandas import PandasData
 
-from entrepot.activities.runtime.isolation.call import Call
 from entrepot.backends import Session, TableName, dialect
 from entrepot.backends.base import physical
+from entrepot.backends.sql.session import conformed
 
 E = TypeVar("E", bound=ir.Expr)
 
@@ -28,13 +28,23 @@ class WorkerTables:
     """What ibis takes for the backend of its tables: it has of one what executes expressions.
 
     Args:
-        call: Whose worker reads.
+        read: Gets the rows of an expression from the warehouse.
         name: The dialect of the warehouse.
     """
 
-    def __init__(self, call: Call, name: str) -> None:
-        self._call = call
+    def __init__(self, read: Callable[[ibis.Table], pa.Table], name: str) -> None:
+        self._get = read
         self.name = name
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise AttributeError(
+            f"a table of the warehouse cannot do what needs `{name}`; it can `execute`, `to_pandas`, `to_pyarrow`, "
+            "`to_pyarrow_batches` and `compile`",
+            name=name,
+            obj=self,
+        )
 
     def table(self, name: TableName, schema: ibis.Schema) -> ibis.Table:
         """A real table of these columns, which may be executed."""
@@ -100,5 +110,4 @@ class WorkerTables:
             limit = ibis.options.sql.default_limit
         if limit is not None:
             table = table.limit(limit)
-        found = self._call.read(table)
-        return found.cast(expr.as_table().schema().to_pyarrow())
+        return conformed(self._get(table).to_reader(), expr.as_table().schema()).read_all()

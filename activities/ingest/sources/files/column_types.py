@@ -17,12 +17,12 @@ import ibis.expr.schema as sch
 import pyarrow as pa
 import pyarrow.parquet
 
+from entrepot.activities.ingest.schema_evolution import DOUBLE_HOLDS
 from entrepot.activities.ingest.sources.quoting import literal
 from entrepot.backends.duckdb.types import Types
 from entrepot.backends.sql.parquet import rewritten
 from entrepot.errors import BadInput
 from entrepot.identity.expression import type_from
-from entrepot.language.schema_evolution import DOUBLE_HOLDS
 
 _CLOCK = r"([01][0-9]|2[0-3]):[0-5][0-9]"
 _SECONDS = r"(:[0-5][0-9](\.[0-9]{1,6}0{0,3})?)"

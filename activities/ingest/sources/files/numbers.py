@@ -9,8 +9,8 @@ from typing import Any
 
 import duckdb
 
+from entrepot.activities.ingest.schema_evolution import DOUBLE_HOLDS
 from entrepot.activities.ingest.sources.files import column_types as types
-from entrepot.language.schema_evolution import DOUBLE_HOLDS
 
 _TO_ZEROS = bytes.maketrans(b"123456789.E", b"0000000000e")
 _MAY_BE_LONG = (re.compile(b"0000000000000000+"), re.compile(rb"0e[+-]?000"))

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from entrepot.activities.ingest.schema_evolution import common, differences, evolved
 from entrepot.errors import StepFailed
-from entrepot.language.schema_evolution import common, differences, evolved
 
 TYPES = [
     "int8", "int32", "int64", "float32", "float64", "decimal(10, 2)", "decimal(38, 9)", "boolean", "string", "date",
