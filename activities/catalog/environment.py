@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import sqlglot.expressions as sge
 
-from entrepot.activities.catalog.ingest_state import IngestState, overtaken
+from entrepot.activities.catalog.ingest_state import LOAD, IngestState, overtaken
 from entrepot.activities.catalog.owners import Places, Shown
 from entrepot.activities.catalog.sequenced_row import SequencedRow, each_state
 from entrepot.activities.catalog.tables import CatalogTables, Row, column, equals, now, versions_by_name
@@ -17,6 +17,9 @@ from entrepot.errors import BadInput, Conflict, StepFailed, listed
 
 UNDO = "undo"
 """The action of a publish that takes back the one before it, of the same run."""
+PUBLISH, CREATE, PROMOTE = "publish", "create", "promote"
+FORWARD = (PUBLISH, CREATE, PROMOTE)
+"""The actions that bring something else than was there: what a rollback goes back to."""
 
 
 @dataclass(frozen=True)
@@ -187,9 +190,7 @@ class Environment:
             Conflict: if another run has loaded in between.
         """
         for step, of_step in loads.items():
-            then = next(
-                (c for c in of_step if c.tables and all(pointers.get(t) == v for t, v in c.tables.items())), None
-            )
+            then = next(iter(_made(of_step, pointers)), None)
             if then is None:
                 if any(table in pointers for load in of_step for table in load.tables):
                     raise BadInput(
@@ -199,6 +200,47 @@ class Environment:
             current = self.ingest_state(step)
             if current.load != then.load or current.environment != self.name:
                 self.replace_ingest_state(step, replace(then, sequence=current.sequence, run=run, action="rollback"))
+
+    def stand_like(self, other: Environment, steps: Iterable[str], *, run: str) -> None:
+        """Makes it stand with its sources where another environment stands, which may be the newest load of any: then
+        nothing is recorded, and its first load goes on where the newest is at that time.
+
+        Raises:
+            Conflict: if another run has loaded in between.
+        """
+        for step in steps:
+            its, current = other.ingest_state(step), self.ingest_state(step)
+            if its.load and its.load != current.load:
+                self.replace_ingest_state(step, replace(its, sequence=current.sequence, run=run, action=CREATE))
+
+    def continue_from(
+        self, loads: Mapping[str, list[IngestState]], pointers: Mapping[str, str], *, run: str
+    ) -> tuple[str, ...]:
+        """Makes the next load of each ingest step go on behind the load that made what these pointers show, unless it
+        does already, since that load was its own and others came after it. What no known load made changes nothing.
+
+        Args:
+            loads: Every load of each ingest step, newest first.
+
+        Returns:
+            The steps of which something had been loaded here that is asked of the sources again.
+
+        Raises:
+            Conflict: if another run has loaded in between.
+        """
+        again = []
+        for step, of_step in sorted(loads.items()):
+            made, own = _made(of_step, pointers), _line(of_step, self.name)
+            known = {load.load for load in made}
+            current = self.ingest_state(step)
+            if not made or _continues(step, own, known) or (not own and current.load in known):
+                continue
+            then = made[0]
+            self.replace_ingest_state(step, replace(then, sequence=current.sequence, run=run, action=PROMOTE))
+            its = [load for load in _line(of_step, then.environment) if load.sequence <= then.sequence]
+            if own and not _continues(step, its, {own[0].load}):
+                again.append(step)
+        return tuple(again)
 
     def steps_ahead(self, steps: Iterable[str], pointers: Mapping[str, str]) -> tuple[str, ...]:
         """The ingest steps of whose newest load these pointers show something else."""
@@ -240,9 +282,31 @@ class Environment:
         return SequencedRow(self.tables, "ingest_states", "loads", {**self._key, "step": step})
 
 
+def _made(loads: Iterable[IngestState], pointers: Mapping[str, str]) -> list[IngestState]:
+    """The loads of a step after which its tables were what these pointers show."""
+    return [load for load in loads if load.tables and all(pointers.get(table) == v for table, v in load.tables.items())]
+
+
+def _line(loads: Iterable[IngestState], environment: str) -> list[IngestState]:
+    """Those that an environment has, or had, newest first."""
+    its = (load for load in loads if load.environment == environment)
+    return sorted(its, key=lambda load: load.sequence, reverse=True)
+
+
+def _continues(step: str, line: list[IngestState], known: Collection[str]) -> bool:
+    """Whether the newest of an environment's states is one of these loads, or came after one of them by loads alone.
+    The first of an environment may have come after that of another."""
+    for state in line:
+        if state.load in known:
+            return True
+        if state.action != LOAD:
+            return False
+    return bool(line) and any(line[-1].follows(step, load) for load in known)
+
+
 def _before(history: list[Publish]) -> list[Publish]:
     """The publishes before the one whose state is shown, newest first."""
     pointers = history[0].pointers
-    runs = [publish for publish in history if publish.action == "publish"]
+    runs = [publish for publish in history if publish.action in FORWARD]
     shown = next((i for i, publish in enumerate(runs) if publish.pointers == pointers), -1)
     return [publish for publish in runs[shown + 1 :] if publish.pointers != pointers]

@@ -15,6 +15,15 @@ from typing import Any
 
 from entrepot.activities.catalog.tables import Row, now, versions_by_name
 from entrepot.errors import Conflict
+from entrepot.identity.code import stable_hash
+
+LOAD = "load"
+"""The action of a state that a load left; others go back to one, or take that of another environment."""
+
+
+def load_id(step: str, before: str, tables: Mapping[str, str], watermarks: str | None) -> str:
+    """The identity of a load: the hash of what it came after, and of what it brought."""
+    return stable_hash([step, before, dict(tables), watermarks])
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,7 @@ class IngestState:
     run: str = ""
     changes: Mapping[str, list[str]] = field(default_factory=dict)
     """What changed in the columns of which table."""
-    action: str = "load"
+    action: str = LOAD
     environment: str = ""
     loaded_at: datetime.datetime | None = None
 
@@ -65,6 +74,10 @@ class IngestState:
             "watermarks": self.watermarks,
             "changes": dict(self.changes),
         }
+
+    def follows(self, step: str, load: str) -> bool:
+        """Whether the load that left this state is known to have come right after another."""
+        return self.load == load_id(step, load, self.tables, self.watermarks)
 
     def is_same_as(self, other: IngestState) -> bool:
         """Whether there is no use in replacing the other by this one."""

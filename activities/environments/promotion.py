@@ -1,0 +1,147 @@
+"""Promoting: an environment is pointed at what another shows, all of it or nothing. What was computed there is not
+computed again, and checks that hold for a version are not run again.
+
+Names that the other environment does not show stay where the pipeline still makes them, as after a run of some steps;
+those that no step makes any more go, as after a run of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from entrepot.activities.catalog.environment import PROMOTE, Publish
+from entrepot.activities.catalog.records import Run
+from entrepot.activities.catalog.tables import now
+from entrepot.activities.environments.gate import Gate
+from entrepot.activities.environments.shown import shown_by
+from entrepot.activities.ingest import heads
+from entrepot.activities.publish.view_sync import ViewSync
+from entrepot.activities.runtime.context import ActivityContext
+from entrepot.activities.runtime.tenant import Tenants
+from entrepot.backends import Session
+from entrepot.errors import BadInput, Conflict, unknown
+from entrepot.planning.graph import Graph
+from entrepot.planning.plan import short
+from entrepot.protocol.environments import PromoteInput
+from entrepot.protocol.messages import Context, Promoted
+
+PROMOTED = "promoted"
+"""The status of a row in `runs` that says what was promoted."""
+
+
+def merged(graph: Graph, new: Mapping[str, str], shown: Mapping[str, str]) -> dict[str, str]:
+    """What an environment points at after a promotion.
+
+    Args:
+        new: What the other environment shows.
+        shown: What it shows itself.
+    """
+    return {**{name: version for name, version in shown.items() if name in graph.makers}, **new}
+
+
+class Promotion:
+    """One promotion of one environment into another."""
+
+    def __init__(
+        self, tenants: Tenants, work: ActivityContext, session: Session, context: Context, asked: PromoteInput
+    ) -> None:
+        self._work = work
+        self._session = session
+        self._context = context
+        self._asked = asked
+        self._pipeline = tenants.pipeline(asked.tenant, asked.pipeline)
+        self._tenants = tenants
+        self._catalog = work.catalog(session).pipeline(asked.pipeline)
+        self._environment = self._catalog.environment(asked.environment)
+
+    def prepared(self) -> PromoteInput:
+        """The request, with what both environments show now, where nobody has looked before.
+
+        Raises:
+            BadInput: if the other environment shows nothing, or the request expects something of a third one.
+            Conflict: if one of them shows something else than was expected.
+        """
+        two = (self._asked.like, self._asked.environment)
+        for name in self._asked.expect.keys() - {*two}:
+            raise BadInput(f"`expect` names what the two environments showed: {unknown('environment', name, two)}")
+        other, head = shown_by(self._catalog, self._asked.like), self._environment.head()
+        self._check_expected(other, head)
+        seen = dict(zip(two, (other.run, head.run), strict=True))
+        return self._asked.model_copy(update={"expect": {**seen, **self._asked.expect}})
+
+    def execute(self) -> Promoted:
+        """Moves the pointers, and lets everything that people see follow."""
+        with self._work.leases(self._session, self._asked.pipeline).holding(self._context.run, self._work.workflow):
+            return self._promoted()
+
+    def _promoted(self) -> Promoted:
+        environment, run = self._environment, self._context.run
+        views = ViewSync(self._work, self._session, self._context)
+        head, its, again = environment.head(), None, tuple[str, ...]()
+        checks: dict[str, str] = {}
+        steps = self._catalog.ingest_steps()
+        # By an attempt whose answer was lost; others may have published since.
+        done = environment.publish_of(run, head)
+        if done is None:
+            other = shown_by(self._catalog, self._asked.like)
+            self._check_expected(other, head)
+            pointers = merged(self._pipeline.graph, other.pointers, head.pointers)
+            if pointers == head.pointers:
+                return Promoted(moved=(), sequence=head.sequence, behind=self._followed(views, head))
+            its = views.whole_versions(pointers, head)
+            checks = Gate(self._tenants, self._work, self._catalog, self._asked).versions(
+                pointers, head.changed_names(pointers)
+            )
+            views.claim(its)
+            with self._session.transaction():
+                # First: if we die in between, the next run asks a source again, and loses nothing.
+                again = environment.continue_from(self._catalog.loads(), pointers, run=run)
+                done = head = views.promote(PROMOTE, head, pointers, expected=head.sequence)
+                self._catalog.add_run(self._record(other.run, again))
+        else:
+            again = self._again()
+        for step in steps:
+            heads.renew(self._work.tenant, environment, step)
+        followed = views.follow(head, self._pipeline.graph, checks, pointed=its)
+        return Promoted(
+            moved=done.moved,
+            sequence=done.sequence,
+            links=followed.links,
+            ahead=environment.steps_ahead(steps, done.pointers),
+            again=again,
+            behind=followed.left_behind(),
+        )
+
+    def _followed(self, views: ViewSync, head: Publish) -> tuple[str, ...]:
+        return views.follow(head, self._pipeline.graph).left_behind()
+
+    def _check_expected(self, other: Publish, head: Publish) -> None:
+        """Raises Conflict if an environment shows something else than somebody has seen."""
+        for name, its in ((self._asked.like, other), (self._asked.environment, head)):
+            expected = self._asked.expect.get(name)
+            if expected is None or (its.run.startswith(expected) if expected else not its.run):
+                continue
+            before = f"what run {short(expected)} had published" if expected else "nothing"
+            after = f"what run {short(its.run)} published ({its.action})" if its.run else "nothing any more"
+            raise Conflict(
+                f"{self._catalog.environment(name)}: it showed {before} when it was looked at, and shows {after}, so "
+                f"nothing was promoted; look again: `entrepot env diff {self._asked.like} {self._asked.environment} "
+                f"--pipeline {self._asked.pipeline}`"
+            )
+
+    def _record(self, published_by: str, again: tuple[str, ...]) -> Run:
+        return Run(
+            pipeline=self._asked.pipeline,
+            environment=self._asked.environment,
+            run=self._context.run,
+            workflow=self._work.workflow,
+            status=PROMOTED,
+            started_at=now(),
+            ended_at=now(),
+            summary={"like": self._asked.like, "run": published_by, "again": again},
+        )
+
+    def _again(self) -> tuple[str, ...]:
+        """What an attempt before has found."""
+        records = self._work.catalog(self._session).runs(self._context.run, PROMOTED)
+        return tuple(each for record in records for each in record.summary["again"])
