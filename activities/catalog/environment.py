@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import sqlglot.expressions as sge
 
-from entrepot.activities.catalog.ingest_state import LOAD, IngestState, overtaken
+from entrepot.activities.catalog.ingest_state import IngestState, comes_after, overtaken
 from entrepot.activities.catalog.owners import Places, Shown
 from entrepot.activities.catalog.sequenced_row import SequencedRow, each_state
 from entrepot.activities.catalog.tables import CatalogTables, Row, column, equals, now, versions_by_name
@@ -216,8 +216,8 @@ class Environment:
     def continue_from(
         self, loads: Mapping[str, list[IngestState]], pointers: Mapping[str, str], *, run: str
     ) -> tuple[str, ...]:
-        """Makes the next load of each ingest step go on behind the load that made what these pointers show, unless it
-        does already, since that load was its own and others came after it. What no known load made changes nothing.
+        """Makes the next load of each ingest step go on behind the load that made what these pointers show, unless what
+        was loaded here came after that. What no known load made changes nothing.
 
         Args:
             loads: Every load of each ingest step, newest first.
@@ -230,15 +230,14 @@ class Environment:
         """
         again = []
         for step, of_step in sorted(loads.items()):
-            made, own = _made(of_step, pointers), _line(of_step, self.name)
+            made = _made(of_step, pointers)
             known = {load.load for load in made}
-            current = self.ingest_state(step)
-            if not made or _continues(step, own, known) or (not own and current.load in known):
+            own, current = self.own_ingest_state(step), self.ingest_state(step)
+            if not made or comes_after(step, of_step, current.load, known):
                 continue
             then = made[0]
             self.replace_ingest_state(step, replace(then, sequence=current.sequence, run=run, action=PROMOTE))
-            its = [load for load in _line(of_step, then.environment) if load.sequence <= then.sequence]
-            if own and not _continues(step, its, {own[0].load}):
+            if own and not comes_after(step, of_step, then.load, {own.load}):
                 again.append(step)
         return tuple(again)
 
@@ -285,23 +284,6 @@ class Environment:
 def _made(loads: Iterable[IngestState], pointers: Mapping[str, str]) -> list[IngestState]:
     """The loads of a step after which its tables were what these pointers show."""
     return [load for load in loads if load.tables and all(pointers.get(table) == v for table, v in load.tables.items())]
-
-
-def _line(loads: Iterable[IngestState], environment: str) -> list[IngestState]:
-    """Those that an environment has, or had, newest first."""
-    its = (load for load in loads if load.environment == environment)
-    return sorted(its, key=lambda load: load.sequence, reverse=True)
-
-
-def _continues(step: str, line: list[IngestState], known: Collection[str]) -> bool:
-    """Whether the newest of an environment's states is one of these loads, or came after one of them by loads alone.
-    The first of an environment may have come after that of another."""
-    for state in line:
-        if state.load in known:
-            return True
-        if state.action != LOAD:
-            return False
-    return bool(line) and any(line[-1].follows(step, load) for load in known)
 
 
 def _before(history: list[Publish]) -> list[Publish]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,6 +87,29 @@ class IngestState:
             other.watermarks,
             other.fingerprint,
         )
+
+
+def comes_after(step: str, states: Iterable[IngestState], load: str, known: Collection[str]) -> bool:
+    """Whether a load is one of those that are known, or came after one of them, directly or not.
+
+    Args:
+        states: All that environments have remembered of the step.
+    """
+    at = {(state.environment, state.sequence): state for state in states}
+    every = {state.load for state in at.values()}
+    todo, seen = [load], set[str]()
+    while todo:
+        each = todo.pop()
+        if each in known:
+            return True
+        if each in seen:
+            continue
+        seen.add(each)
+        for state in (state for state in at.values() if state.load == each and state.action == LOAD):
+            before = at.get((state.environment, state.sequence - 1))
+            # The first of an environment came after the newest of another one.
+            todo += [before.load] if before else [other for other in every if state.follows(step, other)]
+    return False
 
 
 def overtaken(step: str, environment: str, run: str) -> Conflict:

@@ -122,7 +122,7 @@ class Promotion:
             if expected is None or (its.run.startswith(expected) if expected else not its.run):
                 continue
             before = f"what run {short(expected)} had published" if expected else "nothing"
-            after = f"what run {short(its.run)} published ({its.action})" if its.run else "nothing any more"
+            after = f"what run {short(its.run)} published" if its.run else "nothing any more"
             raise Conflict(
                 f"{self._catalog.environment(name)}: it showed {before} when it was looked at, and shows {after}, so "
                 f"nothing was promoted; look again: `entrepot env diff {self._asked.like} {self._asked.environment} "

@@ -109,7 +109,7 @@ def _where(sentence: str, context: Context, activity: str, about: tuple[str, ...
     tenant, pipeline = f"tenant {context.tenant!r}", f"pipeline {context.pipeline!r}"
     told = sentence.startswith(tenant)
     where = [] if told else [tenant]
-    if context.pipeline != EVERY_PIPELINE and not (told and pipeline in sentence):
+    if context.pipeline != EVERY_PIPELINE and not (told and pipeline in sentence) and not sentence.startswith(pipeline):
         where.append(pipeline)
     if about and not any(repr(name) in sentence for name in about):
         where.append(f"{activity} {','.join(about[:3])!r}")
