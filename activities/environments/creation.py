@@ -9,7 +9,7 @@ from entrepot.activities.catalog.tables import now
 from entrepot.activities.environments.shown import shown_by
 from entrepot.activities.ingest import heads
 from entrepot.activities.publish.view_sync import ViewSync
-from entrepot.activities.runtime.context import ActivityContext, ensure_schemas, wait_for_other_runs
+from entrepot.activities.runtime.context import ActivityContext, wait_for_other_runs
 from entrepot.activities.runtime.tenant import Tenants
 from entrepot.backends import Session
 from entrepot.errors import BadInput, EntrepotError, listed
@@ -35,7 +35,6 @@ def create(tenants: Tenants, work: ActivityContext, context: Context, asked: Cre
     shows: dict[str, list[str]] = {}
     behind: list[str] = []
     for pipeline in pipelines:
-        wait_for_other_runs(work, lambda: ensure_schemas(work, pipeline, environment=asked.environment))  # noqa: B023
         its = context.model_copy(update={"pipeline": pipeline})
         with work.session() as session:
             creating = _Creating(work, session, its, asked.like, _graph(tenants, its))
@@ -124,6 +123,7 @@ class _Creating:
             its = views.whole_versions(other.pointers, head)
             views.claim(its)
             with self._session.transaction():
+                environment.create()
                 environment.stand_like(self._catalog.environment(self._like), steps, run=run)
                 done = head = views.promote(CREATE, head, other.pointers, expected=head.sequence)
                 self._catalog.add_run(self._record(other.run))

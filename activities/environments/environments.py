@@ -7,7 +7,7 @@ from entrepot.activities.environments.difference import Comparing
 from entrepot.activities.environments.listing import environment_rows, publish_rows
 from entrepot.activities.environments.promotion import Promotion
 from entrepot.activities.runtime.activity import Activities, context_of, implements
-from entrepot.activities.runtime.context import ActivityContext, ensure_schemas, wait_for_other_runs
+from entrepot.activities.runtime.context import ActivityContext, wait_for_other_runs
 from entrepot.errors import BadInput
 from entrepot.protocol import activities
 from entrepot.protocol.environments import (
@@ -47,8 +47,8 @@ class EnvironmentActivities(Activities):
         work.tenant.settings(request.pipeline)
         _check_two(request.like, request.environment)
         work.tenant.check_environment(request.environment)
-        wait_for_other_runs(work, lambda: ensure_schemas(work, request.pipeline, environment=request.environment))
         with work.session() as session:
+            work.catalog(session).ensure()
             return Promotion(self._tenants, work, session, context_of(request), request).prepared()
 
     @implements(activities.PROMOTE_ENVIRONMENT)

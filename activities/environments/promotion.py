@@ -94,6 +94,7 @@ class Promotion:
             )
             views.claim(its)
             with self._session.transaction():
+                environment.create()
                 # First: if we die in between, the next run asks a source again, and loses nothing.
                 again = environment.continue_from(self._catalog.loads(), pointers, run=run)
                 done = head = views.promote(PROMOTE, head, pointers, expected=head.sequence)
