@@ -127,6 +127,8 @@ class _Creating:
                 environment.stand_like(self._catalog.environment(self._like), steps, run=run)
                 done = head = views.promote(CREATE, head, other.pointers, expected=head.sequence)
                 self._catalog.add_run(self._record(other.run))
+        else:  # its record may be lacking, where it was not made in one transaction
+            self._catalog.add_run(self._record(self._catalog.environment(self._like).head().run))
         for step in steps:
             heads.renew(self._work.tenant, environment, step)
         self.behind += views.follow(head, self._graph, pointed=its).left_behind()

@@ -100,7 +100,8 @@ class Promotion:
                 done = head = views.promote(PROMOTE, head, pointers, expected=head.sequence)
                 self._catalog.add_run(self._record(other.run, again))
         else:
-            again = self._again()
+            again = self._again()  # its record may be lacking, where it was not made in one transaction
+            self._catalog.add_run(self._record(self._asked.expect.get(self._asked.like, ""), again))
         for step in steps:
             heads.renew(self._work.tenant, environment, step)
         followed = views.follow(head, self._pipeline.graph, checks, pointed=its)
