@@ -5,13 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from tests.crash import state
-from tests.crash.boundaries import Boundary
 from tests.crash.cases import FullLake, House
 from tests.crash.conftest import alone, report, sample
 

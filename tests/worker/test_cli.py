@@ -32,7 +32,20 @@ COMMANDS = [
         "doctor",
         "parity",
     ),
-    *("checks", "show", "restore", "env drop", "schedules plan", "schedules apply", "workers"),
+    *(
+        "checks",
+        "show",
+        "restore",
+        "env drop",
+        "env create",
+        "env diff",
+        "env promote",
+        "env list",
+        "env history",
+        "schedules plan",
+        "schedules apply",
+        "workers",
+    ),
     *("deployments", "deployments set-current", "deployments ramp", "deployments rollback"),
 ]
 HEAVY = ["ibis", "duckdb", "dlt", "sklearn", "pandas", "pyarrow"]
