@@ -87,7 +87,7 @@ class PlanActivities(Activities):
                 ViewSync(work, session, its).check_names(pipeline.graph, request.selected)
             catalog = work.catalog(session).pipeline(context.pipeline)
             with Builder(work, self._tenants, context.pipeline) as builder:
-                plan = make_plan(catalog, work.tenant.backend.dialect, pipeline.graph, parameters, request, builder)
+                plan = _make_plan(catalog, work.tenant.backend.dialect, pipeline.graph, parameters, request, builder)
             # It is final; what parity makes on further warehouses has the same names and versions there.
             if request.ingested is not None and self._is_home(context):
                 shown = catalog.environment(context.environment).head().pointers
@@ -126,7 +126,7 @@ def _anew(graph: Graph, request: RunInput, chosen: frozenset[str]) -> tuple[str,
     return tuple(sorted(forced))
 
 
-def make_plan(
+def _make_plan(
     catalog: PipelineCatalog,
     dialect: Dialect,
     graph: Graph,
@@ -134,7 +134,6 @@ def make_plan(
     request: PlanRequest,
     builder: Builder,
 ) -> Plan:
-    """The plan of a request, from the code as it is and one read of the catalog."""
     environment = catalog.environment(request.context.environment)
     selected = frozenset(request.selected)
     published = environment.head()

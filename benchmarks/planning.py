@@ -69,7 +69,7 @@ def plan_here() -> dict[str, float]:
             request = PlanRequest(context=context, selected=tuple(graph.steps), raw={"source": "0"}, ingested={})
             with Builder(work, tenants, context.pipeline) as builder:
                 values = dict(graph.parameters)
-                made = plan.make_plan(catalog, backends.dialect("duckdb"), graph, values, request, builder)
+                made = plan._make_plan(catalog, backends.dialect("duckdb"), graph, values, request, builder)
             seconds = time.perf_counter() - before
             if len(made.to_run()) != len(graph.steps) - 1:
                 raise RuntimeError(f"{len(made.to_run())} of {len(graph.steps)} steps were planned to run")

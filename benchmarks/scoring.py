@@ -130,7 +130,7 @@ def prepare(rows: int) -> None:
         request = PlanRequest(context=context, selected=tuple(graph.steps), raw=raw, ingested={})
         with Builder(work, tenants, context.pipeline) as builder:
             values = dict(graph.parameters)
-            planned = plan.make_plan(catalog, backends.dialect("duckdb"), graph, values, request, builder)
+            planned = plan._make_plan(catalog, backends.dialect("duckdb"), graph, values, request, builder)
         for name in ("model", "private_model"):
             step: Any = graph.steps[name]
             ref = StepRef(context=context, step=name, versions=planned.versions)

@@ -17,9 +17,9 @@ from temporalio.testing import ActivityEnvironment
 
 from entrepot.activities.catalog.catalog import Catalog, PipelineCatalog
 from entrepot.activities.catalog.tables import column
-from entrepot.activities.environments.environments import EnvironmentActivities
 from entrepot.activities.ingest import heads, manifest
 from entrepot.activities.ingest.ingest import IngestActivities
+from entrepot.activities.maintenance.environments.environments import EnvironmentActivities
 from entrepot.activities.maintenance.gc import GcActivities
 from entrepot.activities.parity.parity import ParityActivities
 from entrepot.activities.plan import PlanActivities

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from temporalio.exceptions import ApplicationError
 
-from entrepot.activities.environments.environments import EnvironmentActivities
+from entrepot.activities.maintenance.environments.environments import EnvironmentActivities
 from entrepot.protocol.environments import PromoteInput
 from tests.activities.maintenance.staged import ACME, ENVIRONMENTS, House, opened
 

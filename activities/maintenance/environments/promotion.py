@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from entrepot.activities.catalog.environment import PROMOTE, Publish
 from entrepot.activities.catalog.records import Run
 from entrepot.activities.catalog.tables import now
-from entrepot.activities.environments.gate import Gate
-from entrepot.activities.environments.shown import shown_by
 from entrepot.activities.ingest import heads
+from entrepot.activities.maintenance.environments.gate import Gate
+from entrepot.activities.maintenance.environments.shown import shown_by
 from entrepot.activities.publish.view_sync import ViewSync
 from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.runtime.tenant import Tenants

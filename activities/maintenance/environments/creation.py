@@ -6,8 +6,8 @@ from entrepot.activities.catalog.catalog import Catalog
 from entrepot.activities.catalog.environment import CREATE
 from entrepot.activities.catalog.records import Run
 from entrepot.activities.catalog.tables import now
-from entrepot.activities.environments.shown import shown_by
 from entrepot.activities.ingest import heads
+from entrepot.activities.maintenance.environments.shown import shown_by
 from entrepot.activities.publish.view_sync import ViewSync
 from entrepot.activities.runtime.context import ActivityContext, wait_for_other_runs
 from entrepot.activities.runtime.tenant import Tenants

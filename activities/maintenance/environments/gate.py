@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from entrepot.activities.catalog.catalog import PipelineCatalog
-from entrepot.activities.plan import make_plan
+from entrepot.activities.ml.models import known_of
 from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.runtime.isolation.builder import Builder
 from entrepot.activities.runtime.tenant import Tenants, parameter_values
 from entrepot.activities.transform.verdicts import StandingVerdict, standing_verdicts
 from entrepot.errors import CheckFailed, listed
-from entrepot.language.step import CheckStep, IngestStep
-from entrepot.planning.plan import short
+from entrepot.language.step import KINDS, CheckStep
+from entrepot.planning.plan import address, short
+from entrepot.planning.resolve import resolve
 from entrepot.protocol.environments import PromoteInput
-from entrepot.protocol.messages import Context, PlanRequest
 
 
 class Gate:
@@ -54,19 +54,16 @@ class Gate:
         return versions
 
     def _planned(self, pointers: Mapping[str, str], checks: Collection[str]) -> dict[str, str]:
-        """The versions of checks over what is to be shown."""
+        """The versions of checks over what is to be shown, by their code as it is now."""
         asked, graph = self._asked, self._graph
-        raw = {name: pointers[name] for step in graph.of(IngestStep) for name in step.tables if name in pointers}
-        context = Context(tenant=asked.tenant, pipeline=asked.pipeline, environment=asked.like, run=self._work.tag.run)
-        request = PlanRequest(
-            context=context, selected=tuple(checks), raw=raw, ingested={}, given=dict(pointers), compiled=False
-        )
-        given = self._tenants.parameters(asked.tenant, self._pipeline, {})
-        parameters = parameter_values(self._pipeline, given)
+        parameters = parameter_values(self._pipeline, self._tenants.parameters(asked.tenant, self._pipeline, {}))
+        made = self._catalog.versions(pointers)
+        known = {name: known_of(version) for name, version in made.items() if KINDS[version.kind].produces}
         with Builder(self._work, self._tenants, asked.pipeline) as builder:
-            dialect = self._work.tenant.backend.dialect
-            plan = make_plan(self._catalog, dialect, graph, parameters, request, builder)
-        return {name: plan.versions[name] for name in checks if name in plan.versions}
+            resolved = resolve(graph, known, parameters, checks, builder.planned)
+        contents = {name: version.content for name, version in made.items()}
+        versions = address(graph, resolved.steps, {}, frozenset(checks), contents, self._work.tag.run).versions
+        return {name: versions[name] for name in checks if name in versions}
 
     def _refuse(self, asked: Mapping[str, CheckStep], stands: Mapping[str, StandingVerdict]) -> None:
         what = f"{self._asked.like!r} cannot be promoted"

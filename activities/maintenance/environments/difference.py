@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from entrepot.activities.catalog.catalog import PipelineCatalog
 from entrepot.activities.catalog.details import ModelDetails
 from entrepot.activities.catalog.version import Version
-from entrepot.activities.environments.rows import row_changes
-from entrepot.activities.environments.shown import shown_by
+from entrepot.activities.maintenance.environments.rows import row_changes
+from entrepot.activities.maintenance.environments.shown import shown_by
 from entrepot.activities.runtime.context import ActivityContext
 from entrepot.backends import Session
 from entrepot.language.step import KINDS, StepKind

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from entrepot.activities.environments.creation import create
-from entrepot.activities.environments.difference import Comparing
-from entrepot.activities.environments.listing import environment_rows, publish_rows
-from entrepot.activities.environments.promotion import Promotion
+from entrepot.activities.maintenance.environments.creation import create
+from entrepot.activities.maintenance.environments.difference import Comparing
+from entrepot.activities.maintenance.environments.listing import environment_rows, publish_rows
+from entrepot.activities.maintenance.environments.promotion import Promotion
 from entrepot.activities.runtime.activity import Activities, context_of, implements
 from entrepot.activities.runtime.context import ActivityContext, wait_for_other_runs
 from entrepot.errors import BadInput

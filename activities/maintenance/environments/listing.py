@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from entrepot.activities.catalog.catalog import Catalog
 from entrepot.activities.catalog.environment import FORWARD, UNDO, Publish
 from entrepot.activities.catalog.records import Run
-from entrepot.activities.environments.creation import CREATED
-from entrepot.activities.environments.promotion import PROMOTED
+from entrepot.activities.maintenance.environments.creation import CREATED
+from entrepot.activities.maintenance.environments.promotion import PROMOTED
 from entrepot.activities.runtime.tenant import Tenant
 from entrepot.errors import BadInput, unknown
 from entrepot.language.names import DEFAULT_ENVIRONMENT

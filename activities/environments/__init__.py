@@ -1,1 +1,0 @@
-"""Environments beside one another: made of another, compared, promoted, listed."""
