@@ -141,10 +141,8 @@ class Comparing:
         self._room -= len(found.model_dump_json())
         if self._room > 0:
             return found
-        why = f"{found.why}; which is not shown, since much is: name it by the selection"
-        return RowChanges(
-            equal=found.equal, why=why if found.cells or found.only_left or found.only_right else found.why
-        )
+        more = "" if found.equal else "; to see them, name it by the selection"
+        return RowChanges(equal=found.equal, why=f"{found.why}{more}")
 
 
 def _why(here: Version, there: Version) -> str:
