@@ -98,6 +98,11 @@ class PipelineCatalog:
         """Every publish of each environment, newest first."""
         return newest_first(row for table in ("environments", "publishes") for row in self._select(table))
 
+    def heads(self) -> dict[str, Publish]:
+        """What each environment points at, as its newest publish."""
+        rows = sorted(self._select("environments"), key=lambda row: row["sequence"])
+        return {row["environment"]: Publish.of_row(row) for row in rows}
+
     def pointers(self) -> dict[str, dict[str, str]]:
         """What each environment points at."""
         rows = self._select("environments", columns=("environment", "pointers"))

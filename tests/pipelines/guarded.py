@@ -1,4 +1,4 @@
-"""A check that uses one column of a table of which another changes with a parameter."""
+"""A check that uses one column of a table of which another changes with a parameter, and a page of that table."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import ibis
 from ibis import _
 
-from entrepot import Pipeline, Table
+from entrepot import Dashboard, Panel, Pipeline, Table
 
 guarded = Pipeline("guarded", parameters={"label": "a"})
 
@@ -25,3 +25,8 @@ def orders(raw: Table, label: str) -> Table:
 @guarded.check(orders)
 def dear(orders: Table) -> Table:
     return orders.filter(_.price > 100).select("id", "price")
+
+
+@guarded.publish
+def page(orders: Table) -> Dashboard:
+    return Dashboard("Orders", panels=[Panel("All", orders)])

@@ -198,9 +198,13 @@ async def test_a_verdict_on_what_has_not_changed_counts(temporal: WorkflowEnviro
     """`dear` uses nothing of what a label changes: it looked at other orders, and holds for these."""
     async with serving(temporal.client, settings(tmp_path, {"guarded": "tests.pipelines.guarded:guarded"})) as house:
         await house.run("guarded")
-        await house.run("guarded", environment="dev", parameters={"label": "b"})
+        run = await house.run("guarded", environment="dev", parameters={"label": "b"})
+        assert "not checked yet" not in Path(run.links["page"]).read_text()
         assert house.query("SELECT count(*) FROM entrepot.checks") == [(1,)]
-        assert set((await promote(house, "guarded")).moved) == {"orders"}
+        moved = await promote(house, "guarded")
+        assert set(moved.moved) == {"orders", "page"}
+        assert "dear of orders" in (page := Path(moved.links["page"]).read_text())
+        assert "not checked yet" not in page
         assert house.query("SELECT DISTINCT label FROM guarded.orders") == [("b",)]
         assert house.query("SELECT count(*) FROM entrepot.checks") == [(1,)]
 

@@ -10,7 +10,7 @@ from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.runtime.isolation.builder import Builder
 from entrepot.activities.runtime.tenant import Tenants, parameter_values
 from entrepot.activities.transform.verdicts import StandingVerdict, standing_verdicts
-from entrepot.errors import CheckFailed, listed
+from entrepot.errors import CheckFailed, PipelineError, listed
 from entrepot.language.step import KINDS, CheckStep
 from entrepot.planning.plan import address, short
 from entrepot.planning.resolve import resolve
@@ -33,24 +33,29 @@ class Gate:
 
         Args:
             pointers: What is to be shown.
-            moved: The names of it that are another than before. Checks that read none of them are not asked.
+            moved: The names of it that are another than before. Checks that read none of them hold nothing up.
 
         Raises:
             CheckFailed: if a blocking check has found violating rows, or has never looked.
         """
         reads = {step: self._graph.table_inputs(step) for step in self._graph.of(CheckStep)}
-        asked = {
+        looking = {step.name for step, names in reads.items() if all(name in pointers for name in names)}
+        blocking = {
             step.name: step
             for step, names in reads.items()
-            if step.severity == "block" and any(n in moved for n in names) and all(n in pointers for n in names)
+            if step.severity == "block" and step.name in looking and any(name in moved for name in names)
         }
         stands = standing_verdicts(self._catalog, self._graph, pointers)
         versions: dict[str, str] = {}
-        if unknown := asked.keys() - stands.keys():
+        if unknown := looking - stands.keys():
             # They may have looked at others, of which they use nothing that has changed since.
-            versions = self._planned(pointers, unknown)
+            try:
+                versions = self._planned(pointers, unknown)
+            except PipelineError:
+                if unknown & blocking.keys():
+                    raise
             stands |= standing_verdicts(self._catalog, self._graph, {**pointers, **versions})
-        self._refuse(asked, stands)
+        self._refuse(blocking, stands)
         return versions
 
     def _planned(self, pointers: Mapping[str, str], checks: Collection[str]) -> dict[str, str]:

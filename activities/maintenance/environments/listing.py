@@ -32,8 +32,9 @@ def environment_rows(catalog: Catalog, tenant: Tenant, pipeline: str | None) -> 
         raise BadInput(f"tenant {tenant.name!r}: {unknown('pipeline', pipeline, known)}")
     rows = []
     for its in (catalog.pipeline(name) for name in known if pipeline in (None, name)):
-        heads = {name: its.environment(name).head() for name in its.environments()}
-        prod = heads.get(DEFAULT_ENVIRONMENT, Publish(0, {}))
+        nothing = Publish(0, {})
+        heads = {**dict.fromkeys(its.environments(), nothing), **its.heads()}
+        prod = heads.get(DEFAULT_ENVIRONMENT, nothing)
         for name in sorted(heads, key=lambda name: (name != DEFAULT_ENVIRONMENT, name)):
             head = heads[name]
             rows.append(

@@ -8,6 +8,7 @@ those that no step makes any more go, as after a run of all.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from entrepot.activities.catalog.environment import PROMOTE, Publish
 from entrepot.activities.catalog.records import Run
@@ -15,7 +16,7 @@ from entrepot.activities.catalog.tables import now
 from entrepot.activities.ingest import heads
 from entrepot.activities.maintenance.environments.gate import Gate
 from entrepot.activities.maintenance.environments.shown import shown_by
-from entrepot.activities.publish.view_sync import ViewSync
+from entrepot.activities.publish.view_sync import PointedVersions, ViewSync
 from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.runtime.tenant import Tenants
 from entrepot.backends import Session
@@ -37,6 +38,19 @@ def merged(graph: Graph, new: Mapping[str, str], shown: Mapping[str, str]) -> di
         shown: What it shows itself.
     """
     return {**{name: version for name, version in shown.items() if name in graph.makers}, **new}
+
+
+@dataclass(frozen=True)
+class _Moved:
+    """What has moved, by this attempt or one before."""
+
+    done: Publish
+    """What came of it."""
+    head: Publish
+    """What is shown now, which others may have published since."""
+    again: tuple[str, ...] = ()
+    checks: Mapping[str, str] = field(default_factory=dict)
+    pointed: PointedVersions | None = None
 
 
 class Promotion:
@@ -66,8 +80,7 @@ class Promotion:
             raise BadInput(f"`expect` names what the two environments showed: {unknown('environment', name, two)}")
         other, head = shown_by(self._catalog, self._asked.like), self._environment.head()
         self._check_expected(other, head)
-        seen = dict(zip(two, (other.run, head.run), strict=True))
-        return self._asked.model_copy(update={"expect": {**seen, **self._asked.expect}})
+        return self._asked.model_copy(update={"expect": dict(zip(two, (other.run, head.run), strict=True))})
 
     def execute(self) -> Promoted:
         """Moves the pointers, and lets everything that people see follow."""
@@ -75,47 +88,48 @@ class Promotion:
             return self._promoted()
 
     def _promoted(self) -> Promoted:
-        environment, run = self._environment, self._context.run
-        views = ViewSync(self._work, self._session, self._context)
-        head, its, again = environment.head(), None, tuple[str, ...]()
-        checks: dict[str, str] = {}
-        steps = self._catalog.ingest_steps()
+        environment, views = self._environment, ViewSync(self._work, self._session, self._context)
+        head = environment.head()
         # By an attempt whose answer was lost; others may have published since.
-        done = environment.publish_of(run, head)
-        if done is None:
-            other = shown_by(self._catalog, self._asked.like)
-            self._check_expected(other, head)
-            pointers = merged(self._pipeline.graph, other.pointers, head.pointers)
-            if pointers == head.pointers:
-                return Promoted(moved=(), sequence=head.sequence, behind=self._followed(views, head))
-            its = views.whole_versions(pointers, head)
-            checks = Gate(self._tenants, self._work, self._catalog, self._asked).versions(
-                pointers, head.changed_names(pointers)
-            )
-            views.claim(its)
-            with self._session.transaction():
-                environment.create()
-                # First: if we die in between, the next run asks a source again, and loses nothing.
-                again = environment.continue_from(self._catalog.loads(), pointers, run=run)
-                done = head = views.promote(PROMOTE, head, pointers, expected=head.sequence)
-                self._catalog.add_run(self._record(other.run, again))
-        else:
-            again = self._again()  # its record may be lacking, where it was not made in one transaction
-            self._catalog.add_run(self._record(self._asked.expect.get(self._asked.like, ""), again))
+        done = environment.publish_of(self._context.run, head)
+        moved = self._move(views, head) if done is None else self._found(done, head)
+        steps = self._catalog.ingest_steps()
         for step in steps:
             heads.renew(self._work.tenant, environment, step)
-        followed = views.follow(head, self._pipeline.graph, checks, pointed=its)
+        followed = views.follow(moved.head, self._pipeline.graph, moved.checks, pointed=moved.pointed)
         return Promoted(
-            moved=done.moved,
-            sequence=done.sequence,
+            moved=moved.done.moved,
+            sequence=moved.done.sequence,
             links=followed.links,
-            ahead=environment.steps_ahead(steps, done.pointers),
-            again=again,
+            ahead=environment.steps_ahead(steps, moved.done.pointers),
+            again=moved.again,
             behind=followed.left_behind(),
         )
 
-    def _followed(self, views: ViewSync, head: Publish) -> tuple[str, ...]:
-        return views.follow(head, self._pipeline.graph).left_behind()
+    def _move(self, views: ViewSync, head: Publish) -> _Moved:
+        environment, other = self._environment, shown_by(self._catalog, self._asked.like)
+        self._check_expected(other, head)
+        pointers = merged(self._pipeline.graph, other.pointers, head.pointers)
+        if pointers == head.pointers:
+            return _Moved(replace(head, moved=()), head)
+        pointed = views.whole_versions(pointers, head)
+        gate = Gate(self._tenants, self._work, self._catalog, self._asked)
+        checks = gate.versions(pointers, head.changed_names(pointers))
+        views.claim(pointed)
+        with self._session.transaction():
+            environment.create()
+            # First: if we die in between, the next run asks a source again, and loses nothing.
+            again = environment.continue_from(self._catalog.loads(), pointers, run=self._context.run)
+            done = views.promote(PROMOTE, head, pointers, expected=head.sequence)
+            self._catalog.add_run(self._record(other.run, again))
+        return _Moved(done, done, again, checks, pointed)
+
+    def _found(self, done: Publish, head: Publish) -> _Moved:
+        """What an attempt before has moved. Its record may be lacking, where it was not made in one transaction."""
+        records = self._work.catalog(self._session).runs(self._context.run, PROMOTED)
+        again = tuple(each for record in records for each in record.summary["again"])
+        self._catalog.add_run(self._record(self._asked.expect.get(self._asked.like, ""), again))
+        return _Moved(done, head, again)
 
     def _check_expected(self, other: Publish, head: Publish) -> None:
         """Raises Conflict if an environment shows something else than somebody has seen."""
@@ -142,8 +156,3 @@ class Promotion:
             ended_at=now(),
             summary={"like": self._asked.like, "run": published_by, "again": again},
         )
-
-    def _again(self) -> tuple[str, ...]:
-        """What an attempt before has found."""
-        records = self._work.catalog(self._session).runs(self._context.run, PROMOTED)
-        return tuple(each for record in records for each in record.summary["again"])
