@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from entrepot.activities.catalog.environment import PROMOTE, Publish
 from entrepot.activities.catalog.records import Run
@@ -63,10 +64,13 @@ class Promotion:
         self._session = session
         self._context = context
         self._asked = asked
-        self._pipeline = tenants.pipeline(asked.tenant, asked.pipeline)
         self._tenants = tenants
         self._catalog = work.catalog(session).pipeline(asked.pipeline)
         self._environment = self._catalog.environment(asked.environment)
+
+    @cached_property
+    def _graph(self) -> Graph:
+        return self._tenants.pipeline(self._asked.tenant, self._asked.pipeline).graph
 
     def prepared(self) -> PromoteInput:
         """The request, with what both environments show now, where nobody has looked before.
@@ -96,7 +100,7 @@ class Promotion:
         steps = self._catalog.ingest_steps()
         for step in steps:
             heads.renew(self._work.tenant, environment, step)
-        followed = views.follow(moved.head, self._pipeline.graph, moved.checks, pointed=moved.pointed)
+        followed = views.follow(moved.head, self._graph, moved.checks, pointed=moved.pointed)
         return Promoted(
             moved=moved.done.moved,
             sequence=moved.done.sequence,
@@ -109,7 +113,7 @@ class Promotion:
     def _move(self, views: ViewSync, head: Publish) -> _Moved:
         environment, other = self._environment, shown_by(self._catalog, self._asked.like)
         self._check_expected(other, head)
-        pointers = merged(self._pipeline.graph, other.pointers, head.pointers)
+        pointers = merged(self._graph, other.pointers, head.pointers)
         if pointers == head.pointers:
             return _Moved(replace(head, moved=()), head)
         pointed = views.whole_versions(pointers, head)
