@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import chain, digest, endurance, fairness, ingest, parts, planning, scoring, startup
+from benchmarks import chain, digest, endurance, environments, fairness, ingest, parts, planning, scoring, startup
 
 BENCHMARKS = {
     "startup": lambda: startup.main([]),
     "planning": lambda: planning.main([]),
+    "environments": lambda: environments.main([]),
     "digest": lambda: digest.main([]),
     "parts": lambda: parts.main([]),
     "scoring": lambda: scoring.main([]),

@@ -88,7 +88,7 @@ def serving(folder: Path, variables: Mapping[str, str] = {}) -> Iterator[dict[st
     """Server and worker for a project, with more variables in their environment; gives that in which commands find
     them."""
     port, ui_port = free_port(), free_port()
-    arguments = [_entrepot(), "dev", "--port", str(port), "--ui-port", str(ui_port)]
+    arguments = [entrepot_command(), "dev", "--port", str(port), "--ui-port", str(ui_port)]
     with open(folder / "dev.log", "wb") as log:
         process = subprocess.Popen(arguments, cwd=folder, env={**os.environ, **variables}, stdout=log, stderr=log)
     environment = {"TEMPORAL_ADDRESS": f"127.0.0.1:{port}"}
@@ -115,7 +115,7 @@ def ours(folder: Path, layers: int, width: int) -> dict[str, float]:
             if task != "nothing new":
                 shape = projects.Shape(layers, width, changes=int(task in ("one changed", SAME)))
                 write_entrepot(folder, shape, ".filter(lambda made: made.id > -1)" if task == SAME else "")
-            run = timed([_entrepot(), "run", "bench", "--json"], folder, environment)
+            run = timed([entrepot_command(), "run", "bench", "--json"], folder, environment)
             seconds[task] = run.seconds
             _check(json.loads(run.output), task, shape)
     return seconds
@@ -166,7 +166,8 @@ def peers(peer: str, venv: Path, folder: Path, layers: int, width: int) -> dict[
     return seconds
 
 
-def _entrepot() -> str:
+def entrepot_command() -> str:
+    """The command of this environment."""
     return os.path.join(os.path.dirname(sys.executable), "entrepot")
 
 

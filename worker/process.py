@@ -23,6 +23,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from entrepot.activities.ingest import ingest
 from entrepot.activities.ingest.ingest import IngestActivities
 from entrepot.activities.ingest.sources.dlt import setup
+from entrepot.activities.maintenance.environments.environments import EnvironmentActivities
 from entrepot.activities.maintenance.gc import GcActivities
 from entrepot.activities.maintenance.repair import RepairActivities
 from entrepot.activities.ml.train import TrainActivities
@@ -42,13 +43,29 @@ from entrepot.worker.telemetry.health import ping
 from entrepot.worker.telemetry.logs import log
 from entrepot.worker.telemetry.metrics import Measured
 from entrepot.worker.turns import Turns
+from entrepot.workflows.environments import Create, Diff, Promote
 from entrepot.workflows.maintenance import Drop, Gc, Repair, Rollback
 from entrepot.workflows.parity import Parity
 from entrepot.workflows.pipeline import Ingest, Pipeline, Publish, Train, Transform
 from entrepot.workflows.search_attributes import SEARCH_ATTRIBUTES
 from entrepot.workflows.slots import Slots, VersionedSlots
 
-WORKFLOWS = (Pipeline, Ingest, Transform, Train, Publish, Rollback, Gc, Drop, Repair, Parity, Slots)
+WORKFLOWS = (
+    Pipeline,
+    Ingest,
+    Transform,
+    Train,
+    Publish,
+    Rollback,
+    Create,
+    Diff,
+    Promote,
+    Gc,
+    Drop,
+    Repair,
+    Parity,
+    Slots,
+)
 VERSIONED = tuple(VersionedSlots if each is Slots else each for each in WORKFLOWS)
 """The same, where runs stay on the code that they began with."""
 ROOMS = (
@@ -57,6 +74,7 @@ ROOMS = (
     TransformActivities,
     TrainActivities,
     PublishActivities,
+    EnvironmentActivities,
     GcActivities,
     RepairActivities,
     VerdictActivities,

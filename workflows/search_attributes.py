@@ -5,7 +5,7 @@ from __future__ import annotations
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey, SearchAttributeUpdate
 
-from entrepot.protocol.maintenance import DropInput
+from entrepot.protocol.maintenance import OfEnvironment
 from entrepot.protocol.messages import Target, TenantInput
 
 TENANT = SearchAttributeKey.for_keyword("Tenant")
@@ -21,7 +21,7 @@ def label(request: TenantInput, *more: SearchAttributeUpdate[str]) -> None:
     updates: list[SearchAttributeUpdate[str]] = [TENANT.value_set(request.tenant)]
     if request.pipeline is not None:
         updates.append(PIPELINE.value_set(request.pipeline))
-    if isinstance(request, Target | DropInput):
+    if isinstance(request, Target | OfEnvironment):
         updates.append(ENVIRONMENT.value_set(request.environment))
     workflow.upsert_search_attributes([*updates, *more])
 

@@ -98,6 +98,11 @@ class PipelineCatalog:
         """Every publish of each environment, newest first."""
         return newest_first(row for table in ("environments", "publishes") for row in self._select(table))
 
+    def heads(self) -> dict[str, Publish]:
+        """What each environment points at, as its newest publish."""
+        rows = sorted(self._select("environments"), key=lambda row: row["sequence"])
+        return {row["environment"]: Publish.of_row(row) for row in rows}
+
     def pointers(self) -> dict[str, dict[str, str]]:
         """What each environment points at."""
         rows = self._select("environments", columns=("environment", "pointers"))
@@ -239,6 +244,10 @@ class PipelineCatalog:
         its = equals("environment", environment)
         found = self.tables.select("runs", *self._same(its), columns=("ended_at",), newest="ended_at")
         return found[0]["ended_at"] if found else None
+
+    def runs(self, environment: str) -> list[Run]:
+        """What is recorded of the runs for an environment that ended, and of what else changed it."""
+        return [Run.of_row(row) for row in self._select("runs", equals("environment", environment))]
 
     def add_run(self, run: Run) -> None:
         """Records that a run ended, once for each status."""

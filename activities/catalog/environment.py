@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import sqlglot.expressions as sge
 
-from entrepot.activities.catalog.ingest_state import IngestState, overtaken
+from entrepot.activities.catalog.ingest_state import IngestState, comes_after, overtaken
 from entrepot.activities.catalog.owners import Places, Shown
 from entrepot.activities.catalog.sequenced_row import SequencedRow, each_state
 from entrepot.activities.catalog.tables import CatalogTables, Row, column, equals, now, versions_by_name
@@ -17,6 +17,9 @@ from entrepot.errors import BadInput, Conflict, StepFailed, listed
 
 UNDO = "undo"
 """The action of a publish that takes back the one before it, of the same run."""
+PUBLISH, CREATE, PROMOTE = "publish", "create", "promote"
+FORWARD = (PUBLISH, CREATE, PROMOTE)
+"""The actions that bring something else than was there: what a rollback goes back to."""
 
 
 @dataclass(frozen=True)
@@ -187,9 +190,7 @@ class Environment:
             Conflict: if another run has loaded in between.
         """
         for step, of_step in loads.items():
-            then = next(
-                (c for c in of_step if c.tables and all(pointers.get(t) == v for t, v in c.tables.items())), None
-            )
+            then = next(iter(_made(of_step, pointers)), None)
             if then is None:
                 if any(table in pointers for load in of_step for table in load.tables):
                     raise BadInput(
@@ -199,6 +200,46 @@ class Environment:
             current = self.ingest_state(step)
             if current.load != then.load or current.environment != self.name:
                 self.replace_ingest_state(step, replace(then, sequence=current.sequence, run=run, action="rollback"))
+
+    def stand_like(self, other: Environment, steps: Iterable[str], *, run: str) -> None:
+        """Makes it stand with its sources where another environment stands, which may be the newest load of any: then
+        nothing is recorded, and its first load goes on where the newest is at that time.
+
+        Raises:
+            Conflict: if another run has loaded in between.
+        """
+        for step in steps:
+            its, current = other.ingest_state(step), self.ingest_state(step)
+            if its.load and its.load != current.load:
+                self.replace_ingest_state(step, replace(its, sequence=current.sequence, run=run, action=CREATE))
+
+    def continue_from(
+        self, loads: Mapping[str, list[IngestState]], pointers: Mapping[str, str], *, run: str
+    ) -> tuple[str, ...]:
+        """Makes the next load of each ingest step go on behind the load that made what these pointers show, unless what
+        was loaded here came after that. What no known load made changes nothing.
+
+        Args:
+            loads: Every load of each ingest step, newest first.
+
+        Returns:
+            The steps of which something had been loaded here that is asked of the sources again.
+
+        Raises:
+            Conflict: if another run has loaded in between.
+        """
+        again = []
+        for step, of_step in sorted(loads.items()):
+            made = _made(of_step, pointers)
+            known = {load.load for load in made}
+            own, current = self.own_ingest_state(step), self.ingest_state(step)
+            if not made or comes_after(step, of_step, current.load, known):
+                continue
+            then = made[0]
+            self.replace_ingest_state(step, replace(then, sequence=current.sequence, run=run, action=PROMOTE))
+            if own and not comes_after(step, of_step, then.load, {own.load}):
+                again.append(step)
+        return tuple(again)
 
     def steps_ahead(self, steps: Iterable[str], pointers: Mapping[str, str]) -> tuple[str, ...]:
         """The ingest steps of whose newest load these pointers show something else."""
@@ -240,9 +281,14 @@ class Environment:
         return SequencedRow(self.tables, "ingest_states", "loads", {**self._key, "step": step})
 
 
+def _made(loads: Iterable[IngestState], pointers: Mapping[str, str]) -> list[IngestState]:
+    """The loads of a step after which its tables were what these pointers show."""
+    return [load for load in loads if load.tables and all(pointers.get(table) == v for table, v in load.tables.items())]
+
+
 def _before(history: list[Publish]) -> list[Publish]:
     """The publishes before the one whose state is shown, newest first."""
     pointers = history[0].pointers
-    runs = [publish for publish in history if publish.action == "publish"]
+    runs = [publish for publish in history if publish.action in FORWARD]
     shown = next((i for i, publish in enumerate(runs) if publish.pointers == pointers), -1)
     return [publish for publish in runs[shown + 1 :] if publish.pointers != pointers]

@@ -26,7 +26,7 @@ _PUBLISH = {
     "pipeline": "string",
     "environment": "string",
     "sequence": "int64",
-    "action": "string",  # publish, rollback, undo, repair
+    "action": "string",  # publish, create, promote, rollback, undo, repair
     "run": "string",
     "published_at": "timestamp",
     "pointers": "string",  # JSON: every name → version, after it
@@ -39,7 +39,7 @@ _LOAD = {
     "environment": "string",
     "sequence": "int64",
     "load": "string",  # what it was: the hash of what it came after and of what it brought
-    "action": "string",  # load, rollback, repair
+    "action": "string",  # load, create, promote, rollback, repair
     "run": "string",
     "loaded_at": "timestamp",
     "fingerprint": "string",  # of the source and of what reads it; NULL where a source has none

@@ -12,7 +12,7 @@ from typing import Any
 import ibis.expr.datatypes as dt
 import ibis.expr.schema as sch
 
-from entrepot.activities.catalog.ingest_state import IngestState
+from entrepot.activities.catalog.ingest_state import IngestState, load_id
 from entrepot.activities.ingest import manifest
 from entrepot.activities.ingest.dispositions import STRATEGIES, strategy_of
 from entrepot.activities.ingest.landing import Checkpoint, Landing, Part
@@ -84,7 +84,7 @@ def extract(
     written = {table: manifest.write(tenant, pipeline, made) for table, made in manifests.made.items()}
     return Load(
         step=step.name,
-        id=stable_hash([step.name, last.load, versions, path]),
+        id=load_id(step.name, last.load, versions, path),
         after=last.sequence,
         tables={
             t: TableLoad(version=m.version, rows=m.rows, bytes=m.bytes, manifest=written[t])

@@ -23,7 +23,8 @@ from entrepot.activities.catalog.relations import Relations
 from entrepot.activities.catalog.tables import now
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.ingest import heads, packing
-from entrepot.activities.maintenance import drop, histories, segments
+from entrepot.activities.maintenance import histories, segments
+from entrepot.activities.maintenance.environments import drop
 from entrepot.activities.maintenance.lake_garbage import LakeGarbage
 from entrepot.activities.publish.view_sync import ViewSync, session_at
 from entrepot.activities.runtime.context import ActivityContext

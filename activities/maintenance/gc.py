@@ -9,8 +9,9 @@ from entrepot.activities.catalog.catalog import Catalog, PipelineCatalog
 from entrepot.activities.catalog.details import ModelDetails, TableDetails
 from entrepot.activities.catalog.tables import now
 from entrepot.activities.catalog.version import Version
-from entrepot.activities.maintenance import drop, scratch
+from entrepot.activities.maintenance import scratch
 from entrepot.activities.maintenance.collection import Collection, told
+from entrepot.activities.maintenance.environments import drop
 from entrepot.activities.runtime.activity import Activities, context_of, implements
 from entrepot.activities.runtime.context import ActivityContext, wait_for_other_runs
 from entrepot.activities.runtime.leases import AtWork

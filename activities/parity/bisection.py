@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from decimal import Context, Decimal
@@ -110,8 +110,7 @@ def _all_rows(
     if not found.complete:
         found.stopped = f"it has nested values, and more than {ROWS_LOOKED_AT:,} rows are not looked at one by one"
         return
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        ours, theirs = pool.map(lambda source: _streamed(source, kinds), (left, right))
+    ours, theirs = _of_both(left, right, lambda source: _streamed(source, kinds))
     found.looked_at = len(ours)
     values = {n: len({row[n] for row in ours}) for n, kind in kinds.items() if kind.name in _KEYS}
     found.key = _key(list(values), values, len(ours))
@@ -135,10 +134,19 @@ def _in_buckets(left: DigestedTable, right: DigestedTable, kinds: Mapping[str, C
             found.complete = False
             break
         bound.spend(2)
-        with ThreadPoolExecutor(max_workers=2) as pool:
-            ours, theirs = pool.map(lambda s: _rows(s, kinds, found.key, buckets, only), (left, right))  # noqa: B023
+        ours, theirs = _of_both(left, right, lambda s: _rows(s, kinds, found.key, buckets, only))  # noqa: B023
         found.looked_at += len(ours)
         _compare(ours, theirs, kinds, found.key, largest, found)
+
+
+def _of_both(
+    left: DigestedTable, right: DigestedTable, rows_of: Callable[[DigestedTable], list[Row]]
+) -> list[list[Row]]:
+    """Rows of both sides: at the same time, unless one session has both."""
+    if left.session is right.session:
+        return [rows_of(left), rows_of(right)]
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        return list(pool.map(rows_of, (left, right)))
 
 
 def key_of(source: DigestedTable, kinds: Mapping[str, ColumnKind]) -> tuple[str, ...]:

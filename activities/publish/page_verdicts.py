@@ -6,7 +6,7 @@ something else while the page stays as it is. No violating row is shown: whoever
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from entrepot.activities.catalog.catalog import PipelineCatalog
 from entrepot.activities.catalog.version import Version
@@ -41,7 +41,10 @@ def with_verdicts(
     else:
         rests_on = _rests_on(catalog, made, known)
         guarding = [step for step in graph.of(CheckStep) if any(name in rests_on for name in step.guards)]
-        section = _summary(guarding, standing_verdicts(catalog, graph, rests_on, checks) if guarding else {})
+        # Of a check that was not run, since it uses nothing that has changed, the verdict is on others.
+        looked = {step.name: checks[step.name] for step in guarding if step.name in checks}
+        its = {n: v for n, v in looked.items() if _is_shown(graph.table_inputs(graph.steps[n]), rests_on, known)}
+        section = _summary(guarding, standing_verdicts(catalog, graph, rests_on | its, checks) if guarding else {})
     return page.replace(_BEFORE, section.encode() + b"\n" + _BEFORE, 1) if section else page
 
 
@@ -64,6 +67,11 @@ def _rests_on(catalog: PipelineCatalog, made: Version, known: Mapping[str, Versi
         here |= {name: known[name] for name in level if name not in here and name in known}
         level = {name: version for each in here.values() for name, version in each.inputs.items()}
     return found
+
+
+def _is_shown(names: Iterable[str], rests_on: Mapping[str, str], known: Mapping[str, Version]) -> bool:
+    """Whether a page rests on what is shown now under these names."""
+    return all(name in known and known[name].version == rests_on.get(name) for name in names)
 
 
 def _summary(checks: list[CheckStep], stands: Mapping[str, StandingVerdict]) -> str:

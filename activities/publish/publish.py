@@ -21,7 +21,7 @@ from temporalio import activity
 
 from entrepot.activities.catalog.catalog import PipelineCatalog
 from entrepot.activities.catalog.details import CopyDetails, Details, FilesDetails, PageDetails
-from entrepot.activities.catalog.environment import Publish
+from entrepot.activities.catalog.environment import PUBLISH
 from entrepot.activities.catalog.owners import Owner
 from entrepot.activities.catalog.records import Run
 from entrepot.activities.catalog.tables import now
@@ -30,8 +30,8 @@ from entrepot.activities.ingest import heads
 from entrepot.activities.ml import models
 from entrepot.activities.publish.copy_to_warehouse import copy_to_warehouse
 from entrepot.activities.publish.dashboard import render
-from entrepot.activities.publish.view_sync import Followed, PointedVersions, ViewSync
-from entrepot.activities.runtime.activity import Activities, context_of, implements, is_last_attempt
+from entrepot.activities.publish.view_sync import PointedVersions, ViewSync
+from entrepot.activities.runtime.activity import Activities, context_of, implements
 from entrepot.activities.runtime.context import (
     ActivityContext,
     check_planned,
@@ -63,7 +63,7 @@ from entrepot.protocol.messages import (
     StepRef,
     StepResult,
 )
-from entrepot.tracebacks import is_transient, writing
+from entrepot.tracebacks import writing
 
 
 class PublishActivities(Activities):
@@ -101,7 +101,7 @@ class PublishActivities(Activities):
             stands = environment.publish_of(context.run, head) is not None
             error = f"{request.error}; what it had published stands" if stands else request.error
             _record_run(catalog, context, request.status, {}, error)
-            _behind(ViewSync(work, session, context).follow(head, self._graph(context)))
+            ViewSync(work, session, context).follow(head, self._graph(context)).left_behind()
             work.leases(session, context.pipeline).end(context.run)
 
     def _graph(self, context: Context) -> Graph | None:
@@ -259,7 +259,7 @@ def _promote(work: ActivityContext, session: Session, request: PromoteRequest, g
     else:
         removed = [name for name in request.removes if name in current.pointers]
         pointers = {n: v for n, v in {**current.pointers, **request.moves}.items() if n not in removed}
-        its = _pointed_versions(views, current, pointers)
+        its = views.whole_versions(pointers, current)
         # What is made anew stands elsewhere, though its pointer stays.
         displaced = views.displaced(its) | request.moves.keys()
         if removed or displaced:
@@ -267,7 +267,7 @@ def _promote(work: ActivityContext, session: Session, request: PromoteRequest, g
             at = {"expected": request.sequence}
             with session.transaction():
                 work.leases(session, context.pipeline).check(context.run)
-                current = views.promote("publish", current, pointers, displaced=displaced, **at)
+                current = views.promote(PUBLISH, current, pointers, displaced=displaced, **at)
         sequence = current.sequence
     anew = {name: request.moves[name] for name in request.anew if name in request.moves}
     followed = views.follow(current, graph, request.checks, pointed=its, anew=anew)
@@ -275,33 +275,7 @@ def _promote(work: ActivityContext, session: Session, request: PromoteRequest, g
         _record_run(catalog, context, "completed", request.results, None)
     work.leases(session, context.pipeline).end(context.run)
     moved = tuple(request.moves.keys() | (displaced & current.pointers.keys()))
-    return Promoted(moved=moved, sequence=sequence, links=followed.links, behind=_behind(followed))
-
-
-def _behind(followed: Followed) -> tuple[str, ...]:
-    """What does not follow a publish, when all attempts are through: the publish stands, and somebody has to know.
-
-    Raises:
-        Exception: what a part failed with that may pass, unless this is the last attempt.
-    """
-    if not is_last_attempt():
-        for error in followed.errors:
-            if is_transient(error) is not False:
-                raise error
-    return tuple(followed.behind)
-
-
-def _pointed_versions(views: ViewSync, current: Publish, pointers: dict[str, str]) -> PointedVersions:
-    """What an environment is about to point at.
-
-    Raises:
-        StepFailed: if a version that it does not point at yet is not in the catalog.
-    """
-    its = views.pointed_versions(pointers)
-    new = current.changed_names(pointers) & pointers.keys()
-    if missing := new - its.versions.keys():
-        raise StepFailed(f"cannot publish {listed(missing)}: the versions are not in the catalog")
-    return its
+    return Promoted(moved=moved, sequence=sequence, links=followed.links, behind=followed.left_behind())
 
 
 def _rollback(
@@ -340,7 +314,7 @@ def _rolled_back(
         sequence=done.sequence,
         links=followed.links,
         ahead=environment.steps_ahead(steps, done.pointers),
-        behind=_behind(followed),
+        behind=followed.left_behind(),
     )
 
 

@@ -16,16 +16,17 @@ from entrepot.activities.catalog.owners import Owner, Place, Shown
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.publish.page_verdicts import is_page, with_verdicts
 from entrepot.activities.publish.places import copy_place, places_of, view_place
+from entrepot.activities.runtime.activity import is_last_attempt
 from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.storage import lake
 from entrepot.backends import Session
-from entrepot.errors import BadInput, Contended, StepFailed, Unavailable
+from entrepot.errors import BadInput, Contended, StepFailed, Unavailable, listed
 from entrepot.identity.version import check_schema
 from entrepot.language.step import PublishStep, Step
 from entrepot.planning.copies import CopiedTo, copies
 from entrepot.planning.graph import Graph
 from entrepot.protocol.messages import Context
-from entrepot.tracebacks import describe
+from entrepot.tracebacks import describe, is_transient
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,18 @@ class Followed:
             self.errors.append(error)
             self.behind.append(f"{what}: {describe(error)}")
 
+    def left_behind(self) -> tuple[str, ...]:
+        """What does not follow a publish, when all attempts are through: it stands, and somebody has to know.
+
+        Raises:
+            Exception: what a part failed with that may pass, unless this is the last attempt.
+        """
+        if not is_last_attempt():
+            for error in self.errors:
+                if is_transient(error) is not False:
+                    raise error
+        return tuple(self.behind)
+
 
 class ViewSync:
     """The views and files of one environment."""
@@ -79,6 +92,18 @@ class ViewSync:
     def pointed_versions(self, pointers: Mapping[str, str]) -> PointedVersions:
         """The versions behind pointers."""
         return PointedVersions(pointers, self._catalog.versions(pointers))
+
+    def whole_versions(self, pointers: Mapping[str, str], current: Publish) -> PointedVersions:
+        """The versions behind what is about to be pointed at.
+
+        Raises:
+            StepFailed: if one that is not pointed at yet is not in the catalog.
+        """
+        pointed = self.pointed_versions(pointers)
+        new = current.changed_names(pointers) & pointers.keys()
+        if missing := new - pointed.versions.keys():
+            raise StepFailed(f"cannot publish {listed(missing)}: the versions are not in the catalog")
+        return pointed
 
     def claim(self, pointed: PointedVersions) -> None:
         """Claims the places of what an environment is about to show.

@@ -22,7 +22,7 @@ from entrepot.activities.runtime.tenant import Tenants
 from entrepot.errors import BadInput, EntrepotError, PipelineError, Unavailable
 from entrepot.language.names import DEFAULT_ENVIRONMENT, EVERY_PIPELINE
 from entrepot.protocol.activities import Activity, Q, R
-from entrepot.protocol.maintenance import DropInput
+from entrepot.protocol.maintenance import OfEnvironment
 from entrepot.protocol.messages import Context, Request, Target, TenantInput
 from entrepot.protocol.parsing import parse
 from entrepot.tracebacks import NOT_WRITABLE, author_traceback, cut, describe, is_transient, message, origin
@@ -82,7 +82,7 @@ def context_of(request: Request | TenantInput) -> Context:
     return Context(
         tenant=request.tenant,
         pipeline=request.pipeline or EVERY_PIPELINE,
-        environment=request.environment if isinstance(request, Target | DropInput) else DEFAULT_ENVIRONMENT,
+        environment=request.environment if isinstance(request, Target | OfEnvironment) else DEFAULT_ENVIRONMENT,
         run=str(info.workflow_run_id or info.activity_run_id),
     )
 
@@ -109,7 +109,7 @@ def _where(sentence: str, context: Context, activity: str, about: tuple[str, ...
     tenant, pipeline = f"tenant {context.tenant!r}", f"pipeline {context.pipeline!r}"
     told = sentence.startswith(tenant)
     where = [] if told else [tenant]
-    if context.pipeline != EVERY_PIPELINE and not (told and pipeline in sentence):
+    if context.pipeline != EVERY_PIPELINE and not (told and pipeline in sentence) and not sentence.startswith(pipeline):
         where.append(pipeline)
     if about and not any(repr(name) in sentence for name in about):
         where.append(f"{activity} {','.join(about[:3])!r}")

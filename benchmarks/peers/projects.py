@@ -50,18 +50,19 @@ class Transform:
 
 @dataclass(frozen=True)
 class Shape:
-    """The size of the graph, and how often one transform in its middle layer has been changed."""
+    """The size of the graph, how often one transform in its middle layer has been changed, and how often all have."""
 
     layers: int
     width: int
     changes: int = 0
+    changes_of_all: int = 0
 
     def transforms(self) -> Iterator[Transform]:
         """Give every transform, layer by layer."""
         for layer in range(self.layers):
             for column in range(self.width):
                 changes = self.changes if (layer, column) == (self.layers // 2, 0) else 0
-                constant = (1 + (layer * 7 + column) % 13) / 64 + changes
+                constant = (1 + (layer * 7 + column) % 13) / 64 + changes + self.changes_of_all
                 parents = (f"t_{layer - 1}_{column}", f"t_{layer - 1}_{(column + 1) % self.width}") if layer else ()
                 yield Transform(layer, column, parents, constant)
 
@@ -114,6 +115,12 @@ def change_one(peer: str, folder: Path) -> None:
     """Change the constant of one transform in the middle layer; every other file stays as it was."""
     shape = read_shape(folder)
     _write(peer, folder, replace(shape, changes=shape.changes + 1))
+
+
+def change_all(peer: str, folder: Path) -> None:
+    """Change the constants of all transforms."""
+    shape = read_shape(folder)
+    _write(peer, folder, replace(shape, changes_of_all=shape.changes_of_all + 1))
 
 
 def read_shape(folder: Path) -> Shape:

@@ -73,6 +73,11 @@ class Graph:
         return graph
 
     @cached_property
+    def makers(self) -> Mapping[str, str]:
+        """Every name that is published to the step that makes it."""
+        return {name: step.name for step in self.steps.values() for name in step.outputs}
+
+    @cached_property
     def downstream(self) -> Mapping[str, frozenset[str]]:
         """Step to the steps that need it directly."""
         found: dict[str, set[str]] = {name: set() for name in self.steps}

@@ -6,6 +6,15 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from entrepot.planning.plan import Plan
+from entrepot.protocol.environments import (
+    Created,
+    CreateInput,
+    DiffInput,
+    EnvironmentDiff,
+    EnvironmentRow,
+    PromoteInput,
+    PublishRow,
+)
 from entrepot.protocol.maintenance import (
     CheckRow,
     ChecksInput,
@@ -84,6 +93,12 @@ ROLLBACK = Activity("rollback", RollbackInput, Promoted)
 GC = Activity("gc", GcInput, GcResult, is_work=True)
 DROP = Activity("drop", DropInput, Dropped, is_work=True)
 REPAIR = Activity("repair", RepairInput, Repaired, is_work=True)
+CREATE = Activity("create", CreateInput, Created)
+DIFF = Activity("diff", DiffInput, EnvironmentDiff, is_work=True)
+PREPARE_PROMOTION = Activity("prepare_promotion", PromoteInput, PromoteInput)
+PROMOTE_ENVIRONMENT = Activity("promote_environment", PromoteInput, Promoted)
+ENVIRONMENTS = Activity("environments", TenantInput, list[EnvironmentRow])
+HISTORY = Activity("history", Target, list[PublishRow])
 VERSIONS = Activity("versions", Target, list[VersionRow])
 CHECKS = Activity("checks", ChecksInput, list[CheckRow])
 

@@ -80,10 +80,15 @@ class GcResult(Message):
     """The same of each further warehouse."""
 
 
-class DropInput(TenantInput):
-    """The input of `Drop`."""
+class OfEnvironment(TenantInput):
+    """What people start for an environment of one pipeline, or of several."""
 
     environment: EnvironmentName
+
+
+class DropInput(OfEnvironment):
+    """The input of `Drop`."""
+
     pipeline: PipelineName | None = None
     """Default: every pipeline that has something there. `prod` is dropped for one that is named."""
     dry_run: bool = False

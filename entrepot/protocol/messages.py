@@ -287,7 +287,10 @@ class Promoted(Message):
     sequence: int
     links: dict[str, str] = {}
     ahead: tuple[str, ...] = ()
-    """After a rollback, the ingest steps whose ingest state includes loads that are not shown any more."""
+    """After a rollback or a promotion, the ingest steps whose ingest state includes loads that are not shown."""
+    again: tuple[str, ...] = ()
+    """After a promotion, the ingest steps that go on where the other environment stood: what had been loaded here since
+    is asked of their sources again."""
     behind: tuple[str, ...] = ()
     """What does not show yet what was published, and why, each a sentence: the publish stands, and the next one, or
     `doctor --repair`, finishes it."""

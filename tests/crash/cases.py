@@ -17,7 +17,6 @@ from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import CancelledError
 from temporalio.service import RPCError
 
-from entrepot.workflows.progress import RunSummary
 from tests.crash import pipeline, state
 from tests.crash.boundaries import RECORD, Boundary, Control, recorded
 from tests.crash.faults import FIRED, GO, make_room, small_disk
@@ -102,6 +101,16 @@ class Scenario:
     bring: Callable[[Path, int], None]
     """Puts into a folder what the source has at a run, counted from 1."""
     runs: int
+    workflow: str = "Pipeline"
+    """The type of the last one, where that is no run of a pipeline."""
+    before: Sequence[Mapping[str, Any]] = ()
+    """The inputs of the runs before, where they are others."""
+
+    def start(self, number: int) -> tuple[str, Mapping[str, Any]]:
+        """The type and the input of a run, counted from 1."""
+        if number < self.runs and self.before:
+            return "Pipeline", self.before[number - 1]
+        return self.workflow, self.asked
 
 
 WHOLE = Scenario({"pipeline": pipeline.crash.name}, pipeline.bring, runs=2)
@@ -130,11 +139,11 @@ class House:
         self.template.mkdir(parents=True)
         for number in range(1, self.scenario.runs):
             self.scenario.bring(self.template, number)
-            await self._run(self.template)
+            await self._run(self.template, number)
         self.scenario.bring(self.template, self.scenario.runs)
         (self.template / RECORD).unlink(missing_ok=True)
         self.undisturbed = self.copy()
-        await self._run(self.undisturbed)
+        await self._run(self.undisturbed, self.scenario.runs)
         self.boundaries = recorded(self.undisturbed)
         self.expected = state.read(self.undisturbed)
         assert not self.expected.missing
@@ -195,9 +204,9 @@ class House:
         Control("wait", boundary, self.is_plain).write(folder)
         return await _Case(self, folder).run_beside(meanwhile, workers)
 
-    async def _run(self, folder: Path) -> None:
+    async def _run(self, folder: Path, number: int) -> None:
         Control(is_plain=self.is_plain).write(folder)
-        case = _Case(self, folder)
+        case = _Case(self, folder, number=number)
         await case.run()
         assert not case.problem, f"{case.problem}\n{(folder / 'worker.log').read_text()}"
         assert not case.behind
@@ -254,8 +263,9 @@ class House:
 
 
 class _Case:
-    def __init__(self, house: House, folder: Path, control: Control | None = None) -> None:
+    def __init__(self, house: House, folder: Path, control: Control | None = None, number: int | None = None) -> None:
         self._house = house
+        self._number = house.scenario.runs if number is None else number
         self._folder = folder
         self._control = control or Control()
         self._queue = f"crash-{uuid.uuid4().hex}"
@@ -274,11 +284,11 @@ class _Case:
             disturbing = asyncio.create_task(self._disturb(handle))
             try:
                 async with asyncio.timeout(LONGEST_SECONDS):
-                    summary = await _summary(handle)
-                    if summary is None and self._control.fault == "cancel":
-                        summary = await _summary(await self._start())
-                    assert summary is not None, "the run was cancelled"
-                    self.behind = summary.behind
+                    behind = await _behind(handle)
+                    if behind is None and self._control.fault == "cancel":
+                        behind = await _behind(await self._start())
+                    assert behind is not None, "the run was cancelled"
+                    self.behind = behind
             except TimeoutError:
                 self.problem = f"the run did not end within {LONGEST_SECONDS} s"
             except WorkflowFailureError as error:
@@ -328,9 +338,10 @@ class _Case:
                 await self._house.nursery.kill(pid)
 
     async def _start(self) -> WorkflowHandle[object, object]:
+        workflow, asked = self._house.scenario.start(self._number)
         return await self._house.server.client.start_workflow(
-            "Pipeline",
-            {"tenant": TENANT, **self._house.scenario.asked},
+            workflow,
+            {"tenant": TENANT, **asked},
             id=f"crash-{uuid.uuid4().hex}",
             task_queue=self._queue,
             task_timeout=timedelta(seconds=2),
@@ -374,14 +385,15 @@ async def _ends(handles: Sequence[WorkflowHandle[object, object]]) -> list[str]:
 
 
 async def _ended(handle: WorkflowHandle[object, object]) -> str:
-    return "completed" if await _summary(handle) else "cancelled"
+    return "completed" if await _behind(handle) is not None else "cancelled"
 
 
-async def _summary(handle: WorkflowHandle[object, object]) -> RunSummary | None:
-    """Waits for the end of a run, also while the server is away; None: it was cancelled."""
+async def _behind(handle: WorkflowHandle[object, object]) -> list[str] | None:
+    """Waits for the end of a run, also while the server is away. What it could not show; None: it was cancelled."""
     while True:
         try:
-            return RunSummary.model_validate(await handle.result())
+            ended: Any = await handle.result()
+            return list(ended["behind"])
         except RPCError:
             await asyncio.sleep(0.1)
         except WorkflowFailureError as error:

@@ -65,6 +65,11 @@ def sample(boundaries: Sequence[Boundary], every: int) -> list[Boundary]:
     return list(boundaries[min(every, len(boundaries)) // 2 :: every])
 
 
+def alone(boundaries: Sequence[Boundary]) -> list[Boundary]:
+    """Without those right after something: they are right before the next thing. But a commit's answer may be lost."""
+    return [b for b in boundaries if b.place == "before" or b.kind == "activity" or "COMMIT" in b.name]
+
+
 def report(record: Any, warehouse: str, house: House, outcomes: list[Outcome]) -> None:
     """Keeps a line of the table, and fails the test if a run did not end as the undisturbed one."""
     seconds = sorted(o.seconds for o in outcomes if o.seconds is not None) or [0.0]

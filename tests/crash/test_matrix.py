@@ -5,15 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from tests.crash import state
-from tests.crash.boundaries import Boundary
 from tests.crash.cases import FullLake, House
-from tests.crash.conftest import report, sample
+from tests.crash.conftest import alone, report, sample
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(900)]
 
@@ -30,29 +28,29 @@ def test_the_boundaries_are_found(house: House) -> None:
 
 
 async def test_the_worker_dies(house: House, every: int, record_property: Record) -> None:
-    outcomes = await house.disturb("kill", sample(_alone(house.boundaries), every))
+    outcomes = await house.disturb("kill", sample(alone(house.boundaries), every))
     report(record_property, "duckdb", house, outcomes)
 
 
 async def test_the_worker_dies_without_transactions(plain_house: House, every: int, record_property: Record) -> None:
     # To the source and the lake it is all the same.
-    chosen = [b for b in _alone(plain_house.boundaries) if b.kind in ("session", "activity")]
+    chosen = [b for b in alone(plain_house.boundaries) if b.kind in ("session", "activity")]
     outcomes = await plain_house.disturb("kill", sample(chosen, every))
     report(record_property, "without transactions", plain_house, outcomes)
 
 
 async def test_the_worker_is_told_to_end(house: House, every: int, record_property: Record) -> None:
-    outcomes = await house.disturb("term", sample(_alone(house.boundaries), every))
+    outcomes = await house.disturb("term", sample(alone(house.boundaries), every))
     report(record_property, "duckdb", house, outcomes)
 
 
 async def test_the_server_dies(house: House, every: int, record_property: Record) -> None:
-    outcomes = await house.disturb("server", sample(_alone(house.boundaries), every))
+    outcomes = await house.disturb("server", sample(alone(house.boundaries), every))
     report(record_property, "duckdb", house, outcomes)
 
 
 async def test_the_connection_is_cut(house: House, every: int, record_property: Record) -> None:
-    of_sessions = [b for b in _alone(house.boundaries) if b.kind == "session"]
+    of_sessions = [b for b in alone(house.boundaries) if b.kind == "session"]
     report(record_property, "duckdb", house, await house.disturb("cut", sample(of_sessions, every)))
 
 
@@ -92,10 +90,5 @@ def _is_all_or_nothing(house: House, found: FullLake) -> None:
 
 
 async def test_the_run_is_cancelled_and_run_again(house: House, every: int, record_property: Record) -> None:
-    outcomes = await house.disturb("cancel", sample(_alone(house.boundaries), every))
+    outcomes = await house.disturb("cancel", sample(alone(house.boundaries), every))
     report(record_property, "duckdb", house, outcomes)
-
-
-def _alone(boundaries: Sequence[Boundary]) -> list[Boundary]:
-    """Without those right after something: they are right before the next thing. But a commit's answer may be lost."""
-    return [b for b in boundaries if b.place == "before" or b.kind == "activity" or "COMMIT" in b.name]

@@ -16,7 +16,12 @@ from tests.activities.maintenance.staged import ENVIRONMENTS, House, opened
 
 Action = tuple[str, int]
 ACTIONS = st.tuples(
-    st.sampled_from([*["step"] * 7, *["begin"] * 3, *["collect"] * 3, "grow", "grow", "rollback", "drop", "die"]),
+    st.sampled_from(
+        [
+            *(*["step"] * 7, *["begin"] * 3, *["collect"] * 3, "grow", "grow"),
+            *("rollback", "promote", "promote", "create", "drop", "die"),
+        ]
+    ),
     st.integers(0, 5),
 )
 WHOLE: list[Action] = [("begin", 0), *[("step", 0)] * 6]
@@ -41,8 +46,10 @@ def play(house: House, actions: Sequence[Action]) -> None:
                 house.events += 1 + number % 2
             case "rollback":
                 house.rollback(environment, cursor=number > 2)
-            case "drop" if environment != "prod":
-                house.drop(environment)
+            case "promote":
+                house.promote(environment, ENVIRONMENTS[(number + 1 + number // 3) % 3])
+            case "create" | "drop" if environment != "prod":
+                house.create(environment, "prod") if action == "create" else house.drop(environment)
     for run in sorted(house.runs):
         while run in house.runs:
             house.step(run)

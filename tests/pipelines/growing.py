@@ -12,7 +12,9 @@ from ibis import _
 
 from entrepot import Pipeline, Table
 
-growing = Pipeline("growing", description="Append, merge and scd2", parameters={"folder": "", "contract": "evolve"})
+growing = Pipeline(
+    "growing", description="Append, merge and scd2", parameters={"folder": "", "contract": "evolve", "factor": 1}
+)
 
 
 AT_ID = dlt.sources.incremental("id", initial_value=0)
@@ -79,5 +81,5 @@ def prices(folder: str) -> object:
 
 
 @growing.transform
-def totals(events: Table) -> Table:
-    return events.group_by("kind").agg(n=_.count(), ids=_.id.sum())
+def totals(events: Table, factor: int) -> Table:
+    return events.group_by("kind").agg(n=_.count(), ids=_.id.sum() * factor)

@@ -17,6 +17,7 @@ import typer
 
 import entrepot
 from entrepot import Pipeline, errors, split, testing
+from entrepot.protocol.environments import CreateInput, DiffInput, PromoteInput
 from entrepot.protocol.maintenance import DropInput, GcInput, RepairInput, RollbackInput
 from entrepot.protocol.messages import RunInput
 from entrepot.protocol.parity import ParityInput
@@ -116,6 +117,9 @@ BY_RUNS = ("raw",)
 INPUTS = {
     "Pipeline": RunInput,
     "Rollback": RollbackInput,
+    "Create": CreateInput,
+    "Diff": DiffInput,
+    "Promote": PromoteInput,
     "Parity": ParityInput,
     "Gc": GcInput,
     "Drop": DropInput,

@@ -33,7 +33,20 @@ COMMANDS = [
         "doctor",
         "parity",
     ),
-    *("checks", "show", "restore", "env drop", "schedules plan", "schedules apply", "workers"),
+    *(
+        "checks",
+        "show",
+        "restore",
+        "env drop",
+        "env create",
+        "env diff",
+        "env promote",
+        "env list",
+        "env history",
+        "schedules plan",
+        "schedules apply",
+        "workers",
+    ),
     *("deployments", "deployments set-current", "deployments ramp", "deployments rollback"),
 ]
 HEAVY = ["ibis", "duckdb", "dlt", "sklearn", "pandas", "pyarrow"]
@@ -279,6 +292,44 @@ def test_the_doctor_repairs_what_was_changed_by_hand_and_an_environment_is_dropp
     assert "shop__pr_1.orders" in dropped["removed"]["shop"]
     gone = said(place.entrepot("env", "drop", "pr_1"), 2)
     assert gone.startswith("✗ tenant 'acme': unknown environment 'pr_1'")
+
+
+def test_a_change_is_tried_in_an_environment_compared_and_promoted(place: Place) -> None:
+    assert said(place.entrepot("env", "create", "pr_new"), 0) == "✓ pr_new of shop shows 10 names, like prod\n"
+    said(place.entrepot("run", "shop", "-e", "pr_new", "-p", "limit=64"), 0)
+    said(place.entrepot("run", "shop", "-e", "pr_to"), 0)
+    told = said(place.entrepot("env", "diff", "pr_new", "pr_to", "-p", "shop"), 0)
+    why = r"^~ orders · transform · its code or a parameter changed"
+    assert re.search(rf"{why} · \d+ rows differ, in 'is_large'\n    is_large where id = ", told, re.M), told
+    assert re.search(r"^~ return_model · train · orders changed · roc_auc [\d.]+ → ", told, re.M)
+    line = r"5 names differ, 5 the same. As it is: entrepot (env promote pr_new pr_to --pipeline shop --expect \S+)\n$"
+    command = re.search(line, told)
+    assert command, told
+    compared = json.loads(said(place.entrepot("env", "diff", "pr_new", "pr_to", "-p", "shop", "--json"), 0))
+    assert compared["seen"].keys() == {"pr_new", "pr_to"}
+    moved = said(place.entrepot(*command[1].split()), 0)
+    assert re.match(
+        r"✓ promoted 5 names from pr_new to pr_to: labels, orders, return_model, return_risk, risks\n", moved
+    )
+    again = said(place.entrepot("env", "promote", "pr_new", "pr_to", "-p", "shop"), 0)
+    assert again == "✓ nothing to do: pr_to already shows what pr_new shows\n"
+    moved_on = said(place.entrepot(*command[1].split()), 1)
+    assert "environment 'pr_to': it showed what run " in moved_on
+    same = said(place.entrepot("env", "diff", "pr_new", "pr_to", "-p", "shop"), 0)
+    assert same == "✓ pr_new and pr_to show the same: 10 names\n"
+    listed = said(place.entrepot("env", "list"), 0)
+    assert re.search(r"^shop +pr_to +10 +5 +[\d: -]+ +promote by ", listed, re.M), listed
+    history = said(place.entrepot("env", "history", "pr_to", "-p", "shop"), 0)
+    assert re.search(r"^2 .* promote +\S+ +labels, orders, .*, risks +what pr_new showed, by run ", history, re.M), (
+        history
+    )
+    rolled = json.loads(said(place.entrepot("env", "history", "pr_to", "-p", "shop", "--json"), 0))
+    assert [row["action"] for row in rolled] == ["promote", "publish"]
+    assert said(place.entrepot("env", "promote", "pr_new", "pr_to", "-p", "shop", "--expect", "x"), 2).startswith(
+        "✗ cannot read --expect 'x'; write dev=RUN,prod=RUN"
+    )
+    for environment in ("pr_new", "pr_to"):
+        said(place.entrepot("env", "drop", environment), 0)
 
 
 def test_schedules_are_planned_applied_and_then_as_they_should_be(place: Place) -> None:

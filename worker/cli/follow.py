@@ -114,12 +114,14 @@ def execute_activity(activity: str, value: Mapping[str, str]) -> Any:
         RunFailed, BadInput: as `result`.
     """
 
+    about = "/".join(filter(None, (value["tenant"], value.get("pipeline"))))
+
     async def go() -> Any:
         async with connected() as client:
             listing = client.execute_activity(
                 activity,
                 dict(value),
-                id=f"{value['tenant']}/{value['pipeline']}:{activity}:{uuid.uuid4().hex[:8]}",
+                id=f"{about}:{activity}:{uuid.uuid4().hex[:8]}",
                 task_queue=TASK_QUEUE,
                 result_type=list,
                 start_to_close_timeout=_ANSWER_TIMEOUT,

@@ -17,6 +17,7 @@ def named(kind: Kind) -> Callable[[str | None], str | None]:
 
 
 PipelineArgument = Annotated[str, typer.Argument(help="Pipeline name.", callback=named(PIPELINE))]
+PipelineOption = Annotated[str, typer.Option("--pipeline", "-p", help="Pipeline name.", callback=named(PIPELINE))]
 TenantOption = Annotated[
     str | None,
     typer.Option(

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from entrepot.activities.catalog.catalog import Catalog
-from entrepot.activities.catalog.ingest_state import IngestState
+from entrepot.activities.catalog.ingest_state import IngestState, load_id
 from entrepot.errors import BadInput, Conflict
 
 NUMBERS = itertools.count()
@@ -82,3 +82,40 @@ def test_an_environment_that_was_published_meanwhile_is_not_deleted(catalog: Cat
         environment.delete(expected=0)
     environment.delete(expected=1)
     assert (environment.head().sequence, environment.history()) == (0, [])
+
+
+def loaded(load: str, before: str, sequence: int, environment: str) -> IngestState:
+    tables, watermarks = {"orders": load}, f"at {load}"
+    its = load_id("source", before, tables, watermarks)
+    return IngestState(sequence, load=its, tables=tables, watermarks=watermarks, run=load, environment=environment)
+
+
+def test_a_next_load_goes_on_behind_what_is_shown_unless_it_does_already(catalog: Catalog) -> None:
+    pipeline = catalog.pipeline("promoted")
+    prod, dev = pipeline.environment("prod"), pipeline.environment("dev")
+    first = loaded("1", "", 0, "prod")
+    prod.replace_ingest_state("source", first)
+    longer = loaded("2", first.load, 0, "dev")
+    dev.replace_ingest_state("source", longer)
+    assert prod.continue_from(pipeline.loads(), {"orders": "2"}, run="one") == ()  # nothing is asked again
+    assert prod.ingest_state("source").load == longer.load
+    newer = loaded("3", longer.load, 2, "prod")
+    prod.replace_ingest_state("source", newer)
+    for shown in ("1", "2", "3", "unknown"):  # all come before what prod has loaded, or are nobody's
+        assert prod.continue_from(pipeline.loads(), {"orders": shown}, run="two") == ()
+        assert prod.ingest_state("source").load == newer.load
+    beside = loaded("4", longer.load, 1, "dev")
+    dev.replace_ingest_state("source", beside)
+    assert prod.continue_from(pipeline.loads(), {"orders": "4"}, run="three") == ("source",)
+    assert prod.ingest_state("source").load == beside.load
+
+
+def test_an_environment_stands_with_its_sources_where_another_does(catalog: Catalog) -> None:
+    pipeline = catalog.pipeline("created")
+    prod, dev, pr = (pipeline.environment(name) for name in ("prod", "dev", "pr_1"))
+    dev.replace_ingest_state("source", loaded("1", "", 0, "dev"))
+    prod.replace_ingest_state("source", loaded("2", "", 0, "prod"))
+    pr.stand_like(prod, ["source"], run="one")
+    assert pr.own_ingest_state("source") is None  # the newest of all: its first load goes on where that is then
+    pr.stand_like(dev, ["source"], run="two")
+    assert pr.ingest_state("source").tables == {"orders": "1"}

@@ -19,6 +19,7 @@ from entrepot.activities.catalog.catalog import Catalog, PipelineCatalog
 from entrepot.activities.catalog.tables import column
 from entrepot.activities.ingest import heads, manifest
 from entrepot.activities.ingest.ingest import IngestActivities
+from entrepot.activities.maintenance.environments.environments import EnvironmentActivities
 from entrepot.activities.maintenance.gc import GcActivities
 from entrepot.activities.parity.parity import ParityActivities
 from entrepot.activities.plan import PlanActivities
@@ -28,6 +29,7 @@ from entrepot.activities.runtime.tenant import PipelineSettings, Tenant, Tenants
 from entrepot.activities.storage import lake
 from entrepot.activities.transform.transform import TransformActivities
 from entrepot.backends import QueryTag
+from entrepot.protocol.environments import Created, CreateInput, PromoteInput
 from entrepot.protocol.maintenance import DropInput, GcInput, GcResult, RollbackInput
 from entrepot.protocol.messages import (
     Batch,
@@ -76,16 +78,16 @@ class House:
         environment.info = replace(environment.info, workflow_id=f"of {run}", workflow_run_id=run)
         return asyncio.run(environment.run(getattr(room(self.tenants), method), request))
 
-    def complete(self, environment: str = "prod") -> None:
+    def complete(self, environment: str = "prod", **parameters: Any) -> None:
         """A run, from its beginning to its end."""
-        self.begin(environment)
+        self.begin(environment, **parameters)
         while self.runs:
             self.step(min(self.runs))
 
-    def begin(self, environment: str) -> None:
+    def begin(self, environment: str, **parameters: Any) -> None:
         self.number += 1
         run = f"run-{self.number:03}"
-        self.runs[run] = self._stages(run, environment)
+        self.runs[run] = self._stages(run, environment, parameters)
         self.step(run)
 
     def step(self, run: str) -> None:
@@ -112,8 +114,8 @@ class House:
         self.runs.pop(run, None)
         self.dead.add(run)
 
-    def _stages(self, run: str, environment: str) -> Iterator[None]:
-        parameters = {"folder": str(self.folder)}
+    def _stages(self, run: str, environment: str, more: dict[str, Any]) -> Iterator[None]:
+        parameters = {"folder": str(self.folder), **more}
         asked = RunInput(**ACME, environment=environment, select="events+", parameters=parameters)
         prepared = self.call(PlanActivities, "prepare", asked, run)
         yield
@@ -236,6 +238,26 @@ class House:
         asked = DropInput(**ACME, environment=environment)
         with _if_possible():  # there may be no such environment
             self.call(GcActivities, "drop", asked, f"drop-{self.number:03}")
+
+    def create(self, environment: str, like: str, run: str = "") -> Created | None:
+        """Makes an environment of another; None, if that cannot be. `run`: as of a rollback."""
+        self.number += 1
+        asked = CreateInput(tenant="acme", environment=environment, like=like)
+        with _if_possible():
+            done: Created = self.call(EnvironmentActivities, "create", asked, run or f"create-{self.number:03}")
+            return done
+        return None
+
+    def promote(self, like: str, environment: str, run: str = "", **more: Any) -> Promoted | None:
+        """Points an environment at what another shows; None, if that shows nothing. `run`: as of a rollback."""
+        self.number += 1
+        run = run or f"promote-{self.number:03}"
+        asked = PromoteInput(**ACME, like=like, environment=environment, **more)
+        with _if_possible():
+            prepared = self.call(EnvironmentActivities, "prepare_promotion", asked, run)
+            done: Promoted = self.call(EnvironmentActivities, "promote_environment", prepared, run)
+            return done
+        return None
 
     def check(self) -> None:
         """Every environment can be read and shows its rows; every watermark and every version can be used again."""

@@ -15,7 +15,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from entrepot.activities.catalog.catalog import Catalog
-from entrepot.activities.maintenance import drop
+from entrepot.activities.maintenance.environments import drop
 from entrepot.activities.publish import publish
 from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.runtime.tenant import PipelineSettings, Tenant

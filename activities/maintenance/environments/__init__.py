@@ -1,0 +1,1 @@
+"""Environments beside one another: made of another, compared, promoted, listed, and dropped."""

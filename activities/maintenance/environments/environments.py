@@ -1,0 +1,81 @@
+"""The activities by which environments are made of others, compared, promoted and listed."""
+
+from __future__ import annotations
+
+from entrepot.activities.maintenance.environments.creation import create
+from entrepot.activities.maintenance.environments.difference import Comparing
+from entrepot.activities.maintenance.environments.listing import environment_rows, publish_rows
+from entrepot.activities.maintenance.environments.promotion import Promotion
+from entrepot.activities.runtime.activity import Activities, context_of, implements
+from entrepot.activities.runtime.context import ActivityContext, wait_for_other_runs
+from entrepot.errors import BadInput
+from entrepot.protocol import activities
+from entrepot.protocol.environments import (
+    Created,
+    CreateInput,
+    DiffInput,
+    EnvironmentDiff,
+    EnvironmentRow,
+    PromoteInput,
+    PublishRow,
+)
+from entrepot.protocol.messages import Promoted, Target, TenantInput
+
+
+class EnvironmentActivities(Activities):
+    """The activities `create`, `diff`, `prepare_promotion`, `promote_environment`, `environments` and `history`."""
+
+    @implements(activities.CREATE)
+    def create(self, work: ActivityContext, request: CreateInput) -> Created:
+        """Makes an environment that shows what another shows. No data is computed or copied."""
+        return create(self._tenants, work, context_of(request), request)
+
+    @implements(activities.DIFF)
+    def diff(self, work: ActivityContext, request: DiffInput) -> EnvironmentDiff:
+        """What an environment has otherwise than another, down to the rows; computed in the warehouse."""
+        work.tenant.settings(request.pipeline)
+        _check_two(request.environment, request.against)
+        graph = self._tenants.pipeline(request.tenant, request.pipeline).graph
+        with work.session() as session:
+            work.catalog(session).ensure()
+            comparing = Comparing(work, session, context_of(request), request, graph)
+            return wait_for_other_runs(work, comparing.run)
+
+    @implements(activities.PREPARE_PROMOTION)
+    def prepare_promotion(self, work: ActivityContext, request: PromoteInput) -> PromoteInput:
+        """The request, checked, with what both environments show now, unless somebody has looked before."""
+        work.tenant.settings(request.pipeline)
+        _check_two(request.like, request.environment)
+        work.tenant.check_environment(request.environment)
+        with work.session() as session:
+            work.catalog(session).ensure()
+            return Promotion(self._tenants, work, session, context_of(request), request).prepared()
+
+    @implements(activities.PROMOTE_ENVIRONMENT)
+    def promote_environment(self, work: ActivityContext, request: PromoteInput) -> Promoted:
+        """Points an environment at what another shows. The run's id is the token: doing it twice is doing it once."""
+        with work.session() as session:
+            promotion = Promotion(self._tenants, work, session, context_of(request), request)
+            return wait_for_other_runs(work, promotion.execute)
+
+    @implements(activities.ENVIRONMENTS)
+    def environments(self, work: ActivityContext, request: TenantInput) -> list[EnvironmentRow]:
+        """Every environment, of all pipelines or of one, and what was published there last."""
+        with work.session() as session:
+            catalog = work.catalog(session)
+            catalog.ensure()
+            return environment_rows(catalog, work.tenant, request.pipeline)
+
+    @implements(activities.HISTORY)
+    def history(self, work: ActivityContext, request: Target) -> list[PublishRow]:
+        """The publishes of an environment, the newest first."""
+        with work.session() as session:
+            catalog = work.catalog(session)
+            catalog.ensure()
+            return publish_rows(catalog, work.tenant, request.pipeline, request.environment)
+
+
+def _check_two(one: str, other: str) -> None:
+    """Raises BadInput if they are one."""
+    if one == other:
+        raise BadInput(f"{one!r} is named twice: two environments are needed")

@@ -1,0 +1,106 @@
+"""The lists of environments and of their publishes, for people."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+
+from entrepot.activities.catalog.catalog import Catalog
+from entrepot.activities.catalog.environment import FORWARD, UNDO, Publish
+from entrepot.activities.catalog.records import Run
+from entrepot.activities.maintenance.environments.creation import CREATED
+from entrepot.activities.maintenance.environments.promotion import PROMOTED
+from entrepot.activities.runtime.tenant import Tenant
+from entrepot.errors import BadInput, unknown
+from entrepot.language.names import DEFAULT_ENVIRONMENT
+from entrepot.planning.plan import short
+from entrepot.protocol.environments import EnvironmentRow, PublishRow
+
+MOST_PUBLISHES = 200
+MOST_NAMES = 10
+"""Of a publish; Temporal takes answers of 2 MB."""
+
+
+def environment_rows(catalog: Catalog, tenant: Tenant, pipeline: str | None) -> list[EnvironmentRow]:
+    """Every environment of which anything is recorded, by pipeline; `prod` first.
+
+    Raises:
+        BadInput: for a pipeline of which nothing is known.
+    """
+    known = sorted({*catalog.pipelines(), *tenant.pipelines})
+    if pipeline is not None and pipeline not in known:
+        raise BadInput(f"tenant {tenant.name!r}: {unknown('pipeline', pipeline, known)}")
+    rows = []
+    for its in (catalog.pipeline(name) for name in known if pipeline in (None, name)):
+        nothing = Publish(0, {})
+        heads = {**dict.fromkeys(its.environments(), nothing), **its.heads()}
+        prod = heads.get(DEFAULT_ENVIRONMENT, nothing)
+        for name in sorted(heads, key=lambda name: (name != DEFAULT_ENVIRONMENT, name)):
+            head = heads[name]
+            rows.append(
+                EnvironmentRow(
+                    pipeline=its.name,
+                    environment=name,
+                    names=len(head.pointers),
+                    differ=None if name == DEFAULT_ENVIRONMENT else len(head.changed_names(prod.pointers)),
+                    published_at=_seconds(head.published_at) if head.sequence else "",
+                    action=head.action,
+                    run=head.run,
+                    behind=head.views_synced < head.sequence,
+                )
+            )
+    return rows
+
+
+def publish_rows(catalog: Catalog, tenant: Tenant, pipeline: str, environment: str) -> list[PublishRow]:
+    """The publishes of an environment, the newest first.
+
+    Raises:
+        BadInput: if nothing was published there.
+    """
+    its = catalog.pipeline(pipeline)
+    if pipeline not in catalog.pipelines():
+        tenant.settings(pipeline)
+    history = its.environment(environment).history()
+    if not history:
+        raise BadInput(f"pipeline {pipeline!r}: {unknown('environment', environment, sorted(its.publishes()))}")
+    runs = {run.run: run for run in its.runs(environment) if run.status in _WHY}
+    return [
+        PublishRow(
+            sequence=publish.sequence,
+            published_at=_seconds(publish.published_at),
+            action=publish.action,
+            run=publish.run,
+            moved=len(publish.moved),
+            names=publish.moved[:MOST_NAMES],
+            why=_why(publish, runs.get(publish.run), history[number + 1 :]),
+        )
+        for number, publish in enumerate(history[:MOST_PUBLISHES])
+    ]
+
+
+def _why(publish: Publish, run: Run | None, before: Sequence[Publish]) -> str:
+    if publish.action in FORWARD:
+        return _WHY[run.status](run.summary) if run is not None else ""
+    if publish.action == UNDO:
+        return "a view could not be moved"
+    same = next((each for each in before if each.pointers == publish.pointers), None)
+    return f"what run {short(same.run)} had published" if same is not None else ""
+
+
+def _computed(summary: Mapping[str, object]) -> str:
+    names = sorted(summary)
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return f"computed {', '.join(names[:MOST_NAMES])}{more}" if names else "computed nothing"
+
+
+def _taken(summary: Mapping[str, object]) -> str:
+    return f"what {summary['like']} showed, by run {short(str(summary['run']))}"
+
+
+_WHY = {"completed": _computed, CREATED: _taken, PROMOTED: _taken}
+"""Of the rows in `runs` of those that published, by their status."""
+
+
+def _seconds(time: datetime.datetime | None) -> str:
+    return time.isoformat(sep=" ", timespec="seconds") if time is not None else ""

@@ -1,0 +1,159 @@
+"""The messages of what compares and moves environments: `Create`, `Diff`, `Promote`, and the two lists."""
+
+from __future__ import annotations
+
+from entrepot.language.names import DEFAULT_ENVIRONMENT, EnvironmentName, MaybeId, PipelineName
+from entrepot.language.step import StepKind
+from entrepot.protocol.maintenance import OfEnvironment
+from entrepot.protocol.messages import Message, Target
+from entrepot.protocol.parity import Cell
+
+
+class CreateInput(OfEnvironment):
+    """The input of `Create`."""
+
+    like: EnvironmentName = DEFAULT_ENVIRONMENT
+    """The environment whose versions it shows from the beginning."""
+    pipeline: PipelineName | None = None
+    """Default: every pipeline that the tenant runs and that shows something in the other environment."""
+
+
+class Created(Message):
+    """What an environment that was created shows: pipeline to its names."""
+
+    shows: dict[str, list[str]]
+    behind: tuple[str, ...] = ()
+    """What does not show yet what it points at, and why, each a sentence, as of a publish."""
+
+
+class PromoteInput(Target):
+    """The input of `Promote`: `environment` is made to show what `like` shows."""
+
+    like: EnvironmentName
+    expect: dict[EnvironmentName, MaybeId] = {}
+    """What each of the two showed when somebody looked: the run (or the first characters of its id) that had published
+    it, as a diff tells it; empty for an environment that showed nothing. Default: what the workflow finds at first."""
+
+
+class DiffInput(Target):
+    """The input of `Diff`: what `environment` has otherwise than `against`."""
+
+    environment: EnvironmentName
+    against: EnvironmentName = DEFAULT_ENVIRONMENT
+    select: str | None = None
+    """Which names; see `entrepot.planning.selection`. Default: all."""
+
+
+class ShownName(Message):
+    """A name that one of two environments shows alone."""
+
+    name: str
+    kind: StepKind
+    version: str
+    rows: int | None = None
+    stays: bool = False
+    """Whether a promotion leaves it where it is shown: the pipeline still makes it."""
+
+
+class ColumnChanges(Message):
+    """How the columns of one version differ from those of another."""
+
+    added: dict[str, str] = {}
+    """Column to its type."""
+    removed: dict[str, str] = {}
+    retyped: dict[str, tuple[str, str]] = {}
+    """Column to its type there, and its type here."""
+
+    @property
+    def kind(self) -> str:
+        """What it means for who reads the table."""
+        if self.removed or self.retyped:
+            return "breaking"
+        return "additive" if self.added else "same columns"
+
+
+class RowChanges(Message):
+    """How the rows of one version differ from those of another, in the columns that both have."""
+
+    equal: bool | None
+    """None: they were not compared."""
+    why: str = ""
+    """Why not; or what was found, in a sentence."""
+    cells: tuple[Cell, ...] = ()
+    """Some of the values that differ: left here, right there."""
+    only_left: tuple[dict[str, str | None], ...] = ()
+    """Some of the rows that are here alone."""
+    only_right: tuple[dict[str, str | None], ...] = ()
+
+
+class ChangedName(Message):
+    """A name that shows different versions in two environments: here, and there."""
+
+    name: str
+    kind: StepKind
+    left: str
+    """The version here."""
+    right: str
+    """The version there."""
+    why: str = ""
+    """What made it another: its code, or which of its inputs."""
+    note: str = ""
+    """Of a model, its scores there and here."""
+    impact: str = ""
+    """Of a table, `breaking`, `additive` or `same columns`, by its columns."""
+    columns: ColumnChanges = ColumnChanges()
+    left_rows: int | None = None
+    right_rows: int | None = None
+    rows: RowChanges | None = None
+    """Of a table."""
+
+
+class EnvironmentDiff(Target):
+    """What `Diff` found: its result."""
+
+    against: EnvironmentName
+    seen: dict[str, str]
+    """What each showed: the run that had published it, for `expect` of `Promote`."""
+    only_left: tuple[ShownName, ...] = ()
+    """What `environment` shows alone."""
+    only_right: tuple[ShownName, ...] = ()
+    changed: tuple[ChangedName, ...] = ()
+    same: int = 0
+    """Names that show the same version in both."""
+    left_out: int = 0
+    """Names that are not told, since there are too many."""
+    ahead: tuple[str, ...] = ()
+    """Ingest steps of which `against` has loaded what `environment` does not show."""
+
+
+class EnvironmentRow(Message):
+    """One environment of a pipeline, for people."""
+
+    pipeline: str
+    environment: str
+    names: int
+    """How many it shows."""
+    differ: int | None
+    """How many of its names, and of those of `prod`, are shown otherwise in the two; None of `prod` itself."""
+    published_at: str
+    """When it was published last, in UTC; empty: nothing was published there."""
+    action: str
+    run: str
+    behind: bool
+    """Whether views, pages or files do not show all of that yet."""
+
+
+class PublishRow(Message):
+    """One publish of an environment, for people."""
+
+    sequence: int
+    published_at: str
+    """In UTC."""
+    action: str
+    run: str
+    moved: int
+    """How many names it moved."""
+    names: tuple[str, ...]
+    """Some of them."""
+    why: str
+    """What came of whom: the steps that its run computed, the environment or run whose versions these were."""
