@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -79,10 +79,7 @@ class Leases:
 
         A run that is planned again keeps those that it held: some of its steps may go on as they were planned.
         """
-        before = self._of(run)
-        kept = json.loads(before["holds"]) if before and before["state"] == PLANNED else []
-        pairs = sorted({*map(tuple, kept), *(pair for versions in held for pair in versions.items())})
-        self._change(run, {"state": PLANNED, "holds": pairs})
+        self._hold(run, {pair for versions in held for pair in versions.items()})
 
     def hold(self, run: str, name: str, version: str) -> None:
         """Says that a run that has planned needs a further version, too; it has to look afterwards whether that is
@@ -91,10 +88,18 @@ class Leases:
         Raises:
             Contended: while the pipeline's garbage is collected.
         """
-        found = self._of(run)
-        if found and [name, version] not in (holds := json.loads(found["holds"])):
-            self._change(run, {"holds": [*holds, [name, version]]})
+        self._hold(run, {(name, version)})
         self._check_no_collection(run)
+
+    def _hold(self, run: str, pairs: Iterable[tuple[str, str]]) -> None:
+        """Adds to what a run that plans, or has planned, holds; several of its steps may do so at once."""
+        while (found := self._of(run)) and found["state"] in (OPEN, PLANNED):
+            kept = json.loads(found["holds"])
+            every = sorted({*map(tuple, kept), *pairs})
+            as_read = (equals("state", found["state"]), equals("holds", found["holds"]))
+            changed = self.tables.update("leases", {"state": PLANNED, "holds": every}, *self._same(run), *as_read)
+            if changed:
+                return
 
     def check(self, run: str) -> None:
         """Makes sure, where something is about to be committed, that a run was not given up: in the same transaction.

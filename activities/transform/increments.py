@@ -35,6 +35,7 @@ from entrepot.identity.expression import schema_from, schema_to
 from entrepot.identity.version import version_table
 from entrepot.language.incremental import ByInterval, ByKey, Every, Incremental
 from entrepot.language.interval import Interval, joined
+from entrepot.planning.expressions.lineage import Source
 from entrepot.planning.expressions.parts import Needed
 from entrepot.planning.resolve import Computed
 from entrepot.planning.slices import slices
@@ -99,8 +100,8 @@ class Keys:
         )
 
     def of_table(self, rows: ibis.Table) -> ibis.Table:
-        """The table's rows with one of them: all that there are, where inputs have no others."""
-        return rows
+        """The table's rows with one of them: beside there may be others, of inputs that are read as a whole."""
+        return self.of_input(rows, Needed(self.by.columns))
 
     def superseded(self, shape: sch.Schema) -> SameKey:
         """Which rows of a table they take the place of."""
@@ -284,11 +285,28 @@ def _changed_since(
         if used[0][name] != used[1][name]:
             if name not in computed.needs:
                 raise Whole(f"{name} changed, of which each part reads all")
+            if name in _retyped(computed, then, now):
+                raise Whole(f"the types of columns of {name} changed")
             rows = _changed_rows(then[name], now[name])
             if rows is None:
                 raise Whole(f"{name} was {'loaded' if now[name].kind == 'ingest' else 'computed'} as a whole")
             found[name] = rows
     return found
+
+
+def _retyped(computed: Computed, then: Mapping[str, Version], now: Mapping[str, Version]) -> set[str]:
+    """The inputs of which columns that are used have other types: what is made of a value may be another."""
+    uses = computed.uses
+    return {
+        name
+        for name, version in now.items()
+        for one, other in ((then[name].columns, version.columns), (then[name].inferred, version.inferred))
+        if any(
+            one.get(column, kind) != kind
+            for column, kind in other.items()
+            if uses is None or Source(name, column) in uses
+        )
+    }
 
 
 def _changed_rows(then: Version, now: Version) -> list[ibis.Table] | None:
@@ -363,9 +381,7 @@ def _keys(
 ) -> Keys:
     """The keys that changed rows have, as a table that is made for them."""
     parts = [
-        rows.select(
-            **{n: rows[own].cast(types[n]) for n, own in zip(by.columns, needed.columns, strict=True)}
-        ).drop_null()
+        rows.select(**{n: rows[own] for n, own in zip(by.columns, needed.columns, strict=True)}).drop_null()
         for needed, tables in changed
         for rows in tables
     ]

@@ -117,6 +117,22 @@ def visited(orders: Table, visits: Table) -> Table:
     return orders.semi_join(visits.filter(_.n > 1), "shop").drop("amount")
 
 
+@both(ByInterval("day"))
+def chained(visits: Table, orders: Table) -> Table:
+    sold = orders.select(shop_sold=_.shop, day_sold=_.at.date(), amount=_.amount)
+    days = visits.group_by(day_of=_.day).agg(visits=_.n.sum())
+    both = visits.join(sold, visits.shop == sold.shop_sold)
+    return both.left_join(days, [visits.day == days.day_of, sold.day_sold == days.day_of]).select(
+        "day", "n", "amount", "visits"
+    )
+
+
+@both(ByKey("shop"))
+def busy(orders: Table, visits: Table) -> Table:
+    large = orders.filter(orders.amount >= orders.amount.mean().as_scalar()).group_by("shop").agg(large=_.count())
+    return large.left_join(visits.group_by("shop").agg(n=_.n.sum()), "shop").select("shop", "large", "n")
+
+
 @both(ByKey("customer"))
 def customers(orders: Table, bonus: int) -> Table:
     return orders.group_by("customer").agg(total=_.amount.sum() + bonus, first=_.at.min())

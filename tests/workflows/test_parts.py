@@ -22,7 +22,7 @@ from tests.pipelines import parts
 
 TABLES = [name for name in parts.parts.graph.steps if f"{name}_whole" in parts.parts.graph.steps]
 KEYS = {"customers": ["customer"], "numbered": ["customer"], "loyal": ["customer"]}
-KEYS |= {"crowds": ["shop", "day"], "of_country": ["shop"]}
+KEYS |= {"crowds": ["shop", "day"], "of_country": ["shop"], "busy": ["shop"]}
 TIMES = {"hourly": "hour", "monthly": "month", "ranked": "at", "visited": "at"}
 START = datetime.datetime(2025, 12, 20)
 
@@ -113,6 +113,8 @@ async def test_only_what_changed_is_computed_anew(house: House, source: Source) 
         "quiet": "2025-12-29 anew",
         "visited": "2026-01-02 anew",
         "events": "2026-01-02 anew",
+        "chained": "computed as a whole: orders changed, of which each part reads all",
+        "busy": "computed as a whole: orders changed, of which each part reads all",
         "customers": "1 key anew",
         "numbered": "1 key anew",
         "loyal": "1 key anew",
@@ -136,6 +138,11 @@ async def test_what_was_dropped_or_is_forced_is_computed_as_a_whole(house: House
     source.bring()
     repaired = await run(house, source)
     assert notes(repaired) == {"daily": ""}
+    check(house)
+    [(keys,)] = house.query(f"{tables} AND starts_with(table_name, 'customers__k')")
+    house.query(f'DROP TABLE parts__v."{keys}"')
+    repaired = await (await house.start("Repair", {"tenant": "acme"})).result()
+    assert any(keys in each for each in repaired["found"]), repaired
     check(house)
     source.bring("orders")
     forced = await run(house, source, force="customers")

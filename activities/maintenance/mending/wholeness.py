@@ -26,7 +26,9 @@ def relations_of(version: Version) -> list[tuple[TableName, RelationKind, int | 
     kind: RelationKind = "view" if version.segments else "table"
     own = (version.table, kind, version.rows)
     # The segments first: a view over one that is gone cannot be counted.
-    return [*((segment.name, "table", segment.rows) for segment in version.segments if segment.table), own]
+    counted = {segment.name: segment.rows for segment in version.segments}
+    tables = (table for segment in version.segments for table in segment.tables)
+    return [*((table, "table", counted.get(table)) for table in tables), own]
 
 
 def missing_in_lake(tenant: Tenant, pipeline: str, table: str, wanted: str, sha256: str | None) -> str:

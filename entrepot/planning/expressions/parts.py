@@ -81,6 +81,15 @@ _KEEPING = (ops.Sort, ops.DropColumns, ops.Filter, ops.DropNull, ops.Distinct, o
 """What gives rows of its parent as they are; or, of equal ones, one."""
 
 
+_Column = tuple[ops.Node, str]
+_MATCHED = ("inner", "semi", "right")
+"""Joins of which no row is left without a match, but of the table that comes last."""
+
+
+def _are_alike(one: ops.Field, other: ops.Field) -> bool:
+    return bool(one.dtype.copy(nullable=True) == other.dtype.copy(nullable=True))
+
+
 class _Walk:
     def __init__(self, by: Incremental) -> None:
         self._by = by
@@ -144,13 +153,16 @@ class _Walk:
         for number, name in enumerate(part.columns):
             rel, column = self._column(name, node.values[name])
             known.setdefault(rel, {})[number] = column
-        equal = [pair for link in node.rest for predicate in link.predicates for pair in self._equal(predicate)]
+        origin = {(rel, column) for rel, its in known.items() for column in its.values()}
+        equal = [each for link in node.rest for each in self._equal_parts(link)]
         more = True
         while more:  # a table may be joined on one that comes after it
             more = False
-            for (rel, column), (other, its) in equal:
+            for one, (other, its), is_certain in equal:
+                rel, column = one
                 for number, tracked in list(known.get(rel, {}).items()):
-                    if tracked == column and number not in known.setdefault(other, {}):
+                    follows = tracked == column and (is_certain or one in origin)
+                    if follows and number not in known.setdefault(other, {}):
                         known[other][number] = its
                         more = True
         for link in node.rest:
@@ -164,16 +176,26 @@ class _Walk:
             else:
                 self.whole(table)
 
-    def _equal(self, predicate: ops.Node) -> Iterator[tuple[tuple[ops.Node, str], tuple[ops.Node, str]]]:
-        """The columns of which a join says that their parts are the same, either way round."""
+    def _equal_parts(self, link: ops.JoinLink) -> Iterator[tuple[_Column, _Column, bool]]:
+        """What a link says of columns: where one is in a part, so is another. The last: whether that is so of each row,
+        or only where the first has a value, and one that was joined: of the part's own column that is certain."""
+        for predicate in link.predicates:
+            for left, right, may_be_null in self._equal(predicate):
+                for one, other in ((left, right), (right, left)):
+                    of_match = link.how in _MATCHED or other.rel == link.table
+                    if of_match or one.rel == link.table:
+                        yield (one.rel, one.name), (other.rel, other.name), of_match and not may_be_null
+
+    def _equal(self, predicate: ops.Node) -> Iterator[tuple[ops.Field, ops.Field, bool]]:
+        """Columns that are in the same part where a condition holds, and whether both may be NULL then."""
         if isinstance(predicate, ops.And):
             yield from self._equal(predicate.left)
             yield from self._equal(predicate.right)
         elif isinstance(predicate, ops.Equals | ops.IdenticalTo):
             left, right = self._cell(predicate.left), self._cell(predicate.right)
-            if left is not None and right is not None:
-                yield (left.rel, left.name), (right.rel, right.name)
-                yield (right.rel, right.name), (left.rel, left.name)
+            # Values of different types are compared by casting, which not every value of one survives.
+            if left is not None and right is not None and (self._is_by_time or _are_alike(left, right)):
+                yield left, right, isinstance(predicate, ops.IdenticalTo)
 
     def set(self, node: Any, part: Needed) -> None:
         """The rows of two tables, or what only one has."""
@@ -250,6 +272,8 @@ class _Walk:
     def _bounds(self, node: ops.WindowFunction, part: Needed) -> tuple[int, int] | None:
         """The same, of a window over a range of time; None, if it is not such a one."""
         if not (isinstance(self._by, ByInterval) and node.how == "range" and node.start and node.end):
+            return None
+        if not isinstance(node.func, ops.Reduction):  # `rank` or `lag` look beyond a window's bounds
             return None
         over = [key.arg for key in node.order_by if key.ascending and isinstance(key.arg, ops.Field)]
         if len(node.order_by) != 1 or [field.name for field in over] != list(part.columns):

@@ -6,7 +6,8 @@ import datetime
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import ibis
@@ -239,3 +240,18 @@ def test_by_parts_is_as_a_whole(tmp_path_factory: pytest.TempPathFactory, rounds
             for what, given_ in some:
                 its.change(what, given_)
             its.compute()
+
+
+def test_other_types_of_an_input_compute_the_table_as_a_whole(tmp_path: Path) -> None:
+    with world(tmp_path) as its:
+        its.shops({"a": "CH"})
+        its.orders({1: (START, "a", 1, 1, False)})
+        its.visits([])
+        its.compute()
+        its.orders({2: (START, "a", 1, 1, False)})
+        orders = its.now["orders"]
+        its.now["orders"] = replace(orders, inferred={**orders.inferred, "amount": "float64"})
+        its.made.clear()
+        its.compute()
+        assert its.made["daily as a whole"] == 1, "it uses the amount"
+        assert its.made["numbered by parts"] == 1, "it does not"

@@ -19,8 +19,11 @@ SALES = ibis.schema({"at": "timestamp", "day": "date", "shop": "string", "n": "i
 SHOPS = ibis.schema({"shop": "string", "since": "timestamp", "country": "string"})
 ZONED = ibis.schema({"at": "timestamp('Europe/Zurich')", "n": "int64"})
 
-sales, shops, zoned = (
-    input_table(name, schema) for name, schema in (("sales", SALES), ("shops", SHOPS), ("zoned", ZONED))
+VISITS = ibis.schema({"day": "date", "shop": "string", "number": "int32"})
+
+sales, shops, zoned, visits = (
+    input_table(name, schema)
+    for name, schema in (("sales", SALES), ("shops", SHOPS), ("zoned", ZONED), ("visits", VISITS))
 )
 Rule = Callable[[], Table]
 DAY, MONTH, AT, SHOP = ByInterval("day"), ByInterval("month", every="month"), ByInterval("at"), ByKey("shop")
@@ -60,6 +63,47 @@ FOUND: dict[str, tuple[Incremental, Rule, dict[str, Needed]]] = {
         AT,
         lambda: shops.join(sales, [shops.since == sales.at]).select("at", "country"),
         {"sales": BY_AT, "shops": Needed(("since",))},
+    ),
+    "joins of three": (
+        DAY,
+        lambda: (
+            sales.left_join(since := shops.mutate(since=_.since.date()), sales.day == since.since)
+            .join(visits, since.since == visits.day)
+            .select("day", "country", "number")
+        ),
+        {"sales": BY_DAY, "shops": Needed(("since",)), "visits": Needed(("day",))},
+    ),
+    "a join that need not match": (  # a row without visits may have a shop since any day
+        DAY,
+        lambda: (
+            sales.join(shops, sales.shop == shops.shop)
+            .left_join(visits, [sales.day == visits.day, shops.since.date() == visits.day])
+            .select("day", "country", "number")
+        ),
+        {"sales": BY_DAY, "visits": Needed(("day",))},
+    ),
+    "a join on two tables that need not match": (
+        DAY,
+        lambda: (
+            sales.join(shops, sales.shop == shops.shop)
+            .left_join(visits, [sales.day == shops.since.date(), sales.shop == visits.shop])
+            .select("day", "country", "number")
+        ),
+        {"sales": BY_DAY},
+    ),
+    "NULL that is the same as NULL": (
+        DAY,
+        lambda: (
+            sales.left_join(shops, sales.day == shops.since.date())
+            .left_join(visits, shops.since.date().identical_to(visits.day))
+            .select("day", "country", "number")
+        ),
+        {"sales": BY_DAY, "shops": Needed(("since",))},
+    ),
+    "keys of other types": (
+        ByKey("n"),
+        lambda: sales.left_join(visits, sales.n == visits.number).select("n", "number"),
+        {"sales": Needed(("n",))},
     ),
     "a join on something else": (DAY, lambda: sales.left_join(shops, "shop").drop("shop_right"), {"sales": BY_DAY}),
     "an anti join": (AT, lambda: sales.anti_join(shops, "shop"), {"sales": BY_AT}),
@@ -127,6 +171,13 @@ REFUSED: dict[str, tuple[Incremental, Rule, str]] = {
         DAY,
         lambda: sales.mutate(
             s=_.n.sum().over(ibis.range_window(preceding=ibis.interval(days=7), following=0, order_by=_.at))
+        ),
+        "a window is over rows of several parts",
+    ),
+    "a rank over a range": (
+        DAY,
+        lambda: sales.mutate(
+            r=ibis.row_number().over(ibis.range_window(preceding=ibis.interval(days=7), following=0, order_by=_.day))
         ),
         "a window is over rows of several parts",
     ),
