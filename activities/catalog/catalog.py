@@ -245,9 +245,10 @@ class PipelineCatalog:
         found = self.tables.select("runs", *self._same(its), columns=("ended_at",), newest="ended_at")
         return found[0]["ended_at"] if found else None
 
-    def runs(self, environment: str) -> list[Run]:
-        """What is recorded of the runs for an environment that ended, and of what else changed it."""
-        return [Run.of_row(row) for row in self._select("runs", equals("environment", environment))]
+    def runs(self, environment: str | None = None) -> list[Run]:
+        """What is recorded of the runs for an environment, or for any, that ended, and of what else changed it."""
+        conditions = [equals("environment", environment)] if environment is not None else []
+        return [Run.of_row(row) for row in self._select("runs", *conditions)]
 
     def add_run(self, run: Run) -> None:
         """Records that a run ended, once for each status."""

@@ -138,6 +138,10 @@ class Leases:
             since=min((row["since"] for row in alive), default=None),
         )
 
+    def running(self) -> list[Row]:
+        """The runs that go on: of each `run`, the id of its `workflow`, and since when (`since`)."""
+        return [row for row in self._every() if row["state"] in (OPEN, PLANNED) and self._is_alive(row)]
+
     @contextmanager
     def holding(self, run: str, workflow: str) -> Iterator[None]:
         """A lease for what is done at once, such as a rollback.

@@ -14,6 +14,8 @@ from entrepot.protocol.environments import (
     EnvironmentRow,
     PromoteInput,
     PublishRow,
+    RunRow,
+    RunsInput,
 )
 from entrepot.protocol.maintenance import (
     CheckRow,
@@ -99,6 +101,7 @@ PREPARE_PROMOTION = Activity("prepare_promotion", PromoteInput, PromoteInput)
 PROMOTE_ENVIRONMENT = Activity("promote_environment", PromoteInput, Promoted)
 ENVIRONMENTS = Activity("environments", TenantInput, list[EnvironmentRow])
 HISTORY = Activity("history", Target, list[PublishRow])
+RUNS = Activity("runs", RunsInput, list[RunRow])
 VERSIONS = Activity("versions", Target, list[VersionRow])
 CHECKS = Activity("checks", ChecksInput, list[CheckRow])
 

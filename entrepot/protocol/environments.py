@@ -5,7 +5,7 @@ from __future__ import annotations
 from entrepot.language.names import DEFAULT_ENVIRONMENT, EnvironmentName, MaybeId, PipelineName
 from entrepot.language.step import StepKind
 from entrepot.protocol.maintenance import OfEnvironment
-from entrepot.protocol.messages import Message, Target
+from entrepot.protocol.messages import Message, Target, TenantInput
 from entrepot.protocol.parity import Cell
 
 
@@ -157,3 +157,27 @@ class PublishRow(Message):
     """Some of them."""
     why: str
     """What came of whom: the steps that its run computed, the environment or run whose versions these were."""
+
+
+class RunsInput(TenantInput):
+    """The input of the activity `runs`: which runs are listed."""
+
+    environment: EnvironmentName | None = None
+    """Those for this environment, by its name; default: for any."""
+
+
+class RunRow(Message):
+    """One run, or what else changed an environment, for people."""
+
+    run: str
+    pipeline: str
+    environment: str
+    """Empty where it is not known: of what still goes on."""
+    status: str
+    """`running`, `published`, `nothing to do`, `failed`, `cancelled`, `created` or `promoted`."""
+    started_at: str
+    """In UTC."""
+    seconds: float | None
+    """How long it took; None while it goes on."""
+    what: str
+    """What it computed, why it failed, or the workflow that goes on."""

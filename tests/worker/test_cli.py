@@ -43,6 +43,7 @@ COMMANDS = [
         "env promote",
         "env list",
         "env history",
+        "runs",
         "schedules plan",
         "schedules apply",
         "workers",
@@ -328,8 +329,26 @@ def test_a_change_is_tried_in_an_environment_compared_and_promoted(place: Place)
     assert said(place.entrepot("env", "promote", "pr_new", "pr_to", "-p", "shop", "--expect", "x"), 2).startswith(
         "✗ cannot read --expect 'x'; write dev=RUN,prod=RUN"
     )
+    runs = said(place.entrepot("runs", "shop", "-e", "pr_to"), 0)
+    assert re.search(r"^[\d: -]+ +[\d.]+ s +shop +pr_to +promoted +\S+ +what pr_new showed, by run ", runs, re.M), runs
+    assert re.search(r"^[\d: -]+ +[\d.]+ s +shop +pr_to +published +\S+ +computed ", runs, re.M), runs
     for environment in ("pr_new", "pr_to"):
         said(place.entrepot("env", "drop", environment), 0)
+
+
+def test_runs_are_listed_with_what_came_of_them(place: Place) -> None:
+    said(place.entrepot("run", "shop", "-e", "pr_runs"), 0)
+    said(place.entrepot("run", "shop", "-e", "pr_runs"), 0)
+    rows = json.loads(said(place.entrepot("runs", "shop", "-e", "pr_runs", "--json"), 0))
+    assert [(row["status"], row["what"]) for row in rows] == [("nothing to do", ""), ("published", "computed nothing")]
+    said(place.entrepot("run", "slow", "-e", "pr_runs", "-p", "most=97"), 1)
+    (failed,) = json.loads(said(place.entrepot("runs", "slow", "-e", "pr_runs", "--json"), 0))
+    assert (failed["status"], failed["pipeline"], failed["environment"]) == ("failed", "slow", "pr_runs")
+    assert "2 violating rows" in failed["what"]
+    assert rows[1]["run"] in {row["run"] for row in json.loads(said(place.entrepot("runs", "--json"), 0))}
+    assert said(place.entrepot("runs", "shop", "-e", "pr_none"), 0) == "✓ no runs\n"
+    assert "unknown pipeline 'shpo'; did you mean 'shop'?" in said(place.entrepot("runs", "shpo"), 2)
+    said(place.entrepot("env", "drop", "pr_runs"), 0)
 
 
 def test_schedules_are_planned_applied_and_then_as_they_should_be(place: Place) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from entrepot.activities.maintenance.environments.creation import create
 from entrepot.activities.maintenance.environments.difference import Comparing
-from entrepot.activities.maintenance.environments.listing import environment_rows, publish_rows
+from entrepot.activities.maintenance.environments.listing import environment_rows, publish_rows, run_rows
 from entrepot.activities.maintenance.environments.promotion import Promotion
 from entrepot.activities.runtime.activity import Activities, context_of, implements
 from entrepot.activities.runtime.context import ActivityContext, wait_for_other_runs
@@ -18,12 +20,15 @@ from entrepot.protocol.environments import (
     EnvironmentRow,
     PromoteInput,
     PublishRow,
+    RunRow,
+    RunsInput,
 )
 from entrepot.protocol.messages import Promoted, Target, TenantInput
 
 
 class EnvironmentActivities(Activities):
-    """The activities `create`, `diff`, `prepare_promotion`, `promote_environment`, `environments` and `history`."""
+    """The activities `create`, `diff`, `prepare_promotion`, `promote_environment`, `environments`, `history` and
+    `runs`."""
 
     @implements(activities.CREATE)
     def create(self, work: ActivityContext, request: CreateInput) -> Created:
@@ -73,6 +78,14 @@ class EnvironmentActivities(Activities):
             catalog = work.catalog(session)
             catalog.ensure()
             return publish_rows(catalog, work.tenant, request.pipeline, request.environment)
+
+    @implements(activities.RUNS)
+    def runs(self, work: ActivityContext, request: RunsInput) -> list[RunRow]:
+        """The runs that go on, and those that ended, the newest first."""
+        with work.session() as session:
+            catalog = work.catalog(session)
+            catalog.ensure()
+            return run_rows(catalog, work.tenant, request, partial(work.leases, session))
 
 
 def _check_two(one: str, other: str) -> None:

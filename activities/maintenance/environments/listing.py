@@ -1,22 +1,25 @@
-"""The lists of environments and of their publishes, for people."""
+"""The lists of environments, of their publishes, and of runs, for people."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 
 from entrepot.activities.catalog.catalog import Catalog
 from entrepot.activities.catalog.environment import FORWARD, UNDO, Publish
 from entrepot.activities.catalog.records import Run
+from entrepot.activities.catalog.tables import Row
 from entrepot.activities.maintenance.environments.creation import CREATED
 from entrepot.activities.maintenance.environments.promotion import PROMOTED
+from entrepot.activities.runtime.leases import Leases
 from entrepot.activities.runtime.tenant import Tenant
 from entrepot.errors import BadInput, unknown
 from entrepot.language.names import DEFAULT_ENVIRONMENT
 from entrepot.planning.plan import short
-from entrepot.protocol.environments import EnvironmentRow, PublishRow
+from entrepot.protocol.environments import EnvironmentRow, PublishRow, RunRow, RunsInput
 
 MOST_PUBLISHES = 200
+MOST_RUNS = 50
 MOST_NAMES = 10
 """Of a publish; Temporal takes answers of 2 MB."""
 
@@ -27,11 +30,8 @@ def environment_rows(catalog: Catalog, tenant: Tenant, pipeline: str | None) -> 
     Raises:
         BadInput: for a pipeline of which nothing is known.
     """
-    known = sorted({*catalog.pipelines(), *tenant.pipelines})
-    if pipeline is not None and pipeline not in known:
-        raise BadInput(f"tenant {tenant.name!r}: {unknown('pipeline', pipeline, known)}")
     rows = []
-    for its in (catalog.pipeline(name) for name in known if pipeline in (None, name)):
+    for its in map(catalog.pipeline, _known(catalog, tenant, pipeline)):
         nothing = Publish(0, {})
         heads = {**dict.fromkeys(its.environments(), nothing), **its.heads()}
         prod = heads.get(DEFAULT_ENVIRONMENT, nothing)
@@ -77,6 +77,63 @@ def publish_rows(catalog: Catalog, tenant: Tenant, pipeline: str, environment: s
         )
         for number, publish in enumerate(history[:MOST_PUBLISHES])
     ]
+
+
+def run_rows(catalog: Catalog, tenant: Tenant, asked: RunsInput, leases: Callable[[str], Leases]) -> list[RunRow]:
+    """The runs that go on, and those that ended, the newest first; of a pipeline or of all.
+
+    Args:
+        leases: Those of a pipeline.
+
+    Raises:
+        BadInput: for a pipeline of which nothing is known.
+    """
+    known = _known(catalog, tenant, asked.pipeline)
+    rows = [row for name in known for row in _going_on(name, leases(name).running())] if not asked.environment else []
+    ended = [(run, its) for its in map(catalog.pipeline, known) for run in its.runs(asked.environment)]
+    ended.sort(key=lambda pair: pair[0].started_at, reverse=True)
+    published = {its.name: _published(its.publishes()) for _, its in ended[:MOST_RUNS]}
+    return [*rows, *(_ended(run, published[its.name]) for run, its in ended[:MOST_RUNS])]
+
+
+def _known(catalog: Catalog, tenant: Tenant, pipeline: str | None) -> list[str]:
+    known = sorted({*catalog.pipelines(), *tenant.pipelines})
+    if pipeline is not None and pipeline not in known:
+        raise BadInput(f"tenant {tenant.name!r}: {unknown('pipeline', pipeline, known)}")
+    return known if pipeline is None else [pipeline]
+
+
+def _published(publishes: Mapping[str, Sequence[Publish]]) -> set[str]:
+    return {each.run for history in publishes.values() for each in history if each.action in FORWARD}
+
+
+def _going_on(pipeline: str, leases: Iterable[Row]) -> Iterator[RunRow]:
+    for row in sorted(leases, key=lambda row: row["since"], reverse=True):
+        yield RunRow(
+            run=row["run"],
+            pipeline=pipeline,
+            environment="",
+            status="running",
+            started_at=_seconds(row["since"]),
+            seconds=None,
+            what=row["workflow"],
+        )
+
+
+def _ended(run: Run, published: Container[str]) -> RunRow:
+    status = run.status
+    if status == "completed":
+        status = "published" if run.run in published else "nothing to do"
+    error, _, _ = (run.error or "").partition("\n")
+    return RunRow(
+        run=run.run,
+        pipeline=run.pipeline,
+        environment=run.environment,
+        status=status,
+        started_at=_seconds(run.started_at),
+        seconds=(run.ended_at - run.started_at).total_seconds(),
+        what=error or ("" if status == "nothing to do" or run.status not in _WHY else _WHY[run.status](run.summary)),
+    )
 
 
 def _why(publish: Publish, run: Run | None, before: Sequence[Publish]) -> str:
