@@ -41,10 +41,13 @@ def with_verdicts(
     else:
         rests_on = _rests_on(catalog, made, known)
         guarding = [step for step in graph.of(CheckStep) if any(name in rests_on for name in step.guards)]
+        stands = standing_verdicts(catalog, graph, rests_on, checks) if guarding else {}
         # Of a check that was not run, since it uses nothing that has changed, the verdict is on others.
-        looked = {step.name: checks[step.name] for step in guarding if step.name in checks}
+        looked = {step.name: checks[step.name] for step in guarding if step.name in checks.keys() - stands.keys()}
         its = {n: v for n, v in looked.items() if _is_shown(graph.table_inputs(graph.steps[n]), rests_on, known)}
-        section = _summary(guarding, standing_verdicts(catalog, graph, rests_on | its, checks) if guarding else {})
+        if its:
+            stands = {**standing_verdicts(catalog, graph, rests_on | its, checks), **stands}
+        section = _summary(guarding, stands)
     return page.replace(_BEFORE, section.encode() + b"\n" + _BEFORE, 1) if section else page
 
 
