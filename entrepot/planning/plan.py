@@ -256,7 +256,7 @@ def decide(
     return Plan(
         steps=tuple(steps),
         versions=dict(versions),
-        moves={n: version for n, version in ours.items() if published.get(n) != version or n in again},
+        moves={n: version for n, version in ours.items() if published.get(n) != version or n in (anew or {})},
         removed=tuple(sorted(set(published) - made)) if selected >= set(graph.steps) else (),
         sequence=sequence,
         anew=tuple(sorted((anew or {}).keys() & selected)),
