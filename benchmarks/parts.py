@@ -23,7 +23,7 @@ from entrepot import ByInterval, Pipeline, Table, backends
 from entrepot.activities.catalog.details import GrowingTableDetails, TableDetails
 from entrepot.activities.catalog.growing_table import MOST, GrowingTable, Segment
 from entrepot.activities.catalog.version import Version
-from entrepot.activities.transform.increments import Growth, Part, segments_of
+from entrepot.activities.transform.increments import Growth, Part
 from entrepot.backends import CreatedTable, QueryTag, Session, TableName
 from entrepot.backends.base import physical
 from entrepot.identity.expression import bind, schema_from
@@ -86,7 +86,7 @@ class Warehouse:
 
     def day_comes(self) -> None:
         """One more day of sales."""
-        self.sales = self._sales([*segments_of(self.sales), self._rows(self.days, 1)])
+        self.sales = self._sales([*self.sales.all_segments, self._rows(self.days, 1)])
         self.days += 1
 
     def _bound(self, name: str, cut: Callable[[ibis.Table], ibis.Table] = lambda rows: rows) -> ibis.Table:

@@ -171,12 +171,18 @@ class GrowingTable:
             return 0
         if any(segment.supersedes for segment in segments):
             return len(segments)
-        count, rows = 1, segments[-1].rows
-        for segment in reversed(segments[:-1]):
-            if segment.rows > 2 * rows:
-                break
-            count, rows = count + 1, rows + segment.rows
+        count = of_one_size(segments)
         return count if count > 1 else len(segments)
+
+
+def of_one_size(segments: Sequence[Segment]) -> int:
+    """How many of the newest segments are of their size: few at first, then those of as many rows, and so on."""
+    count, rows = 1, segments[-1].rows
+    for segment in reversed(segments[:-1]):
+        if segment.rows > 2 * rows:
+            break
+        count, rows = count + 1, rows + segment.rows
+    return count
 
 
 def alive(rows: ibis.Table, deleted: str | None) -> ibis.Table:

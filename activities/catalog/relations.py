@@ -40,6 +40,14 @@ class Relations:
             if kind := self.kind(name):
                 (self._session.drop_view if kind == "view" else self._session.drop_table)(name)
 
+    def first_problem(self, wanted: Iterable[tuple[TableName, RelationKind, int | None]]) -> str:
+        """What is wrong with the first of some that is not as it has to be; empty, if all are.
+
+        Args:
+            wanted: Each name, whether it is a table or a view, and how many rows it has, where that is known.
+        """
+        return next(filter(None, (self.problem(*each) for each in wanted)), "")
+
     def problem(self, name: TableName, wanted: RelationKind = "table", rows: int | None = None) -> str:
         """What is wrong with a table or view; empty, if nothing is."""
         found = self.kind(name)

@@ -19,8 +19,8 @@ from entrepot.activities.catalog.details import (
 )
 from entrepot.activities.catalog.growing_table import Segment
 from entrepot.activities.catalog.tables import Row, now
-from entrepot.backends import TableName
-from entrepot.language.step import StepKind
+from entrepot.backends import RelationKind, TableName
+from entrepot.language.step import KINDS, StepKind
 from entrepot.planning.slices import Content
 
 
@@ -65,13 +65,31 @@ class Version:
         if self.segments or self.table is None:
             return self.segments
         own = {"schema_name": self.table.schema, "table": self.table.table}
-        return (Segment(**own, columns=self.inferred, rows=self.rows or 0),)
+        return (Segment(**own, columns=self.shape, rows=self.rows or 0),)
 
     @property
     def tables(self) -> list[TableName]:
         """The physical tables that it needs: its own, those that its view is made of, and those that it replaced."""
         own = [self.table] if self.table else []
         return [*own, *(table for segment in self.segments for table in segment.tables), *self.replaced]
+
+    @property
+    def shape(self) -> dict[str, str]:
+        """The columns of its rows: of a raw table, those that it has on every warehouse."""
+        return self.inferred if KINDS[self.kind].is_source else self.columns
+
+    @property
+    def relations(self) -> list[tuple[TableName, RelationKind, int | None]]:
+        """What has to stand in the warehouse for it: each name, what it has to be, and how many rows it has.
+
+        The segments come first: a view over one that is gone cannot be counted.
+        """
+        if self.table is None:
+            return []
+        counted = {segment.name: segment.rows for segment in self.segments}
+        tables = (table for segment in self.segments for table in segment.tables)
+        kind: RelationKind = "view" if self.segments else "table"
+        return [*((table, "table", counted.get(table)) for table in tables), (self.table, kind, self.rows)]
 
     @property
     def manifest(self) -> str | None:

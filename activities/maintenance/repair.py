@@ -36,7 +36,7 @@ def missing_tables(catalog: PipelineCatalog, versions: Mapping[str, str]) -> dic
     """The transforms and copies of these versions whose tables are missing, each with what is wrong. A cheap check."""
     relations = Relations(catalog.session)
     found = {
-        name: next(filter(None, (relations.problem(*each) for each in its)), "")
+        name: relations.first_problem((*each, None) for each in its)
         for name, its in catalog.computed_tables(versions).items()
     }
     return {name: f"its table {said}" for name, said in found.items() if said}
@@ -162,7 +162,7 @@ def _wrong_raw(
         for name in raw:
             if name not in versions:
                 found[name] = f"{name} is not in the catalog"
-            for made in wholeness.relations_of(versions[name]) if name in versions and name not in found else ():
+            for made in versions[name].relations if name in versions and name not in found else ():
                 if said := relations.problem(*made):
                     found[name] = said
                     break
@@ -197,7 +197,7 @@ def _restore(work: ActivityContext, catalog: PipelineCatalog, context: Context, 
     with session.transaction():
         relations = Relations(session)
         lost = _tables_of_lost(relations, version_schema(work.tenant.settings(catalog.name).schema), roots)
-        relations.drop({made[0] for version in forgotten for made in wholeness.relations_of(version)} | lost)
+        relations.drop({made[0] for version in forgotten for made in version.relations} | lost)
         catalog.delete_versions(version.key for version in forgotten)
         for pointers in catalog.in_use():
             for step in {steps[root] for root in roots}:

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import takewhile
 
-import ibis.expr.schema as sch
-
 from entrepot.activities.catalog.catalog import PipelineCatalog
 from entrepot.activities.catalog.details import GrowingTableDetails
 from entrepot.activities.catalog.growing_table import GrowingTable, Segment
@@ -63,7 +61,7 @@ def _replace(
     if KINDS[oldest.kind].is_source:
         hints = manifest.read(work.tenant, catalog.name, oldest.name, oldest.version).hints
         strategy, key = strategy_of(hints), hints.key
-    shape = strategy.segment_columns(_columns(oldest))
+    shape = strategy.segment_columns(schema_from(oldest.shape))
     names = tuple(segment.table for segment in shared)
     target = TableName(shared[0].schema_name, version_table(oldest.name + TOGETHER, stable_hash(["gc", *names])))
     made = session.create_as(target, GrowingTable(shared).rows(shape))
@@ -74,14 +72,9 @@ def _replace(
     for version in family:
         assert version.table is not None
         segments = (whole, *version.segments[len(shared) :])
-        session.create_view(version.table, strategy.relation(segments, _columns(version), key))
+        session.create_view(version.table, strategy.relation(segments, schema_from(version.shape), key))
         assert isinstance(version.details, GrowingTableDetails)
         details = version.details.model_copy(update={"segments": segments})
         changed.append(replace(version, details=details))
         catalog.replace_details(changed[-1])
     return changed
-
-
-def _columns(version: Version) -> sch.Schema:
-    """The columns of its view: of a raw table, the same on every warehouse."""
-    return schema_from(version.inferred if KINDS[version.kind].is_source else version.columns)

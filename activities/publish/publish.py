@@ -45,7 +45,7 @@ from entrepot.activities.runtime.isolation.tables import WorkerTables, read_by
 from entrepot.activities.runtime.tenant import Tenants
 from entrepot.activities.storage import lake
 from entrepot.backends import Session, TableName
-from entrepot.errors import BadInput, EntrepotError, StepFailed, listed
+from entrepot.errors import BadInput, StepFailed, listed
 from entrepot.identity.expression import schema_from
 from entrepot.identity.version import version_schema
 from entrepot.language.outputs import Copy, Dashboard, Export
@@ -78,7 +78,9 @@ class PublishActivities(Activities):
     def promote(self, work: ActivityContext, request: PromoteRequest) -> Promoted:
         """Moves the pointers of a run. The run's id is the token: doing it twice is doing it once."""
         with work.session() as session:
-            return wait_for_other_runs(work, lambda: _promote(work, session, request, self._graph(request.context)))
+            return wait_for_other_runs(
+                work, lambda: _promote(work, session, request, self._tenants.graph(request.context))
+            )
 
     @implements(activities.ROLLBACK)
     def rollback(self, work: ActivityContext, request: RollbackInput) -> Promoted:
@@ -87,7 +89,7 @@ class PublishActivities(Activities):
         context = context_of(request)
         with work.session() as session:
             work.catalog(session).ensure()
-            graph = self._graph(context)
+            graph = self._tenants.graph(context)
             return wait_for_other_runs(work, lambda: _rollback(work, session, context, request, graph))
 
     @implements(activities.RECORD_FAILURE)
@@ -101,15 +103,8 @@ class PublishActivities(Activities):
             stands = environment.publish_of(context.run, head) is not None
             error = f"{request.error}; what it had published stands" if stands else request.error
             _record_run(catalog, context, request.status, {}, error)
-            ViewSync(work, session, context).follow(head, self._graph(context)).left_behind()
+            ViewSync(work, session, context).follow(head, self._tenants.graph(context)).left_behind()
             work.leases(session, context.pipeline).end(context.run)
-
-    def _graph(self, context: Context) -> Graph | None:
-        """The pipeline's steps; None, if its code cannot be loaded: what is to be done may be about just that."""
-        try:
-            return self._tenants.pipeline(context.tenant, context.pipeline).graph
-        except EntrepotError:
-            return None
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,13 @@ from typing import Any, TypeVar
 
 from entrepot import backends, secrets
 from entrepot.activities.storage import lake
-from entrepot.errors import BadInput, StepFailed, unknown
+from entrepot.errors import BadInput, EntrepotError, StepFailed, unknown
 from entrepot.identity.version import CATALOG
 from entrepot.language.limits import DEFAULTS, UNSAID, OwnLimits, StepLimits
 from entrepot.language.names import NOMINAL_TIME
 from entrepot.language.step import Step
 from entrepot.pipeline import Pipeline
+from entrepot.planning.graph import Graph
 from entrepot.protocol.messages import Context
 from entrepot.registry import Registry
 
@@ -241,6 +242,13 @@ class Tenants:
         pipeline = self.registry.load(name)
         _ = pipeline.graph
         return pipeline
+
+    def graph(self, context: Context) -> Graph | None:
+        """The pipeline's steps; None, if its code cannot be loaded: what is to be done may be about just that."""
+        try:
+            return self.pipeline(context.tenant, context.pipeline).graph
+        except EntrepotError:
+            return None
 
     def step(self, context: Context, name: str, kind: type[S]) -> tuple[Pipeline, S, dict[str, Any]]:
         """A step that a plan named, its pipeline, and the values of the pipeline's parameters.

@@ -26,6 +26,7 @@ from entrepot.activities.catalog.growing_table import (
     InIntervals,
     SameKey,
     Segment,
+    of_one_size,
 )
 from entrepot.activities.catalog.version import Version
 from entrepot.backends import CreatedTable, Session, TableName
@@ -202,13 +203,13 @@ class Growth:
     def _before(self) -> tuple[Segment, ...]:
         """The segments of the earlier version: all written together where much was superseded, else the newest where
         they are many."""
-        first, *parts = before = segments_of(self._base)
+        first, *parts = before = self._base.all_segments
         ranges = joined(
             i for each in parts if isinstance(each.supersedes, InIntervals) for i in each.supersedes.intervals
         )
         if 2 * sum(each.rows for each in parts) > first.rows or len(ranges) > MOST_INTERVALS or len(before) == MOST:
             return (self._together(before),) if parts else before
-        newest = _of_one_size(parts) if len(parts) >= MOST_PARTS and ranges else 0
+        newest = max(of_one_size(parts), 2) if len(parts) >= MOST_PARTS and ranges else 0
         return (*before[: len(before) - newest], self._together(before[-newest:])) if newest else before
 
     def _together(self, some: Sequence[Segment]) -> Segment:
@@ -236,32 +237,14 @@ class Growth:
         """The name of a table or view that is made so of these very tables: of others it is another, as when segments
         were written together since somebody died who made the same version."""
         read = (self._base, *self._then.values(), *self._now.values())
-        made_of = [[str(table) for segment in segments_of(version) for table in segment.tables] for version in read]
+        made_of = [[str(table) for segment in version.all_segments for table in segment.tables] for version in read]
         recipe = stable_hash([self._version, made_of])
         return TableName(self._schema, version_table(self._base.name + suffix, recipe))
-
-
-def _of_one_size(parts: Sequence[Segment]) -> int:
-    """How many of the newest parts are written together: few at first, then those of their size, and so on."""
-    count, rows = 1, parts[-1].rows
-    for each in reversed(parts[:-1]):
-        if each.rows > 2 * rows:
-            break
-        count, rows = count + 1, rows + each.rows
-    return max(count, 2)
 
 
 def _segment(table: TableName, made: CreatedTable, **others: Any) -> Segment:
     columns = schema_to(made.columns)
     return Segment(schema_name=table.schema, table=table.table, columns=columns, rows=made.rows, **others)
-
-
-def segments_of(version: Version) -> tuple[Segment, ...]:
-    """The segments of a version; one that is a table of its own is one, too."""
-    own = version.table
-    if version.segments or own is None:
-        return version.segments
-    return (Segment(schema_name=own.schema, table=own.table, columns=version.columns, rows=version.rows or 0),)
 
 
 def _changed_since(
@@ -311,7 +294,7 @@ def _retyped(computed: Computed, then: Mapping[str, Version], now: Mapping[str, 
 
 def _changed_rows(then: Version, now: Version) -> list[ibis.Table] | None:
     """The rows in which two versions of a table may differ; None, if nothing is known of that."""
-    before, after = segments_of(then), segments_of(now)
+    before, after = then.all_segments, now.all_segments
     if any(GONE in segment.columns for segment in (*before, *after)):
         return None  # of a history a new row changes an older one
     before = _as_written(before, after)

@@ -270,8 +270,7 @@ class Computation:
         held = self._catalog.versions(dict([found.key])).get(step.name)
         if held is None:
             return None, "the version before was collected"
-        relations, its = Relations(self._session), self._catalog.computed_tables(dict([found.key]))
-        said = next(filter(None, (relations.problem(*each) for each in its[step.name])), "")
+        said = Relations(self._session).first_problem(held.relations)
         return (None, said) if said else (held, "")
 
     def _grown(self, step: TransformStep, computed: Computed, base: Version) -> _Made:

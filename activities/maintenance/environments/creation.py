@@ -7,12 +7,12 @@ from entrepot.activities.catalog.environment import CREATE
 from entrepot.activities.catalog.records import Run
 from entrepot.activities.catalog.tables import now
 from entrepot.activities.ingest import heads
-from entrepot.activities.maintenance.environments.shown import shown_by
+from entrepot.activities.maintenance.environments.shown import check_two, shown_by
 from entrepot.activities.publish.view_sync import ViewSync
 from entrepot.activities.runtime.context import ActivityContext, wait_for_other_runs
 from entrepot.activities.runtime.tenant import Tenants
 from entrepot.backends import Session
-from entrepot.errors import BadInput, EntrepotError, listed
+from entrepot.errors import BadInput, listed
 from entrepot.language.names import DEFAULT_ENVIRONMENT
 from entrepot.planning.graph import Graph
 from entrepot.protocol.environments import Created, CreateInput
@@ -37,15 +37,14 @@ def create(tenants: Tenants, work: ActivityContext, context: Context, asked: Cre
     for pipeline in pipelines:
         its = context.model_copy(update={"pipeline": pipeline})
         with work.session() as session:
-            creating = _Creating(work, session, its, asked.like, _graph(tenants, its))
+            creating = _Creating(work, session, its, asked.like, tenants.graph(its))
             shows[pipeline] = wait_for_other_runs(work, creating.execute)
             behind += creating.behind
     return Created(shows=shows, behind=tuple(behind))
 
 
 def _check(work: ActivityContext, asked: CreateInput) -> None:
-    if asked.environment == asked.like:
-        raise BadInput(f"{asked.environment!r} is named twice: two environments are needed")
+    check_two(asked.environment, asked.like)
     if asked.environment == DEFAULT_ENVIRONMENT:
         raise BadInput(
             f"{DEFAULT_ENVIRONMENT!r} is not made of another environment: run the pipeline, or promote one, which asks "
@@ -82,13 +81,6 @@ def _pipelines(work: ActivityContext, catalog: Catalog, asked: CreateInput, run:
             f"Promote {asked.like!r} into it, or drop it first"
         )
     return todo
-
-
-def _graph(tenants: Tenants, context: Context) -> Graph | None:
-    try:
-        return tenants.pipeline(context.tenant, context.pipeline).graph
-    except EntrepotError:  # pages then do not say what checks have found
-        return None
 
 
 class _Creating:

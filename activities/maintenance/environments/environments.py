@@ -8,9 +8,9 @@ from entrepot.activities.maintenance.environments.creation import create
 from entrepot.activities.maintenance.environments.difference import Comparing
 from entrepot.activities.maintenance.environments.listing import environment_rows, publish_rows, run_rows
 from entrepot.activities.maintenance.environments.promotion import Promotion
+from entrepot.activities.maintenance.environments.shown import check_two
 from entrepot.activities.runtime.activity import Activities, context_of, implements
 from entrepot.activities.runtime.context import ActivityContext, wait_for_other_runs
-from entrepot.errors import BadInput
 from entrepot.protocol import activities
 from entrepot.protocol.environments import (
     Created,
@@ -39,7 +39,7 @@ class EnvironmentActivities(Activities):
     def diff(self, work: ActivityContext, request: DiffInput) -> EnvironmentDiff:
         """What an environment has otherwise than another, down to the rows; computed in the warehouse."""
         work.tenant.settings(request.pipeline)
-        _check_two(request.environment, request.against)
+        check_two(request.environment, request.against)
         graph = self._tenants.pipeline(request.tenant, request.pipeline).graph
         with work.session() as session:
             work.catalog(session).ensure()
@@ -50,7 +50,7 @@ class EnvironmentActivities(Activities):
     def prepare_promotion(self, work: ActivityContext, request: PromoteInput) -> PromoteInput:
         """The request, checked, with what both environments show now, unless somebody has looked before."""
         work.tenant.settings(request.pipeline)
-        _check_two(request.like, request.environment)
+        check_two(request.like, request.environment)
         work.tenant.check_environment(request.environment)
         with work.session() as session:
             work.catalog(session).ensure()
@@ -86,9 +86,3 @@ class EnvironmentActivities(Activities):
             catalog = work.catalog(session)
             catalog.ensure()
             return run_rows(catalog, work.tenant, request, partial(work.leases, session))
-
-
-def _check_two(one: str, other: str) -> None:
-    """Raises BadInput if they are one."""
-    if one == other:
-        raise BadInput(f"{one!r} is named twice: two environments are needed")

@@ -24,5 +24,11 @@ def shown_by(catalog: PipelineCatalog, name: str) -> Publish:
     raise BadInput(f"{where}: environment {name!r} {why}. {_those(showing)}")
 
 
+def check_two(one: str, other: str) -> None:
+    """Raises BadInput if they are one."""
+    if one == other:
+        raise BadInput(f"{one!r} is named twice: two environments are needed")
+
+
 def _those(showing: list[str]) -> str:
     return f"Those that show something: {', '.join(map(repr, showing)) or 'none'}"

@@ -7,7 +7,6 @@ from entrepot.activities.catalog.version import Version
 from entrepot.activities.ingest import manifest
 from entrepot.activities.runtime.tenant import Tenant
 from entrepot.activities.storage import lake
-from entrepot.backends import RelationKind, TableName
 from entrepot.errors import StepFailed
 
 
@@ -15,20 +14,7 @@ def problem(relations: Relations, version: Version) -> str:
     """What is wrong with what a version is made of; empty, if nothing is."""
     if version.file and (said := _file_problem(*version.file)):
         return said
-    its = relations_of(version) if not version.warehouse else []
-    return next(filter(None, (relations.problem(*each) for each in its)), "")
-
-
-def relations_of(version: Version) -> list[tuple[TableName, RelationKind, int | None]]:
-    """What has to stand in the warehouse for a version: each name, what it has to be, and how many rows it has."""
-    if version.table is None:
-        return []
-    kind: RelationKind = "view" if version.segments else "table"
-    own = (version.table, kind, version.rows)
-    # The segments first: a view over one that is gone cannot be counted.
-    counted = {segment.name: segment.rows for segment in version.segments}
-    tables = (table for segment in version.segments for table in segment.tables)
-    return [*((table, "table", counted.get(table)) for table in tables), own]
+    return "" if version.warehouse else relations.first_problem(version.relations)
 
 
 def missing_in_lake(tenant: Tenant, pipeline: str, table: str, wanted: str, sha256: str | None) -> str:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from entrepot.activities.catalog.details import GrowingTableDetails, TableDetails
 from entrepot.activities.catalog.growing_table import GrowingTable, SameKey, Segment
 from entrepot.activities.catalog.version import Version
-from entrepot.activities.transform.increments import Growth, Part, Whole, segments_of
+from entrepot.activities.transform.increments import Growth, Part, Whole
 from entrepot.backends import CreatedTable, QueryTag, Session, TableName
 from entrepot.backends import create as create_backend
 from entrepot.backends.base import physical
@@ -80,8 +80,8 @@ class World:
         elif how == "written together":
             version = self.now[table]
             shape = schema_from(version.inferred)
-            made = self.session.create_as(self.name(table), GrowingTable(segments_of(version)).rows(shape))
-            tables = tuple(segment.table for segment in segments_of(version))
+            made = self.session.create_as(self.name(table), GrowingTable(version.all_segments).rows(shape))
+            tables = tuple(segment.table for segment in version.all_segments)
             own = self._segment(TableName("v", f"{table}_{self.number}"), made, together=tables)
             self._grown(table, [own])
         else:
@@ -111,7 +111,7 @@ class World:
         target = self.name(table)
         shape = ibis.schema(types)
         made = self.session.write(target, shape, pa.Table.from_pylist(rows, schema=types).to_batches())
-        before = list(segments_of(self.now[table])) if table in self.now else []
+        before = list(self.now[table].all_segments) if table in self.now else []
         if before and table == "orders":
             names = {"id": "id"}
             options["supersedes"] = SameKey(schema_name=target.schema, table=target.table, columns=names)
