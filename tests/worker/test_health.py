@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import logging
+import os
 import re
 import uuid
 from collections.abc import AsyncIterator
@@ -51,7 +52,7 @@ class Watched(House):
         _, text = await self.get("/metrics")
         found = {}
         for name, labels, value in re.findall(r"^(entrepot_\w+)(?:\{(.*)\})? (\S+)$", text, re.MULTILINE):
-            own = sorted(re.findall(r'(tenant|pipeline|status|error|activity_type)="([^"]+)"', labels))
+            own = sorted(re.findall(r'(tenant|pipeline|status|error|activity_type|pid)="([^"]+)"', labels))
             found[" ".join([name, *(f"{key}={value}" for key, value in own)])] = float(value)
         return found
 
@@ -110,7 +111,7 @@ async def test_it_says_whether_it_lives_and_works_and_what_it_has_done(watched: 
     assert found["entrepot_failures_total activity_type=prepare error=BadInput pipeline=? tenant=?"] == 1
     assert found["entrepot_slots_taken tenant=acme"] == 0
     assert "entrepot_slots_taken tenant=?" not in found, "what is short takes no slot"
-    assert found["entrepot_memory_bytes"] > 50e6
+    assert found[f"entrepot_memory_bytes pid={os.getpid()}"] > 50e6
     documented = set(re.findall(r"`(entrepot_\w+)`", (ROOT / "docs/operations.md").read_text()))
     assert {re.sub("_(count|sum|bucket)$", "", each.split()[0]) for each in found} == documented
     assert "made_up" not in (await watched.get("/metrics"))[1]
