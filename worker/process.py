@@ -20,6 +20,7 @@ from temporalio.client import Client
 from temporalio.worker import Interceptor, Worker, WorkerDeploymentConfig
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from entrepot.activities.backfills import BackfillActivities
 from entrepot.activities.ingest import ingest
 from entrepot.activities.ingest.ingest import IngestActivities
 from entrepot.activities.ingest.sources.dlt import setup
@@ -43,6 +44,7 @@ from entrepot.worker.telemetry.health import ping
 from entrepot.worker.telemetry.logs import log
 from entrepot.worker.telemetry.metrics import Measured
 from entrepot.worker.turns import Turns
+from entrepot.workflows.backfill import Backfill, BackfillInterval
 from entrepot.workflows.environments import Create, Diff, Promote
 from entrepot.workflows.maintenance import Drop, Gc, Repair, Rollback
 from entrepot.workflows.parity import Parity
@@ -56,6 +58,8 @@ WORKFLOWS = (
     Transform,
     Train,
     Publish,
+    Backfill,
+    BackfillInterval,
     Rollback,
     Create,
     Diff,
@@ -71,6 +75,7 @@ VERSIONED = tuple(VersionedSlots if each is Slots else each for each in WORKFLOW
 ROOMS = (
     PlanActivities,
     IngestActivities,
+    BackfillActivities,
     TransformActivities,
     TrainActivities,
     PublishActivities,

@@ -114,12 +114,16 @@ def nominal_time() -> str:
     return time.replace(tzinfo=None).isoformat()
 
 
-def priority(tenant: str, weight: float | None = None) -> Priority:
+def priority(tenant: str, weight: float | None = None, key: int | None = None) -> Priority:
     """A tenant's turn among the others, of workflows and of activities.
+
+    Args:
+        key: Which are first: 1 before 5. Default: as the workflow that starts it has it, else 3.
 
     A name that is too long to be one is refused by an activity, which it needs.
     """
-    return Priority(fairness_key=tenant.encode(errors="replace")[:64].decode(errors="ignore"), fairness_weight=weight)
+    fair = tenant.encode(errors="replace")[:64].decode(errors="ignore")
+    return Priority(priority_key=key, fairness_key=fair, fairness_weight=weight)
 
 
 def failure(text: str, kind: str) -> ApplicationError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,12 @@ def counted(folder: str, options: dict[str, Any]) -> Any:
     def read(at: Any = dlt.sources.incremental("id", initial_value=0)) -> Iterator[Any]:  # noqa: B008
         with Path(folder, "asked").open("a") as asked:
             asked.write("x")
+        if at.last_value in json.loads(
+            Path(folder, "refused").read_text() if Path(folder, "refused").exists() else "[]"
+        ):
+            raise PermissionError("the source does not say what it has there")
+        while Path(folder, "waits").exists():
+            time.sleep(0.02)
         for row in rows(folder, "counted"):
             if row["id"] is None or row["id"] >= at.last_value:
                 yield row
