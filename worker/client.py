@@ -40,6 +40,11 @@ def run_workflow_id(tenant: str, pipeline: str, environment: str = DEFAULT_ENVIR
     return plain if environment == DEFAULT_ENVIRONMENT else f"{plain}/{environment}"
 
 
+def backfill_workflow_id(tenant: str, pipeline: str, environment: str = DEFAULT_ENVIRONMENT) -> str:
+    """The id of a backfill's workflow: one of a tenant's pipeline and environment at a time."""
+    return f"{run_workflow_id(tenant, pipeline, environment)}:backfill"
+
+
 def gc_workflow_id(tenant: str, pipeline: str | None = None) -> str:
     """The id of a collection's workflow: of one pipeline's garbage, or of all that a tenant has."""
     return f"{run_workflow_id(tenant, pipeline) if pipeline else tenant}:gc"

@@ -20,9 +20,9 @@ from temporalio.client import Client
 from temporalio.worker import Interceptor, Worker, WorkerDeploymentConfig
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
-from entrepot.activities.backfills import BackfillActivities
 from entrepot.activities.ingest import ingest
 from entrepot.activities.ingest.ingest import IngestActivities
+from entrepot.activities.ingest.intervals.preparation import BackfillActivities
 from entrepot.activities.ingest.sources.dlt import setup
 from entrepot.activities.maintenance.environments.environments import EnvironmentActivities
 from entrepot.activities.maintenance.gc import GcActivities

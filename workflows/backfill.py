@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ChildWorkflowError, is_cancelled_exception
+from temporalio.exceptions import ApplicationError, ChildWorkflowError, is_cancelled_exception
 
 from entrepot.language.interval import Interval, joined, without
 from entrepot.language.names import NOMINAL_TIME
@@ -40,6 +40,8 @@ BEHIND = 4
 """The priority of all that a backfill does: behind runs, which have 3."""
 MOST_FAILED = 10
 """After so many intervals that could not be loaded, no other is begun."""
+MOST_TOLD = 3
+"""So many of them are told with why."""
 ATTEMPTS = 5
 """So often an interval is read anew, or the end published, where a run of the same pipeline came first."""
 
@@ -52,33 +54,23 @@ class BackfillInterval:
     async def run(self, request: IntervalInput) -> int:
         """The steps beside each other; how many rows they brought."""
         context = request.context.model_copy(update={"run": workflow.info().run_id})
+        target = Target(tenant=context.tenant, pipeline=str(context.pipeline), environment=context.environment)
+        label(target)
         with in_a_sentence():
             rows = await asyncio.gather(*(self._load(context, request, name) for name in request.steps))
-            await call(
-                activities.END_INTERVAL,
-                Target(tenant=context.tenant, pipeline=context.pipeline, environment=context.environment),
-            )
+            await call(activities.END_INTERVAL, target)
         return sum(rows)
 
     async def _load(self, context: Context, request: IntervalInput, name: str) -> int:
         limits = request.limits_of.get(name, request.limits)
         turn = priority(context.tenant)
-        extract = ExtractRequest(context=context, step=name, backfill=request.interval)
-        for attempt in itertools.count(1):
-            load = await call(activities.EXTRACT, extract, summary=name, limits=limits, priority=turn)
-            if load.unchanged:
-                return 0
-            try:
-                asked = LoadRequest(context=context, load=load)
-                result = await call(activities.LOAD, asked, summary=name, limits=limits, priority=turn)
-            except ActivityError as error:
-                # Another interval was first: what was read of this one stays as good, and is added to that.
-                if request.one_by_one or attempt == MOST_AT_ONCE or failure_of(error).type != "Conflict":
-                    raise
-                await workflow.sleep(workflow.random().random(), summary="another interval was loaded meanwhile")
-            else:
-                return result.rows or 0
-        raise AssertionError
+        extract = ExtractRequest(context=context, step=name, backfill=request.interval, is_all=True)
+        load = await call(activities.EXTRACT, extract, summary=name, limits=limits, priority=turn)
+        if load.unchanged:
+            return 0
+        asked = LoadRequest(context=context, load=load, may_follow=not request.one_by_one)
+        result = await call(activities.LOAD, asked, summary=name, limits=limits, priority=turn)
+        return result.rows or 0
 
 
 @workflow.defn(name="Backfill")
@@ -163,7 +155,7 @@ class Backfill:
         self._stage("load")
         await self._load_all()
         if self._failed:
-            raise failure(self._what_failed(), "BackfillFailed")
+            raise self._failure()
         if self._left:
             await self._goes_on()
         await self._publish()
@@ -304,14 +296,18 @@ class Backfill:
         self._left = without(self._left, (interval,))
         self._change(done=self._progress.done + 1, rows=self._progress.rows + rows)
 
-    def _what_failed(self) -> str:
-        each = "; ".join(f"{told(interval)}: {why}" for interval, why in list(self._failed.items())[:3])
+    def _failure(self) -> ApplicationError:
         progress = self._progress
-        more = f" and {len(self._failed) - 3} more" if len(self._failed) > 3 else ""
-        return (
-            f"tenant {progress.tenant!r}, pipeline {progress.pipeline!r}: {len(self._failed)} of {progress.total:,} "
-            f"intervals could not be loaded: {each}{more}. {progress.loaded_before + progress.done:,} are loaded, and "
-            "the next run publishes them; start it again to load what is left"
+        whose = f"tenant {progress.tenant!r}, pipeline {progress.pipeline!r}: "
+        every = [f"{told(interval)}: {why.removeprefix(whose)}" for interval, why in self._failed.items()]
+        more = f"; and {len(every) - MOST_TOLD} more" if len(every) > MOST_TOLD else ""
+        loaded = progress.loaded_before + progress.done
+        return failure(
+            f"{whose}{len(every)} of {progress.total:,} intervals could not be loaded: "
+            f"{'; '.join(every[:MOST_TOLD])}{more}. "
+            + (f"{loaded:,} are loaded, and the next run publishes them; " if loaded else "")
+            + "start it again to load what is left",
+            "BadInput" if self._is_hopeless else "BackfillFailed",
         )
 
     async def _publish(self) -> None:

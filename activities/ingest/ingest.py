@@ -15,6 +15,7 @@ from entrepot.activities.catalog.catalog import PipelineCatalog
 from entrepot.activities.catalog.ingest_state import IngestState, overtaken
 from entrepot.activities.ingest import heads, manifest
 from entrepot.activities.ingest.extraction import extract
+from entrepot.activities.ingest.intervals.rebasing import rebased, turn
 from entrepot.activities.ingest.sources.dlt import extract as dlt_extract
 from entrepot.activities.ingest.warehouse_loader import WarehouseLoader
 from entrepot.activities.runtime.activity import Activities, implements
@@ -52,6 +53,8 @@ class IngestActivities(Activities):
             wait_for_other_runs(work, lambda: leases.renew(context.run, work.workflow))
             catalog = work.catalog(session).pipeline(context.pipeline)
             last = catalog.environment(context.environment).ingest_state(step.name)
+            if request.is_all:
+                leases.plan(context.run, last.tables)
             if request.replay is not None:
                 return _replayed(work, catalog, request, last.sequence)
             if not (last.load or last.sequence or request.refresh):
@@ -66,8 +69,11 @@ class IngestActivities(Activities):
     @implements(activities.LOAD)
     def load(self, work: ActivityContext, request: LoadRequest) -> StepResult:
         """Copies a load from the lake into the warehouse, and replaces the ingest state after it."""
-        with self._attributed(request.context, request.load.step):
-            return wait_for_other_runs(work, lambda: _load(work, request.context, request.load))
+        with (
+            self._attributed(request.context, request.load.step),
+            turn(work, request.context) if request.may_follow else nullcontext(),
+        ):
+            return wait_for_other_runs(work, lambda: _load(work, request.context, request.load, request.may_follow))
 
     @implements(activities.LOAD_TABLES)
     def load_tables(self, work: ActivityContext, request: LoadTablesRequest) -> StepResult:
@@ -145,14 +151,18 @@ def _replayed(work: ActivityContext, catalog: PipelineCatalog, asked: ExtractReq
     )
 
 
-def _load(work: ActivityContext, context: Context, load: Load) -> StepResult:
+def _load(work: ActivityContext, context: Context, load: Load, may_follow: bool) -> StepResult:
     started = time.monotonic()
     with work.session() as session:
-        environment = work.catalog(session).pipeline(context.pipeline).environment(context.environment)
+        catalog = work.catalog(session).pipeline(context.pipeline)
+        environment = catalog.environment(context.environment)
         with session.transaction():
             last = environment.ingest_state(load.step)
             # By an attempt before, or by another run.
             is_done = last.sequence == load.after + 1 and last.load == load.id
+            if may_follow and not is_done and last.sequence != load.after:
+                hashes = {name: its.manifest for name, its in catalog.versions(last.tables).items()}
+                load = rebased(work, context, load, last, hashes)
             new = last if is_done else _loaded(work, session, context, load, last)
         heads.renew(work.tenant, environment, load.step)
     if is_done:

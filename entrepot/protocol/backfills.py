@@ -92,6 +92,9 @@ class Failed(Message):
     interval: Backfill
     why: str
 
+    def __str__(self) -> str:
+        return f"{told(self.interval)}: {self.why}"
+
 
 class BackfillProgress(Message):
     """How far a backfill has come: the answer to the query `progress`, and its result."""

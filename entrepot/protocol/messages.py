@@ -151,6 +151,8 @@ class ExtractRequest(StepRequest):
     refresh: bool = False
     backfill: Backfill | None = None
     replay: EnvironmentName | None = None
+    is_all: bool = False
+    """Whether the run does nothing else, so that collections need not wait for what it may take."""
 
 
 class TableLoad(Message):
@@ -194,6 +196,9 @@ class LoadRequest(Request):
     """The request of `load`."""
 
     load: Load
+    may_follow: bool = False
+    """Whether it may follow another load than the one after which the source was read: it is of an interval, and rows
+    are appended."""
 
     @property
     def about(self) -> tuple[str, ...]:

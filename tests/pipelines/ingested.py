@@ -130,7 +130,7 @@ def counted(folder: str, options: dict[str, Any]) -> Any:
         if at.last_value in json.loads(
             Path(folder, "refused").read_text() if Path(folder, "refused").exists() else "[]"
         ):
-            raise PermissionError("the source does not say what it has there")
+            raise LookupError("the source does not say what it has there")
         while Path(folder, "waits").exists():
             time.sleep(0.02)
         for row in rows(folder, "counted"):

@@ -101,7 +101,7 @@ class Place:
                 process.kill()
 
     @contextmanager
-    def server_alone(self) -> Iterator[None]:
+    def server_alone(self, *more: str) -> Iterator[None]:
         """A Temporal server without a worker; the next one of this folder knows what it knew."""
         arguments = [
             "server",
@@ -115,6 +115,7 @@ class Place:
             "never",
             "--db-filename",
             str(self.folder / "temporal.db"),
+            *more,
         ]
         with subprocess.Popen([temporal_binary(), *arguments], stdout=subprocess.DEVNULL) as process:
             try:

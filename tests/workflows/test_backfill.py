@@ -78,7 +78,7 @@ async def test_against_a_dict_through_edits_loads_and_cancelled_backfills(ingest
     source = {n: f"a{n}" for n in range(1, 80)}
     shown: dict[int, str] = {}
     loaded_to = 0
-    for step in range(6):
+    for step in range(4):
         for n in chance.sample(sorted(source), 15):
             source[n] = f"{step}.{n}"
         for n in chance.sample(sorted(source), 3):
@@ -90,7 +90,7 @@ async def test_against_a_dict_through_edits_loads_and_cancelled_backfills(ingest
         loaded_to = max(source)
         first = chance.randint(1, 60)
         last = first + chance.randint(1, 40)
-        given = (first, last, chance.randint(1, 12))
+        given = (first, last, chance.randint(3, 12))
         at_once = chance.choice([1, 4, 8])
         if chance.random() < 0.5:
             handle = await start(ingesting, *given, at_once=at_once)

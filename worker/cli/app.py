@@ -15,6 +15,7 @@ import typer
 from entrepot.errors import BadInput, EntrepotError, PipelineError, Unavailable
 from entrepot.secrets import scrub_output
 from entrepot.worker.cli import (
+    backfill,
     checks,
     codec_server,
     demo,
@@ -57,6 +58,7 @@ for command in (
         dev.dev,
         worker.worker,
         run.run,
+        backfill.backfill,
         runs.runs,
         plan.plan,
         parity.parity,

@@ -76,6 +76,23 @@ def parsed(parameters: Iterable[str] | None) -> dict[str, Any]:
     return values
 
 
+def cursor_range(given: str) -> dict[str, Any]:
+    """`FROM..TO`: whole numbers, or texts.
+
+    Raises:
+        BadInput: for what is no range.
+    """
+    start, dots, end = given.partition("..")
+    if not (start and dots and end):
+        raise BadInput(f"a range is written FROM..TO, where TO is excluded, and {given!r} is none")
+    return {"start": bound(start), "end": bound(end)}
+
+
+def bound(text: str) -> int | str:
+    """A whole number, or a text."""
+    return int(text) if text.lstrip("-").isdigit() else text
+
+
 def names(given: str | None) -> list[str]:
     """The names of a comma-separated list."""
     return [each.strip() for each in (given or "").split(",") if each.strip()]

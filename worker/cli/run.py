@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from entrepot.errors import BadInput
 from entrepot.language.names import DEFAULT_ENVIRONMENT
 from entrepot.worker.cli.options import (
     EnvironmentOption,
@@ -16,6 +15,7 @@ from entrepot.worker.cli.options import (
     SelectOption,
     TenantOption,
     TenantsOption,
+    cursor_range,
     run_input,
 )
 
@@ -64,7 +64,7 @@ def run(
 
     name = settings.tenant_of(tenant, tenants)
     value = run_input(name, pipeline, environment, select, parameter)
-    options = {"refresh": refresh, "backfill": backfill and _range(backfill), "replay": replay, "force": force}
+    options = {"refresh": refresh, "backfill": backfill and cursor_range(backfill), "replay": replay, "force": force}
     value |= {option: given for option, given in options.items() if given}
     workflow_id = run_workflow_id(name, pipeline, environment)
 
@@ -79,15 +79,3 @@ def run(
     with follow.Left(workflow_id, "The run") as left:
         ended = asyncio.run(go(left))
     output.json(ended) if as_json else output.summary(ended)
-
-
-def _range(given: str) -> dict[str, Any]:
-    """`FROM..TO`: whole numbers, or texts."""
-    start, dots, end = given.partition("..")
-    if not (start and dots and end):
-        raise BadInput(f"--backfill takes a range FROM..TO, and got {given!r}")
-    return {"start": _bound(start), "end": _bound(end)}
-
-
-def _bound(text: str) -> int | str:
-    return int(text) if text.lstrip("-").isdigit() else text

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any, ClassVar, cast, get_args
 
@@ -124,13 +124,13 @@ def restrict(sources: Sequence[DltSource], interval: Interval) -> None:
 def _value(resource: DltResource, cursor: Incremental[Any], bound: str | int | float) -> Any:
     kind: Any = cursor.get_incremental_value_type()
     kinds: dict[type[Any], Callable[[Any], Any]] = {
-        pendulum.DateTime: ensure_pendulum_datetime,
-        datetime: datetime.fromisoformat,
-        date: ensure_pendulum_date,
+        pendulum.DateTime: lambda value: ensure_pendulum_datetime(_text(value)),
+        datetime: lambda value: datetime.fromisoformat(_text(value)),
+        date: lambda value: ensure_pendulum_date(_day(value)),
         Decimal: lambda value: Decimal(str(value)),
-        int: int,
+        int: _whole,
         float: float,
-        str: str,
+        str: _text,
     }
     convert = next((c for k, c in kinds.items() if isinstance(kind, type) and issubclass(kind, k)), None)
     try:
@@ -140,6 +140,26 @@ def _value(resource: DltResource, cursor: Incremental[Any], bound: str | int | f
             f"resource {resource.name!r}: {bound!r} is no value of its cursor {cursor.cursor_path!r}, which is a "
             f"{kind.__name__}"
         ) from error
+
+
+def _text(bound: str | int | float) -> str:
+    """A bound of texts or times. A number is none: 5 would be the text that it is written as, or seconds since 1970."""
+    if not isinstance(bound, str):
+        raise TypeError
+    return bound
+
+
+def _whole(bound: str | int | float) -> int:
+    if isinstance(bound, float) and not bound.is_integer():
+        raise ValueError
+    return int(bound)
+
+
+def _day(bound: str | int | float) -> date:
+    at = datetime.fromisoformat(_text(bound))
+    if at.time() != time():
+        raise ValueError
+    return at.date()
 
 
 def no_value(resource: str, cursor: str, row: str) -> str:

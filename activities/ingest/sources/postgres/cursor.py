@@ -73,7 +73,7 @@ class CursorColumn:
             "whole": lambda v: int(str(v)),
             "decimal": lambda v: Decimal(str(v)),
             "float": float,
-            "date": lambda v: d.datetime.fromisoformat(str(v)).date(),
+            "date": _day,
             "timestamp": lambda v: _utc(v).replace(tzinfo=None),
             "timestamptz": _utc,
         }
@@ -230,6 +230,13 @@ def written(value: Any) -> str | int | float:
     if isinstance(value, Decimal):
         return format(value, "f")
     return value if isinstance(value, int | float) else str(value)
+
+
+def _day(value: Any) -> d.date:
+    at = d.datetime.fromisoformat(str(value))
+    if at.time() != d.time():
+        raise ValueError
+    return at.date()
 
 
 def _utc(value: Any) -> d.datetime:

@@ -291,6 +291,22 @@ def test_an_interval_needs_a_cursor_and_values_of_its_type() -> None:
         brought(resource, interval=Interval("soon", 2))
 
 
+@pytest.mark.parametrize(
+    ("first", "start"),
+    [
+        ("2026-01-01", 5),  # else every text from "5" on
+        (datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC), 5),  # else seconds since 1970
+        (datetime.date(2026, 1, 1), "2026-01-01T06:00:00"),  # else that day
+        (0, 1.5),  # else 1
+        (0.0, "soon"),
+    ],
+)
+def test_a_bound_of_another_kind_is_not_made_to_fit(first: Any, start: Any) -> None:
+    resource = dlt.resource([{"n": first}], name="r", incremental=dlt.sources.incremental("n", initial_value=first))
+    with pytest.raises(BadInput, match="is no value of its cursor 'n'"):
+        brought(resource, interval=Interval(start, start))
+
+
 def test_nested_rows_know_their_root_where_a_column_is_called_the_rows_key() -> None:
     @dlt.resource(write_disposition="merge", primary_key="id", columns={"id": {"row_key": True}})
     def orders() -> Any:

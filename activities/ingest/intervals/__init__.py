@@ -1,0 +1,1 @@
+"""What backfills need: what is known before one begins, and intervals that are loaded side by side."""
