@@ -8,7 +8,7 @@ of some parts.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import pairwise, takewhile
@@ -69,7 +69,7 @@ class Intervals:
     def of_input(self, rows: ibis.Table, needed: Needed) -> ibis.Table:
         """The rows of an input that are needed for them."""
         unit, column = self.by.every, needed.columns[0]
-        wider = [(_moved(start, unit, -needed.before), _moved(end, unit, needed.after)) for start, end in self.every]
+        wider = [(moved(start, unit, -needed.before), moved(end, unit, needed.after)) for start, end in self.every]
         return rows.filter(_within(column, rows[column].type(), wider).holds(rows))
 
     def of_table(self, rows: ibis.Table) -> ibis.Table:
@@ -222,7 +222,7 @@ class Growth:
         )
         of_parts = isinstance(some[0].supersedes, InIntervals)
         supersedes = InIntervals(column=self._by.columns[0], intervals=intervals) if of_parts else None
-        return _segment(table, made, together=names, supersedes=supersedes)
+        return segment(table, made, together=names, supersedes=supersedes)
 
     def _added(self, part: Part | None, create: Create) -> tuple[tuple[Segment, ...], Scoring | None]:
         """What takes the place of rows of before; nothing, if nothing of the table is touched."""
@@ -231,7 +231,7 @@ class Growth:
         made, scoring = create(table := self._named(PART), part)
         if made.columns != self._shape:
             raise Whole("the types of its columns changed")
-        return (_segment(table, made, supersedes=part.superseded(self._shape)),), scoring
+        return (segment(table, made, supersedes=part.superseded(self._shape)),), scoring
 
     def _named(self, suffix: str) -> TableName:
         """The name of a table or view that is made so of these very tables: of others it is another, as when segments
@@ -242,7 +242,8 @@ class Growth:
         return TableName(self._schema, version_table(self._base.name + suffix, recipe))
 
 
-def _segment(table: TableName, made: CreatedTable, **others: Any) -> Segment:
+def segment(table: TableName, made: CreatedTable, **others: Any) -> Segment:
+    """A table that was made, as a segment."""
     columns = schema_to(made.columns)
     return Segment(schema_name=table.schema, table=table.table, columns=columns, rows=made.rows, **others)
 
@@ -338,8 +339,26 @@ def _intervals(
     Raises:
         Whole: if there are times that cannot be counted.
     """
-    touched: list[tuple[Moment, Moment]] = []
-    for needed, tables in changed:
+    touched = [
+        # What needs intervals before it is touched by them.
+        (moved(start, by.every, -needed.after), moved(start, by.every, needed.before + 1))
+        for start, needed in starts_of(session, by, changed)
+    ]
+    return Intervals(by, tuple(_joined(touched))) if touched else None
+
+
+def starts_of(
+    session: Session, by: ByInterval, rows_of: Iterable[tuple[Needed, Sequence[ibis.Table]]]
+) -> Iterator[tuple[datetime.datetime, Needed]]:
+    """When the intervals begin in which inputs have rows, in their order, each with what is needed of its input.
+
+    Args:
+        rows_of: What is needed of each input, and tables with its rows.
+
+    Raises:
+        Whole: if there are times that cannot be counted.
+    """
+    for needed, tables in rows_of:
         column, parts = needed.columns[0], [_starts(rows[needed.columns[0]], by.every) for rows in tables]
         if not parts:
             continue
@@ -348,11 +367,7 @@ def _intervals(
             moments = sorted(_naive(value) for value in session.fetch(every)["at"].to_pylist() if value is not None)
         except (OverflowError, ValueError) as error:
             raise Whole(f"there are values of {column!r} that are no times of a calendar ({error})") from error
-        # What needs intervals before it is touched by them.
-        touched += [
-            (_moved(start, by.every, -needed.after), _moved(start, by.every, needed.before + 1)) for start in moments
-        ]
-    return Intervals(by, tuple(_joined(touched))) if touched else None
+        yield from ((moment, needed) for moment in moments)
 
 
 def _keys(
@@ -399,7 +414,7 @@ def _naive(value: datetime.date) -> datetime.datetime:
     return value.astimezone(datetime.UTC).replace(tzinfo=None) if value.tzinfo else value
 
 
-def _moved(moment: Moment, every: Every, number: int) -> Moment:
+def moved(moment: Moment, every: Every, number: int) -> Moment:
     """The beginning of an interval, so many later; None beyond the calendar."""
     if moment is None or number == 0:
         return moment
@@ -441,7 +456,7 @@ def _within(column: str, dtype: dt.DataType, every: Iterable[tuple[Moment, Momen
 
 def _told(start: Moment, end: Moment, every: Every) -> str:
     """The first interval, and the last."""
-    first, last = (moment and moment.isoformat(sep=" ")[: _TOLD[every]] for moment in (start, _moved(end, every, -1)))
+    first, last = (moment and moment.isoformat(sep=" ")[: _TOLD[every]] for moment in (start, moved(end, every, -1)))
     if first == last:
         return first or "all"
     return f"{first} to {last}" if first and last else f"from {first}" if first else f"up to {last}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +14,7 @@ import ibis.expr.schema as sch
 import pyarrow as pa
 
 from entrepot.activities.catalog.details import GrowingTableDetails, Scoring, TableDetails
+from entrepot.activities.catalog.growing_table import GrowingTable, Segment
 from entrepot.activities.catalog.records import CheckVerdict
 from entrepot.activities.catalog.relations import Relations
 from entrepot.activities.catalog.tables import now
@@ -38,15 +39,18 @@ from entrepot.activities.runtime.isolation.tables import read_by
 from entrepot.activities.runtime.tenant import Tenants, parameter_values
 from entrepot.activities.storage import exact_casts
 from entrepot.activities.transform import cutoff
+from entrepot.activities.transform.batches import batches
 from entrepot.activities.transform.check import Found, check_contract, check_rows
 from entrepot.activities.transform.contract_rules import Broken, Rule, rules_of, values_of_rule
 from entrepot.activities.transform.functions import Functions, values
-from entrepot.activities.transform.increments import Grown, Growth, Part, Whole
+from entrepot.activities.transform.increments import PART, Grown, Growth, Intervals, Part, Whole, segment
 from entrepot.backends import CreatedTable, Session, TableName
 from entrepot.backends.base import physical
 from entrepot.errors import StepFailed, unknown
+from entrepot.identity.code import stable_hash
 from entrepot.identity.expression import bind, schema_from, schema_to
-from entrepot.identity.version import version_schema
+from entrepot.identity.version import version_schema, version_table
+from entrepot.language.incremental import ByInterval
 from entrepot.language.step import KINDS, CheckStep, Step, TransformStep
 from entrepot.planning.graph import Graph
 from entrepot.planning.resolve import Computed, Inputs, arguments, resolve_step
@@ -247,11 +251,54 @@ class Computation:
                 return self._grown(step, computed, base)
             except Whole as error:
                 why = str(error)
-        made = self._bound(step, computed)
-        table, scoring = self._scorer(step).create(target, made)
-        told = [f"computed as a whole: {why}" if why else "", scoring.said if scoring is not None else ""]
-        said = "; ".join(filter(None, told))
-        return _Made(target, table.columns, made.schema(), table.rows, TableDetails(scoring=scoring), said)
+        parts = self._batches(step, computed)
+        if len(parts) > 1:
+            table, scoring, inferred = self._in_batches(step, computed, target, parts)
+        else:
+            made = self._bound(step, computed)
+            inferred = made.schema()
+            table, scoring = self._scorer(step).create(target, made)
+        how = f"in {len(parts):,} batches" if len(parts) > 1 else ""
+        told = f"computed as a whole{how and ' '}{how}: {why}" if why else how
+        said = "; ".join(filter(None, (told, scoring.said if scoring is not None else "")))
+        return _Made(target, table.columns, inferred, table.rows, TableDetails(scoring=scoring), said)
+
+    def _batches(self, step: TransformStep, computed: Computed) -> list[Intervals]:
+        """The parts by which a step is computed as a whole, if it says so."""
+        by = step.incremental
+        if not isinstance(by, ByInterval) or by.batch is None or computed.needs is None:
+            return []
+        inputs = {name: self._relation(name).to_expr() for name in computed.needs}
+        return batches(self._session, by, computed.needs, inputs)
+
+    def _in_batches(
+        self, step: TransformStep, computed: Computed, target: TableName, parts: Sequence[Intervals]
+    ) -> tuple[CreatedTable, Scoring | None, sch.Schema]:
+        """Makes a table of several, each with the rows of a part, which are written together at the end."""
+        made: list[Segment] = []
+        scoring: Scoring | None = None
+        for number, part in enumerate(parts):
+            self._work.check()
+            recipe = stable_hash([target.table, number, self._context.run])
+            name = TableName(target.schema, version_table(step.name + PART, recipe))
+            rows = self._of_part(step, computed, part)
+            table, scoring = self._scorer(step).create(name, rows)
+            made.append(segment(name, table))
+            self._work.progress = {"batches": number + 1, "of": len(parts)}
+        together = GrowingTable(made).rows(schema_from(made[0].columns))
+        table = self._session.create_as(target, together)
+        for each in made:
+            self._session.drop_table(each.name)
+        return table, scoring, rows.schema()
+
+    def _of_part(self, step: TransformStep, computed: Computed, part: Part) -> ibis.Table:
+        """The rows of a part of a step's table, made of those rows of its inputs that it needs."""
+        needs = computed.needs or {}
+
+        def of_input(name: str, rows: ibis.Table) -> ibis.Table:
+            return part.of_input(rows, needs[name]) if name in needs else rows
+
+        return part.of_table(self._bound(step, computed, of_input))
 
     def _base(self, step: TransformStep, computed: Computed) -> tuple[Version | None, str]:
         """The version of which a step that is computed by parts is made, and is not collected meanwhile; or why there
@@ -276,13 +323,10 @@ class Computation:
     def _grown(self, step: TransformStep, computed: Computed, base: Version) -> _Made:
         assert step.incremental is not None
         now = {name: self._versions[name] for name in self._graph.table_inputs(step)}
-        then, needs, inferred = self._catalog.versions(base.inputs), computed.needs or {}, schema_from(base.inferred)
+        then, inferred = self._catalog.versions(base.inputs), schema_from(base.inferred)
 
         def create(table: TableName, part: Part) -> tuple[CreatedTable, Scoring | None]:
-            def of_input(name: str, rows: ibis.Table) -> ibis.Table:
-                return part.of_input(rows, needs[name]) if name in needs else rows
-
-            made = part.of_table(self._bound(step, computed, of_input))
+            made = self._of_part(step, computed, part)
             if made.schema() != inferred:
                 raise Whole("the types of its columns changed")
             return self._scorer(step).create(table, made)

@@ -27,9 +27,12 @@ class ByInterval:
             cast to a date, or truncated.
         every: The length of an interval: `"hour"`, `"day"`, `"week"` (from Monday), `"month"` or `"year"`. A table that
             is grouped by month needs at least `"month"`. Default: `"day"`.
+        batch: How many intervals one statement computes where the table is computed as a whole, so that a first
+            computation of many years needs no more memory at a time than so many intervals. It does not count for the
+            version. Default: all at once.
 
     Raises:
-        BadInput: If `every` is another word.
+        BadInput: If `every` is another word, or `batch` is not above 0.
 
     Examples:
         ```python
@@ -51,10 +54,13 @@ class ByInterval:
 
     column: str
     every: Every = "day"
+    batch: int | None = None
 
     def __post_init__(self) -> None:
         if self.every not in get_args(Every):
             raise BadInput(f"ByInterval({self.column!r}): {unknown('every', self.every, get_args(Every))}")
+        if self.batch is not None and (not isinstance(self.batch, int) or self.batch < 1):
+            raise BadInput(f"ByInterval({self.column!r}): `batch` is a number of intervals above 0, not {self.batch!r}")
 
     @property
     def columns(self) -> tuple[str, ...]:

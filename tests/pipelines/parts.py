@@ -59,7 +59,7 @@ def both(by: ByInterval | ByKey) -> Callable[[Callable[..., Table]], Callable[..
     return declare
 
 
-@both(ByInterval("day"))
+@both(ByInterval("day", batch=2))
 def daily(orders: Table, bonus: int) -> Table:
     return orders.group_by(day=_.at.date(), shop=_.shop).agg(total=_.amount.sum() + bonus, n=_.count())
 
@@ -69,12 +69,12 @@ def hourly(orders: Table) -> Table:
     return orders.filter(_.amount > 1).mutate(hour=_.at.truncate("h")).select("id", "hour", "amount")
 
 
-@both(ByInterval("month", every="month"))
+@both(ByInterval("month", every="month", batch=1))
 def monthly(daily: Table) -> Table:
     return daily.group_by(month=_.day.truncate("M")).agg(total=_.total.sum(), best=_.total.max())
 
 
-@both(ByInterval("day"))
+@both(ByInterval("day", batch=3))
 def beside(orders: Table, visits: Table, shops: Table) -> Table:
     days = visits.group_by("day", "shop").agg(visits=_.n.sum())
     sold = orders.group_by(day=_.at.date(), shop=_.shop).agg(total=_.amount.sum())

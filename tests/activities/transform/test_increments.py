@@ -19,11 +19,13 @@ from hypothesis import strategies as st
 from entrepot.activities.catalog.details import GrowingTableDetails, TableDetails
 from entrepot.activities.catalog.growing_table import GrowingTable, SameKey, Segment
 from entrepot.activities.catalog.version import Version
+from entrepot.activities.transform.batches import batches
 from entrepot.activities.transform.increments import Growth, Part, Whole
 from entrepot.backends import CreatedTable, QueryTag, Session, TableName
 from entrepot.backends import create as create_backend
 from entrepot.backends.base import physical
 from entrepot.identity.expression import bind, schema_from, schema_to
+from entrepot.language.incremental import ByInterval
 from entrepot.language.step import TransformStep
 from entrepot.planning.resolve import Computed, resolve
 from tests.pipelines.parts import COLUMNS, parts
@@ -172,15 +174,18 @@ class World:
         built, needs = computed.built.read(), computed.needs
         assert needs is not None
         inferred = schema_to(built.schema())
+        rows = {name: _rows(version).to_expr() for name, version in inputs.items()}
+
+        def of_part(part: Part) -> ibis.Table:
+            cut = {n: part.of_input(each, needs[n]) if n in needs else each for n, each in rows.items()}
+            return part.of_table(bind(built, {name: each.op() for name, each in cut.items()}))
+
         if alike:
             base = alike[-1]
             then = {name: self.every[name, version] for name, version in base.inputs.items()}
 
             def create(table: TableName, part: Part) -> tuple[CreatedTable, None]:
-                rows = {name: _rows(version).to_expr() for name, version in inputs.items()}
-                cut = {n: part.of_input(each, needs[n]) if n in needs else each for n, each in rows.items()}
-                made = part.of_table(bind(built, {name: each.op() for name, each in cut.items()}))
-                return self.session.create_as(table, made), None
+                return self.session.create_as(table, of_part(part)), None
 
             assert step.incremental is not None
             growth = Growth(self.session, step.incremental, computed, base, then, inputs, target.table, "v")
@@ -202,7 +207,14 @@ class World:
                 )
                 return
         self.made[f"{step.name} as a whole"] += 1
-        made = self.session.create_as(target, bind(built, {name: _rows(each) for name, each in inputs.items()}))
+        whole = bind(built, {name: each.op() for name, each in rows.items()})
+        if isinstance(step.incremental, ByInterval):
+            by = replace(step.incremental, batch=1 + self.number % 3)
+            parts_of = batches(self.session, by, needs, rows)
+            self.made["batches"] += len(parts_of)
+            in_batches = sum((bag(self.session, of_part(part)) for part in parts_of), Counter())
+            assert not parts_of or in_batches == bag(self.session, whole), step.name
+        made = self.session.create_as(target, whole)
         self._add(
             step.name, target, schema_to(made.columns), inferred, made.rows, TableDetails(), names, computed.identity
         )
@@ -254,4 +266,5 @@ def test_other_types_of_an_input_compute_the_table_as_a_whole(tmp_path: Path) ->
         its.made.clear()
         its.compute()
         assert its.made["daily as a whole"] == 1, "it uses the amount"
+        assert its.made["batches"] > 0
         assert its.made["numbered by parts"] == 1, "it does not"
