@@ -35,6 +35,7 @@ COMMANDS = [
     ),
     *(
         "checks",
+        "ci",
         "show",
         "restore",
         "env drop",
@@ -103,6 +104,10 @@ def test_a_plan_says_what_would_run_and_why(place: Place) -> None:
     assert " → ".join(plan["stages"]) in " ".join(out.split())
     assert {step["name"]: step["why"] for step in plan["steps"]}["labels"] == "orders changed"
     assert said(place.entrepot("plan", "shop", "-p", "limit=63"), 0) == out  # it changed nothing
+    markdown = said(place.entrepot("plan", "shop", "-e", "pr_new", "--format", "markdown"), 0)
+    assert markdown.startswith("**Plan** of `shop` for `acme` in `pr_new`\n")
+    assert "| `orders` | transform | run | new in pr_new |" in markdown
+    assert "unknown format 'html'" in said(place.entrepot("plan", "shop", "--format", "html"), 2)
 
 
 def test_a_failing_run_ends_with_the_sentence_of_its_check(place: Place) -> None:

@@ -20,8 +20,7 @@ def place(tmp_path: Path) -> Place:
     """A folder with three files of data, and a server's ports."""
     folder = tmp_path / "corner-shop"
     (folder / "data").mkdir(parents=True)
-    made = Place(folder)
-    (folder / "tenants.toml").unlink()
+    made = Place(folder, keeps_tenants=True)
     for name, text in {"My orders.csv": ORDERS, "countries.csv": COUNTRIES, "class.csv": CLASSES}.items():
         (folder / "data" / name).write_text(text)
     return made

@@ -17,6 +17,7 @@ from entrepot.secrets import scrub_output
 from entrepot.worker.cli import (
     backfill,
     checks,
+    ci,
     codec_server,
     demo,
     deployments,
@@ -61,6 +62,7 @@ for command in (
         backfill.backfill,
         runs.runs,
         plan.plan,
+        ci.ci,
         parity.parity,
         sql.sql,
         graph.graph,
@@ -75,7 +77,7 @@ app.add_typer(schedules.group, name="schedules")
 app.add_typer(env.group, name="env")
 app.add_typer(deployments.group, name="deployments")
 
-_COMPUTING = ("demo", "dev", "test", "worker")
+_COMPUTING = ("ci", "demo", "dev", "test", "worker")
 """The commands that run pipelines."""
 
 
