@@ -106,7 +106,7 @@ def test_a_plan_says_what_would_run_and_why(place: Place) -> None:
     assert said(place.entrepot("plan", "shop", "-p", "limit=63"), 0) == out  # it changed nothing
     markdown = said(place.entrepot("plan", "shop", "-e", "pr_new", "--format", "markdown"), 0)
     assert markdown.startswith("**Plan** of `shop` for `acme` in `pr_new`\n")
-    assert "| `orders` | transform | run | new in pr_new |" in markdown
+    assert "| `source` | ingest | run | a source is asked at every run |" in markdown
     assert "unknown format 'html'" in said(place.entrepot("plan", "shop", "--format", "html"), 2)
 
 
