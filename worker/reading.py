@@ -209,6 +209,23 @@ def rows(
         return list(its.columns), [dict(zip(its.columns, row.values(), strict=True)) for row in answers]
 
 
+def versions(tenant: Tenant, pipeline: str, wanted: Mapping[str, str]) -> dict[str, tuple[TableName, Version]]:
+    """Where versions of tables stand, whether or not anything shows them.
+
+    Args:
+        wanted: Tables to their versions, or how one begins.
+
+    Raises:
+        BadInput: as `rows`.
+    """
+    try:
+        with tenant.backend.session(QueryTag(tenant.name, "read", pipeline)) as session:
+            its = _known(Catalog(session, tenant.catalog_schema), tenant, pipeline)
+            return {name: _of_version(its, name, version) for name, version in wanted.items()}
+    finally:
+        tenant.close()
+
+
 @contextmanager
 def _shown(
     tenant: Tenant, pipeline: str, environment: str, names: Iterable[str], version: str | None = None

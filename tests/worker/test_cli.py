@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -113,6 +114,13 @@ def test_a_plan_says_what_would_run_and_why(place: Place) -> None:
 def test_a_failing_run_ends_with_the_sentence_of_its_check(place: Place) -> None:
     err = said(place.entrepot("run", "slow", "-e", "pr_fail", "-p", "most=97"), 1)
     assert re.search(r"✗ .*'small'.* 2 violating rows", err), err
+    checks, sql, show = (shlex.split(each) for each in re.findall("`entrepot (.*?)`", err))
+    assert (checks[0], sql[:2], show[:2]) == ("checks", ["sql", "slow.small"], ["show", "slow"])
+    assert '"slow__v"."' in said(place.entrepot(*sql), 0)
+    assert "2 violating rows (block)" in said(place.entrepot(*checks), 0)
+    assert "unknown version of " in said(place.entrepot(*sql[:-1], f"{sql[-1].partition('@')[0]}@nothing"), 2)
+    assert "write TABLE@VERSION" in said(place.entrepot(*sql[:-1], "numbers"), 2)
+    assert "unknown input 'nowhere'" in said(place.entrepot(*sql[:-1], "nowhere@1"), 2)
     assert said(place.entrepot("run", "slow", "-e", "pr_fail", "-p", "most=97", "--json"), 1).startswith("✗ ")
 
 
@@ -129,10 +137,14 @@ def test_without_a_terminal_every_line_is_printed_as_it_happens(place: Place) ->
     assert re.fullmatch(rf"↻ {whose}{again} \(attempt 1 of 5; it is tried again\)\n", first), first
     brought, failed = rest.splitlines()
     assert brought.startswith("✓ ingest numbers · 39 rows · ")
+    look = r"; look: `entrepot (show wild numbers@[0-9a-f]{12} --tenant acme)`"
     why = r"transform 'streamed' \(.*wild\.py:\d+\): KeyError: 'colour', at .*wild\.py:\d+ \(it is not tried again\)"
-    assert re.fullmatch(f"✗ transform streamed · {whose}{why}", failed), failed
-    assert re.fullmatch(rf"✗ {whose}{why}\n", err), err
+    assert re.fullmatch(f"✗ transform streamed · {whose}{why}{look}", failed), failed
+    assert re.fullmatch(rf"✗ {whose}{why}{look}\n", err), err
     assert watching.returncode == 1
+    read = re.search(look, err)
+    assert read is not None
+    assert len(json.loads(said(place.entrepot(*shlex.split(read[1]), "--limit", "50", "--json"), 0))) == 39
 
 
 def test_what_is_tried_again_is_told_beside_json(place: Place) -> None:
