@@ -21,6 +21,7 @@ import typer
 import yaml
 
 from entrepot.worker.cli.app import app
+from entrepot.worker.local.project.project import Project
 
 CI = Path(__file__).parents[2] / "deploy" / "ci"
 SCHEMAS = {"github.yml": "vendor.github-workflows", "gitlab.yml": "vendor.gitlab-ci"}
@@ -69,6 +70,11 @@ def test_breaking_is_allowed_by_a_label_alone(name: str) -> None:
     text = (CI / name).read_text()
     assert text.count("--allow-breaking") == 1
     assert "--rows" not in text
+
+
+def test_a_new_project_has_the_one_for_github() -> None:
+    made = Project(Path("shop"), "blank").files()
+    assert made[".github/workflows/entrepot.yml"] == (CI / "github.yml").read_text()
 
 
 class Notes(BaseHTTPRequestHandler):

@@ -71,6 +71,15 @@ def test_a_shop_runs_at_once(place: Place) -> None:
         assert "✓ published 7 names to prod" in ran
 
 
+def test_a_model_of_customers_runs_at_once(place: Place) -> None:
+    said(place.entrepot("init", "--template", "ml"), 0)
+    assert "5 passed" in own_tests(place.folder)
+    assert "1 example, all as expected" in said(place.entrepot("test", "corner_shop"), 0)
+    ran = place.entrepot("ci", "--number", "1", TEMPORAL_ADDRESS="")  # as its first pull request does
+    assert (ran.returncode, ran.stderr) == (0, "✓ corner_shop in pr_1\n")
+    assert "3 checks pass." in ran.stdout
+
+
 def test_a_blank_one_is_made_by_default(place: Place) -> None:
     out = said(place.entrepot("init", "json"), 0)  # Python has a module of that name
     assert "✓ json/json_pipelines/pipeline.py" in out
@@ -126,7 +135,7 @@ def test_files_that_cannot_be_understood_are_told_all_at_once(place: Place) -> N
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--template", "shpo"], "unknown template 'shpo'; did you mean 'shop'? Known: 'blank', 'shop'"),
+        (["--template", "shpo"], "unknown template 'shpo'; did you mean 'shop'? Known: 'blank', 'ml', 'shop'"),
         (["--template", "shop", "--from", "data/class.csv"], "leave out --from or --template"),
         (["--from", "data/nothing*.csv"], "there is no file 'data/nothing*.csv'"),
         (["--from", "data"], "'data' is a folder; name its files, such as data/*.csv"),
