@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -37,6 +38,7 @@ COMMANDS = [
     *(
         "checks",
         "ci",
+        "console",
         "show",
         "restore",
         "env drop",
@@ -485,6 +487,26 @@ def test_a_graph_needs_no_server(nowhere: Place) -> None:
     assert '\n  orders["orders<br/><i>transform</i>"]\n' in drawn
     chosen = json.loads(said(nowhere.entrepot("graph", "shop", "--json", "-s", "by_country+"), 0))
     assert {s["name"] for s in chosen} == {"by_country", "board", "shared"}
+
+
+def test_a_console_has_pipelines_by_their_names(place: Place) -> None:
+    typed = 'shop.tables()\nshop.table("countries").order_by("code").code.execute().to_list()\nshop.table("contries")\n'
+    done = subprocess.run(
+        [ENTREPOT, "console"],
+        cwd=place.folder,
+        env=place.environment(),
+        input=typed,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert "tenant acme, read only. Pipelines: shop, slow, wild." in done.stderr
+    assert "'by_country', 'countries', 'labels', 'orders'" in done.stdout
+    assert "['DE', 'FR']" in done.stdout
+    assert "unknown table 'contries'; did you mean 'countries'" in done.stderr
+    assert "✗ unknown tenant 'acne'" in said(place.entrepot("console", "--tenant", "acne"), 2)
 
 
 @pytest.mark.parametrize("backend", ["duckdb", "snowflake", "bigquery", "databricks"])

@@ -19,6 +19,7 @@ from entrepot.worker.cli import (
     checks,
     ci,
     codec_server,
+    console,
     demo,
     deployments,
     dev,
@@ -68,7 +69,7 @@ for command in (
         graph.graph,
         lineage.lineage,
     ),
-    *(show.show, versions.versions, checks.checks, rollback.rollback, gc.gc, doctor.doctor),
+    *(show.show, console.console, versions.versions, checks.checks, rollback.rollback, gc.gc, doctor.doctor),
     *(restore.restore, workers.workers, codec_server.codec_server),
 ):
     app.command()(command)
