@@ -82,12 +82,12 @@ class Site:
             select: The steps that run. By default sources are asked for what `prod` does not show alone.
 
         Raises:
-            Unavailable: if the server goes away.
+            Unavailable: if the server cannot be used any more.
         """
         try:
             return await self._built(pipeline, select)
         except RPCError as error:
-            raise Unavailable(f"Temporal does not answer any more: {error.message}") from error
+            raise _away(error) from error
         except EntrepotError as error:
             return Built(pipeline, str(error), is_refused=isinstance(error, BadInput | PipelineError))
 
@@ -171,7 +171,7 @@ async def site(settings: Settings, tenants: Tenants, tenant: str, environment: s
     """A worker for one environment while the block runs.
 
     Raises:
-        Unavailable: if the server that is configured does not answer.
+        Unavailable: if the server that is configured does not answer, or refuses what it is asked.
     """
     dev.end_as_by_ctrl_c()
     process.warm_up()
@@ -179,15 +179,22 @@ async def site(settings: Settings, tenants: Tenants, tenant: str, environment: s
     its = f"{TASK_QUEUE}-{environment}-"
     task_queue = f"{its}{uuid.uuid4().hex[:8]}"
     async with _server(settings) as client:
-        await process.register_search_attributes(client)
-        left = f"WorkflowId STARTS_WITH '{slots_workflow_id(tenant, its)}' AND ExecutionStatus = 'Running'"
-        async for each in client.list_workflows(left):  # of a worker that was killed
-            await _end_slots(client, each.id)
+        try:
+            await process.register_search_attributes(client)
+            left = f"WorkflowId STARTS_WITH '{slots_workflow_id(tenant, its)}' AND ExecutionStatus = 'Running'"
+            async for each in client.list_workflows(left):  # of a worker that was killed
+                await _end_slots(client, each.id)
+        except RPCError as error:
+            raise _away(error) from error
         async with process.create(client, tenants, task_queue=task_queue):
             try:
                 yield Site(client, task_queue, tenants, tenant, environment)
             finally:
                 await _end_slots(client, slots_workflow_id(tenant, task_queue))
+
+
+def _away(error: RPCError) -> Unavailable:
+    return Unavailable(f"Temporal cannot be used: {error.message}")
 
 
 async def _end_slots(client: Client, workflow_id: str) -> None:
