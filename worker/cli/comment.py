@@ -124,8 +124,10 @@ def _of_pipeline(change: Change, built: Built, most: int) -> Iterator[str]:
     if built.progress is not None:
         yield from _checks(change, built.progress.steps, most)
     if built.plan is not None:
-        if any(step.kind == "ingest" and step.action == "hold" for step in built.plan.steps):
-            yield from (f"Sources were not asked: it is made of what {md.code(change.against)} has loaded.", "")
+        held = [md.code(step.name) for step in built.plan.steps if step.kind == "ingest" and step.action == "hold"]
+        if held:
+            loaded = f"it is made of what {md.code(change.against)} has loaded"
+            yield from (f"Not asked for new rows: {_listed(held, most)}; {loaded}.", "")
         yield from md.folded("What was computed, and why", md.of_plan(built.plan, most=most))
     yield from _next(change, built)
 
