@@ -72,8 +72,9 @@ def names_a_server() -> bool:
 
 
 def _configured() -> dict[str, Any]:
+    given = {name: each for name, each in os.environ.items() if each}  # files for CI also set what nobody has given
     try:
-        return {**ClientConfig.load_client_connect_config()}
+        return {**ClientConfig.load_client_connect_config(override_env_vars=given)}
     except RuntimeError as error:
         raise BadInput(f"Temporal's connection settings (TEMPORAL_..., temporal.toml) are wrong: {error}") from None
 
