@@ -25,6 +25,14 @@ from entrepot.language.names import (
 from entrepot.language.step import StepKind
 from entrepot.planning.plan import Same
 
+EXAMPLE = ", for example "
+"""What stands in a check's sentence before a row that violates it."""
+
+
+def without_example(said: str) -> str:
+    """What a check has found, without the row: counts alone, for where data do not belong."""
+    return said.partition(EXAMPLE)[0]
+
 
 class Message(BaseModel):
     """Immutable, and closed: an unknown field is an error, not a surprise."""

@@ -17,7 +17,9 @@ from entrepot.secrets import scrub_output
 from entrepot.worker.cli import (
     backfill,
     checks,
+    ci,
     codec_server,
+    console,
     demo,
     deployments,
     dev,
@@ -61,12 +63,13 @@ for command in (
         backfill.backfill,
         runs.runs,
         plan.plan,
+        ci.ci,
         parity.parity,
         sql.sql,
         graph.graph,
         lineage.lineage,
     ),
-    *(show.show, versions.versions, checks.checks, rollback.rollback, gc.gc, doctor.doctor),
+    *(show.show, console.console, versions.versions, checks.checks, rollback.rollback, gc.gc, doctor.doctor),
     *(restore.restore, workers.workers, codec_server.codec_server),
 ):
     app.command()(command)
@@ -75,7 +78,7 @@ app.add_typer(schedules.group, name="schedules")
 app.add_typer(env.group, name="env")
 app.add_typer(deployments.group, name="deployments")
 
-_COMPUTING = ("demo", "dev", "test", "worker")
+_COMPUTING = ("ci", "demo", "dev", "test", "worker")
 """The commands that run pipelines."""
 
 
