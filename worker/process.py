@@ -31,6 +31,7 @@ from entrepot.activities.ml.train import TrainActivities
 from entrepot.activities.parity.parity import ParityActivities
 from entrepot.activities.plan import PlanActivities
 from entrepot.activities.publish.publish import PublishActivities
+from entrepot.activities.runtime.hooks import HooksActivities
 from entrepot.activities.runtime.isolation.processes import load_with
 from entrepot.activities.runtime.slots import SlotsActivities
 from entrepot.activities.runtime.tenant import Tenants
@@ -44,13 +45,14 @@ from entrepot.worker.telemetry.health import ping
 from entrepot.worker.telemetry.logs import log
 from entrepot.worker.telemetry.metrics import Measured
 from entrepot.worker.turns import Turns
+from entrepot.workflows.around.hooks import Hook
+from entrepot.workflows.around.slots import Slots, VersionedSlots
 from entrepot.workflows.backfill import Backfill, BackfillInterval
 from entrepot.workflows.environments import Create, Diff, Promote
 from entrepot.workflows.maintenance import Drop, Gc, Repair, Rollback
 from entrepot.workflows.parity import Parity
 from entrepot.workflows.pipeline import Ingest, Pipeline, Publish, Train, Transform
 from entrepot.workflows.search_attributes import SEARCH_ATTRIBUTES
-from entrepot.workflows.slots import Slots, VersionedSlots
 
 WORKFLOWS = (
     Pipeline,
@@ -69,6 +71,7 @@ WORKFLOWS = (
     Repair,
     Parity,
     Slots,
+    Hook,
 )
 VERSIONED = tuple(VersionedSlots if each is Slots else each for each in WORKFLOWS)
 """The same, where runs stay on the code that they began with."""
@@ -85,6 +88,7 @@ ROOMS = (
     VerdictActivities,
     ParityActivities,
     SlotsActivities,
+    HooksActivities,
 )
 _SHORT = 1000
 """Activities that do not take long."""

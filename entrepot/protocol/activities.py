@@ -18,6 +18,7 @@ from entrepot.protocol.environments import (
     RunRow,
     RunsInput,
 )
+from entrepot.protocol.hooks import Hooks
 from entrepot.protocol.maintenance import (
     CheckRow,
     ChecksInput,
@@ -32,6 +33,8 @@ from entrepot.protocol.maintenance import (
 )
 from entrepot.protocol.messages import (
     Batch,
+    Delivered,
+    Delivery,
     ExtractRequest,
     Load,
     LoadRequest,
@@ -93,6 +96,8 @@ PROMOTE = Activity("promote", PromoteRequest, Promoted)
 RECORD_FAILURE = Activity("record_failure", RecordFailureRequest, type(None))
 SLOTS = Activity("slots", SlotsRequest, SlotsGranted)
 CLOSED_RUNS = Activity("closed_runs", Holders, list[str])
+HOOKS: Activity[RunInput, Hooks] = Activity("hooks", RunInput, Hooks)
+DELIVER = Activity("deliver", Delivery, Delivered)
 
 ROLLBACK = Activity("rollback", RollbackInput, Promoted)
 GC = Activity("gc", GcInput, GcResult, is_work=True)

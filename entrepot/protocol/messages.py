@@ -24,6 +24,7 @@ from entrepot.language.names import (
 )
 from entrepot.language.step import StepKind
 from entrepot.planning.plan import Same
+from entrepot.protocol.hooks import EmailHook, Hooks, RunEvent, WebhookHook
 
 
 class Message(BaseModel):
@@ -131,6 +132,8 @@ class Prepared(Message):
     """What holds of every step that does not say otherwise."""
     limits_of: dict[str, StepLimits] = {}
     """What holds of the steps that do."""
+    hooks: Hooks = {}
+    """Who is told how the run ends."""
 
 
 class StepRef(StepRequest):
@@ -306,3 +309,17 @@ class RecordFailureRequest(Request):
 
     status: Literal["failed", "cancelled"]
     error: str
+
+
+class Delivery(TenantInput):
+    """The input of `Hook` and of its activity: what is to be told, by a webhook or by email."""
+
+    pipeline: PipelineName
+    event: RunEvent
+    hook: WebhookHook | EmailHook
+
+
+class Delivered(Message):
+    """That it was."""
+
+    note: str
