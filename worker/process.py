@@ -23,6 +23,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from entrepot.activities.ingest import ingest
 from entrepot.activities.ingest.ingest import IngestActivities
 from entrepot.activities.ingest.intervals.preparation import BackfillActivities
+from entrepot.activities.ingest.probe import ProbeActivities
 from entrepot.activities.ingest.sources.dlt import setup
 from entrepot.activities.maintenance.environments.environments import EnvironmentActivities
 from entrepot.activities.maintenance.gc import GcActivities
@@ -35,6 +36,7 @@ from entrepot.activities.runtime.hooks import HooksActivities
 from entrepot.activities.runtime.isolation.processes import load_with
 from entrepot.activities.runtime.slots import SlotsActivities
 from entrepot.activities.runtime.tenant import Tenants
+from entrepot.activities.runtime.triggers import TriggerActivities
 from entrepot.activities.transform.transform import TransformActivities
 from entrepot.activities.transform.verdicts import VerdictActivities
 from entrepot.protocol.activities import Activity, work_queue
@@ -48,6 +50,7 @@ from entrepot.worker.turns import Turns
 from entrepot.workflows.around.hooks import Hook
 from entrepot.workflows.around.slots import Slots, VersionedSlots
 from entrepot.workflows.backfill import Backfill, BackfillInterval
+from entrepot.workflows.around.trigger import Trigger, VersionedTrigger
 from entrepot.workflows.environments import Create, Diff, Promote
 from entrepot.workflows.maintenance import Drop, Gc, Repair, Rollback
 from entrepot.workflows.parity import Parity
@@ -72,8 +75,10 @@ WORKFLOWS = (
     Parity,
     Slots,
     Hook,
+    Trigger,
 )
-VERSIONED = tuple(VersionedSlots if each is Slots else each for each in WORKFLOWS)
+_VERSIONED: dict[type, type] = {Slots: VersionedSlots, Trigger: VersionedTrigger}
+VERSIONED = tuple(_VERSIONED.get(each, each) for each in WORKFLOWS)
 """The same, where runs stay on the code that they began with."""
 ROOMS = (
     PlanActivities,
@@ -89,6 +94,8 @@ ROOMS = (
     ParityActivities,
     SlotsActivities,
     HooksActivities,
+    TriggerActivities,
+    ProbeActivities,
 )
 _SHORT = 1000
 """Activities that do not take long."""

@@ -48,6 +48,7 @@ from entrepot.protocol.messages import (
 from entrepot.protocol.parity import ParityInput, ParityReport
 from entrepot.workflows.around.hooks import tell
 from entrepot.workflows.around.slots import Claim
+from entrepot.workflows.around.trigger import announced
 from entrepot.workflows.calls import call, failure, failure_of, in_a_sentence, nominal_time, parse_input, priority
 from entrepot.workflows.progress import Outcome, Progress, RunSummary
 from entrepot.workflows.search_attributes import BACKEND, STAGE, label, label_stage
@@ -163,7 +164,8 @@ class _Run:
             return
         whose = {name: getattr(self._request, name) for name in ("tenant", "pipeline", "environment")}
         now, info = workflow.now().replace(tzinfo=None).isoformat(timespec="seconds"), workflow.info()
-        fields = {**whose, "event": event, "run": info.run_id, "workflow_id": info.workflow_id, "at": now, **said}
+        of_run = {"run": info.run_id, "workflow_id": info.workflow_id, "at": now, "why": self._request.why}
+        fields = {**whose, **of_run, "event": event, **said}
         await tell(hooks, RunEvent(text=sentence(event, **whose, **said), **fields))
 
     def _failure_of(self, error: ActivityError | ChildWorkflowError, *steps: str) -> ApplicationError:
@@ -409,6 +411,9 @@ class _Run:
             },
         )
         self._promoted, _ = await asyncio.gather(self._call(activities.PROMOTE, request), self._claim.close())
+        count = len(self._promoted.moved)
+        what = f"{self._request.tenant}/{self._request.pipeline} published {count} table{'' if count == 1 else 's'}"
+        self._promoted = await announced(self._promoted, self._context, what)
 
     def _summary(self, outcome: Outcome, plan: Plan | None = None) -> RunSummary:
         steps = self._progress.steps

@@ -21,6 +21,7 @@ from entrepot.pipeline import Pipeline
 from entrepot.planning.graph import Graph
 from entrepot.protocol.hooks import Hooks, WebhookHook
 from entrepot.protocol.messages import Context
+from entrepot.protocol.triggers import TriggerSettings
 from entrepot.registry import Registry
 
 S = TypeVar("S", bound=Step)
@@ -44,6 +45,8 @@ class PipelineSettings:
     hooks: Hooks = field(default_factory=dict)
     told_of: tuple[str, ...] = (DEFAULT_ENVIRONMENT,)
     """Patterns of the environments of whose runs its hooks are told."""
+    trigger: TriggerSettings | None = None
+    """When it runs, beside its schedules."""
 
     def hooks_in(self, environment: str) -> Hooks:
         """Who is told of runs in an environment."""
@@ -272,6 +275,18 @@ class Tenants:
         pipeline = self.registry.load(name)
         _ = pipeline.graph
         return pipeline
+
+    def listeners(self, context: Context) -> tuple[str, ...]:
+        """The triggers that wait for what a pipeline publishes, as `tenant/pipeline`."""
+        of = f"{context.tenant}/{context.pipeline}"
+        if context.environment != DEFAULT_ENVIRONMENT:
+            return ()
+        return tuple(
+            f"{name}/{pipeline}"
+            for name, tenant in self.tenants.items()
+            for pipeline, its in tenant.pipelines.items()
+            if its.trigger is not None and of in its.trigger.published
+        )
 
     def graph(self, context: Context) -> Graph | None:
         """The pipeline's steps; None, if its code cannot be loaded: what is to be done may be about just that."""

@@ -61,6 +61,7 @@ from entrepot.protocol.parity import (
     TableParity,
 )
 from entrepot.protocol.slots import Holders, SlotsGranted, SlotsRequest
+from entrepot.protocol.triggers import Announcement, Marks, ProbeInput, RunAsked, RunEnded
 
 Q = TypeVar("Q", bound=Request | TenantInput)
 R = TypeVar("R")
@@ -98,6 +99,10 @@ SLOTS = Activity("slots", SlotsRequest, SlotsGranted)
 CLOSED_RUNS = Activity("closed_runs", Holders, list[str])
 HOOKS: Activity[RunInput, Hooks] = Activity("hooks", RunInput, Hooks)
 DELIVER = Activity("deliver", Delivery, Delivered)
+ANNOUNCE = Activity("announce", Announcement, type(None))
+PROBE = Activity("probe", ProbeInput, Marks)
+CODE = Activity("code", ProbeInput, Marks)
+RUN_ENDED = Activity("run_ended", RunAsked, RunEnded)
 
 ROLLBACK = Activity("rollback", RollbackInput, Promoted)
 GC = Activity("gc", GcInput, GcResult, is_work=True)

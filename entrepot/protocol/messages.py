@@ -71,6 +71,8 @@ class RunInput(Target):
     """Sources are not read: ingest steps reuse the landed files of this environment's newest load."""
     force: str | None = None
     """Which of the selected steps are computed anew, though their versions are there; written as `select` is."""
+    why: str = ""
+    """What has caused the run, in a sentence; empty, if a person or a schedule has."""
 
 
 class Context(Target):
@@ -302,6 +304,8 @@ class Promoted(Message):
     behind: tuple[str, ...] = ()
     """What does not show yet what was published, and why, each a sentence: the publish stands, and the next one, or
     `doctor --repair`, finishes it."""
+    listeners: tuple[str, ...] = ()
+    """The triggers that wait for it, as `tenant/pipeline`."""
 
 
 class RecordFailureRequest(Request):

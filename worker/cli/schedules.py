@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from temporalio.client import Client
 
     from entrepot.worker.config.settings import Settings
-    from entrepot.worker.schedules.reconcile import Change
+    from entrepot.worker.schedules.changes import Change
 
 
 group = typer.Typer(help="Reconcile Temporal's schedules with the tenant file.", no_args_is_help=True)

@@ -76,7 +76,13 @@ class Settings:
                 backend_settings=self.backend(section.backend),
                 lake=self.lake(name, section),
                 pipelines={
-                    n: PipelineSettings(schema, its[n].parameters, its[n].over(section), tuple(section.hooks_for))
+                    n: PipelineSettings(
+                        schema,
+                        its[n].parameters,
+                        its[n].over(section),
+                        tuple(section.hooks_for),
+                        trigger.of(name) if (trigger := its[n].trigger) else None,
+                    )
                     for n, schema in schemas.items()
                 },
                 environments=tuple(section.environments),

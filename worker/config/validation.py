@@ -15,6 +15,7 @@ from entrepot.validation import Wording, sentences
 from entrepot.worker.config.places import overlaps
 from entrepot.worker.config.section import Section
 from entrepot.worker.config.tenant_schema import TenantSection
+from entrepot.worker.config.trigger_schema import trigger_problems
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -75,6 +76,7 @@ def inconsistencies(settings: Settings) -> Iterator[str]:
         yield from _backend_problems(settings, where, tenant)
         if settings.smtp is None and any(each.sends_email for each in (tenant, *tenant.pipelines.values())):
             yield f"{where}: a hook sends email, and the file has no [smtp] section, which says how"
+    yield from trigger_problems(settings, known)
     yield from overlaps(settings, known)
 
 
