@@ -47,15 +47,13 @@ from entrepot.protocol.messages import (
 )
 from entrepot.protocol.parity import ParityInput, ParityReport
 from entrepot.workflows.around.hooks import tell
+from entrepot.workflows.around.publishes import MOST_TOLD, announced
 from entrepot.workflows.around.slots import Claim
-from entrepot.workflows.around.trigger import announced
 from entrepot.workflows.calls import call, failure, failure_of, in_a_sentence, nominal_time, parse_input, priority
 from entrepot.workflows.progress import Outcome, Progress, RunSummary
 from entrepot.workflows.search_attributes import BACKEND, STAGE, label, label_stage
 from entrepot.workflows.steps import run_steps, without
 
-MOST_TOLD = 200
-"""Tables and warnings of which hooks are told; a message has to stay small."""
 MOST_REPLANNED = 20
 """So often a run is planned again, each time with all of its plan in the history. Afterwards nothing is compared."""
 

@@ -92,7 +92,7 @@ class PublishActivities(Activities):
             work.catalog(session).ensure()
             graph = self._tenants.graph(context)
             done = wait_for_other_runs(work, lambda: _rollback(work, session, context, request, graph))
-        return done.model_copy(update={"listeners": self._tenants.listeners(context)})
+        return done.model_copy(update=self._tenants.told_of(context))
 
     @implements(activities.RECORD_FAILURE)
     def record_failure(self, work: ActivityContext, request: RecordFailureRequest) -> None:

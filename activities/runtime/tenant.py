@@ -276,6 +276,11 @@ class Tenants:
         _ = pipeline.graph
         return pipeline
 
+    def told_of(self, context: Context) -> dict[str, Any]:
+        """Who learns of a publish that no run has made: triggers and hooks, as `Promoted` has them."""
+        its = self.get(context.tenant).settings(context.pipeline).hooks_in(context.environment)
+        return {"listeners": self.listeners(context), "hooks": its.get("published", ())}
+
     def listeners(self, context: Context) -> tuple[str, ...]:
         """The triggers that wait for what a pipeline publishes, as `tenant/pipeline`."""
         of = f"{context.tenant}/{context.pipeline}"

@@ -24,7 +24,7 @@ from entrepot.language.names import (
 )
 from entrepot.language.step import StepKind
 from entrepot.planning.plan import Same
-from entrepot.protocol.hooks import EmailHook, Hooks, RunEvent, WebhookHook
+from entrepot.protocol.hooks import EmailHook, Hook, Hooks, RunEvent, WebhookHook
 
 
 class Message(BaseModel):
@@ -306,6 +306,8 @@ class Promoted(Message):
     `doctor --repair`, finishes it."""
     listeners: tuple[str, ...] = ()
     """The triggers that wait for it, as `tenant/pipeline`."""
+    hooks: tuple[Hook, ...] = ()
+    """Who is told of it, after a rollback or a promotion."""
 
 
 class RecordFailureRequest(Request):

@@ -91,6 +91,29 @@ async def test_a_webhook_is_told_once_what_was_published(
     assert len(webhook.requests) == 1
 
 
+async def test_a_promotion_and_a_rollback_are_told_too(
+    temporal: WorkflowEnvironment, tmp_path: Path, webhook: Webhooks
+) -> None:
+    async with told(temporal, tmp_path, on_published={"webhook": webhook.url}) as house:
+        await house.run("shop", environment="dev")
+        target = {"tenant": "acme", "pipeline": "shop"}
+        for workflow_type, more in (("Promote", {"like": "dev"}), ("Promote", {"like": "dev"})):
+            done = await house.start(workflow_type, {**target, **more}, id=house.task_queue)
+            answer = await done.result()
+            assert (answer["hooks"], answer["listeners"]) == ([], [])
+            if answer["moved"]:
+                await (await hook(house, done.first_execution_run_id, "published")).result()
+        await house.run("shop", parameters={"limit": 70.0})
+        back = await house.start("Rollback", target, id=house.task_queue)
+        await back.result()
+        await (await hook(house, back.first_execution_run_id, "published")).result()
+
+    texts = sorted(request.json["text"] for request in webhook.requests)
+    assert "shop for acme in prod was promoted from dev" in texts
+    assert "shop for acme in prod was rolled back" in texts
+    assert len(texts) == 3  # the second promotion moved nothing
+
+
 async def test_what_fails_before_it_is_prepared_is_told_too(
     temporal: WorkflowEnvironment, tmp_path: Path, webhook: Webhooks
 ) -> None:

@@ -27,11 +27,10 @@ from entrepot.language.limits import StepLimits
 from entrepot.language.names import DEFAULT_ENVIRONMENT
 from entrepot.protocol import activities
 from entrepot.protocol.activities import Activity
-from entrepot.protocol.messages import Context, Promoted, Target
+from entrepot.protocol.messages import Target
 from entrepot.protocol.triggers import (
     CODE,
     SOURCE,
-    Announcement,
     Cause,
     Looked,
     Marks,
@@ -224,7 +223,11 @@ class Trigger:
             if is_cancelled_exception(error):
                 raise
             failures = before.failures + 1
-            failed = {"failures": failures, "since": before.since or _text(now), "error": failure_of(error).message}
+            failed = {
+                "failures": failures,
+                "since": before.since or _text(now),
+                "error": failure_of(error, ONE_LOOK).message,
+            }
             next = _text(now + pause_after(failures, every))
             self._found(of, before.model_copy(update={**failed, "next": next}))
             return
@@ -251,8 +254,9 @@ class Trigger:
             lines += [f"- its next run begins at {_text(at)[:19]} UTC"]
         for of, its in state.looked.items():
             if its.failures:
+                times = f"{its.failures} times" if its.failures > 1 else "once"
                 lines.append(
-                    f"- **{of}** could not be looked at {its.failures} times since {its.since[:19]}, next at "
+                    f"- **{of}** could not be looked at, {times} since {its.since[:19]} UTC; it is tried again at "
                     f"{its.next[:19]}: {' '.join(its.error.split())}"
                 )
         lines += [f"- {state.runs} runs; the last: {' '.join(state.last.split())}"] if state.last else []
@@ -271,30 +275,6 @@ class VersionedTrigger(Trigger):
     async def run(self, state: TriggerState) -> None:
         """As `Trigger`."""
         await super().run(state)
-
-
-async def announced(promoted: Promoted, context: Context, what: str) -> Promoted:
-    """Tells the triggers that wait for a publish. Whether they can be told, the publish stands."""
-    if not promoted.listeners or not promoted.moved:
-        return promoted
-    at = f"{workflow.now():%Y-%m-%d %H:%M} UTC"
-    told = Announcement(
-        context=context, listeners=promoted.listeners, what=f"{what} at {at} (run {context.run})", key=context.run
-    )
-    try:
-        await call(activities.ANNOUNCE, told, priority=priority(context.tenant))
-    except ActivityError as error:
-        if is_cancelled_exception(error):
-            raise
-        why = f"{', '.join(promoted.listeners)} could not be told of it: {failure_of(error).message}"
-        return promoted.model_copy(update={"behind": (*promoted.behind, why)})
-    return promoted
-
-
-def context_of(request: Target) -> Context:
-    """What an announcement says of a workflow that is no run."""
-    whose = {"tenant": request.tenant, "pipeline": request.pipeline, "environment": request.environment}
-    return Context(**whose, run=workflow.info().run_id)
 
 
 def compared(of: str, before: Looked, marks: dict[str, str], next: str) -> tuple[Looked, list[str]]:

@@ -62,7 +62,7 @@ class EnvironmentActivities(Activities):
         with work.session() as session:
             promotion = Promotion(self._tenants, work, session, context_of(request), request)
             promoted = wait_for_other_runs(work, promotion.execute)
-        return promoted.model_copy(update={"listeners": self._tenants.listeners(context_of(request))})
+        return promoted.model_copy(update=self._tenants.told_of(context_of(request)))
 
     @implements(activities.ENVIRONMENTS)
     def environments(self, work: ActivityContext, request: TenantInput) -> list[EnvironmentRow]:
