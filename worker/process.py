@@ -23,8 +23,8 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from entrepot.activities.ingest import ingest
 from entrepot.activities.ingest.ingest import IngestActivities
 from entrepot.activities.ingest.intervals.preparation import BackfillActivities
-from entrepot.activities.ingest.probe import ProbeActivities
 from entrepot.activities.ingest.sources.dlt import setup
+from entrepot.activities.ingest.sources.probe import ProbeActivities
 from entrepot.activities.maintenance.environments.environments import EnvironmentActivities
 from entrepot.activities.maintenance.gc import GcActivities
 from entrepot.activities.maintenance.repair import RepairActivities
@@ -49,8 +49,8 @@ from entrepot.worker.telemetry.metrics import Measured
 from entrepot.worker.turns import Turns
 from entrepot.workflows.around.hooks import Hook
 from entrepot.workflows.around.slots import Slots, VersionedSlots
-from entrepot.workflows.backfill import Backfill, BackfillInterval
 from entrepot.workflows.around.trigger import Trigger, VersionedTrigger
+from entrepot.workflows.backfill import Backfill, BackfillInterval
 from entrepot.workflows.environments import Create, Diff, Promote
 from entrepot.workflows.maintenance import Drop, Gc, Repair, Rollback
 from entrepot.workflows.parity import Parity
