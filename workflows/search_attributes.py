@@ -13,7 +13,9 @@ PIPELINE = SearchAttributeKey.for_keyword("Pipeline")
 ENVIRONMENT = SearchAttributeKey.for_keyword("Environment")
 BACKEND = SearchAttributeKey.for_keyword("Backend")
 STAGE = SearchAttributeKey.for_keyword("Stage")
-SEARCH_ATTRIBUTES = (TENANT, PIPELINE, ENVIRONMENT, BACKEND, STAGE)
+CAUSE = SearchAttributeKey.for_keyword("Cause")
+"""Of runs that a trigger has begun: the pipelines that have published, `source` or `code`."""
+SEARCH_ATTRIBUTES = (TENANT, PIPELINE, ENVIRONMENT, BACKEND, STAGE, CAUSE)
 
 
 def label(request: TenantInput, *more: SearchAttributeUpdate[str]) -> None:
