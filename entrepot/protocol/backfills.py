@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from entrepot.language.interval import Interval
 from entrepot.language.limits import DEFAULTS, StepLimits
 from entrepot.language.names import TableName
-from entrepot.language.pieces import Pieces
+from entrepot.planning.pieces import Pieces
 from entrepot.protocol.messages import Backfill, Context, Message, Prepared, Target
 
 MOST_AT_ONCE = 50

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from entrepot.errors import BadInput
 from entrepot.language.interval import Interval
-from entrepot.language.pieces import Pieces
+from entrepot.planning.pieces import Pieces
 
 
 def day(at: datetime) -> datetime:
