@@ -44,6 +44,9 @@ COMMANDS = [
         "env list",
         "env history",
         "runs",
+        "tenants check",
+        "tenants show",
+        "tenants schema",
         "schedules plan",
         "schedules apply",
         "workers",
@@ -455,6 +458,32 @@ def test_what_has_no_lineage_is_named(place: Place, asked: str, why: str) -> Non
 def test_lineage_of_tables_that_nobody_has_loaded_is_not_known_yet(nowhere: Place) -> None:
     error = said(nowhere.entrepot("lineage", "orders.id"), 2)
     assert "the columns of 'countries', 'orders_raw' are not known yet: run 'shop' once" in error
+
+
+def test_the_tenant_file_is_checked_and_shown_without_a_server(nowhere: Place) -> None:
+    assert "tenants.toml: 1 tenant: acme" in said(nowhere.entrepot("tenants", "check"), 0)
+    out = said(nowhere.entrepot("tenants", "show", "acme"), 0)
+    assert re.search(r"^slots +8 +default *$", out, re.M)
+    shown = json.loads(said(nowhere.entrepot("tenants", "show", "--json"), 0))
+    assert {"setting": "backend.type", "value": "duckdb", "from": "tenants.toml"} in shown["tenants"]["acme"]
+    assert "unknown tenant 'acmee'; did you mean 'acme'?" in said(nowhere.entrepot("tenants", "show", "acmee"), 2)
+    assert json.loads(said(nowhere.entrepot("tenants", "schema"), 0))["required"] == ["tenants"]
+
+
+def test_all_that_is_wrong_with_the_tenant_file_is_said_at_once(nowhere: Place) -> None:
+    wrong = TENANTS.replace('every = "12h"', 'every = "12h"\nselect = "ordesr"') + (
+        '[tenants.acme.settings.slow]\nparameters = { mots = 1 }\n[tenants.b.backend]\ntype = "duckdb"\npath = "b"\n'
+        '[[tenants.b.schedules]]\npipeline = "shop"\nevery = "1h"\nparameters = { limit = "x" }\n'
+    )
+    (nowhere.folder / "wrong.toml").write_text(wrong.replace("pipelines.wild:", "pipelines.gone:"))
+    error = said(nowhere.entrepot("tenants", "check", "--tenants", "wrong.toml"), 2)
+    assert [line.split(": ")[0].strip(" ✗") for line in error.splitlines()] == [
+        f"{nowhere.folder}/wrong.toml has 4 problems:",
+        "pipelines.wild",
+        "tenants.acme.schedules[0]",
+        "tenants.acme.settings.slow",
+        "tenants.b.schedules[0]",
+    ]
 
 
 def test_a_graph_needs_no_server(nowhere: Place) -> None:

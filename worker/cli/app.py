@@ -37,6 +37,7 @@ from entrepot.worker.cli import (
     schedules,
     show,
     sql,
+    tenants,
     versions,
     worker,
     workers,
@@ -72,6 +73,7 @@ for command in (
     app.command()(command)
 app.command("test")(examples.examples)
 app.add_typer(schedules.group, name="schedules")
+app.add_typer(tenants.group, name="tenants")
 app.add_typer(env.group, name="env")
 app.add_typer(deployments.group, name="deployments")
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from entrepot.errors import BadInput, unknown
 from entrepot.language.names import TENANT, shown
 from entrepot.secrets import REFERENCES, is_told, refer
-from entrepot.worker.config.tenant_schema import File, PipelineSection, ScheduleSection, TenantSection
+from entrepot.worker.config.tenant_schema import File, ScheduleSection, TenantSection
 from entrepot.worker.config.validation import inconsistencies, place_of_schedule, validated
 
 if TYPE_CHECKING:
@@ -67,12 +67,11 @@ class Settings:
         tenants = {}
         for name, section in self.tenants.items():
             schemas = section.schemas(registry.references)
-            given = {n: section.pipelines.get(n, PipelineSection()).parameters for n in schemas}
             tenants[name] = Tenant(
                 name=name,
                 backend_settings=self.backend(section.backend),
                 lake=self.lake(name, section),
-                pipelines={n: PipelineSettings(schema, given[n]) for n, schema in schemas.items()},
+                pipelines={n: PipelineSettings(schema, section.of(n).parameters) for n, schema in schemas.items()},
                 environments=tuple(section.environments),
                 expires=section.expires,
                 parallel=section.parallel,

@@ -116,9 +116,11 @@ def _values(parameters: dict[str, Any]) -> dict[str, Any]:
     return parameters
 
 
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
+_DurationText = Annotated[str, Field(pattern=r"^[0-9]{1,9}[smhd]$")]
+_SizeText = Annotated[str, Field(pattern=r"^[0-9]{1,15}(\.[0-9]{1,15})? ?([KMGTPkmgtp][Ii]?)?[Bb]$")]
+Duration = Annotated[timedelta, BeforeValidator(_duration, json_schema_input_type=_DurationText)]
 LimitedDuration = Annotated[Duration, AfterValidator(_limited)]
-Size = Annotated[int, BeforeValidator(size)]
+Size = Annotated[int, BeforeValidator(size, json_schema_input_type=_SizeText)]
 Name = Annotated[str, SETTING]
 Pipelines = Annotated[str, replace(PIPELINE, refusal=SETTING.refusal)]
 Parameters = Annotated[dict[str, Any], AfterValidator(_values)]
@@ -133,6 +135,8 @@ class Section(BaseModel):
 class ScheduleSection(Section):
     """When a tenant's pipeline runs: `cron` or `every`, not both."""
 
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["cron"]}, {"required": ["every"]}]})
+
     pipeline: str
     name: Name | None = None
     """Tells several schedules of the same pipeline and environment apart."""
@@ -146,7 +150,7 @@ class ScheduleSection(Section):
     parameters: Parameters = {}
     jitter: Duration | None = None
     """Starts are spread over this long: `5m`."""
-    overlap: Annotated[str, AfterValidator(_overlap)] = "skip"
+    overlap: Annotated[str, AfterValidator(_overlap), Field(json_schema_extra={"enum": [*OVERLAPS]})] = "skip"
     """What happens when the schedule's run before is still going on: see `OVERLAPS`."""
     catch_up: Duration = timedelta(days=1)
     """Starts missed while Temporal was down are made up for, if they are not older than this."""
@@ -221,7 +225,10 @@ class TenantSection(Section):
     parallel: int = Field(default=4, ge=1, le=64)
     slots: int = Field(default=8, ge=1, le=1000)
     weight: float = Field(default=1.0, ge=0.001, le=1000)
-    pipelines: dict[str, PipelineSection] = {}
+    pipelines: list[str] | None = Field(default=None, min_length=1)
+    """Those that it runs. Default: every known one, also those that come later."""
+    settings: dict[str, PipelineSection] = {}
+    """What holds of pipelines here and not elsewhere. It says nothing of which are run."""
     schedules: list[ScheduleSection] = []
 
     @property
@@ -229,10 +236,17 @@ class TenantSection(Section):
         """Where its catalog stands."""
         return prefixed(self.prefix, CATALOG)
 
+    def runs(self, known: Iterable[str]) -> list[str]:
+        """The pipelines that it runs: those that it names, or else all that are known."""
+        return list(dict.fromkeys(known if self.pipelines is None else self.pipelines))
+
+    def of(self, pipeline: str) -> PipelineSection:
+        """What holds of a pipeline here."""
+        return self.settings.get(pipeline, PipelineSection())
+
     def schemas(self, known: Iterable[str]) -> dict[str, str]:
-        """The schemas of the pipelines that it runs: those that it names, or else all that are known."""
-        sections = self.pipelines or dict.fromkeys(known, PipelineSection())
-        return {name: prefixed(self.prefix, section.schema_ or name) for name, section in sections.items()}
+        """The schemas of the pipelines that it runs."""
+        return {name: prefixed(self.prefix, self.of(name).schema_ or name) for name in self.runs(known)}
 
     @model_validator(mode="after")
     def _expire_what_there_is(self) -> TenantSection:
