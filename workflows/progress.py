@@ -159,6 +159,8 @@ class RunSummary(BaseModel):
     skipped: int = 0
     held: int = 0
     moved: list[str] = []
+    removed: list[str] = []
+    """The names that went, since no step makes them any more."""
     links: dict[str, str] = {}
     behind: list[str] = []
     """What does not show yet what was published, and why, each a sentence."""

@@ -385,6 +385,7 @@ class _Run:
             skipped=self._progress.count("skipped"),
             held=self._progress.count("held"),
             moved=sorted(self._promoted.moved),
+            removed=list(self._plan.removed) if self._promoted.sequence else [],
             links=self._promoted.links,
             behind=list(self._promoted.behind),
             seconds=(workflow.now() - self._started).total_seconds(),

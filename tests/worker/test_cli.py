@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -101,7 +102,7 @@ def test_a_selection_and_parameters(place: Place) -> None:
 def test_a_plan_says_what_would_run_and_why(place: Place) -> None:
     out = said(place.entrepot("plan", "shop", "-p", "limit=63"), 0)
     assert re.search(r"^orders +transform +run +its code or a parameter changed", out, re.M)
-    assert "9 steps of 12 would run, 5 names would be published." in out
+    assert "9 steps of 12 would run.\n5 names would be published: " in out
     plan = json.loads(said(place.entrepot("plan", "shop", "-p", "limit=63", "--json"), 0))
     assert " → ".join(plan["stages"]) in " ".join(out.split())
     assert {step["name"]: step["why"] for step in plan["steps"]}["labels"] == "orders changed"
@@ -573,6 +574,17 @@ def test_output_that_nobody_takes_is_no_crash(nowhere: Place, to: str, code: int
     for command in ("graph shop", "graph shop --json"):
         done = nowhere.command("bash", "-o", "pipefail", "-c", f"{ENTREPOT} {command} {to}")
         assert (done.returncode, done.stderr) == (code, said), command
+
+
+def test_what_is_killed_has_told_all_that_it_had_to(nowhere: Place) -> None:
+    code = (
+        "import os, signal, sys; from entrepot.worker.cli import app; app._with_streams(); app.scrub_output()\n"
+        "print('first'); os.fork() or (print('of a child'), os.kill(os.getpid(), signal.SIGKILL)); os.wait()\n"
+        "print('last'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    with (nowhere.folder / "log").open("wb") as log:
+        subprocess.run([sys.executable, "-c", code], stdout=log, env=nowhere.environment(), check=False)
+    assert (nowhere.folder / "log").read_text() == "first\nof a child\nlast\n"
 
 
 def test_an_unknown_namespace_or_profile_is_named(place: Place) -> None:

@@ -6,6 +6,7 @@ Exit codes: 0 done · 1 the run failed · 2 bad input · 3 Temporal, a warehouse
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from typing import Any, NoReturn
@@ -117,9 +118,14 @@ def main() -> NoReturn:
 
 
 def _with_streams() -> None:
-    """Lets a command whose output or errors nobody wants, since they are closed, write them to nowhere."""
+    """Lets a command whose output or errors nobody wants, since they are closed, write them to nowhere.
+
+    Lines go to a file as they come, as they do to a terminal: what is killed has told all that it had to.
+    """
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
+        if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)
+        elif stream is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - until the process ends
 
 

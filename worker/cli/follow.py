@@ -19,7 +19,7 @@ from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError, CancelledError, TerminatedError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from entrepot.errors import BadInput, EntrepotError, Unavailable
+from entrepot.errors import BadInput, EntrepotError, PipelineError, Unavailable
 from entrepot.worker.cli import output
 from entrepot.worker.client import TASK_QUEUE, connected
 from entrepot.worker.deployments import waiting
@@ -42,6 +42,8 @@ _SAYS_WHY = {
     RPCStatusCode.UNIMPLEMENTED,
 }
 """What a server answers that is there. One that has just died is told in several ways."""
+_REFUSED = {BadInput.__name__, PipelineError.__name__}
+"""What fails a workflow that should not have been started so."""
 _LAST_WORD = timedelta(seconds=2)
 _NOT_UNDERSTOOD = (
     "No worker can go on with the run, and it waits for one that can: their logs say why. Where payloads are "
@@ -200,7 +202,7 @@ def _reason(error: Exception, cause: BaseException | None, what: str, so: str = 
     """Why something failed on the worker, as the error that it would be here."""
     match cause:
         case ApplicationError():
-            return (BadInput if cause.type == "BadInput" else RunFailed)(cause.message)
+            return (BadInput if cause.type in _REFUSED else RunFailed)(cause.message)
         case CancelledError():
             return RunFailed(f"{what} cancelled{so}")
         case TerminatedError():

@@ -106,7 +106,7 @@ def summary(run: RunSummary) -> None:
     skipped = f", {run.skipped} step{'s' if run.skipped != 1 else ''} unchanged" if run.skipped else ""
     held = f", {run.held} not selected" if run.held else ""
     words = {
-        "published": f"published {count(len(run.moved), 'name')} to {run.environment}",
+        "published": _published(run),
         "nothing to do": f"nothing to do: {run.environment} is up to date",
         "planned": "planned only",
     }
@@ -120,6 +120,13 @@ def summary(run: RunSummary) -> None:
     for name, path in run.links.items():
         if name in run.moved:
             out.print(f"  {name}: {path}", soft_wrap=True)
+
+
+def _published(run: RunSummary) -> str:
+    if not run.removed:
+        return f"published {count(len(run.moved), 'name')} to {run.environment}"
+    moved = f"published {count(len(run.moved), 'name')} to {run.environment}, and removed" if run.moved else "removed"
+    return f"{moved} {', '.join(run.removed)}" + ("" if run.moved else f" from {run.environment}; nothing else changed")
 
 
 def behind(sentences: Iterable[str]) -> None:
