@@ -10,7 +10,7 @@ from entrepot.protocol import activities
 from entrepot.protocol.environments import Created, CreateInput, DiffInput, EnvironmentDiff, PromoteInput
 from entrepot.protocol.messages import Promoted
 from entrepot.workflows.calls import call, in_a_sentence, parse_input
-from entrepot.workflows.search_attributes import STAGE, label
+from entrepot.workflows.search_attributes import OUTCOME, STAGE, label
 
 
 @workflow.defn(name="Create")
@@ -52,5 +52,5 @@ class Promote:
         with in_a_sentence():
             prepared = await call(activities.PREPARE_PROMOTION, request)
             promoted = await call(activities.PROMOTE_ENVIRONMENT, prepared)
-        label(request, STAGE.value_set("done"))
+        label(request, STAGE.value_set("done"), OUTCOME.value_set("promoted"))
         return promoted

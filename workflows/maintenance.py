@@ -11,7 +11,7 @@ from entrepot.protocol import activities
 from entrepot.protocol.maintenance import DropInput, Dropped, GcInput, GcResult, Repaired, RepairInput, RollbackInput
 from entrepot.protocol.messages import Promoted
 from entrepot.workflows.calls import call, failure_of, in_a_sentence, parse_input
-from entrepot.workflows.search_attributes import STAGE, label
+from entrepot.workflows.search_attributes import OUTCOME, STAGE, label
 
 
 @workflow.defn(name="Rollback")
@@ -24,7 +24,7 @@ class Rollback:
         request = parse_input(RollbackInput, payload)
         with in_a_sentence():
             promoted = await call(activities.ROLLBACK, request)
-        label(request, STAGE.value_set("done"))
+        label(request, STAGE.value_set("done"), OUTCOME.value_set("planned" if request.dry_run else "rolled back"))
         return promoted
 
 

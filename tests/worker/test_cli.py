@@ -262,6 +262,9 @@ def test_a_rollback_goes_back_one_publish_or_to_a_run(place: Place) -> None:
     assert "orders" in moved
     unknown = said(place.entrepot("rollback", *there, "--to", "beef"), 2)
     assert "no publish of run 'beef'. Runs that published there: " in unknown
+    assert said(place.entrepot("rollback", *there, "--dry-run"), 0).startswith("✓ pr_back would move back: ")
+    listed = json.loads(place.temporal("workflow", "list", "--query", "WorkflowType = 'Rollback'", "-o", "json").stdout)
+    assert {each["status"] for each in listed} == {"WORKFLOW_EXECUTION_STATUS_COMPLETED"}
     assert first in unknown
 
 

@@ -109,8 +109,8 @@ def execute_for_its_result(workflow: str, value: dict[str, Any], workflow_id: st
     return asyncio.run(go())
 
 
-def execute_activity(activity: str, value: Mapping[str, str]) -> Any:
-    """The rows that an activity returns, without a workflow around it.
+def execute_activity(activity: str, value: Mapping[str, Any], result_type: type = list) -> Any:
+    """What an activity returns, rows mostly, without a workflow around it.
 
     Raises:
         RunFailed, BadInput: as `result`.
@@ -125,7 +125,7 @@ def execute_activity(activity: str, value: Mapping[str, str]) -> Any:
                 dict(value),
                 id=f"{about}:{activity}:{uuid.uuid4().hex[:8]}",
                 task_queue=TASK_QUEUE,
-                result_type=list,
+                result_type=result_type,
                 start_to_close_timeout=_ANSWER_TIMEOUT,
                 schedule_to_close_timeout=_WAIT_TIMEOUT,
                 retry_policy=RetryPolicy(maximum_attempts=3),

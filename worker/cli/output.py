@@ -228,7 +228,7 @@ def _steps(steps: Iterable[StepProgress]) -> Table:
     made = table("", "step", "kind", "rows", "seconds", "")
     for step in steps:
         made.add_row(
-            Text(_MARKS[step.state], style=_STYLES[step.state]),
+            Text("⚠", style="yellow") if step.warned else Text(_MARKS[step.state], style=_STYLES[step.state]),
             step.name,
             Text(step.kind, style="dim"),
             f"{step.rows:,}" if step.rows is not None else "",
@@ -243,4 +243,5 @@ def _line(step: StepProgress) -> str:
     seconds = f" · {step.seconds:.2f} s" if step.seconds is not None else ""
     note = f" · {step.note[:_LONGEST_NOTE]}{'…' if len(step.note) > _LONGEST_NOTE else ''}" if step.note else ""
     why = f" · {step.why}" if step.state == "failed" and step.why else ""
-    return f"{_MARKS[step.state]} {step.kind} {step.name}{rows_text}{seconds}{note}{why}"
+    mark = "⚠" if step.warned else _MARKS[step.state]
+    return f"{mark} {step.kind} {step.name}{rows_text}{seconds}{note}{why}"

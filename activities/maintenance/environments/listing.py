@@ -138,7 +138,10 @@ def _ended(run: Run, published: Container[str]) -> RunRow:
 
 def _why(publish: Publish, run: Run | None, before: Sequence[Publish]) -> str:
     if publish.action in FORWARD:
-        return _WHY[run.status](run.summary) if run is not None else ""
+        gone = sorted(before[0].pointers.keys() - publish.pointers.keys()) if before else []
+        removed = f"removed {', '.join(gone[:MOST_NAMES])}" if gone else ""
+        why = _WHY[run.status](run.summary) if run is not None and (run.summary or not gone) else ""
+        return "; ".join(filter(None, (why, removed)))
     if publish.action == UNDO:
         return "a view could not be moved"
     same = next((each for each in before if each.pointers == publish.pointers), None)
