@@ -130,7 +130,9 @@ def _output(
 
     output = call.step.function(**parameters, **{name: argument(version) for name, version in versions.items()})
     if isinstance(output, Dashboard):
-        return _Page(str(output.title), render(output, facts, {name: each.version for name, each in versions.items()}))
+        inputs = {name: each.version for name, each in versions.items()}
+        named = {each.table.table: name for name, each in versions.items() if each.table is not None}
+        return _Page(str(output.title), render(output, facts, inputs, named))
     if isinstance(output, Export | Copy):
         return replace(output, table=tables.unbound(output.table))
     raise StepFailed(f"it must return a Dashboard, an Export or a Copy, and returned a {type(output).__name__}")

@@ -255,6 +255,7 @@ def test_a_rollback_goes_back_one_publish_or_to_a_run(place: Place) -> None:
     there = ["shop", "-e", "pr_back"]
     first = json.loads(said(place.entrepot("run", *there, "--json"), 0))["run"]
     said(place.entrepot("run", *there, "-p", "limit=64"), 0)
+    assert said(place.entrepot("rollback", *there, "--dry-run"), 0).startswith("✓ pr_back would move back: ")
     assert said(place.entrepot("rollback", *there), 0).startswith("✓ pr_back moved back: ")
     assert said(place.entrepot("rollback", *there, "--to", first), 0).startswith("✓ nothing to do: pr_back")
     said(place.entrepot("run", *there, "-p", "limit=64"), 0)
@@ -262,7 +263,6 @@ def test_a_rollback_goes_back_one_publish_or_to_a_run(place: Place) -> None:
     assert "orders" in moved
     unknown = said(place.entrepot("rollback", *there, "--to", "beef"), 2)
     assert "no publish of run 'beef'. Runs that published there: " in unknown
-    assert said(place.entrepot("rollback", *there, "--dry-run"), 0).startswith("✓ pr_back would move back: ")
     listed = json.loads(place.temporal("workflow", "list", "--query", "WorkflowType = 'Rollback'", "-o", "json").stdout)
     assert {each["status"] for each in listed} == {"WORKFLOW_EXECUTION_STATUS_COMPLETED"}
     assert first in unknown
