@@ -28,6 +28,7 @@ from entrepot.protocol.activities import Activity, Q, R
 from entrepot.protocol.maintenance import OfEnvironment
 from entrepot.protocol.messages import (
     ATTEMPT_FAILED,
+    RUNS,
     Context,
     FailedAttempt,
     Request,
@@ -124,7 +125,7 @@ async def _tell_run(failed: FailedAttempt) -> None:
     """Tells the run of an attempt that is not the last. Each is a few events in its history, so of many only some."""
     info = activity.info()
     is_told = failed.attempt <= _FIRST_ATTEMPTS or failed.attempt.bit_count() == 1
-    if info.workflow_id is None or is_last_attempt() or not is_told:
+    if info.workflow_id is None or info.workflow_type not in RUNS or is_last_attempt() or not is_told:
         return
     handle = activity.client().get_workflow_handle(info.workflow_id, run_id=info.workflow_run_id)
     with contextlib.suppress(RPCError):  # it is told elsewhere, too

@@ -274,6 +274,8 @@ class StepResult(Message):
 
 ATTEMPT_FAILED = "attempt_failed"
 """The signal by which a run is told of one."""
+RUNS = frozenset({"Pipeline", "Ingest", "Transform", "Train", "Publish"})
+"""The types of workflows that hear it."""
 
 
 class FailedAttempt(Message):
