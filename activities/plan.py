@@ -72,6 +72,7 @@ class PlanActivities(Activities):
             parameters=parameters,
             limits=(limits := tenant.limits_of(pipeline)),
             limits_of={n: step.limits.over(limits) for n, step in selected.items() if step.limits != UNSAID},
+            hooks=tenant.settings(request.pipeline).hooks_in(request.environment),
         )
 
     @implements(activities.PLAN)

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import chain, digest, endurance, environments, fairness, ingest, parts, planning, scoring, startup
+from benchmarks import (
+    backfills,
+    chain,
+    digest,
+    endurance,
+    environments,
+    fairness,
+    ingest,
+    parts,
+    planning,
+    scoring,
+    startup,
+)
 
 BENCHMARKS = {
     "startup": lambda: startup.main([]),
@@ -12,6 +24,7 @@ BENCHMARKS = {
     "environments": lambda: environments.main([]),
     "digest": lambda: digest.main([]),
     "parts": lambda: parts.main([]),
+    "backfills": lambda: backfills.main([]),
     "scoring": lambda: scoring.main([]),
     "ingest": lambda: ingest.main([]),
     "fairness": lambda: fairness.main([]),

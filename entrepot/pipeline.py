@@ -143,6 +143,7 @@ class Pipeline:
         schema_contract: Contract | Mapping[str, Contract] = "evolve",
         min_rows: int | Mapping[str, int] | None = None,
         max_shrink: float | Mapping[str, float] | None = None,
+        probe: Callable[..., object] | None = None,
         name: str | None = None,
         description: str | None = None,
         owner: str | None = None,
@@ -162,6 +163,7 @@ class Pipeline:
         schema_contract: Contract | Mapping[str, Contract] = "evolve",
         min_rows: int | Mapping[str, int] | None = None,
         max_shrink: float | Mapping[str, float] | None = None,
+        probe: Callable[..., object] | None = None,
         **others: Any,
     ) -> Any:
         """Declares a step that loads raw tables from a source.
@@ -181,6 +183,9 @@ class Pipeline:
                 numbers. Default: no minimum.
             max_shrink: The largest share of a table's rows, from 0 to 1, that such a load may remove; `0.5` is half of
                 them. One number, or a mapping as for `min_rows`. Default: no limit.
+            probe: A function whose result, which is compared as its `repr`, is another one when the source has
+                something new; for triggers. It may take parameters of the pipeline, and has to be cheap. Default: what
+                `Files` and a `PostgresTable` can tell by themselves.
             name: The step's name. Default: the function's.
             description: What it does. Default: the first line of the function's docstring.
             owner: Who is responsible for it. Default: the owner of the pipeline.
@@ -228,7 +233,12 @@ class Pipeline:
             if bad := [share for share in shares if share is not None and not 0 <= share <= 1]:
                 raise BadInput(f"ingest {common['name']!r}: `max_shrink` is a share from 0 to 1, not {bad[0]!r}")
             step = IngestStep(
-                **common, tables=schemas, schema_contract=schema_contract, min_rows=min_rows, max_shrink=max_shrink
+                **common,
+                tables=schemas,
+                schema_contract=schema_contract,
+                min_rows=min_rows,
+                max_shrink=max_shrink,
+                probe=probe,
             )
             return self._add(step)
 

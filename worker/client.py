@@ -57,12 +57,26 @@ async def connect(runtime: Runtime | None = None) -> Client:
         BadInput: if these cannot be understood.
         Unavailable: if it does not answer, with its address.
     """
-    try:
-        config: dict[str, Any] = {**ClientConfig.load_client_connect_config()}
-    except RuntimeError as error:
-        raise BadInput(f"Temporal's connection settings (TEMPORAL_..., temporal.toml) are wrong: {error}") from None
+    config = _configured()
     address = config.pop("target_host", DEFAULT_ADDRESS)
     return await reach(address, runtime=runtime, **config)
+
+
+def names_a_server() -> bool:
+    """Whether `TEMPORAL_ADDRESS`, `TEMPORAL_PROFILE` or temporal.toml say which server is meant.
+
+    Raises:
+        BadInput: as `connect`.
+    """
+    return "target_host" in _configured()
+
+
+def _configured() -> dict[str, Any]:
+    given = {name: each for name, each in os.environ.items() if each}  # files for CI also set what nobody has given
+    try:
+        return {**ClientConfig.load_client_connect_config(override_env_vars=given)}
+    except RuntimeError as error:
+        raise BadInput(f"Temporal's connection settings (TEMPORAL_..., temporal.toml) are wrong: {error}") from None
 
 
 async def reach(target_host: str, **config: Any) -> Client:

@@ -24,6 +24,7 @@ from entrepot.activities.ingest import ingest
 from entrepot.activities.ingest.ingest import IngestActivities
 from entrepot.activities.ingest.intervals.preparation import BackfillActivities
 from entrepot.activities.ingest.sources.dlt import setup
+from entrepot.activities.ingest.sources.probe import ProbeActivities
 from entrepot.activities.maintenance.environments.environments import EnvironmentActivities
 from entrepot.activities.maintenance.gc import GcActivities
 from entrepot.activities.maintenance.repair import RepairActivities
@@ -31,9 +32,11 @@ from entrepot.activities.ml.train import TrainActivities
 from entrepot.activities.parity.parity import ParityActivities
 from entrepot.activities.plan import PlanActivities
 from entrepot.activities.publish.publish import PublishActivities
+from entrepot.activities.runtime.hooks import HooksActivities
 from entrepot.activities.runtime.isolation.processes import load_with
 from entrepot.activities.runtime.slots import SlotsActivities
 from entrepot.activities.runtime.tenant import Tenants
+from entrepot.activities.runtime.triggers import TriggerActivities
 from entrepot.activities.transform.transform import TransformActivities
 from entrepot.activities.transform.verdicts import VerdictActivities
 from entrepot.protocol.activities import Activity, work_queue
@@ -44,13 +47,15 @@ from entrepot.worker.telemetry.health import ping
 from entrepot.worker.telemetry.logs import log
 from entrepot.worker.telemetry.metrics import Measured
 from entrepot.worker.turns import Turns
+from entrepot.workflows.around.hooks import Hook
+from entrepot.workflows.around.slots import Slots, VersionedSlots
+from entrepot.workflows.around.trigger import Trigger, VersionedTrigger
 from entrepot.workflows.backfill import Backfill, BackfillInterval
 from entrepot.workflows.environments import Create, Diff, Promote
 from entrepot.workflows.maintenance import Drop, Gc, Repair, Rollback
 from entrepot.workflows.parity import Parity
 from entrepot.workflows.pipeline import Ingest, Pipeline, Publish, Train, Transform
 from entrepot.workflows.search_attributes import SEARCH_ATTRIBUTES
-from entrepot.workflows.slots import Slots, VersionedSlots
 
 WORKFLOWS = (
     Pipeline,
@@ -69,8 +74,11 @@ WORKFLOWS = (
     Repair,
     Parity,
     Slots,
+    Hook,
+    Trigger,
 )
-VERSIONED = tuple(VersionedSlots if each is Slots else each for each in WORKFLOWS)
+_VERSIONED: dict[type, type] = {Slots: VersionedSlots, Trigger: VersionedTrigger}
+VERSIONED = tuple(_VERSIONED.get(each, each) for each in WORKFLOWS)
 """The same, where runs stay on the code that they began with."""
 ROOMS = (
     PlanActivities,
@@ -85,6 +93,9 @@ ROOMS = (
     VerdictActivities,
     ParityActivities,
     SlotsActivities,
+    HooksActivities,
+    TriggerActivities,
+    ProbeActivities,
 )
 _SHORT = 1000
 """Activities that do not take long."""

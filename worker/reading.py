@@ -113,6 +113,11 @@ class OpenTenant:
     def __getitem__(self, pipeline: str) -> OpenPipeline:
         return OpenPipeline(self, PIPELINE.check(pipeline))
 
+    @property
+    def pipelines(self) -> list[str]:
+        """Those that it runs."""
+        return sorted(self._tenant.pipelines)
+
     def close(self) -> None:
         """Closes its connections. Its tables cannot be executed any more."""
         self._is_closed = True
@@ -124,6 +129,12 @@ class OpenTenant:
         with _found(self._tenant, pipeline, environment, [name], version) as (_, found):
             table, its = found[name]
             return self._tables.table(table, schema_from(its.columns))
+
+    def tables(self, pipeline: str, environment: str) -> list[str]:
+        """The tables that an environment of one of its pipelines shows."""
+        self._check_open()
+        with _found(self._tenant, pipeline, environment, None) as (_, found):
+            return sorted(found)
 
     def _read(self, expression: ibis.Table) -> pa.Table:
         self._check_open()
@@ -148,6 +159,14 @@ class OpenPipeline:
 
     _tenant: OpenTenant
     name: str
+
+    def tables(self, *, environment: str = DEFAULT_ENVIRONMENT) -> list[str]:
+        """The names of the tables that an environment shows.
+
+        Raises:
+            BadInput: for an unknown pipeline or environment, with those that are known.
+        """
+        return self._tenant.tables(self.name, environment)
 
     def table(self, name: str, *, version: str | None = None, environment: str = DEFAULT_ENVIRONMENT) -> ibis.Table:
         """A table.
@@ -209,6 +228,23 @@ def rows(
         return list(its.columns), [dict(zip(its.columns, row.values(), strict=True)) for row in answers]
 
 
+def versions(tenant: Tenant, pipeline: str, wanted: Mapping[str, str]) -> dict[str, tuple[TableName, Version]]:
+    """Where versions of tables stand, whether or not anything shows them.
+
+    Args:
+        wanted: Tables to their versions, or how one begins.
+
+    Raises:
+        BadInput: as `rows`.
+    """
+    try:
+        with tenant.backend.session(QueryTag(tenant.name, "read", pipeline)) as session:
+            its = _known(Catalog(session, tenant.catalog_schema), tenant, pipeline)
+            return {name: _of_version(its, name, version) for name, version in wanted.items()}
+    finally:
+        tenant.close()
+
+
 @contextmanager
 def _shown(
     tenant: Tenant, pipeline: str, environment: str, names: Iterable[str], version: str | None = None
@@ -223,24 +259,25 @@ def _shown(
 
 @contextmanager
 def _found(
-    tenant: Tenant, pipeline: str, environment: str, names: Iterable[str], version: str | None = None
+    tenant: Tenant, pipeline: str, environment: str, names: Iterable[str] | None, version: str | None = None
 ) -> Iterator[tuple[Session, dict[str, tuple[TableName, Version]]]]:
-    """A session, and where the tables stand at which the environment points; or another version of each."""
+    """A session, and where the tables stand at which the environment points, those named or all; or another version of
+    each."""
     with tenant.backend.session(QueryTag(tenant.name, "read", pipeline)) as session:
         catalog = Catalog(session, tenant.catalog_schema)
         if version is not None:
             its = _known(catalog, tenant, pipeline)
-            yield session, {name: _of_version(its, name, version) for name in names}
+            yield session, {name: _of_version(its, name, version) for name in names or ()}
             return
         pointers, versions = _published(catalog, tenant, pipeline, environment)
         tables = {name: (each.table, each) for name, each in versions.items() if each.table and not each.warehouse}
         where = f"pipeline {pipeline!r}, environment {environment!r}"
-        for name in names:
+        for name in names or ():
             if name in pointers and name not in tables:
                 raise BadInput(f"{where}: {name!r} is no table; tables: {listed(tables)}")
             if name not in tables:
                 raise BadInput(f"{where}: {unknown('table', name, tables)}")
-        yield session, {name: tables[name] for name in names}
+        yield session, {name: tables[name] for name in (tables if names is None else names)}
 
 
 def _of_version(catalog: PipelineCatalog, name: str, wanted: str) -> tuple[TableName, Version]:

@@ -31,10 +31,10 @@ from entrepot.protocol.backfills import (
 )
 from entrepot.protocol.messages import Backfill as Range
 from entrepot.protocol.messages import Context, ExtractRequest, LoadRequest, RunInput, Target
+from entrepot.workflows.around.slots import Claim
 from entrepot.workflows.calls import call, failure, failure_of, in_a_sentence, nominal_time, parse_input, priority
 from entrepot.workflows.progress import RunSummary
 from entrepot.workflows.search_attributes import OUTCOME, STAGE, label, label_stage
-from entrepot.workflows.slots import Claim
 
 BEHIND = 4
 """The priority of all that a backfill does: behind runs, which have 3."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, timedelta
 from typing import Any, TypeVar
 
@@ -41,6 +42,16 @@ LONGEST_SENTENCE = 2_500
 """Characters of a failure."""
 
 
+@dataclass(frozen=True)
+class Persistence:
+    """How an activity is tried again that may wait for hours, but not for ever."""
+
+    timeout: timedelta
+    """Of one attempt."""
+    retries: RetryPolicy
+    give_up: timedelta
+
+
 async def call(
     activity: Activity[Q, R],
     request: Q,
@@ -49,6 +60,7 @@ async def call(
     priority: Priority | None = None,
     limits: StepLimits = DEFAULTS,
     waits: Callable[[str], None] | None = None,
+    persistence: Persistence | None = None,
 ) -> R:
     """Runs one activity, as every activity of Entrepot is run.
 
@@ -58,6 +70,7 @@ async def call(
     Args:
         waits: Is told what it waits for, and with an empty text that it does not any more. By default it is shown as
             the workflow's current details.
+        persistence: Instead of limits.
     """
     until, pause = None, FIRST_PAUSE
     while True:
@@ -67,9 +80,10 @@ async def call(
                 request,
                 task_queue=work_queue(workflow.info().task_queue) if activity.is_work else None,
                 result_type=activity.result,
-                start_to_close_timeout=limits.timeout,
+                start_to_close_timeout=persistence.timeout if persistence else limits.timeout,
+                schedule_to_close_timeout=persistence.give_up if persistence else None,
                 heartbeat_timeout=HEARTBEAT,
-                retry_policy=retries(limits),
+                retry_policy=persistence.retries if persistence else retries(limits),
                 cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
                 summary=summary[:190] or None,
                 priority=priority or Priority.default,

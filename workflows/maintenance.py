@@ -10,6 +10,7 @@ from temporalio.exceptions import ChildWorkflowError, is_cancelled_exception
 from entrepot.protocol import activities
 from entrepot.protocol.maintenance import DropInput, Dropped, GcInput, GcResult, Repaired, RepairInput, RollbackInput
 from entrepot.protocol.messages import Promoted
+from entrepot.workflows.around.publishes import announced_by_hand
 from entrepot.workflows.calls import call, failure_of, in_a_sentence, parse_input
 from entrepot.workflows.search_attributes import OUTCOME, STAGE, label
 
@@ -24,6 +25,8 @@ class Rollback:
         request = parse_input(RollbackInput, payload)
         with in_a_sentence():
             promoted = await call(activities.ROLLBACK, request)
+        if not request.dry_run:
+            promoted = await announced_by_hand(promoted, request, "was rolled back")
         label(request, STAGE.value_set("done"), OUTCOME.value_set("planned" if request.dry_run else "rolled back"))
         return promoted
 

@@ -39,10 +39,10 @@ from entrepot.protocol.parity import (
     Side,
     TableParity,
 )
+from entrepot.workflows.around.slots import Claim
 from entrepot.workflows.calls import call, failure_of, in_a_sentence, nominal_time, parse_input, priority
 from entrepot.workflows.progress import Progress, State, parity_markdown
 from entrepot.workflows.search_attributes import BACKEND, label, label_stage
-from entrepot.workflows.slots import Claim
 from entrepot.workflows.steps import run_steps
 
 MOST_DETAILS = 1_000_000

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import Any, Literal
@@ -29,6 +30,7 @@ from entrepot.planning.plan import Plan, PlannedStep
 from entrepot.planning.stages import Compute, Ingest, Promote, Stage, Verify, stages
 from entrepot.protocol import activities
 from entrepot.protocol.activities import Activity, Q, R
+from entrepot.protocol.hooks import EventName, Hooks, RunEvent, sentence
 from entrepot.protocol.messages import (
     ATTEMPT_FAILED,
     Batch,
@@ -47,10 +49,12 @@ from entrepot.protocol.messages import (
     describe_changes,
 )
 from entrepot.protocol.parity import ParityInput, ParityReport
+from entrepot.workflows.around.hooks import tell
+from entrepot.workflows.around.publishes import MOST_TOLD, announced
+from entrepot.workflows.around.slots import Claim
 from entrepot.workflows.calls import call, failure, failure_of, in_a_sentence, nominal_time, parse_input, priority
 from entrepot.workflows.progress import Outcome, Progress, RunSummary
 from entrepot.workflows.search_attributes import BACKEND, OUTCOME, STAGE, label, label_stage
-from entrepot.workflows.slots import Claim
 from entrepot.workflows.steps import run_steps, without
 
 MOST_REPLANNED = 20
@@ -106,6 +110,7 @@ class _Run:
         """What each ingest step did."""
         self._priority = priority(request.tenant)
         self._claim = Claim(request.tenant)
+        self._hooks: Hooks = {}
         self._context = Context(
             tenant=request.tenant,
             pipeline=request.pipeline,
@@ -127,10 +132,11 @@ class _Run:
 
     async def _execute_all(self) -> RunSummary:
         with in_a_sentence():
-            prepared = await self._call(activities.PREPARE, self._request)
+            prepared = await self._prepare()
             self._priority = priority(self._request.tenant, prepared.weight)
             self._backend, self._parallel = prepared.backend, prepared.parallel
             self._limits, self._limits_of = prepared.limits, prepared.limits_of
+            self._hooks = {} if self._request.dry_run else prepared.hooks
             parameters = {**prepared.parameters, **self._context.parameters}
             self._context = self._context.model_copy(update={"parameters": parameters})
             planned = [OUTCOME.value_set("planned")] if self._request.dry_run else []
@@ -147,6 +153,28 @@ class _Run:
                 await self._failed("failed", failed.message)
                 raise failed from error
             raise
+
+    async def _prepare(self) -> Prepared:
+        try:
+            return await self._call(activities.PREPARE, self._request)
+        except ActivityError as error:
+            if not is_cancelled_exception(error) and not self._request.dry_run and workflow.patched("hooks"):
+                # What did not come so far as to know its hooks has failed, too: a warehouse that is away, code that
+                # cannot be imported. Whose tenant or pipeline nobody knows has none.
+                with suppress(ActivityError):
+                    self._hooks = await self._call(activities.HOOKS, self._request)
+                await self._tell("failed", error=failure_of(error).message)
+            raise
+
+    async def _tell(self, event: EventName, **said: Any) -> None:
+        """Tells those who want to know how the run ended, and does not wait until they do."""
+        if not (hooks := self._hooks.get(event)):
+            return
+        whose = {name: getattr(self._request, name) for name in ("tenant", "pipeline", "environment")}
+        now, info = workflow.now().replace(tzinfo=None).isoformat(timespec="seconds"), workflow.info()
+        of_run = {"run": info.run_id, "workflow_id": info.workflow_id, "at": now, "why": self._request.why}
+        fields = {**whose, **of_run, "event": event, **said}
+        await tell(hooks, RunEvent(text=sentence(event, **whose, **said), **fields))
 
     def _failure_of(self, error: ActivityError | ChildWorkflowError, *steps: str) -> ApplicationError:
         """Its failure; of an activity that could say nothing any more, with whose it was, and of which steps."""
@@ -178,7 +206,17 @@ class _Run:
         summary = self._summary("published" if worked else "nothing to do")
         warned = " with warnings" if worked and summary.warned else ""
         self._stage("done", OUTCOME.value_set(f"{summary.outcome}{warned}"))
+        if worked:
+            await self._tell_published()
         return summary
+
+    async def _tell_published(self) -> None:
+        moved = tuple(sorted(self._promoted.moved))
+        if moved or self._plan.removed:
+            await self._tell("published", tables=moved[:MOST_TOLD])
+        warned = [f"{step.name}: {step.note}" for step in self._progress.in_state("done") if step.warned]
+        if warned:
+            await self._tell("warned", tables=moved[:MOST_TOLD], warnings=tuple(warned[:MOST_TOLD]))
 
     def _selected(self, prepared: Prepared) -> tuple[str, ...]:
         """The selected steps of the kinds that this workflow runs."""
@@ -383,6 +421,9 @@ class _Run:
             },
         )
         self._promoted, _ = await asyncio.gather(self._call(activities.PROMOTE, request), self._claim.close())
+        count = len(self._promoted.moved)
+        what = f"{self._request.tenant}/{self._request.pipeline} published {count} table{'' if count == 1 else 's'}"
+        self._promoted = await announced(self._promoted, self._context, what)
 
     def _summary(self, outcome: Outcome, plan: Plan | None = None) -> RunSummary:
         steps = self._progress.steps
@@ -416,7 +457,9 @@ class _Run:
         self._stage(status, OUTCOME.value_set(status))
         try:
             request = RecordFailureRequest(context=self._context, status=status, error=error)
-            await asyncio.gather(self._call(activities.RECORD_FAILURE, request), self._claim.close())
+            told = self._tell("failed", error=error) if status == "failed" else asyncio.sleep(0)
+            # Who is told does not wait for a warehouse, which may be what has failed.
+            await asyncio.gather(told, self._call(activities.RECORD_FAILURE, request), self._claim.close())
         except (ActivityError, CancelledError, asyncio.CancelledError):
             workflow.logger.warning("the failure of the run could not be recorded in the catalog")
 

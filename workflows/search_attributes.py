@@ -16,7 +16,9 @@ STAGE = SearchAttributeKey.for_keyword("Stage")
 OUTCOME = SearchAttributeKey.for_keyword("Outcome")
 """How it ended: `published`, `published with warnings`, `nothing to do`, `failed`, `cancelled`, `rolled back` or
 `promoted`; or that it is only `planned`. What was refused before it began has none."""
-SEARCH_ATTRIBUTES = (TENANT, PIPELINE, ENVIRONMENT, BACKEND, STAGE, OUTCOME)
+CAUSE = SearchAttributeKey.for_keyword("Cause")
+"""Of runs that a trigger has begun: the pipelines that have published, `source` or `code`."""
+SEARCH_ATTRIBUTES = (TENANT, PIPELINE, ENVIRONMENT, BACKEND, STAGE, OUTCOME, CAUSE)
 
 
 def label(request: TenantInput, *more: SearchAttributeUpdate[str]) -> None:

@@ -78,9 +78,10 @@ class PublishActivities(Activities):
     def promote(self, work: ActivityContext, request: PromoteRequest) -> Promoted:
         """Moves the pointers of a run. The run's id is the token: doing it twice is doing it once."""
         with work.session() as session:
-            return wait_for_other_runs(
+            promoted = wait_for_other_runs(
                 work, lambda: _promote(work, session, request, self._tenants.graph(request.context))
             )
+        return promoted.model_copy(update={"listeners": self._tenants.listeners(request.context)})
 
     @implements(activities.ROLLBACK)
     def rollback(self, work: ActivityContext, request: RollbackInput) -> Promoted:
@@ -92,7 +93,8 @@ class PublishActivities(Activities):
             graph = self._tenants.graph(context)
             if request.dry_run:
                 return _would_roll_back(work, session, context, request)
-            return wait_for_other_runs(work, lambda: _rollback(work, session, context, request, graph))
+            done = wait_for_other_runs(work, lambda: _rollback(work, session, context, request, graph))
+        return done.model_copy(update=self._tenants.told_of(context))
 
     @implements(activities.RECORD_FAILURE)
     def record_failure(self, work: ActivityContext, request: RecordFailureRequest) -> None:

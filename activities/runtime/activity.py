@@ -21,6 +21,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
 from entrepot.activities.runtime.context import ActivityContext
+from entrepot.activities.runtime.hints import noted
 from entrepot.activities.runtime.tenant import Tenants
 from entrepot.errors import BadInput, EntrepotError, PipelineError, Unavailable
 from entrepot.language.names import DEFAULT_ENVIRONMENT, EVERY_PIPELINE
@@ -176,8 +177,11 @@ def to_application_error(error: BaseException, where: str = "") -> ApplicationEr
     """The failure that Temporal records: a sentence, a type, whether it is tried again, and the author's own lines."""
     refused = isinstance(error, BadInput | PipelineError)
     again = is_transient(error) is not False  # of what says nothing about it, the next attempt knows more
-    text = cut(": ".join(filter(None, (where, describe(error, _LONGEST)))), _LONGEST)
-    failure = ApplicationError(text + ("" if refused else _attempts(again)), type=_type(error), non_retryable=not again)
+    hint = "" if again and not is_last_attempt() else noted(error)
+    most = _LONGEST - len(hint)
+    text = cut(": ".join(filter(None, (where, describe(error, most)))), most)
+    text += ("" if refused else _attempts(again)) + hint
+    failure = ApplicationError(text, type=_type(error), non_retryable=not again)
     if (first := origin(error)) is not None:
         # Temporal shows nothing of a failure beyond 4 KB, so our own lines are left out where there are the author's.
         failure.__cause__ = ApplicationError(describe(first, 200), type=_type(first)).with_traceback(

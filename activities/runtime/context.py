@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from entrepot.activities.catalog.catalog import Catalog
 from entrepot.activities.catalog.owners import Owner
 from entrepot.activities.catalog.version import Version
+from entrepot.activities.runtime.hints import hinted
 from entrepot.activities.runtime.leases import Leases
 from entrepot.activities.runtime.liveness import is_running
 from entrepot.activities.runtime.ownership import check_tenant, claim_tenant
@@ -183,7 +184,8 @@ def create_once(tenants: Tenants, work: ActivityContext, request: StepRef, kind:
     """Runs what makes one step's version, unless it is there already, or is when another run is through with it."""
     context, work.spent = request.context, request.spent
     pipeline, step, parameters = tenants.step(context, request.step, kind)
-    with work.session() as session, attribute_errors(step):
+    looked_at = hinted(pipeline.graph, step, context, request.versions)
+    with looked_at, work.session() as session, attribute_errors(step):
 
         def attempt() -> StepResult:
             versions = work.catalog(session).pipeline(pipeline.name).versions(request.versions)

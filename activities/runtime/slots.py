@@ -17,6 +17,11 @@ from entrepot.protocol.activities import Activity
 from entrepot.protocol.slots import Holders, SlotsAsked, SlotsGranted, SlotsRequest, SlotsState
 
 
+def slots_workflow_id(tenant: str, task_queue: str) -> str:
+    """The id of the workflow that hands out a tenant's slots among the workers of a task queue."""
+    return f"{tenant}:slots:{task_queue}"
+
+
 class SlotsActivities(Activities):
     """The activities `slots` and `closed_runs`: they wait for Temporal alone, so they need no thread."""
 
@@ -35,7 +40,7 @@ class SlotsActivities(Activities):
         start: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
             "Slots",
             SlotsState(tenant=tenant.name),
-            id=f"{tenant.name}:slots:{task_queue}",
+            id=slots_workflow_id(tenant.name, task_queue),
             task_queue=task_queue,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             static_summary=f"how many steps of {tenant.name} run at once",

@@ -8,18 +8,20 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from entrepot import backends, secrets
 from entrepot.activities.storage import lake
 from entrepot.errors import BadInput, EntrepotError, StepFailed, unknown
 from entrepot.identity.version import CATALOG
 from entrepot.language.limits import DEFAULTS, UNSAID, OwnLimits, StepLimits
-from entrepot.language.names import NOMINAL_TIME
+from entrepot.language.names import DEFAULT_ENVIRONMENT, NOMINAL_TIME
 from entrepot.language.step import Step
 from entrepot.pipeline import Pipeline
 from entrepot.planning.graph import Graph
+from entrepot.protocol.hooks import Hooks, WebhookHook
 from entrepot.protocol.messages import Context
+from entrepot.protocol.triggers import TriggerSettings
 from entrepot.registry import Registry
 
 S = TypeVar("S", bound=Step)
@@ -40,6 +42,28 @@ class PipelineSettings:
 
     schema: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    hooks: Hooks = field(default_factory=dict)
+    told_of: tuple[str, ...] = (DEFAULT_ENVIRONMENT,)
+    """Patterns of the environments of whose runs its hooks are told."""
+    trigger: TriggerSettings | None = None
+    """When it runs, beside its schedules."""
+
+    def hooks_in(self, environment: str) -> Hooks:
+        """Who is told of runs in an environment."""
+        return self.hooks if any(fnmatch.fnmatchcase(environment, pattern) for pattern in self.told_of) else {}
+
+
+@dataclass(frozen=True)
+class Smtp:
+    """The server to which email is given."""
+
+    host: str
+    sender: str
+    port: int = 587
+    tls: Literal["starttls", "tls", "none"] = "starttls"
+    user: str | None = None
+    password: str | None = None
+    """Where it stands."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +103,7 @@ class Tenant:
     """Where the catalog's tables stand in each of its warehouses."""
     prefix: str = ""
     """What stands before the names of its schemas, where it shares a database."""
+    smtp: Smtp | None = None
     owned: set[str] = field(default_factory=set, init=False, compare=False, repr=False)
     """Of its lake and its catalog in this warehouse, what is known to be its own."""
 
@@ -86,6 +111,13 @@ class Tenant:
     def references(self) -> frozenset[str]:
         """Where its secrets stand: those of its warehouses, and of sources that its pipelines are given."""
         return _references([self.backend_settings, self.others, [each.parameters for each in self.pipelines.values()]])
+
+    @property
+    def not_for_code(self) -> frozenset[str]:
+        """Where secrets stand with which its user code has nothing to do: those of its hooks."""
+        hooks = (hook for each in self.pipelines.values() for several in each.hooks.values() for hook in several)
+        given = [[hook.webhook, hook.secret] for hook in hooks if isinstance(hook, WebhookHook)]
+        return _references([*given, [self.smtp and self.smtp.password]])
 
     @cached_property
     def backend(self) -> backends.Backend:
@@ -222,7 +254,8 @@ class Tenants:
         """Where a tenant's secrets stand, and where others' and the worker's do."""
         own = self.tenants[name].references
         others = (each.references for other, each in self.tenants.items() if other != name)
-        hidden = _variables(frozenset().union(*others)) | secrets.of_worker()
+        of_hooks = (each.not_for_code for each in self.tenants.values())
+        hidden = _variables(frozenset().union(*others, *of_hooks)) | secrets.of_worker()
         return Variables(own, hidden - _variables(own))
 
     def shared(self, pipeline: str) -> Variables:
@@ -242,6 +275,23 @@ class Tenants:
         pipeline = self.registry.load(name)
         _ = pipeline.graph
         return pipeline
+
+    def told_of(self, context: Context) -> dict[str, Any]:
+        """Who learns of a publish that no run has made: triggers and hooks, as `Promoted` has them."""
+        its = self.get(context.tenant).settings(context.pipeline).hooks_in(context.environment)
+        return {"listeners": self.listeners(context), "hooks": its.get("published", ())}
+
+    def listeners(self, context: Context) -> tuple[str, ...]:
+        """The triggers that wait for what a pipeline publishes, as `tenant/pipeline`."""
+        of = f"{context.tenant}/{context.pipeline}"
+        if context.environment != DEFAULT_ENVIRONMENT:
+            return ()
+        return tuple(
+            f"{name}/{pipeline}"
+            for name, tenant in self.tenants.items()
+            for pipeline, its in tenant.pipelines.items()
+            if its.trigger is not None and of in its.trigger.published
+        )
 
     def graph(self, context: Context) -> Graph | None:
         """The pipeline's steps; None, if its code cannot be loaded: what is to be done may be about just that."""

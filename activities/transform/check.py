@@ -17,7 +17,7 @@ from entrepot.backends import Session
 from entrepot.backends.base import count
 from entrepot.errors import CheckFailed
 from entrepot.language.step import CheckStep
-from entrepot.protocol.messages import StepResult
+from entrepot.protocol.messages import EXAMPLE, StepResult
 from entrepot.tracebacks import cut
 
 SAMPLE_ROWS = 10
@@ -42,7 +42,7 @@ class Found:
         if self.violations and step.severity == "block":
             guarded = ", ".join(step.guards)
             raise CheckFailed(
-                f"check {step.name!r} of {guarded} ({step.at}) blocks: {self.counted()}, for example {self.example()}"
+                f"check {step.name!r} of {guarded} ({step.at}) blocks: {self.counted()}{EXAMPLE}{self.example()}"
             )
         return StepResult(
             name=step.name,
@@ -54,7 +54,7 @@ class Found:
 
     def summary(self) -> str:
         """What was found, for people."""
-        return f"{self.counted()}, for example {self.example()}" if self.violations else "passed"
+        return f"{self.counted()}{EXAMPLE}{self.example()}" if self.violations else "passed"
 
     def counted(self) -> str:
         """How much is violated, as text."""

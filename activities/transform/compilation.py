@@ -11,6 +11,8 @@ import ibis.expr.schema as sch
 
 from entrepot import backends
 from entrepot.activities.runtime.isolation.builder import Builder
+from entrepot.backends import TableName
+from entrepot.backends.base import physical
 from entrepot.backends.dialect import Dialect
 from entrepot.errors import BadInput, EntrepotError, PipelineError, Problem
 from entrepot.identity.expression import bind
@@ -87,13 +89,21 @@ def check(
         raise PipelineError(graph.name, [Problem(f"{s.kind} {s.name!r}: {error}", s.at) for s, error in problems])
 
 
-def select(dialect: Dialect, step: Step, inputs: Inputs) -> str:
-    """The SELECT that makes a transform's table, or finds a check's violating rows, over tables called as its inputs.
+def select(dialect: Dialect, step: Step, inputs: Inputs, places: Mapping[str, TableName] | None = None) -> str:
+    """The SELECT that makes a transform's table, or finds a check's violating rows.
+
+    Args:
+        places: Where the tables stand that it reads. By default they are called as its inputs.
 
     Raises:
         BadInput: if the warehouse lacks an operation or a type that it needs.
     """
-    tables = {name: ibis.table(each, name=name).op() for name, each in inputs if isinstance(each, sch.Schema)}
+    its = {name: each for name, each in inputs if isinstance(each, sch.Schema)}
+    there = places or {}
+    tables = {
+        name: (physical(there[name], each) if name in there else ibis.table(each, name=name)).op()
+        for name, each in its.items()
+    }
     return _compiled(dialect, bind(expression(step, inputs), tables), inputs, pretty=True)
 
 

@@ -32,6 +32,7 @@ from entrepot.activities.runtime.context import (
     version_table_name,
     wait_for_other_runs,
 )
+from entrepot.activities.runtime.hints import hinted
 from entrepot.activities.runtime.isolation.builder import Builder
 from entrepot.activities.runtime.isolation.call import Call
 from entrepot.activities.runtime.isolation.processes import StepProcesses
@@ -153,7 +154,8 @@ class Computation:
         step = self._graph.steps.get(name)
         if not isinstance(step, TransformStep | CheckStep):
             raise StepFailed(f"{name!r} is no transform or check of the code that this worker has; start the run again")
-        with attribute_errors(step), self._functions.raising():
+        looked_at = hinted(self._graph, step, self._context, self._batch.versions)
+        with looked_at, attribute_errors(step), self._functions.raising():
             if isinstance(step, CheckStep):
                 made = self._check(step, started)
             else:

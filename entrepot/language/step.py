@@ -162,6 +162,8 @@ class IngestStep(Step):
     """The rows that a table must have after a load that replaces all of them."""
     max_shrink: float | Mapping[str, float] | None = None
     """The share of a table's rows that such a load may take away at most."""
+    probe: Callable[..., object] | None = None
+    """Tells, at little cost, whether its source has something new."""
 
     @property
     def outputs(self) -> tuple[str, ...]:

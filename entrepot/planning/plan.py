@@ -84,7 +84,8 @@ class Plan(BaseModel):
     moves: dict[str, str] = {}
     """The names whose pointers the run's publish moves, and to which version."""
     removed: tuple[str, ...] = ()
-    """Names that the environment shows and the pipeline no longer makes; they go when the run is published."""
+    """Names that the environment shows and the pipeline no longer makes; they go when the run is published. Of a run of
+    some of the steps that compute: none."""
     sequence: int = 0
     """The environment's publish that the plan saw; another one in between is a conflict."""
     anew: tuple[str, ...] = ()
@@ -253,11 +254,13 @@ def decide(
     ours = {n: versions[n] for s in graph.steps.values() if s.name in selected for n in s.outputs if n in versions}
     made = {name for step in graph.steps.values() for name in step.outputs}
     running = {step.name for step in steps if step.action == "run"} - again.keys()
+    # What no step makes any more goes with all that is computed, whether or not sources are asked.
+    computing = {step.name for step in graph.steps.values() if not step.is_source} or set(graph.steps)
     return Plan(
         steps=tuple(steps),
         versions=dict(versions),
         moves={n: version for n, version in ours.items() if published.get(n) != version or n in (anew or {})},
-        removed=tuple(sorted(set(published) - made)) if selected >= set(graph.steps) else (),
+        removed=tuple(sorted(set(published) - made)) if selected >= computing else (),
         sequence=sequence,
         anew=tuple(sorted((anew or {}).keys() & selected)),
         identities={step.name: computed[step.name].identity for step in steps if _is_computed(step, computed)},

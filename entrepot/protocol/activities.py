@@ -18,6 +18,7 @@ from entrepot.protocol.environments import (
     RunRow,
     RunsInput,
 )
+from entrepot.protocol.hooks import Hooks
 from entrepot.protocol.maintenance import (
     CheckRow,
     ChecksInput,
@@ -32,6 +33,8 @@ from entrepot.protocol.maintenance import (
 )
 from entrepot.protocol.messages import (
     Batch,
+    Delivered,
+    Delivery,
     ExtractRequest,
     Load,
     LoadRequest,
@@ -58,6 +61,7 @@ from entrepot.protocol.parity import (
     TableParity,
 )
 from entrepot.protocol.slots import Holders, SlotsGranted, SlotsRequest
+from entrepot.protocol.triggers import Announcement, Marks, ProbeInput, RunAsked, RunEnded
 
 Q = TypeVar("Q", bound=Request | TenantInput)
 R = TypeVar("R")
@@ -93,6 +97,12 @@ PROMOTE = Activity("promote", PromoteRequest, Promoted)
 RECORD_FAILURE = Activity("record_failure", RecordFailureRequest, type(None))
 SLOTS = Activity("slots", SlotsRequest, SlotsGranted)
 CLOSED_RUNS = Activity("closed_runs", Holders, list[str])
+HOOKS: Activity[RunInput, Hooks] = Activity("hooks", RunInput, Hooks)
+DELIVER = Activity("deliver", Delivery, Delivered)
+ANNOUNCE = Activity("announce", Announcement, type(None))
+PROBE = Activity("probe", ProbeInput, Marks)
+CODE = Activity("code", ProbeInput, Marks)
+RUN_ENDED = Activity("run_ended", RunAsked, RunEnded)
 
 ROLLBACK = Activity("rollback", RollbackInput, Promoted)
 GC = Activity("gc", GcInput, GcResult, is_work=True)

@@ -24,6 +24,15 @@ from entrepot.language.names import (
 )
 from entrepot.language.step import StepKind
 from entrepot.planning.plan import Same
+from entrepot.protocol.hooks import EmailHook, Hook, Hooks, RunEvent, WebhookHook
+
+EXAMPLE = ", for example "
+"""What stands in a check's sentence before a row that violates it."""
+
+
+def without_example(said: str) -> str:
+    """What a check has found, without the row: counts alone, for where data do not belong."""
+    return said.partition(EXAMPLE)[0]
 
 
 class Message(BaseModel):
@@ -70,6 +79,8 @@ class RunInput(Target):
     """Sources are not read: ingest steps reuse the landed files of this environment's newest load."""
     force: str | None = None
     """Which of the selected steps are computed anew, though their versions are there; written as `select` is."""
+    why: str = ""
+    """What has caused the run, in a sentence; empty, if a person or a schedule has."""
 
 
 class Context(Target):
@@ -131,6 +142,8 @@ class Prepared(Message):
     """What holds of every step that does not say otherwise."""
     limits_of: dict[str, StepLimits] = {}
     """What holds of the steps that do."""
+    hooks: Hooks = {}
+    """Who is told how the run ends."""
 
 
 class StepRef(StepRequest):
@@ -313,6 +326,10 @@ class Promoted(Message):
     behind: tuple[str, ...] = ()
     """What does not show yet what was published, and why, each a sentence: the publish stands, and the next one, or
     `doctor --repair`, finishes it."""
+    listeners: tuple[str, ...] = ()
+    """The triggers that wait for it, as `tenant/pipeline`."""
+    hooks: tuple[Hook, ...] = ()
+    """Who is told of it, after a rollback or a promotion."""
 
 
 class RecordFailureRequest(Request):
@@ -320,3 +337,17 @@ class RecordFailureRequest(Request):
 
     status: Literal["failed", "cancelled"]
     error: str
+
+
+class Delivery(TenantInput):
+    """The input of `Hook` and of its activity: what is to be told, by a webhook or by email."""
+
+    pipeline: PipelineName
+    event: RunEvent
+    hook: WebhookHook | EmailHook
+
+
+class Delivered(Message):
+    """That it was."""
+
+    note: str

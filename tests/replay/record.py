@@ -19,6 +19,8 @@ from typing import Any
 
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 
+from entrepot.activities.runtime import triggers
+from entrepot.protocol.triggers import Cause, TriggerSettings
 from entrepot.worker import process
 from entrepot.worker.config.tenant_schema import TenantSection
 from tests.conftest import House, serving, settings
@@ -70,6 +72,7 @@ async def main() -> None:
         await _keep("parity", await house.start("Parity", twice))
         await _keep("parity_again", await house.start("Parity", {**twice, "select": "orders"}))
         await _keep("gated", await house.start("Pipeline", twice, id="gated"))  # its child's id has it
+        await _keep_caused(house)
         await _write("slots", house.client.get_workflow_handle(f"globex:slots:{house.task_queue}"))
     shutil.rmtree(STATE)
 
@@ -86,6 +89,24 @@ async def _keep_growing(house: House) -> None:
     await _keep("replayed", await house.start("Pipeline", {**asked, "environment": "dev", "replay": "prod"}))
     back = {"tenant": "acme", "pipeline": "growing", "cursor": True}
     await _keep("rollback_cursor", await house.start("Rollback", back))
+
+
+async def _keep_caused(house: House) -> None:
+    """A trigger that begins two runs, is told something twice and configured anew; and a hook that is refused."""
+    other = TriggerSettings(published=("acme/slow",), debounce=1)
+    await triggers.start(house.client, "acme", "shop", TriggerSettings(published=("acme/slow",)), house.task_queue)
+    trigger = house.client.get_workflow_handle(triggers.trigger_workflow_id("acme", "shop"))
+    for key in ("1", "1", "2"):
+        cause = Cause(of="acme/slow", key=key, what="it published", at="2026-11-20T06:00:00")
+        await trigger.signal("happened", cause)
+        await asyncio.sleep(5)
+        await trigger.signal("configure", other)
+    await _write("trigger", trigger)
+    await trigger.cancel()
+    event = {"event": "published", "text": "it published", "run": "r1", "workflow_id": "acme/shop", "at": ""}
+    whose = {"tenant": "acme", "pipeline": "shop"}
+    told = {**whose, "event": {**whose, **event, "environment": "prod"}, "hook": {"email": ["ops@acme.example"]}}
+    await _keep("hook", await house.start("Hook", told))
 
 
 @asynccontextmanager

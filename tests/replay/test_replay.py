@@ -40,6 +40,8 @@ def test_there_are_histories_of_every_kind() -> None:
         "check_blocks",
         "in_batches",
         "slots",
+        "trigger",
+        "hook",
     }
 
 

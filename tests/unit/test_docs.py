@@ -17,6 +17,7 @@ import typer
 
 import entrepot
 from entrepot import Pipeline, errors, split, testing
+from entrepot.protocol.backfills import BackfillInput
 from entrepot.protocol.environments import CreateInput, DiffInput, PromoteInput
 from entrepot.protocol.maintenance import DropInput, GcInput, RepairInput, RollbackInput
 from entrepot.protocol.messages import RunInput
@@ -116,6 +117,7 @@ BY_RUNS = ("raw",)
 """What runs alone give to a workflow that they start."""
 INPUTS = {
     "Pipeline": RunInput,
+    "Backfill": BackfillInput,
     "Rollback": RollbackInput,
     "Create": CreateInput,
     "Diff": DiffInput,

@@ -47,9 +47,13 @@ class Place:
     folder: Path
     port: int = field(default_factory=free_port)
     ui_port: int = field(default_factory=free_port)
+    keeps_tenants: bool = False
+    """Whether no tenant file is written: the folder has one, or gets one."""
 
     def __post_init__(self) -> None:
-        (self.folder / "tenants.toml").write_text(TENANTS)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self.keeps_tenants:
+            (self.folder / "tenants.toml").write_text(TENANTS)
 
     @property
     def state(self) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -36,6 +37,8 @@ COMMANDS = [
     ),
     *(
         "checks",
+        "ci",
+        "console",
         "show",
         "restore",
         "env drop",
@@ -107,11 +110,22 @@ def test_a_plan_says_what_would_run_and_why(place: Place) -> None:
     assert " → ".join(plan["stages"]) in " ".join(out.split())
     assert {step["name"]: step["why"] for step in plan["steps"]}["labels"] == "orders changed"
     assert said(place.entrepot("plan", "shop", "-p", "limit=63"), 0) == out  # it changed nothing
+    markdown = said(place.entrepot("plan", "shop", "-e", "pr_new", "--format", "markdown"), 0)
+    assert markdown.startswith("**Plan** of `shop` for `acme` in `pr_new`\n")
+    assert "| `source` | ingest | run | a source is asked at every run |" in markdown
+    assert "unknown format 'html'" in said(place.entrepot("plan", "shop", "--format", "html"), 2)
 
 
 def test_a_failing_run_ends_with_the_sentence_of_its_check(place: Place) -> None:
     err = said(place.entrepot("run", "slow", "-e", "pr_fail", "-p", "most=97"), 1)
     assert re.search(r"✗ .*'small'.* 2 violating rows", err), err
+    checks, sql, show = (shlex.split(each) for each in re.findall("`entrepot (.*?)`", err))
+    assert (checks[0], sql[:2], show[:2]) == ("checks", ["sql", "slow.small"], ["show", "slow"])
+    assert '"slow__v"."' in said(place.entrepot(*sql), 0)
+    assert "2 violating rows (block)" in said(place.entrepot(*checks), 0)
+    assert "unknown version of " in said(place.entrepot(*sql[:-1], f"{sql[-1].partition('@')[0]}@nothing"), 2)
+    assert "write TABLE@VERSION" in said(place.entrepot(*sql[:-1], "numbers"), 2)
+    assert "unknown input 'nowhere'" in said(place.entrepot(*sql[:-1], "nowhere@1"), 2)
     assert said(place.entrepot("run", "slow", "-e", "pr_fail", "-p", "most=97", "--json"), 1).startswith("✗ ")
 
 
@@ -128,10 +142,14 @@ def test_without_a_terminal_every_line_is_printed_as_it_happens(place: Place) ->
     assert re.fullmatch(rf"↻ {whose}{again} \(attempt 1 of 5; it is tried again\)\n", first), first
     brought, failed = rest.splitlines()
     assert brought.startswith("✓ ingest numbers · 39 rows · ")
+    look = r"; look: `entrepot (show wild numbers@[0-9a-f]{12} --tenant acme)`"
     why = r"transform 'streamed' \(.*wild\.py:\d+\): KeyError: 'colour', at .*wild\.py:\d+ \(it is not tried again\)"
-    assert re.fullmatch(f"✗ transform streamed · {whose}{why}", failed), failed
-    assert re.fullmatch(rf"✗ {whose}{why}\n", err), err
+    assert re.fullmatch(f"✗ transform streamed · {whose}{why}{look}", failed), failed
+    assert re.fullmatch(rf"✗ {whose}{why}{look}\n", err), err
     assert watching.returncode == 1
+    read = re.search(look, err)
+    assert read is not None
+    assert len(json.loads(said(place.entrepot(*shlex.split(read[1]), "--limit", "50", "--json"), 0))) == 39
 
 
 def test_what_is_tried_again_is_told_beside_json(place: Place) -> None:
@@ -501,6 +519,26 @@ def test_a_graph_needs_no_server(nowhere: Place) -> None:
     assert '\n  orders["orders<br/><i>transform</i>"]\n' in drawn
     chosen = json.loads(said(nowhere.entrepot("graph", "shop", "--json", "-s", "by_country+"), 0))
     assert {s["name"] for s in chosen} == {"by_country", "board", "shared"}
+
+
+def test_a_console_has_pipelines_by_their_names(place: Place) -> None:
+    typed = 'shop.tables()\nshop.table("countries").order_by("code").code.execute().to_list()\nshop.table("contries")\n'
+    done = subprocess.run(
+        [ENTREPOT, "console"],
+        cwd=place.folder,
+        env=place.environment(),
+        input=typed,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert "tenant acme, read only. Pipelines: shop, slow, wild." in done.stderr
+    assert "'by_country', 'countries', 'labels', 'orders'" in done.stdout
+    assert "['DE', 'FR']" in done.stdout
+    assert "unknown table 'contries'; did you mean 'countries'" in done.stderr
+    assert "✗ unknown tenant 'acne'" in said(place.entrepot("console", "--tenant", "acne"), 2)
 
 
 @pytest.mark.parametrize("backend", ["duckdb", "snowflake", "bigquery", "databricks"])

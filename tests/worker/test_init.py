@@ -20,8 +20,7 @@ def place(tmp_path: Path) -> Place:
     """A folder with three files of data, and a server's ports."""
     folder = tmp_path / "corner-shop"
     (folder / "data").mkdir(parents=True)
-    made = Place(folder)
-    (folder / "tenants.toml").unlink()
+    made = Place(folder, keeps_tenants=True)
     for name, text in {"My orders.csv": ORDERS, "countries.csv": COUNTRIES, "class.csv": CLASSES}.items():
         (folder / "data" / name).write_text(text)
     return made
@@ -70,6 +69,15 @@ def test_a_shop_runs_at_once(place: Place) -> None:
         ran = said(place.entrepot("run", "corner_shop"), 0)
         assert "✓ train return_model" in ran
         assert "✓ published 7 names to prod" in ran
+
+
+def test_a_model_of_customers_runs_at_once(place: Place) -> None:
+    said(place.entrepot("init", "--template", "ml"), 0)
+    assert "5 passed" in own_tests(place.folder)
+    assert "1 example, all as expected" in said(place.entrepot("test", "corner_shop"), 0)
+    ran = place.entrepot("ci", "--number", "1", TEMPORAL_ADDRESS="")  # as its first pull request does
+    assert (ran.returncode, ran.stderr) == (0, "✓ corner_shop in pr_1\n")
+    assert "3 checks pass." in ran.stdout
 
 
 def test_a_blank_one_is_made_by_default(place: Place) -> None:
@@ -127,7 +135,7 @@ def test_files_that_cannot_be_understood_are_told_all_at_once(place: Place) -> N
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--template", "shpo"], "unknown template 'shpo'; did you mean 'shop'? Known: 'blank', 'shop'"),
+        (["--template", "shpo"], "unknown template 'shpo'; did you mean 'shop'? Known: 'blank', 'ml', 'shop'"),
         (["--template", "shop", "--from", "data/class.csv"], "leave out --from or --template"),
         (["--from", "data/nothing*.csv"], "there is no file 'data/nothing*.csv'"),
         (["--from", "data"], "'data' is a folder; name its files, such as data/*.csv"),

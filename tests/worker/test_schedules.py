@@ -3,7 +3,7 @@
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,18 @@ from temporalio.client import (
     ScheduleSpec,
     ScheduleUpdate,
     ScheduleUpdateInput,
+    WorkflowExecutionStatus,
 )
 
 from entrepot.errors import BadInput
+from entrepot.worker import process
 from entrepot.worker.config.settings import Settings, local
 from entrepot.worker.config.tenant_schema import OVERLAPS, TenantSection
 from entrepot.worker.local.dev import temporal_binary
 from entrepot.worker.payloads.server import CodecServer
 from entrepot.worker.process import create
 from entrepot.worker.schedules import cron, reconcile
+from entrepot.worker.schedules.changes import Change
 from tests.servers.temporal import dev_server
 from tests.waiting import eventually
 
@@ -373,3 +376,57 @@ async def test_a_hundred_at_once(client: Client) -> None:
     ids = [f"t{n}{its}" for n in range(100) for its in ("/flights", ":gc")]
     assert {each.id: each.action for each in await reconcile.apply(client, loaded)} == dict.fromkeys(ids, "create")
     assert await actions(client, loaded) == dict.fromkeys(ids, "unchanged")
+
+
+def triggered(tmp_path: Path, **pipelines: Mapping[str, Any]) -> Settings:
+    section = TenantSection.model_validate(
+        {"backend": {"type": "duckdb", "path": "x.duckdb"}, "pipelines": {"shop": {}, "flights": {}, **pipelines}}
+    )
+    references = {"shop": "tests.pipelines.shop:shop", "flights": "tests.pipelines.slow:slow"}
+    return Settings(Path("tenants.toml"), tmp_path, references, {"acme": section})
+
+
+async def test_triggers_are_reconciled_as_schedules_are(client: Client, tmp_path: Path) -> None:
+    id, wanted = "acme/flights:trigger", {"trigger": {"published": ["shop"], "debounce": "2m"}}
+    loaded = triggered(tmp_path, flights=wanted)
+    await process.register_search_attributes(client)
+
+    def of_trigger(changes: Sequence[Change]) -> Change:
+        (found,) = (change for change in changes if change.id == id)
+        return found
+
+    created = of_trigger(await reconcile.apply(client, loaded))
+    assert created.sentence == f"+ {id}: create, when acme/shop published, once it is calm for 2m"
+    assert of_trigger(await reconcile.apply(client, loaded)).action == "unchanged"
+    handle = client.get_workflow_handle(id)
+    async with create(client, loaded.connect()):
+        await handle.signal("pause", "not now")
+        cause = {"of": "acme/shop", "key": "1", "what": "it published", "at": "2026-11-20T06:00:00"}
+        await handle.signal("happened", cause)
+        more = triggered(tmp_path, flights={"trigger": {"published": ["shop"], "deployed": True, "quiet": "1h"}})
+        changed = of_trigger(await reconcile.apply(client, more))
+        assert changed.sentence == (f"~ {id}: update, deployed: no → yes; debounce: 2m → none; quiet: none → 1h")
+
+        async def is_done() -> bool:
+            return of_trigger(await reconcile.plan(client, more)).action == "unchanged"
+
+        await eventually(is_done)
+        state = await handle.query("state")
+        assert (state["paused"], list(state["pending"])) == ("not now", ["acme/shop"])  # what it knew, it knows
+        gone = of_trigger(await reconcile.apply(client, triggered(tmp_path)))
+        assert gone.action == "delete"
+
+        async def is_gone() -> bool:
+            return (await handle.describe()).status == WorkflowExecutionStatus.CANCELED
+
+        await eventually(is_gone)
+        ids = {change.id for change in await reconcile.plan(client, triggered(tmp_path))}
+        assert ids == {"acme:gc"}
+
+
+async def test_a_workflow_of_somebody_else_is_left_alone(client: Client, tmp_path: Path) -> None:
+    await client.start_workflow("Other", id="acme/flights:trigger", task_queue="elsewhere")
+    loaded = triggered(tmp_path, flights={"trigger": {"deployed": True}})
+    (foreign,) = (change for change in await reconcile.apply(client, loaded) if change.is_trigger)
+    assert foreign.action == "foreign"
+    assert foreign.sentence.endswith("Delete it: temporal workflow terminate --workflow-id acme/flights:trigger")

@@ -17,7 +17,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from entrepot.protocol import activities
 from entrepot.protocol.slots import Share, SlotsAsked, SlotsGranted, SlotsRequest, SlotsState
-from entrepot.workflows.slots import LOOK_AT_MOST_AFTER, Slots
+from entrepot.workflows.around.slots import LOOK_AT_MOST_AFTER, Slots
 from tests.conftest import House, serving, settings
 
 MOST = 4

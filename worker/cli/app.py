@@ -18,7 +18,9 @@ from entrepot.secrets import scrub_output
 from entrepot.worker.cli import (
     backfill,
     checks,
+    ci,
     codec_server,
+    console,
     demo,
     deployments,
     dev,
@@ -63,12 +65,13 @@ for command in (
         backfill.backfill,
         runs.runs,
         plan.plan,
+        ci.ci,
         parity.parity,
         sql.sql,
         graph.graph,
         lineage.lineage,
     ),
-    *(show.show, versions.versions, checks.checks, rollback.rollback, gc.gc, doctor.doctor),
+    *(show.show, console.console, versions.versions, checks.checks, rollback.rollback, gc.gc, doctor.doctor),
     *(restore.restore, workers.workers, codec_server.codec_server),
 ):
     app.command()(command)
@@ -78,7 +81,7 @@ app.add_typer(tenants.group, name="tenants")
 app.add_typer(env.group, name="env")
 app.add_typer(deployments.group, name="deployments")
 
-_COMPUTING = ("demo", "dev", "test", "worker")
+_COMPUTING = ("ci", "demo", "dev", "test", "worker")
 """The commands that run pipelines."""
 
 

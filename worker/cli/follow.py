@@ -116,32 +116,53 @@ def execute_activity(activity: str, value: Mapping[str, Any], result_type: type 
         RunFailed, BadInput: as `result`.
     """
 
-    about = "/".join(filter(None, (value["tenant"], value.get("pipeline"))))
-
     async def go() -> Any:
         async with connected() as client:
-            listing = client.execute_activity(
-                activity,
-                dict(value),
-                id=f"{about}:{activity}:{uuid.uuid4().hex[:8]}",
-                task_queue=TASK_QUEUE,
-                result_type=result_type,
-                start_to_close_timeout=_ANSWER_TIMEOUT,
-                schedule_to_close_timeout=_WAIT_TIMEOUT,
-                retry_policy=RetryPolicy(maximum_attempts=3),
-            )
-            try:
-                return await _wait_for_answer(client, listing)
-            except ActivityFailureError as error:
-                raise _reason(error, error.cause, f"{activity!r} was") from None
+            return await answer(client, activity, value, result_type)
 
     return asyncio.run(go())
 
 
+async def answer(
+    client: Client, activity: str, value: Mapping[str, Any], result_type: type = list, *, task_queue: str = TASK_QUEUE
+) -> Any:
+    """What an activity returns, rows mostly, asked of a task queue's workers.
+
+    Raises:
+        RunFailed, BadInput: as `result`.
+    """
+    about = "/".join(filter(None, (value["tenant"], value.get("pipeline"))))
+    listing = client.execute_activity(
+        activity,
+        dict(value),
+        id=f"{about}:{activity}:{uuid.uuid4().hex[:8]}",
+        task_queue=task_queue,
+        result_type=result_type,
+        start_to_close_timeout=_ANSWER_TIMEOUT,
+        schedule_to_close_timeout=_WAIT_TIMEOUT,
+        retry_policy=RetryPolicy(maximum_attempts=3),
+    )
+    try:
+        return await _wait_for_answer(client, listing, task_queue)
+    except ActivityFailureError as error:
+        raise _reason(error, error.cause, f"{activity!r} was") from None
+
+
 async def start(
-    client: Client, workflow: str, value: dict[str, Any], workflow_id: str, summary: str
+    client: Client,
+    workflow: str,
+    value: dict[str, Any],
+    workflow_id: str,
+    summary: str,
+    *,
+    task_queue: str = TASK_QUEUE,
+    if_taken: WorkflowIDConflictPolicy = WorkflowIDConflictPolicy.FAIL,
 ) -> WorkflowHandle[Any, Any]:
     """Starts a workflow under an id that nothing else may have at the same time.
+
+    Args:
+        task_queue: Whose workers run it.
+        if_taken: What becomes of it, or of what runs under that id.
 
     Raises:
         BadInput: if it is taken.
@@ -151,10 +172,10 @@ async def start(
             workflow,
             value,
             id=workflow_id,
-            task_queue=TASK_QUEUE,
+            task_queue=task_queue,
             static_summary=summary,
             priority=priority(str(value["tenant"])),
-            id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+            id_conflict_policy=if_taken,
         )
     except WorkflowAlreadyStartedError as error:
         problem = f"{workflow_id} is running already (run {error.run_id})"
@@ -268,11 +289,11 @@ class _Standstill:
                 self._lines.lacking(await waiting.why(self._client, self._handle))
 
 
-async def _wait_for_answer(client: Client, ending: Awaitable[T]) -> T:
+async def _wait_for_answer(client: Client, ending: Awaitable[T], task_queue: str) -> T:
     """Waits for what a worker does, and says on standard error if there is none."""
     task = asyncio.ensure_future(ending)
     if not (await asyncio.wait({task}, timeout=_PATIENCE_SECONDS))[0]:
-        output.Lines(output.err).lacking(await waiting.why(client))
+        output.Lines(output.err).lacking(await waiting.why(client, task_queue=task_queue))
     return await task
 
 

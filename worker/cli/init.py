@@ -25,7 +25,8 @@ def init(
         ),
     ] = None,
     template: Annotated[
-        str | None, typer.Option(help="blank, or shop: sales that are made up, with a model and a page.")
+        str | None,
+        typer.Option(help="blank; shop: sales, and a page; ml: customers, and who may leave."),
     ] = None,
 ) -> None:
     """Make a project that runs at once: a pipeline, its tests, a tenant file and a README. No file is written over.

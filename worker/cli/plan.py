@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
+
+from entrepot.errors import BadInput, unknown
 from entrepot.language.names import DEFAULT_ENVIRONMENT
 from entrepot.worker.cli.options import (
     EnvironmentOption,
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 
     from entrepot.planning.plan import Plan
 
+_FORMS = ("text", "json", "markdown")
+
 
 def plan(
     pipeline: PipelineArgument,
@@ -29,17 +34,24 @@ def plan(
     select: SelectOption = None,
     parameter: ParameterOption = None,
     as_json: JsonOption = False,
+    form: Annotated[str, typer.Option("--format", help="text, json, or markdown for a comment.")] = "text",
     tenants: TenantsOption = None,
 ) -> None:
     """Show which steps would run, and why. Sources are not read, and nothing is written.
 
     \b
-    Example:
+    Examples:
       entrepot plan flights --select +delay_risk
+      entrepot plan flights --environment dev --format markdown
     """
     import uuid
 
-    from entrepot.worker.cli import follow, output
+    if form not in _FORMS:
+        raise BadInput(unknown("format", form, _FORMS))
+    if as_json and form == "markdown":
+        raise BadInput("a plan is printed once: leave out --json or --format")
+
+    from entrepot.worker.cli import follow, markdown, output
     from entrepot.worker.client import run_workflow_id
     from entrepot.worker.config import settings
     from entrepot.workflows.progress import RunSummary
@@ -51,7 +63,13 @@ def plan(
     planned = follow.execute_for_its_result("Pipeline", value, workflow_id, f"Plan of {pipeline} for {name}")
     ended = RunSummary.model_validate(planned)
     assert ended.plan is not None
-    output.json({**ended.plan.model_dump(), "stages": ended.stages}) if as_json else _show(ended.plan, ended.stages)
+    if as_json or form == "json":
+        output.json({**ended.plan.model_dump(), "stages": ended.stages})
+    elif form == "markdown":
+        heading = f"**Plan** of {markdown.code(pipeline)} for {markdown.code(name)} in {markdown.code(environment)}"
+        typer.echo(markdown.joined([heading, *markdown.of_plan(ended.plan, ended.stages)]), nl=False)
+    else:
+        _show(ended.plan, ended.stages)
 
 
 def _published(made: Plan) -> Iterator[str]:

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from temporalio.client import Client
 
     from entrepot.worker.config.settings import Settings
-    from entrepot.worker.schedules.reconcile import Change
+    from entrepot.worker.schedules.changes import Change
 
 
-group = typer.Typer(help="Reconcile Temporal's schedules with the tenant file.", no_args_is_help=True)
+group = typer.Typer(help="Reconcile Temporal's schedules and triggers with the tenant file.", no_args_is_help=True)
 
 
 @group.command()
@@ -35,7 +35,7 @@ def plan(tenants: TenantsOption = None) -> None:
 
 @group.command()
 def apply(tenants: TenantsOption = None) -> None:
-    """Make Temporal's schedules match the tenant file. Applying again changes nothing.
+    """Make Temporal's schedules and triggers match the tenant file. Applying again changes nothing.
 
     \b
     Example:
@@ -65,5 +65,5 @@ def _reconciled(
     for change in changes:
         output.out.print(change.sentence, soft_wrap=True)
     if not changes:
-        output.out.print("The tenant file has no schedules, and Temporal has none of ours.")
+        output.out.print("The tenant file has no schedules and no triggers, and Temporal has none of ours.")
     return changes

@@ -17,7 +17,8 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from entrepot.language.limits import duration_text
 from entrepot.language.names import TenantName
-from entrepot.worker.config.tenant_schema import File, Section, TenantSection
+from entrepot.worker.config.section import Section
+from entrepot.worker.config.tenant_schema import File, TenantSection
 
 
 class _Whole(File):
@@ -40,7 +41,7 @@ def json_schema() -> dict[str, Any]:
     from entrepot import backends
 
     made = _Whole.model_json_schema(schema_generator=_Written)
-    for section in Section.__subclasses__():
+    for section in sections(Section):
         if section.__name__ in made["$defs"]:
             _describe(made["$defs"][section.__name__], section)
     its = made["$defs"][TenantSection.__name__]["properties"]
@@ -49,6 +50,13 @@ def json_schema() -> dict[str, Any]:
         warehouse["properties"] = {"type": {"type": "string", "examples": backends.known()}}
         warehouse["required"] = ["type"]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_tidy(made)}
+
+
+def sections(of: type[Section]) -> Iterator[type[Section]]:
+    """The kinds of sections."""
+    for each in of.__subclasses__():
+        yield each
+        yield from sections(each)
 
 
 def _describe(found: dict[str, Any], section: type[Section]) -> None:

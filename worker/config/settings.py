@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from entrepot.errors import BadInput, unknown
 from entrepot.language.names import TENANT, shown
 from entrepot.secrets import REFERENCES, is_told, refer
+from entrepot.worker.config.hook_schema import SmtpSection
 from entrepot.worker.config.tenant_schema import File, ScheduleSection, TenantSection
 from entrepot.worker.config.validation import inconsistencies, place_of_schedule, validated
 
@@ -40,6 +41,8 @@ class Settings:
     tenants: Mapping[str, TenantSection] = field(default_factory=dict)
     further: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Warehouses that every tenant has beside its own."""
+    smtp: SmtpSection | None = None
+    """By which email is sent."""
 
     def connect(self, *, reload: bool = False) -> Tenants:
         """The tenants as activities know them. When their file changes, they do.
@@ -59,7 +62,7 @@ class Settings:
         return replace(load(str(self.file), str(self.state)), further=self.further)._connected()
 
     def _connected(self, *, reload: bool = False) -> Tenants:
-        from entrepot.activities.runtime.tenant import Limits, PipelineSettings, Tenant, Tenants
+        from entrepot.activities.runtime.tenant import Limits, PipelineSettings, Smtp, Tenant, Tenants
         from entrepot.language.limits import OwnLimits
         from entrepot.registry import Registry
 
@@ -67,11 +70,21 @@ class Settings:
         tenants = {}
         for name, section in self.tenants.items():
             schemas = section.schemas(registry.references)
+            its = {n: section.of(n) for n in schemas}
             tenants[name] = Tenant(
                 name=name,
                 backend_settings=self.backend(section.backend),
                 lake=self.lake(name, section),
-                pipelines={n: PipelineSettings(schema, section.of(n).parameters) for n, schema in schemas.items()},
+                pipelines={
+                    n: PipelineSettings(
+                        schema,
+                        its[n].parameters,
+                        its[n].over(section),
+                        tuple(section.hooks_for),
+                        trigger.of(name) if (trigger := its[n].trigger) else None,
+                    )
+                    for n, schema in schemas.items()
+                },
                 environments=tuple(section.environments),
                 expires=section.expires,
                 parallel=section.parallel,
@@ -85,6 +98,7 @@ class Settings:
                 parity=section.parity,
                 catalog_schema=section.catalog_schema,
                 prefix=section.prefix,
+                smtp=Smtp(**self.smtp.model_dump()) if self.smtp else None,
             )
         return Tenants(tenants, registry)
 
@@ -119,9 +133,10 @@ def load(file: str | None = None, state: str | None = None) -> Settings:
         return local(state)
     problems: list[str] = []
     _secrets(content, "", problems)
-    validated(File, content, "", problems)
+    whole = validated(File, content, "", problems)
     tenants = {name: each for name, raw in _table(content, "tenants").items() if (each := _tenant(name, raw, problems))}
-    settings = Settings(path.absolute(), _folder(state), _table(content, "pipelines"), tenants)
+    smtp = whole.smtp if whole else None
+    settings = Settings(path.absolute(), _folder(state), _table(content, "pipelines"), tenants, smtp=smtp)
     problems += inconsistencies(settings)
     if problems:
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"

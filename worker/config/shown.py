@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from pydantic import BaseModel
+
 from entrepot.errors import EntrepotError
 from entrepot.language.limits import DEFAULTS, duration_text, size_text
 from entrepot.registry import Registry
+from entrepot.worker.config.section import Section
 from entrepot.worker.config.settings import Settings
-from entrepot.worker.config.tenant_schema import Section, TenantSection
+from entrepot.worker.config.tenant_schema import TenantSection
 
 DEFAULT = "default"
 PIPELINE = "the pipeline"
@@ -55,6 +58,7 @@ def _of_pipelines(settings: Settings, name: str, section: TenantSection, file: s
     for pipeline, schema in schemas.items():
         where, own = f"settings.{pipeline}", section.of(pipeline)
         yield Held(f"{where}.schema", schema, file if own.schema_ else DEFAULT)
+        yield from _section(own, f"{where}.", file, leave=frozenset({"schema_", "parameters"}))
         yield from _parameters(registry, pipeline, f"{where}.parameters", own.parameters, file)
     for index, schedule in enumerate(section.schedules):
         yield from _section(schedule, f"schedules[{index}].", file)
@@ -100,8 +104,10 @@ def _plain(value: Any) -> Any:
             return duration_text(value)
         case Mapping():
             return {key: _plain(each) for key, each in value.items()}
-        case None | bool() | int() | float() | str() | list():
+        case BaseModel():
+            return {name: _plain(getattr(value, name)) for name in sorted(value.model_fields_set)}
+        case list() | tuple():
+            return [_plain(each) for each in value]
+        case None | bool() | int() | float() | str():
             return value
-        case tuple():
-            return list(value)
     return str(value)

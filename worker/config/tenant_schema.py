@@ -12,39 +12,22 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    field_validator,
-    model_validator,
-)
-from pydantic_core import PydanticKnownError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from entrepot.errors import BadInput, unknown
 from entrepot.identity.version import CATALOG, check_schema, prefixed
-from entrepot.language.limits import LONGEST, MOST_ATTEMPTS, duration, size
+from entrepot.language.limits import LONGEST, MOST_ATTEMPTS, size
 from entrepot.language.names import DEFAULT_ENVIRONMENT, ENVIRONMENT, PIPELINE, SCHEMA, SETTING, EnvironmentName, shown
+from entrepot.worker.config.hook_schema import HooksSection, SmtpSection
+from entrepot.worker.config.section import Duration, Section
+from entrepot.worker.config.trigger_schema import TriggeredSection
 from entrepot.worker.schedules import cron
 
 OVERLAPS = ("skip", "buffer_one", "buffer_all", "cancel_other", "terminate_other", "allow_all")
-LONGEST_DURATION = timedelta(days=3650)
 SHORTEST_CATCH_UP = timedelta(seconds=10)
 _REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*(:[A-Za-z_]\w*)?")
 _LEADS_AWAY = re.compile(r"(^|/)\.\.?(/|$)|\\|%(2e|2f|5c)", re.IGNORECASE)
 _PATTERN = re.compile(r"[a-z0-9_*?]+")
-
-
-def _duration(text: Any) -> timedelta:
-    """A duration such as `90s`, `30m`, `6h` or `1d`."""
-    if not isinstance(text, str):
-        raise PydanticKnownError("string_type")
-    found = duration(text)
-    if found > LONGEST_DURATION:
-        raise ValueError(f"{text!r} is longer than ten years")
-    return found
 
 
 def _limited(found: timedelta) -> timedelta:
@@ -116,20 +99,12 @@ def _values(parameters: dict[str, Any]) -> dict[str, Any]:
     return parameters
 
 
-_DurationText = Annotated[str, Field(pattern=r"^[0-9]{1,9}[smhd]$")]
 _SizeText = Annotated[str, Field(pattern=r"^[0-9]{1,15}(\.[0-9]{1,15})? ?([KMGTPkmgtp][Ii]?)?[Bb]$")]
-Duration = Annotated[timedelta, BeforeValidator(_duration, json_schema_input_type=_DurationText)]
 LimitedDuration = Annotated[Duration, AfterValidator(_limited)]
 Size = Annotated[int, BeforeValidator(size, json_schema_input_type=_SizeText)]
 Name = Annotated[str, SETTING]
 Pipelines = Annotated[str, replace(PIPELINE, refusal=SETTING.refusal)]
 Parameters = Annotated[dict[str, Any], AfterValidator(_values)]
-
-
-class Section(BaseModel):
-    """Immutable and closed. TOML has types, so text is never taken for a number."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class ScheduleSection(Section):
@@ -173,7 +148,7 @@ class ScheduleSection(Section):
         return self
 
 
-class PipelineSection(Section):
+class PipelineSection(HooksSection, TriggeredSection):
     """A pipeline, as a tenant runs it."""
 
     schema_: Annotated[str, SCHEMA, AfterValidator(_schema)] | None = Field(default=None, alias="schema")
@@ -205,7 +180,7 @@ class GcSection(Section):
     keep_publishes: int = Field(default=3, ge=1)
 
 
-class TenantSection(Section):
+class TenantSection(HooksSection):
     """A tenant."""
 
     backend: dict[str, Any]
@@ -230,6 +205,8 @@ class TenantSection(Section):
     settings: dict[str, PipelineSection] = {}
     """What holds of pipelines here and not elsewhere. It says nothing of which are run."""
     schedules: list[ScheduleSection] = []
+    hooks_for: list[Annotated[str, AfterValidator(_pattern)]] = [DEFAULT_ENVIRONMENT]
+    """Patterns of the environments of whose runs hooks are told."""
 
     @property
     def catalog_schema(self) -> str:
@@ -263,3 +240,4 @@ class File(Section):
 
     pipelines: dict[Pipelines, Annotated[str, AfterValidator(_reference)]] = {}
     tenants: dict[str, Any] = Field(min_length=1)
+    smtp: SmtpSection | None = None

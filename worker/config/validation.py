@@ -13,7 +13,9 @@ from entrepot.errors import EntrepotError, listed, unknown
 from entrepot.language.names import shown
 from entrepot.validation import Wording, sentences
 from entrepot.worker.config.places import overlaps
-from entrepot.worker.config.tenant_schema import Section, TenantSection
+from entrepot.worker.config.section import Section
+from entrepot.worker.config.tenant_schema import TenantSection
+from entrepot.worker.config.trigger_schema import trigger_problems
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -79,6 +81,9 @@ def inconsistencies(settings: Settings) -> Iterator[str]:
                 yield f"{where}.settings: {sharing} have the same schema {schema!r}; give each its own"
         yield from _schedule_problems(where, tenant, runs)
         yield from _backend_problems(settings, where, tenant)
+        if settings.smtp is None and any(each.sends_email for each in (tenant, *tenant.settings.values())):
+            yield f"{where}: a hook sends email, and the file has no [smtp] section, which says how"
+    yield from trigger_problems(settings, known)
     yield from overlaps(settings, known)
 
 

@@ -100,8 +100,7 @@ async def server(state: Path, port: int, ui_port: int) -> AsyncIterator[Server]:
         BadInput: if a port is taken.
         Unavailable: if it does not start, or the state folder cannot be used.
     """
-    for each in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C, which ends the server, too
-        signal.signal(each, lambda *_: signal.raise_signal(signal.SIGINT))
+    end_as_by_ctrl_c()  # which ends the server, too
     binary = temporal_binary()
     with locked(state) as lock, _codec_server(port, ui_port) as codec_url:
         for wanted, option in ((port, "--port"), (ui_port, "--ui-port")):
@@ -127,6 +126,12 @@ async def server(state: Path, port: int, ui_port: int) -> AsyncIterator[Server]:
                 if not (await asyncio.wait({ended}, timeout=_STOP_SECONDS))[0]:
                     child.kill()
             await ended
+
+
+def end_as_by_ctrl_c() -> None:
+    """Whoever asks this process to end, it ends what it has started first."""
+    for each in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 def temporal_binary() -> str:

@@ -7,14 +7,13 @@ others are never touched. Whether a schedule is paused is set when it is created
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 from temporalio.api.common.v1 import Payload
 from temporalio.client import (
@@ -43,7 +42,8 @@ from entrepot.worker.client import TASK_QUEUE, gc_workflow_id, run_workflow_id
 from entrepot.worker.config.settings import Settings
 from entrepot.worker.config.tenant_schema import GcSection, ScheduleSection
 from entrepot.worker.payloads.codec import CannotDecrypt
-from entrepot.worker.schedules import cron
+from entrepot.worker.schedules import cron, triggers
+from entrepot.worker.schedules.changes import Actual, Change, drift, each_of
 from entrepot.workflows.calls import priority
 from entrepot.workflows.search_attributes import ENVIRONMENT, PIPELINE, TENANT
 
@@ -51,12 +51,8 @@ WORKFLOW = "Pipeline"
 MEMO = {"made_by": TASK_QUEUE}
 """Of each schedule: another group of tenants, with workers and a file of its own, has others."""
 PAUSED_NOTE = "paused in the tenant file when it was made"
-_AT_ONCE = 16
-"""Requests to Temporal that are under way at the same time."""
 _DEFAULT_TASK_TIMEOUT = timedelta(seconds=10)
 _LONGEST_JITTER = timedelta(hours=1)
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -66,63 +62,6 @@ class Desired:
     schedule: Schedule
     attributes: TypedSearchAttributes
     facts: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Actual:
-    """A schedule as Temporal has it."""
-
-    ours: bool
-    facts: Mapping[str, str]
-    paused: str | None = None
-    """The note of a paused schedule, which may be empty; None if it is not paused."""
-
-
-@dataclass(frozen=True)
-class Drift:
-    """One thing that a schedule does otherwise than the file says."""
-
-    what: str
-    actual: str
-    desired: str
-
-    def __str__(self) -> str:
-        return f"{self.what}: {self.actual} → {self.desired}"
-
-
-@dataclass(frozen=True)
-class Change:
-    """What happens to one schedule. `foreign`: the file wants it, but somebody else made a schedule of that id."""
-
-    id: str
-    action: Literal["create", "update", "delete", "unchanged", "foreign"]
-    when: str = ""
-    drift: tuple[Drift, ...] = ()
-    paused: str | None = None
-
-    @property
-    def is_change(self) -> bool:
-        """Whether Temporal is not yet what the file says."""
-        return self.action != "unchanged"
-
-    @property
-    def sentence(self) -> str:
-        """The change, for people."""
-        paused = "" if self.paused is None else f"; paused ({self.paused or 'without a note'})"
-        match self.action:
-            case "create":
-                return f"+ {self.id}: create, {self.when}{paused}"
-            case "update":
-                return f"~ {self.id}: update, {'; '.join(map(str, self.drift))}{paused}"
-            case "delete":
-                return f"- {self.id}: delete, the tenant file no longer has it{paused}"
-            case "foreign":
-                return (
-                    f"! {self.id}: left alone, a schedule of this id exists that Entrepot did not make. Delete it: "
-                    f"temporal schedule delete --schedule-id {self.id}"
-                )
-            case "unchanged":
-                return f"= {self.id}: unchanged, {self.when}{paused}"
 
 
 def desired(settings: Settings) -> dict[str, Desired]:
@@ -156,8 +95,8 @@ def diff(wanted: Mapping[str, Desired], actual: Mapping[str, Actual]) -> list[Ch
         elif not found.ours:
             changes.append(Change(schedule_id, "foreign", when))
         else:
-            drift = _drift(each.facts, found.facts)
-            changes.append(Change(schedule_id, "update" if drift else "unchanged", when, drift, found.paused))
+            differing = drift(each.facts, found.facts)
+            changes.append(Change(schedule_id, "update" if differing else "unchanged", when, differing, found.paused))
     gone = (schedule_id for schedule_id, found in actual.items() if found.ours and schedule_id not in wanted)
     return changes + [
         Change(schedule_id, "delete", _when_text(actual[schedule_id].facts), paused=actual[schedule_id].paused)
@@ -172,14 +111,14 @@ async def plan(client: Client, settings: Settings) -> list[Change]:
         BadInput: if there is no tenant file, and so every schedule would be deleted.
     """
     wanted = desired(settings) | collecting(settings)
-    changes = diff(wanted, await _actual(client, wanted))
+    changes = diff(wanted, await _actual(client, wanted)) + await triggers.plan(client, settings)
     if settings.file is None and changes:
         raise BadInput("there is no tenant file here, and Temporal has schedules of one; name it with --tenants")
     return changes
 
 
 async def apply(client: Client, settings: Settings) -> list[Change]:
-    """Makes Temporal's schedules what the tenant file says, and returns what was done.
+    """Makes Temporal's schedules and triggers what the tenant file says, and returns what was done.
 
     Raises:
         BadInput: if there is no tenant file, and so every schedule would be deleted.
@@ -193,6 +132,8 @@ async def apply(client: Client, settings: Settings) -> list[Change]:
         await register_search_attributes(client)
 
     async def make(change: Change) -> None:
+        if change.is_trigger:
+            return await triggers.make(client, settings, change)
         try:
             if change.action == "create":
                 each = wanted[change.id]
@@ -204,14 +145,15 @@ async def apply(client: Client, settings: Settings) -> list[Change]:
         except (ScheduleAlreadyRunningError, RPCError) as error:
             missing = isinstance(error, RPCError) and error.status == RPCStatusCode.NOT_FOUND
             if missing and change.action == "delete":
-                return
+                return None
             if missing or isinstance(error, ScheduleAlreadyRunningError):
                 raise Conflict(
                     f"schedule {change.id!r} was just created or deleted by somebody else; try again"
                 ) from error
             raise
+        return None
 
-    await _each(changes, make)
+    await each_of(changes, make)
     return changes
 
 
@@ -295,7 +237,7 @@ async def _actual(client: Client, wanted: Iterable[str]) -> dict[str, Actual]:
             if error.status != RPCStatusCode.NOT_FOUND:
                 raise
 
-    await _each(sorted(ids), look)
+    await each_of(sorted(ids), look)
     return found
 
 
@@ -394,12 +336,6 @@ def _attributes_text(attributes: TypedSearchAttributes) -> str:
     return " ".join(f"{name}={value}" for name, value in values.items() if value) or "none"
 
 
-def _drift(wanted: Mapping[str, str], found: Mapping[str, str]) -> tuple[Drift, ...]:
-    names = [*wanted, *(name for name in found if name not in wanted)]
-    pairs = [(name, found.get(name, "none"), wanted.get(name, "none")) for name in names]
-    return tuple(Drift(name, is_, shall) for name, is_, shall in pairs if is_ != shall)
-
-
 def _when_text(facts: Mapping[str, str]) -> str:
     zone = "" if facts["when"].startswith("every ") else f" in {facts['time zone']}"
     return f"{facts['when']}{zone}"
@@ -407,16 +343,3 @@ def _when_text(facts: Mapping[str, str]) -> str:
 
 def _text(span: timedelta | None) -> str:
     return duration_text(span) if span else "none"
-
-
-async def _each(values: Iterable[T], work: Callable[[T], Awaitable[None]]) -> None:
-    """Does something for each value, some at the same time; the first failure is raised when all have ended."""
-    slots = asyncio.Semaphore(_AT_ONCE)
-
-    async def one(value: T) -> None:
-        async with slots:
-            await work(value)
-
-    for outcome in await asyncio.gather(*(one(value) for value in values), return_exceptions=True):
-        if isinstance(outcome, BaseException):
-            raise outcome

@@ -76,6 +76,24 @@ def _loaded(entry: EntryPoint) -> Callable[[Any], Source]:
     return source
 
 
+def probe(found: Sources) -> str:
+    """A hash that is another one when the sources have something new, found at little cost.
+
+    Raises:
+        BadInput: if one of them cannot tell.
+    """
+    marks = {}
+    for table, source in found.values():
+        ask: Callable[[], str] | None = getattr(source, "probe", None)
+        if ask is None:
+            raise BadInput(
+                f"whether there is something new for {table!r} only reading tells; give the step a `probe=`, a cheap "
+                "function whose result changes with the source"
+            )
+        marks[table] = ask()
+    return stable_hash(marks)
+
+
 def fingerprint(found: Sources, tables: Mapping[str, Any]) -> str | None:
     """A hash of all that the sources would read into a step's tables; None if one of them has no fingerprint."""
     asked = {table: source.fingerprint for table, source in found.values()}

@@ -129,6 +129,9 @@ class Source(Protocol):
             BadInput, StepFailed, Unavailable: as `Stream.pieces` does.
         """
 
+    # It may have a method `probe`, too, which gives a text that is another one when there is something new, without
+    # reading all: for triggers.
+
     def open(self, table: RawTable, watermark: Watermark, interval: Interval | None) -> Stream:
         """Begins a load: of what is behind the watermark or, with an interval, of the rows whose cursor is in it; the
         watermark then stays where it is.

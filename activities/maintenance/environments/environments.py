@@ -61,7 +61,8 @@ class EnvironmentActivities(Activities):
         """Points an environment at what another shows. The run's id is the token: doing it twice is doing it once."""
         with work.session() as session:
             promotion = Promotion(self._tenants, work, session, context_of(request), request)
-            return wait_for_other_runs(work, promotion.execute)
+            promoted = wait_for_other_runs(work, promotion.execute)
+        return promoted.model_copy(update=self._tenants.told_of(context_of(request)))
 
     @implements(activities.ENVIRONMENTS)
     def environments(self, work: ActivityContext, request: TenantInput) -> list[EnvironmentRow]:

@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import json
 import keyword
+import math
 import os
 import random
 import sys
@@ -20,8 +21,9 @@ from entrepot.errors import BadInput, Unavailable
 from entrepot.language.names import DEVICES, LONGEST_NAME, RESERVED
 from entrepot.worker.local.project.tables import FileTable, identifier
 
-TEMPLATES = ("blank", "shop")
+TEMPLATES = ("blank", "shop", "ml")
 _COMMON = ("tenants.toml", "pyproject.toml", "README.md", ".gitignore")
+_CI = ".github/workflows/entrepot.yml"
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class Project:
         made[f"{self.package}/__init__.py"] = f'"""The pipeline `{self.name}`."""\n'
         made[f"{self.package}/pipeline.py"] = self._rendered(f"{kind}.py")
         made["tests/test_pipeline.py"] = self._rendered(f"test_{kind}.py")
-        return made | (_shop_data() if kind == "shop" else {})
+        made[_CI] = self._rendered("github.yml")
+        return made | _DATA.get(kind, dict)()
 
     def write(self) -> list[str]:
         """Writes all of its files, or none.
@@ -145,3 +148,19 @@ def _shop_data() -> dict[str, str]:
         day = f"2026-{1 + number // 67:02d}-{1 + number % 28:02d}"
         sales.append(f"{number},{dice.randint(1, 60)},{day},{amount:.2f},{str(returned).lower()}")
     return {"data/customers.csv": "\n".join(customers) + "\n", "data/sales.csv": "\n".join(sales) + "\n"}
+
+
+def _ml_data() -> dict[str, str]:
+    """Customers that are made up, the same each time: the new, those who call often and those who may go leave."""
+    dice = random.Random(11)
+    lines = ["customer_id,months,fee,calls,contract,has_left"]
+    for number in range(1, 601):
+        months, fee, calls = dice.randint(0, 60), round(dice.uniform(10, 90), 2), dice.randint(0, 9)
+        contract = dice.choice(["monthly", "yearly"])
+        weight = 0.35 * calls + 0.02 * fee - 0.06 * months + (1.2 if contract == "monthly" else 0) - 1.6
+        has_left = dice.random() < 1 / (1 + math.exp(-weight))
+        lines.append(f"{number},{months},{fee:.2f},{calls or ''},{contract},{str(has_left).lower()}")
+    return {"data/customers.csv": "\n".join(lines) + "\n"}
+
+
+_DATA = {"shop": _shop_data, "ml": _ml_data}

@@ -98,6 +98,18 @@ class FileSource:
             ]
         )
 
+    def probe(self) -> str:
+        """The hash of what the files' names, sizes and times are; none of them is read. There may be none yet."""
+        try:
+            paths = found(self._files)
+        except BadInput:
+            if is_told(self._files.path):
+                raise
+            return "no files"
+        filesystem, _ = fsspec.core.url_to_fs(self._files.path)
+        with readable(self._files.path):
+            return stable_hash([[path, _stamp(filesystem.info(path))] for path in paths])
+
     def open(self, table: RawTable, watermark: Watermark, interval: Interval | None) -> Stream:
         """The rows of files that are new or changed or, by `replace` and `scd2`, of all of them.
 
@@ -111,6 +123,15 @@ class FileSource:
             raise BadInput(f"table {table.name!r} sets bad rows aside, so the step has to name {aside!r} as well")
         begins = types.kinds_of(table.columns, table.wide)
         return stream(table.name, self._files, watermark, begins, self._hashed)
+
+
+_TIMES = {"mtime", "modified", "updated", "last-modified", "lastmodified", "last_modified"}
+_CHANGES = {"size", "etag", "generation", "md5hash", "content-md5", "crc32c", *_TIMES}
+"""What changes with a file, as file systems call it."""
+
+
+def _stamp(info: Mapping[str, Any]) -> list[str]:
+    return sorted(f"{name.lower()}={value}" for name, value in info.items() if name.lower() in _CHANGES)
 
 
 def found(files: Files) -> list[str]:

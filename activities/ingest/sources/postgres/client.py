@@ -150,9 +150,14 @@ class Relation:
     """The columns of each unique index."""
 
     @property
+    def path(self) -> str:
+        """Its name, quoted."""
+        return _path(self.name)
+
+    @property
     def sql(self) -> str:
         """The table, for FROM."""
-        return f"{_path(self.name)} AS t"
+        return f"{self.path} AS t"
 
 
 def literal(value: Any, declared: str) -> str:

@@ -50,6 +50,14 @@ class PostgresSource:
     def __init__(self, description: PostgresTable) -> None:
         self._source = description
 
+    def probe(self) -> str:
+        """The greatest value of the cursor, or how many rows were ever written, as the server counts them.
+
+        Raises:
+            BadInput: for a view without a cursor, of which nobody counts.
+        """
+        return _Read(self._source.table, self._source, Hints()).probe()
+
     def open(self, table: RawTable, watermark: Watermark, interval: Interval | None) -> Stream:
         """All rows or, with a cursor, those that are new.
 
@@ -120,6 +128,22 @@ class _Read:
     def notes(self) -> dict[str, list[str]]:
         """There is nothing to tell."""
         return {}
+
+    def probe(self) -> str:
+        """See `PostgresSource.probe`."""
+        with client.connected(self._url, self._at) as database:
+            relation, _ = _opened(database, self._source, self._at)
+            if self._source.cursor is not None:
+                cursor = CursorColumn(relation.columns[self._source.cursor], self._at).column
+                (row,) = database.rows(f"SELECT max({cursor.sql})::text AS mark FROM {relation.sql}")
+                return str(row["mark"])
+            counts = database.rows(
+                "SELECT (n_tup_ins + n_tup_upd + n_tup_del)::text AS mark FROM pg_stat_all_tables "
+                f"WHERE relid = {client.literal(relation.path, 'regclass')}"
+            )
+        if not counts:
+            raise BadInput(f"{self._at}: a view without a `cursor` cannot be probed; give the step a `probe=`")
+        return str(counts[0]["mark"])
 
     def _piece(self, rows: pa.RecordBatch, watermark: Watermark | None = None) -> Piece:
         names = [_name(name, self._source) for name in rows.schema.names]

@@ -223,6 +223,8 @@ def test_a_partial_run_removes_nothing() -> None:
     world = World(shop())
     world.published["old"] = "0"
     assert world.plan({"dear"}).removed == ()
+    all_but_sources = {step.name for step in world.graph.steps.values() if not step.is_source}
+    assert world.plan(all_but_sources).removed == ("old",)
 
 
 def test_checks_are_versions_but_are_not_published() -> None:

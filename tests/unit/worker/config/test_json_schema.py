@@ -8,8 +8,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from entrepot.worker.config.json_schema import json_schema
-from entrepot.worker.config.tenant_schema import File, Section, TenantSection
+from entrepot.worker.config.json_schema import json_schema, sections
+from entrepot.worker.config.section import Section
+from entrepot.worker.config.tenant_schema import File, TenantSection
 from entrepot.worker.local.project.project import TEMPLATES, Project
 
 ROOT = Path(__file__).parents[4]
@@ -77,7 +78,7 @@ def test_defaults_are_as_they_are_written_and_good_themselves() -> None:
 def test_every_setting_is_there_and_those_with_a_text_have_it() -> None:
     known = {
         f"{section.__name__}.{field.alias or name}"
-        for section in Section.__subclasses__()
+        for section in sections(Section)
         if section is not File and section.__name__ in VALIDATOR.schema["$defs"]
         for name, field in section.model_fields.items()
     }

@@ -162,7 +162,7 @@ def test_bad_toml_says_the_line(files: Files) -> None:
         ("tenants = 3", "tenants: must be a table, not 3"),
         ("tenants.acme = 3", "tenants.acme: must be a table, not 3"),
         ("[tenants.acme]", "tenants.acme.backend is missing"),
-        ("colour = 1\n" + tenant(""), "the file: unknown setting 'colour'. Known: 'pipelines', 'tenants'"),
+        ("colour = 1\n" + tenant(""), "the file: unknown setting 'colour'. Known: 'pipelines', 'smtp', 'tenants'"),
         (tenant("paralel = 2"), "tenants.acme: unknown setting 'paralel'; did you mean 'parallel'?"),
         (tenant('parallel = "2"'), "tenants.acme.parallel: must be a whole number, not '2'"),
         (tenant("parallel = 0"), "tenants.acme.parallel: Input should be greater than or equal to 1"),
