@@ -79,7 +79,7 @@ def write_entrepot(folder: Path, shape: projects.Shape, more: str = "") -> None:
     (folder / "bench.py").write_text("\n".join(lines) + "\n")
     (folder / "tenants.toml").write_text(
         '[pipelines]\nbench = "bench:bench"\n\n'
-        '[tenants.bench]\nbackend = { type = "duckdb", path = "warehouse.duckdb" }\n\n[tenants.bench.pipelines.bench]\n'
+        '[tenants.bench]\nbackend = { type = "duckdb", path = "warehouse.duckdb" }\npipelines = ["bench"]\n'
     )
 
 

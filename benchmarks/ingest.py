@@ -97,8 +97,8 @@ def write_pipeline(folder: Path, task: Task) -> None:
     (folder / "bench.py").write_text(text)
     (folder / "tenants.toml").write_text(
         '[pipelines]\nbench = "bench:bench"\n\n'
-        f'[tenants.bench]\nbackend = {{ type = "duckdb", path = "warehouse.duckdb", memory_limit = "{LIMIT}" }}\n\n'
-        "[tenants.bench.pipelines.bench]\n"
+        f'[tenants.bench]\nbackend = {{ type = "duckdb", path = "warehouse.duckdb", memory_limit = "{LIMIT}" }}\n'
+        'pipelines = ["bench"]\n'
     )
 
 

@@ -34,7 +34,7 @@ from entrepot.protocol.messages import Context, ExtractRequest, LoadRequest, Run
 from entrepot.workflows.around.slots import Claim
 from entrepot.workflows.calls import call, failure, failure_of, in_a_sentence, nominal_time, parse_input, priority
 from entrepot.workflows.progress import RunSummary
-from entrepot.workflows.search_attributes import STAGE, label, label_stage
+from entrepot.workflows.search_attributes import OUTCOME, STAGE, label, label_stage
 
 BEHIND = 4
 """The priority of all that a backfill does: behind runs, which have 3."""
@@ -329,15 +329,15 @@ class Backfill:
             ) from error
         summary = RunSummary.model_validate(ended)
         self._change(run=summary.run, outcome=summary.outcome)
-        self._stage("done")
+        self._stage("done", summary.outcome)
 
-    def _stage(self, stage: str) -> None:
+    def _stage(self, stage: str, outcome: str = "") -> None:
         self._change(stage=stage)
-        label_stage(stage)
+        label_stage(stage, *([OUTCOME.value_set(outcome)] if outcome else []))
 
     def _ended(self, stage: str) -> None:
         self._change(running=())
-        self._stage(stage)
+        self._stage(stage, stage)
         self._remember()
 
     def _remember(self) -> None:

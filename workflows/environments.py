@@ -11,7 +11,7 @@ from entrepot.protocol.environments import Created, CreateInput, DiffInput, Envi
 from entrepot.protocol.messages import Promoted
 from entrepot.workflows.around.publishes import announced_by_hand
 from entrepot.workflows.calls import call, in_a_sentence, parse_input
-from entrepot.workflows.search_attributes import STAGE, label
+from entrepot.workflows.search_attributes import OUTCOME, STAGE, label
 
 
 @workflow.defn(name="Create")
@@ -54,5 +54,5 @@ class Promote:
             prepared = await call(activities.PREPARE_PROMOTION, request)
             promoted = await call(activities.PROMOTE_ENVIRONMENT, prepared)
         promoted = await announced_by_hand(promoted, request, f"was promoted from {request.like}")
-        label(request, STAGE.value_set("done"))
+        label(request, STAGE.value_set("done"), OUTCOME.value_set("promoted"))
         return promoted

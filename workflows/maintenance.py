@@ -12,7 +12,7 @@ from entrepot.protocol.maintenance import DropInput, Dropped, GcInput, GcResult,
 from entrepot.protocol.messages import Promoted
 from entrepot.workflows.around.publishes import announced_by_hand
 from entrepot.workflows.calls import call, failure_of, in_a_sentence, parse_input
-from entrepot.workflows.search_attributes import STAGE, label
+from entrepot.workflows.search_attributes import OUTCOME, STAGE, label
 
 
 @workflow.defn(name="Rollback")
@@ -25,8 +25,9 @@ class Rollback:
         request = parse_input(RollbackInput, payload)
         with in_a_sentence():
             promoted = await call(activities.ROLLBACK, request)
-        promoted = await announced_by_hand(promoted, request, "was rolled back")
-        label(request, STAGE.value_set("done"))
+        if not request.dry_run:
+            promoted = await announced_by_hand(promoted, request, "was rolled back")
+        label(request, STAGE.value_set("done"), OUTCOME.value_set("planned" if request.dry_run else "rolled back"))
         return promoted
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Literal, get_args
 
@@ -9,7 +11,7 @@ from pydantic import BaseModel, PrivateAttr
 
 from entrepot.planning import stages
 from entrepot.planning.plan import Plan, PlannedStep, Verdict
-from entrepot.protocol.messages import StepResult
+from entrepot.protocol.messages import FailedAttempt, StepResult
 from entrepot.protocol.parity import ParityInput, PreparedParity, TableParity
 
 Outcome = Literal["published", "nothing to do", "planned"]
@@ -17,6 +19,18 @@ State = Literal["done", "running", "waiting", "skipped", "held", "failed"]
 
 _BEGUN: tuple[State, ...] = ("done", "running", "failed")
 
+_MARKS: dict[State, str] = {
+    "done": "✓",
+    "running": "…",
+    "failed": "✗",
+    "waiting": "○",
+    "skipped": "·",
+    "held": "·",
+}
+_FIRM = "\u00a0"
+"""A space at which no line is broken."""
+_SHORT, _LONGEST, _MOST_BELOW = 60, 300, 10
+"""Characters of a note in the table, and below it; and how many stand there."""
 _SHOWN = 60
 """Steps in the Web UI's table; of a larger pipeline, those that have something to tell."""
 
@@ -43,13 +57,24 @@ class StepProgress(BaseModel):
     seconds: float | None = None
     note: str = ""
     warned: bool = False
+    tried: str = ""
+    """While it is tried again: what the attempt before failed with."""
+    attempts: int = 0
+    """And how many have failed."""
     stands: Verdict | None = None
     """Of a check that is not run: what it has found before on what is shown."""
 
     @property
     def said(self) -> str:
         """What there is to tell of it."""
-        return str(self.stands) if self.stands else self.note or self.why
+        return str(self.stands) if self.stands else self.tried or self.note or self.why
+
+    @property
+    def mark(self) -> str:
+        """Its state at a glance."""
+        if self.warned:
+            return "⚠ warned"
+        return "↻ again" if self.tried else f"{_MARKS[self.state]} {self.state}"
 
 
 class Progress(BaseModel):
@@ -88,7 +113,7 @@ class Progress(BaseModel):
         if step is None:
             step = StepProgress(name=name, kind="ingest", state=state)
             self.steps.append(step)
-        step.state = state
+        step.state, step.tried, step.attempts = state, "", 0
         step.why = why or step.why
         return step
 
@@ -104,6 +129,13 @@ class Progress(BaseModel):
         step.scanned = result.scanned
         step.note, step.warned = result.note, result.warned
 
+    def tried(self, failed: FailedAttempt) -> None:
+        """An attempt failed, and there is another. Of several steps together, its sentence says which."""
+        named = [name for name in failed.steps if repr(name) in failed.why]
+        for name in named or failed.steps:
+            if (step := self._named(name)) is not None and step.state == "running":
+                step.tried, step.attempts = failed.why, failed.attempt
+
     def planned(self, plan: Plan, parity: str | None = None) -> None:
         """Takes a plan's steps, keeping what is known of those that have begun, and the stages that are left to do."""
         self._plan, self.stages = plan, [stages.explain(stage) for stage in stages.stages(plan, parity)]
@@ -116,7 +148,8 @@ class Progress(BaseModel):
         steps = self.steps
         if len(steps) > _SHOWN:
             steps = [s for s in steps if s.state in ("running", "failed") or s.warned or s.rows is not None][-_SHOWN:]
-        counts = ", ".join(f"{n} {s}" for s in get_args(State) if (n := self.count(s)))
+        counted = Counter("warned" if step.warned else step.state for step in self.steps)
+        counts = ", ".join(f"{counted[s]} {s}" for s in ("warned", *get_args(State)) if counted[s])
         lines = [f"**{self.pipeline}** for **{self.tenant}** in **{self.environment}** · {self.stage} · {counts}", ""]
         if self.error:
             lines += [f"**Failed:** {self.error}", ""]
@@ -124,16 +157,11 @@ class Progress(BaseModel):
             lines += [waiting_for(self.waits), ""]
         if self.stages and self.stage == "plan":
             lines += [" → ".join(self.stages), ""]
-        lines += ["| step | kind | state | rows | seconds | |", "|---|---|---|---:|---:|---|"]
-        for s in steps:
-            rows = f"{s.rows:,}" if s.rows is not None else ""
-            seconds = f"{s.seconds:.2f}" if s.seconds is not None else ""
-            text = _cell(s.said) if s.state == "failed" else s.said.replace("|", "\\|").replace("\n", " ")
-            mark = "⚠ " if s.warned else ""
-            # The Web UI leaves no space between columns; em spaces do.
-            lines.append(
-                f"| {s.name}\u2003 | {s.kind}\u2003 | {s.state} | \u2003{rows} | \u2003{seconds} | \u2003{mark}{text} |"
-            )
+        lines += ["| step | state | note |", "|---|---|---|"]
+        # The Web UI leaves no space between columns; em spaces do. And it breaks numbers from their units.
+        lines += [f"| {s.name}\u2003 | {s.mark.replace(' ', _FIRM)}\u2003 | {_note(s)} |" for s in steps]
+        if long := [s for s in steps if _short(s) != _line(s.said)]:
+            lines += ["", *(f"- **{s.name}**: {_cell(s.said)}" for s in long[:_MOST_BELOW])]
         return "\n".join(lines)
 
 
@@ -158,7 +186,11 @@ class RunSummary(BaseModel):
     """The checks that were not run, with their verdicts on what is shown."""
     skipped: int = 0
     held: int = 0
+    warned: list[str] = []
+    """The checks and models that warn of what is shown now, whether this run made them or one before."""
     moved: list[str] = []
+    removed: list[str] = []
+    """The names that went, since no step makes them any more."""
     links: dict[str, str] = {}
     behind: list[str] = []
     """What does not show yet what was published, and why, each a sentence."""
@@ -190,6 +222,32 @@ def parity_markdown(
     return "\n".join(lines)
 
 
+def _note(step: StepProgress) -> str:
+    """What the table has of a step: numbers, and what is short. The rest stands below."""
+    counted = [f"{step.rows:,}{_FIRM}rows"] if step.rows is not None else []
+    counted += [f"{step.seconds:.2f}{_FIRM}s"] if step.seconds is not None else []
+    return " · ".join([*counted, *([_escaped(said)] if (said := _short(step)) else [])])
+
+
+def _short(step: StepProgress) -> str:
+    """What is to be told of it without samples, and not too long. A failure's sentence has its place below."""
+    if step.tried:
+        return f"attempt {step.attempts} failed, see below".replace(" ", _FIRM, 2)
+    if step.state == "failed" and step.said:
+        return "see below"
+    said, _, _ = _line(step.said).partition(", for example")
+    return said if len(said) <= _SHORT else f"{said[:_SHORT].rsplit(' ', 1)[0]} …"
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _escaped(text: str) -> str:
+    """As it is, where Markdown would see a column, code, or a tag of HTML."""
+    return re.sub(r"([|<`*])", r"\\\1", text)
+
+
 def _cell(text: str) -> str:
-    text = text.replace("|", "\\|").replace("\n", " ")
-    return text if len(text) <= 200 else text[:200] + "…"
+    text = _line(text)
+    return _escaped(text if len(text) <= _LONGEST else text[:_LONGEST] + "…")

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, Literal
 
 from temporalio import workflow
+from temporalio.common import SearchAttributeUpdate
 from temporalio.exceptions import (
     ActivityError,
     ApplicationError,
@@ -31,9 +32,11 @@ from entrepot.protocol import activities
 from entrepot.protocol.activities import Activity, Q, R
 from entrepot.protocol.hooks import EventName, Hooks, RunEvent, sentence
 from entrepot.protocol.messages import (
+    ATTEMPT_FAILED,
     Batch,
     Context,
     ExtractRequest,
+    FailedAttempt,
     LoadRequest,
     PlanRequest,
     Prepared,
@@ -51,7 +54,7 @@ from entrepot.workflows.around.publishes import MOST_TOLD, announced
 from entrepot.workflows.around.slots import Claim
 from entrepot.workflows.calls import call, failure, failure_of, in_a_sentence, nominal_time, parse_input, priority
 from entrepot.workflows.progress import Outcome, Progress, RunSummary
-from entrepot.workflows.search_attributes import BACKEND, STAGE, label, label_stage
+from entrepot.workflows.search_attributes import BACKEND, OUTCOME, STAGE, label, label_stage
 from entrepot.workflows.steps import run_steps, without
 
 MOST_REPLANNED = 20
@@ -74,6 +77,12 @@ class RunWorkflow:
         """Every step's state, rows, seconds and note."""
         return self._progress
 
+    @workflow.signal(name=ATTEMPT_FAILED)
+    def attempt_failed(self, failed: FailedAttempt) -> None:
+        """A worker tells of it: Temporal does not tell a workflow of attempts."""
+        self._progress.tried(failed)
+        workflow.set_current_details(self._progress.markdown())
+
     async def _run(self, payload: Any, kinds: frozenset[StepKind]) -> RunSummary:
         request = parse_input(RunInput, payload)
         return await _Run(request, kinds, self._progress).execute()
@@ -87,7 +96,7 @@ class _Run:
         self._kinds = kinds
         self._progress = progress
         self._started = workflow.now()
-        self._shown = self._started - timedelta(days=1)
+        self._is_to_show = False
         self._backend, self._parallel = "", 1
         self._plan = Plan(steps=(), versions={})
         """What comes after the ingest; empty before it is known."""
@@ -130,7 +139,8 @@ class _Run:
             self._hooks = {} if self._request.dry_run else prepared.hooks
             parameters = {**prepared.parameters, **self._context.parameters}
             self._context = self._context.model_copy(update={"parameters": parameters})
-            label(self._request, BACKEND.value_set(prepared.backend), STAGE.value_set("plan"))
+            planned = [OUTCOME.value_set("planned")] if self._request.dry_run else []
+            label(self._request, BACKEND.value_set(prepared.backend), STAGE.value_set("plan"), *planned)
         try:
             return await self._stages(prepared)
         except BaseException as error:
@@ -190,13 +200,15 @@ class _Run:
             raise failure(f"the selection {self._request.select!r} cannot be computed: {reasons}", "BadInput")
         for stage in stages(self._plan, prepared.parity):
             await self._execute(stage, prepared)
-        self._stage("done")
         made = any(step.kind != "check" for step in self._progress.in_state("done"))
         # What was dropped by hand is shown again, too, though the plan has no move for it.
         worked = made or self._plan.moves or self._plan.removed or self._promoted.moved
+        summary = self._summary("published" if worked else "nothing to do")
+        warned = " with warnings" if worked and summary.warned else ""
+        self._stage("done", OUTCOME.value_set(f"{summary.outcome}{warned}"))
         if worked:
             await self._tell_published()
-        return self._summary("published" if worked else "nothing to do")
+        return summary
 
     async def _tell_published(self) -> None:
         moved = tuple(sorted(self._promoted.moved))
@@ -422,10 +434,12 @@ class _Run:
             environment=self._request.environment,
             outcome=outcome,
             steps=[step for step in steps if step.state not in ("skipped", "held")],
+            warned=[step.name for step in steps if step.warned],
             standing=[step for step in steps if step.stands],
             skipped=self._progress.count("skipped"),
             held=self._progress.count("held"),
             moved=sorted(self._promoted.moved),
+            removed=list(self._plan.removed) if self._promoted.sequence else [],
             links=self._promoted.links,
             behind=list(self._promoted.behind),
             seconds=(workflow.now() - self._started).total_seconds(),
@@ -437,7 +451,10 @@ class _Run:
         self._progress.error = error
         for step in self._progress.in_state("running"):
             step.state = "failed"
-        self._stage(status)
+        if self._request.dry_run:  # nobody has to look at it, and the catalog keeps runs
+            self._stage("plan")
+            return
+        self._stage(status, OUTCOME.value_set(status))
         try:
             request = RecordFailureRequest(context=self._context, status=status, error=error)
             told = self._tell("failed", error=error) if status == "failed" else asyncio.sleep(0)
@@ -451,23 +468,25 @@ class _Run:
         self._progress.finished(result)
         self._show()
 
-    def _stage(self, stage: str) -> None:
+    def _stage(self, stage: str, *more: SearchAttributeUpdate[str]) -> None:
         if self._progress.stage != stage:
             self._progress.stage = stage
-            label_stage(stage)
+            label_stage(stage, *more)
         self._show()
 
     def _show(self) -> None:
-        """Brings the Web UI's details up to date, at most once a second: a large pipeline's table is long."""
-        now = workflow.now()
-        if self._progress.stage in ("done", "failed", "cancelled") or now - self._shown >= timedelta(seconds=1):
-            self._shown = now
-            workflow.set_current_details(self._progress.markdown())
+        """Brings the Web UI's details up to date, once whatever happens at the same time has happened."""
+        if not self._is_to_show:
+            self._is_to_show = True
+            asyncio.get_running_loop().call_soon(self._show_now)
+
+    def _show_now(self) -> None:
+        self._is_to_show = False
+        workflow.set_current_details(self._progress.markdown())
 
     async def _call(self, activity: Activity[Q, R], request: Q, summary: str = "", limits: StepLimits = DEFAULTS) -> R:
         return await call(activity, request, summary=summary, priority=self._priority, limits=limits, waits=self._waits)
 
     def _waits(self, what: str) -> None:
         self._progress.waits = what
-        self._shown = workflow.now() - timedelta(days=1)
         self._show()

@@ -13,9 +13,12 @@ PIPELINE = SearchAttributeKey.for_keyword("Pipeline")
 ENVIRONMENT = SearchAttributeKey.for_keyword("Environment")
 BACKEND = SearchAttributeKey.for_keyword("Backend")
 STAGE = SearchAttributeKey.for_keyword("Stage")
+OUTCOME = SearchAttributeKey.for_keyword("Outcome")
+"""How it ended: `published`, `published with warnings`, `nothing to do`, `failed`, `cancelled`, `rolled back` or
+`promoted`; or that it is only `planned`. What was refused before it began has none."""
 CAUSE = SearchAttributeKey.for_keyword("Cause")
 """Of runs that a trigger has begun: the pipelines that have published, `source` or `code`."""
-SEARCH_ATTRIBUTES = (TENANT, PIPELINE, ENVIRONMENT, BACKEND, STAGE, CAUSE)
+SEARCH_ATTRIBUTES = (TENANT, PIPELINE, ENVIRONMENT, BACKEND, STAGE, OUTCOME, CAUSE)
 
 
 def label(request: TenantInput, *more: SearchAttributeUpdate[str]) -> None:
@@ -28,6 +31,6 @@ def label(request: TenantInput, *more: SearchAttributeUpdate[str]) -> None:
     workflow.upsert_search_attributes([*updates, *more])
 
 
-def label_stage(stage: str) -> None:
+def label_stage(stage: str, *more: SearchAttributeUpdate[str]) -> None:
     """Says how far a workflow has come."""
-    workflow.upsert_search_attributes([STAGE.value_set(stage)])
+    workflow.upsert_search_attributes([STAGE.value_set(stage), *more])

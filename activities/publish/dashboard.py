@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 
 import ibis
+import ibis.expr.operations as ops
 from markupsafe import Markup
 
 from entrepot.activities.html import templates
@@ -26,6 +27,8 @@ MOST_CHART_ROWS = 5_000
 MOST_TABLE_ROWS = 500
 """Rows of a table on a page."""
 _HEIGHT = 280
+_PARTS = ("layer", "hconcat", "vconcat", "concat")
+"""Where charts have charts."""
 
 
 @dataclass(frozen=True)
@@ -39,20 +42,30 @@ class _Card:
     """A panel as the template wants it: with the number of its chart, or else with a table."""
 
     panel: Panel
+    shows: frozenset[str] = frozenset()
+    """The step's inputs of which it is made, as far as it tells."""
+    wide: bool = False
     chart: int | None = None
     columns: Sequence[_Column] = ()
     rows: Iterable[Sequence[str]] = ()
 
 
-def render(dashboard: Dashboard, facts: Mapping[str, str], inputs: Mapping[str, str]) -> str:
-    """The page. `facts` are the tenant, pipeline, run and version that made it; `inputs` the versions it shows.
+def render(
+    dashboard: Dashboard, facts: Mapping[str, str], inputs: Mapping[str, str], tables: Mapping[str, str] = {}
+) -> str:
+    """The page.
+
+    Args:
+        facts: The tenant, pipeline, run and version that made it.
+        inputs: The versions that it shows.
+        tables: The names of tables in the warehouse, to those of the inputs that they are.
 
     Raises:
         StepFailed: if a panel cannot be shown, with its title and the reason.
     """
     charts: list[dict[str, Any]] = []
     dashboard = _plain(dashboard)
-    cards = [_card(panel, charts) for panel in dashboard.panels]
+    cards = _in_rows([_card(panel, charts, tables) for panel in dashboard.panels])
     return templates.render(
         "dashboard.html",
         dashboard=dashboard,
@@ -81,15 +94,43 @@ def _text(value: Any) -> str:
     return "" if value is None else str.__str__(str(value))
 
 
-def _card(panel: Panel, charts: list[dict[str, Any]]) -> _Card:
+def _in_rows(cards: Iterable[_Card]) -> list[_Card]:
+    """Two cards to a row; one that would be alone in its row takes all of it."""
+    placed: list[_Card] = []
+    is_open = False
+    for card in cards:
+        if card.panel.wide and is_open:
+            placed[-1] = replace(placed[-1], wide=True)
+        placed.append(replace(card, wide=card.panel.wide))
+        is_open = not card.panel.wide and not is_open
+    if is_open:
+        placed[-1] = replace(placed[-1], wide=True)
+    return placed
+
+
+def _card(panel: Panel, charts: list[dict[str, Any]], tables: Mapping[str, str]) -> _Card:
     """A panel's card; the specification of a chart is added to `charts`."""
+    shows = frozenset(tables[name] for name in _tables_of(panel.content) if name in tables)
     try:
         if isinstance(panel.content, ibis.Table):
-            return _table(panel, panel.content)
+            return _table(panel, panel.content, shows)
         charts.append(_chart(panel.content))
     except Exception as error:
         raise StepFailed(f"panel {panel.title!r}: {describe(error)}") from error
-    return _Card(panel, chart=len(charts) - 1)
+    return _Card(panel, shows, chart=len(charts) - 1)
+
+
+def _tables_of(content: Any) -> set[str]:
+    """The names of the warehouse's tables from which a panel is made; of a chart of rows that were read, none."""
+    if isinstance(content, ibis.Table):
+        return {table.name for table in content.op().find(ops.DatabaseTable)}
+    import altair
+
+    if not isinstance(content, altair.TopLevelMixin):
+        return set()
+    parts = [part for name in _PARTS for part in getattr(content, name, None) or () if part is not altair.Undefined]
+    inner = [each for name in ("data", "spec") if (each := getattr(content, name, None)) is not None]
+    return set().union(*map(_tables_of, [*parts, *inner]))
 
 
 def _chart(content: Any) -> dict[str, Any]:
@@ -125,13 +166,13 @@ def _fetched(spec: Any) -> str | None:
     return None
 
 
-def _table(panel: Panel, table: ibis.Table) -> _Card:
+def _table(panel: Panel, table: ibis.Table, shows: frozenset[str]) -> _Card:
     rows = table.limit(MOST_TABLE_ROWS + 1).to_pyarrow()
     if rows.num_rows > MOST_TABLE_ROWS:
         raise StepFailed(f"its table has more than {MOST_TABLE_ROWS} rows; show fewer")
     columns = [_Column(_text(name).replace("_", " "), dtype.is_numeric()) for name, dtype in table.schema().items()]
     cells = [_cells(column.to_pylist()) for column in rows.columns]
-    return _Card(panel, columns=columns, rows=list(zip(*cells, strict=True)))
+    return _Card(panel, shows, columns=columns, rows=list(zip(*cells, strict=True)))
 
 
 def _cells(values: list[Any]) -> list[str]:

@@ -6,7 +6,7 @@ something else while the page stays as it is. No violating row is shown: whoever
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from entrepot.activities.catalog.catalog import PipelineCatalog
 from entrepot.activities.catalog.version import Version
@@ -47,7 +47,7 @@ def with_verdicts(
         its = {n: v for n, v in looked.items() if _is_shown(graph.table_inputs(graph.steps[n]), rests_on, known)}
         if its:
             stands = {**standing_verdicts(catalog, graph, rests_on | its, checks), **stands}
-        section = _summary(guarding, stands)
+        section = _summary(graph, sorted(made.inputs), guarding, stands)
     return page.replace(_BEFORE, section.encode() + b"\n" + _BEFORE, 1) if section else page
 
 
@@ -77,15 +77,35 @@ def _is_shown(names: Iterable[str], rests_on: Mapping[str, str], known: Mapping[
     return all(name in known and known[name].version == rests_on.get(name) for name in names)
 
 
-def _summary(checks: list[CheckStep], stands: Mapping[str, StandingVerdict]) -> str:
-    """A line that can be opened; open already, unless all is well."""
+def _summary(
+    graph: Graph, inputs: Sequence[str], checks: list[CheckStep], stands: Mapping[str, StandingVerdict]
+) -> str:
+    """A line that can be opened; open already, unless all is well.
+
+    Args:
+        inputs: What the page reads itself.
+    """
     if not checks:
         return ""
     violated = [step for step in checks if step.name in stands and stands[step.name].found.violations]
     unknown = [step for step in checks if step.name not in stands]
     passed = [step for step in checks if step not in violated and step not in unknown]
-    lines = [_line(step, stands.get(step.name)) for step in (*violated, *unknown, *passed)]
+    made_of = {name: _made_of(graph, name) for name in inputs}
+    lines = [
+        (*_line(step, stands.get(step.name)), [name for name in inputs if not made_of[name].isdisjoint(step.guards)])
+        for step in (*violated, *unknown, *passed)
+    ]
     return render("verdicts.html", checks=lines, violated=len(violated), unknown=len(unknown))
+
+
+def _made_of(graph: Graph, name: str) -> frozenset[str]:
+    """A table or model, and all of which it is made."""
+    found, level = {name}, {name}
+    while level:
+        makers = [graph.steps[graph.producers[each]] for each in level if each in graph.producers]
+        level = {each for step in makers if not step.is_source for each in graph.table_inputs(step)} - found
+        found |= level
+    return frozenset(found)
 
 
 def _line(step: CheckStep, standing: StandingVerdict | None) -> tuple[str, bool, str]:

@@ -21,7 +21,7 @@ from temporalio import activity
 
 from entrepot.activities.catalog.catalog import PipelineCatalog
 from entrepot.activities.catalog.details import CopyDetails, Details, FilesDetails, PageDetails
-from entrepot.activities.catalog.environment import PUBLISH
+from entrepot.activities.catalog.environment import PUBLISH, Environment, Publish
 from entrepot.activities.catalog.owners import Owner
 from entrepot.activities.catalog.records import Run
 from entrepot.activities.catalog.tables import now
@@ -91,6 +91,8 @@ class PublishActivities(Activities):
         with work.session() as session:
             work.catalog(session).ensure()
             graph = self._tenants.graph(context)
+            if request.dry_run:
+                return _would_roll_back(work, session, context, request)
             done = wait_for_other_runs(work, lambda: _rollback(work, session, context, request, graph))
         return done.model_copy(update=self._tenants.told_of(context))
 
@@ -130,7 +132,9 @@ def _output(
 
     output = call.step.function(**parameters, **{name: argument(version) for name, version in versions.items()})
     if isinstance(output, Dashboard):
-        return _Page(str(output.title), render(output, facts, {name: each.version for name, each in versions.items()}))
+        inputs = {name: each.version for name, each in versions.items()}
+        named = {each.table.table: name for name, each in versions.items() if each.table is not None}
+        return _Page(str(output.title), render(output, facts, inputs, named))
     if isinstance(output, Export | Copy):
         return replace(output, table=tables.unbound(output.table))
     raise StepFailed(f"it must return a Dashboard, an Export or a Copy, and returned a {type(output).__name__}")
@@ -282,6 +286,26 @@ def _rollback(
         return _rolled_back(work, session, context, asked, graph)
 
 
+def _would_roll_back(work: ActivityContext, session: Session, context: Context, asked: RollbackInput) -> Promoted:
+    environment = work.catalog(session).pipeline(context.pipeline).environment(context.environment)
+    earlier, _ = _to_go_back_to(environment, ViewSync(work, session, context), asked)
+    current = environment.head()
+    return Promoted(moved=tuple(sorted(current.changed_names(earlier.pointers))), sequence=current.sequence)
+
+
+def _to_go_back_to(environment: Environment, views: ViewSync, asked: RollbackInput) -> tuple[Publish, PointedVersions]:
+    """The publish that is meant, and all that it pointed at.
+
+    Raises:
+        BadInput: if there is none, or what it pointed at is not there any more.
+    """
+    earlier = environment.earlier(asked.to)
+    its = views.pointed_versions(earlier.pointers)
+    if gone := earlier.pointers.keys() - its.versions.keys():
+        raise BadInput(f"{environment}: cannot go back to run {earlier.run}: collected since: {listed(gone)}")
+    return earlier, its
+
+
 def _rolled_back(
     work: ActivityContext, session: Session, context: Context, asked: RollbackInput, graph: Graph | None
 ) -> Promoted:
@@ -292,10 +316,7 @@ def _rolled_back(
     # By an attempt whose answer was lost; others may have published since.
     done = environment.publish_of(context.run, current)
     if done is None:
-        earlier = environment.earlier(asked.to)
-        its = views.pointed_versions(earlier.pointers)
-        if gone := earlier.pointers.keys() - its.versions.keys():
-            raise BadInput(f"{environment}: cannot go back to run {earlier.run}: collected since: {listed(gone)}")
+        earlier, its = _to_go_back_to(environment, views, asked)
         views.claim(its)
         with session.transaction():
             if asked.cursor:  # first: if we die in between, the next run asks a source again, and loses nothing

@@ -7,7 +7,9 @@ step, and whether it is tried again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
+import datetime
 import functools
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +18,7 @@ from typing import Any, TypeVar
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError
 
 from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.runtime.hints import noted
@@ -24,13 +27,24 @@ from entrepot.errors import BadInput, EntrepotError, PipelineError, Unavailable
 from entrepot.language.names import DEFAULT_ENVIRONMENT, EVERY_PIPELINE
 from entrepot.protocol.activities import Activity, Q, R
 from entrepot.protocol.maintenance import OfEnvironment
-from entrepot.protocol.messages import Context, Request, Target, TenantInput
+from entrepot.protocol.messages import (
+    ATTEMPT_FAILED,
+    RUNS,
+    Context,
+    FailedAttempt,
+    Request,
+    Target,
+    TenantInput,
+)
 from entrepot.protocol.parsing import parse
 from entrepot.tracebacks import NOT_WRITABLE, author_traceback, cut, describe, is_transient, message, origin
 
 HEARTBEAT_SECONDS = 5.0
 _LONGEST = 2_400
 """Characters of a failure's sentence: with its causes, each of which repeats it, some KB in all."""
+_FIRST_ATTEMPTS = 4
+"""A run is told of each of these that fails; then of those whose number is a power of two."""
+_TELLING = datetime.timedelta(seconds=2)
 _THREADS = ThreadPoolExecutor(max_workers=10_000, thread_name_prefix="entrepot")
 """No activity waits for another's thread: how many run at once, a worker's slots and its tenants' turns say."""
 
@@ -101,8 +115,22 @@ async def _execute(
     work = ActivityContext(tenant, context.run, ",".join(about[:3]) or declared.name, activity.info().workflow_id or "")
     outcome = await _in_thread(work, functools.partial(method, work, request))
     if isinstance(outcome, _Failed):
-        raise to_application_error(outcome.error, _where(message(outcome.error), context, declared.name, about))
+        failure = to_application_error(outcome.error, _where(message(outcome.error), context, declared.name, about))
+        if about and not context.backend and not failure.non_retryable:
+            await _tell_run(FailedAttempt(steps=about, attempt=activity.info().attempt, why=failure.message))
+        raise failure
     return outcome
+
+
+async def _tell_run(failed: FailedAttempt) -> None:
+    """Tells the run of an attempt that is not the last. Each is a few events in its history, so of many only some."""
+    info = activity.info()
+    is_told = failed.attempt <= _FIRST_ATTEMPTS or failed.attempt.bit_count() == 1
+    if info.workflow_id is None or info.workflow_type not in RUNS or is_last_attempt() or not is_told:
+        return
+    handle = activity.client().get_workflow_handle(info.workflow_id, run_id=info.workflow_run_id)
+    with contextlib.suppress(RPCError):  # it is told elsewhere, too
+        await handle.signal(ATTEMPT_FAILED, failed, rpc_timeout=_TELLING)
 
 
 def _where(sentence: str, context: Context, activity: str, about: tuple[str, ...]) -> str:

@@ -13,6 +13,6 @@ until temporal operator search-attribute list --namespace "$TEMPORAL_NAMESPACE" 
   sleep 1
 done
 
-for name in Tenant Pipeline Environment Backend Stage Cause; do
+for name in Tenant Pipeline Environment Backend Stage Outcome Cause; do
   temporal operator search-attribute create --namespace "$TEMPORAL_NAMESPACE" --name "$name" --type Keyword
 done

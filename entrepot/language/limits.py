@@ -96,6 +96,14 @@ def duration(text: Any) -> timedelta:
     return found
 
 
+def duration_text(span: timedelta) -> str:
+    """A duration as it is written, in the largest unit of which it has a whole number."""
+    for unit, one in reversed(_UNITS.items()):
+        if not span % one:
+            return f"{span // one}{unit}"
+    return f"{span.total_seconds():g}s"
+
+
 def size(text: Any) -> int:
     """Bytes, written as `500GB`, `1.5 TiB` or `8gb`: in powers of ten, or of two.
 
@@ -107,6 +115,17 @@ def size(text: Any) -> int:
     if not found:
         raise ValueError(f"{text!r} is not a valid size: write a number and KB, MB, GB or TB, such as '8GB'")
     return found
+
+
+def size_text(size: int) -> str:
+    """Bytes as they are written, by the unit of which they are the fewest."""
+    written = [
+        (size // unit, f"{size // unit}{letter}{'i' * is_binary}B".replace(" ", ""))
+        for is_binary in (False, True)
+        for letter in _POWERS
+        if not (letter == " " and is_binary) and not size % (unit := _unit(letter, is_binary=is_binary))
+    ]
+    return min(written)[1]
 
 
 def _unit(letter: str, *, is_binary: bool) -> int:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from entrepot.errors import BadInput, listed
 
 if TYPE_CHECKING:
-    from pydantic import GetCoreSchemaHandler
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
     from pydantic_core import CoreSchema
 
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
@@ -94,6 +94,10 @@ class Kind:
         from pydantic_core import core_schema  # the command line wants names, and starts without pydantic
 
         return core_schema.no_info_after_validator_function(self._valid, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        written = "|".join([self.pattern.pattern, *map(re.escape, sorted(self.besides))])
+        return {**handler(schema), "pattern": f"^({written})$", "maxLength": self.longest}
 
     def _valid(self, name: str) -> str:
         if problem := self.problem(name):

@@ -41,7 +41,7 @@ class Panel:
         content: An Altair chart over at most 5,000 rows, or an ibis table of at most 500: aggregate before you show. A
             chart takes an ibis table as its data. Colours that it does not set suit the page, light and dark.
         text: A sentence that says what is to be seen. Default: empty.
-        wide: Whether the panel takes the whole width of the page. Default: half of it.
+        wide: Whether the panel takes the whole width of the page. Default: half of it, unless it would be alone there.
 
     Examples:
         ```python

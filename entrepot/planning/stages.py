@@ -42,6 +42,8 @@ class Promote:
 
     moves: tuple[str, ...]
     removes: tuple[str, ...]
+    is_all: bool = True
+    """Whether that is all, since nothing is ingested before it: what is made of new rows is not known until then."""
 
 
 Stage = Ingest | Compute | Verify | Promote
@@ -62,7 +64,7 @@ def stages(plan: Plan, parity: str | None) -> tuple[Stage, ...]:
         every.append(Compute(computed))
     if parity and tables:
         every.append(Verify(tables, parity))
-    return (*every, Promote(tuple(sorted(plan.moves)), plan.removed))
+    return (*every, Promote(tuple(sorted(plan.moves)), plan.removed, is_all=not ingests))
 
 
 def explain(stage: Stage) -> str:
@@ -75,9 +77,12 @@ def explain(stage: Stage) -> str:
             return f"compute {', '.join(f'{kind} {_named(s.name for s in steps if s.kind == kind)}' for kind in kinds)}"
         case Verify(tables, warehouse):
             return f"compare {_named(tables)} with {warehouse}"
-        case Promote(moves, removes):
-            removed = f", remove {_named(removes)}" if removes else ""
-            return f"promote {_named(moves) if moves else 'what is new'}{removed}"  # before an ingest, nobody knows
+        case Promote(moves, removes, is_all):
+            promoted = [_named(moves)] if moves else []
+            promoted += [] if is_all else ["what is new"]
+            parts = [f"promote {', and '.join(promoted)}"] if promoted else []
+            parts += [f"remove {_named(removes)}"] if removes else []
+            return ", ".join(parts) or "promote nothing"
 
 
 def _named(names: Iterable[str], most: int = 3) -> str:

@@ -18,6 +18,8 @@ class RollbackInput(Target):
     cursor: bool = False
     """Whether the ingest states go back, too, so that the next run asks the sources again for what came
     since. Else it goes on behind what was loaded last, and brings back what the rollback took from sight."""
+    dry_run: bool = False
+    """Only says what would move, or why it cannot."""
 
 
 class GcInput(TenantInput):

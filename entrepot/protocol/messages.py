@@ -285,6 +285,20 @@ class StepResult(Message):
     details: dict[str, Any] = {}
 
 
+ATTEMPT_FAILED = "attempt_failed"
+"""The signal by which a run is told of one."""
+RUNS = frozenset({"Pipeline", "Ingest", "Transform", "Train", "Publish"})
+"""The types of workflows that hear it."""
+
+
+class FailedAttempt(Message):
+    """An attempt at steps that failed, and is not the last."""
+
+    steps: tuple[TableName, ...]
+    attempt: int
+    why: str
+
+
 class PromoteRequest(Request):
     """What a run publishes: all of it, or nothing."""
 

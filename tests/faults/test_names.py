@@ -30,7 +30,6 @@ from entrepot.protocol import activities
 from entrepot.protocol.activities import Activity, work_queue
 from entrepot.protocol.messages import Request
 from entrepot.worker.config.settings import TenantSection
-from entrepot.worker.config.tenant_schema import PipelineSection
 from tests.conftest import House, serving, settings
 from tests.pipelines.hostile import WORDS
 
@@ -76,8 +75,7 @@ CONTEXT = {**SOUND, "run": "r1"}
 
 def tenant(name: str, path: str = "", lake: str | None = None, prefix: str = "") -> TenantSection:
     backend = {"type": "duckdb", "path": path or f"{name}.duckdb"}
-    pipelines = {each: PipelineSection() for each in PIPELINES}
-    return TenantSection(backend=backend, lake=lake, environments=EVERYWHERE, pipelines=pipelines, prefix=prefix)
+    return TenantSection(backend=backend, lake=lake, environments=EVERYWHERE, pipelines=[*PIPELINES], prefix=prefix)
 
 
 @pytest_asyncio.fixture(scope="module")

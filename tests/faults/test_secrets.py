@@ -50,7 +50,7 @@ leaky = "tests.pipelines.leaky:leaky"
 
 [tenants.acme]
 backend = {{ type = "duckdb", path = "acme.duckdb" }}
-pipelines.leaky.parameters = {{ database = "env:SHOP_DATABASE", token = "file:FOLDER/canary", told = "{TOLD}" }}
+settings.leaky.parameters = {{ database = "env:SHOP_DATABASE", token = "file:FOLDER/canary", told = "{TOLD}" }}
 
 [tenants.globex.backend]
 type = "postgres"
@@ -60,7 +60,7 @@ database = "globex"
 user = "globex"
 password = "env:BACKEND"
 
-[tenants.globex.pipelines.leaky]
+[tenants.globex.settings.leaky]
 parameters = {{ database = "file:FOLDER/database", token = "file:FOLDER/canary", told = "{TOLD}" }}
 
 [tenants.initech.backend]
@@ -71,7 +71,7 @@ database = "initech"
 user = "globex"
 password = "env:WRONG"
 
-[tenants.initech.pipelines.leaky]
+[tenants.initech.settings.leaky]
 parameters = {{ database = "file:FOLDER/canary" }}
 """
 

@@ -48,6 +48,9 @@ COMMANDS = [
         "env list",
         "env history",
         "runs",
+        "tenants check",
+        "tenants show",
+        "tenants schema",
         "schedules plan",
         "schedules apply",
         "workers",
@@ -102,7 +105,7 @@ def test_a_selection_and_parameters(place: Place) -> None:
 def test_a_plan_says_what_would_run_and_why(place: Place) -> None:
     out = said(place.entrepot("plan", "shop", "-p", "limit=63"), 0)
     assert re.search(r"^orders +transform +run +its code or a parameter changed", out, re.M)
-    assert "9 steps of 12 would run, 5 names would be published." in out
+    assert "9 steps of 12 would run.\n5 names would be published: " in out
     plan = json.loads(said(place.entrepot("plan", "shop", "-p", "limit=63", "--json"), 0))
     assert " → ".join(plan["stages"]) in " ".join(out.split())
     assert {step["name"]: step["why"] for step in plan["steps"]}["labels"] == "orders changed"
@@ -270,6 +273,7 @@ def test_a_rollback_goes_back_one_publish_or_to_a_run(place: Place) -> None:
     there = ["shop", "-e", "pr_back"]
     first = json.loads(said(place.entrepot("run", *there, "--json"), 0))["run"]
     said(place.entrepot("run", *there, "-p", "limit=64"), 0)
+    assert said(place.entrepot("rollback", *there, "--dry-run"), 0).startswith("✓ pr_back would move back: ")
     assert said(place.entrepot("rollback", *there), 0).startswith("✓ pr_back moved back: ")
     assert said(place.entrepot("rollback", *there, "--to", first), 0).startswith("✓ nothing to do: pr_back")
     said(place.entrepot("run", *there, "-p", "limit=64"), 0)
@@ -277,6 +281,8 @@ def test_a_rollback_goes_back_one_publish_or_to_a_run(place: Place) -> None:
     assert "orders" in moved
     unknown = said(place.entrepot("rollback", *there, "--to", "beef"), 2)
     assert "no publish of run 'beef'. Runs that published there: " in unknown
+    listed = json.loads(place.temporal("workflow", "list", "--query", "WorkflowType = 'Rollback'", "-o", "json").stdout)
+    assert {each["status"] for each in listed} == {"WORKFLOW_EXECUTION_STATUS_COMPLETED"}
     assert first in unknown
 
 
@@ -476,6 +482,32 @@ def test_lineage_of_tables_that_nobody_has_loaded_is_not_known_yet(nowhere: Plac
     assert "the columns of 'countries', 'orders_raw' are not known yet: run 'shop' once" in error
 
 
+def test_the_tenant_file_is_checked_and_shown_without_a_server(nowhere: Place) -> None:
+    assert "tenants.toml: 1 tenant: acme" in said(nowhere.entrepot("tenants", "check"), 0)
+    out = said(nowhere.entrepot("tenants", "show", "acme"), 0)
+    assert re.search(r"^slots +8 +default *$", out, re.M)
+    shown = json.loads(said(nowhere.entrepot("tenants", "show", "--json"), 0))
+    assert {"setting": "backend.type", "value": "duckdb", "from": "tenants.toml"} in shown["tenants"]["acme"]
+    assert "unknown tenant 'acmee'; did you mean 'acme'?" in said(nowhere.entrepot("tenants", "show", "acmee"), 2)
+    assert json.loads(said(nowhere.entrepot("tenants", "schema"), 0))["required"] == ["tenants"]
+
+
+def test_all_that_is_wrong_with_the_tenant_file_is_said_at_once(nowhere: Place) -> None:
+    wrong = TENANTS.replace('every = "12h"', 'every = "12h"\nselect = "ordesr"') + (
+        '[tenants.acme.settings.slow]\nparameters = { mots = 1 }\n[tenants.b.backend]\ntype = "duckdb"\npath = "b"\n'
+        '[[tenants.b.schedules]]\npipeline = "shop"\nevery = "1h"\nparameters = { limit = "x" }\n'
+    )
+    (nowhere.folder / "wrong.toml").write_text(wrong.replace("pipelines.wild:", "pipelines.gone:"))
+    error = said(nowhere.entrepot("tenants", "check", "--tenants", "wrong.toml"), 2)
+    assert [line.split(": ")[0].strip(" ✗") for line in error.splitlines()] == [
+        f"{nowhere.folder}/wrong.toml has 4 problems:",
+        "pipelines.wild",
+        "tenants.acme.schedules[0]",
+        "tenants.acme.settings.slow",
+        "tenants.b.schedules[0]",
+    ]
+
+
 def test_a_graph_needs_no_server(nowhere: Place) -> None:
     out = said(nowhere.entrepot("graph", "shop"), 0)
     assert re.search(r"^orders +transform +orders_raw, countries +Orders with their country's name\.", out, re.M)
@@ -583,6 +615,17 @@ def test_output_that_nobody_takes_is_no_crash(nowhere: Place, to: str, code: int
     for command in ("graph shop", "graph shop --json"):
         done = nowhere.command("bash", "-o", "pipefail", "-c", f"{ENTREPOT} {command} {to}")
         assert (done.returncode, done.stderr) == (code, said), command
+
+
+def test_what_is_killed_has_told_all_that_it_had_to(nowhere: Place) -> None:
+    code = (
+        "import os, signal, sys; from entrepot.worker.cli import app; app._with_streams(); app.scrub_output()\n"
+        "print('first'); os.fork() or (print('of a child'), os.kill(os.getpid(), signal.SIGKILL)); os.wait()\n"
+        "print('last'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    with (nowhere.folder / "log").open("wb") as log:
+        subprocess.run([sys.executable, "-c", code], stdout=log, env=nowhere.environment(), check=False)
+    assert (nowhere.folder / "log").read_text() == "first\nof a child\nlast\n"
 
 
 def test_an_unknown_namespace_or_profile_is_named(place: Place) -> None:

@@ -91,6 +91,7 @@ def test_it_tells_where_everything_is(place: Place) -> None:
 def test_a_second_one_on_the_same_state_or_port_is_refused(place: Place, tmp_path: Path) -> None:
     with place.dev() as dev:
         ports = ["--port", str(free_port()), "--ui-port", str(free_port())]
+        assert (place.state / ".gitignore").read_text() == "*\n"
         same_state = place.entrepot("dev", *ports)
         assert same_state.returncode == 3
         assert (

@@ -107,6 +107,10 @@ async def test_it_says_whether_it_lives_and_works_and_what_it_has_done(watched: 
     assert found[f"entrepot_bytes_total activity_type=load {acme}"] > 0
     assert found[f"entrepot_steps_total activity_type=transform {acme}"] >= 4
     assert found[f"entrepot_queue_latency_seconds_count activity_type=extract {acme}"] == 1
+    _, shown = await watched.get("/metrics")
+    for latency in ("queue", "run"):  # or else minutes and hours could not be told from ten seconds
+        ends = re.findall(rf'entrepot_{latency}_latency_seconds_bucket{{.*le="(\d+)"}}', shown)
+        assert f"{logs.BUCKETS[-1]:.0f}" in ends
     assert found["entrepot_failures_total activity_type=prepare error=BadInput pipeline=? tenant=acme"] == 1
     assert found["entrepot_failures_total activity_type=prepare error=BadInput pipeline=? tenant=?"] == 1
     assert found["entrepot_slots_taken tenant=acme"] == 0

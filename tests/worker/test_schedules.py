@@ -380,7 +380,11 @@ async def test_a_hundred_at_once(client: Client) -> None:
 
 def triggered(tmp_path: Path, **pipelines: Mapping[str, Any]) -> Settings:
     section = TenantSection.model_validate(
-        {"backend": {"type": "duckdb", "path": "x.duckdb"}, "pipelines": {"shop": {}, "flights": {}, **pipelines}}
+        {
+            "backend": {"type": "duckdb", "path": "x.duckdb"},
+            "pipelines": sorted({"shop", "flights", *pipelines}),
+            "settings": pipelines,
+        }
     )
     references = {"shop": "tests.pipelines.shop:shop", "flights": "tests.pipelines.slow:slow"}
     return Settings(Path("tenants.toml"), tmp_path, references, {"acme": section})

@@ -65,7 +65,7 @@ async def test_nothing_below_the_same_rows_runs(house: House) -> None:
     readers = ("by_shop", "labels", "counted", "cheap", "model", "scored")
     assert {other.why[name] for name in readers} == {"orders has the same rows as before"}
     assert {other.why[name] for name in ("page", "file")} == {"nothing changed"}
-    assert "| by_shop\u2003 | transform\u2003 | skipped" in other.details
+    assert "| by_shop\u2003 | ·\u00a0skipped" in other.details
     again = await did(house, "sliced", parameters={"least": -5})
     assert (again.outcome, again.plans) == ("nothing to do", 1)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import WorkflowFailureError
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
@@ -20,7 +21,7 @@ from temporalio.testing import WorkflowEnvironment
 from entrepot.errors import Unavailable
 from entrepot.worker.config.tenant_schema import TenantSection
 from tests.conftest import House, serving, settings
-from tests.waiting import retried, until_running
+from tests.waiting import eventually, retried, until_running
 
 SHOP = {"tenant": "acme", "pipeline": "shop"}
 
@@ -335,3 +336,25 @@ async def test_a_cancelled_run_stops_its_work_and_publishes_nothing(
             await asyncio.wait_for(handle.result(), 300)
         assert house.query("SELECT status, error FROM entrepot.runs") == [("cancelled", "the run was cancelled")]
         assert house.query("SELECT count(*) FROM entrepot.publishes") == [(0,)]
+
+
+async def test_while_a_step_is_tried_again_the_run_says_why_and_then_no_more(
+    temporal: WorkflowEnvironment, tmp_path: Path
+) -> None:
+    async with serving(temporal.client, settings(tmp_path, {"awaiting": "tests.pipelines.awaiting:awaiting"})) as house:
+        value = {"tenant": "acme", "pipeline": "awaiting", "parameters": {"until": str(tmp_path / "there")}}
+        handle = await house.start("Pipeline", value)
+
+        async def said() -> str:
+            metadata = await handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+            return metadata.current_details if "again" in metadata.current_details else ""
+
+        details = await eventually(said)
+        assert "| source\u2003 | ↻\u00a0again\u2003 | attempt" in details
+        assert "- **source**: tenant 'acme', pipeline 'awaiting': ingest 'source'" in details
+        assert "ConnectionError: not there yet" in details
+        (tmp_path / "there").touch()
+        assert (await handle.result())["outcome"] == "published"
+        metadata = await handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+        assert "| source\u2003 | ✓\u00a0done" in metadata.current_details
+        assert "again" not in metadata.current_details

@@ -132,7 +132,7 @@ async def test_a_pipelines_own_hook_takes_the_place_of_its_tenants(
     temporal: WorkflowEnvironment, tmp_path: Path, webhook: Webhooks
 ) -> None:
     its = {"shop": {"on_published": []}, "slow": {}}
-    async with told(temporal, tmp_path, on_published={"webhook": webhook.url}, pipelines=its) as house:
+    async with told(temporal, tmp_path, on_published={"webhook": webhook.url}, settings=its) as house:
         run = await begin(house)
         assert (await run.result())["outcome"] == "published"
         listed = [each async for each in house.client.list_workflows(f"TaskQueue = '{house.task_queue}'")]

@@ -28,7 +28,8 @@ class Houses:
         tenant = TenantSection(
             backend={"type": "duckdb", "path": "acme.duckdb"},
             backends={"other": {"type": "duckdb", "path": "other.duckdb"}},
-            pipelines={name: PipelineSection(schema=schemas.get(name)) for name in pipelines},
+            pipelines=[*pipelines],
+            settings={name: PipelineSection(schema=schemas.get(name)) for name in pipelines},
         )
         return serving(self._client, settings(self.folder, pipelines, acme=tenant))
 

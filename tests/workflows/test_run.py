@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import csv
 from pathlib import Path
+from typing import Any
 
 import pytest
+from temporalio.client import WorkflowFailureError
 
+from entrepot.workflows.search_attributes import OUTCOME
 from tests.conftest import House
 
 EVERY_STEP = {
@@ -178,6 +182,30 @@ async def test_queries_tell_the_plan_and_the_progress(shop: House) -> None:
     assert attributes["Tenant"] == "acme"
     assert attributes["Backend"] == "duckdb"
     assert attributes["Stage"] == "done"
+    assert attributes["Outcome"] == "published with warnings"
+
+
+async def test_a_list_of_runs_tells_what_came_of_each(shop: House) -> None:
+    """In the attribute `Outcome`; what was refused before it began is none of them, and a plan is no incident."""
+    asked = {"tenant": "acme", "pipeline": "shop"}
+
+    async def outcome(workflow: str, **value: Any) -> object:
+        handle = await shop.start(workflow, {**asked, **value})
+        with contextlib.suppress(WorkflowFailureError):
+            await handle.result()
+        attributes = (await handle.describe()).typed_search_attributes
+        return attributes.get(OUTCOME)
+
+    assert await outcome("Pipeline", dry_run=True) == "planned"
+    assert await outcome("Pipeline") == "published with warnings"
+    assert await outcome("Pipeline") == "nothing to do"
+    assert await outcome("Pipeline", select="labels") == "nothing to do"
+    assert await outcome("Pipeline", parameters={"limit": 90.0}) == "published with warnings"
+    assert await outcome("Rollback", dry_run=True) == "planned"
+    assert await outcome("Rollback") == "rolled back"
+    assert await outcome("Rollback", to="beef") is None
+    assert await outcome("Pipeline", select="nothing") is None
+    assert await outcome("Pipeline", environment="dev", select="risks") == "failed"
 
 
 @pytest.mark.fast

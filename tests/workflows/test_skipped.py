@@ -119,15 +119,15 @@ async def test_the_web_uis_table_shows_what_stands(watched: House) -> None:
     await handle.result()
     progress = Progress.model_validate(await handle.query("progress"))
     (line,) = [line for line in progress.markdown().splitlines() if line.startswith("| few")]
-    assert "skipped" in line
-    assert "⚠ 1 violating row, for example" in line
-    assert ", since 20" in line
+    assert line == "| few\u2003 | ⚠\u00a0warned\u2003 | 1 violating row |"
+    (below,) = [line for line in progress.markdown().splitlines() if line.startswith("- **few**: 1 violating row, for")]
+    assert ", since 20" in below
 
 
 def told(page: str) -> list[str]:
     """How a published page says what checks have found: open or closed, and line by line."""
     [block] = re.findall(r'<details class="checks".*?</details>', Path(page).read_text(), re.DOTALL)
-    lines = re.findall(r"<(?:summary|li)>(.*?)</(?:summary|li)>", block)
+    lines = re.findall(r"<(?:summary|li)[^>]*>(.*?)</(?:summary|li)>", block)
     return ["open" if " open>" in block else "closed", *(re.sub(r"20[-:\d ]{14}|run [-\w]+", "…", x) for x in lines)]
 
 
@@ -146,6 +146,9 @@ async def test_a_page_says_what_checks_find_though_it_is_not_made_anew(watched: 
     assert "board" not in whys(second)
     found = [f"{STALE} · <b>2 violating rows since … UTC (…)</b>", f"{FEW} · {PASSED}"]
     assert told(page) == ["open", "⚠ 1 of 2 checks found violations", *found]
+    shown = Path(page).read_text()  # what is told above is told again beside what it guards
+    assert re.findall(r'<li data-of="(.*?)">(\w+)', shown) == [("chosen", "stale")]
+    assert re.findall(r'<section class="card wide" data-shows="(.*?)">', shown) == ["chosen"]
     await run(watched, parameters=until)
     assert f"(run {second.run[:13]})" in Path(page).read_text()  # it stands since then
     assert "fresh_until" not in Path(page).read_text()  # whoever may see the page may not see the violating rows

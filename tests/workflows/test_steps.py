@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entrepot.planning.plan import Plan, PlannedStep
-from entrepot.protocol.messages import StepResult
+from entrepot.protocol.messages import FailedAttempt, StepResult
 from entrepot.workflows.progress import Progress
 from entrepot.workflows.steps import LARGE_PIPELINE, MOST_IN_BATCH, Ready
 
@@ -168,25 +168,58 @@ def test_what_ingest_told_stays_when_the_plan_comes() -> None:
 
 
 def plain(markdown: str) -> list[str]:
-    """Lines of a table, without the em spaces that only set its cells apart."""
-    return markdown.replace("\u2003", "").splitlines()
+    """Lines of a table, without the em spaces that only set its cells apart, and with spaces that may break."""
+    return markdown.replace("\u2003", "").replace("\u00a0", " ").splitlines()
 
 
 def test_progress_reads_as_a_table() -> None:
     progress = Progress(run="r", tenant="acme", pipeline="shop", environment="prod", stage="transform")
-    progress.planned(plan("run", "skip"))
-    progress.finished(StepResult(name="s0", rows=12345, seconds=1.5, note="two\nlines | and a pipe", warned=True))
+    progress.planned(plan("run", "skip", "run", "run"))
+    progress.finished(StepResult(name="s0", rows=12345, seconds=1.5, note="two\nlines | and <b>", warned=True))
+    note = '19 violating rows, for example {"x": "a|b"}'
+    progress.finished(StepResult(name="s2", seconds=0.25, note=note, warned=True))
+    progress.set("s3", "failed", "it broke since " + 100 * "x ")
     progress.error = "it broke"
     assert plain(progress.markdown()) == [
-        "**shop** for **acme** in **prod** · transform · 1 done, 1 skipped",
+        "**shop** for **acme** in **prod** · transform · 2 warned, 1 skipped, 1 failed",
         "",
         "**Failed:** it broke",
         "",
-        "| step | kind | state | rows | seconds | |",
-        "|---|---|---|---:|---:|---|",
-        "| s0 | transform | done | 12,345 | 1.50 | ⚠ two lines \\| and a pipe |",
-        "| s1 | transform | skipped |  |  | why 1 |",
+        "| step | state | note |",
+        "|---|---|---|",
+        "| s0 | ⚠ warned | 12,345 rows · 1.50 s · two lines \\| and \\<b> |",
+        "| s1 | · skipped | why 1 |",
+        "| s2 | ⚠ warned | 0.25 s · 19 violating rows |",
+        "| s3 | ✗ failed | see below |",
+        "",
+        '- **s2**: 19 violating rows, for example {"x": "a\\|b"}',
+        f"- **s3**: it broke since {99 * 'x '}x",
     ]
+
+
+def test_numbers_and_states_are_not_broken_at_their_spaces() -> None:
+    progress = Progress(run="r")
+    progress.finished(StepResult(name="s0", rows=12345, seconds=1.5, note="made"))
+    assert "| ✓\u00a0done\u2003 | 12,345\u00a0rows · 1.50\u00a0s · made |" in progress.markdown()
+
+
+def test_what_is_tried_again_says_why_until_it_is_done() -> None:
+    progress = Progress(run="r")
+    progress.planned(plan("run", "run", "run"))
+    for name in ("s0", "s1"):
+        progress.set(name, "running")
+    progress.tried(FailedAttempt(steps=("s0", "s1", "s2"), attempt=1, why="transform 's1': away (attempt 1 of 5)"))
+    assert [(s.name, s.mark, s.said) for s in progress.steps] == [
+        ("s0", "… running", "why 0"),
+        ("s1", "↻ again", "transform 's1': away (attempt 1 of 5)"),
+        ("s2", "○ waiting", "why 2"),
+    ]
+    progress.tried(FailedAttempt(steps=("s0",), attempt=2, why="nobody knows which (attempt 2 of 5)"))
+    assert [s.mark for s in progress.steps] == ["↻ again", "↻ again", "○ waiting"]
+    progress.finished(StepResult(name="s1", rows=1))
+    assert [(s.mark, s.said) for s in progress.steps][1] == ("✓ done", "why 1")
+    progress.tried(FailedAttempt(steps=("s1", "unknown"), attempt=1, why="late"))
+    assert [s.mark for s in progress.steps][1] == "✓ done"
 
 
 def test_what_is_left_to_do_is_told_once_it_is_planned() -> None:
@@ -207,4 +240,4 @@ def test_the_table_of_a_large_pipeline_has_what_has_something_to_tell() -> None:
     lines = plain(progress.markdown())
     assert "100 done, 1 running, 399 waiting" in lines[0]
     assert len(lines) == 4 + 60
-    assert lines[-1].startswith("| s400 | transform | running |")
+    assert lines[-1].startswith("| s400 | … running |")

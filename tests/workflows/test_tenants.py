@@ -16,7 +16,8 @@ from tests.conftest import serving, settings
 def tenant(name: str, late_after: int) -> TenantSection:
     return TenantSection(
         backend={"type": "duckdb", "path": f"{name}.duckdb"},
-        pipelines={"flights": PipelineSection(parameters={"late_after": late_after})},
+        pipelines=["flights"],
+        settings={"flights": PipelineSection(parameters={"late_after": late_after})},
     )
 
 
@@ -65,10 +66,11 @@ async def test_a_tenant_runs_its_own_pipelines_in_its_own_environments(
     shop = "tests.pipelines.shop:shop"
     acme = TenantSection(
         backend={"type": "duckdb", "path": "a.duckdb"},
-        pipelines={"shop": PipelineSection(schema="sales", parameters={"rows": 40})},
+        pipelines=["shop"],
+        settings={"shop": PipelineSection(schema="sales", parameters={"rows": 40})},
         environments=["prod"],
     )
-    globex = TenantSection(backend={"type": "duckdb", "path": "b.duckdb"}, pipelines={"slow": PipelineSection()})
+    globex = TenantSection(backend={"type": "duckdb", "path": "b.duckdb"}, pipelines=["slow"])
     loaded = settings(tmp_path, {"shop": shop, "slow": "tests.pipelines.slow:slow"}, acme=acme, globex=globex)
     async with serving(temporal.client, loaded) as house:
         await asyncio.gather(house.run("shop"), house.run("slow", "globex"))

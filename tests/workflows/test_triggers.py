@@ -29,7 +29,8 @@ PIPELINES = {name: f"tests.pipelines.{name}:{name}" for name in ("shop", "slow",
 
 def acme(file: str = "acme.duckdb", **pipelines: Any) -> TenantSection:
     backend = {"type": "duckdb", "path": file}
-    return TenantSection.model_validate({"backend": backend, "pipelines": {"shop": {}, "slow": {}, **pipelines}})
+    runs = sorted({"shop", "slow", *pipelines})
+    return TenantSection.model_validate({"backend": backend, "pipelines": runs, "settings": pipelines})
 
 
 @asynccontextmanager
@@ -267,7 +268,8 @@ async def test_new_code_begins_a_run(
     section = TenantSection.model_validate(
         {
             "backend": {"type": "duckdb", "path": "acme.duckdb"},
-            "pipelines": {"deployed_shop": {"trigger": {"deployed": True}}},
+            "pipelines": ["deployed_shop"],
+            "settings": {"deployed_shop": {"trigger": {"deployed": True}}},
         }
     )
     references = {"deployed_shop": "deployed_shop:deployed_shop"}

@@ -6,6 +6,7 @@ Exit codes: 0 done · 1 the run failed · 2 bad input · 3 Temporal, a warehouse
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from typing import Any, NoReturn
@@ -39,6 +40,7 @@ from entrepot.worker.cli import (
     schedules,
     show,
     sql,
+    tenants,
     versions,
     worker,
     workers,
@@ -75,6 +77,7 @@ for command in (
     app.command()(command)
 app.command("test")(examples.examples)
 app.add_typer(schedules.group, name="schedules")
+app.add_typer(tenants.group, name="tenants")
 app.add_typer(env.group, name="env")
 app.add_typer(deployments.group, name="deployments")
 
@@ -118,9 +121,14 @@ def main() -> NoReturn:
 
 
 def _with_streams() -> None:
-    """Lets a command whose output or errors nobody wants, since they are closed, write them to nowhere."""
+    """Lets a command whose output or errors nobody wants, since they are closed, write them to nowhere.
+
+    Lines go to a file as they come, as they do to a terminal: what is killed has told all that it had to.
+    """
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
+        if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)
+        elif stream is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - until the process ends
 
 

@@ -266,7 +266,9 @@ def _tables(tenants: Tenants, tenant: Tenant) -> str:
 def _folder(state: Path) -> str:
     import shutil
 
-    state.mkdir(parents=True, exist_ok=True)
+    from entrepot.worker.config.settings import make_state
+
+    make_state(state)
     free = shutil.disk_usage(state).free
     if free < _LEAST_FREE_BYTES:
         raise EntrepotError(f"{state} has {free / 2**30:.1f} GB left; free some space, or choose another with --state")

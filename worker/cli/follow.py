@@ -19,7 +19,7 @@ from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError, CancelledError, TerminatedError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from entrepot.errors import BadInput, EntrepotError, Unavailable
+from entrepot.errors import BadInput, EntrepotError, PipelineError, Unavailable
 from entrepot.worker.cli import output
 from entrepot.worker.client import TASK_QUEUE, connected
 from entrepot.worker.deployments import waiting
@@ -42,6 +42,8 @@ _SAYS_WHY = {
     RPCStatusCode.UNIMPLEMENTED,
 }
 """What a server answers that is there. One that has just died is told in several ways."""
+_REFUSED = {BadInput.__name__, PipelineError.__name__}
+"""What fails a workflow that should not have been started so."""
 _LAST_WORD = timedelta(seconds=2)
 _NOT_UNDERSTOOD = (
     "No worker can go on with the run, and it waits for one that can: their logs say why. Where payloads are "
@@ -107,8 +109,8 @@ def execute_for_its_result(workflow: str, value: dict[str, Any], workflow_id: st
     return asyncio.run(go())
 
 
-def execute_activity(activity: str, value: Mapping[str, str]) -> Any:
-    """The rows that an activity returns, without a workflow around it.
+def execute_activity(activity: str, value: Mapping[str, Any], result_type: type = list) -> Any:
+    """What an activity returns, rows mostly, without a workflow around it.
 
     Raises:
         RunFailed, BadInput: as `result`.
@@ -116,13 +118,15 @@ def execute_activity(activity: str, value: Mapping[str, str]) -> Any:
 
     async def go() -> Any:
         async with connected() as client:
-            return await answer(client, activity, value)
+            return await answer(client, activity, value, result_type)
 
     return asyncio.run(go())
 
 
-async def answer(client: Client, activity: str, value: Mapping[str, str], task_queue: str = TASK_QUEUE) -> Any:
-    """The rows that an activity returns, asked of a task queue's workers.
+async def answer(
+    client: Client, activity: str, value: Mapping[str, Any], result_type: type = list, *, task_queue: str = TASK_QUEUE
+) -> Any:
+    """What an activity returns, rows mostly, asked of a task queue's workers.
 
     Raises:
         RunFailed, BadInput: as `result`.
@@ -133,7 +137,7 @@ async def answer(client: Client, activity: str, value: Mapping[str, str], task_q
         dict(value),
         id=f"{about}:{activity}:{uuid.uuid4().hex[:8]}",
         task_queue=task_queue,
-        result_type=list,
+        result_type=result_type,
         start_to_close_timeout=_ANSWER_TIMEOUT,
         schedule_to_close_timeout=_WAIT_TIMEOUT,
         retry_policy=RetryPolicy(maximum_attempts=3),
@@ -219,7 +223,7 @@ def _reason(error: Exception, cause: BaseException | None, what: str, so: str = 
     """Why something failed on the worker, as the error that it would be here."""
     match cause:
         case ApplicationError():
-            return (BadInput if cause.type == "BadInput" else RunFailed)(cause.message)
+            return (BadInput if cause.type in _REFUSED else RunFailed)(cause.message)
         case CancelledError():
             return RunFailed(f"{what} cancelled{so}")
         case TerminatedError():

@@ -106,7 +106,7 @@ def summary(run: RunSummary) -> None:
     skipped = f", {run.skipped} step{'s' if run.skipped != 1 else ''} unchanged" if run.skipped else ""
     held = f", {run.held} not selected" if run.held else ""
     words = {
-        "published": f"published {count(len(run.moved), 'name')} to {run.environment}",
+        "published": _published(run),
         "nothing to do": f"nothing to do: {run.environment} is up to date",
         "planned": "planned only",
     }
@@ -120,6 +120,13 @@ def summary(run: RunSummary) -> None:
     for name, path in run.links.items():
         if name in run.moved:
             out.print(f"  {name}: {path}", soft_wrap=True)
+
+
+def _published(run: RunSummary) -> str:
+    if not run.removed:
+        return f"published {count(len(run.moved), 'name')} to {run.environment}"
+    moved = f"published {count(len(run.moved), 'name')} to {run.environment}, and removed" if run.moved else "removed"
+    return f"{moved} {', '.join(run.removed)}" + ("" if run.moved else f" from {run.environment}; nothing else changed")
 
 
 def behind(sentences: Iterable[str]) -> None:
@@ -221,7 +228,7 @@ def _steps(steps: Iterable[StepProgress]) -> Table:
     made = table("", "step", "kind", "rows", "seconds", "")
     for step in steps:
         made.add_row(
-            Text(_MARKS[step.state], style=_STYLES[step.state]),
+            Text("⚠", style="yellow") if step.warned else Text(_MARKS[step.state], style=_STYLES[step.state]),
             step.name,
             Text(step.kind, style="dim"),
             f"{step.rows:,}" if step.rows is not None else "",
@@ -236,4 +243,5 @@ def _line(step: StepProgress) -> str:
     seconds = f" · {step.seconds:.2f} s" if step.seconds is not None else ""
     note = f" · {step.note[:_LONGEST_NOTE]}{'…' if len(step.note) > _LONGEST_NOTE else ''}" if step.note else ""
     why = f" · {step.why}" if step.state == "failed" and step.why else ""
-    return f"{_MARKS[step.state]} {step.kind} {step.name}{rows_text}{seconds}{note}{why}"
+    mark = "⚠" if step.warned else _MARKS[step.state]
+    return f"{mark} {step.kind} {step.name}{rows_text}{seconds}{note}{why}"

@@ -20,7 +20,7 @@ from entrepot.worker.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from entrepot.planning.plan import Plan
 
@@ -72,6 +72,21 @@ def plan(
         _show(ended.plan, ended.stages)
 
 
+def _published(made: Plan) -> Iterator[str]:
+    """What would be published: each name, since that is what people would see change."""
+    from entrepot.worker.cli import output
+
+    if made.moves:
+        yield f"{output.count(len(made.moves), 'name')} would be published: {', '.join(sorted(made.moves))}"
+    if made.removed:
+        yield f"{output.count(len(made.removed), 'name')} would be removed: {', '.join(made.removed)}"
+    if asked := [step.name for step in made.to_run() if step.kind == "ingest"]:
+        also = "also " if made.moves or made.removed else ""
+        yield f"What {', '.join(asked)} brings, and what is made of it, would {also}be published where it is new."
+    elif not made.moves and not made.removed:
+        yield "Nothing would be published."
+
+
 def _show(made: Plan, stages: Iterable[str]) -> None:
     """What a run would do, and why; and its stages, in order."""
     from rich.text import Text
@@ -85,8 +100,8 @@ def _show(made: Plan, stages: Iterable[str]) -> None:
         table.add_row(step.name, step.kind, Text(step.action, style=styles[step.action]), step.why, version)
     output.show(table)
     runs = len(made.to_run())
-    moves = f", {output.count(len(made.moves), 'name')} would be published" if made.moves else ""
-    gone = f", and {', '.join(made.removed)} would be removed" if made.removed else ""
-    output.out.print(f"{output.count(runs, 'step')} of {len(made.steps)} would run{moves}{gone}.", soft_wrap=True)
+    output.out.print(f"{output.count(runs, 'step')} of {len(made.steps)} would run.", soft_wrap=True)
+    for line in _published(made):
+        output.out.print(line, soft_wrap=True)
     output.out.print(" → ".join(stages), style="dim", soft_wrap=True)
     output.standing({step.name: step.stands for step in made.steps if step.stands})

@@ -34,7 +34,7 @@ def worker(
       TEMPORAL_ADDRESS=temporal:7233 entrepot worker --tenants tenants.toml --listen 9464
       TEMPORAL_DEPLOYMENT_NAME=entrepot entrepot worker
     """
-    from contextlib import nullcontext
+    from contextlib import nullcontext, suppress
 
     from entrepot.activities.runtime.isolation.processes import PROCESSES
     from entrepot.worker import process
@@ -48,7 +48,11 @@ def worker(
     if listen:
         health.parsed(listen)
     configure(form=logs)
-    served = settings.load(tenants, state).connect()
+    loaded = settings.load(tenants, state)
+    served = loaded.connect()
+    if loaded.is_in_state:
+        with suppress(OSError):  # told where something is to be written there
+            settings.make_state(loaded.state)
     deployment = build.deployment(served.registry.references.values())
     process.warm_up()
     PROCESSES.fork_here()

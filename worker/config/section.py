@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticKnownError
 
 from entrepot.language.limits import duration
@@ -29,4 +29,5 @@ def _duration(text: Any) -> timedelta:
     return found
 
 
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
+_Text = Annotated[str, Field(pattern=r"^[0-9]{1,9}[smhd]$")]
+Duration = Annotated[timedelta, BeforeValidator(_duration, json_schema_input_type=_Text)]

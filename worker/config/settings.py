@@ -18,7 +18,7 @@ from entrepot.errors import BadInput, unknown
 from entrepot.language.names import TENANT, shown
 from entrepot.secrets import REFERENCES, is_told, refer
 from entrepot.worker.config.hook_schema import SmtpSection
-from entrepot.worker.config.tenant_schema import File, PipelineSection, ScheduleSection, TenantSection
+from entrepot.worker.config.tenant_schema import File, ScheduleSection, TenantSection
 from entrepot.worker.config.validation import inconsistencies, place_of_schedule, validated
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Settings:
         tenants = {}
         for name, section in self.tenants.items():
             schemas = section.schemas(registry.references)
-            its = {n: section.pipelines.get(n, PipelineSection()) for n in schemas}
+            its = {n: section.of(n) for n in schemas}
             tenants[name] = Tenant(
                 name=name,
                 backend_settings=self.backend(section.backend),
@@ -109,6 +109,14 @@ class Settings:
     def lake(self, name: str, section: TenantSection) -> str:
         """Where a tenant's lake is: a folder or a URL."""
         return self._place(section.lake or f"lake/{name}")
+
+    @property
+    def is_in_state(self) -> bool:
+        """Whether anything of a tenant stands in the state folder."""
+        warehouses = [each for tenant in self.tenants.values() for each in (tenant.backend, *tenant.backends.values())]
+        places = [str(self.backend(each).get("path", "")) for each in warehouses]
+        places += [self.lake(name, tenant) for name, tenant in self.tenants.items()]
+        return any(Path(place).is_relative_to(self.state) for place in places)
 
     def _place(self, path: str) -> str:
         return path if "://" in path else os.path.normpath(self.state / Path(path).expanduser())
@@ -150,6 +158,17 @@ def local(state: str | None = None, references: Mapping[str, str] | None = None)
         references = {} if installed() else DEMO
     tenant = TenantSection(backend={"type": "duckdb", "path": f"{LOCAL_TENANT}.duckdb"})
     return Settings(None, _folder(state), references, {LOCAL_TENANT: tenant})
+
+
+def make_state(state: Path) -> None:
+    """Makes a state folder, if it is not there, so that no repository around it takes it in.
+
+    Raises:
+        OSError: if it cannot be.
+    """
+    if not state.exists():
+        state.mkdir(parents=True, exist_ok=True)
+        (state / ".gitignore").write_text("*\n")
 
 
 def tenant_names(file: str | None = None) -> list[str]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from entrepot.errors import BadInput, unknown
 from entrepot.identity.version import CATALOG, check_schema, prefixed
@@ -99,8 +99,9 @@ def _values(parameters: dict[str, Any]) -> dict[str, Any]:
     return parameters
 
 
+_SizeText = Annotated[str, Field(pattern=r"^[0-9]{1,15}(\.[0-9]{1,15})? ?([KMGTPkmgtp][Ii]?)?[Bb]$")]
 LimitedDuration = Annotated[Duration, AfterValidator(_limited)]
-Size = Annotated[int, BeforeValidator(size)]
+Size = Annotated[int, BeforeValidator(size, json_schema_input_type=_SizeText)]
 Name = Annotated[str, SETTING]
 Pipelines = Annotated[str, replace(PIPELINE, refusal=SETTING.refusal)]
 Parameters = Annotated[dict[str, Any], AfterValidator(_values)]
@@ -108,6 +109,8 @@ Parameters = Annotated[dict[str, Any], AfterValidator(_values)]
 
 class ScheduleSection(Section):
     """When a tenant's pipeline runs: `cron` or `every`, not both."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["cron"]}, {"required": ["every"]}]})
 
     pipeline: str
     name: Name | None = None
@@ -122,7 +125,7 @@ class ScheduleSection(Section):
     parameters: Parameters = {}
     jitter: Duration | None = None
     """Starts are spread over this long: `5m`."""
-    overlap: Annotated[str, AfterValidator(_overlap)] = "skip"
+    overlap: Annotated[str, AfterValidator(_overlap), Field(json_schema_extra={"enum": [*OVERLAPS]})] = "skip"
     """What happens when the schedule's run before is still going on: see `OVERLAPS`."""
     catch_up: Duration = timedelta(days=1)
     """Starts missed while Temporal was down are made up for, if they are not older than this."""
@@ -197,7 +200,10 @@ class TenantSection(HooksSection):
     parallel: int = Field(default=4, ge=1, le=64)
     slots: int = Field(default=8, ge=1, le=1000)
     weight: float = Field(default=1.0, ge=0.001, le=1000)
-    pipelines: dict[str, PipelineSection] = {}
+    pipelines: list[str] | None = Field(default=None, min_length=1)
+    """Those that it runs. Default: every known one, also those that come later."""
+    settings: dict[str, PipelineSection] = {}
+    """What holds of pipelines here and not elsewhere. It says nothing of which are run."""
     schedules: list[ScheduleSection] = []
     hooks_for: list[Annotated[str, AfterValidator(_pattern)]] = [DEFAULT_ENVIRONMENT]
     """Patterns of the environments of whose runs hooks are told."""
@@ -207,10 +213,17 @@ class TenantSection(HooksSection):
         """Where its catalog stands."""
         return prefixed(self.prefix, CATALOG)
 
+    def runs(self, known: Iterable[str]) -> list[str]:
+        """The pipelines that it runs: those that it names, or else all that are known."""
+        return list(dict.fromkeys(known if self.pipelines is None else self.pipelines))
+
+    def of(self, pipeline: str) -> PipelineSection:
+        """What holds of a pipeline here."""
+        return self.settings.get(pipeline, PipelineSection())
+
     def schemas(self, known: Iterable[str]) -> dict[str, str]:
-        """The schemas of the pipelines that it runs: those that it names, or else all that are known."""
-        sections = self.pipelines or dict.fromkeys(known, PipelineSection())
-        return {name: prefixed(self.prefix, section.schema_ or name) for name, section in sections.items()}
+        """The schemas of the pipelines that it runs."""
+        return {name: prefixed(self.prefix, self.of(name).schema_ or name) for name in self.runs(known)}
 
     @model_validator(mode="after")
     def _expire_what_there_is(self) -> TenantSection:

@@ -85,8 +85,8 @@ def trigger_problems(settings: Settings, known: Mapping[str, str]) -> Iterator[s
     """Pipelines that do not exist or were not granted, and loops: each would run for ever."""
     waits: dict[str, tuple[str, ...]] = {}
     for name, tenant in settings.tenants.items():
-        for pipeline, section in tenant.pipelines.items():
-            where = f"tenants.{name}.pipelines.{pipeline}"
+        for pipeline, section in tenant.settings.items():
+            where = f"tenants.{name}.settings.{pipeline}"
             for other in section.grants:
                 if other not in settings.tenants:
                     yield f"{where}.grants: {unknown('tenant', other, settings.tenants)}"
@@ -98,7 +98,7 @@ def trigger_problems(settings: Settings, known: Mapping[str, str]) -> Iterator[s
                 if problem := _problem(settings.tenants, known, name, *other.split("/")):
                     yield f"{where}.trigger.published: {problem}"
     for loop in loops(waits):
-        first = loop[0].replace("/", ".pipelines.")
+        first = loop[0].replace("/", ".settings.")
         steps = " → ".join((*loop, loop[0]))
         yield f"tenants.{first}.trigger.published: {steps} is a loop: each publish would cause the next, for ever"
 
@@ -108,13 +108,13 @@ def _problem(
 ) -> str:
     if tenant not in tenants:
         return unknown("tenant", tenant, tenants)
-    its = tenants[tenant].pipelines
-    if pipeline not in (its or known):
-        return (f"tenant {tenant!r}: " if tenant != listener else "") + unknown("pipeline", pipeline, its or known)
-    if tenant != listener and (pipeline not in its or listener not in its[pipeline].grants):
+    runs = tenants[tenant].runs(known)
+    if pipeline not in runs:
+        return (f"tenant {tenant!r}: " if tenant != listener else "") + unknown("pipeline", pipeline, runs)
+    if tenant != listener and listener not in tenants[tenant].of(pipeline).grants:
         return (
             f"{tenant!r} has not granted {pipeline!r} to {listener!r}: write grants = [{listener!r}] at "
-            f"[tenants.{tenant}.pipelines.{pipeline}]"
+            f"[tenants.{tenant}.settings.{pipeline}]"
         )
     return ""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
@@ -52,6 +52,14 @@ def validated(model: type[M], raw: Any, where: str, problems: list[str]) -> M | 
 def _wrong(name: str, error: ErrorDetails) -> str:
     if error["type"] == "too_short" and name == "tenants":
         return "tenants: the file names no tenant; write a section such as [tenants.acme]"
+    if error["type"] == "list_type" and name.endswith(".pipelines") and isinstance(error["input"], dict):
+        section = f"[{name.removesuffix('pipelines')}settings.{shown(next(iter(error['input']), 'NAME'))[1:-1]}]"
+        return f"{name}: must be a list of names, such as ['shop']; a pipeline's settings stand in {section}"
+    if error["type"] == "too_short" and name.endswith(".pipelines"):
+        return f"{name}: names no pipeline; leave it out for every known one"
+    if error["type"] == "dict_type" and name == "pipelines":
+        example = 'shop = "acme.shop:shop"'
+        return f"{name}: must be a table of names and where each pipeline is, such as {example}"
     if expected := _EXPECTED.get(error["type"]):
         return f"{name}: must be {expected}, not {shown(error['input'])}"
     return f"{name}: {error['msg'].removeprefix('Value error, ')}"
@@ -64,23 +72,39 @@ def inconsistencies(settings: Settings) -> Iterator[str]:
     known = Registry(settings.references).references
     for name, tenant in settings.tenants.items():
         where = f"tenants.{name}"
-        for pipeline in tenant.pipelines:
-            if pipeline not in known:
-                yield f"{where}.pipelines: {unknown('pipeline', pipeline, known)}"
+        runs = tenant.runs(known)
+        yield from _pipeline_problems(where, tenant, runs, known)
         schemas = tenant.schemas(known)
         for schema, count in Counter(schemas.values()).items():
             if count > 1:
                 sharing = listed(pipeline for pipeline, its in schemas.items() if its == schema)
-                yield f"{where}.pipelines: {sharing} have the same schema {schema!r}; give each its own"
-        yield from _schedule_problems(where, tenant, tenant.pipelines or known)
+                yield f"{where}.settings: {sharing} have the same schema {schema!r}; give each its own"
+        yield from _schedule_problems(where, tenant, runs)
         yield from _backend_problems(settings, where, tenant)
-        if settings.smtp is None and any(each.sends_email for each in (tenant, *tenant.pipelines.values())):
+        if settings.smtp is None and any(each.sends_email for each in (tenant, *tenant.settings.values())):
             yield f"{where}: a hook sends email, and the file has no [smtp] section, which says how"
     yield from trigger_problems(settings, known)
     yield from overlaps(settings, known)
 
 
-def _schedule_problems(where: str, tenant: TenantSection, runs: Mapping[str, Any]) -> Iterator[str]:
+def _pipeline_problems(
+    where: str, tenant: TenantSection, runs: Collection[str], known: Collection[str]
+) -> Iterator[str]:
+    for pipeline in runs:
+        if pipeline in known:
+            continue
+        if ":" in pipeline:
+            yield f"{where}.pipelines: {shown(pipeline)} is no name; give it one under [pipelines], and write that here"
+        else:
+            yield f"{where}.pipelines: {unknown('pipeline', pipeline, known)}"
+    for pipeline in tenant.settings:
+        if pipeline in known and pipeline not in runs:
+            yield f"{where}.settings.{pipeline}: the tenant does not run {pipeline!r}; add it to its `pipelines`"
+        elif pipeline not in runs:
+            yield f"{where}.settings: {unknown('pipeline', pipeline, runs)}"
+
+
+def _schedule_problems(where: str, tenant: TenantSection, runs: Collection[str]) -> Iterator[str]:
     ids = Counter((s.pipeline, s.environment, s.name) for s in tenant.schedules)
     for index, schedule in enumerate(tenant.schedules):
         place = place_of_schedule(where, index)

@@ -137,7 +137,7 @@ class Site:
     async def _environments(self, pipeline: str | None = None, environment: str | None = None) -> dict[str, int]:
         """The pipelines that have an environment, and how many names each shows there."""
         value = {"tenant": self.tenant, **({"pipeline": pipeline} if pipeline else {})}
-        rows = await follow.answer(self.client, activities.ENVIRONMENTS.name, value, self.task_queue)
+        rows = await follow.answer(self.client, activities.ENVIRONMENTS.name, value, task_queue=self.task_queue)
         wanted = environment or self.environment
         return {row["pipeline"]: row["names"] for row in rows if row["environment"] == wanted}
 

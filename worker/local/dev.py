@@ -25,7 +25,7 @@ from entrepot.errors import BadInput, Unavailable
 from entrepot.worker import process
 from entrepot.worker.cli import output
 from entrepot.worker.client import reach
-from entrepot.worker.config.settings import Settings
+from entrepot.worker.config.settings import Settings, make_state
 from entrepot.worker.local import standins
 from entrepot.worker.payloads import codec
 from entrepot.worker.payloads.server import CodecServer
@@ -156,7 +156,7 @@ def locked(state: Path) -> Iterator[IO[str]]:
         Unavailable: if it cannot be written, or another process has it.
     """
     try:
-        state.mkdir(parents=True, exist_ok=True)
+        make_state(state)
         file = open(state / "lock", "a+")  # noqa: SIM115 - closed below, with the lock
     except OSError as error:
         raise Unavailable(

@@ -35,6 +35,7 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.service import RPCError, RPCStatusCode
 
 from entrepot.errors import BadInput, Conflict
+from entrepot.language.limits import duration_text
 from entrepot.protocol.maintenance import GcInput
 from entrepot.protocol.messages import RunInput
 from entrepot.worker.client import TASK_QUEUE, gc_workflow_id, run_workflow_id
@@ -341,9 +342,4 @@ def _when_text(facts: Mapping[str, str]) -> str:
 
 
 def _text(span: timedelta | None) -> str:
-    """A duration, in the largest unit that it is a multiple of."""
-    whole, rest = divmod(span or timedelta(), timedelta(seconds=1))
-    if not span or rest:
-        return str(span) if span else "none"
-    size, unit = next((s, u) for s, u in ((86400, "d"), (3600, "h"), (60, "m"), (1, "s")) if whole % s == 0)
-    return f"{whole // size}{unit}"
+    return duration_text(span) if span else "none"

@@ -24,7 +24,7 @@ def desired(settings: Settings) -> dict[str, tuple[str, str, TriggerSettings]]:
     return {
         trigger_workflow_id(tenant, pipeline): (tenant, pipeline, section.trigger.of(tenant))
         for tenant, of_tenant in settings.tenants.items()
-        for pipeline, section in of_tenant.pipelines.items()
+        for pipeline, section in of_tenant.settings.items()
         if section.trigger is not None
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from entrepot.activities.catalog.catalog import Catalog
 from entrepot.activities.catalog.environment import FORWARD, UNDO, Publish
@@ -103,8 +103,26 @@ def _known(catalog: Catalog, tenant: Tenant, pipeline: str | None) -> list[str]:
     return known if pipeline is None else [pipeline]
 
 
-def _published(publishes: Mapping[str, Sequence[Publish]]) -> set[str]:
-    return {each.run for history in publishes.values() for each in history if each.action in FORWARD}
+def _published(publishes: Mapping[str, Sequence[Publish]]) -> dict[str, str]:
+    """The runs that published, each with what it took away."""
+    return {
+        each.run: _removed(each, history[number + 1 :])
+        for history in publishes.values()
+        for number, each in enumerate(history)
+        if each.action in FORWARD
+    }
+
+
+def _removed(publish: Publish, before: Sequence[Publish]) -> str:
+    """What went with a publish. Those before it come the newest first."""
+    gone = sorted(before[0].pointers.keys() - publish.pointers.keys()) if before else []
+    return f"removed {', '.join(gone[:MOST_NAMES])}" if gone else ""
+
+
+def _done(run: Run | None, removed: str) -> str:
+    """What a run did that published, or what took its place."""
+    did = _WHY[run.status](run.summary) if run is not None and (run.summary or not removed) else ""
+    return "; ".join(filter(None, (did, removed)))
 
 
 def _going_on(pipeline: str, leases: Iterable[Row]) -> Iterator[RunRow]:
@@ -120,11 +138,12 @@ def _going_on(pipeline: str, leases: Iterable[Row]) -> Iterator[RunRow]:
         )
 
 
-def _ended(run: Run, published: Container[str]) -> RunRow:
+def _ended(run: Run, published: Mapping[str, str]) -> RunRow:
     status = run.status
     if status == "completed":
         status = "published" if run.run in published else "nothing to do"
     error, _, _ = (run.error or "").partition("\n")
+    did = _done(run, published.get(run.run, "")) if status != "nothing to do" and run.status in _WHY else ""
     return RunRow(
         run=run.run,
         pipeline=run.pipeline,
@@ -132,13 +151,13 @@ def _ended(run: Run, published: Container[str]) -> RunRow:
         status=status,
         started_at=_seconds(run.started_at),
         seconds=(run.ended_at - run.started_at).total_seconds(),
-        what=error or ("" if status == "nothing to do" or run.status not in _WHY else _WHY[run.status](run.summary)),
+        what=error or did,
     )
 
 
 def _why(publish: Publish, run: Run | None, before: Sequence[Publish]) -> str:
     if publish.action in FORWARD:
-        return _WHY[run.status](run.summary) if run is not None else ""
+        return _done(run, _removed(publish, before))
     if publish.action == UNDO:
         return "a view could not be moved"
     same = next((each for each in before if each.pointers == publish.pointers), None)

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 from decimal import Decimal
 from html.parser import HTMLParser
 from typing import Any
 
 import altair as alt
 import ibis
+import ibis.expr.operations as ops
 import pandas as pd
 import pyarrow as pa
 import pytest
 import vl_convert
+from hypothesis import given
+from hypothesis import strategies as st
 from markupsafe import Markup, escape
 
-from entrepot.activities.publish.dashboard import MOST_CHART_ROWS, MOST_TABLE_ROWS, render
+from entrepot.activities.publish.dashboard import MOST_CHART_ROWS, MOST_TABLE_ROWS, _Card, _in_rows, render
+from entrepot.activities.runtime.isolation.tables import WorkerTables
+from entrepot.backends import TableName
 from entrepot.errors import StepFailed
 from entrepot.language.outputs import Dashboard, Figure, Panel
 
@@ -172,6 +178,66 @@ def test_dates_stay_the_days_that_they_are_in_every_time_zone() -> None:
     [spec] = Page(page_of(Panel("Chart", alt.Chart(days).mark_bar().encode(x="day:T", y="n:Q")))).charts
     [[row]] = spec["datasets"].values()
     assert row["day"] == "2013-01-01T00:00:00"  # with a time, and without a zone: JavaScript reads it as local time
+
+
+def sources(*names: str) -> list[ibis.Table]:
+    """Tables of a warehouse, as a publish function is given them."""
+    schema = ibis.schema({"month": "int64", "minutes": "float64"})
+    rows = pa.table({"month": [1, 2], "minutes": [10.0, 12.5]})
+    tables = WorkerTables(lambda expression: ibis.duckdb.connect().to_pyarrow(_with_rows(expression, rows)), "duckdb")
+    return [tables.table(TableName("v", name), schema) for name in names]
+
+
+def _with_rows(expression: ibis.Table, rows: pa.Table) -> ibis.Table:
+    """The expression over rows, in the place of every table of the warehouse."""
+    found = expression.op().find(ops.PhysicalTable)
+    return expression.op().replace({each: ibis.memtable(rows).op() for each in found}).to_expr()
+
+
+def test_a_panel_says_of_which_inputs_it_is_made_as_far_as_it_can_be_seen() -> None:
+    one, two, other = sources("one__1", "two__2", "other__3")
+    layered = alt.layer(bars(one), bars(two))
+    panels = [
+        Panel("a table", one.filter(one.month > 1)),
+        Panel("a join", one.join(two, "month").select(one.month)),
+        Panel("a chart", bars(two)),
+        Panel("layers", layered),
+        Panel("charts side by side", alt.hconcat(bars(one), alt.vconcat(bars(two)))),
+        Panel("rows that were read", bars(pd.DataFrame({"month": [1], "minutes": [1.0]}))),
+        Panel("of something else", other),
+    ]
+    known = {"one__1": "first", "two__2": "second"}
+    page = render(Dashboard("Inputs", panels), FACTS, {}, known)
+    cards = [attributes for tag, attributes in Page(page).elements if tag == "section"]
+    assert [card.get("data-shows") for card in cards] == [
+        "first", "first second", "second", "first second", "first second", None, None,
+    ]  # fmt: skip
+
+
+@given(st.lists(st.booleans(), max_size=9))
+def test_no_row_of_panels_is_half_empty(wide: list[bool]) -> None:
+    table = ibis.memtable({"a": [1]})
+    cards = [_Card(Panel(str(n), table, wide=each)) for n, each in enumerate(wide)]
+    placed = _in_rows(cards)
+    assert [card.panel for card in placed] == [card.panel for card in cards]
+    assert all(card.wide for card in placed if card.panel.wide)
+    rest, alone = 0, 0
+    for card in placed:
+        if card.wide:
+            assert rest == 0, "it would begin a row, and leave half of the one before empty"
+            alone += not card.panel.wide
+        else:
+            rest = 1 - rest
+    assert rest == 0
+    assert alone <= sum(wide) + 1  # nothing is wide without need
+
+
+def test_cells_have_room_on_both_sides() -> None:
+    """A column of numbers stands to the right of its cell, and texts to the left of theirs: they would touch."""
+    page = page_of(Panel("Both", ibis.memtable({"n": [1], "text": ["a"], "m": [2.0]})))
+    [padding] = re.findall(r"th, td \{ padding: ([^;]*);", page)
+    assert re.fullmatch(r"\S+ 0?\.[1-9]\d*rem", padding)
+    assert "number { text-align: right; }" in page
 
 
 def test_hostile_text_stays_text() -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
-from temporalio.client import ActivityFailureError
-from temporalio.exceptions import CancelledError, TerminatedError
+from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
+from temporalio.client import ActivityFailureError, WorkflowFailureError
+from temporalio.exceptions import ApplicationError, CancelledError, TerminatedError
+
+from entrepot.errors import BadInput
 from entrepot.worker.cli import follow
 
 
@@ -21,6 +26,20 @@ def test_only_of_a_run_it_is_said_that_nothing_was_published(
     with pytest.raises(follow.RunFailed) as caught:
         follow.execute_activity("versions", {"tenant": "acme", "pipeline": "shop"})
     assert str(caught.value) == f"'versions' was {end}"
+
+
+@pytest.mark.parametrize(("kind", "becomes"), [("BadInput", BadInput), ("PipelineError", BadInput), ("Conflict", None)])
+async def test_what_should_not_have_been_started_so_is_bad_input(kind: str, becomes: type | None) -> None:
+    handle: Any = SimpleNamespace(result=_failing(WorkflowFailureError(cause=ApplicationError("no", type=kind))))
+    with pytest.raises(becomes or follow.RunFailed, match=r"^no$"):
+        await follow.result(handle)
+
+
+def _failing(error: Exception) -> Callable[[], Awaitable[None]]:
+    async def fail() -> None:
+        raise error
+
+    return fail
 
 
 class _Connected:

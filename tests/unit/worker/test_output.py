@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from entrepot.worker.cli import output
+from entrepot.workflows.progress import RunSummary
 from tests.worker.terminals import at_terminal, plain
 
 HEADS = ("worker", "state", "deployment", "build id", "steps", "seen at (UTC)", "serves")
@@ -86,3 +88,18 @@ def test_no_color_is_heard(environment: dict[str, str], tmp_path: Path, variable
     _, said = at_terminal(code(body), environment | more, tmp_path)
     is_coloured = "\x1b[1;31m" in said
     assert is_coloured is not bool(variable)
+
+
+@pytest.mark.parametrize(
+    ("moved", "removed", "said"),
+    [
+        (["a", "b"], [], "✓ published 2 names to prod · "),
+        (["a"], ["x"], "✓ published 1 name to prod, and removed x · "),
+        ([], ["x", "y"], "✓ removed x, y from prod; nothing else changed · "),
+    ],
+)
+def test_a_publish_that_removes_says_so(moved: list[str], removed: list[str], said: str) -> None:
+    whose = {"run": "r", "tenant": "acme", "pipeline": "shop", "environment": "prod"}
+    with output.out.capture() as captured:
+        output.summary(RunSummary(**whose, outcome="published", steps=[], moved=moved, removed=removed))
+    assert captured.get().startswith(said)

@@ -5,16 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from temporalio import activity
+from temporalio import activity, workflow
 
 from entrepot.activities.runtime.tenant import Tenants
 from entrepot.protocol import activities
 from entrepot.protocol.activities import Activity
+from entrepot.protocol.messages import ATTEMPT_FAILED, RUNS
 from entrepot.registry import Registry
 from entrepot.worker import process
 
 DECLARED = [value for value in vars(activities).values() if isinstance(value, Activity)]
 IMPLEMENTED = process.implementations(Tenants({}, Registry({})))
+
+
+def test_those_workflows_hear_of_attempts_that_are_told_of_them() -> None:
+    definitions = [workflow._Definition.must_from_class(each) for each in process.WORKFLOWS]
+    assert {each.name for each in definitions if ATTEMPT_FAILED in each.signals} == RUNS
 
 
 def test_every_declared_activity_is_registered_and_no_other() -> None:

@@ -7,9 +7,11 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from entrepot import BadInput, Pipeline
-from entrepot.language.limits import DEFAULTS, StepLimits, own_limits, size
+from entrepot.language.limits import DEFAULTS, StepLimits, duration, duration_text, own_limits, size, size_text
 from entrepot.planning.resolve import resolve
 
 
@@ -76,3 +78,18 @@ def test_a_limit_is_no_part_of_a_version() -> None:
         return dict(resolve(pipeline.graph, {}, {}).identities)
 
     assert identities() == identities(timeout="10m", memory="8GB", attempts=2, backoff="5s")
+
+
+@given(st.integers(1, 10**9 - 1).map(lambda seconds: timedelta(seconds=seconds)))
+def test_a_duration_is_written_as_it_is_read(span: timedelta) -> None:
+    assert duration(duration_text(span)) == span
+
+
+@given(st.integers(1, 10**14) | st.sampled_from([8 * 1000**3, 8 * 1024**3, 1024, 1000, 1536 * 1024**2]))
+def test_a_size_is_written_as_it_is_read(size_: int) -> None:
+    assert size(size_text(size_)) == size_
+
+
+@pytest.mark.parametrize("text", ["8GB", "8GiB", "1TB", "1536MiB", "999B", "1KiB"])
+def test_a_size_keeps_its_unit(text: str) -> None:
+    assert size_text(size(text)) == text

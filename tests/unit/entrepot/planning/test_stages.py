@@ -45,13 +45,17 @@ def test_a_plan_is_executed_in_stages() -> None:
         "ingest source",
         "compute transform orders and totals, check some",
         "compare orders and totals with other",
-        "promote orders, raw and totals, remove gone",
+        "promote orders, raw and totals, and what is new, remove gone",
     ]
 
 
 def test_a_run_that_has_nothing_to_do_is_promoted_all_the_same() -> None:
     assert stages(Plan(steps=(), versions={}), "other") == (Promote((), ()),)
-    assert explain(Promote((), ())) == "promote what is new"
+    assert explain(Promote((), ())) == "promote nothing"
+    assert explain(Promote((), (), is_all=False)) == "promote what is new"
+    assert explain(Promote(("a", "b"), (), is_all=False)) == "promote a and b, and what is new"
+    assert explain(Promote((), ("a",))) == "remove a"
+    assert explain(Promote(("b",), ("a",))) == "promote b, remove a"
 
 
 @pytest.mark.parametrize(("count", "said"), [(4, "a0, a1, a2 and a3"), (5, "a0, a1, a2 and 2 more")])
@@ -66,4 +70,5 @@ def test_stages_have_each_step_that_runs_once_and_in_its_order(steps: list[Plann
     every = stages(plan, None)
     staged = [step for stage in every if isinstance(stage, Ingest | Compute) for step in stage.steps]
     assert staged == sorted(plan.to_run(), key=lambda step: step.kind != "ingest")
-    assert every[-1] == Promote(tuple(sorted(plan.moves)), ())
+    is_all = all(step.kind != "ingest" for step in plan.to_run())
+    assert every[-1] == Promote(tuple(sorted(plan.moves)), (), is_all)

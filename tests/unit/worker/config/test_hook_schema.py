@@ -31,7 +31,7 @@ on_failure = { webhook = "env:SLACK", body = "slack" }
 on_published = [{ workflow = "Notify", task_queue = "billing" }, { email = ["ops@acme.example"] }]
 hooks_for = ["prod", "pr_*"]
 
-[tenants.acme.pipelines.flights]
+[tenants.acme.settings.flights]
 on_published = []
 on_warned = { webhook = "https://hooks.acme.example/w", secret = "file:/run/key" }
 """
@@ -115,5 +115,5 @@ def test_what_is_wrong_with_the_mail_server_is_said(tmp_path: Path, text: str, s
 
 def test_email_needs_a_server(tmp_path: Path) -> None:
     with pytest.raises(BadInput) as caught:
-        load(tmp_path, '[tenants.acme.pipelines.flights]\non_failure = { email = ["a@b"] }')
+        load(tmp_path, '[tenants.acme.settings.flights]\non_failure = { email = ["a@b"] }')
     assert "tenants.acme: a hook sends email, and the file has no [smtp] section" in str(caught.value)

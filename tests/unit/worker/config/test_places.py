@@ -18,9 +18,9 @@ def files(tmp_path: Path) -> Files:
     return Files(tmp_path)
 
 
-def tenant(name: str, lines: str = "", backend: str = "", pipelines: str = "shop = {}") -> str:
+def tenant(name: str, lines: str = "", backend: str = "", settings: str = "", pipelines: str = '"shop"') -> str:
     backend = backend or f'{{ type = "duckdb", path = "{name}.duckdb" }}'
-    return f"[tenants.{name}]\nbackend = {backend}\npipelines = {{ {pipelines} }}\n{lines}\n"
+    return f"[tenants.{name}]\nbackend = {backend}\npipelines = [{pipelines}]\nsettings = {{ {settings} }}\n{lines}\n"
 
 
 @pytest.mark.parametrize(
@@ -111,12 +111,13 @@ def test_tenants_share_a_database_where_their_schemas_cannot_meet(
 
 def test_schemas_that_meet_though_there_are_prefixes_are_refused(files: Files) -> None:
     backend = '{ type = "duckdb", path = "one.duckdb" }'
-    text = tenant("acme", 'prefix = "acme"', backend) + tenant("globex", "", backend, 'sales = {schema = "acme_shop"}')
+    text = tenant("acme", 'prefix = "acme"', backend)
+    text += tenant("globex", "", backend, 'sales = {schema = "acme_shop"}', '"sales"')
     assert "both have the schemas 'acme_shop' there" in files.problem(SHOP + text)
 
 
 def test_a_prefix_stands_before_every_schema(files: Files) -> None:
-    text = SHOP + tenant("acme", 'prefix = "acme"', pipelines='shop = {}, sales = { schema = "money" }')
+    text = SHOP + tenant("acme", 'prefix = "acme"', "", 'sales = { schema = "money" }', '"shop", "sales"')
     acme = files.load(text).connect().get("acme")
     assert {name: its.schema for name, its in acme.pipelines.items()} == {"shop": "acme_shop", "sales": "acme_money"}
     assert acme.catalog_schema == "acme_entrepot"

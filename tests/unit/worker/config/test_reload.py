@@ -19,7 +19,7 @@ shop = "tests.pipelines.shop:shop"
 [tenants.acme]
 backend = {{ type = "duckdb", path = "acme.duckdb" }}
 
-[tenants.acme.pipelines.shop]
+[tenants.acme.settings.shop]
 parameters = {{ limit = {limit} }}
 """
 
@@ -59,7 +59,7 @@ def test_a_new_tenant_is_known_and_one_that_is_gone_is_not(tmp_path: Path) -> No
 def test_a_new_pipeline_is_known(tmp_path: Path) -> None:
     tenants = served(tmp_path)
     more = FILE.format(limit=1.0).replace("[tenants.acme]", 'slow = "tests.pipelines.slow:slow"\n\n[tenants.acme]')
-    write(tmp_path, more + "\n[tenants.acme.pipelines.slow]\n")
+    write(tmp_path, more)
     assert tenants.pipeline("acme", "slow").name == "slow"
 
 

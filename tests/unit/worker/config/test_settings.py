@@ -1,4 +1,3 @@
-import re
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ sales = "acme.sales:sales"
 backend = { type = "duckdb", path = "acme.duckdb" }
 weight = 2
 
-[tenants.acme.pipelines.sales]
+[tenants.acme.settings.sales]
 schema = "shop"
 parameters = { days = 30 }
 
@@ -42,7 +41,7 @@ class Files:
         self.folder = folder
 
     def load(self, text: str) -> Settings:
-        if "flight" in text and not re.search(r"^\[?pipelines( =|\])", text, re.MULTILINE):
+        if "flight" in text and "pipelines" not in text.partition("[tenants")[0]:
             text = f"pipelines = {{ {FLIGHTS} }}\n{text}"
         (self.folder / "tenants.toml").write_text(text)
         return settings.load(str(self.folder / "tenants.toml"), str(self.folder / "state"))
@@ -98,6 +97,20 @@ def test_limits_of_steps_go_with_every_warehouse(tmp_path: Path) -> None:
 def test_a_tenant_without_pipelines_runs_every_known_one(files: Files) -> None:
     tenants = files.load(f'pipelines = {{ {FLIGHTS}, sales = "a:b" }}\n' + tenant("")).connect()
     assert set(tenants.get("acme").pipelines) == set(tenants.registry.references) > {"sales"}
+
+
+@pytest.mark.parametrize(
+    ("lines", "runs"),
+    [
+        ('settings.sales.schema = "shop"', {"flights", "sales"}),
+        ('pipelines = ["sales"]', {"sales"}),
+        ('pipelines = ["sales", "flights", "sales"]\nsettings.sales.schema = "shop"', {"sales", "flights"}),
+    ],
+)
+def test_settings_of_one_pipeline_take_no_other_away(files: Files, lines: str, runs: set[str]) -> None:
+    acme = files.load(f'pipelines = {{ {FLIGHTS}, sales = "a:b" }}\n' + tenant(lines)).connect().get("acme")
+    assert {"flights", "sales"} & {*acme.pipelines} == runs
+    assert acme.settings("sales").schema == ("shop" if "settings" in lines else "sales")
 
 
 def test_absolute_paths_and_urls_stay(files: Files) -> None:
@@ -177,18 +190,36 @@ def test_bad_toml_says_the_line(files: Files) -> None:
         ),
         ('pipelines = { Sales = "a:b" }\n' + tenant(""), "pipelines.Sales: 'Sales' is not a valid name"),
         (
-            tenant("pipelines.flightz = {}"),
+            tenant('pipelines = ["flightz"]'),
             "tenants.acme.pipelines: unknown pipeline 'flightz'; did you mean 'flights'?",
         ),
         (
-            tenant("pipelines.flights = { scema = 1 }"),
-            "tenants.acme.pipelines.flights: unknown setting 'scema'; did you mean 'schema'?",
+            tenant("[tenants.acme.pipelines.flights]"),
+            "must be a list of names, such as ['shop']; a pipeline's settings stand in [tenants.acme.settings.flights]",
+        ),
+        (tenant("pipelines = []"), "tenants.acme.pipelines: names no pipeline; leave it out for every known one"),
+        (
+            tenant('pipelines = ["acme.flights:flights"]'),
+            "tenants.acme.pipelines: 'acme.flights:flights' is no name; give it one under [pipelines], and write that",
+        ),
+        (tenant("settings.flightz = {}"), "tenants.acme.settings: unknown pipeline 'flightz'; did you mean 'flights'?"),
+        (
+            f'pipelines = {{ {FLIGHTS}, sales = "a:b" }}\n' + tenant('pipelines = ["flights"]\nsettings.sales = {}'),
+            "tenants.acme.settings.sales: the tenant does not run 'sales'; add it to its `pipelines`",
         ),
         (
-            tenant('pipelines.flights = { schema = "a b" }'),
-            "tenants.acme.pipelines.flights.schema: 'a b' is not a valid name",
+            'pipelines = ["acme.flights:flights"]\n' + tenant(""),
+            'pipelines: must be a table of names and where each pipeline is, such as shop = "acme.shop:shop"',
         ),
-        (tenant('pipelines.flights = { schema = "entrepot" }'), "holds Entrepot's own tables"),
+        (
+            tenant("settings.flights = { scema = 1 }"),
+            "tenants.acme.settings.flights: unknown setting 'scema'; did you mean 'schema'?",
+        ),
+        (
+            tenant('settings.flights = { schema = "a b" }'),
+            "tenants.acme.settings.flights.schema: 'a b' is not a valid name",
+        ),
+        (tenant('settings.flights = { schema = "entrepot" }'), "holds Entrepot's own tables"),
         (
             tenant('limits = { bytes_per_stp = "1GB" }'),
             "tenants.acme.limits: unknown setting 'bytes_per_stp'; did you mean 'bytes_per_step'",
@@ -205,9 +236,9 @@ def test_bad_toml_says_the_line(files: Files) -> None:
             )
             for no in ("1,000GB", "500GB x", "500GB per day", "500", 500, "0GB", "0.1B", "GB", "-1GB", "1e3GB")
         ],
-        (tenant("pipelines.flights = { parameters = 3 }"), "pipelines.flights.parameters: must be a table, not 3"),
-        (tenant("pipelines.flights = { parameters = { on = 2020-01-01 } }"), "parameter 'on' must be text, a number"),
-        (tenant("pipelines.flights = { parameters = { x = nan } }"), "parameter 'x' must be text, a number"),
+        (tenant("settings.flights = { parameters = 3 }"), "settings.flights.parameters: must be a table, not 3"),
+        (tenant("settings.flights = { parameters = { on = 2020-01-01 } }"), "parameter 'on' must be text, a number"),
+        (tenant("settings.flights = { parameters = { x = nan } }"), "parameter 'x' must be text, a number"),
         ('[tenants.acme]\nbackend = { path = "a" }', "tenants.acme.backend: `type` is missing. Known: 'b"),
         ('[tenants.acme]\nbackend = { type = "duck" }', "tenants.acme.backend: unknown backend type 'duck'"),
         ('[tenants.acme]\nbackend = { type = "duckdb" }', "tenants.acme.backend: a duckdb backend needs 'path'"),
@@ -217,8 +248,8 @@ def test_bad_toml_says_the_line(files: Files) -> None:
         ),
         (
             f'pipelines = {{ {FLIGHTS}, sales = "a:b" }}\n'
-            + tenant('pipelines = { flights = { schema = "sales" }, sales = {} }'),
-            "tenants.acme.pipelines: 'flights', 'sales' have the same schema 'sales'",
+            + tenant('settings = { flights = { schema = "sales" }, sales = {} }'),
+            "tenants.acme.settings: 'flights', 'sales' have the same schema 'sales'",
         ),
         (tenant("schedules = 3"), "tenants.acme.schedules: write each as [[tenants.acme.schedules]]"),
         (tenant("schedules = [3]"), "tenants.acme.schedules[0]: must be a table, not 3"),
@@ -270,7 +301,7 @@ def test_a_schedule_needs_a_pipeline_that_the_tenant_runs(files: Files) -> None:
     text = (
         f'pipelines = {{ {FLIGHTS}, sales = "a:b" }}\n'
         + schedule('pipeline = "sales", every = "1h"')
-        + "pipelines.flights = {}"
+        + 'pipelines = ["flights"]'
     )
     assert files.problem(text) == "tenants.acme.schedules[0]: unknown pipeline 'sales'. Known: 'flights'"
 

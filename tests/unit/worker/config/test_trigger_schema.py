@@ -29,7 +29,7 @@ def load(folder: Path, text: str) -> Settings:
 
 
 def of(tenant: str, **triggers: str) -> str:
-    return "".join(f"[tenants.{tenant}.pipelines.{name}]\n{text}\n" for name, text in triggers.items())
+    return "".join(f"[tenants.{tenant}.settings.{name}]\n{text}\n" for name, text in triggers.items())
 
 
 def test_a_trigger_as_its_workflow_is_told(tmp_path: Path) -> None:
@@ -57,8 +57,8 @@ BAD = {
     of("acme", flights='trigger = { published = ["a/b/c"] }'): "'a/b/c' is no pipeline",
     of("acme", flights='trigger = { published = ["Shop"] }'): "'Shop' is no pipeline",
     of("acme", flights='trigger = { published = ["globex/shop"] }'): (
-        "tenants.acme.pipelines.flights.trigger.published: 'globex' has not granted 'shop' to 'acme': write "
-        "grants = ['acme'] at [tenants.globex.pipelines.shop]"
+        "tenants.acme.settings.flights.trigger.published: 'globex' has not granted 'shop' to 'acme': write "
+        "grants = ['acme'] at [tenants.globex.settings.shop]"
     ),
     of("acme", flights='trigger = { source = "5s" }'): "'5s' is too often",
     of("acme", flights="trigger = { source = true }"): "trigger.source: must be text in quotes",
