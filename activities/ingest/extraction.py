@@ -237,7 +237,8 @@ class _Manifests:
         shape, changes = found, tuple[str, ...]()
         if before:
             contract = _contract(self._step, table, hints)
-            shape, changes = evolved(table, _columns_of(before), found, contract, grows=grows, wide=wide)
+            absent = before.shape.keys() - before.columns.keys()
+            shape, changes = evolved(table, _columns_of(before), found, contract, grows=grows, wide=wide, absent=absent)
         if lost := self._checkpoint.lost.get(table):
             changes += (f"{lost:,} values did not fit and are NULL",)
         if changes:

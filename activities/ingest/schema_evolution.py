@@ -22,12 +22,14 @@ def evolved(
     *,
     grows: bool,
     wide: Collection[str] = (),
+    absent: Collection[str] = (),
 ) -> tuple[sch.Schema, tuple[str, ...]]:
     """A table's columns after a load, and what changed in them, in words.
 
     Args:
         grows: Whether rows of before stay, so that the columns have to hold both.
         wide: The columns with whole numbers that a float64 does not hold.
+        absent: Those that the load before did not bring either, of which that has been told.
 
     Raises:
         StepFailed: if the contract freezes them; if one column cannot hold both the old and the new values.
@@ -41,6 +43,7 @@ def evolved(
         return before, tuple(f"{change} (discarded)" for change in changes)
     if not grows:
         return found, changes
+    changes = differences(sch.Schema({n: t for n, t in before.items() if n in found or n not in absent}), found)
     columns = {name: _both(table, name, dtype, found.get(name, dtype), name in wide) for name, dtype in before.items()}
     return sch.Schema({**columns, **{n: t for n, t in found.items() if n not in before}}), changes
 

@@ -214,6 +214,9 @@ async def test_columns_may_be_new_wider_and_gone(growing: House, source: Path) -
     assert "column 'new' (boolean) is new" in note
     assert "column 'old' (string) is gone" in note
     assert "column 'n' was int64 and is float64, wider" in note
+    give(source, events=[{"id": 3, "kind": "c", "n": 0.5, "new": False}])
+    run = await load(growing, source, "events")
+    assert next(step.note for step in run.steps if step.name == "events") == ""  # it was told of `old`
 
 
 async def test_collect_keeps_what_a_version_is_made_of(growing: House, source: Path) -> None:

@@ -92,6 +92,15 @@ def test_a_table_that_grows_keeps_what_it_had() -> None:
     assert len(changes) == 3
 
 
+def test_a_column_that_a_load_before_lacked_is_not_told_to_be_gone_again() -> None:
+    found = ibis.schema({"id": "int64", "n": "int32", "new": "string"})
+    shape, changes = evolved("t", BEFORE, found, "evolve", grows=True, absent={"name"})
+    assert "name" in shape
+    assert changes == ("column 'new' (string) is new",)
+    with pytest.raises(StepFailed, match="is frozen"):
+        evolved("t", BEFORE, ibis.schema({"id": "int64", "n": "int32"}), "freeze", grows=True, absent={"name"})
+
+
 def test_a_table_that_is_replaced_takes_what_comes() -> None:
     found = ibis.schema({"id": "string"})
     assert evolved("t", BEFORE, found, "evolve", grows=False)[0] == found
