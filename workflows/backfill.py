@@ -29,8 +29,10 @@ from entrepot.protocol.backfills import (
     LeftOver,
     told,
 )
+from entrepot.protocol.hooks import RunEvent, sentence
 from entrepot.protocol.messages import Backfill as Range
 from entrepot.protocol.messages import Context, ExtractRequest, LoadRequest, RunInput, Target
+from entrepot.workflows.around.hooks import tell
 from entrepot.workflows.around.slots import Claim
 from entrepot.workflows.calls import call, failure, failure_of, in_a_sentence, nominal_time, parse_input, priority
 from entrepot.workflows.progress import RunSummary
@@ -155,7 +157,9 @@ class Backfill:
         self._stage("load")
         await self._load_all()
         if self._failed:
-            raise self._failure()
+            failed = self._failure()
+            await self._tell(failed.message)
+            raise failed
         if self._left:
             await self._goes_on()
         await self._publish()
@@ -309,6 +313,21 @@ class Backfill:
             + "start it again to load what is left",
             "BadInput" if self._is_hopeless else "BackfillFailed",
         )
+
+    async def _tell(self, error: str) -> None:
+        """Tells those who want to know of failures. Of one of the run at the end, that run tells."""
+        whose = self._request.model_dump(include={"tenant", "pipeline", "environment"})
+        info, now = workflow.info(), workflow.now().replace(tzinfo=None).isoformat(timespec="seconds")
+        event = RunEvent(
+            **whose,
+            event="failed",
+            text=sentence("failed", **whose, error=error),
+            run=info.run_id,
+            workflow_id=info.workflow_id,
+            at=now,
+            error=error,
+        )
+        await tell(self._prepared.hooks.get("failed", ()), event)
 
     async def _publish(self) -> None:
         """Computes what follows from what was loaded, and shows it: as any run, which is one."""

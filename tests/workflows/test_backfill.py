@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
 from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
+from temporalio.testing import WorkflowEnvironment
 
 from entrepot.protocol.backfills import BackfillProgress
+from entrepot.worker.config.tenant_schema import TenantSection
+from tests.conftest import serving, settings
+from tests.servers.webhooks import http_server
 from tests.waiting import eventually
 from tests.workflows.ingesting import Ingesting, Rows
 
@@ -149,6 +154,25 @@ async def test_what_failed_is_told_and_alone_is_loaded_the_next_time(ingesting: 
     assert raw(ingesting) == [(n, f"m{n}") for n in range(1, 31)]
     ended = await backfill(ingesting, 1, 31, 5)  # that one came to its end, so all is asked for
     assert (ended.loaded_before, ended.done, ended.outcome) == (0, 6, "nothing to do")
+
+
+async def test_a_hook_is_told_of_intervals_that_failed(temporal: WorkflowEnvironment, tmp_path: Path) -> None:
+    with http_server() as webhook:
+        backend = {"type": "duckdb", "path": "acme.duckdb"}
+        section = TenantSection.model_validate({"backend": backend, "on_failure": {"webhook": webhook.url}})
+        known = {"ingested": "tests.pipelines.ingested:ingested"}
+        async with serving(temporal.client, settings(tmp_path, known, acme=section)) as house:
+            ingesting = Ingesting(house, tmp_path)
+            ingesting.give("counted", rows(range(1, 11)))
+            await ingesting.load("counted+")
+            ingesting.write("refused", "[6]")
+            handle = await start(ingesting, 1, 11, 5)
+            error = await failed(handle)
+            told = house.client.get_workflow_handle(f"{handle.id}:failed:{handle.first_execution_run_id}")
+            await told.result()
+        (request,) = webhook.requests
+        assert request.json["error"] == error.message
+        assert request.json["workflow_id"] == handle.id
 
 
 async def test_again_begins_at_the_start(ingesting: Ingesting) -> None:
