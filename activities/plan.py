@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import ibis.expr.schema as sch
@@ -9,6 +10,7 @@ import ibis.expr.schema as sch
 from entrepot.activities.catalog.catalog import PipelineCatalog
 from entrepot.activities.catalog.environment import Environment, Publish
 from entrepot.activities.catalog.ingest_state import IngestState
+from entrepot.activities.catalog.tables import now
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.maintenance.repair import missing_tables, restore_raw_tables
 from entrepot.activities.ml.models import known_of
@@ -22,10 +24,10 @@ from entrepot.activities.transform.verdicts import standing_verdicts
 from entrepot.backends.dialect import Dialect
 from entrepot.errors import BadInput, PipelineError, Problem, listed
 from entrepot.identity.expression import schema_from
-from entrepot.language.limits import UNSAID
+from entrepot.language.limits import UNSAID, duration_text
 from entrepot.language.model import Model
 from entrepot.language.names import NOMINAL_TIME
-from entrepot.language.step import KINDS, IngestStep
+from entrepot.language.step import KINDS, IngestStep, Step
 from entrepot.planning.graph import Graph
 from entrepot.planning.plan import Addressed, Known, Plan, address, decide
 from entrepot.planning.resolve import Resolved, resolve
@@ -87,8 +89,12 @@ class PlanActivities(Activities):
                 its = context.model_copy(update={"parameters": parameters})
                 ViewSync(work, session, its).check_names(pipeline.graph, request.selected)
             catalog = work.catalog(session).pipeline(context.pipeline)
+            is_compared = bool(context.backend or work.tenant.parity)
             with Builder(work, self._tenants, context.pipeline) as builder:
-                plan = _make_plan(catalog, work.tenant.backend.dialect, pipeline.graph, parameters, request, builder)
+                dialect = work.tenant.backend.dialect
+                plan = _make_plan(
+                    catalog, dialect, pipeline.graph, parameters, request, builder, is_compared=is_compared
+                )
             # It is final; what parity makes on further warehouses has the same names and versions there.
             if request.ingested is not None and self._is_home(context):
                 shown = catalog.environment(context.environment).head().pointers
@@ -134,7 +140,14 @@ def _make_plan(
     parameters: dict[str, object],
     request: PlanRequest,
     builder: Builder,
+    *,
+    is_compared: bool = False,
 ) -> Plan:
+    """The plan.
+
+    Args:
+        is_compared: Whether it is computed on several warehouses, which all need the same inputs.
+    """
     environment = catalog.environment(request.context.environment)
     selected = frozenset(request.selected)
     published = environment.head()
@@ -147,9 +160,11 @@ def _make_plan(
     its = {name: known_of(version) for name, version in held.items() if KINDS[version.kind].produces}
     resolved = _resolved(graph, tables, its, parameters, selected, environment.name, builder)
     contents = {name: held[name].content if name in held else Content(version) for name, version in shown.items()}
+    young = {} if is_compared else _young(catalog, graph, resolved, selected, published.pointers, request)
+    contents |= {name: version.content for name, version in young.items()}
     addressed, known = _addressed(
         catalog,
-        lambda same: address(graph, resolved.steps, raw, selected, contents, request.context.run, same),
+        lambda same: address(graph, resolved.steps, raw, selected, contents, request.context.run, same, young),
         published.pointers,
         request,
     )
@@ -168,6 +183,7 @@ def _make_plan(
         anew={**missing_tables(catalog, versions), **dict.fromkeys(request.anew, "to be computed anew")},
         verdicts={check: standing.verdict for check, standing in standing_verdicts(catalog, graph, versions).items()},
         nominal_time=f"{parameters[NOMINAL_TIME]} UTC",
+        young={name: _how_young(graph.steps[name], version) for name, version in young.items()},
     )
     if request.compiled:
         check(graph, resolved, parameters, (step.name for step in plan.to_run()), dialect, compile_by(builder))
@@ -206,6 +222,38 @@ def _addressed(
         same |= more
         addressed = addressed_by(same)
     return addressed, known
+
+
+def _young(
+    catalog: PipelineCatalog,
+    graph: Graph,
+    resolved: Resolved,
+    selected: frozenset[str],
+    pointers: Mapping[str, str],
+    request: PlanRequest,
+) -> dict[str, Version]:
+    """The selected steps that are shown as their code makes them, and were made since their `target_lag`."""
+    lags = {
+        step.name: step.target_lag
+        for step in graph.steps.values()
+        if step.target_lag and step.name in selected - {*request.anew} and step.name in pointers
+    }
+    shown = {name: pointers[name] for name in lags}
+    versions = catalog.versions(shown) if lags else {}
+    gone = missing_tables(catalog, shown) if lags else {}
+    started = datetime.datetime.fromisoformat(request.context.started_at or now().isoformat())
+    return {
+        name: version
+        for name, version in versions.items()
+        if name in resolved.steps.keys() - gone.keys()
+        and version.identity == resolved.steps[name].identity
+        and version.made_at > started - lags[name]
+    }
+
+
+def _how_young(step: Step, version: Version) -> str:
+    assert step.target_lag is not None
+    return f"made at {version.made_at:%Y-%m-%d %H:%M} UTC, and it may be {duration_text(step.target_lag)} old"
 
 
 def _held(

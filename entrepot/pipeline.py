@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
 from functools import cached_property
 from types import FrameType
 from typing import Any, TypeVar, get_args, overload
@@ -15,7 +16,7 @@ from typing import Any, TypeVar, get_args, overload
 from entrepot.errors import BadInput, Location, PipelineError, Problem, unknown
 from entrepot.language.example import Example
 from entrepot.language.incremental import Incremental
-from entrepot.language.limits import OwnLimits, own_limits
+from entrepot.language.limits import OwnLimits, duration, own_limits
 from entrepot.language.split import Share, Split
 from entrepot.language.step import (
     CheckStep,
@@ -256,6 +257,7 @@ class Pipeline:
         contract: Any = None,
         incremental: Incremental | None = None,
         cutoff: bool | None = None,
+        target_lag: str | None = None,
         name: str | None = None,
         description: str | None = None,
         owner: str | None = None,
@@ -276,6 +278,7 @@ class Pipeline:
         contract: Any = None,
         incremental: Incremental | None = None,
         cutoff: bool | None = None,
+        target_lag: str | None = None,
         **options: Any,
     ) -> Any:
         """Declares a step that makes one table, named like the step, from other tables.
@@ -293,6 +296,8 @@ class Pipeline:
             cutoff: Whether the table, when it was computed anew, is compared with its version before, so that nothing
                 that reads it runs if the rows are the same. Default: where that costs little beside the step, which is
                 up to a million rows, and beyond where the step reads ten times as many as it makes.
+            target_lag: How old it may be, such as `"2h"`: while it is younger, new rows are no reason to make it again;
+                other code is. It is no part of any version. Default: what is new is always a reason.
             name: The step's name. Default: the function's.
             description: What it does. Default: the first line of the function's docstring.
             owner: Who is responsible for it. Default: the owner of the pipeline.
@@ -343,6 +348,7 @@ class Pipeline:
                     contract=contract,
                     incremental=incremental,
                     cutoff=cutoff,
+                    target_lag=self._lag(f, target_lag),
                 )
             )
 
@@ -417,6 +423,7 @@ class Pipeline:
         columns: Sequence[str] | None = None,
         split: Split | None = None,
         score: str | Sequence[str],
+        target_lag: str | None = None,
         name: str | None = None,
         description: str | None = None,
         owner: str | None = None,
@@ -437,6 +444,8 @@ class Pipeline:
                 Default: `split.Share(0.25)`, a quarter of the rows.
             score: One scikit-learn scorer or several, by name (`"roc_auc"`). Each is also computed for a baseline that
                 ignores the features; the step warns if the model scores below it.
+            target_lag: How old it may be, such as `"2h"`: while it is younger, new rows are no reason to make it again;
+                other code is. It is no part of any version. Default: what is new is always a reason.
             name: The step's name, and the model's. Default: the function's.
             description: What it predicts. Default: the first line of the function's docstring.
             owner: Who is responsible for it. Default: the owner of the pipeline.
@@ -491,6 +500,7 @@ class Pipeline:
                     target=target,
                     columns=tuple(columns) if columns is not None else None,
                     split=split if split is not None else Share(),
+                    target_lag=self._lag(f, target_lag),
                     score=(score,) if isinstance(score, str) else tuple(score),
                 )
             )
@@ -504,6 +514,7 @@ class Pipeline:
         self,
         /,
         *,
+        target_lag: str | None = None,
         name: str | None = None,
         description: str | None = None,
         owner: str | None = None,
@@ -514,7 +525,7 @@ class Pipeline:
         backoff: str | None = None,
         depends: Sequence[str] = (),
     ) -> Callable[[Function], PublishStep]: ...
-    def publish(self, function: Function | None = None, /, **options: Any) -> Any:
+    def publish(self, function: Function | None = None, /, *, target_lag: str | None = None, **options: Any) -> Any:
         """Declares a step that makes an output: its function returns a `Dashboard`, an `Export` or a `Copy`.
 
         The function receives ibis tables that it may execute, and fitted estimators. What it makes becomes visible
@@ -522,6 +533,8 @@ class Pipeline:
 
         Args:
             function: The function, if the decorator is written without parentheses.
+            target_lag: How old it may be, such as `"2h"`: while it is younger, new rows are no reason to make it again;
+                other code is. It is no part of any version. Default: what is new is always a reason.
             name: The step's name. Default: the function's.
             description: What it shows. Default: the first line of the function's docstring.
             owner: Who is responsible for it. Default: the owner of the pipeline.
@@ -558,7 +571,7 @@ class Pipeline:
         self._check_options(self.publish, options)
 
         def declare(f: Function) -> PublishStep:
-            return self._add(PublishStep(**self._common(f, **options)))
+            return self._add(PublishStep(**self._common(f, **options), target_lag=self._lag(f, target_lag)))
 
         return declare(function) if function is not None else declare
 
@@ -621,6 +634,12 @@ class Pipeline:
             return own_limits(**given)
         except ValueError as error:
             raise BadInput(f"pipeline {self.name!r}{whose}: {error}") from None
+
+    def _lag(self, function: Function, given: str | None) -> timedelta | None:
+        try:
+            return None if given is None else duration(given)
+        except ValueError as error:
+            raise BadInput(f"pipeline {self.name!r}, {function.__name__!r}: target_lag: {error}") from None
 
     def _add(self, step: S) -> S:
         self.steps.append(step)

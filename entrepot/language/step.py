@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from entrepot.errors import Location, unknown
@@ -61,6 +62,8 @@ class Step:
     """Distributions whose installed versions belong to the version of what Python code makes."""
     limits: OwnLimits = UNSAID
     """How long it may take, and so on, where it says so itself. No part of any version."""
+    target_lag: timedelta | None = None
+    """How old what it made may be before new inputs are a reason to make it again. No part of any version."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Calls the function itself, as a test of it would."""

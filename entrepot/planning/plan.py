@@ -162,6 +162,8 @@ class Addressed:
     versions: dict[str, str]
     contents: dict[str, Content]
     """What each contains, by name."""
+    rests: frozenset[str] = frozenset()
+    """The steps that stay as they are shown, though what they read has changed, since they need not be newer."""
 
 
 def address(
@@ -172,6 +174,7 @@ def address(
     shown: Contents,
     run: str = "",
     same: Mapping[tuple[str, str], Content] | None = None,
+    young: Container[str] = (),
 ) -> Addressed:
     """The version of everything, as far as its inputs are known. Steps that are not selected keep what is shown.
 
@@ -180,9 +183,11 @@ def address(
         raw: The versions of raw tables.
         shown: What the environment shows.
         same: Of versions, by name and version, that have the rows of another: what they contain.
+        young: The selected steps that are shown as their code makes them, and are not older than they may be.
     """
     found: dict[str, Content] = {}
     checks: dict[str, str] = {}
+    rests: set[str] = set()
     for step in graph.steps.values():
         if step.name not in selected:
             found |= {name: shown[name] for name in step.outputs if name in shown}
@@ -195,12 +200,15 @@ def address(
                 inputs = {name: found[name] for name in reads}
                 of_run = run if its.varies else ""
                 version = version_of(step.kind, its.identity, slices(its.uses, inputs), of_run)
-                if step.outputs:
+                if step.name in young and version != shown[step.name].version:
+                    found[step.name] = shown[step.name]
+                    rests.add(step.name)
+                elif step.outputs:
                     found[step.name] = (same or {}).get((step.name, version)) or its.content(version, inputs)
                 else:
                     checks[step.name] = version
     versions = {name: content.version for name, content in found.items()} | checks
-    return Addressed(versions, found)
+    return Addressed(versions, found, frozenset(rests))
 
 
 def decide(
@@ -218,6 +226,7 @@ def decide(
     anew: Mapping[str, str] | None = None,
     verdicts: Mapping[str, Verdict] | None = None,
     nominal_time: str = "",
+    young: Mapping[str, str] | None = None,
 ) -> Plan:
     """Says of every step whether it runs, and why.
 
@@ -228,6 +237,7 @@ def decide(
         anew: Steps that run though the catalog knows their versions, each with the reason.
         verdicts: What checks have found before on the versions above.
         nominal_time: The run's, which some steps take.
+        young: Steps that need not be newer than they are, each with why.
     """
     versions = addressed.versions
     again = {name: why for name, why in (anew or {}).items() if (name, versions.get(name, "")) in known}
@@ -239,6 +249,8 @@ def decide(
             action, why = _ingest(step, ingested, changes or {})
         elif step.name in again:
             action, why = "run", again[step.name]
+        elif step.name in addressed.rests:
+            action, why = "skip", f"what it reads changed; {(young or {})[step.name]}"
         else:
             is_final = ingested is not None
             action, why = _compute(graph, step, computed, addressed, published, known, environment, is_final=is_final)
