@@ -101,12 +101,16 @@ async def test_a_source_that_was_asked_in_vain_is_as_fresh_as_the_ask(house: Hou
     assert "unknown environment 'pr_1'. Known: 'dev', 'prod'" in str(caught.value.cause)
 
 
-async def test_what_was_loaded_again_is_unknown_until_the_source_is_asked(house: House, tmp_path: Path) -> None:
+async def test_a_replay_asks_nobody(house: House, tmp_path: Path) -> None:
     given = {"folder": str(tmp_path)}
     (tmp_path / "1.csv").write_text("id,amount\n1,10\n")
-    await house.run("promised", parameters=given, select="orders+")
-    await house.run("promised", parameters=given, replay="prod", select="orders")
-    replayed = await asked(house)
-    assert replayed["orders"]["state"] == "fresh"
+    await house.run("promised", parameters=given, select="orders names")
+    before = await asked(house)
+    await house.run("promised", parameters=given, select="orders names", replay="prod")
+    assert {name: row["as_of"] for name, row in (await asked(house)).items()} == {
+        name: row["as_of"] for name, row in before.items()
+    }
+    assert (before["bills"]["state"], before["bills"]["reason"]) == ("unknown", "prod does not show it")
     runs = house.query("SELECT summary FROM entrepot.runs ORDER BY started_at")
     assert ['"asked"' in summary for (summary,) in runs] == [True, False]
+    assert ['"bills": {"held": ' in summary for (summary,) in runs] == [True, True]

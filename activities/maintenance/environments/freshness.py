@@ -239,8 +239,8 @@ def _not_known(graph: Graph, told: Told, table: str) -> str:
 
 
 def _why(told: Told, age: Age, failed: Sequence[Run], arrived: Time | None, *, is_late: bool) -> str:
-    came = f" last arrived at {_seconds(arrived)}, and" if arrived else ""
-    parts = [f"`{age.table}`{came} was last asked for at {_seconds(age.as_of)}"]
+    came = f"last arrived at {_seconds(arrived)}, " if arrived else ""
+    parts = [f"`{age.table}` {came}its source was last asked at {_seconds(age.as_of)}"]
     if not is_late:
         return parts[0]
     if (newer := told.asks.get(age.table, age.as_of)) > age.as_of:
