@@ -293,8 +293,7 @@ class _Run:
             raise self._failed_step(batch, error) from error
         self._raw |= result.versions
         if self._request.backfill is None and self._request.replay is None:
-            asked = started.replace(tzinfo=None).isoformat(timespec="seconds")
-            self._asked[name] = {"asked": asked, "tables": result.versions}
+            self._asked[name] = {"asked": started.replace(tzinfo=None).isoformat(), "tables": result.versions}
         return [result.model_copy(update={"seconds": (workflow.now() - started).total_seconds()})]
 
     async def _extract_and_load(self, name: str) -> StepResult:

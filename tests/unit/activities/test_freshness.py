@@ -129,8 +129,8 @@ def test_the_reason_says_what_has_failed_since() -> None:
     row = judge(told, "t", at(300))
     assert row.failed == 2
     assert row.reason == (
-        "`r0` last arrived at 2026-01-01 00:05:00, its source was last asked at 2026-01-01 00:10:00; its runs have failed "
-        "2 times since, the last at 2026-01-01 01:01:00: HTTP 503"
+        "`r0` last arrived at 2026-01-01 00:05:00, its source was last asked at 2026-01-01 00:10:00; its runs have "
+        "failed 2 times since, the last at 2026-01-01 01:01:00: HTTP 503"
     )
     assert judge(TOLD, "t", at(300)).reason.endswith("no run has asked since")
     newer = replace(TOLD, asks={**TOLD.asks, "r0": at(60)}, failed=[failed(60, "a check blocks")])
