@@ -250,8 +250,8 @@ def _why(told: Told, age: Age, failed: Sequence[Run], arrived: Time | None, *, i
         times = "once" if len(failed) == 1 else f"{len(failed):,} times"
         error, _, _ = (last.error or "").partition("\n")
         parts.append(f"its runs have failed {times} since, the last at {_seconds(last.ended_at)}: {error}")
-    elif newer == age.as_of:
-        parts.append("no run has asked since")
+    elif newer <= age.as_of:
+        parts.append(f"no run for {told.environment} has asked since")
     return "; ".join(parts)
 
 

@@ -132,7 +132,9 @@ def test_the_reason_says_what_has_failed_since() -> None:
         "`r0` last arrived at 2026-01-01 00:05:00, its source was last asked at 2026-01-01 00:10:00; its runs have "
         "failed 2 times since, the last at 2026-01-01 01:01:00: HTTP 503"
     )
-    assert judge(TOLD, "t", at(300)).reason.endswith("no run has asked since")
+    assert judge(TOLD, "t", at(300)).reason.endswith("no run for prod has asked since")
+    elsewhere = replace(TOLD, asks={"r0": at(3)})  # the newest ask that found it was for another environment
+    assert judge(elsewhere, "t", at(300)).reason.endswith("no run for prod has asked since")
     newer = replace(TOLD, asks={**TOLD.asks, "r0": at(60)}, failed=[failed(60, "a check blocks")])
     assert "what its source had at 2026-01-01 01:00:00 is not in it; its runs have failed once since" in (
         judge(newer, "t", at(300)).reason
