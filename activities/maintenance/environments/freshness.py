@@ -239,8 +239,10 @@ def _not_known(graph: Graph, told: Told, table: str) -> str:
 
 
 def _why(told: Told, age: Age, failed: Sequence[Run], arrived: Time | None, *, is_late: bool) -> str:
-    came = f"last arrived at {_seconds(arrived)}, " if arrived else ""
-    parts = [f"`{age.table}` {came}its source was last asked at {_seconds(age.as_of)}"]
+    whose = (
+        f"`{age.table}` last arrived at {_seconds(arrived)}, its source" if arrived else f"the source of `{age.table}`"
+    )
+    parts = [f"{whose} was last asked at {_seconds(age.as_of)}"]
     if not is_late:
         return parts[0]
     if (newer := told.asks.get(age.table, age.as_of)) > age.as_of:

@@ -133,6 +133,7 @@ def test_the_reason_says_what_has_failed_since() -> None:
         "failed 2 times since, the last at 2026-01-01 01:01:00: HTTP 503"
     )
     assert judge(TOLD, "t", at(300)).reason.endswith("no run for prod has asked since")
+    assert judge(TOLD, "r1", at(60)).reason == "the source of `r1` was last asked at 2026-01-01 00:40:00"
     elsewhere = replace(TOLD, asks={"r0": at(3)})  # the newest ask that found it was for another environment
     assert judge(elsewhere, "t", at(300)).reason.endswith("no run for prod has asked since")
     newer = replace(TOLD, asks={**TOLD.asks, "r0": at(60)}, failed=[failed(60, "a check blocks")])
