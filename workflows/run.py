@@ -433,7 +433,13 @@ class _Run:
             for step in self._progress.in_state("done")
         }
         asked = {name: {**made.get(name, {}), **said} for name, said in self._asked.items()}
-        held = (step for step in self._plan.steps if step.action == "hold" and KINDS[step.kind].is_computed_table())
+        rests = set(self._plan.rests)
+        held = (
+            step
+            for step in self._plan.steps
+            if (step.action == "hold" or (step.action == "skip" and step.name in rests))
+            and KINDS[step.kind].is_computed_table()
+        )
         return {**made, **asked, **{step.name: {"held": step.why} for step in held}}
 
     def _summary(self, outcome: Outcome, plan: Plan | None = None) -> RunSummary:

@@ -28,5 +28,10 @@ def bills(orders: Table, rates: Table) -> Table:
 
 @promised.transform(fresh_within="1s")
 def names(orders: Table) -> Table:
-    """Uses nothing of what changes."""
+    """Has the same rows, whatever comes."""
     return orders.filter(orders.amount < 0).select("amount")
+
+
+@promised.transform(fresh_within="30d", target_lag="30d")
+def resting(orders: Table) -> Table:
+    return orders.select("amount")

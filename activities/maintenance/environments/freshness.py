@@ -20,6 +20,7 @@ from entrepot.activities.catalog.ingest_state import LOAD, IngestState
 from entrepot.activities.catalog.records import Run
 from entrepot.activities.catalog.tables import now
 from entrepot.errors import BadInput, unknown
+from entrepot.language.limits import duration_text
 from entrepot.language.names import DEFAULT_ENVIRONMENT
 from entrepot.planning.graph import Graph
 from entrepot.protocol.environments import FreshnessRow
@@ -103,7 +104,7 @@ def judged(graph: Graph, told: Told, at: Time) -> list[FreshnessRow]:
             table=table,
             environment=told.environment,
             state="unknown",
-            fresh_within=_written(within),
+            fresh_within=duration_text(within),
         )
         age = known[table].get(told.shown.get(table, ""))
         if age is None:
@@ -255,15 +256,6 @@ def _why(told: Told, age: Age, failed: Sequence[Run], arrived: Time | None, *, i
     elif newer <= age.as_of:
         parts.append(f"no run for {told.environment} has asked since")
     return "; ".join(parts)
-
-
-def _written(duration: datetime.timedelta) -> str:
-    """As authors write it, in the largest unit that divides it."""
-    seconds = int(duration.total_seconds())
-    size, unit = next(
-        (size, unit) for size, unit in ((86400, "d"), (3600, "h"), (60, "m"), (1, "s")) if not seconds % size
-    )
-    return f"{seconds // size}{unit}"
 
 
 def _seconds(time: Time) -> str:
