@@ -16,7 +16,7 @@ from typing import Any, TypeVar, get_args, overload
 from entrepot.errors import BadInput, Location, PipelineError, Problem, unknown
 from entrepot.language.example import Example
 from entrepot.language.incremental import Incremental
-from entrepot.language.limits import OwnLimits, duration, own_limits
+from entrepot.language.limits import OwnLimits, duration, own_limits, promise
 from entrepot.language.split import Share, Split
 from entrepot.language.step import (
     CheckStep,
@@ -145,6 +145,7 @@ class Pipeline:
         min_rows: int | Mapping[str, int] | None = None,
         max_shrink: float | Mapping[str, float] | None = None,
         probe: Callable[..., object] | None = None,
+        fresh_within: str | None = None,
         name: str | None = None,
         description: str | None = None,
         owner: str | None = None,
@@ -165,6 +166,7 @@ class Pipeline:
         min_rows: int | Mapping[str, int] | None = None,
         max_shrink: float | Mapping[str, float] | None = None,
         probe: Callable[..., object] | None = None,
+        fresh_within: str | None = None,
         **others: Any,
     ) -> Any:
         """Declares a step that loads raw tables from a source.
@@ -187,6 +189,8 @@ class Pipeline:
             probe: A function whose result, which is compared as its `repr`, is another one when the source has
                 something new; for triggers. It may take parameters of the pipeline, and has to be cheap. Default: what
                 `Files` and a `PostgresTable` can tell by themselves.
+            fresh_within: How long ago the source may have been asked for what its tables show, such as `"2h"`; for
+                `entrepot freshness`. Default: nothing is promised.
             name: The step's name. Default: the function's.
             description: What it does. Default: the first line of the function's docstring.
             owner: Who is responsible for it. Default: the owner of the pipeline.
@@ -240,6 +244,7 @@ class Pipeline:
                 min_rows=min_rows,
                 max_shrink=max_shrink,
                 probe=probe,
+                fresh_within=self._promise(common["name"], fresh_within),
             )
             return self._add(step)
 
@@ -258,6 +263,7 @@ class Pipeline:
         incremental: Incremental | None = None,
         cutoff: bool | None = None,
         target_lag: str | None = None,
+        fresh_within: str | None = None,
         name: str | None = None,
         description: str | None = None,
         owner: str | None = None,
@@ -279,6 +285,7 @@ class Pipeline:
         incremental: Incremental | None = None,
         cutoff: bool | None = None,
         target_lag: str | None = None,
+        fresh_within: str | None = None,
         **options: Any,
     ) -> Any:
         """Declares a step that makes one table, named like the step, from other tables.
@@ -298,6 +305,8 @@ class Pipeline:
                 up to a million rows, and beyond where the step reads ten times as many as it makes.
             target_lag: How old it may be, such as `"2h"`: while it is younger, new rows are no reason to make it again;
                 other code is. It is no part of any version. Default: what is new is always a reason.
+            fresh_within: How long ago the sources of all that it is made of may have been asked, such as `"2h"`; for
+                `entrepot freshness`. Default: nothing is promised.
             name: The step's name. Default: the function's.
             description: What it does. Default: the first line of the function's docstring.
             owner: Who is responsible for it. Default: the owner of the pipeline.
@@ -312,7 +321,7 @@ class Pipeline:
                 of what Python code makes. Default: none.
 
         Raises:
-            BadInput: If an option is unknown.
+            BadInput: If an option is unknown, or has no valid value.
 
         Examples:
             ```python
@@ -340,15 +349,17 @@ class Pipeline:
         self._check_options(self.transform, options)
 
         def declare(f: Function) -> TransformStep:
+            common = self._common(f, **options)
             return self._add(
                 TransformStep(
-                    **self._common(f, **options),
+                    **common,
                     engine=engine,
                     schema=schema,
                     contract=contract,
                     incremental=incremental,
                     cutoff=cutoff,
                     target_lag=self._lag(f, target_lag),
+                    fresh_within=self._promise(common["name"], fresh_within),
                 )
             )
 
@@ -640,6 +651,12 @@ class Pipeline:
             return None if given is None else duration(given)
         except ValueError as error:
             raise BadInput(f"pipeline {self.name!r}, {function.__name__!r}: target_lag: {error}") from None
+
+    def _promise(self, step: str, given: str | None) -> timedelta | None:
+        try:
+            return promise(given)
+        except ValueError as error:
+            raise BadInput(f"pipeline {self.name!r}, {step!r}: {error}") from None
 
     def _add(self, step: S) -> S:
         self.steps.append(step)

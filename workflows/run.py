@@ -108,6 +108,8 @@ class _Run:
         """The versions of raw tables that the run has loaded, or found unchanged."""
         self._ingested: dict[str, str] = {}
         """What each ingest step did."""
+        self._asked: dict[str, dict[str, Any]] = {}
+        """When each ingest step began to ask its source for all that is new, and which versions its tables had then."""
         self._priority = priority(request.tenant)
         self._claim = Claim(request.tenant)
         self._hooks: Hooks = {}
@@ -290,6 +292,8 @@ class _Run:
                 raise
             raise self._failed_step(batch, error) from error
         self._raw |= result.versions
+        if self._request.backfill is None and self._request.replay is None:
+            self._asked[name] = {"asked": started.replace(tzinfo=None).isoformat(), "tables": result.versions}
         return [result.model_copy(update={"seconds": (workflow.now() - started).total_seconds()})]
 
     async def _extract_and_load(self, name: str) -> StepResult:
@@ -409,21 +413,34 @@ class _Run:
             removes=plan.removed,
             anew=plan.anew,
             checks={s.name: plan.versions[s.name] for s in plan.steps if s.guards and s.name in plan.versions},
-            results={
-                step.name: {
-                    "rows": step.rows,
-                    "seconds": step.seconds,
-                    "scanned": step.scanned,
-                    "note": step.note,
-                    "version": plan.versions.get(step.name),
-                }
-                for step in self._progress.in_state("done")
-            },
+            results=self._results(),
         )
         self._promoted, _ = await asyncio.gather(self._call(activities.PROMOTE, request), self._claim.close())
         count = len(self._promoted.moved)
         what = f"{self._request.tenant}/{self._request.pipeline} published {count} table{'' if count == 1 else 's'}"
         self._promoted = await announced(self._promoted, self._context, what)
+
+    def _results(self) -> dict[str, Any]:
+        """What each step did: those that were made, those that asked their sources, and the tables that were left."""
+        made = {
+            step.name: {
+                "rows": step.rows,
+                "seconds": step.seconds,
+                "scanned": step.scanned,
+                "note": step.note,
+                "version": self._plan.versions.get(step.name),
+            }
+            for step in self._progress.in_state("done")
+        }
+        asked = {name: {**made.get(name, {}), **said} for name, said in self._asked.items()}
+        rests = set(self._plan.rests)
+        held = (
+            step
+            for step in self._plan.steps
+            if (step.action == "hold" or (step.action == "skip" and step.name in rests))
+            and KINDS[step.kind].is_computed_table()
+        )
+        return {**made, **asked, **{step.name: {"held": step.why} for step in held}}
 
     def _summary(self, outcome: Outcome, plan: Plan | None = None) -> RunSummary:
         steps = self._progress.steps
@@ -456,7 +473,7 @@ class _Run:
             return
         self._stage(status, OUTCOME.value_set(status))
         try:
-            request = RecordFailureRequest(context=self._context, status=status, error=error)
+            request = RecordFailureRequest(context=self._context, status=status, error=error, results=self._asked)
             told = self._tell("failed", error=error) if status == "failed" else asyncio.sleep(0)
             # Who is told does not wait for a warehouse, which may be what has failed.
             await asyncio.gather(told, self._call(activities.RECORD_FAILURE, request), self._claim.close())

@@ -106,7 +106,7 @@ class PublishActivities(Activities):
             head = environment.head()
             stands = environment.publish_of(context.run, head) is not None
             error = f"{request.error}; what it had published stands" if stands else request.error
-            _record_run(catalog, context, request.status, {}, error)
+            _record_run(catalog, context, request.status, request.results, error)
             ViewSync(work, session, context).follow(head, self._tenants.graph(context)).left_behind()
             work.leases(session, context.pipeline).end(context.run)
 

@@ -13,6 +13,7 @@ _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?) ?(?:([KMGTP])(I?))?B", re.A
 _POWERS = " KMGTP"
 MOST_ATTEMPTS = 1000
 LONGEST = timedelta(days=30)
+LONGEST_PROMISE = timedelta(days=366)
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,15 @@ def own_limits(
     return OwnLimits(_within("timeout", timeout), _memory(memory), attempts, _within("backoff", backoff))
 
 
+def promise(text: str | None) -> timedelta | None:
+    """How old the data of a table may be, as authors write it.
+
+    Raises:
+        ValueError: for what cannot be understood, with what it may be.
+    """
+    return _within("fresh_within", text, LONGEST_PROMISE)
+
+
 def _memory(text: Any) -> int | None:
     try:
         return None if text is None else size(text)
@@ -71,15 +81,15 @@ def _memory(text: Any) -> int | None:
         raise ValueError(f"`memory`: {error}") from None
 
 
-def _within(name: str, text: Any) -> timedelta | None:
+def _within(name: str, text: Any, longest: timedelta = LONGEST) -> timedelta | None:
     if text is None:
         return None
     try:
         found = duration(text)
     except ValueError as error:
         raise ValueError(f"`{name}`: {error}") from None
-    if found > LONGEST:
-        raise ValueError(f"`{name}`: {text!r} is longer than {LONGEST.days} days")
+    if found > longest:
+        raise ValueError(f"`{name}`: {text!r} is longer than {longest.days} days")
     return found
 
 

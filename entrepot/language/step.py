@@ -64,6 +64,8 @@ class Step:
     """How long it may take, and so on, where it says so itself. No part of any version."""
     target_lag: timedelta | None = None
     """How old what it made may be before new inputs are a reason to make it again. No part of any version."""
+    fresh_within: timedelta | None = None
+    """How old the data of its tables may be, where that is promised. No part of any version."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Calls the function itself, as a test of it would."""

@@ -90,6 +90,8 @@ class Plan(BaseModel):
     """The environment's publish that the plan saw; another one in between is a conflict."""
     anew: tuple[str, ...] = ()
     """The steps that are computed anew, and as a whole, whether or not the catalog knows their versions."""
+    rests: tuple[str, ...] = ()
+    """The steps that stay as they are shown, though what they read has changed: they need not be newer."""
     identities: dict[str, str] = {}
     """The steps that run, to the hash of what they compute."""
     before: dict[str, str] = {}
@@ -275,6 +277,7 @@ def decide(
         removed=tuple(sorted(set(published) - made)) if selected >= computing else (),
         sequence=sequence,
         anew=tuple(sorted((anew or {}).keys() & selected)),
+        rests=tuple(sorted(addressed.rests & selected)),
         identities={step.name: computed[step.name].identity for step in steps if _is_computed(step, computed)},
         before=_to_compare(graph, computed, addressed, selected, running, published, known),
         same=tuple(

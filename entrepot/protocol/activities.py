@@ -13,6 +13,8 @@ from entrepot.protocol.environments import (
     DiffInput,
     EnvironmentDiff,
     EnvironmentRow,
+    FreshnessInput,
+    FreshnessRow,
     PromoteInput,
     PublishRow,
     RunRow,
@@ -115,6 +117,7 @@ PROMOTE_ENVIRONMENT = Activity("promote_environment", PromoteInput, Promoted)
 ENVIRONMENTS = Activity("environments", TenantInput, list[EnvironmentRow])
 HISTORY = Activity("history", Target, list[PublishRow])
 RUNS = Activity("runs", RunsInput, list[RunRow])
+FRESHNESS = Activity("freshness", FreshnessInput, list[FreshnessRow])
 VERSIONS = Activity("versions", Target, list[VersionRow])
 CHECKS = Activity("checks", ChecksInput, list[CheckRow])
 

@@ -337,6 +337,8 @@ class RecordFailureRequest(Request):
 
     status: Literal["failed", "cancelled"]
     error: str
+    results: dict[str, Any] = {}
+    """What it has asked of sources before it failed."""
 
 
 class Delivery(TenantInput):

@@ -51,6 +51,7 @@ COMMANDS = [
         "tenants check",
         "tenants show",
         "tenants schema",
+        "freshness",
         "schedules plan",
         "schedules apply",
         "workers",

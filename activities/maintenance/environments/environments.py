@@ -6,6 +6,7 @@ from functools import partial
 
 from entrepot.activities.maintenance.environments.creation import create
 from entrepot.activities.maintenance.environments.difference import Comparing
+from entrepot.activities.maintenance.environments.freshness import freshness_rows
 from entrepot.activities.maintenance.environments.listing import environment_rows, publish_rows, run_rows
 from entrepot.activities.maintenance.environments.promotion import Promotion
 from entrepot.activities.maintenance.environments.shown import check_two
@@ -18,6 +19,8 @@ from entrepot.protocol.environments import (
     DiffInput,
     EnvironmentDiff,
     EnvironmentRow,
+    FreshnessInput,
+    FreshnessRow,
     PromoteInput,
     PublishRow,
     RunRow,
@@ -27,8 +30,8 @@ from entrepot.protocol.messages import Promoted, Target, TenantInput
 
 
 class EnvironmentActivities(Activities):
-    """The activities `create`, `diff`, `prepare_promotion`, `promote_environment`, `environments`, `history` and
-    `runs`."""
+    """The activities `create`, `diff`, `prepare_promotion`, `promote_environment`, `environments`, `history`,
+    `runs` and `freshness`."""
 
     @implements(activities.CREATE)
     def create(self, work: ActivityContext, request: CreateInput) -> Created:
@@ -87,3 +90,13 @@ class EnvironmentActivities(Activities):
             catalog = work.catalog(session)
             catalog.ensure()
             return run_rows(catalog, work.tenant, request, partial(work.leases, session))
+
+    @implements(activities.FRESHNESS)
+    def freshness(self, work: ActivityContext, request: FreshnessInput) -> list[FreshnessRow]:
+        """Of each table that promises to be fresh, whether it is, and why not."""
+        pipelines = sorted(work.tenant.pipelines) if request.pipeline is None else [request.pipeline]
+        graphs = [self._tenants.pipeline(request.tenant, name).graph for name in pipelines]
+        with work.session() as session:
+            catalog = work.catalog(session)
+            catalog.ensure()
+            return freshness_rows(catalog, graphs, request.environment)

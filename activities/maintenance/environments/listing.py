@@ -164,8 +164,8 @@ def _why(publish: Publish, run: Run | None, before: Sequence[Publish]) -> str:
     return f"what run {short(same.run)} had published" if same is not None else ""
 
 
-def _computed(summary: Mapping[str, object]) -> str:
-    names = sorted(summary)
+def _computed(summary: Mapping[str, Mapping[str, object]]) -> str:
+    names = sorted(name for name, did in summary.items() if "seconds" in did)  # others asked in vain, or were left
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
     return f"computed {', '.join(names[:MOST_NAMES])}{more}" if names else "computed nothing"
 
