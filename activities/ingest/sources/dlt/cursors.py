@@ -292,11 +292,9 @@ def _is_after(value: Any, last: Any) -> bool:
 
 
 def _moment(value: Any) -> datetime:
-    if isinstance(value, str):
-        value = datetime.fromisoformat(value)
-    if not isinstance(value, datetime):
-        value = datetime.combine(value, time())
-    return value if value.tzinfo else value.replace(tzinfo=UTC)
+    at = datetime.fromisoformat(value) if isinstance(value, str) else value
+    found: datetime = at if isinstance(at, datetime) else datetime.combine(at, time())
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _is_arrow(item: Any) -> bool:
