@@ -161,8 +161,7 @@ def _load(work: ActivityContext, context: Context, load: Load, may_follow: bool)
             # By an attempt before, or by another run.
             is_done = last.sequence == load.after + 1 and last.load == load.id
             if may_follow and not is_done and last.sequence != load.after:
-                hashes = {name: its.manifest for name, its in catalog.versions(last.tables).items()}
-                load = rebased(work, context, load, last, hashes)
+                load = rebased(work, session, catalog, context, load, last)
             new = last if is_done else _loaded(work, session, context, load, last)
         heads.renew(work.tenant, environment, load.step)
     if is_done:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ import ibis.expr.schema as sch
 import pyarrow as pa
 
 from entrepot.activities.catalog.details import GrowingTableDetails, Scoring, TableDetails
-from entrepot.activities.catalog.growing_table import GrowingTable, Segment
+from entrepot.activities.catalog.growing_table import Segment
 from entrepot.activities.catalog.records import CheckVerdict
 from entrepot.activities.catalog.relations import Relations
 from entrepot.activities.catalog.tables import now
@@ -40,11 +41,11 @@ from entrepot.activities.runtime.isolation.tables import read_by
 from entrepot.activities.runtime.tenant import Tenants, parameter_values
 from entrepot.activities.storage import exact_casts
 from entrepot.activities.transform import cutoff
-from entrepot.activities.transform.batches import batches
+from entrepot.activities.transform.batches import batches, written_together
 from entrepot.activities.transform.check import Found, check_contract, check_rows
 from entrepot.activities.transform.contract_rules import Broken, Rule, rules_of, values_of_rule
 from entrepot.activities.transform.functions import Functions, values
-from entrepot.activities.transform.increments import PART, Grown, Growth, Intervals, Part, Whole, segment
+from entrepot.activities.transform.increments import PART, TOGETHER, Grown, Growth, Intervals, Part, Whole, segment
 from entrepot.backends import CreatedTable, Session, TableName
 from entrepot.backends.base import physical
 from entrepot.errors import StepFailed, unknown
@@ -287,10 +288,13 @@ class Computation:
             table, scoring = self._scorer(step).create(name, rows)
             made.append(segment(name, table))
             self._work.progress = {"batches": number + 1, "of": len(parts)}
-        together = GrowingTable(made).rows(schema_from(made[0].columns))
-        table = self._session.create_as(target, together)
-        for each in made:
-            self._session.drop_table(each.name)
+        numbers = itertools.count(len(parts))
+
+        def named() -> TableName:
+            recipe = stable_hash([target.table, next(numbers), self._context.run])
+            return TableName(target.schema, version_table(step.name + TOGETHER, recipe))
+
+        table = written_together(self._session, made, target, named, self._work.check)
         return table, scoring, rows.schema()
 
     def _of_part(self, step: TransformStep, computed: Computed, part: Part) -> ibis.Table:

@@ -147,7 +147,7 @@ class BackfillProgress(Message):
         parts = [f"{self.loaded_before + self.done:,} of {self.total:,} intervals"]
         if self.failed:
             parts.append(f"{len(self.failed)} failed")
-        if self.paused:
+        if self.paused and self.stage in ("prepare", "load"):
             parts.append("paused")
         elif self.stage == "load":
             if (rate := self.per_minute) is not None:

@@ -90,20 +90,24 @@ def skips_known_rows(cursor: Incremental[Any]) -> bool:
     return cursor.range_start == "closed" and not cursor.lag and cursor.primary_key not in ((), [])
 
 
-def restrict(sources: Sequence[DltSource], interval: Interval) -> None:
+def restrict(sources: Sequence[DltSource], interval: Interval, state: Json) -> None:
     """Has every cursor of the sources read just an interval; dlt then neither reads nor writes its state.
+
+    Rows that are appended and are beyond the cursor's value in the state are left out: the next load brings them, and
+    would have them twice.
 
     Raises:
         BadInput: if there is no cursor, or one that does not grow, or a bound is no value of its type.
     """
-    resources = {compat.source_id(r): r for source in sources for r in source.resources.extracted}.values()
-    cursors = [(resource, cursor) for resource in resources if (cursor := cursor_of(resource))]
+    found = {compat.source_id(r): (source.name, r) for source in sources for r in source.resources.extracted}.values()
+    resources = [resource for _, resource in found]
+    cursors = [(name, resource, cursor) for name, resource in found if (cursor := cursor_of(resource))]
     if not cursors:
         names = ", ".join(repr(resource.name) for resource in resources)
         raise BadInput(
             f"an interval of the source cannot be loaded again: none of its resources has a cursor ({names})"
         )
-    for resource, cursor in cursors:
+    for name, resource, cursor in cursors:
         if cursor.last_value_func is not max:
             raise BadInput(
                 f"resource {resource.name!r}: its cursor {cursor.cursor_path!r} does not grow, so it has no intervals"
@@ -119,6 +123,9 @@ def restrict(sources: Sequence[DltSource], interval: Interval) -> None:
         if cursor.on_cursor_value_missing == "include":
             narrowed.on_cursor_value_missing = "exclude"  # they are in no interval
         resource.apply_hints(incremental=narrowed)
+        last = _entry(state, name, resource.name, cursor.cursor_path).get("last_value")
+        if last is not None and not is_beyond(last) and resource.write_disposition != "merge":
+            _Until(resource, cursor, last).add()
 
 
 def _value(resource: DltResource, cursor: Incremental[Any], bound: str | int | float) -> Any:
@@ -252,19 +259,63 @@ class _Watch(compat.Step):
 
     def _values(self, item: Any) -> Iterator[Any]:
         assert self.cursor is not None
-        if hasattr(item, "__arrow_c_stream__") or isinstance(item, pa.RecordBatch):
-            table = item if isinstance(item, pa.Table | pa.RecordBatch) else pa.table(item)
-            rows = [{self.cursor.cursor_path: value} for value in table[self.cursor.cursor_path].to_pylist()]
+        return (value for value in _values(self.cursor, item) if value is not None)
+
+
+class _Until(compat.Step):
+    """Stands behind dlt's cursor, and leaves out rows beyond a value."""
+
+    placement_affinity: ClassVar[float] = 1.1
+
+    def __init__(self, resource: DltResource, cursor: Incremental[Any], last: Any) -> None:
+        super().__init__(resource)
+        self._cursor = cursor
+        self._last = last
+
+    def __call__(self, item: Any, meta: Any = None) -> Any:
+        is_known = [value is None or not _is_after(value, self._last) for value in _values(self._cursor, item)]
+        if all(is_known):
+            return item
+        if _is_arrow(item):
+            return _arrow(item).filter(pa.array(is_known, pa.bool_()))
+        if not isinstance(item, list):
+            return None
+        return [row for row, known in zip(item, is_known, strict=True) if known]
+
+
+def _is_after(value: Any, last: Any) -> bool:
+    """Whether a cursor's value is beyond another, which may be as another library has it."""
+    try:
+        return bool(value > last)
+    except TypeError:
+        return _moment(value) > _moment(last)
+
+
+def _moment(value: Any) -> datetime:
+    at = datetime.fromisoformat(value) if isinstance(value, str) else value
+    found: datetime = at if isinstance(at, datetime) else datetime.combine(at, time())
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _is_arrow(item: Any) -> bool:
+    return hasattr(item, "__arrow_c_stream__") or isinstance(item, pa.RecordBatch)
+
+
+def _arrow(item: Any) -> pa.Table | pa.RecordBatch:
+    return item if isinstance(item, pa.Table | pa.RecordBatch) else pa.table(item)
+
+
+def _values(cursor: Incremental[Any], item: Any) -> Iterator[Any]:
+    """The cursor's value in each row."""
+    if _is_arrow(item):
+        yield from _arrow(item)[cursor.cursor_path].to_pylist()
+        return
+    name = cursor.get_cursor_column_name()
+    for row in item if isinstance(item, list) else [item]:
+        if name is None:
+            yield next(iter(compat.find_values(cursor.cursor_path, row)), None)
         else:
-            rows = item if isinstance(item, list) else [item]
-        name = self.cursor.get_cursor_column_name()
-        for row in rows:
-            if name is None:
-                value = next(iter(compat.find_values(self.cursor.cursor_path, row)), None)
-            else:
-                value = row.get(name) if isinstance(row, dict) else getattr(row, name, None)
-            if value is not None:
-                yield value
+            yield row.get(name) if isinstance(row, dict) else getattr(row, name, None)
 
 
 def _entry(state: Json, source: str, resource: str, cursor: str) -> Json:

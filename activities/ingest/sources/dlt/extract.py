@@ -106,11 +106,11 @@ class _DltStream:
         with pipeline.managed_state() as managed:
             managed["sources"] = json_decode_state(json.dumps(self._after))
             sources = data_to_sources(_sources(self._name, self._data), pipeline)
-            if not self._interval:
+            if self._interval:
+                restrict(sources, self._interval, managed["sources"])
+            else:
                 self._limits.begin(sources, managed["sources"])
         welcome_new_tables(sources)
-        if self._interval:
-            restrict(sources, self._interval)
         return sources
 
     def _watermark(self) -> Watermark:

@@ -223,6 +223,9 @@ class IncrementalRead(_Read):
                 start, known = cursor.read(watermark["last"]), watermark["seen"]
             where = [cursor.condition(">=", start)] if start is not None else []
             where += [cursor.condition("<", end)] if end is not None else []
+            last = self._last(cursor)
+            if self._interval is not None and self._hints.disposition == "append" and last is not None:
+                where.append(cursor.condition("<=", last))  # the next load brings the others
             has_given = watermark is not None
             reached = CursorWatermark() if known is None else CursorWatermark(start, Counter(known))
             with closing(database.read(relation, columns, where, [cursor.column.sql])) as batches:

@@ -251,6 +251,8 @@ def test_a_backfill_brings_its_range_alone(postgres: Server) -> None:
     assert load.hints.replaces == IntervalFilter("2024-01-02", "2024-01-04", "at")
     merged = table.load(state, Interval("2024-01-04", None), cursor="at", key=["id"])
     assert (merged.ids, merged.hints.replaces) == ([4, 5], None)
+    table.add("6, '2024-01-06', ''")
+    assert table.load(state, Interval("2024-01-04", "2024-02-01"), cursor="at").ids == [4, 5]  # the next load brings 6
     gone = table.load(state, Interval("2023-01-01", "2023-02-01"), cursor="at")
     assert [piece.rows.num_rows for piece in gone.pieces] == [0]  # type: ignore[union-attr]
     with pytest.raises(BadInput, match="needs a `cursor`"):
