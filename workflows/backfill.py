@@ -59,9 +59,12 @@ class BackfillInterval:
         target = Target(tenant=context.tenant, pipeline=str(context.pipeline), environment=context.environment)
         label(target)
         with in_a_sentence():
-            rows = await asyncio.gather(*(self._load(context, request, name) for name in request.steps))
+            loads = (self._load(context, request, name) for name in request.steps)
+            ended = await asyncio.gather(*loads, return_exceptions=True)
             await call(activities.END_INTERVAL, target)
-        return sum(rows)
+            if failed := [each for each in ended if isinstance(each, BaseException)]:
+                raise failed[0]
+        return sum(each for each in ended if isinstance(each, int))
 
     async def _load(self, context: Context, request: IntervalInput, name: str) -> int:
         limits = request.limits_of.get(name, request.limits)
@@ -113,13 +116,13 @@ class Backfill:
         self._check_loads()
 
     @workflow.update
-    def at_once(self, most: int) -> BackfillProgress:
+    def at_once(self, most: Any) -> BackfillProgress:
         """Changes how many intervals are loaded side by side, at most."""
         self._change(at_once=most)
         return self._progress
 
     @at_once.validator
-    def _may_be_at_once(self, most: int) -> None:
+    def _may_be_at_once(self, most: Any) -> None:
         self._check_loads()
         if not isinstance(most, int) or isinstance(most, bool) or not 1 <= most <= MOST_AT_ONCE:
             raise failure(f"at_once is a whole number from 1 to {MOST_AT_ONCE}, not {most!r}", "BadInput")
@@ -303,14 +306,16 @@ class Backfill:
     def _failure(self) -> ApplicationError:
         progress = self._progress
         whose = f"tenant {progress.tenant!r}, pipeline {progress.pipeline!r}: "
-        every = [f"{told(interval)}: {why.removeprefix(whose)}" for interval, why in self._failed.items()]
+        every = [
+            f"{told(interval)}: {why.removeprefix(whose)}" for interval, why in sorted(self._failed.items(), key=_start)
+        ]
         more = f"; and {len(every) - MOST_TOLD} more" if len(every) > MOST_TOLD else ""
         loaded = progress.loaded_before + progress.done
         return failure(
             f"{whose}{len(every)} of {progress.total:,} intervals could not be loaded: "
             f"{'; '.join(every[:MOST_TOLD])}{more}. "
-            + (f"{loaded:,} are loaded, and the next run publishes them; " if loaded else "")
-            + "start it again to load what is left",
+            + (f"{loaded:,} are loaded, and the next run publishes them; start" if loaded else "Start")
+            + " it again to load what is left",
             "BadInput" if self._is_hopeless else "BackfillFailed",
         )
 
@@ -377,6 +382,11 @@ class Backfill:
             return self._progress
         more = (workflow.now() - self._since).total_seconds()
         return self._progress.model_copy(update={"seconds": self._progress.seconds + more})
+
+
+def _start(each: tuple[Interval, str]) -> Any:
+    """Where an interval begins; those of one backfill are of one kind."""
+    return each[0].start
 
 
 def _interval(range_: Range) -> Interval:

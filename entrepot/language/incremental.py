@@ -59,7 +59,7 @@ class ByInterval:
     def __post_init__(self) -> None:
         if self.every not in get_args(Every):
             raise BadInput(f"ByInterval({self.column!r}): {unknown('every', self.every, get_args(Every))}")
-        if self.batch is not None and (not isinstance(self.batch, int) or self.batch < 1):
+        if self.batch is not None and (type(self.batch) is not int or self.batch < 1):
             raise BadInput(f"ByInterval({self.column!r}): `batch` is a number of intervals above 0, not {self.batch!r}")
 
     @property

@@ -87,6 +87,9 @@ async def _keep_growing(house: House) -> None:
     await _keep("appended", await house.start("Pipeline", asked))
     await _keep("backfilled", await house.start("Pipeline", {**asked, "backfill": {"start": 2, "end": 4}}))
     await _keep("replayed", await house.start("Pipeline", {**asked, "environment": "dev", "replay": "prod"}))
+    past = {**asked, "start": 1, "end": 5, "every": 2}
+    await _keep("backfill", await house.start("Backfill", past, id="backfill"))  # its children's ids have it
+    await _write("backfill_interval", house.client.get_workflow_handle("backfill/1..3"))
     back = {"tenant": "acme", "pipeline": "growing", "cursor": True}
     await _keep("rollback_cursor", await house.start("Rollback", back))
 

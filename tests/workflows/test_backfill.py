@@ -126,6 +126,9 @@ async def test_it_pauses_goes_on_and_changes_how_many_run_at_once(ingesting: Ing
     with pytest.raises(WorkflowUpdateFailedError, match="Workflow update failed") as caught:
         await handle.execute_update("at_once", 51)
     assert "at_once is a whole number from 1 to 50, not 51" in str(caught.value.cause)
+    with pytest.raises(WorkflowUpdateFailedError) as caught:
+        await handle.execute_update("at_once", "many")
+    assert str(caught.value.cause) == "BadInput: at_once is a whole number from 1 to 50, not 'many'"
     await handle.execute_update("resume")
     ended = BackfillProgress.model_validate(await handle.result())
     assert (ended.done, ended.failed, ended.left) == (8, (), 0)
@@ -145,6 +148,7 @@ async def test_what_failed_is_told_and_alone_is_loaded_the_next_time(ingesting: 
     ):
         assert text in error.message
     assert "m" not in {name[0] for _, name in raw(ingesting)}  # nothing is shown of it yet
+    assert ingesting.query("SELECT count(*) FROM entrepot.leases") == [(0,)]  # nor kept from collections
     (ingesting.folder / "refused").unlink()
     (ingesting.folder / "asked").unlink()
     ended = await backfill(ingesting, 1, 31, 5)
