@@ -85,6 +85,7 @@ class Backfill:
     def __init__(self) -> None:
         self._progress = BackfillProgress()
         self._one_by_one = self._is_hopeless = False
+        self._began = workflow.info().start_time.replace(tzinfo=None).isoformat()
         self._since: datetime | None = None
         """Since when it loads, beyond what its progress counts; None: it does not, or is paused."""
         self._left: tuple[Interval, ...] = ()
@@ -155,7 +156,8 @@ class Backfill:
             await self._prepare()
         else:
             self._prepared, self._parameters, self._progress = state.prepared, state.parameters, state.progress
-            self._one_by_one, self._left = state.one_by_one, tuple(map(_interval, state.left))
+            self._one_by_one, self._began = state.one_by_one, state.since
+            self._left = tuple(map(_interval, state.left))
         self._priority = priority(request.tenant, self._prepared.weight, BEHIND)
         self._stage("load")
         await self._load_all()
@@ -176,6 +178,7 @@ class Backfill:
             prepared=self._prepared,
             parameters=self._parameters,
             one_by_one=self._one_by_one,
+            since=self._began,
             progress=self._progress,
             left=tuple(map(_range, self._left)),
         )
@@ -366,7 +369,8 @@ class Backfill:
 
     def _remember(self) -> None:
         """What is left, for the next backfill of the same."""
-        left = LeftOver(asked=self._request.asked, ranges=tuple(_range(each) for each in joined(self._left)))
+        ranges = tuple(_range(each) for each in joined(self._left))
+        left = LeftOver(asked=self._request.asked, since=self._began, ranges=ranges)
         workflow.upsert_memo({LEFT: left.model_dump(mode="json")})
 
     def _change(self, **values: Any) -> None:

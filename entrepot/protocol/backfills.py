@@ -70,6 +70,8 @@ class LeftOver(Message):
     """What a backfill leaves to the next one of the same."""
 
     asked: dict[str, Any]
+    since: str
+    """When it began; UTC, without zone."""
     ranges: tuple[Backfill, ...]
     """The parts of the range that it did not load."""
 
@@ -180,6 +182,8 @@ class BackfillState(Message):
     prepared: Prepared
     parameters: dict[str, Any]
     one_by_one: bool
+    since: str
+    """When the first execution began; UTC, without zone."""
     progress: BackfillProgress
     left: tuple[Backfill, ...]
     """The parts of the range that are still to be loaded, in their order."""

@@ -160,6 +160,22 @@ async def test_what_failed_is_told_and_alone_is_loaded_the_next_time(ingesting: 
     assert (ended.loaded_before, ended.done, ended.outcome) == (0, 6, "nothing to do")
 
 
+async def test_after_a_rollback_of_cursors_all_of_it_is_loaded_again(ingesting: Ingesting) -> None:
+    ingesting.give("counted", rows(range(1, 11)))
+    await ingesting.load("counted+")
+    ingesting.give("counted", rows(range(1, 21)))
+    await ingesting.load("counted+")
+    ingesting.give("counted", rows(range(1, 21), "m"))
+    ingesting.write("refused", "[6]")
+    await failed(await start(ingesting, 1, 11, 5))  # the first interval is loaded
+    back = {"tenant": "acme", "pipeline": "ingested", "cursor": True}
+    await (await ingesting.house.start("Rollback", back)).result()
+    (ingesting.folder / "refused").unlink()
+    ended = await backfill(ingesting, 1, 11, 5)
+    assert (ended.loaded_before, ended.done) == (0, 2)
+    assert raw(ingesting) == [(n, f"m{n}") for n in range(1, 21)]
+
+
 async def test_a_hook_is_told_of_intervals_that_failed(temporal: WorkflowEnvironment, tmp_path: Path) -> None:
     with http_server() as webhook:
         backend = {"type": "duckdb", "path": "acme.duckdb"}

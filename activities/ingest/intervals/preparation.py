@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+import datetime
+from collections.abc import Iterable, Iterator, Mapping
 
 from temporalio import activity
 from temporalio.client import WorkflowExecutionStatus
 
+from entrepot.activities.catalog.ingest_state import LOAD, IngestState
 from entrepot.activities.ingest import manifest
 from entrepot.activities.ingest.sources.stream import Hints
 from entrepot.activities.runtime.activity import Activities, implements
@@ -18,7 +20,7 @@ from entrepot.language.step import IngestStep
 from entrepot.planning.selection import select
 from entrepot.protocol import activities
 from entrepot.protocol.backfills import LEFT, BackfillInput, LeftOver, PreparedBackfill
-from entrepot.protocol.messages import Backfill, Target
+from entrepot.protocol.messages import Target
 
 
 class BackfillActivities(Activities):
@@ -53,9 +55,11 @@ class BackfillActivities(Activities):
                     for table, hints in _hints(work.tenant, request.pipeline, last.tables, hashes)
                     if hints.disposition == "merge"
                 ]
+            before = None if request.again else _left(str(activity.info().workflow_id), request)
+            loads = catalog.loads() if before is not None else {}
         one_by_one = f"intervals are loaded one by one, since {listed(merged)} is merged by key" if merged else ""
-        left = None if request.again else _left(str(activity.info().workflow_id), request)
-        return PreparedBackfill(one_by_one=one_by_one, left=left)
+        is_there = before is not None and all(_stands(loads[name], request.environment, before.since) for name in steps)
+        return PreparedBackfill(one_by_one=one_by_one, left=before.ranges if before is not None and is_there else None)
 
     @implements(activities.END_INTERVAL)
     def end_interval(self, work: ActivityContext, request: Target) -> None:
@@ -72,7 +76,15 @@ def _hints(
         yield table, manifest.read(tenant, pipeline, table, version, hashes.get(table)).hints
 
 
-def _left(workflow_id: str, request: BackfillInput) -> tuple[Backfill, ...] | None:
+def _stands(states: Iterable[IngestState], environment: str, since: str) -> bool:
+    """Whether an environment has what was loaded since then: it did not go back to an earlier load, nor begin anew."""
+    began = datetime.datetime.fromisoformat(since)
+    own = [state for state in states if state.environment == environment and state.loaded_at is not None]
+    later = [state for state in own if state.loaded_at is not None and state.loaded_at >= began]
+    return len(later) < len(own) and all(state.action == LOAD for state in later)
+
+
+def _left(workflow_id: str, request: BackfillInput) -> LeftOver | None:
     """What the newest backfill of the same left, if it did not come to its end."""
 
     async def ask() -> LeftOver | None:
@@ -86,4 +98,4 @@ def _left(workflow_id: str, request: BackfillInput) -> tuple[Backfill, ...] | No
         return LeftOver.model_validate(found) if found else None
 
     left = asyncio.run(ask())
-    return left.ranges if left is not None and left.asked == request.asked else None
+    return left if left is not None and left.asked == request.asked else None
