@@ -23,6 +23,7 @@ COMMANDS = [
         "dev",
         "worker",
         "run",
+        "backfill",
         "plan",
         "sql",
         "graph",
