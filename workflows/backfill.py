@@ -34,7 +34,16 @@ from entrepot.protocol.messages import Backfill as Range
 from entrepot.protocol.messages import Context, ExtractRequest, LoadRequest, RunInput, Target
 from entrepot.workflows.around.hooks import tell
 from entrepot.workflows.around.slots import Claim
-from entrepot.workflows.calls import call, failure, failure_of, in_a_sentence, nominal_time, parse_input, priority
+from entrepot.workflows.calls import (
+    call,
+    check_not_cancelled,
+    failure,
+    failure_of,
+    in_a_sentence,
+    nominal_time,
+    parse_input,
+    priority,
+)
 from entrepot.workflows.progress import RunSummary
 from entrepot.workflows.search_attributes import OUTCOME, STAGE, label, label_stage
 
@@ -154,6 +163,7 @@ class Backfill:
         request = self._request
         if state is None:
             await self._prepare()
+            check_not_cancelled()
         else:
             self._prepared, self._parameters, self._progress = state.prepared, state.parameters, state.progress
             self._one_by_one, self._began = state.one_by_one, state.since

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -99,6 +100,17 @@ async def call(
             return result
         await workflow.sleep(pause, summary="until a worker that knows the tenant may take it")
         pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def check_not_cancelled() -> None:
+    """Ends a workflow that was cancelled while it waited for what came to its end all the same, as a short activity
+    does: nothing else tells it.
+
+    Raises:
+        CancelledError: if it was.
+    """
+    if workflow.cancellation_reason() is not None:
+        raise asyncio.CancelledError
 
 
 def _show(what: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 
@@ -24,7 +25,7 @@ from tests.conftest import House, serving
 from tests.servers.temporal import dev_server
 from tests.waiting import eventually
 
-PIPELINES = {name: f"tests.pipelines.{name}:{name}" for name in ("shop", "slow", "watched")}
+PIPELINES = {name: f"tests.pipelines.{name}:{name}" for name in ("shop", "slow", "noticed")}
 
 
 def acme(file: str = "acme.duckdb", **pipelines: Any) -> TenantSection:
@@ -187,18 +188,18 @@ async def test_new_files_begin_a_run(temporal: WorkflowEnvironment, tmp_path: Pa
     files.mkdir()
     parameters = {"folder": str(files)}
     its = {"trigger": {"source": "10s"}, "parameters": parameters}
-    async with triggered(temporal, tmp_path, watched=its) as house:
+    async with triggered(temporal, tmp_path, noticed=its) as house:
         settings = TriggerSettings(source=0.5)
-        await triggers.start(house.client, tenant_of(house), "watched", settings, house.task_queue)
-        watching = handle(house, "watched")
+        await triggers.start(house.client, tenant_of(house), "noticed", settings, house.task_queue)
+        watching = handle(house, "noticed")
         (files / "a.csv").write_text("id\n1\n")
         found = await after_runs(watching, 1)
         assert "since the source of " in found.last
         assert found.last.endswith(": done")
-        assert house.query("SELECT count(*) FROM watched.events", tenant_of(house)) == [(1,)]
+        assert house.query("SELECT count(*) FROM noticed.events", tenant_of(house)) == [(1,)]
         (files / "b.csv").write_text("id\n2\n3\n")
         found = await after_runs(watching, 2)
-        assert house.query("SELECT count(*) FROM watched.events", tenant_of(house)) == [(3,)]
+        assert house.query("SELECT count(*) FROM noticed.events", tenant_of(house)) == [(3,)]
         assert "since the source of events has something new" in found.last
 
 
@@ -208,10 +209,10 @@ async def test_a_probe_that_fails_says_so_and_is_asked_less_often(
     broken = tmp_path / "broken"
     broken.touch()
     parameters = {"folder": str(tmp_path), "broken": str(broken)}
-    async with triggered(temporal, tmp_path, watched={"trigger": {"source": "10s"}, "parameters": parameters}) as house:
+    async with triggered(temporal, tmp_path, noticed={"trigger": {"source": "10s"}, "parameters": parameters}) as house:
         settings = TriggerSettings(source=0.2)
-        await triggers.start(house.client, tenant_of(house), "watched", settings, house.task_queue)
-        watching = handle(house, "watched")
+        await triggers.start(house.client, tenant_of(house), "noticed", settings, house.task_queue)
+        watching = handle(house, "noticed")
 
         async def has_failed() -> TriggerState | None:
             found = await state(watching)
@@ -227,6 +228,41 @@ async def test_a_probe_that_fails_says_so_and_is_asked_less_often(
         broken.unlink()
         await after_runs(watching, 1)
         assert (await state(watching)).looked["source"].failures == 0
+
+
+async def test_cancelled_while_it_looks_it_ends_though_the_look_ends_well(
+    temporal: WorkflowEnvironment, tmp_path: Path
+) -> None:
+    waits = tmp_path / "waits"
+    waits.touch()
+    parameters = {"folder": str(tmp_path), "waits": str(waits)}
+    async with triggered(temporal, tmp_path, noticed={"trigger": {"source": "10s"}, "parameters": parameters}) as house:
+        watching = await started(house, "noticed")
+
+        async def looks() -> bool:
+            described = (await watching.describe()).raw_description
+            return any(
+                each.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
+                for each in described.pending_activities
+            )
+
+        await eventually(looks)
+        await watching.cancel()
+
+        async def is_cancel_asked() -> bool:
+            described = (await watching.describe()).raw_description
+            return any(
+                each.state == PendingActivityState.PENDING_ACTIVITY_STATE_CANCEL_REQUESTED
+                for each in described.pending_activities
+            )
+
+        await eventually(is_cancel_asked)
+        waits.unlink()
+
+        async def is_cancelled() -> bool:
+            return (await watching.describe()).status == WorkflowExecutionStatus.CANCELED
+
+        await eventually(is_cancelled)
 
 
 async def test_a_source_that_cannot_be_probed_is_named(temporal: WorkflowEnvironment, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ from entrepot.protocol.triggers import (
     TriggerSettings,
     TriggerState,
 )
-from entrepot.workflows.calls import call, failure_of, priority
+from entrepot.workflows.calls import call, check_not_cancelled, failure_of, priority
 from entrepot.workflows.progress import waiting_for
 from entrepot.workflows.search_attributes import CAUSE, ENVIRONMENT, PIPELINE, TENANT, label
 
@@ -114,6 +114,7 @@ class Trigger:
         """Goes on until it is cancelled. A run that it has begun goes on by itself."""
         label(Target(tenant=state.tenant, pipeline=state.pipeline))
         while True:
+            check_not_cancelled()
             self._has_news = False
             self._show()
             if workflow.info().is_continue_as_new_suggested():
