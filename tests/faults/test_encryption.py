@@ -52,7 +52,7 @@ def place(tmp_path: Path) -> Encrypted:
 def test_the_server_keeps_what_nobody_can_read_without_the_key(place: Encrypted) -> None:
     with place.dev():
         failed = place.entrepot("run", "wild", "-p", "where=transform", "-p", "what=key")
-        assert failed.returncode == 1
+        assert failed.returncode == 2
         assert NAMED in failed.stderr
         hidden = place.temporal(*QUERY, "acme/wild")
         assert json.loads(hidden.stdout)["queryResult"]
