@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any, ClassVar, cast, get_args
@@ -288,7 +289,9 @@ def _is_after(value: Any, last: Any) -> bool:
     try:
         return bool(value > last)
     except TypeError:
-        return _moment(value) > _moment(last)
+        with suppress(TypeError, ValueError):
+            return _moment(value) > _moment(last)
+        return False  # its values are of another kind now
 
 
 def _moment(value: Any) -> datetime:
