@@ -40,7 +40,7 @@ class Group(Place):
 
 def test_a_worker_serves_the_tenants_of_its_group_alone(tmp_path: Path) -> None:
     acme = Group(tmp_path, name="acme")
-    globex = Group(tmp_path, acme.port, acme.ui_port, "globex")
+    globex = Group(tmp_path, acme.port, acme.ui_port, name="globex")
     with acme.server_alone(), acme.spawned("worker"):
         assert acme.entrepot("run", "shop").returncode == 0
         refused = acme.entrepot("run", "shop", "-t", "globex")
