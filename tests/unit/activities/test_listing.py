@@ -19,7 +19,9 @@ def published(sequence: int, *names: str) -> Publish:
 
 
 def run(number: int, *computed: str, **more: Any) -> Run:
-    return Run("shop", "prod", f"run{number}", "completed", TIME, TIME, {name: {"seconds": 0.1} for name in computed}, **more)
+    return Run(
+        "shop", "prod", f"run{number}", "completed", TIME, TIME, {name: {"seconds": 0.1} for name in computed}, **more
+    )
 
 
 @pytest.mark.parametrize(
