@@ -29,10 +29,9 @@ from entrepot.protocol.backfills import (
     LeftOver,
     told,
 )
-from entrepot.protocol.hooks import RunEvent, sentence
 from entrepot.protocol.messages import Backfill as Range
 from entrepot.protocol.messages import Context, ExtractRequest, LoadRequest, RunInput, Target
-from entrepot.workflows.around.hooks import tell
+from entrepot.workflows.around.hooks import event_of, tell
 from entrepot.workflows.around.slots import Claim
 from entrepot.workflows.calls import (
     call,
@@ -98,7 +97,6 @@ class Backfill:
         self._since: datetime | None = None
         """Since when it loads, beyond what its progress counts; None: it does not, or is paused."""
         self._left: tuple[Interval, ...] = ()
-        self._failed: dict[Interval, str] = {}
 
     @workflow.query
     def progress(self) -> BackfillProgress:
@@ -171,9 +169,10 @@ class Backfill:
         self._priority = priority(request.tenant, self._prepared.weight, BEHIND)
         self._stage("load")
         await self._load_all()
-        if self._failed:
+        if self._progress.failed:
             failed = self._failure()
-            await self._tell(failed.message)
+            # Of a failure of the run at the end, that run tells.
+            await tell(self._prepared.hooks.get("failed", ()), event_of(request, "failed", error=failed.message))
             raise failed
         if self._left:
             await self._goes_on()
@@ -256,7 +255,7 @@ class Backfill:
     def _may_begin(self, running: int) -> bool:
         if self._progress.paused or running >= self._progress.at_once:
             return False
-        is_enough = self._is_hopeless or len(self._failed) >= MOST_FAILED
+        is_enough = self._is_hopeless or len(self._progress.failed) >= MOST_FAILED
         return not is_enough and not workflow.info().is_continue_as_new_suggested()
 
     async def _load(self, interval: Interval) -> int:
@@ -305,7 +304,6 @@ class Backfill:
             self._count(interval, task.result())
         elif isinstance(error, ChildWorkflowError) and not is_cancelled_exception(error):
             failed = failure_of(error)
-            self._failed[interval] = failed.message
             self._is_hopeless |= failed.type == "BadInput"
             each = Failed(interval=_range(interval), why=failed.message)
             self._change(failed=(*self._progress.failed, each))
@@ -320,7 +318,7 @@ class Backfill:
         progress = self._progress
         whose = f"tenant {progress.tenant!r}, pipeline {progress.pipeline!r}: "
         every = [
-            f"{told(interval)}: {why.removeprefix(whose)}" for interval, why in sorted(self._failed.items(), key=_start)
+            f"{told(each.interval)}: {each.why.removeprefix(whose)}" for each in sorted(progress.failed, key=_start)
         ]
         more = f"; and {len(every) - MOST_TOLD} more" if len(every) > MOST_TOLD else ""
         loaded = progress.loaded_before + progress.done
@@ -331,21 +329,6 @@ class Backfill:
             + " it again to load what is left",
             "BadInput" if self._is_hopeless else "BackfillFailed",
         )
-
-    async def _tell(self, error: str) -> None:
-        """Tells those who want to know of failures. Of one of the run at the end, that run tells."""
-        whose = self._request.model_dump(include={"tenant", "pipeline", "environment"})
-        info, now = workflow.info(), workflow.now().replace(tzinfo=None).isoformat(timespec="seconds")
-        event = RunEvent(
-            **whose,
-            event="failed",
-            text=sentence("failed", **whose, error=error),
-            run=info.run_id,
-            workflow_id=info.workflow_id,
-            at=now,
-            error=error,
-        )
-        await tell(self._prepared.hooks.get("failed", ()), event)
 
     async def _publish(self) -> None:
         """Computes what follows from what was loaded, and shows it: as any run, which is one."""
@@ -398,9 +381,9 @@ class Backfill:
         return self._progress.model_copy(update={"seconds": self._progress.seconds + more})
 
 
-def _start(each: tuple[Interval, str]) -> Any:
-    """Where an interval begins; those of one backfill are of one kind."""
-    return each[0].start
+def _start(each: Failed) -> Any:
+    """Where its interval begins; those of one backfill are of one kind."""
+    return each.interval.start
 
 
 def _interval(range_: Range) -> Interval:

@@ -30,7 +30,7 @@ from entrepot.planning.plan import Plan, PlannedStep
 from entrepot.planning.stages import Compute, Ingest, Promote, Stage, Verify, stages
 from entrepot.protocol import activities
 from entrepot.protocol.activities import Activity, Q, R
-from entrepot.protocol.hooks import EventName, Hooks, RunEvent, sentence
+from entrepot.protocol.hooks import EventName, Hooks
 from entrepot.protocol.messages import (
     ATTEMPT_FAILED,
     Batch,
@@ -49,7 +49,7 @@ from entrepot.protocol.messages import (
     describe_changes,
 )
 from entrepot.protocol.parity import ParityInput, ParityReport
-from entrepot.workflows.around.hooks import tell
+from entrepot.workflows.around.hooks import event_of, tell
 from entrepot.workflows.around.publishes import MOST_TOLD, announced
 from entrepot.workflows.around.slots import Claim
 from entrepot.workflows.calls import call, failure, failure_of, in_a_sentence, nominal_time, parse_input, priority
@@ -172,11 +172,7 @@ class _Run:
         """Tells those who want to know how the run ended, and does not wait until they do."""
         if not (hooks := self._hooks.get(event)):
             return
-        whose = {name: getattr(self._request, name) for name in ("tenant", "pipeline", "environment")}
-        now, info = workflow.now().replace(tzinfo=None).isoformat(timespec="seconds"), workflow.info()
-        of_run = {"run": info.run_id, "workflow_id": info.workflow_id, "at": now, "why": self._request.why}
-        fields = {**whose, **of_run, "event": event, **said}
-        await tell(hooks, RunEvent(text=sentence(event, **whose, **said), **fields))
+        await tell(hooks, event_of(self._request, event, why=self._request.why, **said))
 
     def _failure_of(self, error: ActivityError | ChildWorkflowError, *steps: str) -> ApplicationError:
         """Its failure; of an activity that could say nothing any more, with whose it was, and of which steps."""

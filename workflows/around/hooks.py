@@ -20,9 +20,9 @@ from temporalio.exceptions import (
 from temporalio.workflow import ParentClosePolicy
 
 from entrepot.protocol import activities
+from entrepot.protocol.hooks import EventName, RunEvent, WorkflowHook, sentence
 from entrepot.protocol.hooks import Hook as AnyHook
-from entrepot.protocol.hooks import RunEvent, WorkflowHook
-from entrepot.protocol.messages import Delivered, Delivery
+from entrepot.protocol.messages import Delivered, Delivery, Target
 from entrepot.workflows.calls import Persistence, call, failure, failure_of, parse_input, priority
 from entrepot.workflows.search_attributes import ENVIRONMENT, PIPELINE, TENANT
 
@@ -63,6 +63,28 @@ class Hook:
                 hours = f"{GIVE_UP.total_seconds() / 3600:.0f} hours"
                 failed = failure(f"{failed.message}; it is given up after {hours}", failed.type or "Unavailable")
             raise failed from error
+
+
+def event_of(target: Target, event: EventName, text: str = "", **said: Any) -> RunEvent:
+    """An event of the workflow that tells it.
+
+    Args:
+        target: Whose pipeline, and where.
+        text: The sentence that people read. Default: that of the event.
+        said: What else there is to tell: `why`, `error`, `tables`, `warnings`.
+    """
+    whose = {"tenant": target.tenant, "pipeline": target.pipeline, "environment": target.environment}
+    told = {name: each for name, each in said.items() if name != "why"}
+    info = workflow.info()
+    return RunEvent(
+        **whose,
+        event=event,
+        text=text or sentence(event, **whose, **told),
+        run=info.run_id,
+        workflow_id=info.workflow_id,
+        at=workflow.now().replace(tzinfo=None).isoformat(timespec="seconds"),
+        **said,
+    )
 
 
 async def tell(hooks: Iterable[AnyHook], event: RunEvent) -> None:

@@ -6,10 +6,9 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from entrepot.protocol import activities
-from entrepot.protocol.hooks import RunEvent
 from entrepot.protocol.messages import Context, Promoted, Target
 from entrepot.protocol.triggers import Announcement
-from entrepot.workflows.around.hooks import tell
+from entrepot.workflows.around.hooks import event_of, tell
 from entrepot.workflows.calls import call, failure_of, priority
 
 MOST_TOLD = 200
@@ -44,14 +43,7 @@ async def announced_by_hand(promoted: Promoted, request: Target, did: str) -> Pr
     info, moved = workflow.info(), tuple(sorted(promoted.moved))
     whose = {"tenant": request.tenant, "pipeline": request.pipeline, "environment": request.environment}
     if moved:
-        event = RunEvent(
-            **whose,
-            event="published",
-            text=f"{request.pipeline} for {request.tenant} in {request.environment} {did}",
-            run=info.run_id,
-            workflow_id=info.workflow_id,
-            at=workflow.now().replace(tzinfo=None).isoformat(timespec="seconds"),
-            tables=moved[:MOST_TOLD],
-        )
+        text = f"{request.pipeline} for {request.tenant} in {request.environment} {did}"
+        event = event_of(request, "published", text, tables=moved[:MOST_TOLD])
         await tell(promoted.hooks, event)
     return await announced(promoted, Context(**whose, run=info.run_id), f"{request.tenant}/{request.pipeline} {did}")
