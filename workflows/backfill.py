@@ -169,13 +169,13 @@ class Backfill:
         self._priority = priority(request.tenant, self._prepared.weight, BEHIND)
         self._stage("load")
         await self._load_all()
+        if self._rest() and not self._is_enough():
+            await self._goes_on()
         if self._progress.failed:
             failed = self._failure()
             # Of a failure of the run at the end, that run tells.
             await tell(self._prepared.hooks.get("failed", ()), event_of(request, "failed", error=failed.message))
             raise failed
-        if self._left:
-            await self._goes_on()
         await self._publish()
 
     async def _goes_on(self) -> None:
@@ -249,14 +249,21 @@ class Backfill:
         )
 
     def _pieces(self) -> Iterator[Interval]:
-        """The intervals that are left, in their order."""
-        return itertools.chain.from_iterable(self._request.pieces.of(each) for each in self._left)
+        """The intervals that are to be loaded, in their order."""
+        return itertools.chain.from_iterable(self._request.pieces.of(each) for each in self._rest())
+
+    def _rest(self) -> tuple[Interval, ...]:
+        """What is left, but for what has failed."""
+        return without(self._left, (_interval(each.interval) for each in self._progress.failed))
+
+    def _is_enough(self) -> bool:
+        """Whether so much has failed that no other interval is begun."""
+        return self._is_hopeless or len(self._progress.failed) >= MOST_FAILED
 
     def _may_begin(self, running: int) -> bool:
         if self._progress.paused or running >= self._progress.at_once:
             return False
-        is_enough = self._is_hopeless or len(self._progress.failed) >= MOST_FAILED
-        return not is_enough and not workflow.info().is_continue_as_new_suggested()
+        return not self._is_enough() and not workflow.info().is_continue_as_new_suggested()
 
     async def _load(self, interval: Interval) -> int:
         request = IntervalInput(

@@ -57,3 +57,21 @@ def test_killed_twice_and_gone_on_with_as_new_executions(place: Place) -> None:
         rows = connection.execute("SELECT id, name FROM ingested.counted ORDER BY ALL").fetchall()
         assert rows == [(n, f"new{n}") for n in range(1, ROWS + 1)]
         assert connection.execute("SELECT count(*), max(n) FROM ingested.ids").fetchall() == [(ROWS, 1)]
+
+
+def test_one_interval_that_fails_does_not_end_the_others_when_the_history_is_long(place: Place) -> None:
+    of_this = ("--select", "counted+", "-p", f"folder={json.dumps(str(place.folder))}")
+    give(place, "old")
+    with (
+        place.server_alone("--dynamic-config-value", "limit.historyCount.suggestContinueAsNew=40"),
+        place.spawned("worker"),
+    ):
+        said(place.entrepot("run", "ingested", *of_this), 0)
+        (place.folder / "refused").write_text("[5]")
+        told = said(place.entrepot("backfill", "ingested", f"1..{ROWS + 1}", "--every", "4", *of_this), 1)
+        assert "1 of 15 intervals could not be loaded: 5..9: " in told
+        assert "14 are loaded" in told
+        (place.folder / "refused").unlink()
+        again = place.entrepot("backfill", "ingested", f"1..{ROWS + 1}", "--every", "4", "--json", *of_this)
+        found = json.loads(said(again, 0))
+        assert (found["loaded_before"], found["done"]) == (14, 1)
