@@ -43,7 +43,7 @@ from entrepot.workflows.calls import (
     parse_input,
     priority,
 )
-from entrepot.workflows.progress import RunSummary
+from entrepot.workflows.progress import RunSummary, backfill_markdown
 from entrepot.workflows.search_attributes import OUTCOME, STAGE, label, label_stage
 
 BEHIND = 4
@@ -378,7 +378,7 @@ class Backfill:
         self._progress = self._now().model_copy(update=values)
         loads = self._progress.stage == "load" and not self._progress.paused
         self._since = workflow.now() if loads else None
-        workflow.set_current_details(self._progress.markdown())
+        workflow.set_current_details(backfill_markdown(self._progress))
 
     def _now(self) -> BackfillProgress:
         """The progress, with the time until now."""

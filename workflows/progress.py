@@ -11,6 +11,7 @@ from pydantic import BaseModel, PrivateAttr
 
 from entrepot.planning import stages
 from entrepot.planning.plan import Plan, PlannedStep, Verdict
+from entrepot.protocol.backfills import BackfillProgress, told
 from entrepot.protocol.messages import FailedAttempt, StepResult
 from entrepot.protocol.parity import ParityInput, PreparedParity, TableParity
 
@@ -219,6 +220,18 @@ def parity_markdown(
         rows = f"{table.rows:,}" if table.rows is not None else ""
         sides = " | ".join(f"{side.verdict}{': ' + _cell(side.why) if side.why else ''}" for side in table.sides)
         lines.append(f"| {name}\u2003 | {rows} | \u2003`{table.digest[:12]}`\u2003 | {sides} |")
+    return "\n".join(lines)
+
+
+def backfill_markdown(progress: BackfillProgress) -> str:
+    """A backfill for the Web UI."""
+    whose = f"**{progress.pipeline}** for **{progress.tenant}** in **{progress.environment}**"
+    lines = [f"{whose}, {progress.start} to {progress.end}", "", progress.line]
+    lines += ["", *progress.notes] if progress.notes else []
+    lines += ["", f"Now: {', '.join(progress.running)}"] if progress.running else []
+    if progress.failed:
+        lines += ["", "| failed | why |", "|---|---|"]
+        lines += [f"| {told(each.interval)} | {_cell(each.why)} |" for each in progress.failed]
     return "\n".join(lines)
 
 

@@ -161,20 +161,6 @@ class BackfillProgress(Message):
             parts.append(self.stage)
         return " · ".join(parts)
 
-    def markdown(self) -> str:
-        """For the Web UI."""
-        lines = [
-            f"**{self.pipeline}** for **{self.tenant}** in **{self.environment}**, {self.start} to {self.end}",
-            "",
-            self.line,
-        ]
-        lines += ["", *self.notes] if self.notes else []
-        lines += ["", f"Now: {', '.join(self.running)}"] if self.running else []
-        if self.failed:
-            lines += ["", "| failed | why |", "|---|---|"]
-            lines += [f"| {told(each.interval)} | {_cell(each.why)} |" for each in self.failed]
-        return "\n".join(lines)
-
 
 class BackfillState(Message):
     """What one execution of the workflow leaves to the next, which goes on with it."""
@@ -192,11 +178,6 @@ class BackfillState(Message):
 def told(interval: Backfill | Interval) -> str:
     """An interval, for people."""
     return f"{interval.start}..{interval.end}"
-
-
-def _cell(text: str) -> str:
-    text = " ".join(text.replace("|", "\\|").split())
-    return text if len(text) <= 200 else text[:200] + "…"
 
 
 def _duration(seconds: float) -> str:

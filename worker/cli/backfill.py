@@ -141,9 +141,6 @@ async def _changed(
 async def _watched(client: Client, handle: WorkflowHandle[Any, Any], *, is_quiet: bool) -> BackfillProgress:
     """Waits for the result. Meanwhile a line says how far it is, whenever that changes, but not too often."""
     import asyncio
-    from contextlib import suppress
-
-    from temporalio.service import RPCError
 
     from entrepot.protocol.backfills import BackfillProgress
     from entrepot.worker.cli import follow, output
@@ -152,14 +149,15 @@ async def _watched(client: Client, handle: WorkflowHandle[Any, Any], *, is_quiet
     seen, pause = "", follow.POLL_SECONDS
     notes: tuple[str, ...] = ()
     while not (await asyncio.wait({ending}, timeout=pause))[0]:
-        with suppress(RPCError, RuntimeError):  # no worker just now, or the server restarts: it goes on
-            found: BackfillProgress = await handle.query("progress", result_type=BackfillProgress)
-            for note in found.notes[len(notes) :] if not is_quiet else ():
-                output.out.print(note, soft_wrap=True)
-            notes = found.notes
-            if not is_quiet and found.total and found.line != seen:
-                output.out.print(seen := found.line, soft_wrap=True)
-                pause = min(2 * pause, _SELDOM)
+        found = None if is_quiet else await follow.progress(handle, BackfillProgress)
+        if found is None:
+            continue
+        for note in found.notes[len(notes) :]:
+            output.out.print(note, soft_wrap=True)
+        notes = found.notes
+        if found.total and found.line != seen:
+            output.out.print(seen := found.line, soft_wrap=True)
+            pause = min(2 * pause, _SELDOM)
     return BackfillProgress.model_validate(ending.result())
 
 

@@ -243,18 +243,19 @@ async def watch(client: Client, handle: WorkflowHandle[Any, Any], console: Conso
     with Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else nullcontext() as live:
         pause = POLL_SECONDS
         while not (await asyncio.wait({ending}, timeout=pause))[0]:
-            progress = await _progress(handle)
+            found = await progress(handle, Progress)
             # Every answer carries every step, so a large pipeline is asked less often.
-            pause = POLL_SECONDS * max(1.0, len(progress.steps) / 100 if progress else 1.0)
-            if progress is not None and progress.steps:
-                live.update(output.progress(progress), refresh=True) if live else lines.states(progress.steps)
+            pause = POLL_SECONDS * max(1.0, len(found.steps) / 100 if found else 1.0)
+            if found is not None and found.steps:
+                live.update(output.progress(found), refresh=True) if live else lines.states(found.steps)
             await standstill.look()
             lines.retries(await _retries(handle))
     if not live:
         ended = None if ending.exception() else ending.result()
         if ended is not None and "outcome" in ended:
             lines.states(RunSummary.model_validate(ended).steps)
-        elif last := await _progress(handle):  # of a comparison; of a run that failed: where, and what was done by then
+        # Of a comparison; of a run that failed: where, and what was done by then.
+        elif last := await progress(handle, Progress):
             lines.states(last.steps)
     return ending.result()
 
@@ -297,9 +298,10 @@ async def _wait_for_answer(client: Client, ending: Awaitable[T], task_queue: str
     return await task
 
 
-async def _progress(handle: WorkflowHandle[Any, Any]) -> Progress | None:
+async def progress(handle: WorkflowHandle[Any, Any], of: type[T]) -> T | None:
+    """What a workflow says of its progress; None while nobody can say it."""
     try:
-        found: Progress = await handle.query("progress", result_type=Progress, rpc_timeout=timedelta(seconds=2))
+        found: T = await handle.query("progress", result_type=of, rpc_timeout=timedelta(seconds=2))
         return found
     except (RPCError, RuntimeError):  # no worker just now, or the server restarts: the run goes on
         return None

@@ -77,6 +77,23 @@ class Change:
                 return f"= {self.id}: unchanged, {self.when}{paused}"
 
 
+def change_of(id: str, when: str, facts: Mapping[str, str], found: Actual | None, paused: str | None = None) -> Change:
+    """What has to happen to one that the file wants.
+
+    Args:
+        when: When it runs, for people.
+        facts: What it does, as the file says.
+        found: What Temporal has.
+        paused: The note with which it is paused when it is made; None: it is not.
+    """
+    if found is None:
+        return Change(id, "create", when, paused=paused)
+    if not found.ours:
+        return Change(id, "foreign", when)
+    differing = drift(facts, found.facts)
+    return Change(id, "update" if differing else "unchanged", when, differing, found.paused)
+
+
 def drift(wanted: Mapping[str, str], found: Mapping[str, str]) -> tuple[Drift, ...]:
     """In what two descriptions differ."""
     names = [*wanted, *(name for name in found if name not in wanted)]

@@ -43,7 +43,7 @@ from entrepot.worker.config.settings import Settings
 from entrepot.worker.config.tenant_schema import GcSection, ScheduleSection
 from entrepot.worker.payloads.codec import CannotDecrypt
 from entrepot.worker.schedules import cron, triggers
-from entrepot.worker.schedules.changes import Actual, Change, drift, each_of
+from entrepot.worker.schedules.changes import Actual, Change, change_of, each_of
 from entrepot.workflows.calls import priority
 from entrepot.workflows.search_attributes import ENVIRONMENT, PIPELINE, TENANT
 
@@ -87,16 +87,9 @@ def diff(wanted: Mapping[str, Desired], actual: Mapping[str, Actual]) -> list[Ch
     """What has to happen to each schedule: those of the file in its order, then those that go."""
     changes = []
     for schedule_id, each in wanted.items():
+        paused = each.schedule.state.note if each.schedule.state.paused else None
         found = actual.get(schedule_id)
-        when = _when_text(each.facts)
-        if found is None:
-            paused = each.schedule.state.note if each.schedule.state.paused else None
-            changes.append(Change(schedule_id, "create", when, paused=paused))
-        elif not found.ours:
-            changes.append(Change(schedule_id, "foreign", when))
-        else:
-            differing = drift(each.facts, found.facts)
-            changes.append(Change(schedule_id, "update" if differing else "unchanged", when, differing, found.paused))
+        changes.append(change_of(schedule_id, _when_text(each.facts), each.facts, found, paused))
     gone = (schedule_id for schedule_id, found in actual.items() if found.ours and schedule_id not in wanted)
     return changes + [
         Change(schedule_id, "delete", _when_text(actual[schedule_id].facts), paused=actual[schedule_id].paused)

@@ -13,7 +13,7 @@ from entrepot.protocol.triggers import TriggerSettings
 from entrepot.worker.client import TASK_QUEUE
 from entrepot.worker.config.settings import Settings
 from entrepot.worker.payloads.codec import CannotDecrypt
-from entrepot.worker.schedules.changes import Actual, Change, drift, each_of
+from entrepot.worker.schedules.changes import Actual, Change, change_of, each_of
 from entrepot.workflows.around.trigger import described, span
 
 _RUNNING = "WorkflowType = 'Trigger' AND ExecutionStatus = 'Running'"
@@ -33,17 +33,9 @@ async def plan(client: Client, settings: Settings) -> list[Change]:
     """What `apply` would do. Changes nothing."""
     wanted = desired(settings)
     actual = await _actual(client, wanted)
-    changes = []
-    for id, (_, _, its) in wanted.items():
-        found = actual.get(id)
-        when = f"when {described(its)}"
-        if found is None:
-            changes.append(Change(id, "create", when))
-        elif not found.ours:
-            changes.append(Change(id, "foreign", when))
-        else:
-            differing = drift(facts(its), found.facts)
-            changes.append(Change(id, "update" if differing else "unchanged", when, differing))
+    changes = [
+        change_of(id, f"when {described(its)}", facts(its), actual.get(id)) for id, (_, _, its) in wanted.items()
+    ]
     gone = sorted(id for id, found in actual.items() if found.ours and id not in wanted)
     return changes + [Change(id, "delete", "") for id in gone]
 

@@ -23,7 +23,7 @@ from temporalio.exceptions import (
 )
 from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
 
-from entrepot.language.limits import StepLimits
+from entrepot.language.limits import StepLimits, duration_text
 from entrepot.language.names import DEFAULT_ENVIRONMENT
 from entrepot.protocol import activities
 from entrepot.protocol.activities import Activity
@@ -307,10 +307,8 @@ def described(settings: TriggerSettings) -> str:
 
 
 def span(seconds: float) -> str:
-    """A duration, in the largest unit that it is a multiple of."""
-    whole = int(seconds)
-    size, unit = next((s, u) for s, u in ((86400, "d"), (3600, "h"), (60, "m"), (1, "s")) if whole % s == 0)
-    return f"{whole // size}{unit}"
+    """A duration, as it is written in the tenant file."""
+    return duration_text(timedelta(seconds=seconds))
 
 
 async def _outcome(run: Any) -> ApplicationError | None:
