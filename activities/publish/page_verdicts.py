@@ -100,12 +100,10 @@ def _summary(
 
 def _made_of(graph: Graph, name: str) -> frozenset[str]:
     """A table or model, and all of which it is made."""
-    found, level = {name}, {name}
-    while level:
-        makers = [graph.steps[graph.producers[each]] for each in level if each in graph.producers]
-        level = {each for step in makers if not step.is_source for each in graph.table_inputs(step)} - found
-        found |= level
-    return frozenset(found)
+    maker = graph.producers.get(name)
+    steps = {maker, *graph.reach([maker], graph.upstream)} if maker is not None else set()
+    makers = (graph.steps[each] for each in steps)
+    return frozenset({name}.union(*(graph.table_inputs(step) for step in makers if not step.is_source)))
 
 
 def _line(step: CheckStep, standing: StandingVerdict | None) -> tuple[str, bool, str]:

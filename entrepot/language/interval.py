@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 Bound = str | int | float | None
 """A value of a cursor as JSON can hold it; times are ISO texts. None: no bound."""
+
+
+def day_of(bound: str) -> datetime.date:
+    """A bound of a cursor of dates.
+
+    Raises:
+        ValueError: for what is no date; a time of a day is none.
+    """
+    at = datetime.datetime.fromisoformat(bound)
+    if at.time() != datetime.time():
+        raise ValueError(f"{bound!r} is a time")
+    return at.date()
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from entrepot.activities.ingest.sources.cursor_limit import AHEAD, beyond_note
 from entrepot.activities.ingest.sources.dlt import compat
 from entrepot.activities.ingest.sources.stream import Json
 from entrepot.errors import BadInput
-from entrepot.language.interval import Bound, Interval
+from entrepot.language.interval import Bound, Interval, day_of
 
 AGAIN = "entrepot_again"
 """In dlt's state of a cursor: from which value on rows come again. None: all."""
@@ -134,7 +134,7 @@ def _value(resource: DltResource, cursor: Incremental[Any], bound: str | int | f
     kinds: dict[type[Any], Callable[[Any], Any]] = {
         pendulum.DateTime: lambda value: ensure_pendulum_datetime(_text(value)),
         datetime: lambda value: datetime.fromisoformat(_text(value)),
-        date: lambda value: ensure_pendulum_date(_day(value)),
+        date: lambda value: ensure_pendulum_date(day_of(_text(value))),
         Decimal: lambda value: Decimal(str(value)),
         int: _whole,
         float: float,
@@ -161,13 +161,6 @@ def _whole(bound: str | int | float) -> int:
     if isinstance(bound, float) and not bound.is_integer():
         raise ValueError
     return int(bound)
-
-
-def _day(bound: str | int | float) -> date:
-    at = datetime.fromisoformat(_text(bound))
-    if at.time() != time():
-        raise ValueError
-    return at.date()
 
 
 def no_value(resource: str, cursor: str, row: str) -> str:

@@ -18,7 +18,7 @@ from entrepot.activities.ingest.sources.cursor_limit import AHEAD, beyond_note
 from entrepot.activities.ingest.sources.postgres.client import Column, literal
 from entrepot.activities.ingest.sources.stream import Watermark
 from entrepot.errors import BadInput, StepFailed
-from entrepot.language.interval import Bound
+from entrepot.language.interval import Bound, day_of
 from entrepot.language.sources import PostgresTable
 
 SEEN_ROWS = 10_000
@@ -73,7 +73,7 @@ class CursorColumn:
             "whole": lambda v: int(str(v)),
             "decimal": lambda v: Decimal(str(v)),
             "float": float,
-            "date": _day,
+            "date": lambda v: day_of(str(v)),
             "timestamp": lambda v: _utc(v).replace(tzinfo=None),
             "timestamptz": _utc,
         }
@@ -230,13 +230,6 @@ def written(value: Any) -> str | int | float:
     if isinstance(value, Decimal):
         return format(value, "f")
     return value if isinstance(value, int | float) else str(value)
-
-
-def _day(value: Any) -> d.date:
-    at = d.datetime.fromisoformat(str(value))
-    if at.time() != d.time():
-        raise ValueError
-    return at.date()
 
 
 def _utc(value: Any) -> d.datetime:
