@@ -359,11 +359,10 @@ class Backfill:
         self._stage("done", summary.outcome)
 
     def _stage(self, stage: str, outcome: str = "") -> None:
-        self._change(stage=stage)
+        self._change(stage=stage, running=())
         label_stage(stage, *([OUTCOME.value_set(outcome)] if outcome else []))
 
     def _ended(self, stage: str) -> None:
-        self._change(running=())
         self._stage(stage, stage)
         self._remember()
 

@@ -50,7 +50,7 @@ _THREADS = ThreadPoolExecutor(max_workers=10_000, thread_name_prefix="entrepot")
 
 
 class Activities:
-    """The activities of one room: methods marked by `implements`.
+    """The activities of one room: methods marked by `implements` or `implements_async`.
 
     Args:
         tenants: Whose work is done.
@@ -80,13 +80,40 @@ def implements(
         async def execute(self: A, request: Any = None) -> R:
             return await _execute(self._tenants, declared, functools.partial(method, self), request)
 
-        functools.update_wrapper(execute, method)
-        del execute.__dict__["__wrapped__"]  # Temporal reads the types of what it calls, which is `execute`
-        execute.__annotations__ = {"request": Any, "return": declared.result}
-        setattr(execute, "implements", declared)  # noqa: B010 - a function has no such attribute of its own
-        return activity.defn(name=declared.name)(execute)
+        return _defined(declared, method, execute)
 
     return decorate
+
+
+def implements_async(
+    declared: Activity[Q, R],
+) -> Callable[[Callable[[A, Q], Coroutine[Any, Any, R]]], Callable[[A, Q], Coroutine[Any, Any, R]]]:
+    """Makes a coroutine the implementation of a declared activity that waits for Temporal alone.
+
+    It is given the request, needs no thread, and opens nothing of a tenant's. What can become of it is as above.
+    """
+
+    def decorate(method: Callable[[A, Q], Coroutine[Any, Any, R]]) -> Callable[[A, Q], Coroutine[Any, Any, R]]:
+        async def execute(self: A, request: Any = None) -> R:
+            try:
+                return await method(self, parse(declared.request, request, declared.name))
+            except EntrepotError as error:
+                raise to_application_error(error) from None
+
+        return _defined(declared, method, execute)
+
+    return decorate
+
+
+def _defined(
+    declared: Activity[Q, R], method: Callable[..., Any], execute: Callable[[A, Q], Coroutine[Any, Any, R]]
+) -> Callable[[A, Q], Coroutine[Any, Any, R]]:
+    """What a worker registers. It takes any JSON: what Temporal's own converter refuses would be tried for ever."""
+    functools.update_wrapper(execute, method)
+    del execute.__dict__["__wrapped__"]  # Temporal reads the types of what it calls, which is `execute`
+    execute.__annotations__ = {"request": Any, "return": declared.result}
+    setattr(execute, "implements", declared)  # noqa: B010 - a function has no such attribute of its own
+    return activity.defn(name=declared.name)(execute)
 
 
 def context_of(request: Request | TenantInput) -> Context:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from temporalio import activity
 from temporalio.client import WithStartWorkflowOperation
 from temporalio.common import Priority, WorkflowIDConflictPolicy
 
-from entrepot.activities.runtime.activity import Activities, to_application_error
+from entrepot.activities.runtime.activity import Activities, implements_async
 from entrepot.activities.runtime.liveness import goes_on
-from entrepot.errors import EntrepotError
 from entrepot.protocol import activities
-from entrepot.protocol.activities import Activity
 from entrepot.protocol.slots import Holders, SlotsAsked, SlotsGranted, SlotsRequest, SlotsState
 
 
@@ -25,17 +22,10 @@ def slots_workflow_id(tenant: str, task_queue: str) -> str:
 class SlotsActivities(Activities):
     """The activities `slots` and `closed_runs`: they wait for Temporal alone, so they need no thread."""
 
-    def implemented(self) -> dict[Activity[Any, Any], Callable[..., Any]]:
-        """What a worker registers, by what it implements."""
-        return {activities.SLOTS: self.slots, activities.CLOSED_RUNS: self.closed_runs}
-
-    @activity.defn(name=activities.SLOTS.name)
+    @implements_async(activities.SLOTS)
     async def slots(self, request: SlotsRequest) -> SlotsGranted:
         """Tells the tenant's `Slots` workflow what a run has and wants; how many slots it has now."""
-        try:
-            tenant = self._tenants.get(request.tenant)
-        except EntrepotError as error:
-            raise to_application_error(error) from None
+        tenant = self._tenants.get(request.tenant)
         task_queue = activity.info().task_queue
         start: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
             "Slots",
@@ -56,7 +46,7 @@ class SlotsActivities(Activities):
         )
         return granted
 
-    @activity.defn(name=activities.CLOSED_RUNS.name)
+    @implements_async(activities.CLOSED_RUNS)
     async def closed_runs(self, request: Holders) -> list[str]:
         """Those of the runs that have ended, whatever ended them."""
         client = activity.client()

@@ -6,7 +6,6 @@ import asyncio
 import datetime
 import hashlib
 import threading
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,10 @@ from temporalio.common import Priority, WorkflowIDConflictPolicy
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from entrepot.activities.runtime.activity import Activities, implements, to_application_error
+from entrepot.activities.runtime.activity import Activities, implements, implements_async
 from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.runtime.tenant import Tenants
-from entrepot.errors import EntrepotError
 from entrepot.protocol import activities
-from entrepot.protocol.activities import Activity
 from entrepot.protocol.triggers import (
     Announcement,
     Cause,
@@ -69,20 +66,12 @@ class TriggerActivities(Activities):
         self._codes: dict[Stamps, str] = {}
         self._lock = threading.Lock()
 
-    def implemented(self) -> dict[Activity[Any, Any], Callable[..., Any]]:
-        """What a worker registers, by what it implements."""
-        found = super().implemented()
-        return {**found, activities.ANNOUNCE: self.announce, activities.RUN_ENDED: self.run_ended}
-
-    @activity.defn(name=activities.ANNOUNCE.name)
+    @implements_async(activities.ANNOUNCE)
     async def announce(self, request: Announcement) -> None:
         """Tells triggers that a pipeline has published. One that is not there is started: nothing is lost."""
         info, context = activity.info(), request.context
-        try:
-            tenants = self._tenants
-            tenants.get(context.tenant)
-        except EntrepotError as error:
-            raise to_application_error(error) from None
+        tenants = self._tenants
+        tenants.get(context.tenant)
         now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None).isoformat(timespec="seconds")
         cause = Cause(of=f"{context.tenant}/{context.pipeline}", key=request.key, what=request.what, at=now)
 
@@ -106,7 +95,7 @@ class TriggerActivities(Activities):
                 self._codes[stamps] = _code(stamps)
             return Marks(marks={request.pipeline: self._codes[stamps]})
 
-    @activity.defn(name=activities.RUN_ENDED.name)
+    @implements_async(activities.RUN_ENDED)
     async def run_ended(self, request: RunAsked) -> RunEnded:
         """Whether a run has ended. One that Temporal has forgotten has."""
         handle = activity.client().get_workflow_handle(request.workflow_id)

@@ -69,6 +69,7 @@ async def test_a_range_is_loaded_again_interval_by_interval(ingesting: Ingesting
     ingesting.give("counted", rows([*range(1, 30), *range(33, 61)], "m"))
     ended = await backfill(ingesting, 20, 41, 4, options=options, at_once=3)
     assert (ended.total, ended.done, ended.outcome, ended.stage) == (6, 6, "published", "done")
+    assert ended.running == ()
     kept = [] if not options else rows([30, 31, 32])  # a merge deletes nothing
     expected = [*rows(range(1, 20)), *rows([*range(20, 30), *range(33, 41)], "m"), *kept, *rows(range(41, 61))]
     assert raw(ingesting) == sorted((row["id"], row["name"]) for row in expected)
@@ -76,6 +77,17 @@ async def test_a_range_is_loaded_again_interval_by_interval(ingesting: Ingesting
     assert ended.at_once == (1 if options else 3)
     assert ended.notes == (("intervals are loaded one by one, since 'counted' is merged by key",) if options else ())
     assert (await ingesting.load("counted+", options)).outcome == "nothing to do"  # the watermark stayed
+
+
+async def test_columns_that_come_and_go_on_the_way(ingesting: Ingesting) -> None:
+    ingesting.give("counted", rows(range(1, 41)))
+    await ingesting.load("counted+")
+    more = {31: {"other": 1.5}, **{key: {"extra": "x"} for key in range(11, 16)}}
+    source = [{**row, **more.get(row["id"], {})} for row in rows(range(1, 41), "m")]
+    ingesting.give("counted", source)
+    assert (await backfill(ingesting, 1, 41, 5, at_once=4)).done == 8
+    found = ingesting.query("SELECT id, name, extra, other FROM ingested.counted ORDER BY 1")
+    assert found == [(row["id"], row["name"], row.get("extra"), row.get("other")) for row in source]
 
 
 async def test_against_a_dict_through_edits_loads_and_cancelled_backfills(ingesting: Ingesting) -> None:
