@@ -328,7 +328,7 @@ def _published(
         BadInput: if that is nothing.
     """
     its = _known(catalog, tenant, pipeline)
-    pointers = its.environment(environment).head().pointers
+    pointers = its.head(environment).pointers
     if not pointers:
         published = [name for name, points in its.pointers().items() if points]
         raise BadInput(f"pipeline {pipeline!r}: {unknown('environment', environment, published)}")

@@ -469,7 +469,13 @@ class _Run:
             return
         self._stage(status, OUTCOME.value_set(status))
         try:
-            request = RecordFailureRequest(context=self._context, status=status, error=error, results=self._asked)
+            request = RecordFailureRequest(
+                context=self._context,
+                status=status,
+                error=error,
+                results=self._asked,
+                moves=self._plan.moves or self._raw,
+            )
             told = self._tell("failed", error=error) if status == "failed" else asyncio.sleep(0)
             # Who is told does not wait for a warehouse, which may be what has failed.
             await asyncio.gather(told, self._call(activities.RECORD_FAILURE, request), self._claim.close())

@@ -20,16 +20,17 @@ from typing import Any
 
 import sqlglot.expressions as sge
 
-from entrepot.activities.catalog.environment import Environment, Publish, newest_first
+from entrepot.activities.catalog.environment import LEFT, Environment, Publish, newest_first
 from entrepot.activities.catalog.growing_table import Segment
 from entrepot.activities.catalog.ingest_state import IngestState
 from entrepot.activities.catalog.owners import Places
-from entrepot.activities.catalog.records import Certificate, CheckVerdict, Run
+from entrepot.activities.catalog.records import Certificate, CheckVerdict, Run, failed_environment
 from entrepot.activities.catalog.sequenced_row import each_state
 from entrepot.activities.catalog.tables import CatalogTables, any_of, column, equals
 from entrepot.activities.catalog.version import Version
 from entrepot.backends import RelationKind, Session, TableName
 from entrepot.identity.version import CATALOG
+from entrepot.language.names import FAILED
 from entrepot.language.step import KINDS
 from entrepot.planning.plan import Known
 
@@ -87,6 +88,23 @@ class PipelineCatalog:
     def environment(self, name: str) -> Environment:
         """One of its environments, whether or not it was published to."""
         return Environment(self.tables, self.name, name)
+
+    def head(self, environment: str) -> Publish:
+        """What an environment points at; or, of `failed_RUN`, what that run has left."""
+        if not environment.startswith(FAILED):
+            return self.environment(environment).head()
+        runs = (run for run in self.runs() if failed_environment(run.run) == environment)
+        return next((left for run in runs if (left := self.left_by(run))), Publish(0, {}))
+
+    def left_by(self, run: Run) -> Publish | None:
+        """What a run that failed has left of what it would have published, in the place of what its environment shows;
+        None, if that is nothing, or was collected."""
+        made = {name: its["version"] for name, its in run.summary.items() if "version" in its} if run.is_failed else {}
+        left = {name: each.version for name, each in self.versions(made).items()}
+        if not left:
+            return None
+        shown = self.environment(run.environment).head().pointers
+        return Publish(0, {**shown, **left}, run.run, LEFT, tuple(sorted(left)), published_at=run.ended_at)
 
     def environments(self) -> set[str]:
         """The environments of which anything is recorded."""

@@ -18,6 +18,8 @@ from entrepot.errors import BadInput, Conflict, StepFailed, listed
 UNDO = "undo"
 """The action of a publish that takes back the one before it, of the same run."""
 PUBLISH, CREATE, PROMOTE = "publish", "create", "promote"
+LEFT = "left"
+"""The action in what stands for a publish that never was, since the run failed."""
 FORWARD = (PUBLISH, CREATE, PROMOTE)
 """The actions that bring something else than was there: what a rollback goes back to."""
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from entrepot.activities.catalog.tables import Row
+from entrepot.language.names import FAILED
+from entrepot.planning.plan import short
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,17 @@ class Run:
     workflow: str | None = None
     error: str | None = None
 
+    @property
+    def is_failed(self) -> bool:
+        """Whether it ended before it could publish."""
+        return self.status in ("failed", "cancelled")
+
     @classmethod
     def of_row(cls, row: Row) -> Run:
         """From the catalog's row."""
         return cls(**{**row, "summary": json.loads(row["summary"])})
+
+
+def failed_environment(run: str) -> str:
+    """What is called so is what a run has left that failed."""
+    return f"{FAILED}{short(run).replace('-', '_').lower()}"

@@ -106,7 +106,9 @@ class PublishActivities(Activities):
             head = environment.head()
             stands = environment.publish_of(context.run, head) is not None
             error = f"{request.error}; what it had published stands" if stands else request.error
-            _record_run(catalog, context, request.status, request.results, error)
+            made = {} if stands else catalog.versions(request.moves)
+            left = {n: {**request.results.get(n, {}), "version": each.version} for n, each in made.items()}
+            _record_run(catalog, context, request.status, {**request.results, **left}, error)
             ViewSync(work, session, context).follow(head, self._tenants.graph(context)).left_behind()
             work.leases(session, context.pipeline).end(context.run)
 

@@ -15,7 +15,7 @@ from entrepot.activities.storage import lake
 from entrepot.errors import BadInput, EntrepotError, StepFailed, unknown
 from entrepot.identity.version import CATALOG
 from entrepot.language.limits import DEFAULTS, UNSAID, OwnLimits, StepLimits
-from entrepot.language.names import DEFAULT_ENVIRONMENT, NOMINAL_TIME
+from entrepot.language.names import DEFAULT_ENVIRONMENT, FAILED, NOMINAL_TIME
 from entrepot.language.step import Step
 from entrepot.pipeline import Pipeline
 from entrepot.planning.graph import Graph
@@ -171,6 +171,11 @@ class Tenant:
 
     def check_environment(self, environment: str) -> None:
         """Raises BadInput for an environment that the tenant does not have."""
+        if environment.startswith(FAILED):
+            raise BadInput(
+                f"{environment!r} cannot be an environment: what begins with {FAILED!r} is what a failed run has left. "
+                "It can be shown, compared, and taken over by `entrepot env create ENV --like` or `env promote`"
+            )
         if not any(fnmatch.fnmatchcase(environment, pattern) for pattern in self.environments):
             raise BadInput(f"tenant {self.name!r}: {unknown('environment', environment, self.environments)}")
 

@@ -32,6 +32,8 @@ DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("co
 """What no file may be called where a lake lies on a share of Windows."""
 DEFAULT_ENVIRONMENT = "prod"
 """Where runs publish unless they are told otherwise; its tables stand in the pipeline's own schema."""
+FAILED = "failed_"
+"""What a failed run has left is called so, and the run: it can be looked at like an environment, and not be run."""
 VERSIONS = "v"
 """What the schemas of versions have behind the pipeline's; so no environment is called that."""
 CONTRACT_SUFFIX = ".contract"

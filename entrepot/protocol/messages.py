@@ -339,6 +339,8 @@ class RecordFailureRequest(Request):
     error: str
     results: dict[str, Any] = {}
     """What it has asked of sources before it failed."""
+    moves: dict[str, str] = {}
+    """What it would have published."""
 
 
 class Delivery(TenantInput):

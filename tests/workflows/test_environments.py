@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from temporalio.client import WorkflowFailureError
 from temporalio.testing import WorkflowEnvironment
 
+from entrepot.activities.catalog.records import failed_environment
 from entrepot.protocol.environments import ChangedName, EnvironmentDiff
 from entrepot.protocol.messages import Promoted
+from entrepot.worker import reading
 from tests.conftest import House, serving, settings
 
 SHOP = {"tenant": "acme", "pipeline": "shop"}
@@ -160,6 +165,57 @@ async def test_a_table_that_somebody_made_by_hand_stops_a_promotion_before_anyth
     assert views(shop, "shop") == {"orders"}
     assert shop.query("SELECT count(*) FROM entrepot.environments WHERE environment = 'prod'") == [(0,)]
     assert (await create(shop, "pr_1", like="dev"))["shop"] == sorted(NAMES)
+
+
+# What a failed run has left
+
+
+async def environments(house: House) -> dict[str, dict[str, Any]]:
+    rows = await house.client.execute_activity(
+        "environments",
+        {"tenant": "acme"},
+        id=uuid.uuid4().hex,
+        task_queue=house.task_queue,
+        start_to_close_timeout=timedelta(minutes=1),
+    )
+    return {row["environment"]: row for row in rows}
+
+
+async def test_what_a_failed_run_has_left_is_looked_at_and_gone_on_from(compared: House) -> None:
+    dear = {"at": 3, "price": 20_000.0}
+    handle = await compared.start("Pipeline", {"tenant": "acme", "pipeline": "compared", "parameters": dear})
+    with pytest.raises(WorkflowFailureError):
+        await handle.result()
+    left = failed_environment(str(handle.first_execution_run_id))
+    row = (await environments(compared))[left]
+    assert (row["action"], row["names"], row["behind"]) == ("left", 5, False)
+    tenant = compared.tenants.get("acme")
+    _, [shown] = reading.rows(tenant, "compared", "priced", left, "id = 3", 9)
+    assert shown["price"] == 20_000.0
+    assert compared.query("SELECT price FROM compared.priced WHERE id = 3") == [(0.375,)]
+    found = await diff(compared, "compared", left, against="prod")
+    assert {each.name: each.rows.why for each in found.changed if each.rows} == {
+        "priced": "1 row differs, in 'price'",
+        "summed": "",
+    }
+    refused = await compared.fail("Promote", tenant="acme", pipeline="compared", like=left)
+    assert "'not_dear' of priced" in refused.message
+    assert "blocks: 1 violating row" in refused.message
+    failure = await compared.fail(tenant="acme", pipeline="compared", environment=left)
+    assert "is what a failed run has left" in failure.message
+
+    await create(compared, "dev", like=left)
+    assert compared.query("SELECT price FROM compared__dev.priced WHERE id = 3") == [(20_000.0,)]
+    done = await compared.run("compared", environment="dev", parameters={**dear, "worst": 9_000.0})
+    assert [step.name for step in done.steps if step.kind == "transform"] == []  # nothing is computed again
+    assert (await promote(compared, "compared")).moved == ("priced", "summed")
+    assert left not in await environments(compared)  # somebody has published since
+    assert reading.rows(tenant, "compared", "priced", left, None, 9)[0] == ["id", "price"]
+    await (await compared.start("Drop", {"tenant": "acme", "environment": "dev"})).result()
+    await compared.run("compared")
+    await (await compared.start("Gc", {"tenant": "acme", "keep_days": 0, "keep_publishes": 1})).result()
+    failure = await compared.fail("Create", tenant="acme", environment="dev", pipeline="compared", like=left)
+    assert f"no run has left '{left}', or it was collected since" in failure.message
 
 
 # What checks have found

@@ -66,7 +66,7 @@ def _pipelines(work: ActivityContext, catalog: Catalog, asked: CreateInput, run:
             )
         return [asked.pipeline]
     every = [catalog.pipeline(name) for name in sorted(work.tenant.pipelines)]
-    showing = [each for each in every if each.environment(asked.like).head().pointers]
+    showing = [each for each in every if each.head(asked.like).pointers]
     if not showing:
         raise BadInput(f"tenant {asked.tenant!r}: no pipeline shows anything in {asked.like!r}")
     todo = [
@@ -120,7 +120,7 @@ class _Creating:
                 done = head = views.promote(CREATE, head, other.pointers, expected=head.sequence)
                 self._catalog.add_run(self._record(other.run))
         else:  # its record may be lacking, where it was not made in one transaction
-            self._catalog.add_run(self._record(self._catalog.environment(self._like).head().run))
+            self._catalog.add_run(self._record(self._catalog.head(self._like).run))
         for step in steps:
             heads.renew(self._work.tenant, environment, step)
         self.behind += views.follow(head, self._graph, pointed=its).left_behind()

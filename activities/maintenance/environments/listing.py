@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from entrepot.activities.catalog.catalog import Catalog
+from entrepot.activities.catalog.catalog import Catalog, PipelineCatalog
 from entrepot.activities.catalog.environment import FORWARD, UNDO, Publish
-from entrepot.activities.catalog.records import Run
+from entrepot.activities.catalog.records import Run, failed_environment
 from entrepot.activities.catalog.tables import Row
 from entrepot.activities.maintenance.environments.creation import CREATED
 from entrepot.activities.maintenance.environments.promotion import PROMOTED
@@ -35,6 +35,7 @@ def environment_rows(catalog: Catalog, tenant: Tenant, pipeline: str | None) -> 
         nothing = Publish(0, {})
         heads = {**dict.fromkeys(its.environments(), nothing), **its.heads()}
         prod = heads.get(DEFAULT_ENVIRONMENT, nothing)
+        heads |= _left(its, heads)
         for name in sorted(heads, key=lambda name: (name != DEFAULT_ENVIRONMENT, name)):
             head = heads[name]
             rows.append(
@@ -50,6 +51,19 @@ def environment_rows(catalog: Catalog, tenant: Tenant, pipeline: str | None) -> 
                 )
             )
     return rows
+
+
+def _left(catalog: PipelineCatalog, heads: Mapping[str, Publish]) -> dict[str, Publish]:
+    """What the newest run for each environment has left, where that failed and nobody has published there since."""
+    newest: dict[str, Run] = {}
+    for run in sorted(catalog.runs(), key=lambda run: run.ended_at):
+        newest[run.environment] = run
+    found = {}
+    for name, run in newest.items():
+        published = heads.get(name, Publish(0, {})).published_at
+        if (published is None or published < run.ended_at) and (left := catalog.left_by(run)):
+            found[failed_environment(run.run)] = left
+    return found
 
 
 def publish_rows(catalog: Catalog, tenant: Tenant, pipeline: str, environment: str) -> list[PublishRow]:

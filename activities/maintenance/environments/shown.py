@@ -5,6 +5,7 @@ from __future__ import annotations
 from entrepot.activities.catalog.catalog import PipelineCatalog
 from entrepot.activities.catalog.environment import Publish
 from entrepot.errors import BadInput, unknown
+from entrepot.language.names import FAILED
 
 
 def shown_by(catalog: PipelineCatalog, name: str) -> Publish:
@@ -13,10 +14,12 @@ def shown_by(catalog: PipelineCatalog, name: str) -> Publish:
     Raises:
         BadInput: if it shows nothing, or there is none of that name.
     """
-    head = catalog.environment(name).head()
+    head = catalog.head(name)
     if head.pointers:
         return head
     where = f"pipeline {catalog.name!r}"
+    if name.startswith(FAILED):
+        raise BadInput(f"{where}: no run has left {name!r}, or it was collected since; see `entrepot env list`")
     showing = sorted(environment for environment, pointers in catalog.pointers().items() if pointers)
     if name not in catalog.environments():
         raise BadInput(f"{where}: {unknown('environment', name, showing)}")
