@@ -27,6 +27,7 @@ from entrepot.protocol.backfills import (
     Failed,
     IntervalInput,
     LeftOver,
+    StandsRequest,
     told,
 )
 from entrepot.protocol.messages import Backfill as Range
@@ -93,10 +94,11 @@ class Backfill:
     def __init__(self) -> None:
         self._progress = BackfillProgress()
         self._one_by_one = self._is_hopeless = False
-        self._began = workflow.info().start_time.replace(tzinfo=None).isoformat()
         self._since: datetime | None = None
         """Since when it loads, beyond what its progress counts; None: it does not, or is paused."""
         self._left: tuple[Interval, ...] = ()
+        self._after: dict[str, int] = {}
+        """How often each step had been loaded in the environment when it began."""
 
     @workflow.query
     def progress(self) -> BackfillProgress:
@@ -164,19 +166,38 @@ class Backfill:
             check_not_cancelled()
         else:
             self._prepared, self._parameters, self._progress = state.prepared, state.parameters, state.progress
-            self._one_by_one, self._began = state.one_by_one, state.since
+            self._one_by_one, self._after = state.one_by_one, state.after
             self._left = tuple(map(_interval, state.left))
         self._priority = priority(request.tenant, self._prepared.weight, BEHIND)
         self._stage("load")
-        await self._load_all()
-        if self._rest() and not self._is_enough():
-            await self._goes_on()
+        for attempt in itertools.count(1):
+            await self._load_all()
+            if not self._progress.failed and workflow.patched("stands"):
+                await self._look_whether_it_stands(attempt)
+            if not self._rest() or self._is_enough():
+                break
+            if workflow.info().is_continue_as_new_suggested():
+                await self._goes_on()
         if self._progress.failed:
             failed = self._failure()
             # Of a failure of the run at the end, that run tells.
             await tell(self._prepared.hooks.get("failed", ()), event_of(request, "failed", error=failed.message))
             raise failed
         await self._publish()
+
+    async def _look_whether_it_stands(self, attempt: int) -> None:
+        """Loads all again, if the environment has gone back to an earlier load meanwhile: by a rollback, or by the
+        promotion of another environment."""
+        whose = self._request.model_dump(include={"tenant", "pipeline", "environment"})
+        asked = StandsRequest(**whose, after=self._after)
+        found = await call(activities.STANDS, asked, priority=priority(self._request.tenant))
+        if found.stands:
+            return
+        said = f"{self._request.environment!r} went back to an earlier load meanwhile"
+        self._left, self._after = (self._request.pieces.range,), found.after
+        self._change(loaded_before=0, done=0, rows=0, notes=(*self._progress.notes, f"{said}, so all is loaded again"))
+        if attempt == ATTEMPTS:
+            raise failure(f"{said}, {attempt} times; start the backfill again when nobody changes it", "Conflict")
 
     async def _goes_on(self) -> None:
         """Goes on as a new execution, since the history of this one is long."""
@@ -187,7 +208,7 @@ class Backfill:
             prepared=self._prepared,
             parameters=self._parameters,
             one_by_one=self._one_by_one,
-            since=self._began,
+            after=self._after,
             progress=self._progress,
             left=tuple(map(_range, self._left)),
         )
@@ -204,6 +225,7 @@ class Backfill:
         found = await call(activities.PREPARE_BACKFILL, request, priority=priority(request.tenant))
         self._parameters = {NOMINAL_TIME: nominal_time(), **self._prepared.parameters, **request.parameters}
         pieces = request.pieces
+        self._after = found.after
         self._left = (pieces.range,) if found.left is None else tuple(map(_interval, found.left))
         total, left = pieces.number, sum(pieces.of(each).number for each in self._left)
         self._one_by_one = bool(found.one_by_one)
@@ -369,7 +391,7 @@ class Backfill:
     def _remember(self) -> None:
         """What is left, for the next backfill of the same."""
         ranges = tuple(_range(each) for each in joined(self._left))
-        left = LeftOver(asked=self._request.asked, since=self._began, ranges=ranges)
+        left = LeftOver(asked=self._request.asked, after=self._after, ranges=ranges)
         workflow.upsert_memo({LEFT: left.model_dump(mode="json")})
 
     def _change(self, **values: Any) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from entrepot.planning.plan import Plan
-from entrepot.protocol.backfills import BackfillInput, PreparedBackfill
+from entrepot.protocol.backfills import BackfillInput, PreparedBackfill, Stands, StandsRequest
 from entrepot.protocol.environments import (
     Created,
     CreateInput,
@@ -89,6 +89,7 @@ LOAD = Activity("load", LoadRequest, StepResult, is_work=True)
 LOAD_TABLES = Activity("load_tables", LoadTablesRequest, StepResult, is_work=True)
 PLAN = Activity("plan", PlanRequest, Plan)
 PREPARE_BACKFILL = Activity("prepare_backfill", BackfillInput, PreparedBackfill)
+STANDS = Activity("stands", StandsRequest, Stands)
 END_INTERVAL = Activity("end_interval", Target, type(None))
 TRANSFORM = Activity("transform", Batch, list[StepResult], is_work=True)
 TRAIN = Activity("train", StepRef, StepResult, is_work=True)

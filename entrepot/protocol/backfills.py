@@ -60,6 +60,22 @@ class PreparedBackfill(Message):
     """Why no two intervals may be loaded at once, if so."""
     left: tuple[Backfill, ...] | None = None
     """The parts of the range that the backfill of before left; None: there was none, or it came to its end."""
+    after: dict[str, int] = {}
+    """How often each step had been loaded in the environment."""
+
+
+class StandsRequest(Target):
+    """The input of `stands`: whether the environment has what a backfill has loaded."""
+
+    after: dict[str, int]
+    """How often each step had been loaded there before."""
+
+
+class Stands(Message):
+    """Whether it has; and how often each step has been loaded by now."""
+
+    stands: bool
+    after: dict[str, int]
 
 
 LEFT = "left"
@@ -70,8 +86,8 @@ class LeftOver(Message):
     """What a backfill leaves to the next one of the same."""
 
     asked: dict[str, Any]
-    since: str
-    """When it began; UTC, without zone."""
+    after: dict[str, int]
+    """How often each step had been loaded in the environment when it began."""
     ranges: tuple[Backfill, ...]
     """The parts of the range that it did not load."""
 
@@ -168,8 +184,8 @@ class BackfillState(Message):
     prepared: Prepared
     parameters: dict[str, Any]
     one_by_one: bool
-    since: str
-    """When the first execution began; UTC, without zone."""
+    after: dict[str, int]
+    """How often each step had been loaded in the environment when the first execution began."""
     progress: BackfillProgress
     left: tuple[Backfill, ...]
     """The parts of the range that are still to be loaded, in their order."""

@@ -14,11 +14,12 @@ from temporalio.testing import WorkflowEnvironment
 
 from entrepot.protocol.backfills import BackfillProgress
 from entrepot.worker.config.tenant_schema import TenantSection
-from tests.conftest import serving, settings
+from tests.conftest import House, serving, settings
 from tests.servers.webhooks import http_server
 from tests.waiting import eventually
 from tests.workflows.ingesting import Ingesting, Rows
 
+INGESTED = {"tenant": "acme", "pipeline": "ingested"}
 MERGE = {"write_disposition": "merge"}
 ID = "acme/ingested:backfill"
 
@@ -120,6 +121,47 @@ async def test_against_a_dict_through_edits_loads_and_cancelled_backfills(ingest
         shown |= {n: name for n, name in source.items() if first <= n < last}
         assert raw(ingesting) == sorted(shown.items()), step
         assert ingesting.query("SELECT count(*), max(n) FROM ingested.ids") == [(len(shown), 1)]
+
+
+async def a_rollback(house: House, options: Any) -> None:
+    await (await house.start("Rollback", {**INGESTED, "cursor": True})).result()
+
+
+async def a_promotion(house: House, options: Any) -> None:
+    await (await house.start("Create", {"tenant": "acme", "environment": "dev"})).result()
+    await house.run("ingested", select="counted+", parameters=options, environment="dev")
+    await (await house.start("Promote", {**INGESTED, "like": "dev"})).result()
+
+
+async def a_run_that_computes_anew(house: House, options: Any) -> None:
+    await house.run("ingested", select="counted+", parameters=options, force="ids")
+
+
+async def a_collection(house: House, options: Any) -> None:
+    await (await house.start("Gc", {"tenant": "acme", "keep_days": 0, "keep_publishes": 1})).result()
+    await (await house.start("Repair", {"tenant": "acme"})).result()
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "options"),
+    [(a_rollback, {}), (a_rollback, MERGE), (a_promotion, {}), (a_run_that_computes_anew, {}), (a_collection, {})],
+)
+async def test_it_has_loaded_all_whatever_happens_meanwhile(ingesting: Ingesting, meanwhile: Any, options: Any) -> None:
+    for last in (31, 41):
+        ingesting.give("counted", rows(range(1, last)))
+        await ingesting.load("counted+", options)
+    ingesting.give("counted", rows(range(1, 51), "m"))  # all are edited, and ten are new
+    handle = await start(ingesting, 1, 41, 5, at_once=1, options=options)
+    await until(handle, lambda found: found.done >= 2)
+    await handle.execute_update("pause")
+    await until(handle, lambda found: not found.running)
+    await meanwhile(ingesting.house, {"folder": str(ingesting.folder), "options": options})
+    await handle.execute_update("resume")
+    ended = BackfillProgress.model_validate(await handle.result())
+    assert (ended.done, ended.failed) == (8, ())
+    assert any("went back" in note for note in ended.notes) == (meanwhile is a_rollback)
+    await ingesting.load("counted+", options)
+    assert raw(ingesting) == [(each["id"], each["name"]) for each in rows(range(1, 51), "m")]
 
 
 async def test_it_pauses_goes_on_and_changes_how_many_run_at_once(ingesting: Ingesting) -> None:

@@ -189,6 +189,7 @@ async def test_what_a_failed_run_has_left_is_looked_at_and_gone_on_from(compared
     left = failed_environment(str(handle.first_execution_run_id))
     row = (await environments(compared))[left]
     assert (row["action"], row["names"], row["behind"]) == ("left", 5, False)
+    assert row["published_at"]
     tenant = compared.tenants.get("acme")
     _, [shown] = reading.rows(tenant, "compared", "priced", left, "id = 3", 9)
     assert shown["price"] == 20_000.0

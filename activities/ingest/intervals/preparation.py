@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from temporalio import activity
 from temporalio.client import WorkflowExecutionStatus
 
-from entrepot.activities.catalog.ingest_state import LOAD, IngestState
+from entrepot.activities.catalog.catalog import PipelineCatalog
+from entrepot.activities.catalog.environment import Environment
+from entrepot.activities.catalog.ingest_state import LOAD, comes_after
 from entrepot.activities.ingest import manifest
 from entrepot.activities.ingest.sources.stream import Hints
 from entrepot.activities.runtime.activity import Activities, implements
@@ -19,12 +20,12 @@ from entrepot.errors import BadInput, listed
 from entrepot.language.step import IngestStep
 from entrepot.planning.selection import select
 from entrepot.protocol import activities
-from entrepot.protocol.backfills import LEFT, BackfillInput, LeftOver, PreparedBackfill
+from entrepot.protocol.backfills import LEFT, BackfillInput, LeftOver, PreparedBackfill, Stands, StandsRequest
 from entrepot.protocol.messages import Target
 
 
 class BackfillActivities(Activities):
-    """The activities `prepare_backfill` and `end_interval`."""
+    """The activities `prepare_backfill`, `stands` and `end_interval`."""
 
     @implements(activities.PREPARE_BACKFILL)
     def prepare_backfill(self, work: ActivityContext, request: BackfillInput) -> PreparedBackfill:
@@ -56,10 +57,20 @@ class BackfillActivities(Activities):
                     if hints.disposition == "merge"
                 ]
             before = None if request.again else _left(str(activity.info().workflow_id), request)
-            loads = catalog.loads() if before is not None else {}
+            after = {name: _sequence(environment, name) for name in steps}
+            is_there = before is not None and _stands(catalog, environment, before.after)
         one_by_one = f"intervals are loaded one by one, since {listed(merged)} is merged by key" if merged else ""
-        is_there = before is not None and all(_stands(loads[name], request.environment, before.since) for name in steps)
-        return PreparedBackfill(one_by_one=one_by_one, left=before.ranges if before is not None and is_there else None)
+        left = before.ranges if before is not None and is_there else None
+        return PreparedBackfill(one_by_one=one_by_one, left=left, after=after)
+
+    @implements(activities.STANDS)
+    def stands(self, work: ActivityContext, request: StandsRequest) -> Stands:
+        """Whether an environment has what was loaded there: it may have gone back to an earlier load meanwhile."""
+        with work.session() as session:
+            catalog = work.catalog(session).pipeline(request.pipeline)
+            environment = catalog.environment(request.environment)
+            stands = _stands(catalog, environment, request.after)
+            return Stands(stands=stands, after={name: _sequence(environment, name) for name in request.after})
 
     @implements(activities.END_INTERVAL)
     def end_interval(self, work: ActivityContext, request: Target) -> None:
@@ -76,12 +87,28 @@ def _hints(
         yield table, manifest.read(tenant, pipeline, table, version, hashes.get(table)).hints
 
 
-def _stands(states: Iterable[IngestState], environment: str, since: str) -> bool:
-    """Whether an environment has what was loaded since then: it did not go back to an earlier load, nor begin anew."""
-    began = datetime.datetime.fromisoformat(since)
-    own = [state for state in states if state.environment == environment and state.loaded_at is not None]
-    later = [state for state in own if state.loaded_at is not None and state.loaded_at >= began]
-    return len(later) < len(own) and all(state.action == LOAD for state in later)
+def _sequence(environment: Environment, step: str) -> int:
+    """How often a step has been loaded in an environment, or was set back there."""
+    state = environment.own_ingest_state(step)
+    return state.sequence if state is not None else 0
+
+
+def _stands(catalog: PipelineCatalog, environment: Environment, after: Mapping[str, int]) -> bool:
+    """Whether an environment has what was loaded after so many loads of each step: it did not go back to an earlier
+    one, take that of another environment which does not have them, or begin anew."""
+    loads = catalog.loads()
+    for step, number in after.items():
+        states = loads.get(step, [])
+        own = {state.sequence: state for state in states if state.environment == environment.name}
+        if max(own, default=0) < number:
+            return False
+        for state in own.values():
+            before = own.get(state.sequence - 1)
+            if state.sequence <= number or state.action == LOAD:
+                continue
+            if before is None or not comes_after(step, states, state.load, {before.load}):
+                return False
+    return True
 
 
 def _left(workflow_id: str, request: BackfillInput) -> LeftOver | None:

@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from entrepot.activities.catalog.catalog import Catalog, PipelineCatalog
-from entrepot.activities.catalog.environment import FORWARD, UNDO, Publish
+from entrepot.activities.catalog.environment import FORWARD, LEFT, UNDO, Publish
 from entrepot.activities.catalog.records import Run, failed_environment
 from entrepot.activities.catalog.tables import Row
 from entrepot.activities.maintenance.environments.creation import CREATED
@@ -44,7 +44,7 @@ def environment_rows(catalog: Catalog, tenant: Tenant, pipeline: str | None) -> 
                     environment=name,
                     names=len(head.pointers),
                     differ=None if name == DEFAULT_ENVIRONMENT else len(head.changed_names(prod.pointers)),
-                    published_at=_seconds(head.published_at) if head.sequence else "",
+                    published_at=_seconds(head.published_at) if head.sequence or head.action == LEFT else "",
                     action=head.action,
                     run=head.run,
                     behind=head.views_synced < head.sequence,
