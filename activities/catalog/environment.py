@@ -168,6 +168,12 @@ class Environment:
         rows = self.tables.select("ingest_states", *conditions, newest="loaded_at")
         return replace(IngestState.of_row(rows[0]), sequence=0) if rows else IngestState(0)
 
+    def earlier_ingest_state(self, step: str, sequence: int) -> IngestState | None:
+        """What it remembered of an ingest step when that had been loaded so often; None, if that is not known."""
+        same = (*self._same(), equals("step", step), equals("sequence", sequence))
+        rows = self.tables.select("loads", *same)
+        return IngestState.of_row(rows[0]) if rows else None
+
     def replace_ingest_state(self, step: str, new: IngestState) -> None:
         """Replaces what it remembers of an ingest step, if that is still the state of the number `new.sequence`.
 

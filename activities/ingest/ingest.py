@@ -15,7 +15,7 @@ from entrepot.activities.catalog.catalog import PipelineCatalog
 from entrepot.activities.catalog.ingest_state import IngestState, overtaken
 from entrepot.activities.ingest import heads, manifest
 from entrepot.activities.ingest.extraction import extract
-from entrepot.activities.ingest.intervals.rebasing import rebased, turn
+from entrepot.activities.ingest.intervals.rebasing import Passed, are_apart, behind_intervals, rebased, turn
 from entrepot.activities.ingest.sources.dlt import extract as dlt_extract
 from entrepot.activities.ingest.warehouse_loader import WarehouseLoader
 from entrepot.activities.runtime.activity import Activities, implements
@@ -69,10 +69,7 @@ class IngestActivities(Activities):
     @implements(activities.LOAD)
     def load(self, work: ActivityContext, request: LoadRequest) -> StepResult:
         """Copies a load from the lake into the warehouse, and replaces the ingest state after it."""
-        with (
-            self._attributed(request.context, request.load.step),
-            turn(work, request.context) if request.may_follow else nullcontext(),
-        ):
+        with self._attributed(request.context, request.load.step), turn(work, request.context):
             return wait_for_other_runs(work, lambda: _load(work, request.context, request.load, request.may_follow))
 
     @implements(activities.LOAD_TABLES)
@@ -160,9 +157,13 @@ def _load(work: ActivityContext, context: Context, load: Load, may_follow: bool)
             last = environment.ingest_state(load.step)
             # By an attempt before, or by another run.
             is_done = last.sequence == load.after + 1 and last.load == load.id
-            if may_follow and not is_done and last.sequence != load.after:
-                load = rebased(work, session, catalog, context, load, last)
-            new = last if is_done else _loaded(work, session, context, load, last)
+            passed: Passed = {}
+            if not is_done and last.sequence != load.after:
+                if may_follow:
+                    load = rebased(work, session, catalog, context, load, last)
+                else:
+                    load, passed = behind_intervals(work, session, catalog, context, load, last)
+            new = last if is_done else _loaded(work, session, context, load, last, passed)
         heads.renew(work.tenant, environment, load.step)
     if is_done:
         return _result(load, dict(last.tables), started, "it was loaded already")
@@ -176,23 +177,27 @@ def _load(work: ActivityContext, context: Context, load: Load, may_follow: bool)
     return _result(load, dict(new.tables), started, note)
 
 
-def _loaded(work: ActivityContext, session: Session, context: Context, load: Load, last: IngestState) -> IngestState:
+def _loaded(
+    work: ActivityContext, session: Session, context: Context, load: Load, last: IngestState, passed: Passed
+) -> IngestState:
     """Loads what a load brought, and replaces the ingest state that it follows.
 
     Raises:
-        Conflict: if another run has replaced that, or this one was given up.
+        Conflict: if another run has replaced that, this one was given up, or it has brought rows of intervals that it
+            passed.
     """
-    if last.sequence != load.after:  # before anything is loaded for nothing
-        raise overtaken(load.step, context.environment, last.run)
     leases = work.leases(session, context.pipeline)
     leases.check(context.run)
     loader = WarehouseLoader(work, session, context.pipeline, load.step, context.run)
     wanted = {table: each.version for table, each in load.tables.items()}
     hashes = {(table, each.version): each.manifest for table, each in load.tables.items()}
+    made = loader.all(wanted, hashes, may_be_same=True)
+    if not are_apart(session, work.catalog(session).pipeline(context.pipeline), made, passed):
+        raise overtaken(load.step, context.environment, last.run)
     new = IngestState(
         sequence=load.after,
         load=load.id,
-        tables={**load.known, **loader.all(wanted, hashes, may_be_same=True)},
+        tables={**load.known, **made},
         watermarks=load.state,
         fingerprint=load.fingerprint,
         run=context.run,
