@@ -26,6 +26,7 @@ AREAS = {
     "catalog": "Catalog",
     "growing": "Ingest: tables that grow",
     "parts": "Transforms: tables that are computed by parts",
+    "environments": "Environments",
     "types": "Types: into the warehouse and back",
     "names": "Names of columns, tables and schemas",
     "operations": "Operations of ibis",
