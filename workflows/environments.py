@@ -10,7 +10,7 @@ from entrepot.protocol import activities
 from entrepot.protocol.environments import Created, CreateInput, DiffInput, EnvironmentDiff, PromoteInput
 from entrepot.protocol.messages import Promoted
 from entrepot.workflows.around.publishes import announced_by_hand
-from entrepot.workflows.calls import call, in_a_sentence, parse_input
+from entrepot.workflows.calls import call, check_not_cancelled, in_a_sentence, parse_input
 from entrepot.workflows.search_attributes import OUTCOME, STAGE, label
 
 
@@ -52,6 +52,7 @@ class Promote:
         request = parse_input(PromoteInput, payload)
         with in_a_sentence():
             prepared = await call(activities.PREPARE_PROMOTION, request)
+            check_not_cancelled()
             promoted = await call(activities.PROMOTE_ENVIRONMENT, prepared)
         promoted = await announced_by_hand(promoted, request, f"was promoted from {request.like}")
         label(request, STAGE.value_set("done"), OUTCOME.value_set("promoted"))

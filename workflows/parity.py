@@ -40,7 +40,15 @@ from entrepot.protocol.parity import (
     TableParity,
 )
 from entrepot.workflows.around.slots import Claim
-from entrepot.workflows.calls import call, failure_of, in_a_sentence, nominal_time, parse_input, priority
+from entrepot.workflows.calls import (
+    call,
+    check_not_cancelled,
+    failure_of,
+    in_a_sentence,
+    nominal_time,
+    parse_input,
+    priority,
+)
 from entrepot.workflows.progress import Progress, State, parity_markdown
 from entrepot.workflows.search_attributes import BACKEND, label, label_stage
 from entrepot.workflows.steps import run_steps
@@ -118,6 +126,7 @@ class _Parity:
     async def _compare_all(self) -> ParityReport:
         prepared = await self._call(activities.PREPARE_PARITY, self._request)
         self._leased = prepared.leased
+        check_not_cancelled()
         self._priority = priority(self._request.tenant, prepared.weight)
         self._parameters = {**prepared.parameters, **self._parameters}
         first, *others = prepared.on

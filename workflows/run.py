@@ -52,7 +52,16 @@ from entrepot.protocol.parity import ParityInput, ParityReport
 from entrepot.workflows.around.hooks import event_of, tell
 from entrepot.workflows.around.publishes import MOST_TOLD, announced
 from entrepot.workflows.around.slots import Claim
-from entrepot.workflows.calls import call, failure, failure_of, in_a_sentence, nominal_time, parse_input, priority
+from entrepot.workflows.calls import (
+    call,
+    check_not_cancelled,
+    failure,
+    failure_of,
+    in_a_sentence,
+    nominal_time,
+    parse_input,
+    priority,
+)
 from entrepot.workflows.progress import Outcome, Progress, RunSummary
 from entrepot.workflows.search_attributes import BACKEND, OUTCOME, STAGE, label, label_stage
 from entrepot.workflows.steps import run_steps, without
@@ -184,6 +193,7 @@ class _Run:
 
     async def _stages(self, prepared: Prepared) -> RunSummary:
         """The stages, one after another. What the others do is planned when it is known what was ingested."""
+        check_not_cancelled()
         selected = self._selected(prepared)
         if self._request.dry_run:
             await self._make_plan(prepared, selected, ingested=None)
@@ -227,6 +237,7 @@ class _Run:
 
     async def _make_plan(self, prepared: Prepared, selected: tuple[str, ...], ingested: dict[str, str] | None) -> None:
         self._plan = await self._call(activities.PLAN, self._plan_request(prepared, selected, ingested))
+        check_not_cancelled()
         self._progress.stage = "plan"
         self._progress.planned(self._plan, prepared.parity)
         self._show()

@@ -15,7 +15,7 @@ import pytest
 from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import WorkflowFailureError
 from temporalio.common import WorkflowIDConflictPolicy
-from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.exceptions import CancelledError, WorkflowAlreadyStartedError
 from temporalio.testing import WorkflowEnvironment
 
 from entrepot.errors import Unavailable
@@ -335,6 +335,30 @@ async def test_a_cancelled_run_stops_its_work_and_publishes_nothing(
         with pytest.raises(WorkflowFailureError):
             await asyncio.wait_for(handle.result(), 300)
         assert house.query("SELECT status, error FROM entrepot.runs") == [("cancelled", "the run was cancelled")]
+        assert house.query("SELECT count(*) FROM entrepot.publishes") == [(0,)]
+
+
+async def test_a_run_that_is_cancelled_while_it_is_planned_ends_though_the_plan_is_made(
+    temporal: WorkflowEnvironment, tmp_path: Path
+) -> None:
+    data = tmp_path / "numbers.csv"
+    data.write_text("n\n1\n")
+    code = NUMBERS.format(name="planned", path=data) + (
+        "\nimport time\nfrom pathlib import Path\n@planned.transform\ndef slow(doubled: Table) -> Table:\n"
+        f"    Path({str(tmp_path / 'asked')!r}).touch()\n    time.sleep(2)\n    return doubled\n"
+    )
+    async with user_code(temporal, tmp_path, code, "planned") as house:
+        handle = await house.start("Pipeline", {"tenant": "acme", "pipeline": "planned"})
+
+        async def is_planning() -> bool:
+            return (tmp_path / "asked").exists()
+
+        await eventually(is_planning)
+        await handle.cancel()
+        with pytest.raises(WorkflowFailureError) as caught:
+            await asyncio.wait_for(handle.result(), 300)
+        assert isinstance(caught.value.cause, CancelledError)
+        assert house.query("SELECT status FROM entrepot.runs") == [("cancelled",)]
         assert house.query("SELECT count(*) FROM entrepot.publishes") == [(0,)]
 
 
