@@ -12,24 +12,26 @@ from entrepot.activities.catalog.environment import Environment, Publish
 from entrepot.activities.catalog.ingest_state import IngestState
 from entrepot.activities.catalog.tables import now
 from entrepot.activities.catalog.version import Version
+from entrepot.activities.maintenance.products.gate import ProductGate
 from entrepot.activities.maintenance.repair import missing_tables, restore_raw_tables
 from entrepot.activities.ml.models import known_of
 from entrepot.activities.publish.view_sync import ViewSync
 from entrepot.activities.runtime.activity import Activities, context_of, implements
 from entrepot.activities.runtime.context import ActivityContext, begin, ensure_schemas, wait_for_other_runs
 from entrepot.activities.runtime.isolation.builder import Builder
-from entrepot.activities.runtime.tenant import parameter_values
+from entrepot.activities.runtime.tenant import Tenants, parameter_values
 from entrepot.activities.transform.compilation import check, compile_by
 from entrepot.activities.transform.verdicts import standing_verdicts
 from entrepot.backends.dialect import Dialect
 from entrepot.errors import BadInput, PipelineError, Problem, listed
-from entrepot.identity.expression import schema_from
+from entrepot.identity.expression import schema_from, schema_to
 from entrepot.language.limits import UNSAID, duration_text
 from entrepot.language.model import Model
 from entrepot.language.names import NOMINAL_TIME
 from entrepot.language.step import KINDS, IngestStep, Step
 from entrepot.planning.graph import Graph
 from entrepot.planning.plan import Addressed, Known, Plan, address, decide
+from entrepot.planning.products.contract import ProductContract, contract_in
 from entrepot.planning.resolve import Resolved, resolve
 from entrepot.planning.selection import select
 from entrepot.planning.slices import Content
@@ -93,7 +95,14 @@ class PlanActivities(Activities):
             with Builder(work, self._tenants, context.pipeline) as builder:
                 dialect = work.tenant.backend.dialect
                 plan = _make_plan(
-                    catalog, dialect, pipeline.graph, parameters, request, builder, is_compared=is_compared
+                    catalog,
+                    dialect,
+                    pipeline.graph,
+                    parameters,
+                    request,
+                    builder,
+                    is_compared=is_compared,
+                    tenants=None if context.backend else self._tenants,
                 )
             # It is final; what parity makes on further warehouses has the same names and versions there.
             if request.ingested is not None and self._is_home(context):
@@ -142,11 +151,13 @@ def _make_plan(
     builder: Builder,
     *,
     is_compared: bool = False,
+    tenants: Tenants | None = None,
 ) -> Plan:
     """The plan.
 
     Args:
         is_compared: Whether it is computed on several warehouses, which all need the same inputs.
+        tenants: Those who may depend on products; None: nothing is published.
     """
     environment = catalog.environment(request.context.environment)
     selected = frozenset(request.selected)
@@ -185,9 +196,23 @@ def _make_plan(
         nominal_time=f"{parameters[NOMINAL_TIME]} UTC",
         young={name: _how_young(graph.steps[name], version) for name, version in young.items()},
     )
+    if tenants is not None:
+        promised = _products(published.pointers, known, environment.name)
+        columns = {name: schema_to(its) for name, its in resolved.known.items() if isinstance(its, sch.Schema)}
+        plan = ProductGate(tenants, request.context, graph, promised).planned(plan, selected, columns)
     if request.compiled:
         check(graph, resolved, parameters, (step.name for step in plan.to_run()), dialect, compile_by(builder))
     return plan
+
+
+def _products(
+    pointers: Mapping[str, str], known: Mapping[tuple[str, str], Known], environment: str
+) -> dict[str, ProductContract]:
+    """What is promised of the tables that an environment shows."""
+    shown = {
+        name: contract_in(known[name, v].promised, environment) for name, v in pointers.items() if (name, v) in known
+    }
+    return {name: contract for name, contract in shown.items() if contract is not None}
 
 
 def _addressed(

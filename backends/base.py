@@ -297,6 +297,10 @@ class Backend(abc.ABC):
         one is a schema of the other."""
         return self.place
 
+    def server(self, schema: str) -> dict[str, str]:
+        """Where one of its schemas is, as a server of the Open Data Contract Standard, without secrets."""
+        return {"type": "custom", "location": self.place, "schema": schema}
+
     def compact(self, check: Callable[[], None]) -> int:
         """Gives back to the disk what dropped tables have left. Returns how many bytes; 0, where the warehouse does
         that by itself. The caller has no session; `check` may raise to end the waiting for those of others."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from entrepot.language.incremental import ByInterval, ByKey
     from entrepot.language.model import Model
     from entrepot.language.outputs import Copy, Dashboard, Export, Figure, Panel
+    from entrepot.language.promises.product import Product
     from entrepot.language.sources import Files, PostgresTable
     from entrepot.pipeline import Pipeline
     from entrepot.worker.reading import open as open
@@ -41,6 +42,7 @@ __all__ = [
     "Pipeline",
     "PipelineError",
     "PostgresTable",
+    "Product",
     "Rows",
     "Table",
     "split",
@@ -62,6 +64,7 @@ _HOMES = {
     "Pipeline": "entrepot.pipeline",
     "PipelineError": "entrepot.errors",
     "PostgresTable": "entrepot.language.sources",
+    "Product": "entrepot.language.promises.product",
     "open": "entrepot.worker.reading",
     "Rows": "entrepot.language.example",
     "Table": "ibis",

@@ -13,10 +13,11 @@ from functools import cached_property
 from types import FrameType
 from typing import Any, TypeVar, get_args, overload
 
-from entrepot.errors import BadInput, Location, PipelineError, Problem, unknown
+from entrepot.errors import BadInput, Location, PipelineError, Problem, listed, unknown
 from entrepot.language.example import Example
 from entrepot.language.incremental import Incremental
 from entrepot.language.limits import OwnLimits, duration, own_limits, promise
+from entrepot.language.promises.product import Product
 from entrepot.language.split import Share, Split
 from entrepot.language.step import (
     CheckStep,
@@ -146,6 +147,7 @@ class Pipeline:
         max_shrink: float | Mapping[str, float] | None = None,
         probe: Callable[..., object] | None = None,
         fresh_within: str | None = None,
+        product: Product | Mapping[str, Product] | None = None,
         name: str | None = None,
         description: str | None = None,
         owner: str | None = None,
@@ -167,6 +169,7 @@ class Pipeline:
         max_shrink: float | Mapping[str, float] | None = None,
         probe: Callable[..., object] | None = None,
         fresh_within: str | None = None,
+        product: Product | Mapping[str, Product] | None = None,
         **others: Any,
     ) -> Any:
         """Declares a step that loads raw tables from a source.
@@ -191,6 +194,8 @@ class Pipeline:
                 `Files` and a `PostgresTable` can tell by themselves.
             fresh_within: How long ago the source may have been asked for what its tables show, such as `"2h"`; for
                 `entrepot freshness`. Default: nothing is promised.
+            product: The `Product` that its table is; or a mapping, for those of its tables that are products. It is no
+                part of any version. Default: none is one.
             name: The step's name. Default: the function's.
             description: What it does. Default: the first line of the function's docstring.
             owner: Who is responsible for it. Default: the owner of the pipeline.
@@ -245,6 +250,7 @@ class Pipeline:
                 max_shrink=max_shrink,
                 probe=probe,
                 fresh_within=self._promise(common["name"], fresh_within),
+                products=self._products(common["name"], product, schemas),
             )
             return self._add(step)
 
@@ -264,6 +270,7 @@ class Pipeline:
         cutoff: bool | None = None,
         target_lag: str | None = None,
         fresh_within: str | None = None,
+        product: Product | None = None,
         name: str | None = None,
         description: str | None = None,
         owner: str | None = None,
@@ -286,6 +293,7 @@ class Pipeline:
         cutoff: bool | None = None,
         target_lag: str | None = None,
         fresh_within: str | None = None,
+        product: Product | None = None,
         **options: Any,
     ) -> Any:
         """Declares a step that makes one table, named like the step, from other tables.
@@ -307,6 +315,7 @@ class Pipeline:
                 other code is. It is no part of any version. Default: what is new is always a reason.
             fresh_within: How long ago the sources of all that it is made of may have been asked, such as `"2h"`; for
                 `entrepot freshness`. Default: nothing is promised.
+            product: The `Product` that its table is. It is no part of any version. Default: it is none.
             name: The step's name. Default: the function's.
             description: What it does. Default: the first line of the function's docstring.
             owner: Who is responsible for it. Default: the owner of the pipeline.
@@ -360,6 +369,7 @@ class Pipeline:
                     cutoff=cutoff,
                     target_lag=self._lag(f, target_lag),
                     fresh_within=self._promise(common["name"], fresh_within),
+                    products=self._products(common["name"], product, [common["name"]]),
                 )
             )
 
@@ -657,6 +667,22 @@ class Pipeline:
             return promise(given)
         except ValueError as error:
             raise BadInput(f"pipeline {self.name!r}, {step!r}: {error}") from None
+
+    def _products(
+        self, step: str, given: Product | Mapping[str, Product] | None, tables: Iterable[str]
+    ) -> dict[str, Product]:
+        where, known = f"pipeline {self.name!r}, {step!r}: product", list(tables)
+        if given is None:
+            return {}
+        if isinstance(given, Product) and len(known) > 1:
+            raise BadInput(f"{where}: say which of {listed(known)} it is, as in {{{known[0]!r}: Product(...)}}")
+        every = dict(given) if isinstance(given, Mapping) else dict.fromkeys(known, given)
+        for table, product in every.items():
+            if table not in known:
+                raise BadInput(f"{where}: {unknown('table', table, known)}")
+            if not isinstance(product, Product):
+                raise BadInput(f"{where}: it is a Product, not {product!r}")
+        return every
 
     def _add(self, step: S) -> S:
         self.steps.append(step)

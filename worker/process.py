@@ -27,6 +27,7 @@ from entrepot.activities.ingest.sources.dlt import setup
 from entrepot.activities.ingest.sources.probe import ProbeActivities
 from entrepot.activities.maintenance.environments.environments import EnvironmentActivities
 from entrepot.activities.maintenance.gc import GcActivities
+from entrepot.activities.maintenance.products.products import ProductActivities
 from entrepot.activities.maintenance.repair import RepairActivities
 from entrepot.activities.ml.train import TrainActivities
 from entrepot.activities.parity.parity import ParityActivities
@@ -88,6 +89,7 @@ ROOMS = (
     TrainActivities,
     PublishActivities,
     EnvironmentActivities,
+    ProductActivities,
     GcActivities,
     RepairActivities,
     VerdictActivities,

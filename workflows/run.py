@@ -420,6 +420,7 @@ class _Run:
             removes=plan.removed,
             anew=plan.anew,
             checks={s.name: plan.versions[s.name] for s in plan.steps if s.guards and s.name in plan.versions},
+            products=plan.products,
             results=self._results(),
         )
         self._promoted, _ = await asyncio.gather(self._call(activities.PROMOTE, request), self._claim.close())

@@ -27,12 +27,13 @@ from entrepot.activities.catalog.owners import Places
 from entrepot.activities.catalog.records import Certificate, CheckVerdict, Run, failed_environment
 from entrepot.activities.catalog.sequenced_row import each_state
 from entrepot.activities.catalog.tables import CatalogTables, any_of, column, equals
-from entrepot.activities.catalog.version import Version
+from entrepot.activities.catalog.version import Version, contracts_of
 from entrepot.backends import RelationKind, Session, TableName
 from entrepot.identity.version import CATALOG
 from entrepot.language.names import FAILED
 from entrepot.language.step import KINDS
 from entrepot.planning.plan import Known
+from entrepot.planning.products.contract import ProductContract
 
 
 class Catalog:
@@ -203,6 +204,7 @@ class PipelineCatalog:
                 run=r["run"],
                 contents=(details := json.loads(r.get("details") or "{}")).get("contents"),
                 same_as=details.get("same_as") or "",
+                promised=contracts_of(details.get("promised") or {}),
             )
             for r in rows
         }
@@ -217,7 +219,8 @@ class PipelineCatalog:
             self._insert("versions", made.values())
         else:
             stood = (before.table,) if before.table else ()
-            self._update_version(made, replace(made, replaced=(*before.replaced, *stood)).values())
+            kept = replace(made, replaced=(*before.replaced, *stood), promised=before.promised)
+            self._update_version(made, kept.values())
 
     def forget_replaced(self, version: Version) -> None:
         """Records that the tables where a version stood before are gone."""
@@ -226,6 +229,12 @@ class PipelineCatalog:
     def replace_details(self, version: Version) -> None:
         """Records other details of a version, whose rows are the same."""
         self._update_version(version, {"details": version.values()["details"]})
+
+    def promise(self, environment: str, promised: Iterable[tuple[Version, ProductContract | None]]) -> None:
+        """Records what versions promise in an environment; None: they are no products there."""
+        for version, contract in promised:
+            if version.contract_in(environment) != contract:
+                self.replace_details(replace(version, promised={**version.promised, environment: contract}))
 
     def record_manifest(self, version: Version, sha256: str) -> None:
         """Records the hash of the manifest that stands for a raw version from now on."""

@@ -21,6 +21,7 @@ from entrepot.activities.catalog.growing_table import Segment
 from entrepot.activities.catalog.tables import Row, now
 from entrepot.backends import RelationKind, TableName
 from entrepot.language.step import KINDS, StepKind
+from entrepot.planning.products.contract import Contracts, ProductContract, contract_in
 from entrepot.planning.slices import Content
 
 
@@ -46,6 +47,8 @@ class Version:
     """What it was made of: tables and models, and the versions of each."""
     replaced: tuple[TableName, ...] = ()
     """Where it stood before it was made anew: these tables stay until they are collected, since they may be shown."""
+    promised: Contracts = field(default_factory=dict)
+    """What it promises, where it is a product, by the environment in which it was published so."""
     seconds: float | None = field(default=None, compare=False)
     made_at: datetime.datetime = field(default_factory=now, compare=False)
 
@@ -113,6 +116,10 @@ class Version:
         """The page or file in the lake that it is; None for all else."""
         return self.details.path if isinstance(self.details, PageDetails | FilesDetails) else None
 
+    def contract_in(self, environment: str) -> ProductContract | None:
+        """What it promises in an environment; None: it is no product there."""
+        return contract_in(self.promised, environment)
+
     @property
     def file(self) -> tuple[str, str | None] | None:
         """What has to be in the lake for it beside its load: a model, page or file, and its hash, where it is known."""
@@ -126,6 +133,7 @@ class Version:
         columns = json.loads(row["columns"] or "{}")
         kept = json.loads(row["details"])
         replaced = tuple(TableName(schema, table) for schema, table in kept.pop("replaced", []))
+        promised = contracts_of(kept.pop("promised", {}))
         return cls(
             name=row["name"],
             version=row["version"],
@@ -142,13 +150,18 @@ class Version:
             scanned=row["scanned"],
             inputs=json.loads(row["inputs"] or "{}"),
             replaced=replaced,
+            promised=promised,
             seconds=row["seconds"],
             made_at=row["made_at"],
         )
 
     def values(self) -> dict[str, Any]:
         """For the catalog's row, beside its pipeline."""
-        replaced = {"replaced": [[table.schema, table.table] for table in self.replaced]} if self.replaced else {}
+        beside: dict[str, Any] = {}
+        if self.replaced:
+            beside["replaced"] = [[table.schema, table.table] for table in self.replaced]
+        if self.promised:
+            beside["promised"] = {name: each and each.model_dump(mode="json") for name, each in self.promised.items()}
         return {
             "name": self.name,
             "version": self.version,
@@ -166,5 +179,10 @@ class Version:
             "seconds": self.seconds,
             "run": self.run,
             "made_at": self.made_at,
-            "details": {**details.serialise(self.details), **replaced},
+            "details": {**details.serialise(self.details), **beside},
         }
+
+
+def contracts_of(kept: dict[str, Any]) -> dict[str, ProductContract | None]:
+    """What the catalog keeps of the promises of a version."""
+    return {name: each and ProductContract.model_validate(each) for name, each in kept.items()}

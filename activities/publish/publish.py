@@ -274,7 +274,10 @@ def _promote(work: ActivityContext, session: Session, request: PromoteRequest, g
         sequence = current.sequence
     anew = {name: request.moves[name] for name in request.anew if name in request.moves}
     followed = views.follow(current, graph, request.checks, pointed=its, anew=anew)
+    pointers = (done or current).pointers
     with followed.part("the record of the run"), session.transaction():
+        products = catalog.versions({name: pointers[name] for name in request.products if name in pointers})
+        catalog.promise(context.environment, ((each, request.products[name]) for name, each in products.items()))
         _record_run(catalog, context, "completed", request.results, None)
     work.leases(session, context.pipeline).end(context.run)
     moved = tuple(request.moves.keys() | (displaced & current.pointers.keys()))

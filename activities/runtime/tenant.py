@@ -20,7 +20,7 @@ from entrepot.language.step import Step
 from entrepot.pipeline import Pipeline
 from entrepot.planning.graph import Graph
 from entrepot.protocol.hooks import Hooks, WebhookHook
-from entrepot.protocol.messages import Context
+from entrepot.protocol.messages import Context, Target
 from entrepot.protocol.triggers import TriggerSettings
 from entrepot.registry import Registry
 
@@ -47,6 +47,8 @@ class PipelineSettings:
     """Patterns of the environments of whose runs its hooks are told."""
     trigger: TriggerSettings | None = None
     """When it runs, beside its schedules."""
+    grants: tuple[str, ...] = ()
+    """The tenants whose pipelines may run when it has published."""
 
     def hooks_in(self, environment: str) -> Hooks:
         """Who is told of runs in an environment."""
@@ -286,7 +288,7 @@ class Tenants:
         its = self.get(context.tenant).settings(context.pipeline).hooks_in(context.environment)
         return {"listeners": self.listeners(context), "hooks": its.get("published", ())}
 
-    def listeners(self, context: Context) -> tuple[str, ...]:
+    def listeners(self, context: Target) -> tuple[str, ...]:
         """The triggers that wait for what a pipeline publishes, as `tenant/pipeline`."""
         of = f"{context.tenant}/{context.pipeline}"
         if context.environment != DEFAULT_ENVIRONMENT:

@@ -22,7 +22,7 @@ from entrepot.activities.runtime.isolation.tables import WorkerTables
 from entrepot.activities.transform.functions import values
 from entrepot.backends import TableName
 from entrepot.identity.expression import nodes_of, schema_from
-from entrepot.language.contract import name_of, schema_of
+from entrepot.language.promises.contract import name_of, schema_of
 from entrepot.language.step import CheckStep, Step
 from entrepot.planning.expressions.built import Built
 

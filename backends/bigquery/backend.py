@@ -341,6 +341,9 @@ class BigQuery(Backend):
     def database(self) -> str:
         return f"{self.emulator[0] if self.emulator else HOST}/{self.project}"
 
+    def server(self, schema: str) -> dict[str, str]:
+        return {"type": "bigquery", "project": self.project, "dataset": schema}
+
     def close(self) -> None:
         with self._lock:
             clients, self._clients = self._clients, None

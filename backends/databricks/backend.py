@@ -237,6 +237,9 @@ class Databricks(Backend):
     def database(self) -> str:
         return f"{self.endpoint.host}/{self.endpoint.catalog}"
 
+    def server(self, schema: str) -> dict[str, str]:
+        return {"type": "databricks", "host": self.endpoint.host, "catalog": self.endpoint.catalog, "schema": schema}
+
     def close(self) -> None:
         self._pool.close()
 

@@ -289,6 +289,9 @@ class DuckDB(Backend):
     def database(self) -> str:
         return self.path
 
+    def server(self, schema: str) -> dict[str, str]:
+        return {"type": "duckdb", "database": self.path, "schema": schema}
+
     def compact(self, check: Callable[[], None]) -> int:
         return self._file.compact(self.options, LOCK_SECONDS, check)
 

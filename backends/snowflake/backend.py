@@ -271,6 +271,13 @@ class Snowflake(Backend):
         host = self._host.replace("_", "-")  # as a part of a host's name, an account has the one for the other
         return f"{host}:{self._settings.get('port', '')}/{self._settings['database']}"
 
+    def server(self, schema: str) -> dict[str, str]:
+        found = {"type": "snowflake", "host": self._host, "schema": schema}
+        for name in ("account", "database", "warehouse"):
+            if name in self._settings:
+                found[name] = str(self._settings[name])
+        return found
+
     @property
     def _host(self) -> str:
         return str(self._settings.get("host") or f"{self._settings['account']}.snowflakecomputing.com")

@@ -7,15 +7,16 @@ A kind of step is a class: what planning, activities and workflows have to know 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from entrepot.errors import Location, unknown
-from entrepot.language import contract as contracts
 from entrepot.language.incremental import Incremental
 from entrepot.language.limits import UNSAID, OwnLimits
 from entrepot.language.names import CONTRACT_SUFFIX, NOMINAL_TIME
+from entrepot.language.promises import contract as contracts
+from entrepot.language.promises.product import Product
 
 if TYPE_CHECKING:
     from entrepot.language.split import Split
@@ -28,7 +29,7 @@ Contract = Literal["evolve", "freeze", "discard"]
 """`evolve`: the table takes the change. `freeze`: the ingest fails, with the difference. `discard`: the table stays as
 it is; columns that it does not have are left out, and values that do not fit are NULL, counted."""
 
-Product = Literal["Table", "Model"]
+Made = Literal["Table", "Model"]
 """What a step makes for others, as they annotate their parameters."""
 
 
@@ -43,7 +44,7 @@ class Step:
     """Whether it brings data from outside: it reads no tables, and its versions are known once it has loaded."""
     is_batched: ClassVar[bool] = False
     """Whether one activity may make several, one after another: each is one statement or so."""
-    produces: ClassVar[Product | None] = None
+    produces: ClassVar[Made | None] = None
     """What its outputs are for the steps that read them; None: no step can read them."""
     folder: ClassVar[str] = ""
     """The folder of the lake that has the files of its versions; empty, if they have none."""
@@ -66,6 +67,8 @@ class Step:
     """How old what it made may be before new inputs are a reason to make it again. No part of any version."""
     fresh_within: timedelta | None = None
     """How old the data of its tables may be, where that is promised. No part of any version."""
+    products: Mapping[str, Product] = field(default_factory=dict)
+    """Those of its tables that are data products. No part of any version."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Calls the function itself, as a test of it would."""
@@ -142,9 +145,11 @@ class Step:
 
     def problems(self) -> Iterator[str]:
         """What is wrong with it, whatever the other steps are."""
-        yield from ()
+        for table, product in self.products.items():
+            if not (product.owner or self.owner):
+                yield f"{self.kind} {self.name!r}: the product {table!r} has no owner; name one in `Product(owner=...)`"
 
-    def input_problem(self, name: str, found: Product | None) -> str | None:
+    def input_problem(self, name: str, found: Made | None) -> str | None:
         """What is wrong with reading a table or a model under this name; None, if nothing is."""
         wanted = str(self.function.__annotations__.get(name, "")).rpartition(".")[2].strip("'>")
         if found and wanted in ("Table", "Model") and wanted != found:
@@ -159,7 +164,7 @@ class IngestStep(Step):
     kind: ClassVar[StepKind] = "ingest"
     stage: ClassVar[str] = "ingest"
     is_source: ClassVar[bool] = True
-    produces: ClassVar[Product | None] = "Table"
+    produces: ClassVar[Made | None] = "Table"
     tables: Mapping[str, Mapping[str, str] | None]
     schema_contract: Contract | Mapping[str, Contract] = "evolve"
     """What happens when the source's columns change; a mapping says it table by table."""
@@ -187,6 +192,7 @@ class IngestStep(Step):
 
     def problems(self) -> Iterator[str]:
         """It has to bring something."""
+        yield from super().problems()
         if not self.tables:
             yield f"ingest {self.name!r} brings no table: name them in `tables`"
 
@@ -198,7 +204,7 @@ class TransformStep(Step):
     kind: ClassVar[StepKind] = "transform"
     stage: ClassVar[str] = "transform"
     is_batched: ClassVar[bool] = True
-    produces: ClassVar[Product | None] = "Table"
+    produces: ClassVar[Made | None] = "Table"
     engine: Engine = "warehouse"
     schema: Mapping[str, str] | None = None
     """Column names to ibis types; needed where `engine` is `python`, since Python code shows no schema."""
@@ -237,6 +243,7 @@ class TransformStep(Step):
 
     def problems(self) -> Iterator[str]:
         """What a check cannot hold of its contract; an engine that there is not; a schema that is missing."""
+        yield from super().problems()
         if self.contract is not None:
             yield from (f"transform {self.name!r}: {problem}" for problem in contracts.problems(self.contract))
         if self.engine == "python" and not self.schema:
@@ -290,7 +297,7 @@ class CheckStep(Step):
         if self.severity not in ("block", "warn"):
             yield f"check {self.name!r}: {unknown('severity', self.severity, ['block', 'warn'])}"
 
-    def input_problem(self, name: str, found: Product | None) -> str | None:
+    def input_problem(self, name: str, found: Made | None) -> str | None:
         """What is wrong with it; nothing, where the function is that of the transform whose contract it is."""
         return super().input_problem(name, found) if self.contract is None else None
 
@@ -301,7 +308,7 @@ class TrainStep(Step):
 
     kind: ClassVar[StepKind] = "train"
     stage: ClassVar[str] = "train"
-    produces: ClassVar[Product | None] = "Model"
+    produces: ClassVar[Made | None] = "Model"
     folder: ClassVar[str] = "models"
     retains_inputs: ClassVar[bool] = True
     features: str
@@ -331,7 +338,7 @@ class TrainStep(Step):
         if not self.score:
             yield f"train {self.name!r} names no score"
 
-    def input_problem(self, name: str, found: Product | None) -> str | None:
+    def input_problem(self, name: str, found: Made | None) -> str | None:
         """What is wrong with it: its features are a table."""
         if problem := super().input_problem(name, found):
             return problem

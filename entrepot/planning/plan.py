@@ -15,6 +15,7 @@ from entrepot.errors import listed
 from entrepot.identity.version import version_of
 from entrepot.language.step import Step, StepKind, TransformStep
 from entrepot.planning.graph import Graph
+from entrepot.planning.products.contract import ProductContract
 from entrepot.planning.slices import Content, Contents, slices
 
 if TYPE_CHECKING:
@@ -99,6 +100,8 @@ class Plan(BaseModel):
     that version."""
     same: tuple[Same, ...] = ()
     """Those of the versions that have the rows of another."""
+    products: dict[str, ProductContract | None] = {}
+    """What the publish promises of tables; None: that they are no products any more."""
 
     def replanned(self, newer: Plan, begun: Container[str]) -> Plan:
         """The plan that was made when more was known, but for the steps of this one that have begun.
@@ -151,6 +154,8 @@ class Known(BaseModel):
     contents: dict[str, str] | None = None
     """The ids of its rows and columns, as in `Content`."""
     same_as: str = ""
+    promised: dict[str, ProductContract | None] = {}
+    """What it promises, where it is a product, by environment."""
 
     def content(self, version: str) -> Content:
         """What the version contains."""

@@ -62,6 +62,13 @@ from entrepot.protocol.parity import (
     PreparedParity,
     TableParity,
 )
+from entrepot.protocol.products import (
+    CheckContractsInput,
+    ContractDifference,
+    ContractFile,
+    ProductRow,
+    ProductsInput,
+)
 from entrepot.protocol.slots import Holders, SlotsGranted, SlotsRequest
 from entrepot.protocol.triggers import Announcement, Marks, ProbeInput, RunAsked, RunEnded
 
@@ -119,6 +126,9 @@ ENVIRONMENTS = Activity("environments", TenantInput, list[EnvironmentRow])
 HISTORY = Activity("history", Target, list[PublishRow])
 RUNS = Activity("runs", RunsInput, list[RunRow])
 FRESHNESS = Activity("freshness", FreshnessInput, list[FreshnessRow])
+PRODUCTS = Activity("products", ProductsInput, list[ProductRow])
+CONTRACTS = Activity("contracts", ProductsInput, list[ContractFile])
+CHECK_CONTRACTS = Activity("check_contracts", CheckContractsInput, list[ContractDifference])
 VERSIONS = Activity("versions", Target, list[VersionRow])
 CHECKS = Activity("checks", ChecksInput, list[CheckRow])
 

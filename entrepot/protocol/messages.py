@@ -24,6 +24,7 @@ from entrepot.language.names import (
 )
 from entrepot.language.step import StepKind
 from entrepot.planning.plan import Same
+from entrepot.planning.products.contract import ProductContract
 from entrepot.protocol.hooks import EmailHook, Hook, Hooks, RunEvent, WebhookHook
 
 EXAMPLE = ", for example "
@@ -309,6 +310,8 @@ class PromoteRequest(Request):
     """What was made though its version was there: other environments may show it, too."""
     checks: dict[TableName, Id] = {}
     """The versions of checks, by whose rules pages say what stands."""
+    products: dict[TableName, ProductContract | None] = {}
+    """What is promised of tables from now on; None: that they are no products any more."""
     results: dict[str, Any] = {}
 
 

@@ -53,6 +53,7 @@ COMMANDS = [
         "tenants show",
         "tenants schema",
         "freshness",
+        "products",
         "schedules plan",
         "schedules apply",
         "workers",

@@ -82,6 +82,7 @@ class Settings:
                         its[n].over(section),
                         tuple(section.hooks_for),
                         trigger.of(name) if (trigger := its[n].trigger) else None,
+                        tuple(its[n].grants),
                     )
                     for n, schema in schemas.items()
                 },

@@ -17,6 +17,7 @@ from entrepot.activities.catalog.tables import now
 from entrepot.activities.ingest import heads
 from entrepot.activities.maintenance.environments.gate import Gate
 from entrepot.activities.maintenance.environments.shown import shown_by
+from entrepot.activities.maintenance.products.gate import ProductGate
 from entrepot.activities.publish.view_sync import PointedVersions, ViewSync
 from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.runtime.tenant import Tenants
@@ -76,7 +77,8 @@ class Promotion:
         """The request, with what both environments show now, where nobody has looked before.
 
         Raises:
-            BadInput: if the other environment shows nothing, or the request expects something of a third one.
+            BadInput: if the other environment shows nothing, the request expects something of a third one, or somebody
+                depends on a product that would break.
             Conflict: if one of them shows something else than was expected.
         """
         two = (self._asked.like, self._asked.environment)
@@ -84,6 +86,7 @@ class Promotion:
             raise BadInput(f"`expect` names what the two environments showed: {unknown('environment', name, two)}")
         other, head = shown_by(self._catalog, self._asked.like), self._environment.head()
         self._check_expected(other, head)
+        self._check_products(other, head)
         return self._asked.model_copy(update={"expect": dict(zip(two, (other.run, head.run), strict=True))})
 
     def execute(self) -> Promoted:
@@ -116,6 +119,7 @@ class Promotion:
         pointers = merged(self._graph, other.pointers, head.pointers)
         if pointers == head.pointers:
             return _Moved(replace(head, moved=()), head)
+        self._check_products(other, head)
         pointed = views.whole_versions(pointers, head)
         gate = Gate(self._tenants, self._work, self._catalog, self._asked)
         checks = gate.versions(pointers, head.changed_names(pointers))
@@ -125,6 +129,9 @@ class Promotion:
             # First: if we die in between, the next run asks a source again, and loses nothing.
             again = environment.continue_from(self._catalog.loads(), pointers, run=self._context.run)
             done = views.promote(PROMOTE, head, pointers, expected=head.sequence)
+            products = (each for each in pointed.versions.values() if each.promised and each.name in other.pointers)
+            promised = ((each, each.contract_in(self._asked.like)) for each in products)
+            self._catalog.promise(environment.name, promised)
             self._catalog.add_run(self._record(other.run, again))
         return _Moved(done, done, again, checks, pointed)
 
@@ -148,6 +155,23 @@ class Promotion:
                 f"nothing was promoted; look again: `entrepot env diff {self._asked.like} {self._asked.environment} "
                 f"--pipeline {self._asked.pipeline}`"
             )
+
+    def _check_products(self, other: Publish, head: Publish) -> None:
+        """Raises BadInput if somebody depends on a product that the promotion would break."""
+        there, here = self._asked.like, self._asked.environment
+        shown = {name: version.contract_in(here) for name, version in self._catalog.versions(head.pointers).items()}
+        products = {name: contract for name, contract in shown.items() if contract is not None}
+        if not products:
+            return
+        pointers = merged(self._graph, other.pointers, head.pointers)
+        versions = self._catalog.versions(other.pointers)
+        new = {
+            name: versions[name].contract_in(there) if name in versions else None
+            for name in products
+            if name in versions or name not in pointers
+        }
+        if refused := ProductGate(self._tenants, self._asked, self._graph, products).refused(new):
+            raise BadInput(f"{self._environment}: {'. '.join(refused)}")
 
     def _record(self, published_by: str, again: tuple[str, ...]) -> Run:
         return Run(

@@ -9,7 +9,7 @@ import pytest
 
 from entrepot import BadInput, Pipeline, PipelineError, Table
 from entrepot.errors import Location
-from entrepot.language.step import KINDS, Product, Step
+from entrepot.language.step import KINDS, Made, Step
 from entrepot.planning.graph import Graph
 from entrepot.planning.plan import address
 from entrepot.planning.resolve import resolve
@@ -70,7 +70,7 @@ def test_no_step_can_read_what_a_kind_produces_for_nobody() -> None:
         shop(announcement(), reader)
 
 
-PRODUCTS: dict[str, Product | None] = {
+MADE: dict[str, Made | None] = {
     "ingest": "Table",
     "transform": "Table",
     "check": None,
@@ -80,7 +80,7 @@ PRODUCTS: dict[str, Product | None] = {
 
 
 def test_every_kind_says_what_it_produces_and_in_which_stage() -> None:
-    assert {name: kind.produces for name, kind in KINDS.items()} == PRODUCTS
+    assert {name: kind.produces for name, kind in KINDS.items()} == MADE
     assert [kind.stage for kind in KINDS.values()] == ["ingest", "transform", "transform", "train", "publish"]
 
 

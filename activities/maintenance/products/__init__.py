@@ -1,0 +1,1 @@
+"""Data products: what may be published of them, their list, and their Open Data Contract Standard files."""

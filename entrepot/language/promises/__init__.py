@@ -1,0 +1,1 @@
+"""What authors promise of tables: what a contract may say, and data products."""
