@@ -14,6 +14,7 @@ from temporalio.client import ActivityFailureError
 from temporalio.testing import WorkflowEnvironment
 
 from entrepot.worker.config.tenant_schema import PipelineSection, TenantSection
+from tests import datacontract
 from tests.conftest import House, serving, settings
 
 CODE = """
@@ -280,3 +281,24 @@ async def test_files_of_others_are_held_against_any_table(offered: Offered) -> N
     with pytest.raises(ActivityFailureError) as caught:
         await offered.ask("products", environment="pr_7")
     assert "unknown environment 'pr_7'. Known: 'prod'" in str(caught.value.cause)
+
+
+async def test_another_tool_finds_that_what_is_published_is_what_the_file_says(
+    offered: Offered, tmp_path: Path
+) -> None:
+    datacontract.command()
+    offered.write()
+    assert await offered.run() == "published"
+    (file,) = await offered.ask("contracts")
+    ours = tmp_path / "orders.odcs.yaml"
+    ours.write_text(file["text"])
+    offered.house.tenants.get("acme").close()  # DuckDB's file is for one process at a time
+    report = datacontract.tested(ours)
+    assert report["result"] == "passed", report
+    names = {check["name"] for check in report["checks"]}
+    assert {"Check that field 'amount' is present", "Check that field id has no missing values"} <= names
+    theirs = tmp_path / "other.odcs.yaml"
+    theirs.write_text(file["text"].replace("logicalType: number", "logicalType: string").replace("DOUBLE", "TEXT"))
+    assert datacontract.tested(theirs)["result"] == "failed"
+    found = await offered.ask("check_contracts", files={"other.yaml": theirs.read_text()})
+    assert [each["said"] for each in found] == ["'orders': column 'amount' is float64, not TEXT"]
