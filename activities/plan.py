@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import ibis.expr.schema as sch
+from temporalio import activity
 
 from entrepot.activities.catalog.catalog import PipelineCatalog
 from entrepot.activities.catalog.environment import Environment, Publish
@@ -38,6 +40,8 @@ from entrepot.planning.slices import Content
 from entrepot.protocol import activities
 from entrepot.protocol.messages import Context, PlanRequest, Prepared, RunInput, describe_changes
 
+EVERY_STAGE = "Pipeline"
+"""The workflow that asks sources before it plans what is made of them."""
 LARGEST_PLAN = 1_500_000
 """Bytes of JSON. Temporal refuses payloads of 2 MB, and a run would try again for ever; this is about 8,000 steps."""
 
@@ -64,6 +68,8 @@ class PlanActivities(Activities):
         if not (request.dry_run or request.refresh):
             with work.session() as session:
                 wait_for_other_runs(work, lambda: restore_raw_tables(work, session, context_of(request), graph))
+        if activity.info().workflow_type == EVERY_STAGE and not request.dry_run:  # else nothing comes before its plan
+            self._check_products(work, context_of(request), parameters, chosen)
         return Prepared(
             backend=tenant.backend.name,
             parallel=tenant.parallel,
@@ -114,6 +120,37 @@ class PlanActivities(Activities):
                 "split the pipeline, or run parts of it with `select`"
             )
         return plan
+
+    def _check_products(
+        self, work: ActivityContext, context: Context, given: Mapping[str, Any], selected: frozenset[str]
+    ) -> None:
+        """Refuses what the code makes of products, before a source is asked: as far as that is known by what is shown.
+
+        Raises:
+            PipelineError: if somebody depends on what would break.
+        """
+        pipeline = self._tenants.pipeline(context.tenant, context.pipeline)
+        graph = pipeline.graph
+        if not any(step.products for step in graph.steps.values()):
+            return
+        with work.session() as session, Builder(work, self._tenants, context.pipeline) as builder:
+            catalog = work.catalog(session).pipeline(context.pipeline)
+            shown = catalog.versions(catalog.environment(context.environment).head().pointers)
+            promised = {name: each.contract_in(context.environment) for name, each in shown.items()}
+            products = {name: contract for name, contract in promised.items() if contract is not None}
+            raw = {name: schema_from(each.inferred) for name, each in shown.items() if KINDS[each.kind].is_source}
+            held = {
+                name: known_of(each)
+                for name, each in shown.items()
+                if KINDS[each.kind].produces and graph.makers.get(name, name) not in selected and name not in raw
+            }
+            values = parameter_values(pipeline, given)
+            try:
+                known = resolve(graph, {**raw, **held}, values, selected, builder.planned).known
+            except PipelineError:
+                return  # what the sources bring may make it possible; the plan tells
+            columns = {name: schema_to(its) for name, its in known.items() if isinstance(its, sch.Schema)}
+            ProductGate(self._tenants, context, graph, products).check(selected, columns)
 
     def _is_home(self, context: Context) -> bool:
         """Whether its warehouse is the one where the tenant's pipelines run, and leases are."""

@@ -24,7 +24,7 @@ def contract_code(contract: Any) -> Code:
     """What a pandera contract demands, and why that is no function of the table, if so."""
     schema = schema_of(contract)
     checks = [*schema.checks, *(check for column in schema.columns.values() for check in column.checks)]
-    own = [check._check_fn for check in checks if not is_builtin(check._check_fn)]
+    own = [check._check_fn for check in checks if not _is_builtin(check._check_fn)]
     varies = next(filter(None, (function_code(each).varies for each in own)), "")
     return Code(contract_identity(contract), varies)
 
@@ -38,11 +38,6 @@ def contract_identity(contract: Any) -> str:
     return stable_hash([own, columns, [_check(c) for c in schema.checks], options])
 
 
-def is_builtin(function: Any) -> bool:
-    """Whether a check is one of pandera's own, which its name and arguments describe."""
-    return (getattr(function, "__module__", None) or "pandera").partition(".")[0] == "pandera"
-
-
 def _field(column: Any) -> Any:
     options = [column.nullable, column.unique, column.required, column.regex, column.coerce]
     return [str(column.dtype), options, [_check(c) for c in column.checks]]
@@ -50,9 +45,13 @@ def _field(column: Any) -> Any:
 
 def _check(check: Any) -> Any:
     own = check._check_fn
-    described = "" if is_builtin(own) else function_identity(own)
+    described = "" if _is_builtin(own) else function_identity(own)
     options = [check.ignore_na, check.element_wise, check.raise_warning]
     return [check.name, value_identity(check.statistics or {}, ""), options, described]
+
+
+def _is_builtin(function: Any) -> bool:
+    return (getattr(function, "__module__", None) or "pandera").partition(".")[0] == "pandera"
 
 
 def _describe(value: Any, home: str) -> Any:

@@ -18,6 +18,7 @@ from tests import datacontract
 from tests.conftest import House, serving, settings
 
 CODE = """
+from pathlib import Path
 from typing import Any
 
 import pandera.ibis as pa
@@ -28,6 +29,7 @@ offered = Pipeline("offered", owner="sales@acme.example")
 
 @offered.ingest(tables={{"raw": {{"id": "int64", "country": "string", "amount": "float64"}}}})
 def source() -> Any:
+    Path(__file__).with_suffix(".asked").open("a").write("x")
     yield [{{"id": number, "country": "CH", "amount": number / 4}} for number in range(10)]
 
 
@@ -95,6 +97,10 @@ class Offered:
             start_to_close_timeout=timedelta(minutes=1),
         )
 
+    def asked(self) -> int:
+        """How often the source was."""
+        return len(self._module.with_suffix(".asked").read_text())
+
     def shown(self, environment: str = "") -> list[str]:
         schema = f"offered__{environment}" if environment else "offered"
         return [row[0] for row in self.house.query(f"DESCRIBE {schema}.orders")]
@@ -129,6 +135,7 @@ async def test_what_breaks_a_product_is_refused_while_somebody_depends_on_it(off
     )
     assert "declare version '2.0.0'" in said
     assert await offered.refused(dry_run=True) == said
+    assert offered.asked() == 1
     assert offered.shown() == ["id", "country", "amount"]
     # What adds is not asked for anything.
     offered.write(columns='"id", "country", "amount", more=raw.amount * 2', least=0)

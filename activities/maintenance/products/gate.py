@@ -52,8 +52,19 @@ class ProductGate:
         Raises:
             PipelineError: if somebody depends on what it would break, or no version could keep a product's contract.
         """
+        new = self.check(selected, columns, plan.removed)
+        return plan.model_copy(update={"products": new, "steps": tuple(self._told(plan, new))})
+
+    def check(
+        self, selected: frozenset[str], columns: Columns, removed: Iterable[str] = ()
+    ) -> dict[str, ProductContract | None]:
+        """What becomes of the products of selected steps, which has to be allowed; None: it is no product any more.
+
+        Raises:
+            PipelineError: if somebody depends on what would break, or no version could keep a product's contract.
+        """
         new = self._declared(selected, columns)
-        gone = [t for t in self._shown if t in plan.removed]
+        gone = [table for table in removed if table in self._shown]
         problems = [
             Problem(f"product {table!r}: {why}", self._graph.steps[self._graph.makers[table]].at)
             for table, contract in new.items()
@@ -62,7 +73,7 @@ class ProductGate:
         problems += self._refused({**dict.fromkeys(gone), **new})
         if problems:
             raise PipelineError(self._graph.name, problems)
-        return plan.model_copy(update={"products": new, "steps": tuple(self._told(plan, new))})
+        return new
 
     def refused(self, new: Contracts) -> list[str]:
         """Why products may not become what others are, each a sentence."""

@@ -197,6 +197,8 @@ def _document(file: str, text: str) -> OpenDataContractStandard:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise BadInput(f"{file} is no Open Data Contract Standard file: {' '.join(str(error).split())}") from None
     kind = found.get("kind") if isinstance(found, dict) else None
+    if _size(found, {}) > LARGEST_FILE:
+        raise BadInput(f"{file}: written out, its aliases are more than {LARGEST_FILE:,} values")
     if not isinstance(found, dict) or kind != "DataContract":
         what = "it has no `kind: DataContract`" if kind is None else f"its `kind` is {kind!r}, not 'DataContract'"
         raise BadInput(f"{file} is no Open Data Contract Standard file: {what}")
@@ -209,6 +211,17 @@ def _document(file: str, text: str) -> OpenDataContractStandard:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise BadInput(f"{file} is no Open Data Contract Standard file: `{where}`: {first['msg']}") from None
+
+
+def _size(value: Any, known: dict[int, float]) -> float:
+    """How many values it is, if what stands in it several times counts as often; infinite, if it stands in itself."""
+    parts = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+    if not parts:
+        return 1
+    if id(value) not in known:
+        known[id(value)] = float("inf")
+        known[id(value)] = 1 + sum(_size(part, known) for part in parts)
+    return known[id(value)]
 
 
 def _expected(file: str, its: OpenDataContractStandard, table: SchemaObject) -> Expected:

@@ -8,7 +8,6 @@ from typing import Any
 
 from entrepot.errors import listed
 from entrepot.identity.code import function_identity
-from entrepot.identity.estimator import is_builtin
 from entrepot.language.promises.contract import name_of, schema_of
 from entrepot.language.step import CheckStep, PublishStep, TransformStep
 from entrepot.planning.graph import Graph
@@ -83,9 +82,22 @@ def _column_rules(name: str, column: Any) -> Iterator[Rule]:
 def _rule(columns: tuple[str, ...], check: Any) -> Rule:
     """A check. Of one of the author's own nobody can tell what it demands, so that its code counts."""
     arguments = {key: _plain(value) for key, value in (check.statistics or {}).items()}
-    if not is_builtin(check._check_fn):
-        arguments["code"] = function_identity(check._check_fn)
+    if (own := _own_function(check)) is not None:
+        arguments["code"] = function_identity(own)
     return Rule(rule=str(check.name or "check"), columns=columns, arguments=arguments, said=name_of(check))
+
+
+def _own_function(check: Any) -> Any:
+    """The author's function that a check calls; None, where pandera's name for it says what it demands."""
+    from pandera.api.function_dispatch import Dispatcher
+
+    called = check._check_fn
+    if isinstance(called, Dispatcher):
+        return None
+    # pandera wraps what stands in the class of a model, and keeps it beside the class.
+    cells = (cell.cell_contents for cell in getattr(called, "__closure__", None) or ())
+    own = next((cell.check_fn for cell in cells if hasattr(cell, "check_fn")), called)
+    return getattr(own, "__func__", own)
 
 
 def _plain(value: Any) -> Any:

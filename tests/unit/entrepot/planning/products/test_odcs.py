@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import jsonschema
@@ -16,8 +17,8 @@ from entrepot.backends.duckdb.dialect import DIALECT
 from entrepot.identity.expression import schema_from
 from entrepot.planning.products import odcs
 from entrepot.planning.products.contract import ProductContract
-from entrepot.planning.products.reading import promised
-from entrepot.planning.products.rules import implied
+from entrepot.planning.products.reading import promised, rules_of
+from entrepot.planning.products.rules import Rule, implied
 
 shop = Pipeline("shop", owner="sales@acme.example")
 COLUMNS = {
@@ -113,6 +114,20 @@ def test_what_is_read_of_a_file_is_what_was_written(contract: ProductContract) -
     assert all(implied(rule, expected.rules) for rule in contract.rules)
 
 
+def test_the_code_of_an_own_check_is_what_it_demands() -> None:
+    def written(code: str) -> list[Rule]:
+        names: dict[str, Any] = {"pa": pa, "__name__": "shop"}
+        exec(
+            "class Orders(pa.DataFrameModel):\n    country: str\n    @pa.check('country')\n"
+            f"    def known(cls, data):\n        return data.table[data.key] {code}\n",
+            names,
+        )
+        return list(rules_of(names["Orders"], ["country"]))
+
+    assert written("== 'CH'") == written("== 'CH'")
+    assert written("== 'CH'") != written("== 'FR'")
+
+
 def test_json_is_read_as_well(contract: ProductContract) -> None:
     text = odcs.written(contract, SUBJECT)
     assert odcs.read("a.json", json.dumps(yaml.safe_load(text))) == odcs.read("a.yaml", text)
@@ -123,7 +138,13 @@ def test_json_is_read_as_well(contract: ProductContract) -> None:
     [
         ("", "x.yaml is no Open Data Contract Standard file: it has no `kind: DataContract`"),
         ("\0", "x.yaml is no Open Data Contract Standard file: "),
-        ("a: &a [*a]\nkind: 7", "its `kind` is 7, not 'DataContract'"),
+        ("kind: 7", "its `kind` is 7, not 'DataContract'"),
+        ("a: &a [*a]", "written out, its aliases are more than 1,000,000 values"),
+        (
+            "a: &a [1, 1, 1, 1]\n"
+            + "".join(f"{y}: &{y} [{', '.join([f'*{x}'] * 9)}]\n" for x, y in pairwise("abcdefgh")),
+            "its aliases",
+        ),
         ("kind: DataContract", "its `apiVersion` is None"),
         ("kind: DataContract\napiVersion: v3.1.0\nversion: 1.0", "`version`: Input should be a valid string"),
         ("kind: DataContract\napiVersion: v3.1.0\nschema: [{properties: []}]", "a table of its `schema` has no `name`"),
