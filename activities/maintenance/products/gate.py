@@ -53,7 +53,9 @@ class ProductGate:
             PipelineError: if somebody depends on what it would break, or no version could keep a product's contract.
         """
         new = self.check(selected, columns, plan.removed)
-        return plan.model_copy(update={"products": new, "steps": tuple(self._told(plan, new))})
+        # What is shown with just this promise, and stays, need not be told again.
+        to_record = {name: its for name, its in new.items() if name in plan.moves or self._shown.get(name) != its}
+        return plan.model_copy(update={"products": to_record, "steps": tuple(self._told(plan, new))})
 
     def check(
         self, selected: frozenset[str], columns: Columns, removed: Iterable[str] = ()

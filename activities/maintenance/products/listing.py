@@ -119,10 +119,11 @@ class Products:
         pointers = history[0].pointers if history else {}
         versions = self.catalog.pipeline(graph.name).versions(pointers)
         tables = [name for step in graph.steps.values() for name in step.output_tables]
-        for name in tables:
-            if (version := versions.get(name)) is None:
+        for name in [*tables, *(name for name in pointers if name not in graph.makers)]:
+            version = versions.get(name)
+            recorded = version.contract_in(self.asked.environment) if version else None
+            if version is None or (recorded is None and name not in graph.makers):
                 continue
-            recorded = version.contract_in(self.asked.environment)
             at = next((each.published_at for each in history if name in each.moved), None)
             yield _Shown(
                 graph=graph,
