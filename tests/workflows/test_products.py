@@ -122,7 +122,6 @@ async def offered(
         yield Offered(house, tmp_path / f"{module}.py")
 
 
-@pytest.mark.fast
 async def test_what_breaks_a_product_is_refused_while_somebody_depends_on_it(offered: Offered) -> None:
     offered.write()
     assert await offered.run() == "published"
@@ -167,6 +166,7 @@ async def test_what_breaks_a_product_is_refused_while_somebody_depends_on_it(off
     assert await offered.run() == "nothing to do"
 
 
+@pytest.mark.fast
 async def test_nobody_depends_on_it(offered: Offered) -> None:
     offered.write(consumers=())
     assert await offered.run() == "published"

@@ -7,7 +7,7 @@ All else adds: columns, rules, fresher data.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from functools import lru_cache
 
@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from entrepot.language.limits import duration_text
 from entrepot.language.promises.product import major_of
 from entrepot.planning.products.contract import ProductContract
-from entrepot.planning.products.rules import NOT_NULL, implied
+from entrepot.planning.products.rules import NOT_NULL, Rule, implied
 
 
 class Change(BaseModel):
@@ -50,15 +50,21 @@ def _broken(old: ProductContract, new: ProductContract) -> Iterator[str]:
     kept = [rule for rule in old.rules if set(rule.columns) <= new.columns.keys()]
     for rule in kept:
         if not implied(rule, new.rules):
-            yield (
-                f"column {rule.columns[0]!r} may be NULL" if rule.rule == NOT_NULL else f"not promised any more: {rule}"
-            )
+            yield _gone(rule, new.rules)
     for check in old.checks:
         if check not in new.checks:
             yield f"the check {check!r} stops no publish any more"
     if old.fresh_within is not None and (new.fresh_within is None or new.fresh_within > old.fresh_within):
         after = f"{_text(new.fresh_within)}" if new.fresh_within is not None else "any age"
         yield f"its data may be of {after}, and was promised within {_text(old.fresh_within)}"
+
+
+def _gone(rule: Rule, new: Iterable[Rule]) -> str:
+    if rule.rule == NOT_NULL:
+        return f"column {rule.columns[0]!r} may be NULL"
+    if "code" in rule.arguments and any((each.rule, each.columns) == (rule.rule, rule.columns) for each in new):
+        return f"{rule}, whose code is another now, and nobody can tell that it demands as much"
+    return f"not promised any more: {rule}"
 
 
 def _added(old: ProductContract, new: ProductContract) -> Iterator[str]:

@@ -49,6 +49,19 @@ def test_changes(change: dict[str, Any], breaking: list[str], additive: list[str
     assert [each.said for each in found if not each.is_breaking] == additive
 
 
+def test_of_a_function_nobody_can_tell_what_it_demands() -> None:
+    def with_code(code: str) -> ProductContract:
+        rule = Rule(rule="known", columns=("country",), arguments={"code": code}, said="known")
+        return BEFORE.model_copy(update={"rules": (rule,)})
+
+    said = "column 'country' satisfies known, whose code is another now, and nobody can tell that it demands as much"
+    assert [(each.said, each.is_breaking) for each in changes(with_code("1"), with_code("2"))] == [
+        (said, True),
+        ("new: column 'country' satisfies known", False),
+    ]
+    assert not changes(with_code("1"), with_code("1"))
+
+
 @pytest.mark.parametrize(
     ("before", "after", "is_wider"),
     [

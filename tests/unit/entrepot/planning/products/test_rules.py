@@ -6,7 +6,7 @@ from itertools import product
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from entrepot.planning.products.changes import changes
@@ -70,11 +70,24 @@ rule = st.sampled_from([*arguments]).flatmap(
 rules = st.lists(rule, max_size=4).map(tuple)
 
 
+def one(name: str, **given: Any) -> tuple[Rule, ...]:
+    return (Rule(rule=name, columns=("x",), arguments=given),)
+
+
 def kept(by: tuple[Rule, ...]) -> list[Any]:
     return [value for value in VALUES if all(satisfied(each, value) for each in by)]
 
 
+@settings(max_examples=1000)
 @given(rules, rules)
+@example(one("less_than", max_value=3), (*one("less_than_or_equal_to", max_value=3), *one("not_equal_to", value=3)))
+@example(
+    one("in_range", min_value=0, max_value=3, include_min=False, include_max=False),
+    (*one("greater_than", min_value=1), *one("less_than_or_equal_to", max_value=3), *one("less_than", max_value=3)),
+)
+@example(
+    one("isin", allowed_values=[2]), (*one("less_than_or_equal_to", max_value=2), *one("greater_than", min_value=1))
+)
 def test_a_contract_breaks_if_and_only_if_it_lets_a_value_in_that_the_one_before_did_not(
     old: tuple[Rule, ...], new: tuple[Rule, ...]
 ) -> None:
