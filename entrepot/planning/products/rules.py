@@ -151,7 +151,9 @@ def _measure(rule: Rule) -> str | None:
         return None
     if rule.rule == "str_length":
         return "length"
-    return "value" if rule.rule in _BOUNDS or rule.rule in _SETS else None
+    if rule.rule in _SETS:  # a file of somebody else's may lack what it demands
+        return "value" if _SETS[rule.rule] in rule.arguments else None
+    return "value" if rule.rule in _BOUNDS else None
 
 
 def _region(rules: Iterable[Rule], columns: tuple[str, ...], measure: str) -> _Region:
