@@ -257,6 +257,8 @@ def _promote(work: ActivityContext, session: Session, request: PromoteRequest, g
     its: PointedVersions | None = None
     # By an attempt before; others may have published since.
     done = environment.publish_of(context.run, current) if current.sequence != request.sequence else None
+    # Else others have published, and the run has nothing to move: what it promises is not of what they show.
+    is_as_planned = done is not None or current.sequence == request.sequence
     if done is not None:
         displaced, sequence = set(done.moved), done.sequence
     else:
@@ -274,7 +276,7 @@ def _promote(work: ActivityContext, session: Session, request: PromoteRequest, g
         sequence = current.sequence
     anew = {name: request.moves[name] for name in request.anew if name in request.moves}
     followed = views.follow(current, graph, request.checks, pointed=its, anew=anew)
-    pointers = (done or current).pointers
+    pointers = (done or current).pointers if is_as_planned else {}
     with followed.part("the record of the run"), session.transaction():
         products = catalog.versions({name: pointers[name] for name in request.products if name in pointers})
         catalog.promise(context.environment, ((each, request.products[name]) for name, each in products.items()))

@@ -125,6 +125,7 @@ async def offered(
 async def test_what_breaks_a_product_is_refused_while_somebody_depends_on_it(offered: Offered) -> None:
     offered.write()
     assert await offered.run() == "published"
+    assert await offered.run(force="orders") == "published"
     # A column gone.
     offered.write(columns='"id", "amount"')
     said = await offered.refused()
@@ -134,7 +135,7 @@ async def test_what_breaks_a_product_is_refused_while_somebody_depends_on_it(off
     )
     assert "declare version '2.0.0'" in said
     assert await offered.refused(dry_run=True) == said
-    assert offered.asked() == 1
+    assert offered.asked() == 2
     assert offered.shown() == ["id", "country", "amount"]
     # What adds is not asked for anything.
     offered.write(columns='"id", "country", "amount", more=raw.amount * 2', least=0)
