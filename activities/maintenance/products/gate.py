@@ -30,11 +30,16 @@ def consumers(tenants: Tenants, target: Target, graph: Graph, contract: ProductC
     waiting = tenants.listeners(in_prod)
     granted = tenants.get(target.tenant).settings(target.pipeline).grants
     return [
-        *contract.consumers,
-        *(f"publish step {name!r}" for name in contract.shown_by if name in graph.steps),
+        *_consumers_of_table(graph, contract),
         *(f"pipeline {name}" for name in waiting),
         *(f"tenant {name}" for name in granted if not any(each.startswith(f"{name}/") for each in waiting)),
     ]
+
+
+def _consumers_of_table(graph: Graph, contract: ProductContract) -> list[str]:
+    """Those of which it is known that they depend on just this table."""
+    made = (f"publish step {name!r}" for name in contract.shown_by if name in graph.steps)
+    return [*contract.consumers, *made]
 
 
 class ProductGate:
@@ -97,9 +102,15 @@ class ProductGate:
             old = self._shown.get(table)
             if old is None or (contract is not None and is_newer_major(old, contract)):
                 continue
-            broken = _broken(old, contract)
-            if broken and (depending := consumers(self._tenants, self._target, self._graph, old)):
-                maker = self._graph.makers.get(table)
+            maker = self._graph.makers.get(table)
+            if contract is None:
+                # There is no version to raise, and whoever just waits for the pipeline may read its other tables.
+                broken = ["it is no product any more" if maker else "the table is gone"]
+                depending = _consumers_of_table(self._graph, old)
+            else:
+                broken = [each.said for each in changes(old, contract) if each.is_breaking]
+                depending = consumers(self._tenants, self._target, self._graph, old)
+            if broken and depending:
                 at = self._graph.steps[maker].at if maker else None
                 yield Problem(self._sentence(table, old, contract, broken, depending), at)
 
@@ -114,7 +125,7 @@ class ProductGate:
         way_out = (
             f"keep what it promises, or declare version '{(major_of(old.version) or 0) + 1}.0.0'"
             if new is not None
-            else "keep it, or publish it first without consumers"
+            else "keep it, or publish it without them first"
         )
         return (
             f"product {table!r} {old.version}, as {self._target.environment} shows it, would break: "
@@ -133,12 +144,6 @@ class ProductGate:
             yield step.model_copy(update={"why": "; ".join(filter(None, (step.why, *more)))}) if more else step
 
 
-def _broken(old: ProductContract, new: ProductContract | None) -> list[str]:
-    if new is None:
-        return ["it is no product any more"]
-    return [each.said for each in changes(old, new) if each.is_breaking]
-
-
 def _said(table: str, old: ProductContract | None, new: ProductContract | None) -> str:
     """What becomes of a product, for people; empty, if nothing does."""
     if new is None:
@@ -152,7 +157,7 @@ def _said(table: str, old: ProductContract | None, new: ProductContract | None) 
 
 
 def _kinds(found: Iterable[Change]) -> str:
-    kinds = {"breaking": [], "additive": []}  # type: dict[str, list[str]]
+    kinds: dict[str, list[str]] = {"breaking": [], "additive": []}
     for each in found:
         kinds["breaking" if each.is_breaking else "additive"].append(each.said)
     return "".join(f", {kind}: {', '.join(said)}" for kind, said in kinds.items() if said)

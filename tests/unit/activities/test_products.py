@@ -45,7 +45,8 @@ def test_consumers_are_named_or_seen(tmp_path: Path, environment: str) -> None:
     (said,) = gate.refused({"orders": None})
     assert said == (
         f"product 'orders' 1.0.0, as {environment} shows it, would break: it is no product any more. It has consumers: "
-        "bi, publish step 'board', pipeline globex/guarded, tenant initech; "
-        "keep it, or publish it first without consumers"
+        "bi, publish step 'board'; keep it, or publish it without them first"
     )
     assert gate.refused({"orders": CONTRACT, "other": None}) == []
+    (said,) = gate.refused({"orders": CONTRACT.model_copy(update={"columns": {}})})
+    assert "tenant initech; keep what it promises, or declare version '2.0.0'" in said
