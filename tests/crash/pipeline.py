@@ -10,7 +10,7 @@ from typing import Any
 import ibis
 from ibis import _
 
-from entrepot import ByKey, Copy, Dashboard, Export, Model, Panel, Pipeline, Table, split
+from entrepot import ByKey, Copy, Dashboard, Export, Model, Panel, Pipeline, Product, Table, split
 from tests.crash.boundaries import point
 
 SOURCE = Path("source")
@@ -99,7 +99,7 @@ def totals(paid: Table, labels: Table) -> Table:
     return paid.join(labels, "id").group_by("price").agg(rows=_.count(), total=_.x.sum())
 
 
-@crash.transform(incremental=ByKey("price"))
+@crash.transform(incremental=ByKey("price"), product=Product("1.0.0", owner="ops", consumers=["finance"]))
 def spent(customers: Table) -> Table:
     return customers.group_by("price").agg(rows=_.count(), total=_.y.sum())
 
