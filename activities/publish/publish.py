@@ -257,8 +257,6 @@ def _promote(work: ActivityContext, session: Session, request: PromoteRequest, g
     its: PointedVersions | None = None
     # By an attempt before; others may have published since.
     done = environment.publish_of(context.run, current) if current.sequence != request.sequence else None
-    # Else others have published, and the run has nothing to move: what it promises is not of what they show.
-    is_as_planned = done is not None or current.sequence == request.sequence
     if done is not None:
         displaced, sequence = set(done.moved), done.sequence
     else:
@@ -267,19 +265,23 @@ def _promote(work: ActivityContext, session: Session, request: PromoteRequest, g
         its = views.whole_versions(pointers, current)
         # What is made anew stands elsewhere, though its pointer stays.
         displaced = views.displaced(its) | request.moves.keys()
+        # Where others have published, it is their versions that are shown: this run promises nothing of those.
+        products = request.products if current.sequence == request.sequence else {}
+        promised = [(its.versions[name], each) for name, each in products.items() if name in its.versions]
         if removed or displaced:
             views.claim(its)
             at = {"expected": request.sequence}
             with session.transaction():
                 work.leases(session, context.pipeline).check(context.run)
+                # First: what a version promises here is of no account before the environment points at it.
+                catalog.promise(context.environment, promised)
                 current = views.promote(PUBLISH, current, pointers, displaced=displaced, **at)
+        elif promised:
+            catalog.promise(context.environment, promised)
         sequence = current.sequence
     anew = {name: request.moves[name] for name in request.anew if name in request.moves}
     followed = views.follow(current, graph, request.checks, pointed=its, anew=anew)
-    pointers = (done or current).pointers if is_as_planned else {}
     with followed.part("the record of the run"), session.transaction():
-        products = catalog.versions({name: pointers[name] for name in request.products if name in pointers})
-        catalog.promise(context.environment, ((each, request.products[name]) for name, each in products.items()))
         _record_run(catalog, context, "completed", request.results, None)
     work.leases(session, context.pipeline).end(context.run)
     moved = tuple(request.moves.keys() | (displaced & current.pointers.keys()))

@@ -117,9 +117,9 @@ class _Creating:
             with self._session.transaction():
                 environment.create()
                 environment.stand_like(self._catalog.environment(self._like), steps, run=run)
-                done = head = views.promote(CREATE, head, other.pointers, expected=head.sequence)
                 products = (each for each in its.versions.values() if each.promised)
                 self._catalog.promise(environment.name, ((each, each.contract_in(self._like)) for each in products))
+                done = head = views.promote(CREATE, head, other.pointers, expected=head.sequence)
                 self._catalog.add_run(self._record(other.run))
         else:  # its record may be lacking, where it was not made in one transaction
             self._catalog.add_run(self._record(self._catalog.head(self._like).run))

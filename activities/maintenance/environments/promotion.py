@@ -128,10 +128,10 @@ class Promotion:
             environment.create()
             # First: if we die in between, the next run asks a source again, and loses nothing.
             again = environment.continue_from(self._catalog.loads(), pointers, run=self._context.run)
-            done = views.promote(PROMOTE, head, pointers, expected=head.sequence)
             products = (each for each in pointed.versions.values() if each.promised and each.name in other.pointers)
             promised = ((each, each.contract_in(self._asked.like)) for each in products)
             self._catalog.promise(environment.name, promised)
+            done = views.promote(PROMOTE, head, pointers, expected=head.sequence)
             self._catalog.add_run(self._record(other.run, again))
         return _Moved(done, done, again, checks, pointed)
 
