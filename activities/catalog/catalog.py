@@ -233,7 +233,7 @@ class PipelineCatalog:
     def promise(self, environment: str, promised: Iterable[tuple[Version, ProductContract | None]]) -> None:
         """Records what versions promise in an environment; None: they are no products there."""
         for version, contract in promised:
-            if version.contract_in(environment) != contract:
+            if environment not in version.promised or version.promised[environment] != contract:
                 self.replace_details(replace(version, promised={**version.promised, environment: contract}))
 
     def record_manifest(self, version: Version, sha256: str) -> None:

@@ -117,8 +117,10 @@ class _Creating:
             with self._session.transaction():
                 environment.create()
                 environment.stand_like(self._catalog.environment(self._like), steps, run=run)
-                products = (each for each in its.versions.values() if each.promised)
-                self._catalog.promise(environment.name, ((each, each.contract_in(self._like)) for each in products))
+                # Most promise the same everywhere, and need no word for each environment.
+                promised = ((each, each.contract_in(self._like)) for each in its.versions.values())
+                others = ((each, like) for each, like in promised if each.contract_in(environment.name) != like)
+                self._catalog.promise(environment.name, others)
                 done = head = views.promote(CREATE, head, other.pointers, expected=head.sequence)
                 self._catalog.add_run(self._record(other.run))
         else:  # its record may be lacking, where it was not made in one transaction

@@ -14,6 +14,7 @@ from functools import cached_property
 from entrepot.activities.catalog.environment import PROMOTE, Publish
 from entrepot.activities.catalog.records import Run
 from entrepot.activities.catalog.tables import now
+from entrepot.activities.catalog.version import Version
 from entrepot.activities.ingest import heads
 from entrepot.activities.maintenance.environments.gate import Gate
 from entrepot.activities.maintenance.environments.shown import shown_by
@@ -117,9 +118,10 @@ class Promotion:
         environment, other = self._environment, shown_by(self._catalog, self._asked.like)
         self._check_expected(other, head)
         pointers = merged(self._graph, other.pointers, head.pointers)
-        if pointers == head.pointers:
-            return _Moved(replace(head, moved=()), head)
         self._check_products(other, head)
+        if pointers == head.pointers:
+            self._promise(self._catalog.versions(other.pointers))
+            return _Moved(replace(head, moved=()), head)
         pointed = views.whole_versions(pointers, head)
         gate = Gate(self._tenants, self._work, self._catalog, self._asked)
         checks = gate.versions(pointers, head.changed_names(pointers))
@@ -128,9 +130,7 @@ class Promotion:
             environment.create()
             # First: if we die in between, the next run asks a source again, and loses nothing.
             again = environment.continue_from(self._catalog.loads(), pointers, run=self._context.run)
-            products = (each for each in pointed.versions.values() if each.promised and each.name in other.pointers)
-            promised = ((each, each.contract_in(self._asked.like)) for each in products)
-            self._catalog.promise(environment.name, promised)
+            self._promise({name: version for name, version in pointed.versions.items() if name in other.pointers})
             done = views.promote(PROMOTE, head, pointers, expected=head.sequence)
             self._catalog.add_run(self._record(other.run, again))
         return _Moved(done, done, again, checks, pointed)
@@ -172,6 +172,12 @@ class Promotion:
         }
         if refused := ProductGate(self._tenants, self._asked, self._graph, products).refused(new):
             raise BadInput(f"{self._environment}: {'. '.join(refused)}")
+
+    def _promise(self, versions: Mapping[str, Version]) -> None:
+        """Records that versions promise what they do in the other environment."""
+        products = (each for each in versions.values() if each.promised)
+        promised = ((each, each.contract_in(self._asked.like)) for each in products)
+        self._catalog.promise(self._asked.environment, promised)
 
     def _record(self, published_by: str, again: tuple[str, ...]) -> Run:
         return Run(
