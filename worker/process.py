@@ -51,6 +51,7 @@ from entrepot.worker.turns import Turns
 from entrepot.workflows.around.hooks import Hook
 from entrepot.workflows.around.slots import Slots, VersionedSlots
 from entrepot.workflows.around.trigger import Trigger, VersionedTrigger
+from entrepot.workflows.around.watch import VersionedWatch, Watch
 from entrepot.workflows.backfill import Backfill, BackfillInterval
 from entrepot.workflows.environments import Create, Diff, Promote
 from entrepot.workflows.maintenance import Drop, Gc, Repair, Rollback
@@ -77,8 +78,9 @@ WORKFLOWS = (
     Slots,
     Hook,
     Trigger,
+    Watch,
 )
-_VERSIONED: dict[type, type] = {Slots: VersionedSlots, Trigger: VersionedTrigger}
+_VERSIONED: dict[type, type] = {Slots: VersionedSlots, Trigger: VersionedTrigger, Watch: VersionedWatch}
 VERSIONED = tuple(_VERSIONED.get(each, each) for each in WORKFLOWS)
 """The same, where runs stay on the code that they began with."""
 ROOMS = (

@@ -1,4 +1,4 @@
-"""Telling people and programs how a run ended: requests to their servers, and email.
+"""Telling people and programs how a run ended, or of a broken promise: requests to their servers, and email.
 
 A request or a message that is sent again carries the same key, so whoever gets it twice can tell. Nothing that is said
 of a failure has a secret in it: of a webhook that is its whole URL, so its host is named alone.
@@ -173,6 +173,7 @@ def message(smtp: Smtp, hook: EmailHook, event: RunEvent) -> EmailMessage:
     made["Auto-Submitted"] = "auto-generated"
     lines = [event.text, ""]
     lines += [f"warning: {each}" for each in event.warnings]
+    lines += list(event.reasons)
     lines += [f"tables: {', '.join(event.tables)}"] if event.tables else []
     lines += [f"because: {event.why}"] if event.why else []
     lines += [f"workflow: {event.workflow_id}", f"run: {event.run}", f"at: {event.at} UTC"]

@@ -13,13 +13,12 @@ from entrepot.protocol.environments import (
     DiffInput,
     EnvironmentDiff,
     EnvironmentRow,
-    FreshnessInput,
-    FreshnessRow,
     PromoteInput,
     PublishRow,
     RunRow,
     RunsInput,
 )
+from entrepot.protocol.freshness import FreshnessInput, FreshnessRow, Watched, WatchInput
 from entrepot.protocol.hooks import Hooks
 from entrepot.protocol.maintenance import (
     CheckRow,
@@ -126,6 +125,7 @@ ENVIRONMENTS = Activity("environments", TenantInput, list[EnvironmentRow])
 HISTORY = Activity("history", Target, list[PublishRow])
 RUNS = Activity("runs", RunsInput, list[RunRow])
 FRESHNESS = Activity("freshness", FreshnessInput, list[FreshnessRow])
+WATCHED = Activity("watched", WatchInput, Watched)
 PRODUCTS = Activity("products", ProductsInput, list[ProductRow])
 CONTRACTS = Activity("contracts", ProductsInput, list[ContractFile])
 CHECK_CONTRACTS = Activity("check_contracts", CheckContractsInput, list[ContractDifference])

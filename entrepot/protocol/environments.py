@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from entrepot.language.names import DEFAULT_ENVIRONMENT, EnvironmentName, MaybeId, PipelineName
 from entrepot.language.step import StepKind
 from entrepot.protocol.maintenance import OfEnvironment
@@ -183,32 +181,3 @@ class RunRow(Message):
     """How long it took; None while it goes on."""
     what: str
     """What it computed, why it failed, or the workflow that goes on."""
-
-
-class FreshnessInput(TenantInput):
-    """The input of the activity `freshness`: whose promises are looked at, and where."""
-
-    environment: EnvironmentName = DEFAULT_ENVIRONMENT
-
-
-class FreshnessRow(Message):
-    """Whether one table keeps its promise to be fresh, for people and for what watches."""
-
-    pipeline: str
-    table: str
-    environment: str
-    state: Literal["fresh", "late", "unknown"]
-    fresh_within: str
-    """The promise, in hours, minutes and seconds."""
-    as_of: str = ""
-    """When the oldest of the sources was asked for what the table shows, in UTC; empty: unknown."""
-    due: str = ""
-    """Until when it is fresh, or since when it is late, in UTC; empty: unknown."""
-    oldest: str = ""
-    """The raw table whose source that is."""
-    arrived: str = ""
-    """When what is shown of that raw table was loaded, in UTC; empty: unknown."""
-    failed: int = 0
-    """How many runs for the environment failed since `as_of`."""
-    reason: str = ""
-    """In a sentence: what is the oldest and what happened since; or why nothing is known."""

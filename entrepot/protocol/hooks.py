@@ -1,4 +1,7 @@
-"""Hooks: what is told of how a run ended, and to whom. No secrets: of those only where they stand."""
+"""Hooks: what is told of how a run ended, or of a promise that is broken, and to whom.
+
+No secrets: of those only where they stand.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from entrepot.language.names import EnvironmentName, Id, PipelineName, TenantName
+from entrepot.language.names import EnvironmentName, Id, MaybeId, PipelineName, TenantName
 
-EventName = Literal["failed", "published", "warned"]
+EventName = Literal["failed", "published", "warned", "late", "fresh"]
+LATE: EventName = "late"
+"""Who is told of this, is told when a promise is kept again, too."""
 Body = Literal["event", "slack", "teams"]
 
 
@@ -29,6 +34,7 @@ class RunEvent(Told):
     text: str
     """A sentence for people."""
     run: Id
+    """Whose workflow tells it."""
     workflow_id: str
     at: str
     """When, in UTC."""
@@ -38,11 +44,17 @@ class RunEvent(Told):
     tables: tuple[str, ...] = ()
     """What was published; of very many, the first."""
     warnings: tuple[str, ...] = ()
+    since: str = ""
+    """Of tables that are late, or were: since when the first of them, in UTC."""
+    reasons: tuple[str, ...] = ()
+    """Of each of these tables, in a sentence: why it is late; or until when it is fresh."""
+    breach: MaybeId = ""
+    """What tells these breaches of promises from others."""
 
     @property
     def key(self) -> str:
         """The same however often it is told."""
-        return f"{self.run}-{self.event}"
+        return f"{self.breach or self.run}-{self.event}"
 
 
 def sentence(
@@ -54,6 +66,8 @@ def sentence(
     error: str = "",
     tables: Sequence[str] = (),
     warnings: Sequence[str] = (),
+    since: str = "",
+    reasons: Sequence[str] = (),
 ) -> str:
     """What has happened, for people."""
     whose = f"{pipeline} for {tenant} in {environment}"
@@ -64,6 +78,10 @@ def sentence(
             return f"{whose} published {_several('table', tables)}"
         case "warned":
             return f"{whose} published with {_several('warning', warnings)}"
+        case "late":
+            return f"{whose} is late with {_several('table', tables)}; {reasons[0] if reasons else ''}"
+        case "fresh":
+            return f"{whose} is fresh again with {_several('table', tables)}; late since {since} UTC"
 
 
 def _several(what: str, names: Sequence[str]) -> str:

@@ -65,19 +65,24 @@ class TriggerSettings(Message):
         return (*self.published, *([SOURCE] if self.source is not None else []), *([CODE] if self.deployed else []))
 
 
-class Looked(Message):
+class Look(Message):
+    """What is known of looks at something, again and again. Times are in UTC, without zone."""
+
+    next: str = ""
+    """When it is looked again; empty: now."""
+    failures: int = 0
+    """So many looks in a row have failed."""
+    since: str = ""
+    error: str = ""
+
+
+class Looked(Look):
     """What is known of something that has to be looked at: sources, or code."""
 
     marks: dict[str, str] | None = None
     """What was found last, by step; None: nothing yet."""
     candidate: dict[str, str] | None = None
     """What was found once, and is to be found again before it counts."""
-    next: str = ""
-    """When it is looked at again; empty: now."""
-    failures: int = 0
-    """So many looks in a row have failed."""
-    since: str = ""
-    error: str = ""
 
 
 class Running(Message):

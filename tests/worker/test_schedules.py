@@ -431,6 +431,37 @@ async def test_triggers_are_reconciled_as_schedules_are(client: Client, tmp_path
 async def test_a_workflow_of_somebody_else_is_left_alone(client: Client, tmp_path: Path) -> None:
     await client.start_workflow("Other", id="acme/flights:trigger", task_queue="elsewhere")
     loaded = triggered(tmp_path, flights={"trigger": {"deployed": True}})
-    (foreign,) = (change for change in await reconcile.apply(client, loaded) if change.is_trigger)
+    (foreign,) = (change for change in await reconcile.apply(client, loaded) if change.is_workflow)
     assert foreign.action == "foreign"
     assert foreign.sentence.endswith("Delete it: temporal workflow terminate --workflow-id acme/flights:trigger")
+
+
+async def test_a_watch_is_made_where_something_is_promised_and_somebody_is_told(client: Client, tmp_path: Path) -> None:
+    id = "acme/promised:freshness"
+
+    def watching(hook: Mapping[str, Any] | None) -> Settings:
+        backend = {"type": "duckdb", "path": "x.duckdb"}
+        section = TenantSection.model_validate({"backend": backend} | ({"on_late": hook} if hook else {}))
+        references = {name: f"tests.pipelines.{name}:{name}" for name in ("promised", "shop")}
+        references["elsewhere"] = "no_such_module_here:elsewhere"
+        return Settings(Path("tenants.toml"), tmp_path, references, {"acme": section})
+
+    await process.register_search_attributes(client)
+    assert await actions(client, watching(None)) == {"acme:gc": "create"}
+    told = watching({"webhook": "https://acme.example/late"})
+    changes = {change.id: change for change in await reconcile.apply(client, told)}
+    # `shop` promises nothing; what cannot be imported here may: the workers know.
+    assert sorted(changes) == ["acme/elsewhere:freshness", id, "acme:gc"]
+    assert changes[id].sentence == f"+ {id}: create, tells when a promise to be fresh is broken, and kept again"
+    assert await actions(client, told) == dict.fromkeys(changes, "unchanged")
+    handle = client.get_workflow_handle(id)
+    async with create(client, told.connect()):
+        assert {change.action for change in await reconcile.apply(client, watching(None)) if change.is_workflow} == {
+            "delete"
+        }
+
+        async def is_gone() -> bool:
+            return (await handle.describe()).status == WorkflowExecutionStatus.CANCELED
+
+        await eventually(is_gone)
+        assert await actions(client, watching(None)) == {"acme:gc": "unchanged"}

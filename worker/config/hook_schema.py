@@ -97,15 +97,16 @@ OneOrMore = Annotated[list[HookSection], BeforeValidator(_as_list)]
 
 
 class HooksSection(Section):
-    """Who is told how runs end: what tenants and their pipelines have in common."""
+    """Who is told how runs end, and of broken promises: what tenants and their pipelines have in common."""
 
     on_failure: OneOrMore | None = None
     on_published: OneOrMore | None = None
     on_warned: OneOrMore | None = None
+    on_late: OneOrMore | None = None
 
     def over(self, tenant: HooksSection) -> Hooks:
         """A pipeline's hooks: of each event its own, else its tenant's."""
-        events = {"failed": "on_failure", "published": "on_published", "warned": "on_warned"}
+        events = {"failed": "on_failure", "published": "on_published", "warned": "on_warned", "late": "on_late"}
         made: dict[Any, tuple[Hook, ...]] = {}
         for event, setting in events.items():
             own, its_tenants = getattr(self, setting), getattr(tenant, setting)
@@ -115,7 +116,7 @@ class HooksSection(Section):
     @property
     def sends_email(self) -> bool:
         """Whether one of them is email."""
-        every = (self.on_failure, self.on_published, self.on_warned)
+        every = (self.on_failure, self.on_published, self.on_warned, self.on_late)
         return any(hook.email for hooks in every for hook in hooks or ())
 
 

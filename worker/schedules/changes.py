@@ -1,4 +1,4 @@
-"""What has to happen to schedules and triggers, so that they are what the tenant file says."""
+"""What has to happen to schedules, triggers and watches, so that they are what the tenant file says."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Actual:
-    """A schedule or trigger as Temporal has it."""
+    """A schedule, trigger or watch as Temporal has it."""
 
     ours: bool
     facts: Mapping[str, str]
@@ -51,9 +51,9 @@ class Change:
         return self.action != "unchanged"
 
     @property
-    def is_trigger(self) -> bool:
-        """Whether it is of a trigger, and not of a schedule."""
-        return self.id.endswith(":trigger")
+    def is_workflow(self) -> bool:
+        """Whether it is of a workflow that goes on for ever, and not of a schedule."""
+        return self.id.endswith((":trigger", ":freshness"))
 
     @property
     def sentence(self) -> str:
@@ -68,7 +68,7 @@ class Change:
                 return f"- {self.id}: delete, the tenant file no longer has it{paused}"
             case "foreign":
                 schedule = ("schedule", "schedule delete --schedule-id")
-                what, delete = ("workflow", "workflow terminate --workflow-id") if self.is_trigger else schedule
+                what, delete = ("workflow", "workflow terminate --workflow-id") if self.is_workflow else schedule
                 return (
                     f"! {self.id}: left alone, a {what} of this id exists that Entrepot did not make. Delete it: "
                     f"temporal {delete} {self.id}"

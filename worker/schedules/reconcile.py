@@ -42,7 +42,7 @@ from entrepot.worker.client import TASK_QUEUE, gc_workflow_id, run_workflow_id
 from entrepot.worker.config.settings import Settings
 from entrepot.worker.config.tenant_schema import GcSection, ScheduleSection
 from entrepot.worker.payloads.codec import CannotDecrypt
-from entrepot.worker.schedules import cron, triggers
+from entrepot.worker.schedules import cron, lasting, triggers, watches
 from entrepot.worker.schedules.changes import Actual, Change, change_of, each_of
 from entrepot.workflows.calls import priority
 from entrepot.workflows.search_attributes import ENVIRONMENT, PIPELINE, TENANT
@@ -104,14 +104,16 @@ async def plan(client: Client, settings: Settings) -> list[Change]:
         BadInput: if there is no tenant file, and so every schedule would be deleted.
     """
     wanted = desired(settings) | collecting(settings)
-    changes = diff(wanted, await _actual(client, wanted)) + await triggers.plan(client, settings)
+    changes = diff(wanted, await _actual(client, wanted))
+    changes += await triggers.plan(client, triggers.desired(settings))
+    changes += await watches.plan(client, watches.desired(settings))
     if settings.file is None and changes:
         raise BadInput("there is no tenant file here, and Temporal has schedules of one; name it with --tenants")
     return changes
 
 
 async def apply(client: Client, settings: Settings) -> list[Change]:
-    """Makes Temporal's schedules and triggers what the tenant file says, and returns what was done.
+    """Makes Temporal's schedules, triggers and watches what the tenant file says, and returns what was done.
 
     Raises:
         BadInput: if there is no tenant file, and so every schedule would be deleted.
@@ -120,13 +122,14 @@ async def apply(client: Client, settings: Settings) -> list[Change]:
     from entrepot.worker.process import register_search_attributes
 
     wanted = desired(settings) | collecting(settings)
+    going_on = triggers.desired(settings) | watches.desired(settings)
     changes = await plan(client, settings)
     if any(change.action in ("create", "update") for change in changes):
         await register_search_attributes(client)
 
     async def make(change: Change) -> None:
-        if change.is_trigger:
-            return await triggers.make(client, settings, change)
+        if change.is_workflow:
+            return await lasting.make(client, going_on, change)
         try:
             if change.action == "create":
                 each = wanted[change.id]

@@ -1,4 +1,7 @@
-"""Hooks: who is told how a run ended. Each is a workflow of its own, so it neither delays nor fails the run."""
+"""Hooks: who is told how a run ended, or that a promise is broken.
+
+Each is a workflow of its own, so it neither delays nor fails whoever tells it.
+"""
 
 from __future__ import annotations
 
@@ -71,10 +74,10 @@ def event_of(target: Target, event: EventName, text: str = "", **said: Any) -> R
     Args:
         target: Whose pipeline, and where.
         text: The sentence that people read. Default: that of the event.
-        said: What else there is to tell: `why`, `error`, `tables`, `warnings`.
+        said: What else there is to tell: `why`, `error`, `tables`, `warnings`; `since`, `reasons` and `breach`.
     """
     whose = {"tenant": target.tenant, "pipeline": target.pipeline, "environment": target.environment}
-    told = {name: each for name, each in said.items() if name != "why"}
+    told = {name: each for name, each in said.items() if name not in ("why", "breach")}
     info = workflow.info()
     return RunEvent(
         **whose,
@@ -93,7 +96,7 @@ async def tell(hooks: Iterable[AnyHook], event: RunEvent) -> None:
 
 
 async def _start(hook: AnyHook, event: RunEvent, number: int) -> None:
-    its = f"{event.workflow_id}:{event.event}:{event.run}" + (f":{number + 1}" if number else "")
+    its = f"{event.workflow_id}:{event.event}:{event.breach or event.run}" + (f":{number + 1}" if number else "")
     told = event.model_dump(mode="json")
     is_own = isinstance(hook, WorkflowHook)
     given = told if is_own else {**_whose(event), "event": told, "hook": hook.model_dump(mode="json")}

@@ -39,13 +39,12 @@ from entrepot.protocol.triggers import (
     TriggerSettings,
     TriggerState,
 )
+from entrepot.workflows.around.looks import failed, is_long, text_of, time_of, trouble
 from entrepot.workflows.calls import call, check_not_cancelled, failure_of, priority
 from entrepot.workflows.progress import waiting_for
 from entrepot.workflows.search_attributes import CAUSE, ENVIRONMENT, PIPELINE, TENANT, label
 
 CODE_EVERY = timedelta(minutes=1)
-LONGEST_BACKOFF = timedelta(hours=1)
-"""Between two looks at sources that cannot be looked at, unless they are looked at less often anyway."""
 ONE_LOOK = StepLimits(timeout=timedelta(minutes=1), attempts=1, backoff=timedelta(seconds=1))
 """A probe is to be cheap; one that hangs holds up nobody for longer."""
 MOST_ATTEMPTS = 3
@@ -60,18 +59,12 @@ def due(state: TriggerState) -> datetime.datetime | None:
     settings = state.settings
     if not state.pending or (settings.when == "all" and set(settings.causes) - set(state.pending)):
         return None
-    firsts = [_time(each.first) for each in state.pending.values()]
+    firsts = [time_of(each.first) for each in state.pending.values()]
     whole = max(firsts) if settings.when == "all" else min(firsts)
     debounce = timedelta(seconds=settings.debounce)
-    calm = max(_time(each.last) for each in state.pending.values()) + debounce
+    calm = max(time_of(each.last) for each in state.pending.values()) + debounce
     at = min(calm, whole + MOST_DEBOUNCES * debounce)
-    return max(at, _time(state.began) + timedelta(seconds=settings.quiet)) if state.began else at
-
-
-def pause_after(failures: int, every: timedelta) -> timedelta:
-    """How long a look waits that has failed so many times in a row."""
-    longest = max(every, LONGEST_BACKOFF)
-    return longest if failures > 20 else min(every * int(2**failures), longest)
+    return max(at, time_of(state.began) + timedelta(seconds=settings.quiet)) if state.began else at
 
 
 @workflow.defn(name="Trigger")
@@ -117,14 +110,14 @@ class Trigger:
             check_not_cancelled()
             self._has_news = False
             self._show()
-            if workflow.info().is_continue_as_new_suggested():
+            if is_long():
                 memo = {"made_by": workflow.info().task_queue, "trigger": self._state.settings.model_dump(mode="json")}
                 workflow.continue_as_new(self._state, memo=memo)
             now = workflow.now()
             if self._state.running:
                 await self._watch()
             elif (at := self._due()) is not None and at <= now:
-                self._take(self._state.begun(_text(now)))
+                self._take(self._state.begun(text_of(now)))
                 await self._begin()
             elif looks := [of for of, when in self._looks().items() if when <= now]:
                 await self._look(looks[0])
@@ -170,19 +163,19 @@ class Trigger:
                 )
             except WorkflowAlreadyStartedError:  # by a trigger before this one, which was terminated
                 return
-            await workflow.wait_condition(lambda run=run: run.done() or _is_long())  # type: ignore[misc]
+            await workflow.wait_condition(lambda run=run: run.done() or is_long())  # type: ignore[misc]
             if not run.done():
                 return  # it continues as new, and watches
             self._ended(await _outcome(run))
 
-    def _ended(self, failed: ApplicationError | None) -> None:
+    def _ended(self, failure: ApplicationError | None) -> None:
         running = self._state.running
         assert running is not None
-        if failed is not None and failed.type == "Conflict" and running.attempt < MOST_ATTEMPTS:
+        if failure is not None and failure.type == "Conflict" and running.attempt < MOST_ATTEMPTS:
             once_more = running.model_copy(update={"attempt": running.attempt + 1})
             self._take(self._state.model_copy(update={"running": once_more}))
         else:
-            how = f"failed: {failed.message}" if failed is not None else "done"
+            how = f"failed: {failure.message}" if failure is not None else "done"
             self._take(self._state.ended(f"{running.workflow_id}, since {running.why}: {how}"))
 
     async def _watch(self) -> None:
@@ -210,7 +203,7 @@ class Trigger:
         """What is to be looked at, and when next. While all is there for a run, nothing has to be."""
         wanted = {of for of in (SOURCE, CODE) if of in self._state.settings.causes}
         looked = {of: self._state.looked.get(of, Looked()) for of in sorted(wanted)}
-        return {of: _time(its.next) if its.next else workflow.now() for of, its in looked.items()}
+        return {of: time_of(its.next) if its.next else workflow.now() for of, its in looked.items()}
 
     async def _look(self, of: str) -> None:
         state, before, now = self._state, self._state.looked.get(of, Looked()), workflow.now()
@@ -223,19 +216,15 @@ class Trigger:
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
-            failures = before.failures + 1
-            failed = {
-                "failures": failures,
-                "since": before.since or _text(now),
-                "error": failure_of(error, ONE_LOOK).message,
-            }
-            next = _text(now + pause_after(failures, every))
-            self._found(of, before.model_copy(update={**failed, "next": next}))
+            changes = failed(before, failure_of(error, ONE_LOOK).message, every)
+            self._found(of, before.model_copy(update=changes))
             return
-        looked, changed = compared(of, before, marks, _text(now + every))
+        looked, changed = compared(of, before, marks, text_of(now + every))
         what = "new code was deployed" if of == CODE else f"the source of {', '.join(changed)} has something new"
         key = json.dumps(marks, sort_keys=True)
-        self._found(of, looked, Cause(of=of, key=f"{_text(now)} {key}", what=what, at=_text(now)) if changed else None)
+        self._found(
+            of, looked, Cause(of=of, key=f"{text_of(now)} {key}", what=what, at=text_of(now)) if changed else None
+        )
 
     def _found(self, of: str, looked: Looked, cause: Cause | None = None) -> None:
         if of in self._state.settings.causes:  # which may have changed meanwhile
@@ -252,14 +241,8 @@ class Trigger:
             lines += [waiting_for(f"{state.running.workflow_id}, since {state.running.why}"), ""]
         lines += [f"- waits to begin a run: {each.sentence}" for each in state.pending.values()]
         if state.pending and (at := self._due()) is not None:
-            lines += [f"- its next run begins at {_text(at)[:19]} UTC"]
-        for of, its in state.looked.items():
-            if its.failures:
-                times = f"{its.failures} times" if its.failures > 1 else "once"
-                lines.append(
-                    f"- **{of}** could not be looked at, {times} since {its.since[:19]} UTC; it is tried again at "
-                    f"{its.next[:19]}: {' '.join(its.error.split())}"
-                )
+            lines += [f"- its next run begins at {text_of(at)[:19]} UTC"]
+        lines += [trouble(of, its) for of, its in state.looked.items() if its.failures]
         lines += [f"- {state.runs} runs; the last: {' '.join(state.last.split())}"] if state.last else []
         workflow.set_current_details("\n".join(lines))
 
@@ -317,15 +300,3 @@ async def _outcome(run: Any) -> ApplicationError | None:
     except ChildWorkflowError as error:
         return failure_of(error)
     return None
-
-
-def _is_long() -> bool:
-    return workflow.info().is_continue_as_new_suggested()
-
-
-def _time(text: str) -> datetime.datetime:
-    return datetime.datetime.fromisoformat(text).replace(tzinfo=datetime.UTC)
-
-
-def _text(time: datetime.datetime) -> str:
-    return time.astimezone(datetime.UTC).replace(tzinfo=None).isoformat()

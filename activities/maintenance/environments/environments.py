@@ -6,12 +6,13 @@ from functools import partial
 
 from entrepot.activities.maintenance.environments.creation import create
 from entrepot.activities.maintenance.environments.difference import Comparing
-from entrepot.activities.maintenance.environments.freshness import freshness_rows
+from entrepot.activities.maintenance.environments.freshness import brief, freshness_rows
 from entrepot.activities.maintenance.environments.listing import environment_rows, publish_rows, run_rows
 from entrepot.activities.maintenance.environments.promotion import Promotion
 from entrepot.activities.maintenance.environments.shown import check_two
 from entrepot.activities.runtime.activity import Activities, context_of, implements
 from entrepot.activities.runtime.context import ActivityContext, wait_for_other_runs
+from entrepot.language.names import DEFAULT_ENVIRONMENT
 from entrepot.protocol import activities
 from entrepot.protocol.environments import (
     Created,
@@ -19,19 +20,19 @@ from entrepot.protocol.environments import (
     DiffInput,
     EnvironmentDiff,
     EnvironmentRow,
-    FreshnessInput,
-    FreshnessRow,
     PromoteInput,
     PublishRow,
     RunRow,
     RunsInput,
 )
+from entrepot.protocol.freshness import FreshnessInput, FreshnessRow, Watched, WatchInput
+from entrepot.protocol.hooks import LATE
 from entrepot.protocol.messages import Promoted, Target, TenantInput
 
 
 class EnvironmentActivities(Activities):
     """The activities `create`, `diff`, `prepare_promotion`, `promote_environment`, `environments`, `history`,
-    `runs` and `freshness`."""
+    `runs`, `freshness` and `watched`."""
 
     @implements(activities.CREATE)
     def create(self, work: ActivityContext, request: CreateInput) -> Created:
@@ -100,3 +101,16 @@ class EnvironmentActivities(Activities):
             catalog = work.catalog(session)
             catalog.ensure()
             return freshness_rows(catalog, graphs, request.environment)
+
+    @implements(activities.WATCHED)
+    def watched(self, work: ActivityContext, request: WatchInput) -> Watched:
+        """Of each table that promises to be fresh, whether it is, in all environments of which hooks are told."""
+        its = work.tenant.settings(request.pipeline)
+        graph = self._tenants.pipeline(request.tenant, request.pipeline).graph
+        with work.session() as session:
+            catalog = work.catalog(session)
+            catalog.ensure()
+            known = {DEFAULT_ENVIRONMENT, *catalog.pipeline(request.pipeline).environments()}
+            told = sorted(name for name in known if LATE in its.hooks_in(name))
+            rows = [row for name in told for row in freshness_rows(catalog, [graph], name)]
+        return Watched(rows=tuple(map(brief, rows)), hooks=its.hooks.get(LATE, ()))

@@ -23,9 +23,12 @@ from entrepot.errors import BadInput, unknown
 from entrepot.language.limits import duration_text
 from entrepot.language.names import DEFAULT_ENVIRONMENT
 from entrepot.planning.graph import Graph
-from entrepot.protocol.environments import FreshnessRow
+from entrepot.protocol.freshness import FreshnessRow
+from entrepot.tracebacks import cut
 
 Time = datetime.datetime
+MOST_SAID = 600
+"""Characters of why a table is late, for a watch."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,11 @@ def freshness_rows(catalog: Catalog, graphs: Sequence[Graph], environment: str) 
         if any(step.fresh_within for step in graph.steps.values()):
             rows += judged(graph, _told(catalog.pipeline(graph.name), environment), now())
     return rows
+
+
+def brief(row: FreshnessRow) -> FreshnessRow:
+    """What a watch needs to know: it is told all of it again and again."""
+    return row.model_copy(update={"reason": cut(row.reason, MOST_SAID) if row.state == "late" else ""})
 
 
 def _told(catalog: PipelineCatalog, environment: str) -> Told:

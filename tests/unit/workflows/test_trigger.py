@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entrepot.protocol.triggers import CODE, SOURCE, Cause, Looked, TriggerSettings, TriggerState
-from entrepot.workflows.around.trigger import compared, described, due, pause_after
+from entrepot.workflows.around.looks import pause_after
+from entrepot.workflows.around.trigger import compared, described, due
 
 START = datetime.datetime(2026, 11, 20, 6, tzinfo=datetime.UTC)
 PIPELINES = ("acme/a", "acme/b")

@@ -34,12 +34,14 @@ hooks_for = ["prod", "pr_*"]
 [tenants.acme.settings.flights]
 on_published = []
 on_warned = { webhook = "https://hooks.acme.example/w", secret = "file:/run/key" }
+on_late = { workflow = "Page", task_queue = "oncall" }
 """
     tenant = load(tmp_path, text, SMTP).connect().tenants["acme"]
     its = tenant.settings("flights")
     assert its.hooks == {
         "failed": (WebhookHook(webhook="env:SLACK", body="slack"),),
         "warned": (WebhookHook(webhook="https://hooks.acme.example/w", secret="file:/run/key"),),
+        "late": (WorkflowHook(workflow="Page", task_queue="oncall"),),
     }
     assert its.hooks_in("pr_1") == its.hooks
     assert its.hooks_in("dev") == {}
