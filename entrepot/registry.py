@@ -110,9 +110,9 @@ class Registry:
         return pipeline
 
     def stamps(self, name: str) -> dict[str, tuple[int, int]]:
-        """The files that make a loaded pipeline, each as it was when it was imported."""
+        """The files that make a loaded pipeline, each as it was when it was imported; else none."""
         with self._lock:
-            return dict(self._loaded[name][1])
+            return dict(self._loaded[name][1]) if name in self._loaded else {}
 
     def _warn_changed(self, name: str, stamps: Mapping[str, tuple[int, int]]) -> None:
         """Warns once which files have changed since they were imported."""

@@ -28,6 +28,7 @@ from entrepot.protocol.activities import Activity, Q, R, work_queue
 from entrepot.protocol.parsing import parse
 from entrepot.tracebacks import cut
 from entrepot.workflows.progress import waiting_for
+from entrepot.workflows.search_attributes import CAUSE
 
 HEARTBEAT = timedelta(seconds=30)
 """After a worker died, its step starts again on another within this time."""
@@ -38,6 +39,8 @@ FIRST_PAUSE, PATIENCE = timedelta(seconds=1), timedelta(minutes=10)
 
 _SCHEDULED = SearchAttributeKey.for_datetime("TemporalScheduledStartTime")
 """Set by Temporal on what a schedule starts, also when it makes up for a start that was missed, or fills one back."""
+
+_SCHEDULE = SearchAttributeKey.for_keyword("TemporalScheduledById")
 
 LONGEST_SENTENCE = 2_500
 """Characters of a failure."""
@@ -138,6 +141,23 @@ def nominal_time() -> str:
     scheduled = workflow.info().typed_search_attributes.get(_SCHEDULED)
     time = scheduled.astimezone(UTC) if scheduled is not None else workflow.now()
     return time.replace(tzinfo=None).isoformat()
+
+
+def caused_by() -> str:
+    """What has begun a workflow: a person (or whatever starts workflows as people do), a schedule, a trigger, or the
+    workflow of that id, of which it is a part."""
+    info = workflow.info()
+    if (schedule := info.typed_search_attributes.get(_SCHEDULE)) is not None:
+        return f"schedule {schedule}"
+    if info.typed_search_attributes.get(CAUSE) is not None and info.parent is not None:
+        return "trigger"
+    return info.parent.workflow_id if info.parent is not None else "person"
+
+
+def code() -> str:
+    """The build id of the version that runs a workflow; empty where workers are no versions of a deployment."""
+    its = workflow.info().get_current_deployment_version()
+    return its.build_id if its is not None and its.deployment_name else ""
 
 
 def priority(tenant: str, weight: float | None = None, key: int | None = None) -> Priority:

@@ -33,6 +33,7 @@ from entrepot.protocol.activities import Activity, Q, R
 from entrepot.protocol.hooks import EventName, Hooks
 from entrepot.protocol.messages import (
     ATTEMPT_FAILED,
+    OF_RUN,
     Batch,
     Context,
     ExtractRequest,
@@ -49,12 +50,15 @@ from entrepot.protocol.messages import (
     describe_changes,
 )
 from entrepot.protocol.parity import ParityInput, ParityReport
+from entrepot.tracebacks import cut
 from entrepot.workflows.around.hooks import event_of, tell
 from entrepot.workflows.around.publishes import MOST_TOLD, announced
 from entrepot.workflows.around.slots import Claim
 from entrepot.workflows.calls import (
     call,
+    caused_by,
     check_not_cancelled,
+    code,
     failure,
     failure_of,
     in_a_sentence,
@@ -68,6 +72,8 @@ from entrepot.workflows.steps import run_steps, without
 
 MOST_REPLANNED = 20
 """So often a run is planned again, each time with all of its plan in the history. Afterwards nothing is compared."""
+LONGEST_WHY = 1_000
+"""Characters of what has caused a run, in the catalog."""
 
 
 class RunWorkflow:
@@ -448,7 +454,11 @@ class _Run:
             if (step.action == "hold" or (step.action == "skip" and step.name in rests))
             and KINDS[step.kind].is_computed_table()
         )
-        return {**made, **asked, **{step.name: {"held": step.why} for step in held}}
+        return {**made, **asked, **{step.name: {"held": step.why} for step in held}, **self._about()}
+
+    def _about(self) -> dict[str, Any]:
+        """What the catalog keeps of the run itself."""
+        return {OF_RUN: {"cause": caused_by(), "why": cut(self._request.why, LONGEST_WHY), "code": code()}}
 
     def _summary(self, outcome: Outcome, plan: Plan | None = None) -> RunSummary:
         steps = self._progress.steps
@@ -485,7 +495,7 @@ class _Run:
                 context=self._context,
                 status=status,
                 error=error,
-                results=self._asked,
+                results={**self._asked, **self._about()},
                 moves=self._plan.moves or self._raw,
             )
             told = self._tell("failed", error=error) if status == "failed" else asyncio.sleep(0)

@@ -10,6 +10,7 @@ from typing import Any
 from entrepot.activities.catalog.tables import Row
 from entrepot.language.names import FAILED
 from entrepot.planning.plan import short
+from entrepot.protocol.messages import OF_RUN
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Run:
     started_at: datetime.datetime
     ended_at: datetime.datetime
     summary: dict[str, Any] = field(default_factory=dict)
-    """The steps, what they read and wrote, and the versions."""
+    """What each step did; of a run, also what holds of it as a whole."""
     workflow: str | None = None
     error: str | None = None
 
@@ -83,6 +84,15 @@ class Run:
     def is_failed(self) -> bool:
         """Whether it ended before it could publish."""
         return self.status in ("failed", "cancelled")
+
+    @property
+    def steps(self) -> dict[str, Any]:
+        """What each of its steps did."""
+        return {name: did for name, did in self.summary.items() if name != OF_RUN}
+
+    def about(self, what: str) -> str:
+        """What is recorded of it as a whole: its `cause`, `why` or `code`; empty, if it is older than that."""
+        return str(self.summary.get(OF_RUN, {}).get(what, ""))
 
     @classmethod
     def of_row(cls, row: Row) -> Run:

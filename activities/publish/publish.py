@@ -56,10 +56,12 @@ from entrepot.planning.resolve import publish_identity
 from entrepot.protocol import activities
 from entrepot.protocol.maintenance import RollbackInput
 from entrepot.protocol.messages import (
+    OF_RUN,
     Context,
     Promoted,
     PromoteRequest,
     RecordFailureRequest,
+    Request,
     StepRef,
     StepResult,
 )
@@ -77,6 +79,7 @@ class PublishActivities(Activities):
     @implements(activities.PROMOTE)
     def promote(self, work: ActivityContext, request: PromoteRequest) -> Promoted:
         """Moves the pointers of a run. The run's id is the token: doing it twice is doing it once."""
+        request = request.model_copy(update={"results": self._with_code(request, request.results)})
         with work.session() as session:
             promoted = wait_for_other_runs(
                 work, lambda: _promote(work, session, request, self._tenants.graph(request.context))
@@ -108,9 +111,16 @@ class PublishActivities(Activities):
             error = f"{request.error}; what it had published stands" if stands else request.error
             made = {} if stands else catalog.versions(request.moves)
             left = {n: {**request.results.get(n, {}), "version": each.version} for n, each in made.items()}
-            _record_run(catalog, context, request.status, {**request.results, **left}, error)
+            results = self._with_code(request, {**request.results, **left})
+            _record_run(catalog, context, request.status, results, error)
             ViewSync(work, session, context).follow(head, self._tenants.graph(context)).left_behind()
             work.leases(session, context.pipeline).end(context.run)
+
+    def _with_code(self, request: Request, results: dict[str, Any]) -> dict[str, Any]:
+        """What a run did, with which code it is of, if it is no version of a deployment."""
+        about = results.get(OF_RUN, {})
+        code = about.get("code") or self._tenants.code(request.context.pipeline)
+        return {**results, OF_RUN: {**about, "code": code}}
 
 
 @dataclass(frozen=True)

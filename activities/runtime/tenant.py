@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 from entrepot import backends, secrets
+from entrepot.activities.runtime import codes
 from entrepot.activities.storage import lake
 from entrepot.errors import BadInput, EntrepotError, StepFailed, unknown
 from entrepot.identity.version import CATALOG
@@ -306,6 +307,11 @@ class Tenants:
             return self.pipeline(context.tenant, context.pipeline).graph
         except EntrepotError:
             return None
+
+    def code(self, pipeline: str) -> str:
+        """Which code of a pipeline this worker has: its commit, or the hash of its content; empty if it has none."""
+        stamps = self.registry.stamps(pipeline)
+        return codes.commit(stamps) or (f"content {codes.content(frozenset(stamps.items()))}" if stamps else "")
 
     def step(self, context: Context, name: str, kind: type[S]) -> tuple[Pipeline, S, dict[str, Any]]:
         """A step that a plan named, its pipeline, and the values of the pipeline's parameters.

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-import hashlib
 import threading
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from temporalio import activity
@@ -16,6 +13,7 @@ from temporalio.common import Priority, WorkflowIDConflictPolicy
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
+from entrepot.activities.runtime import codes
 from entrepot.activities.runtime.activity import Activities, implements, implements_async
 from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.runtime.tenant import Tenants
@@ -30,7 +28,6 @@ from entrepot.protocol.triggers import (
     TriggerSettings,
     TriggerState,
 )
-from entrepot.registry import stamp
 
 MADE_BY, SETTINGS = "made_by", "trigger"
 """In a trigger's memo: for which task queue it was made, and by which settings it works."""
@@ -63,7 +60,7 @@ class TriggerActivities(Activities):
 
     def __init__(self, tenants: Tenants) -> None:
         super().__init__(tenants)
-        self._codes: dict[Stamps, str] = {}
+        self._codes: dict[codes.Stamps, str] = {}
         self._lock = threading.Lock()
 
     @implements_async(activities.ANNOUNCE)
@@ -92,7 +89,7 @@ class TriggerActivities(Activities):
         stamps = frozenset(self._tenants.registry.stamps(request.pipeline).items())
         with self._lock:
             if stamps not in self._codes:
-                self._codes[stamps] = _code(stamps)
+                self._codes[stamps] = codes.content(stamps)
             return Marks(marks={request.pipeline: self._codes[stamps]})
 
     @implements_async(activities.RUN_ENDED)
@@ -111,19 +108,3 @@ class TriggerActivities(Activities):
             if error.status != RPCStatusCode.NOT_FOUND:
                 raise
         return RunEnded(has_ended=True)
-
-
-Stamps = frozenset[tuple[str, tuple[int, int]]]
-"""Files, as they were when they were imported."""
-
-
-def _code(stamps: Stamps) -> str:
-    """The hash of imported code; of files that have changed since, what is known of them."""
-    found = hashlib.sha256(version("entrepot").encode())
-    for file, imported in sorted(stamps):
-        try:
-            content = Path(file).read_bytes() if stamp(file) == imported else repr(imported).encode()
-        except OSError:
-            content = repr(imported).encode()
-        found.update(Path(file).name.encode() + b"\0" + hashlib.sha256(content).digest())
-    return found.hexdigest()[:16]

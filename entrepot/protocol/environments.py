@@ -157,6 +157,11 @@ class PublishRow(Message):
     """Some of them."""
     why: str
     """What came of whom: the steps that its run computed, the environment or run whose versions these were."""
+    cause: str = ""
+    """What has begun its run: `person`, `schedule acme/flights`, `trigger` with why; empty: no run did it, or it is
+    older than that was recorded."""
+    code: str = ""
+    """Which code made what it shows: a build id, a git commit, or `content` and the hash of the pipeline's files."""
 
 
 class RunsInput(TenantInput):
@@ -181,3 +186,5 @@ class RunRow(Message):
     """How long it took; None while it goes on."""
     what: str
     """What it computed, why it failed, or the workflow that goes on."""
+    cause: str = ""
+    """What has begun it, as of a publish; empty while it goes on."""

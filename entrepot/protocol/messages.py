@@ -63,6 +63,10 @@ class Backfill(Message):
     end: str | int | float
 
 
+OF_RUN = "entrepot"
+"""Among what each step of a run did, what holds of the run: `cause`, `why` and `code`. No step is called so."""
+
+
 class RunInput(Target):
     """The input of `Pipeline`, `Ingest`, `Transform`, `Train` and `Publish`."""
 
@@ -313,6 +317,7 @@ class PromoteRequest(Request):
     products: dict[TableName, ProductContract | None] = {}
     """What is promised of tables from now on; None: that they are no products any more."""
     results: dict[str, Any] = {}
+    """What each step did; and `OF_RUN`."""
 
 
 class Promoted(Message):
@@ -341,7 +346,7 @@ class RecordFailureRequest(Request):
     status: Literal["failed", "cancelled"]
     error: str
     results: dict[str, Any] = {}
-    """What it has asked of sources before it failed."""
+    """What it has asked of sources before it failed; and `OF_RUN`."""
     moves: dict[str, str] = {}
     """What it would have published."""
 

@@ -369,10 +369,17 @@ def test_runs_are_listed_with_what_came_of_them(place: Place) -> None:
     said(place.entrepot("run", "shop", "-e", "pr_runs"), 0)
     rows = json.loads(said(place.entrepot("runs", "shop", "-e", "pr_runs", "--json"), 0))
     assert [(row["status"], row["what"]) for row in rows] == [("nothing to do", ""), ("published", "computed nothing")]
+    assert {row["cause"] for row in rows} == {"person"}
+    history = json.loads(said(place.entrepot("env", "history", "pr_runs", "-p", "shop", "--json"), 0))
+    assert [row["cause"] for row in history] == ["person"]
+    assert re.fullmatch(r"[0-9a-f]{12}|content [0-9a-f]{16}", history[0]["code"])
+    told = said(place.entrepot("env", "history", "pr_runs", "-p", "shop"), 0)
+    assert re.search(rf"{history[0]['code']} +person *$", told, re.M), told
     said(place.entrepot("run", "slow", "-e", "pr_runs", "-p", "most=97"), 1)
     (failed,) = json.loads(said(place.entrepot("runs", "slow", "-e", "pr_runs", "--json"), 0))
     assert (failed["status"], failed["pipeline"], failed["environment"]) == ("failed", "slow", "pr_runs")
     assert "2 violating rows" in failed["what"]
+    assert failed["cause"] == "person"
     assert rows[1]["run"] in {row["run"] for row in json.loads(said(place.entrepot("runs", "--json"), 0))}
     assert said(place.entrepot("runs", "shop", "-e", "pr_none"), 0) == "✓ no runs\n"
     assert "unknown pipeline 'shpo'; did you mean 'shop'?" in said(place.entrepot("runs", "shpo"), 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
@@ -15,6 +16,8 @@ from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 
 from entrepot.activities.runtime import triggers
+from entrepot.protocol import activities
+from entrepot.protocol.activities import Activity
 from entrepot.protocol.triggers import TriggerSettings, TriggerState
 from entrepot.worker import process
 from entrepot.worker.config.settings import Settings
@@ -69,6 +72,18 @@ async def state(its: WorkflowHandle[Any, Any]) -> TriggerState:
     return TriggerState.model_validate(await its.query("state"))
 
 
+async def ask(house: House, declared: Activity[Any, Any], value: dict[str, Any]) -> list[dict[str, Any]]:
+    answer: list[dict[str, Any]] = await house.client.execute_activity(
+        declared.name,
+        value,
+        id=uuid.uuid4().hex,
+        task_queue=house.task_queue,
+        result_type=list,
+        start_to_close_timeout=timedelta(minutes=1),
+    )
+    return answer
+
+
 async def after_runs(its: WorkflowHandle[Any, Any], count: int) -> TriggerState:
     """What a trigger knows once so many of its runs have ended."""
 
@@ -112,6 +127,11 @@ async def test_a_publish_begins_one_run_that_says_why(temporal: WorkflowEnvironm
         why = (await run.memo())["why"]
         assert why.startswith(f"{tenant}/shop published {len(first.moved)} tables at ")
         assert first.run in why
+        # The lists of runs and publishes say so, too.
+        asked = {"tenant": tenant, "pipeline": "slow"}
+        (row,) = await ask(house, activities.RUNS, asked)
+        (publish,) = await ask(house, activities.HISTORY, asked)
+        assert row["cause"] == publish["cause"] == f"trigger: {why}"
         # A run with nothing to do is no cause, nor is one that publishes elsewhere.
         assert (await house.run("shop", tenant=tenant)).outcome == "nothing to do"
         assert (await house.run("shop", tenant=tenant, environment="dev")).outcome == "published"

@@ -105,8 +105,9 @@ def history(
     for row in rows:
         more = f" and {row['moved'] - len(row['names'])} more" if row["moved"] > len(row["names"]) else ""
         moved = f"{', '.join(row['names'])}{more}" or "nothing"
-        lines.append((str(row["sequence"]), row["published_at"], row["action"], short(row["run"]), moved, row["why"]))
-    output.rows(("", "published at (UTC)", "action", "run", "moved", "why"), lines)
+        what = (row["action"], short(row["run"]), moved, row["why"], row["code"], row["cause"])
+        lines.append((str(row["sequence"]), row["published_at"], *what))
+    output.rows(("", "published at (UTC)", "action", "run", "moved", "why", "code", "caused by"), lines)
 
 
 @group.command()

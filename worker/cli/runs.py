@@ -22,7 +22,7 @@ def runs(
     as_json: JsonOption = False,
     tenants: TenantsOption = None,
 ) -> None:
-    """List a tenant's runs, newest first: when, for how long, what came of them, and why they failed.
+    """List a tenant's runs, newest first: when, for how long, what caused them, what came of them.
 
     \b
     Examples:
@@ -52,7 +52,8 @@ def runs(
             row["status"],
             short(row["run"]),
             row["what"],
+            row["cause"],
         )
         for row in rows
     ]
-    output.rows(("started at (UTC)", "took", "pipeline", "in", "", "run", ""), lines)
+    output.rows(("started at (UTC)", "took", "pipeline", "in", "", "run", "", "caused by"), lines)

@@ -78,7 +78,9 @@ def publish_rows(catalog: Catalog, tenant: Tenant, pipeline: str, environment: s
     history = its.environment(environment).history()
     if not history:
         raise BadInput(f"pipeline {pipeline!r}: {unknown('environment', environment, sorted(its.publishes()))}")
-    runs = {run.run: run for run in its.runs(environment) if run.status in _WHY}
+    every = [run for run in its.runs() if run.status in _WHY]
+    runs = {run.run: run for run in every if run.environment == environment}
+    codes = {run.run: run.about("code") for run in every if run.status == "completed"}
     return [
         PublishRow(
             sequence=publish.sequence,
@@ -87,7 +89,9 @@ def publish_rows(catalog: Catalog, tenant: Tenant, pipeline: str, environment: s
             run=publish.run,
             moved=len(publish.moved),
             names=publish.moved[:MOST_NAMES],
-            why=_why(publish, runs.get(publish.run), history[number + 1 :]),
+            why=_why(publish, run := runs.get(publish.run), history[number + 1 :]),
+            cause=_cause(run) if run is not None else "",
+            code=_code(publish, runs, codes, history[number + 1 :]),
         )
         for number, publish in enumerate(history[:MOST_PUBLISHES])
     ]
@@ -135,7 +139,7 @@ def _removed(publish: Publish, before: Sequence[Publish]) -> str:
 
 def _done(run: Run | None, removed: str) -> str:
     """What a run did that published, or what took its place."""
-    did = _WHY[run.status](run.summary) if run is not None and (run.summary or not removed) else ""
+    did = _WHY[run.status](run.steps) if run is not None and (run.steps or not removed) else ""
     return "; ".join(filter(None, (did, removed)))
 
 
@@ -166,7 +170,26 @@ def _ended(run: Run, published: Mapping[str, str]) -> RunRow:
         started_at=_seconds(run.started_at),
         seconds=(run.ended_at - run.started_at).total_seconds(),
         what=error or did,
+        cause=_cause(run),
     )
+
+
+def _cause(run: Run) -> str:
+    """What has begun a run, for people."""
+    return ": ".join(filter(None, (run.about("cause"), run.about("why"))))
+
+
+def _code(publish: Publish, runs: Mapping[str, Run], codes: Mapping[str, str], before: Sequence[Publish]) -> str:
+    """Which code made what is shown: that of the run which published it first."""
+    if publish.run in codes:
+        return codes[publish.run]
+    if publish.action in FORWARD:
+        run = runs.get(publish.run)
+        return codes.get(str(run.summary.get("run")), "") if run is not None else ""
+    for number, each in enumerate(before):
+        if each.pointers == publish.pointers:
+            return _code(each, runs, codes, before[number + 1 :])
+    return ""
 
 
 def _why(publish: Publish, run: Run | None, before: Sequence[Publish]) -> str:
