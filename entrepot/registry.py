@@ -15,6 +15,7 @@ from importlib.metadata import entry_points
 from types import ModuleType
 
 from entrepot.errors import BadInput, EntrepotError, PipelineError, Unavailable, unknown
+from entrepot.identity.imported import stamp
 from entrepot.identity.modules import neighbours, package_of
 from entrepot.pipeline import Pipeline
 from entrepot.tracebacks import author_line, describe, is_transient
@@ -191,12 +192,3 @@ def _remove_bytecode(modules: Iterable[ModuleType]) -> None:
 
 def _stamps(files: Iterable[str]) -> dict[str, tuple[int, int]]:
     return {file: stamp(file) for file in files}
-
-
-def stamp(file: str | os.PathLike[str]) -> tuple[int, int]:
-    """What changes when a file does: its time and size; zeros, if it is not there."""
-    try:
-        found = os.stat(file)
-    except OSError:
-        return 0, 0
-    return found.st_mtime_ns, found.st_size

@@ -11,9 +11,9 @@ from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 from entrepot import backends, secrets
-from entrepot.activities.runtime import codes
 from entrepot.activities.storage import lake
 from entrepot.errors import BadInput, EntrepotError, StepFailed, unknown
+from entrepot.identity import imported
 from entrepot.identity.version import CATALOG
 from entrepot.language.limits import DEFAULTS, UNSAID, OwnLimits, StepLimits
 from entrepot.language.names import DEFAULT_ENVIRONMENT, FAILED, NOMINAL_TIME
@@ -311,7 +311,7 @@ class Tenants:
     def code(self, pipeline: str) -> str:
         """Which code of a pipeline this worker has: its commit, or the hash of its content; empty if it has none."""
         stamps = self.registry.stamps(pipeline)
-        return codes.commit(stamps) or (f"content {codes.content(frozenset(stamps.items()))}" if stamps else "")
+        return imported.commit(stamps) or (f"content {imported.content(frozenset(stamps.items()))}" if stamps else "")
 
     def step(self, context: Context, name: str, kind: type[S]) -> tuple[Pipeline, S, dict[str, Any]]:
         """A step that a plan named, its pipeline, and the values of the pipeline's parameters.

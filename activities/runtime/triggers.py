@@ -13,10 +13,10 @@ from temporalio.common import Priority, WorkflowIDConflictPolicy
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from entrepot.activities.runtime import codes
 from entrepot.activities.runtime.activity import Activities, implements, implements_async
 from entrepot.activities.runtime.context import ActivityContext
 from entrepot.activities.runtime.tenant import Tenants
+from entrepot.identity import imported
 from entrepot.protocol import activities
 from entrepot.protocol.triggers import (
     Announcement,
@@ -60,7 +60,7 @@ class TriggerActivities(Activities):
 
     def __init__(self, tenants: Tenants) -> None:
         super().__init__(tenants)
-        self._codes: dict[codes.Stamps, str] = {}
+        self._codes: dict[imported.Stamps, str] = {}
         self._lock = threading.Lock()
 
     @implements_async(activities.ANNOUNCE)
@@ -89,7 +89,7 @@ class TriggerActivities(Activities):
         stamps = frozenset(self._tenants.registry.stamps(request.pipeline).items())
         with self._lock:
             if stamps not in self._codes:
-                self._codes[stamps] = codes.content(stamps)
+                self._codes[stamps] = imported.content(stamps)
             return Marks(marks={request.pipeline: self._codes[stamps]})
 
     @implements_async(activities.RUN_ENDED)

@@ -18,7 +18,7 @@ from entrepot.protocol.environments import (
     RunRow,
     RunsInput,
 )
-from entrepot.protocol.freshness import FreshnessInput, FreshnessRow, Watched, WatchInput
+from entrepot.protocol.freshness import FreshnessInput, FreshnessRow, Needed, Watched, WatchInput
 from entrepot.protocol.hooks import Hooks
 from entrepot.protocol.maintenance import (
     CheckRow,
@@ -126,6 +126,7 @@ HISTORY = Activity("history", Target, list[PublishRow])
 RUNS = Activity("runs", RunsInput, list[RunRow])
 FRESHNESS = Activity("freshness", FreshnessInput, list[FreshnessRow])
 WATCHED = Activity("watched", WatchInput, Watched)
+NEEDED = Activity("needed", ProbeInput, list[Needed])
 PRODUCTS = Activity("products", ProductsInput, list[ProductRow])
 CONTRACTS = Activity("contracts", ProductsInput, list[ContractFile])
 CHECK_CONTRACTS = Activity("check_contracts", CheckContractsInput, list[ContractDifference])

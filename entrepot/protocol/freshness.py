@@ -41,6 +41,22 @@ class FreshnessRow(Message):
     """In a sentence: what is the oldest and what happened since; or why nothing is known."""
 
 
+class Needed(Message):
+    """The run that a table needs next, so that its promise is kept."""
+
+    table: str
+    promise: str
+    """As it is written: `2h`."""
+    as_of: str
+    """How old it is now; empty: unknown."""
+    begin: str
+    """When the run has to begin, in UTC, without zone."""
+    lead: float
+    """How many seconds before the promise would be broken."""
+    steps: tuple[str, ...]
+    """What the run has to do."""
+
+
 class WatchInput(TenantInput):
     """The request of `watched`: whose promises are looked at, wherever hooks are told."""
 

@@ -10,9 +10,10 @@ from typing import Literal
 
 from pydantic import Field
 
+from entrepot.language.names import DEFAULT_ENVIRONMENT, EnvironmentName
 from entrepot.protocol.messages import Message, Request, Target, TenantInput
 
-SOURCE, CODE = "source", "code"
+SOURCE, CODE, PROMISE = "source", "code", "promise"
 """What has happened where it is no publish: of those `of` is the pipeline, `tenant/pipeline`."""
 _SEEN = 200
 
@@ -27,6 +28,8 @@ class Cause(Message):
     """A sentence."""
     at: str
     """When, in UTC, without zone."""
+    steps: tuple[str, ...] = ()
+    """What its run has to do; none: all."""
 
 
 class Pending(Message):
@@ -40,6 +43,7 @@ class Pending(Message):
     """When they came."""
     what: str
     """The newest."""
+    steps: tuple[str, ...] = ()
 
     @property
     def sentence(self) -> str:
@@ -55,6 +59,10 @@ class TriggerSettings(Message):
     source: float | None = Field(default=None, gt=0)
     """How often its sources are looked at; None: never."""
     deployed: bool = False
+    promises: bool = False
+    """Whether runs begin that promises to be fresh need."""
+    environment: EnvironmentName = DEFAULT_ENVIRONMENT
+    """Where its runs publish."""
     when: Literal["any", "all"] = "any"
     debounce: float = Field(default=0, ge=0)
     quiet: float = Field(default=0, ge=0)
@@ -62,7 +70,8 @@ class TriggerSettings(Message):
     @property
     def causes(self) -> tuple[str, ...]:
         """What it waits for."""
-        return (*self.published, *([SOURCE] if self.source is not None else []), *([CODE] if self.deployed else []))
+        looks = {SOURCE: self.source is not None, CODE: self.deployed, PROMISE: self.promises}
+        return (*self.published, *(of for of, is_asked in looks.items() if is_asked))
 
 
 class Look(Message):
@@ -85,6 +94,15 @@ class Looked(Look):
     """What was found once, and is to be found again before it counts."""
 
 
+class Tried(Message):
+    """That runs have begun for a table's promise, and it is as old as before."""
+
+    as_of: str
+    times: int
+    at: str
+    """When the last began."""
+
+
 class Running(Message):
     """The run that a trigger has begun."""
 
@@ -92,6 +110,8 @@ class Running(Message):
     why: str
     causes: str
     """What has caused it, in a few words."""
+    select: str | None = None
+    """Which steps; None: all."""
     attempt: int = 1
     """How often it has begun: after a conflict with another run it begins again."""
 
@@ -105,6 +125,8 @@ class TriggerState(TenantInput):
     seen: tuple[str, ...] = ()
     """Hashes of the causes that came last."""
     looked: dict[str, Looked] = {}
+    tried: dict[str, Tried] = {}
+    """By table."""
     began: str = ""
     """When its last run began."""
     running: Running | None = None
@@ -127,6 +149,7 @@ class TriggerState(TenantInput):
             first=before.first if before else cause.at,
             last=max(cause.at, before.last) if before else cause.at,
             what=cause.what,
+            steps=tuple(sorted({*(before.steps if before else ()), *cause.steps})),
         )
         return self._with(pending={**self.pending, cause.of: now}, seen=(*self.seen, mark)[-_SEEN:])
 
@@ -134,6 +157,10 @@ class TriggerState(TenantInput):
         """The state by other settings: of what is not waited for any more, nothing is kept."""
         pending = {of: each for of, each in self.pending.items() if of in settings.causes}
         looked = {of: each for of, each in self.looked.items() if of in settings.causes}
+        if settings.environment != self.settings.environment:  # where nothing is known of promises yet
+            pending.pop(PROMISE, None)
+            looked.pop(PROMISE, None)
+            return self._with(settings=settings, pending=pending, looked=looked, tried={})
         return self._with(settings=settings, pending=pending, looked=looked)
 
     def begun(self, at: str) -> TriggerState:
@@ -144,12 +171,16 @@ class TriggerState(TenantInput):
             workflow_id=f"{self.tenant}/{self.pipeline}:{short}",
             why="; ".join(self.pending[of].sentence for of in self.settings.causes if of in self.pending),
             causes=", ".join(of for of in self.settings.causes if of in self.pending),
+            select=",".join(self.pending[PROMISE].steps) if set(self.pending) == {PROMISE} else None,
         )
         return self._with(pending={}, began=at, running=running, runs=self.runs + 1)
 
     def ended(self, how: str) -> TriggerState:
-        """The state after its run has ended."""
-        return self._with(running=None, last=how)
+        """The state after its run has ended, which may have kept promises."""
+        looked = dict(self.looked)
+        if PROMISE in looked:
+            looked[PROMISE] = looked[PROMISE].model_copy(update={"next": ""})
+        return self._with(running=None, last=how, looked=looked)
 
     def found(self, of: str, looked: Looked, cause: Cause | None = None) -> TriggerState:
         """The state after a look at something, which may be a cause."""

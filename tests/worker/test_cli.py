@@ -504,14 +504,17 @@ def test_the_tenant_file_is_checked_and_shown_without_a_server(nowhere: Place) -
 
 def test_all_that_is_wrong_with_the_tenant_file_is_said_at_once(nowhere: Place) -> None:
     wrong = TENANTS.replace('every = "12h"', 'every = "12h"\nselect = "ordesr"') + (
+        '[tenants.acme.settings.shop]\non_late = { webhook = "https://x.example" }\ntrigger = { promises = true }\n'
         '[tenants.acme.settings.slow]\nparameters = { mots = 1 }\n[tenants.b.backend]\ntype = "duckdb"\npath = "b"\n'
         '[[tenants.b.schedules]]\npipeline = "shop"\nevery = "1h"\nparameters = { limit = "x" }\n'
     )
     (nowhere.folder / "wrong.toml").write_text(wrong.replace("pipelines.wild:", "pipelines.gone:"))
     error = said(nowhere.entrepot("tenants", "check", "--tenants", "wrong.toml"), 2)
     assert [line.split(": ")[0].strip(" ✗") for line in error.splitlines()] == [
-        f"{nowhere.folder}/wrong.toml has 4 problems:",
+        f"{nowhere.folder}/wrong.toml has 6 problems:",
         "pipelines.wild",
+        "tenants.acme.settings.shop.on_late",
+        "tenants.acme.settings.shop.trigger.promises",
         "tenants.acme.schedules[0]",
         "tenants.acme.settings.slow",
         "tenants.b.schedules[0]",

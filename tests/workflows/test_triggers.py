@@ -434,6 +434,116 @@ async def test_cancelled_it_ends_and_its_run_goes_on(temporal: WorkflowEnvironme
         assert (await begun.result())["outcome"] == "published"
 
 
+PROMISED = """
+from pathlib import Path
+from entrepot import Pipeline, Table
+
+PIPELINE = Pipeline("PIPELINE", parameters={"broken": ""})
+
+@PIPELINE.ingest
+def numbers(broken: str):
+    if broken and Path(broken).exists():
+        raise ValueError("the service says no")
+    return [{"n": 1}]
+
+@PIPELINE.transform(fresh_within="1h")
+def doubled(numbers: Table) -> Table:
+    return numbers.mutate(twice=numbers.n * 2)
+
+@PIPELINE.transform
+def unpromised(numbers: Table) -> Table:
+    return numbers.mutate(thrice=numbers.n * 3)
+"""
+MORE = """
+@PIPELINE.transform(fresh_within="2h")
+def more(doubled: Table) -> Table:
+    return doubled.mutate(four=doubled.twice * 2)
+"""
+
+
+@asynccontextmanager
+async def promising(
+    temporal: WorkflowEnvironment, state: Path, monkeypatch: pytest.MonkeyPatch, pipeline: str, **its: Any
+) -> AsyncIterator[tuple[House, Path]]:
+    """A pipeline that runs for its promises alone, looked at often; and its module."""
+    for name in ("AT_LEAST", "SOONEST", "FIRST_PAUSE"):
+        monkeypatch.setattr(trigger, name, timedelta(seconds=0.3))
+    monkeypatch.syspath_prepend(str(state))
+    module = state / f"{pipeline}.py"
+    module.write_text(PROMISED.replace("PIPELINE", pipeline))
+    section = TenantSection.model_validate(
+        {
+            "backend": {"type": "duckdb", "path": "acme.duckdb"},
+            "settings": {
+                pipeline: {"trigger": {"promises": True, **its}, "parameters": {"broken": str(state / "broken")}}
+            },
+        }
+    )
+    loaded = Settings(None, state, {pipeline: f"{pipeline}:{pipeline}"}, {own_name("acme", state): section})
+    async with serving(temporal.client, loaded, reload=True) as house:
+        yield house, module
+
+
+async def test_only_what_a_promise_needs_is_run(
+    temporal: WorkflowEnvironment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with promising(temporal, tmp_path, monkeypatch, "kept_shop") as (house, module):
+        its = await started(house, "kept_shop")
+        found = await after_runs(its, 1)  # nothing was there: it is not known to be fresh
+        assert found.last.endswith("since to keep the promise of doubled: 1h: done")
+        shown = "SELECT view_name FROM duckdb_views() WHERE schema_name = 'kept_shop' ORDER BY ALL"
+        assert house.query(shown, tenant_of(house)) == [("doubled",), ("numbers",)]
+        module.write_text((PROMISED + MORE).replace("PIPELINE", "kept_shop"))
+        found = await after_runs(its, 2)
+        assert found.last.endswith("since to keep the promise of more: 2h: done")
+        assert house.query(shown, tenant_of(house)) == [("doubled",), ("more",), ("numbers",)]
+        # What is fresh is not run, however often it is looked at.
+        for _ in range(3):
+            before = (await state(its)).looked["promise"].next
+
+            async def has_looked(before: str = before) -> bool:
+                return (await state(its)).looked["promise"].next != before
+
+            await eventually(has_looked)
+        assert ((await state(its)).runs, (await state(its)).tried) == (2, {})
+
+        async def is_listed() -> bool:
+            return len(await runs_of(house, "kept_shop")) == 2
+
+        await eventually(is_listed)
+        assert {each.typed_search_attributes[CAUSE] for each in await runs_of(house, "kept_shop")} == {"promise"}
+        rows = await ask(house, activities.RUNS, {"tenant": tenant_of(house), "pipeline": "kept_shop"})
+        assert rows[0]["cause"] == "trigger: to keep the promise of more: 2h"
+
+
+async def test_what_cannot_be_kept_is_tried_less_and_less_often_and_elsewhere_than_in_prod(
+    temporal: WorkflowEnvironment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken").touch()
+    async with promising(temporal, tmp_path, monkeypatch, "broken_shop", environment="dev") as (house, _):
+        its = await started(house, "broken_shop")
+
+        async def is_tried() -> TriggerState | None:
+            found = await state(its)
+            return found if "doubled" in found.tried and found.tried["doubled"].times >= 3 else None
+
+        found = await eventually(is_tried)
+        assert found is not None
+        assert found.runs >= 3
+        (tmp_path / "broken").unlink()
+
+        async def is_kept() -> bool:
+            found = await state(its)
+            return found.last.endswith(": done") and not found.tried
+
+        await eventually(is_kept)
+        shown = "SELECT DISTINCT schema_name FROM duckdb_views() WHERE schema_name LIKE 'broken_shop%'"
+        assert house.query(shown, tenant_of(house)) == [("broken_shop__dev",)]
+        rows = await ask(house, activities.RUNS, {"tenant": tenant_of(house), "pipeline": "broken_shop"})
+        assert {row["environment"] for row in rows} == {"dev"}
+        assert "the service says no" in rows[-1]["what"]
+
+
 def test_its_state_is_small_whatever_happens() -> None:
     settings = TriggerSettings(published=("acme/shop",), source=60, deployed=True)
     its = TriggerState(tenant="acme", pipeline="flights", settings=settings)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from entrepot import Pipeline
     from entrepot.activities.runtime.tenant import Tenants
     from entrepot.worker.config.settings import Settings
-    from entrepot.worker.config.tenant_schema import ScheduleSection
+    from entrepot.worker.config.tenant_schema import PipelineSection, ScheduleSection
 
 group = typer.Typer(help="Check the tenant file, and show what holds for a tenant.", no_args_is_help=True)
 
@@ -112,9 +112,25 @@ def _not_for_its_pipelines(settings: Settings) -> Iterator[str]:
             with _told(problems := list[str](), f"tenants.{name}.settings.{pipeline.name}"):
                 tenants.parameters(name, pipeline, {})
             yield from problems
+            yield from _of_promises(section.of(pipeline.name), f"tenants.{name}.settings.{pipeline.name}", pipeline)
             for index, schedule in enumerate(section.schedules):
                 if schedule.pipeline == pipeline.name and not problems:
                     yield from _of_schedule(tenants, name, pipeline, schedule, index)
+
+
+def _of_promises(section: PipelineSection, where: str, pipeline: Pipeline) -> Iterator[str]:
+    """What a pipeline's own settings want of promises, where its code makes none."""
+    if any(step.fresh_within for step in pipeline.graph.steps.values()):
+        return
+    settings = {
+        "on_late": bool(section.on_late),
+        "trigger.promises": bool(section.trigger and section.trigger.promises),
+    }
+    for setting in (name for name, is_wanted in settings.items() if is_wanted):
+        yield (
+            f"{where}.{setting}: no table of {pipeline.name!r} promises to be fresh; write fresh_within, such as "
+            "fresh_within='2h', at the step that makes it"
+        )
 
 
 def _of_schedule(tenants: Tenants, name: str, pipeline: Pipeline, schedule: ScheduleSection, index: int) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from entrepot.activities.runtime.tenant import Tenant, Tenants
 from entrepot.errors import EntrepotError
-from entrepot.registry import stamp
+from entrepot.identity.imported import stamp
 from entrepot.worker.telemetry.logs import log
 
 

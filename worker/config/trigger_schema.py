@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from entrepot.errors import unknown
-from entrepot.language.names import PIPELINE, TENANT, shown
+from entrepot.language.names import DEFAULT_ENVIRONMENT, PIPELINE, TENANT, EnvironmentName, shown
 from entrepot.protocol.triggers import TriggerSettings
 from entrepot.worker.config.section import Duration, Section
 
@@ -36,6 +37,10 @@ class TriggerSection(Section):
     source: Duration | None = None
     """How often its sources are looked at."""
     deployed: bool = False
+    promises: bool = False
+    """Whether what promises to be fresh is run when that is needed."""
+    environment: EnvironmentName = DEFAULT_ENVIRONMENT
+    """Where its runs publish."""
     when: Literal["any", "all"] = "any"
     """Whether one of these is enough."""
     debounce: Duration | None = None
@@ -52,8 +57,10 @@ class TriggerSection(Section):
 
     @model_validator(mode="after")
     def _has_a_cause(self) -> TriggerSection:
-        if not (self.published or self.source or self.deployed):
-            raise ValueError("a trigger has at least one of `published`, `source` and `deployed`")
+        if not (self.published or self.source or self.deployed or self.promises):
+            raise ValueError("a trigger has at least one of `published`, `source`, `deployed` and `promises`")
+        if self.promises and self.when == "all":
+            raise ValueError("`promises` goes with when = 'any': a promise is not kept by waiting for something else")
         return self
 
     def of(self, tenant: str) -> TriggerSettings:
@@ -62,6 +69,8 @@ class TriggerSection(Section):
             published=tuple(dict.fromkeys(whole(name, tenant) for name in self.published)),
             source=self.source.total_seconds() if self.source else None,
             deployed=self.deployed,
+            promises=self.promises,
+            environment=self.environment,
             when=self.when,
             debounce=self.debounce.total_seconds() if self.debounce else 0,
             quiet=self.quiet.total_seconds() if self.quiet else 0,
@@ -93,7 +102,10 @@ def trigger_problems(settings: Settings, known: Mapping[str, str]) -> Iterator[s
             if section.trigger is None:
                 continue
             its = section.trigger.of(name)
-            waits[f"{name}/{pipeline}"] = its.published
+            if not any(fnmatch.fnmatchcase(its.environment, pattern) for pattern in tenant.environments):
+                yield f"{where}.trigger.environment: {unknown('environment', its.environment, tenant.environments)}"
+            if its.environment == DEFAULT_ENVIRONMENT:  # publishes elsewhere cause nothing
+                waits[f"{name}/{pipeline}"] = its.published
             for other in its.published:
                 if problem := _problem(settings.tenants, known, name, *other.split("/")):
                     yield f"{where}.trigger.published: {problem}"

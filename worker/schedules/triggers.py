@@ -41,6 +41,8 @@ def facts(settings: TriggerSettings) -> dict[str, str]:
         "published": ", ".join(settings.published) or "none",
         "source": f"every {span(settings.source)}" if settings.source is not None else "never",
         "deployed": "yes" if settings.deployed else "no",
+        "promises": "yes" if settings.promises else "no",
+        "environment": settings.environment,
         "when": settings.when,
         "debounce": span(settings.debounce) if settings.debounce else "none",
         "quiet": span(settings.quiet) if settings.quiet else "none",

@@ -7,10 +7,18 @@ from datetime import timedelta
 
 from temporalio import workflow
 
+from entrepot.language.limits import StepLimits
 from entrepot.protocol.triggers import Look
 
 LONGEST_BACKOFF = timedelta(hours=1)
 """Between two looks at what cannot be looked at, unless it is looked at less often anyway."""
+
+AT_LEAST = timedelta(hours=1)
+"""How often promises are looked at whatever is due: code may promise more since, or an environment be new."""
+SOONEST = timedelta(seconds=5)
+"""The shortest pause between two looks at promises, whatever the clocks of workers say."""
+LONG_LOOK = StepLimits(timeout=timedelta(minutes=10), attempts=1, backoff=timedelta(seconds=1))
+"""A look that waits for a warehouse."""
 
 
 def pause_after(failures: int, every: timedelta) -> timedelta:

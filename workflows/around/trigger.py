@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import json
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -27,19 +28,32 @@ from entrepot.language.limits import StepLimits, duration_text
 from entrepot.language.names import DEFAULT_ENVIRONMENT
 from entrepot.protocol import activities
 from entrepot.protocol.activities import Activity
+from entrepot.protocol.freshness import Needed
 from entrepot.protocol.messages import Target
 from entrepot.protocol.triggers import (
     CODE,
+    PROMISE,
     SOURCE,
     Cause,
     Looked,
     Marks,
     ProbeInput,
     RunAsked,
+    Tried,
     TriggerSettings,
     TriggerState,
 )
-from entrepot.workflows.around.looks import failed, is_long, text_of, time_of, trouble
+from entrepot.workflows.around.looks import (
+    AT_LEAST,
+    LONG_LOOK,
+    SOONEST,
+    failed,
+    is_long,
+    pause_after,
+    text_of,
+    time_of,
+    trouble,
+)
 from entrepot.workflows.calls import call, check_not_cancelled, failure_of, priority
 from entrepot.workflows.progress import waiting_for
 from entrepot.workflows.search_attributes import CAUSE, ENVIRONMENT, PIPELINE, TENANT, label
@@ -51,6 +65,10 @@ MOST_ATTEMPTS = 3
 """So often a run begins that has met another one, with which it could not publish."""
 MOST_DEBOUNCES = 10
 """What goes on and on happening is waited for no longer than this many times `debounce`."""
+FIRST_PAUSE = timedelta(minutes=1)
+"""After a run for a promise that has not made its table fresher, the next waits twice as long, then four times ..."""
+MOST_NAMED = 10
+"""Promises that are named in what a run says of why it began."""
 WATCH = timedelta(seconds=30)
 
 
@@ -63,7 +81,7 @@ def due(state: TriggerState) -> datetime.datetime | None:
     whole = max(firsts) if settings.when == "all" else min(firsts)
     debounce = timedelta(seconds=settings.debounce)
     calm = max(time_of(each.last) for each in state.pending.values()) + debounce
-    at = min(calm, whole + MOST_DEBOUNCES * debounce)
+    at = whole if PROMISE in state.pending else min(calm, whole + MOST_DEBOUNCES * debounce)
     return max(at, time_of(state.began) + timedelta(seconds=settings.quiet)) if state.began else at
 
 
@@ -105,7 +123,7 @@ class Trigger:
     @workflow.run
     async def run(self, state: TriggerState) -> None:
         """Goes on until it is cancelled. A run that it has begun goes on by itself."""
-        label(Target(tenant=state.tenant, pipeline=state.pipeline))
+        label(Target(tenant=state.tenant, pipeline=state.pipeline, environment=state.settings.environment))
         while True:
             check_not_cancelled()
             self._has_news = False
@@ -142,9 +160,12 @@ class Trigger:
         """Begins the run for all that has happened, and waits until it has ended."""
         while (running := self._state.running) is not None:
             state = self._state
+            environment = state.settings.environment
             target = {"tenant": state.tenant, "pipeline": state.pipeline}
+            target |= {"environment": environment} if environment != DEFAULT_ENVIRONMENT else {}
+            target |= {"select": running.select} if running.select else {}
             again = f":{running.attempt}" if running.attempt > 1 else ""
-            attributes = {TENANT: state.tenant, PIPELINE: state.pipeline, ENVIRONMENT: DEFAULT_ENVIRONMENT}
+            attributes = {TENANT: state.tenant, PIPELINE: state.pipeline, ENVIRONMENT: environment}
             attributes[CAUSE] = running.causes[:200]
             self._show()
             try:
@@ -201,11 +222,14 @@ class Trigger:
 
     def _looks(self) -> dict[str, datetime.datetime]:
         """What is to be looked at, and when next. While all is there for a run, nothing has to be."""
-        wanted = {of for of in (SOURCE, CODE) if of in self._state.settings.causes}
+        wanted = {of for of in (SOURCE, CODE, PROMISE) if of in self._state.settings.causes}
         looked = {of: self._state.looked.get(of, Looked()) for of in sorted(wanted)}
         return {of: time_of(its.next) if its.next else workflow.now() for of, its in looked.items()}
 
     async def _look(self, of: str) -> None:
+        if of == PROMISE:
+            await self._look_at_promises()
+            return
         state, before, now = self._state, self._state.looked.get(of, Looked()), workflow.now()
         seconds = state.settings.source
         every = CODE_EVERY if of == CODE or seconds is None else timedelta(seconds=seconds)
@@ -225,6 +249,28 @@ class Trigger:
         self._found(
             of, looked, Cause(of=of, key=f"{text_of(now)} {key}", what=what, at=text_of(now)) if changed else None
         )
+
+    async def _look_at_promises(self) -> None:
+        state, before = self._state, self._state.looked.get(PROMISE, Looked())
+        target = {"tenant": state.tenant, "pipeline": state.pipeline, "environment": state.settings.environment}
+        asked = ProbeInput.model_validate(target)
+        try:
+            needed = await call(activities.NEEDED, asked, priority=priority(state.tenant), limits=LONG_LOOK)
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+            changes = failed(before, failure_of(error, LONG_LOOK).message, SOONEST)
+            self._found(PROMISE, before.model_copy(update=changes))
+            return
+        now = workflow.now()
+        chosen, tried, next = to_keep(needed, self._state.tried, now)
+        self._take(self._state.model_copy(update={"tried": tried}))
+        kept = ", ".join(f"{each.table}: {each.promise}" for each in chosen[:MOST_NAMED])
+        kept += f" and {len(chosen) - MOST_NAMED} more" if len(chosen) > MOST_NAMED else ""
+        what = f"to keep the promise{'s' if len(chosen) > 1 else ''} of {kept}"
+        steps = tuple(sorted({step for each in chosen for step in each.steps}))
+        cause = Cause(of=PROMISE, key=text_of(now), what=what, at=text_of(now), steps=steps)
+        self._found(PROMISE, Looked(next=text_of(next)), cause if chosen else None)
 
     def _found(self, of: str, looked: Looked, cause: Cause | None = None) -> None:
         if of in self._state.settings.causes:  # which may have changed meanwhile
@@ -277,6 +323,37 @@ def compared(of: str, before: Looked, marks: dict[str, str], next: str) -> tuple
     return Looked(marks=marks, next=next), sorted(step for step, mark in marks.items() if known.get(step) != mark)
 
 
+def to_keep(
+    needed: Sequence[Needed], tried: Mapping[str, Tried], now: datetime.datetime
+) -> tuple[list[Needed], dict[str, Tried], datetime.datetime]:
+    """For which tables a run begins now, what was tried then, and when to look again.
+
+    What is as old as when a run for it began had that run in vain: the next waits, each time twice as long. What would
+    need a run before this one is likely to end is taken along.
+    """
+    begins = {each.table: _next_try(each, tried.get(each.table)) for each in needed}
+    due = [each for each in needed if begins[each.table] <= now]
+    lead = timedelta(seconds=max((each.lead for each in due), default=0))
+    along = [each for each in needed if due and begins[each.table] <= now + min(lead, timedelta(seconds=each.lead))]
+    after = {}
+    for each in needed:
+        old = tried.get(each.table)
+        is_vain = old is not None and old.as_of == each.as_of
+        if each in along:
+            after[each.table] = Tried(as_of=each.as_of, times=old.times + 1 if is_vain and old else 1, at=text_of(now))
+        elif is_vain and old:
+            after[each.table] = old
+    upcoming = [_next_try(each, after.get(each.table)) for each in needed]
+    return along, after, max(now + SOONEST, min([*upcoming, now + AT_LEAST]))
+
+
+def _next_try(needed: Needed, tried: Tried | None) -> datetime.datetime:
+    begin = time_of(needed.begin)
+    if tried is None or tried.as_of != needed.as_of:
+        return begin
+    return max(begin, time_of(tried.at) + pause_after(tried.times, FIRST_PAUSE))
+
+
 def described(settings: TriggerSettings) -> str:
     """When a trigger begins runs, for people."""
     parts = [f"{each} published" for each in settings.published]
@@ -284,9 +361,12 @@ def described(settings: TriggerSettings) -> str:
         parts.append(f"its sources have something new (every {span(settings.source)})")
     if settings.deployed:
         parts.append("new code is deployed")
+    if settings.promises:
+        parts.append("a promise to be fresh would be broken")
     text = (" and " if settings.when == "all" else " or ").join(parts)
     text += f", once it is calm for {span(settings.debounce)}" if settings.debounce else ""
-    return text + (f", {span(settings.quiet)} after the run before at the earliest" if settings.quiet else "")
+    text += f", {span(settings.quiet)} after the run before at the earliest" if settings.quiet else ""
+    return text + (f", in {settings.environment}" if settings.environment != DEFAULT_ENVIRONMENT else "")
 
 
 def span(seconds: float) -> str:

@@ -14,27 +14,21 @@ from temporalio import workflow
 from temporalio.common import VersioningBehavior
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
-from entrepot.language.limits import StepLimits
 from entrepot.protocol import activities
 from entrepot.protocol.freshness import Breach, FreshnessRow, Watched, WatchInput, WatchState, breach_id
 from entrepot.protocol.hooks import EventName
 from entrepot.protocol.messages import Target, TenantInput
 from entrepot.protocol.triggers import Look
 from entrepot.workflows.around.hooks import event_of, tell
-from entrepot.workflows.around.looks import failed, is_long, text_of, time_of, trouble
+from entrepot.workflows.around.looks import AT_LEAST, LONG_LOOK, SOONEST, failed, is_long, text_of, time_of, trouble
 from entrepot.workflows.around.publishes import MOST_TOLD
 from entrepot.workflows.calls import call, check_not_cancelled, failure_of, priority
 from entrepot.workflows.search_attributes import label
 
 WHILE_LATE = timedelta(minutes=5)
 """How often it is looked whether a promise is kept again."""
-AT_LEAST = timedelta(hours=1)
-"""How often it is looked whatever is due: code may promise more since, or an environment be new."""
-AT_MOST = timedelta(seconds=5)
-"""The shortest pause, whatever the clocks of workers say."""
 KEPT = timedelta(days=1)
 """So long a breach is known of which nothing is heard: for a while, a worker may have code without the promise."""
-ONE_LOOK = StepLimits(timeout=timedelta(minutes=10), attempts=1, backoff=timedelta(seconds=1))
 _SECOND = timedelta(seconds=1)
 _SHOWN = 20
 
@@ -81,11 +75,11 @@ class Watch:
         state = self._state
         asked = WatchInput(tenant=state.tenant, pipeline=state.pipeline)
         try:
-            watched = await call(activities.WATCHED, asked, priority=priority(state.tenant), limits=ONE_LOOK)
+            watched = await call(activities.WATCHED, asked, priority=priority(state.tenant), limits=LONG_LOOK)
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
-            changes = failed(state.look, failure_of(error, ONE_LOOK).message, AT_MOST)
+            changes = failed(state.look, failure_of(error, LONG_LOOK).message, SOONEST)
             self._state = state.model_copy(update={"look": state.look.model_copy(update=changes)})
             return
         now = workflow.now()
@@ -164,7 +158,7 @@ def judged(
 def next_look(fresh: list[FreshnessRow], now: datetime.datetime, *, is_late: bool) -> datetime.datetime:
     """When something may have changed: just after the next promise is due, whose time is told in whole seconds."""
     due = [time_of(row.due) + _SECOND for row in fresh]
-    return max(now + AT_MOST, min([*due, now + (WHILE_LATE if is_late else AT_LEAST)]))
+    return max(now + SOONEST, min([*due, now + (WHILE_LATE if is_late else AT_LEAST)]))
 
 
 def _by_environment(rows: list[FreshnessRow]) -> dict[str, list[FreshnessRow]]:

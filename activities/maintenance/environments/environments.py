@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
+from entrepot.activities.catalog.tables import now
 from entrepot.activities.maintenance.environments.creation import create
 from entrepot.activities.maintenance.environments.difference import Comparing
-from entrepot.activities.maintenance.environments.freshness import brief, freshness_rows
+from entrepot.activities.maintenance.environments.freshness import brief, freshness_rows, told_of
 from entrepot.activities.maintenance.environments.listing import environment_rows, publish_rows, run_rows
+from entrepot.activities.maintenance.environments.promises import needed
 from entrepot.activities.maintenance.environments.promotion import Promotion
 from entrepot.activities.maintenance.environments.shown import check_two
 from entrepot.activities.runtime.activity import Activities, context_of, implements
@@ -25,14 +27,15 @@ from entrepot.protocol.environments import (
     RunRow,
     RunsInput,
 )
-from entrepot.protocol.freshness import FreshnessInput, FreshnessRow, Watched, WatchInput
+from entrepot.protocol.freshness import FreshnessInput, FreshnessRow, Needed, Watched, WatchInput
 from entrepot.protocol.hooks import LATE
 from entrepot.protocol.messages import Promoted, Target, TenantInput
+from entrepot.protocol.triggers import ProbeInput
 
 
 class EnvironmentActivities(Activities):
     """The activities `create`, `diff`, `prepare_promotion`, `promote_environment`, `environments`, `history`,
-    `runs`, `freshness` and `watched`."""
+    `runs`, `freshness`, `watched` and `needed`."""
 
     @implements(activities.CREATE)
     def create(self, work: ActivityContext, request: CreateInput) -> Created:
@@ -114,3 +117,12 @@ class EnvironmentActivities(Activities):
             told = sorted(name for name in known if LATE in its.hooks_in(name))
             rows = [row for name in told for row in freshness_rows(catalog, [graph], name)]
         return Watched(rows=tuple(map(brief, rows)), hooks=its.hooks.get(LATE, ()))
+
+    @implements(activities.NEEDED)
+    def needed(self, work: ActivityContext, request: ProbeInput) -> list[Needed]:
+        """When runs have to begin so that a pipeline's promises are kept in an environment, and with which steps."""
+        graph = self._tenants.pipeline(request.tenant, request.pipeline).graph
+        with work.session() as session:
+            catalog = work.catalog(session)
+            catalog.ensure()
+            return needed(graph, told_of(catalog.pipeline(request.pipeline), request.environment), now())

@@ -64,7 +64,7 @@ def ages(graph: Graph, asked: Asked, moments: Sequence[Moment]) -> dict[str, dic
     for step in graph.steps.values():
         if not step.is_computed_table():
             continue
-        inputs = _tables_read(graph, step.name)
+        inputs = tables_read(graph, step.name)
         own = found[step.name]
         for moment in moments:
             its = moment.pointers.get(step.name)
@@ -90,8 +90,13 @@ class Told:
     """Raw table to when a run for the environment last asked its source, whatever it found."""
     arrivals: Asked = field(default_factory=dict)
     """A raw table and its version to when that was loaded first."""
-    failed: Sequence[Run] = ()
-    """The runs for the environment that failed."""
+    runs: Sequence[Run] = ()
+    """The runs for the environment that ended."""
+
+    @property
+    def failed(self) -> list[Run]:
+        """Those that failed."""
+        return [run for run in self.runs if run.status == "failed"]
 
 
 def judged(graph: Graph, told: Told, at: Time) -> list[FreshnessRow]:
@@ -141,7 +146,7 @@ def freshness_rows(catalog: Catalog, graphs: Sequence[Graph], environment: str) 
     rows = []
     for graph in graphs:
         if any(step.fresh_within for step in graph.steps.values()):
-            rows += judged(graph, _told(catalog.pipeline(graph.name), environment), now())
+            rows += judged(graph, told_of(catalog.pipeline(graph.name), environment), now())
     return rows
 
 
@@ -150,7 +155,8 @@ def brief(row: FreshnessRow) -> FreshnessRow:
     return row.model_copy(update={"reason": cut(row.reason, MOST_SAID) if row.state == "late" else ""})
 
 
-def _told(catalog: PipelineCatalog, environment: str) -> Told:
+def told_of(catalog: PipelineCatalog, environment: str) -> Told:
+    """What the catalog tells of a pipeline, for one environment."""
     runs, publishes = catalog.runs(), catalog.publishes()
     asked: dict[tuple[str, str], Time] = {}
     asks: dict[str, Time] = {}
@@ -166,7 +172,7 @@ def _told(catalog: PipelineCatalog, environment: str) -> Told:
         moments=moments_of(runs, publishes),
         asks=asks,
         arrivals=_arrivals(each for loads in catalog.loads().values() for each in loads),
-        failed=[run for run in runs if run.status == "failed" and run.environment == environment],
+        runs=[run for run in runs if run.environment == environment],
     )
 
 
@@ -218,7 +224,8 @@ def _arrivals(loads: Iterable[IngestState]) -> dict[tuple[str, str], Time]:
     return found
 
 
-def _tables_read(graph: Graph, step: str) -> list[str]:
+def tables_read(graph: Graph, step: str) -> list[str]:
+    """The tables that a step reads."""
     its = graph.table_inputs(graph.steps[step])
     return [name for name in its if graph.steps[graph.producers[name]].produces == "Table"]
 
@@ -233,7 +240,7 @@ def _not_known(graph: Graph, told: Told, table: str) -> str:
         step = graph.steps[graph.producers[name]]
         if step.is_source:
             raw.append(name)
-        new = [each for each in _tables_read(graph, step.name) if each not in seen]
+        new = [each for each in tables_read(graph, step.name) if each not in seen]
         seen.update(new)
         todo += new
     if not raw:

@@ -49,8 +49,8 @@ from entrepot.activities.runtime.isolation.lanes import Lanes
 from entrepot.activities.runtime.isolation.raised import Raised
 from entrepot.activities.runtime.tenant import Tenants, Variables
 from entrepot.errors import BadInput, EntrepotError, LimitExceeded, StepFailed, Unavailable, listed
+from entrepot.identity.imported import stamp
 from entrepot.language.step import Step
-from entrepot.registry import stamp
 
 PREPARE = "entrepot.worker.process:load"
 """What the first fork server does before it serves."""

@@ -125,7 +125,7 @@ def test_the_promise_is_kept_to_the_moment_and_then_broken() -> None:
 
 
 def test_the_reason_says_what_has_failed_since() -> None:
-    told = replace(TOLD, failed=[failed(5, "before"), failed(60), failed(50, "HTTP 500")])
+    told = replace(TOLD, runs=[failed(5, "before"), failed(60), failed(50, "HTTP 500")])
     row = judge(told, "t", at(300))
     assert row.failed == 2
     assert row.reason == (
@@ -136,7 +136,7 @@ def test_the_reason_says_what_has_failed_since() -> None:
     assert judge(TOLD, "r1", at(60)).reason == "the source of `r1` was last asked at 2026-01-01 00:40:00"
     elsewhere = replace(TOLD, asks={"r0": at(3)})  # the newest ask that found it was for another environment
     assert judge(elsewhere, "t", at(300)).reason.endswith("no run for prod has asked since")
-    newer = replace(TOLD, asks={**TOLD.asks, "r0": at(60)}, failed=[failed(60, "a check blocks")])
+    newer = replace(TOLD, asks={**TOLD.asks, "r0": at(60)}, runs=[failed(60, "a check blocks")])
     assert "what its source had at 2026-01-01 01:00:00 is not in it; its runs have failed once since" in (
         judge(newer, "t", at(300)).reason
     )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entrepot.protocol.triggers import CODE, SOURCE, Cause, Looked, TriggerSettings, TriggerState
+from entrepot.protocol.freshness import Needed
+from entrepot.protocol.triggers import CODE, PROMISE, SOURCE, Cause, Looked, Tried, TriggerSettings, TriggerState
 from entrepot.workflows.around.looks import pause_after
-from entrepot.workflows.around.trigger import compared, described, due
+from entrepot.workflows.around.trigger import FIRST_PAUSE, compared, described, due, to_keep
 
 START = datetime.datetime(2026, 11, 20, 6, tzinfo=datetime.UTC)
 PIPELINES = ("acme/a", "acme/b")
@@ -138,3 +140,61 @@ def test_it_says_when_it_begins() -> None:
         "2m, 1h after the run before at the earliest"
     )
     assert " and " in described(its.model_copy(update={"when": "all"}))
+
+
+def need(table: str, begin: float, lead: float = 600, as_of: str = "x", **more: object) -> Needed:
+    values = {"promise": "2h", "steps": (table, "orders"), **more}
+    return Needed.model_validate({"table": table, "begin": at(begin), "lead": lead, "as_of": as_of, **values})
+
+
+def names(needed: list[Needed]) -> list[str]:
+    return [each.table for each in needed]
+
+
+def test_what_is_due_for_a_promise_is_run_with_what_is_due_before_that_run_ends() -> None:
+    every = [need("now", 0), need("soon", 500), need("later", 700)]
+    chosen, tried, next = to_keep(every, {}, START)
+    assert names(chosen) == ["now", "soon"]
+    assert set(tried) == {"now", "soon"}
+    assert next == START + 2 * FIRST_PAUSE
+    assert names(to_keep(every[1:], {}, START)[0]) == []  # nothing is run for what is fresh
+    assert to_keep(every[1:], {}, START)[2] == START + timedelta(seconds=500)
+
+
+def test_what_is_run_in_vain_is_run_less_and_less_often() -> None:
+    now, tried, begun = START, dict[str, Tried](), list[float]()
+    while now < START + timedelta(days=1):
+        chosen, tried, next = to_keep([need("daily", 0)], tried, now)
+        begun += [(now - START).total_seconds()] if chosen else []
+        assert next > now
+        now = next
+    pauses = [after - before for before, after in itertools.pairwise(begun)]
+    assert pauses[:4] == [120, 240, 480, 960]
+    assert max(pauses) == 3600
+    # One that has helped counts no more.
+    chosen, tried, _ = to_keep([need("daily", 90_000, as_of="y")], tried, now)
+    assert (chosen, tried) == ([], {})
+
+
+def test_the_run_for_a_promise_does_only_that_unless_something_else_has_happened() -> None:
+    its = trigger(promises=True, debounce=600)
+    cause = Cause(of=PROMISE, key="1", what="to keep the promise of daily: 2h", at=at(0), steps=("daily", "orders"))
+    state = its.told(cause)
+    assert seconds(state) == 0  # which no debounce delays
+    begun = state.begun(at(1)).running
+    assert begun is not None
+    assert (begun.select, begun.causes, begun.why) == ("daily,orders", "promise", "to keep the promise of daily: 2h")
+    both = state.told(Cause(of="acme/a", key="1", what="it published", at=at(0))).begun(at(1)).running
+    assert both is not None
+    assert (both.select, both.causes) == (None, "acme/a, promise")
+    again = state.told(cause.model_copy(update={"key": "2", "steps": ("hourly",)})).begun(at(1)).running
+    assert again is not None
+    assert again.select == "daily,hourly,orders"
+
+
+def test_another_environment_knows_nothing_of_promises_yet() -> None:
+    cause = Cause(of=PROMISE, key="1", what="to keep it", at=at(0), steps=("daily",))
+    state = trigger(promises=True).told(cause).found(PROMISE, Looked(next=at(9)))
+    settings = state.settings.model_copy(update={"environment": "staging"})
+    assert (state.configured(settings).pending, state.configured(settings).looked) == ({}, {})
+    assert described(settings).endswith("or a promise to be fresh would be broken, in staging")

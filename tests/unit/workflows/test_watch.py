@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entrepot.protocol.freshness import Breach, FreshnessRow, WatchState, breach_id
-from entrepot.workflows.around.watch import AT_LEAST, AT_MOST, KEPT, WHILE_LATE, judged
+from entrepot.workflows.around.looks import AT_LEAST, SOONEST
+from entrepot.workflows.around.watch import KEPT, WHILE_LATE, judged
 
 START = datetime.datetime(2026, 11, 20, 6, tzinfo=datetime.UTC)
 NOTHING = WatchState(tenant="acme", pipeline="flights")
@@ -68,7 +69,7 @@ def test_it_looks_when_something_may_have_changed() -> None:
     assert next_of(looked(NOTHING, row("daily", "late"))[1]) == START + WHILE_LATE
     assert next_of(looked(NOTHING, row("daily", "late"), row("hourly", "fresh", soon))[1]) < START + WHILE_LATE
     # A worker whose clock is behind says that a promise is kept which was due.
-    assert next_of(looked(NOTHING, row("daily", "fresh", START - timedelta(hours=1)))[1]) == START + AT_MOST
+    assert next_of(looked(NOTHING, row("daily", "fresh", START - timedelta(hours=1)))[1]) == START + SOONEST
 
 
 def test_the_same_breaches_have_the_same_id() -> None:

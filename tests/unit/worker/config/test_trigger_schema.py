@@ -50,8 +50,26 @@ def test_a_trigger_as_its_workflow_is_told(tmp_path: Path) -> None:
     )
 
 
+def test_a_publish_elsewhere_causes_nothing_so_it_closes_no_loop(tmp_path: Path) -> None:
+    """What a pipeline publishes to `prod` may be the reason to run it in `dev`."""
+    text = of(
+        "acme",
+        flights='trigger = { published = ["flights"], environment = "dev" }',
+        shop="trigger = { promises = true }",
+    )
+    its = load(tmp_path, text).connect().tenants["acme"].pipelines
+    assert its["flights"].trigger == TriggerSettings(published=("acme/flights",), environment="dev")
+    assert its["shop"].trigger == TriggerSettings(promises=True)
+
+
 BAD = {
-    of("acme", flights="trigger = {}"): "at least one of `published`, `source` and `deployed`",
+    of("acme", flights="trigger = {}"): "at least one of `published`, `source`, `deployed` and `promises`",
+    of("acme", flights='trigger = { promises = true, when = "all", deployed = true }'): "goes with when = 'any'",
+    of("acme", flights='trigger = { promises = "yes" }'): "trigger.promises: must be true or false",
+    of("acme", flights='trigger = { deployed = true, environment = "staging" }'): (
+        "tenants.acme.settings.flights.trigger.environment: unknown environment 'staging'. Known: 'dev', 'pr_*', 'prod'"
+    ),
+    of("acme", flights='trigger = { deployed = true, environment = "Dev" }'): "'Dev' cannot be an environment",
     of("acme", flights='trigger = { published = ["nowhere"] }'): "unknown pipeline 'nowhere'",
     of("acme", flights='trigger = { published = ["x/shop"] }'): "unknown tenant 'x'",
     of("acme", flights='trigger = { published = ["a/b/c"] }'): "'a/b/c' is no pipeline",

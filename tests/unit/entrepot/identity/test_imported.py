@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from entrepot.activities.runtime.codes import commit, content
-from entrepot.registry import stamp
+from entrepot.identity.imported import commit, content, stamp
 
 
 def git(folder: Path, *arguments: str) -> str:

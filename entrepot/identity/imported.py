@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from entrepot.registry import stamp
-
 Stamps = frozenset[tuple[str, tuple[int, int]]]
 """Files, as they were when they were imported."""
 _SECONDS = 5
 """How long git may take."""
+
+
+def stamp(file: str | os.PathLike[str]) -> tuple[int, int]:
+    """What changes when a file does: its time and size; zeros, if it is not there."""
+    try:
+        found = os.stat(file)
+    except OSError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_size
 
 
 def content(stamps: Stamps) -> str:
