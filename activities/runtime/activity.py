@@ -237,5 +237,5 @@ def _attempts(again: bool) -> str:
     if not again:
         return " (it is not tried again)"
     if info.attempt == most:
-        return f" (it was tried {most} times)"
+        return f" (it was tried {most} times)" if most > 1 else ""
     return f" (attempt {info.attempt} of {most}; it is tried again)" if most else f" (attempt {info.attempt})"

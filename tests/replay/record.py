@@ -30,13 +30,23 @@ ROOT = Path(__file__).parents[2]
 HISTORIES = Path(__file__).parent / "histories" / ".".join(version("entrepot").split(".")[:2])
 """Those of the release that this becomes. Those of earlier releases stay as they were recorded."""
 STATE = Path("/tmp/entrepot-history")  # a neutral place: paths in the lake are part of the histories
-ONE = TenantSection(backend={"type": "duckdb", "path": "acme.duckdb"})
+ONE = TenantSection.model_validate(
+    {
+        "backend": {"type": "duckdb", "path": "acme.duckdb"},
+        "settings": {
+            "promised": {
+                "parameters": {"folder": str(STATE), "broken": str(STATE / "broken")},
+                "on_late": {"workflow": "PageSomebody", "task_queue": "oncall"},
+            }
+        },
+    }
+)
 TWO = TenantSection(
     backend={"type": "duckdb", "path": "globex.duckdb"},
     backends={"other": {"type": "duckdb", "path": "other.duckdb"}},
     parity="other",
 )
-PIPELINES = {name: f"tests.pipelines.{name}:{name}" for name in ("shop", "slow", "many", "growing")}
+PIPELINES = {name: f"tests.pipelines.{name}:{name}" for name in ("shop", "slow", "many", "growing", "promised")}
 
 
 async def main() -> None:
@@ -73,6 +83,7 @@ async def main() -> None:
         await _keep("parity_again", await house.start("Parity", {**twice, "select": "orders"}))
         await _keep("gated", await house.start("Pipeline", twice, id="gated"))  # its child's id has it
         await _keep_caused(house)
+        await _keep_promised(house)
         await _write("slots", house.client.get_workflow_handle(f"globex:slots:{house.task_queue}"))
     shutil.rmtree(STATE)
 
@@ -110,6 +121,31 @@ async def _keep_caused(house: House) -> None:
     whose = {"tenant": "acme", "pipeline": "shop"}
     told = {**whose, "event": {**whose, **event, "environment": "prod"}, "hook": {"email": ["ops@acme.example"]}}
     await _keep("hook", await house.start("Hook", told))
+
+
+async def _keep_promised(house: House) -> None:
+    """A watch that tells of a breach and its end, and a trigger that runs for promises, once in vain."""
+    acme = {"tenant": "acme", "pipeline": "promised"}
+    (STATE / "1.csv").write_text("id,amount\n1,10\n")
+    await house.run("promised")
+    watch = await house.start("Watch", acme, id="watch")  # the ids of what it tells have it
+    await watch.signal("look")
+    await asyncio.sleep(5)  # `names` promises a second
+    await house.run("promised")
+    await watch.signal("look")
+    await asyncio.sleep(8)
+    await _write("watch", watch)
+    await watch.cancel()
+    (STATE / "broken").touch()
+    settings = TriggerSettings(promises=True, environment="dev")
+    await triggers.start(house.client, **acme, settings=settings, task_queue=house.task_queue)
+    trigger = house.client.get_workflow_handle(triggers.trigger_workflow_id(**acme))
+    await asyncio.sleep(8)
+    (STATE / "broken").unlink()
+    await trigger.signal("configure", settings.model_copy(update={"environment": "prod"}))
+    await asyncio.sleep(8)
+    await _write("trigger_promises", trigger)
+    await trigger.cancel()
 
 
 @asynccontextmanager

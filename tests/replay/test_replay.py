@@ -41,6 +41,8 @@ def test_there_are_histories_of_every_kind() -> None:
         "in_batches",
         "slots",
         "trigger",
+        "trigger_promises",
+        "watch",
         "hook",
     }
 

@@ -32,7 +32,7 @@ def webhook() -> Iterator[Webhooks]:
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("WHILE_LATE", "SOONEST"):
+    for name in ("WHILE_NOT_FRESH", "SOONEST"):
         monkeypatch.setattr(watch, name, timedelta(seconds=0.5))
 
 

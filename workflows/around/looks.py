@@ -17,8 +17,8 @@ AT_LEAST = timedelta(hours=1)
 """How often promises are looked at whatever is due: code may promise more since, or an environment be new."""
 SOONEST = timedelta(seconds=5)
 """The shortest pause between two looks at promises, whatever the clocks of workers say."""
-LONG_LOOK = StepLimits(timeout=timedelta(minutes=10), attempts=1, backoff=timedelta(seconds=1))
-"""A look that waits for a warehouse."""
+LONG_LOOK = StepLimits(timeout=timedelta(minutes=10), attempts=3, backoff=timedelta(seconds=1))
+"""A look at a warehouse, for which it may have to wait, and which others may be writing."""
 
 
 def pause_after(failures: int, every: timedelta) -> timedelta:

@@ -328,30 +328,31 @@ def to_keep(
 ) -> tuple[list[Needed], dict[str, Tried], datetime.datetime]:
     """For which tables a run begins now, what was tried then, and when to look again.
 
-    What is as old as when a run for it began had that run in vain: the next waits, each time twice as long. What would
-    need a run before this one is likely to end is taken along.
+    What would need a run before this one is likely to end is taken along. What is as old as when a run for it began had
+    that run in vain: the next waits, each time twice as long. It is for all such tables that share a step, and for no
+    other, since that would fail with them.
     """
-    begins = {each.table: _next_try(each, tried.get(each.table)) for each in needed}
+    vain = {each.table: old for each in needed if (old := tried.get(each.table)) and old.as_of == each.as_of}
+    begins = {each.table: _next_try(each, vain.get(each.table)) for each in needed}
     due = [each for each in needed if begins[each.table] <= now]
-    lead = timedelta(seconds=max((each.lead for each in due), default=0))
-    along = [each for each in needed if due and begins[each.table] <= now + min(lead, timedelta(seconds=each.lead))]
-    after = {}
-    for each in needed:
-        old = tried.get(each.table)
-        is_vain = old is not None and old.as_of == each.as_of
-        if each in along:
-            after[each.table] = Tried(as_of=each.as_of, times=old.times + 1 if is_vain and old else 1, at=text_of(now))
-        elif is_vain and old:
-            after[each.table] = old
+    if chosen := [each for each in due if each.table not in vain]:
+        lead = max(each.lead for each in chosen)
+        until = {each.table: now + timedelta(seconds=min(lead, each.lead)) for each in needed}
+        chosen = [each for each in needed if each.table not in vain and begins[each.table] <= until[each.table]]
+    elif due:
+        steps = set(due[0].steps)
+        again = [each for each in needed if each.table in vain and time_of(each.begin) <= now]
+        chosen = [each for each in again if steps & set(each.steps)]
+    times = 1 + max((vain[each.table].times for each in chosen if each.table in vain), default=0)
+    begun = {each.table: Tried(as_of=each.as_of, times=times, at=text_of(now)) for each in chosen}
+    after = {**vain, **begun}
     upcoming = [_next_try(each, after.get(each.table)) for each in needed]
-    return along, after, max(now + SOONEST, min([*upcoming, now + AT_LEAST]))
+    return chosen, after, max(now + SOONEST, min([*upcoming, now + AT_LEAST]))
 
 
-def _next_try(needed: Needed, tried: Tried | None) -> datetime.datetime:
+def _next_try(needed: Needed, vain: Tried | None) -> datetime.datetime:
     begin = time_of(needed.begin)
-    if tried is None or tried.as_of != needed.as_of:
-        return begin
-    return max(begin, time_of(tried.at) + pause_after(tried.times, FIRST_PAUSE))
+    return max(begin, time_of(vain.at) + pause_after(vain.times, FIRST_PAUSE)) if vain is not None else begin
 
 
 def described(settings: TriggerSettings) -> str:

@@ -7,6 +7,7 @@ just then, and more often while one is broken. What it has told is one message, 
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import timedelta
 
@@ -14,6 +15,7 @@ from temporalio import workflow
 from temporalio.common import VersioningBehavior
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
+from entrepot.language.limits import duration
 from entrepot.protocol import activities
 from entrepot.protocol.freshness import Breach, FreshnessRow, Watched, WatchInput, WatchState, breach_id
 from entrepot.protocol.hooks import EventName
@@ -25,8 +27,9 @@ from entrepot.workflows.around.publishes import MOST_TOLD
 from entrepot.workflows.calls import call, check_not_cancelled, failure_of, priority
 from entrepot.workflows.search_attributes import label
 
-WHILE_LATE = timedelta(minutes=5)
-"""How often it is looked whether a promise is kept again."""
+WHILE_NOT_FRESH = timedelta(minutes=5)
+"""How often it is looked whether a promise is kept again, or is known to be, unless half of the promise is shorter: so
+none is broken between two looks of which nobody knew that it was made."""
 KEPT = timedelta(days=1)
 """So long a breach is known of which nothing is heard: for a while, a worker may have code without the promise."""
 _SECOND = timedelta(seconds=1)
@@ -151,14 +154,19 @@ def judged(
     ]
     new = [Breach(environment=row.environment, table=row.table, since=row.due, seen=at) for row in late]
     breaches = tuple(sorted((*stay, *new), key=lambda each: (each.environment, each.table)))
-    next = next_look([row for row in rows if row.state == "fresh"], now, is_late=bool(breaches))
+    next = next_look(rows, now)
     return late, kept, state.model_copy(update={"breaches": breaches, "look": Look(next=text_of(next))})
 
 
-def next_look(fresh: list[FreshnessRow], now: datetime.datetime, *, is_late: bool) -> datetime.datetime:
-    """When something may have changed: just after the next promise is due, whose time is told in whole seconds."""
-    due = [time_of(row.due) + _SECOND for row in fresh]
-    return max(now + SOONEST, min([*due, now + (WHILE_LATE if is_late else AT_LEAST)]))
+def next_look(rows: Iterable[FreshnessRow], now: datetime.datetime) -> datetime.datetime:
+    """When something may have changed."""
+    return max(now + SOONEST, min([now + AT_LEAST, *(_may_change(row, now) for row in rows)]))
+
+
+def _may_change(row: FreshnessRow, now: datetime.datetime) -> datetime.datetime:
+    if row.state == "fresh":
+        return time_of(row.due) + _SECOND  # which is told in whole seconds
+    return now + min(WHILE_NOT_FRESH, duration(row.fresh_within) / 2)
 
 
 def _by_environment(rows: list[FreshnessRow]) -> dict[str, list[FreshnessRow]]:

@@ -176,6 +176,23 @@ def test_what_is_run_in_vain_is_run_less_and_less_often() -> None:
     assert (chosen, tried) == ([], {})
 
 
+def test_what_is_run_in_vain_keeps_nothing_else_from_being_fresh() -> None:
+    """Many tables of a source that is away are one run, less and less often; one of another source is never with it."""
+    broken = [need(f"t{n}", 60 * n, steps=("orders", f"t{n}")) for n in range(20)]
+    now, tried, failed, age = START, dict[str, Tried](), list[float](), 0.0
+    while now < START + timedelta(hours=12):
+        second = (now - START).total_seconds()
+        fine = need("fine", age + 1200, steps=("weather", "fine"), as_of=str(age))
+        chosen, tried, now = to_keep([*broken, fine], tried, now)
+        if names(chosen) == ["fine"]:
+            age = second
+        elif chosen:
+            assert "fine" not in names(chosen) or second <= 1200  # it was not known yet what fails
+            failed.append(second)
+        assert second - age < 2 * 1200
+    assert len([at for at in failed if at > 4 * 3600]) <= 9  # once an hour, all of them
+
+
 def test_the_run_for_a_promise_does_only_that_unless_something_else_has_happened() -> None:
     its = trigger(promises=True, debounce=600)
     cause = Cause(of=PROMISE, key="1", what="to keep the promise of daily: 2h", at=at(0), steps=("daily", "orders"))

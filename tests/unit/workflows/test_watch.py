@@ -11,16 +11,18 @@ from hypothesis import strategies as st
 
 from entrepot.protocol.freshness import Breach, FreshnessRow, WatchState, breach_id
 from entrepot.workflows.around.looks import AT_LEAST, SOONEST
-from entrepot.workflows.around.watch import KEPT, WHILE_LATE, judged
+from entrepot.workflows.around.watch import KEPT, WHILE_NOT_FRESH, judged
 
 START = datetime.datetime(2026, 11, 20, 6, tzinfo=datetime.UTC)
 NOTHING = WatchState(tenant="acme", pipeline="flights")
 
 
-def row(table: str, state: Any, due: datetime.datetime = START, environment: str = "prod") -> FreshnessRow:
+def row(
+    table: str, state: Any, due: datetime.datetime = START, environment: str = "prod", within: str = "1h"
+) -> FreshnessRow:
     told = "" if state == "unknown" else due.replace(tzinfo=None).isoformat(sep=" ")
     return FreshnessRow(
-        pipeline="flights", table=table, environment=environment, state=state, fresh_within="1h", due=told
+        pipeline="flights", table=table, environment=environment, state=state, fresh_within=within, due=told
     )
 
 
@@ -66,8 +68,12 @@ def test_it_looks_when_something_may_have_changed() -> None:
     assert next_of(looked(NOTHING)[1]) == START + AT_LEAST
     assert next_of(looked(NOTHING, row("daily", "fresh", soon))[1]) == soon + timedelta(seconds=1)
     assert next_of(looked(NOTHING, row("daily", "fresh", START + timedelta(days=300)))[1]) == START + AT_LEAST
-    assert next_of(looked(NOTHING, row("daily", "late"))[1]) == START + WHILE_LATE
-    assert next_of(looked(NOTHING, row("daily", "late"), row("hourly", "fresh", soon))[1]) < START + WHILE_LATE
+    assert next_of(looked(NOTHING, row("daily", "late"))[1]) == START + WHILE_NOT_FRESH
+    assert next_of(looked(NOTHING, row("daily", "late"), row("hourly", "fresh", soon))[1]) < START + WHILE_NOT_FRESH
+    # What is unknown now may be made, and be late, before long.
+    assert next_of(looked(NOTHING, row("daily", "unknown"))[1]) == START + WHILE_NOT_FRESH
+    for state in ("unknown", "late"):
+        assert next_of(looked(NOTHING, row("daily", state, within="1m"))[1]) == START + timedelta(seconds=30)
     # A worker whose clock is behind says that a promise is kept which was due.
     assert next_of(looked(NOTHING, row("daily", "fresh", START - timedelta(hours=1)))[1]) == START + SOONEST
 
