@@ -13,12 +13,16 @@ from entrepot.protocol.environments import (
     DiffInput,
     EnvironmentDiff,
     EnvironmentRow,
+    FreshnessInput,
+    FreshnessRow,
+    Needed,
     PromoteInput,
     PublishRow,
     RunRow,
     RunsInput,
+    Watched,
+    WatchInput,
 )
-from entrepot.protocol.freshness import FreshnessInput, FreshnessRow, Needed, Watched, WatchInput
 from entrepot.protocol.hooks import Hooks
 from entrepot.protocol.maintenance import (
     CheckRow,

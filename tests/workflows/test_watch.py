@@ -12,7 +12,7 @@ import pytest
 from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 
-from entrepot.protocol.freshness import WatchState
+from entrepot.protocol.environments import WatchState
 from entrepot.worker.config.settings import Settings
 from entrepot.worker.config.tenant_schema import TenantSection
 from entrepot.worker.schedules import watches

@@ -11,7 +11,7 @@ from temporalio.common import Priority, WorkflowIDConflictPolicy
 from entrepot.activities.runtime.tenant import Tenants
 from entrepot.activities.runtime.triggers import MADE_BY
 from entrepot.errors import EntrepotError
-from entrepot.protocol.freshness import WatchState
+from entrepot.protocol.environments import WatchState
 from entrepot.protocol.hooks import LATE
 from entrepot.worker.client import TASK_QUEUE
 from entrepot.worker.config.settings import Settings

@@ -28,7 +28,7 @@ from entrepot.language.limits import StepLimits, duration_text
 from entrepot.language.names import DEFAULT_ENVIRONMENT
 from entrepot.protocol import activities
 from entrepot.protocol.activities import Activity
-from entrepot.protocol.freshness import Needed
+from entrepot.protocol.environments import Needed
 from entrepot.protocol.messages import Target
 from entrepot.protocol.triggers import (
     CODE,

@@ -17,7 +17,7 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from entrepot.language.limits import duration
 from entrepot.protocol import activities
-from entrepot.protocol.freshness import Breach, FreshnessRow, Watched, WatchInput, WatchState, breach_id
+from entrepot.protocol.environments import Breach, FreshnessRow, Watched, WatchInput, WatchState, breach_id
 from entrepot.protocol.hooks import EventName
 from entrepot.protocol.messages import Target, TenantInput
 from entrepot.protocol.triggers import Look

@@ -22,12 +22,16 @@ from entrepot.protocol.environments import (
     DiffInput,
     EnvironmentDiff,
     EnvironmentRow,
+    FreshnessInput,
+    FreshnessRow,
+    Needed,
     PromoteInput,
     PublishRow,
     RunRow,
     RunsInput,
+    Watched,
+    WatchInput,
 )
-from entrepot.protocol.freshness import FreshnessInput, FreshnessRow, Needed, Watched, WatchInput
 from entrepot.protocol.hooks import LATE
 from entrepot.protocol.messages import Promoted, Target, TenantInput
 from entrepot.protocol.triggers import ProbeInput

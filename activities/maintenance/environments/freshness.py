@@ -23,7 +23,7 @@ from entrepot.errors import BadInput, unknown
 from entrepot.language.limits import duration_text
 from entrepot.language.names import DEFAULT_ENVIRONMENT
 from entrepot.planning.graph import Graph
-from entrepot.protocol.freshness import FreshnessRow
+from entrepot.protocol.environments import FreshnessRow
 from entrepot.tracebacks import cut
 
 Time = datetime.datetime

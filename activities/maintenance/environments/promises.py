@@ -10,7 +10,7 @@ from entrepot.activities.catalog.records import Run
 from entrepot.activities.maintenance.environments.freshness import Told, judged, tables_read
 from entrepot.language.limits import duration_text
 from entrepot.planning.graph import Graph
-from entrepot.protocol.freshness import Needed
+from entrepot.protocol.environments import Needed
 
 MOST_RUNS = 5
 """So many of the newest runs say how long the next takes."""

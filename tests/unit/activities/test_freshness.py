@@ -18,7 +18,7 @@ from entrepot.activities.catalog.records import Run
 from entrepot.activities.maintenance.environments.freshness import Moment, Told, ages, judged, moments_of
 from entrepot.errors import BadInput
 from entrepot.planning.graph import Graph
-from entrepot.protocol.freshness import FreshnessRow
+from entrepot.protocol.environments import FreshnessRow
 
 START = datetime.datetime(2026, 1, 1)
 RAW = ("r0", "r1", "r2")

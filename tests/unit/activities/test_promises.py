@@ -15,7 +15,7 @@ from entrepot import Pipeline, Table
 from entrepot.activities.catalog.records import Run
 from entrepot.activities.maintenance.environments.freshness import Moment, Told
 from entrepot.activities.maintenance.environments.promises import before, needed, took
-from entrepot.protocol.freshness import Needed
+from entrepot.protocol.environments import Needed
 
 START = datetime.datetime(2026, 11, 20, 6, 0)
 

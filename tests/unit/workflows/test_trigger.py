@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entrepot.protocol.freshness import Needed
+from entrepot.protocol.environments import Needed
 from entrepot.protocol.triggers import CODE, PROMISE, SOURCE, Cause, Looked, Tried, TriggerSettings, TriggerState
 from entrepot.workflows.around.looks import pause_after
 from entrepot.workflows.around.trigger import FIRST_PAUSE, compared, described, due, to_keep

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entrepot.protocol.freshness import Breach, FreshnessRow, WatchState, breach_id
+from entrepot.protocol.environments import Breach, FreshnessRow, WatchState, breach_id
 from entrepot.workflows.around.looks import AT_LEAST, SOONEST
 from entrepot.workflows.around.watch import KEPT, WHILE_NOT_FRESH, judged
 
