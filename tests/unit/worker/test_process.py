@@ -32,9 +32,5 @@ def test_every_declared_activity_is_registered_and_no_other() -> None:
 def test_an_activity_is_registered_with_the_declared_types(declared: Activity[Any, Any]) -> None:
     registered = activity._Definition.must_from_callable(IMPLEMENTED[declared])
     assert registered.name == declared.name
-    of_workflows_alone = declared in (
-        *(activities.SLOTS, activities.CLOSED_RUNS),
-        *(activities.ANNOUNCE, activities.RUN_ENDED),
-    )
-    assert registered.arg_types == [declared.request if of_workflows_alone else Any]  # which is read with sentences
+    assert registered.arg_types == [Any]  # which is read with sentences
     assert registered.ret_type == declared.result
