@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from entrepot.activities.catalog.growing_table import Segment
+from entrepot.identity.version import Frozen
 from entrepot.planning.slices import Content
 
 
@@ -46,6 +47,10 @@ class _RowsDetails(_Details):
     """The ids of its rows and columns; None, if it is known as a whole only."""
     same_as: str = ""
     """The version whose rows it has, found when it was made: its ids are that one's."""
+    intervals_of: str = ""
+    """The column by whose intervals it was computed; empty, if it was not."""
+    frozen: Frozen | None = None
+    """Which of its rows are another version's."""
 
     def content(self, version: str) -> Content:
         """What a version with these details contains, as what is made of it counts that."""

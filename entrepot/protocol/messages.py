@@ -23,6 +23,7 @@ from entrepot.language.names import (
     TenantName,
 )
 from entrepot.language.step import StepKind
+from entrepot.planning.frozen import Kept
 from entrepot.planning.plan import Same
 from entrepot.planning.products.contract import ProductContract
 from entrepot.protocol.hooks import EmailHook, Hook, Hooks, RunEvent, WebhookHook
@@ -258,6 +259,8 @@ class Batch(Request):
     """Those of the steps that are to be computed though their versions are there."""
     before: dict[TableName, Id] = {}
     """Those of the steps that are compared with a version before, and which."""
+    kept: dict[TableName, Kept] = {}
+    """Those of the steps of whose tables something is frozen, and what stays."""
 
     @property
     def about(self) -> tuple[str, ...]:
