@@ -438,7 +438,7 @@ def _thawed(by: ByInterval, touched: Sequence[tuple[Moment, Moment]], frozen: Mo
         return (Intervals(by, tuple(_joined(touched))) if touched else None), ""
     thawed = [(max(start or frozen, frozen), end) for start, end in touched if end is None or end > frozen]
     cold = [(start, min(end or frozen, frozen)) for start, end in touched if start is None or start < frozen]
-    left = f"changes of {Intervals(by, tuple(_joined(cold)))} were left, which is frozen" if cold else ""
+    left = f"what changed in {Intervals(by, tuple(_joined(cold)))} was left: it is frozen" if cold else ""
     return (Intervals(by, tuple(_joined(thawed))) if thawed else None), left
 
 
