@@ -320,9 +320,10 @@ def refusal(before: sch.Schema | Mapping[str, Any], now: sch.Schema, times: Sequ
         was = before.get(name, dtype)
         fits = name not in times and not dtype.is_nested() and common(was, dtype) == dtype
         if was != dtype and not fits:
+            way = "keep it as it was" if name in times else "name the new one otherwise"
             found.append(
-                f"its column {name!r} was {was} and is {dtype} now, which its frozen rows cannot be shown with: name "
-                "the new one otherwise, or leave out `frozen_before` once, so that all is computed anew"
+                f"its column {name!r} was {was} and is {dtype} now, which its frozen rows cannot be shown with: {way}, "
+                "or leave out `frozen_before` once, so that all is computed anew"
             )
     return found
 

@@ -8,6 +8,8 @@ from entrepot import ByInterval, Pipeline
 from entrepot.identity.version import Frozen, version_of
 from entrepot.language.step import Step
 from entrepot.planning.frozen import Base, Kept, kept_of
+from entrepot.planning.plan import Plan, PlannedStep
+from entrepot.planning.slices import Content
 
 COLUMNS = {"day": "date", "total": "int64"}
 JANUARY, MARCH = "2024-01-01T00:00:00", "2024-03-01T00:00:00"
@@ -88,3 +90,27 @@ def test_what_is_computed_once_more_is_made_of_itself() -> None:
     shown = table.shown
     assert table.kept(1, 2, JANUARY) == Kept(base=shown.version, before=JANUARY, frozen=shown.frozen)
     assert table.kept(1, 2, MARCH) == Kept(base=shown.version, before=MARCH, frozen=shown.frozen)
+
+
+def test_a_column_is_the_same_as_long_as_its_rule_and_the_frozen_rows_are() -> None:
+    one, other = (Content("v", {"": "rows", "total": total, "shop": "shop"}) for total in ("sum", "mean"))
+    frozen = Frozen("origin", JANUARY)
+    assert one.beside(None) == one
+    assert one.beside(frozen).changed(other.beside(frozen)) == {"total"}
+    assert one.beside(frozen).slice(["shop", None]) == other.beside(frozen).slice(["shop", None])
+    for others in (None, Frozen("origin", MARCH), Frozen("another", JANUARY)):
+        assert one.beside(frozen).slice(["shop"]) != one.beside(others).slice(["shop"])
+    whole = Content("v")
+    assert whole.beside(frozen) == whole, "its version says it"
+
+
+def test_a_plan_made_again_keeps_what_stays_for_the_steps_that_have_begun() -> None:
+    def plan(base: str, version: str = "1") -> Plan:
+        steps = tuple(PlannedStep(name=name, kind="transform", action="run", why="") for name in ("one", "two"))
+        kept = {name: Kept(base=base, before=JANUARY) for name in ("one", "two")}
+        return Plan(steps=steps, versions={"one": version, "two": version}, kept=kept)
+
+    again = plan("old").replanned(plan("new"), {"one"})
+    assert {name: each.base for name, each in again.kept.items()} == {"one": "old", "two": "new"}
+    assert again.kept_for(["two", "three"]) == {"two": Kept(base="new", before=JANUARY)}
+    assert plan("old").replanned(plan("new", "2"), {"one"}) == plan("old")
