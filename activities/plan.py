@@ -214,8 +214,7 @@ def _make_plan(
     contents = {name: held[name].content if name in held else Content(version) for name, version in shown.items()}
     young = {} if is_compared else _young(catalog, graph, resolved, selected, published.pointers, request)
     contents |= {name: version.content for name, version in young.items()}
-    shown_frozen, unfrozen = _bases(catalog, graph, resolved, selected, published.pointers, request)
-    bases = {name: Base(each.version, schema_from(each.inferred), each.frozen) for name, each in shown_frozen.items()}
+    bases, unfrozen = _bases(catalog, graph, resolved, selected, published.pointers, request)
     addressed, known = _addressed(
         catalog,
         lambda same: address(graph, resolved.steps, raw, selected, contents, request.context.run, same, young, bases),
@@ -328,7 +327,7 @@ def _bases(
     selected: frozenset[str],
     pointers: Mapping[str, str],
     request: PlanRequest,
-) -> tuple[dict[str, Version], dict[str, str]]:
+) -> tuple[dict[str, Base], dict[str, str]]:
     """What is shown of the selected tables with `frozen_before`, of which a part stays; of those of which nothing can
     stay, why. Where warehouses are compared nothing stays: each computes all by the code that there is."""
     frozen = {
@@ -346,10 +345,10 @@ def _bases(
         # What is forced may be so since somebody has changed the table by hand.
         if said := (counted if name in request.anew else standing).first_problem(version.relations):
             why[name] = said
-        elif version.intervals_of != frozen[name]:
+        elif version.intervals is None or version.intervals.column != frozen[name]:
             why[name] = f"what is shown is not computed by intervals of {frozen[name]!r}"
         else:
-            bases[name] = version
+            bases[name] = Base(version.version, schema_from(version.intervals.planned), version.frozen)
     return bases, why
 
 

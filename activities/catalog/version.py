@@ -9,6 +9,7 @@ from typing import Any
 
 from entrepot.activities.catalog import details
 from entrepot.activities.catalog.details import (
+    ByIntervals,
     CopyDetails,
     Details,
     FilesDetails,
@@ -113,9 +114,9 @@ class Version:
         return self.details.frozen if isinstance(self.details, TableDetails | GrowingTableDetails) else None
 
     @property
-    def intervals_of(self) -> str:
-        """The column by whose intervals it was computed; empty, if it was not."""
-        return self.details.intervals_of if isinstance(self.details, TableDetails | GrowingTableDetails) else ""
+    def intervals(self) -> ByIntervals | None:
+        """How it was computed by intervals; None, if it was not."""
+        return self.details.intervals if isinstance(self.details, TableDetails | GrowingTableDetails) else None
 
     @property
     def warehouse(self) -> str:

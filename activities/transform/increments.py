@@ -244,9 +244,17 @@ class Growth:
                 raise
             rest = Intervals(self._by, ((self._frozen, None),), is_rest=True)
             made = create(self._named(PART), rest)
-            if said := "; ".join(refusal(self._shape, made.table.columns, self._by.columns)):
+            if said := "; ".join(refusal(self._shape, self._unplanned(made.table.columns), self._by.columns)):
                 raise StepFailed(said) from None
             return rest, made, f"{rest} anew: {error}"
+
+    def _unplanned(self, columns: sch.Schema) -> sch.Schema:
+        """Those of some columns of which the plan knew no other types: it has not allowed what the warehouse makes."""
+        before, now = self._base.intervals, self._computed.made
+        if before is None or not isinstance(now, sch.Schema):
+            return columns
+        planned = schema_from(before.planned)
+        return sch.Schema({name: t for name, t in columns.items() if planned.get(name) == now.get(name)})
 
     def _part(self, changed: Mapping[str, Sequence[ibis.Table]]) -> tuple[Part | None, str]:
         """What has to be computed anew, and what to say of the rest; None: nothing."""

@@ -14,7 +14,7 @@ import ibis.expr.operations as ops
 import ibis.expr.schema as sch
 import pyarrow as pa
 
-from entrepot.activities.catalog.details import GrowingTableDetails, Scoring, TableDetails
+from entrepot.activities.catalog.details import ByIntervals, GrowingTableDetails, Scoring, TableDetails
 from entrepot.activities.catalog.growing_table import Segment
 from entrepot.activities.catalog.records import CheckVerdict
 from entrepot.activities.catalog.relations import Relations
@@ -222,7 +222,9 @@ class Computation:
                 columns=schema_to(made.columns),
                 inferred=schema_to(made.inferred),
                 rows=made.rows,
-                details=_with_content(self._recorded(step, made), self._content(step, computed, version, stood)),
+                details=_with_content(
+                    self._recorded(step, computed, made), self._content(step, computed, version, stood)
+                ),
                 run=self._context.run,
                 scanned=self._scanned(),
                 inputs=self._inputs(step),
@@ -230,7 +232,9 @@ class Computation:
             )
             if before is not None and (is_same := self._is_same(step, made, made_version, before, base)):
                 content = replace(before.content, version=version, same_as=before.content.whole)
-                made_version = replace(made_version, details=_with_content(self._recorded(step, made), content))
+                made_version = replace(
+                    made_version, details=_with_content(self._recorded(step, computed, made), content)
+                )
             self._catalog.add_version(made_version, before=stood)
         self._versions[step.name] = made_version
         said = "; ".join(filter(None, (cutoff.SAME_ROWS if is_same else "", made.said)))
@@ -447,11 +451,13 @@ class Computation:
         kept = self._batch.kept.get(step.name)
         return kept.frozen if kept else None
 
-    def _recorded(self, step: TransformStep, made: _Made) -> TableDetails | GrowingTableDetails:
+    def _recorded(self, step: TransformStep, computed: Computed, made: _Made) -> TableDetails | GrowingTableDetails:
         """What is to be known of how a table was made."""
-        by = step.incremental
-        its = {"intervals_of": by.column if isinstance(by, ByInterval) else "", "frozen": self._frozen(step)}
-        return made.details.model_copy(update=its)
+        by, columns = step.incremental, computed.made
+        if not isinstance(by, ByInterval) or not isinstance(columns, sch.Schema):
+            return made.details
+        intervals = ByIntervals(column=by.column, planned=schema_to(columns))
+        return made.details.model_copy(update={"intervals": intervals, "frozen": self._frozen(step)})
 
     def _content(self, step: TransformStep, computed: Computed, version: str, stood: Version | None) -> Content:
         """What the step's version contains, as far as it follows from what it is made of."""

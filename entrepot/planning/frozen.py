@@ -37,7 +37,7 @@ class Base:
 
     version: str
     columns: Mapping[str, Any]
-    """As ibis infers them."""
+    """As its plan knew them."""
     frozen: Frozen | None = None
     """Which of its rows are another version's."""
 

@@ -276,7 +276,7 @@ def decide(
         elif step.is_source:
             action, why = _ingest(step, ingested, changes or {})
         elif step.name in again:
-            action, why = "run", again[step.name]
+            action, why = "run", f"{again[step.name]}{_from(addressed.kept.get(step.name))}"
         elif step.name in addressed.rests:
             action, why = "skip", f"what it reads changed; {(young or {})[step.name]}"
         else:
@@ -428,10 +428,13 @@ def _how(step: Step, kept: Kept | None, *, is_code_new: bool) -> str:
     """How a table that is computed by parts is computed, at the end of a sentence."""
     by = step.incremental if isinstance(step, TransformStep) else None
     if kept is not None:
-        anew = "anew" if is_code_new else str(by)
-        date = date_of(kept.before)
-        return f", so it is computed {anew} from {date} on; what is before is frozen"
+        return f", so it is computed {'anew' if is_code_new else by}{_from(kept)}"
     return f", so it is computed {by}" if by and not is_code_new else ""
+
+
+def _from(kept: Kept | None) -> str:
+    """From when on a table is computed, where something of it stays."""
+    return f" from {date_of(kept.before)} on; what is before is frozen" if kept is not None else ""
 
 
 def _unused(reads: Iterable[str], addressed: Addressed, made: Known, known: Mapping[tuple[str, str], Known]) -> str:

@@ -64,7 +64,8 @@ def around_rule(orders: Table, rule: int) -> Table:
 
 
 def reader_rule(daily: Table) -> Table:
-    return daily.group_by("day").agg(total=daily.total.sum(), countries=daily.country.nunique())
+    more = {"n": daily["n"].sum()} if "n" in daily.columns else {}
+    return daily.group_by("day").agg(total=daily.total.sum(), countries=daily.country.nunique(), **more)
 
 
 frozen.transform(name="daily", incremental=ByInterval("day", batch=3))(daily_rule)

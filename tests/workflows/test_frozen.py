@@ -87,6 +87,8 @@ async def test_what_plans_and_lines_say(house: House, tmp_path: Path) -> None:
     bring(tmp_path, country="FR")
     other = await run(house, tmp_path, rule=3)
     assert notes(other)["daily"] == "from 2026-02-01 anew: shops changed, of which each part reads all"
+    planned = await run(house, tmp_path, rule=3, force="daily", dry_run=True)
+    assert whys(planned)["daily"] == "to be computed anew from 2026-02-01 on; what is before is frozen"
     forced = await run(house, tmp_path, rule=3, force="daily")
     assert notes(forced)["daily"] == "from 2026-02-01 anew: it is made once more"
     assert house.query("SELECT country FROM frozen.daily ORDER BY day") == [("CH",), ("CH",), ("FR",)]

@@ -289,11 +289,11 @@ def test_what_is_frozen_stays_and_the_rest_is_as_a_whole(actions: Sequence[Actio
             house.dead.add("again")
 
 
-def days(house: FrozenHouse, environment: str = "prod", column: str = "n") -> dict[str, Any]:
-    """A value of each day of `daily`."""
-    rows = house.shown(environment, "daily")
+def days(house: FrozenHouse, column: str = "n") -> dict[str, Any]:
+    """A value of each of the last days of `daily`."""
+    rows = house.shown("prod", "daily")
     assert rows is not None
-    return {f"{its['day']}": its.get(column) for its in map(dict, rows)}
+    return {f"{its['day']}": its.get(column) for its in map(dict, rows) if its["day"] > datetime.date(2026, 1, 20)}
 
 
 def order(key: int, day: str, amount: int = 1) -> dict[str, Any]:
@@ -302,9 +302,10 @@ def order(key: int, day: str, amount: int = 1) -> dict[str, Any]:
 
 @pytest.fixture
 def house(monkeypatch: pytest.MonkeyPatch) -> Iterator[FrozenHouse]:
-    """One with an order a day, all shown."""
+    """One that shows some orders, most of them before the date."""
     with opened(monkeypatch) as its:
-        its.write([order(1, "2026-01-29"), order(2, "2026-01-31"), order(3, "2026-02-02")])
+        early = [order(10 + day, f"2026-01-{day}") for day in range(10, 20)]
+        its.write([*early, order(1, "2026-01-29"), order(2, "2026-01-31"), order(3, "2026-02-02")])
         its.rule = 1
         its.play(("run", 0, 0))
         its.before = "2026-01-31"
@@ -329,6 +330,21 @@ def test_a_column_that_went_and_comes_back_is_empty_in_what_is_frozen(house: Fro
     house.write([order(4, "2026-02-03")])
     house.play(("run", 0, 0))
     assert house.notes["daily"] == "2026-02-03 anew"
+
+
+def test_what_is_made_once_more_stands_beside_what_is_shown(house: FrozenHouse) -> None:
+    house.write([order(4, "2026-02-03")])
+    house.play(("run", 0, 0))
+    house.play(("create", 1, 0))
+    house.play(("rollback", 0, 1))
+    shown = house.pointers("dev")["daily"]
+    assert house.pointers("prod")["daily"] != shown
+    house.play(("force", 0, 0))
+    assert house.pointers("prod")["daily"] == shown, "made of the same version"
+    assert house.notes["daily"] == "from 2026-01-31 anew: it is made once more"
+    house.play(("collect", 0, 0))
+    house.play(("collect", 0, 0))
+    assert house.shown("dev", "daily") == house.shown("prod", "daily")
 
 
 def test_an_earlier_date_computes_what_is_not_frozen_any_more(house: FrozenHouse) -> None:
