@@ -29,12 +29,12 @@ from entrepot.activities.transform.verdicts import standing_verdicts
 from entrepot.backends.dialect import Dialect
 from entrepot.errors import BadInput, PipelineError, Problem, listed
 from entrepot.identity.expression import schema_from, schema_to
+from entrepot.identity.frozen import Base, frozen_by
 from entrepot.language.incremental import ByInterval
 from entrepot.language.limits import UNSAID, duration_text
 from entrepot.language.model import Model
 from entrepot.language.names import NOMINAL_TIME
 from entrepot.language.step import KINDS, IngestStep, Step, TransformStep
-from entrepot.planning.frozen import Base, frozen_by
 from entrepot.planning.graph import Graph
 from entrepot.planning.plan import Addressed, Known, Plan, address, decide
 from entrepot.planning.products.contract import ProductContract, contract_in

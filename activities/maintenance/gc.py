@@ -17,8 +17,8 @@ from entrepot.activities.runtime.context import ActivityContext, wait_for_other_
 from entrepot.activities.runtime.leases import AtWork
 from entrepot.backends import Session
 from entrepot.errors import BadInput, EntrepotError, unknown
+from entrepot.identity.frozen import date_of
 from entrepot.language.names import DEFAULT_ENVIRONMENT
-from entrepot.planning.frozen import date_of
 from entrepot.protocol import activities
 from entrepot.protocol.maintenance import DropInput, Dropped, GcElsewhere, GcInput, GcResult, VersionRow
 from entrepot.protocol.messages import Context, Target

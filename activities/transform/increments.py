@@ -35,12 +35,12 @@ from entrepot.backends.base import count, physical
 from entrepot.errors import StepFailed
 from entrepot.identity.code import stable_hash
 from entrepot.identity.expression import schema_from, schema_to
+from entrepot.identity.frozen import date_of
 from entrepot.identity.version import version_table
 from entrepot.language.incremental import ByInterval, ByKey, Every, Incremental, moment_of
 from entrepot.language.interval import Interval, joined
 from entrepot.planning.expressions.lineage import Source
 from entrepot.planning.expressions.parts import Needed
-from entrepot.planning.frozen import date_of
 from entrepot.planning.resolve import Computed
 from entrepot.planning.slices import slices
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict
 
 from entrepot.errors import listed
+from entrepot.identity.frozen import Base, Kept, date_of, kept_of
 from entrepot.identity.version import Frozen, version_of
 from entrepot.language.step import Step, StepKind, TransformStep
-from entrepot.planning.frozen import Base, Kept, date_of, kept_of
 from entrepot.planning.graph import Graph
 from entrepot.planning.products.contract import ProductContract
 from entrepot.planning.slices import Content, Contents, slices

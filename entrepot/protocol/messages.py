@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from entrepot.identity.frozen import Kept
 from entrepot.language.limits import DEFAULTS, StepLimits
 from entrepot.language.names import (
     DEFAULT_ENVIRONMENT,
@@ -23,7 +24,6 @@ from entrepot.language.names import (
     TenantName,
 )
 from entrepot.language.step import StepKind
-from entrepot.planning.frozen import Kept
 from entrepot.planning.plan import Same
 from entrepot.planning.products.contract import ProductContract
 from entrepot.protocol.hooks import EmailHook, Hook, Hooks, RunEvent, WebhookHook

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from entrepot import ByInterval, Pipeline
+from entrepot.identity.frozen import Base, Kept, kept_of
 from entrepot.identity.version import Frozen, version_of
 from entrepot.language.step import Step
-from entrepot.planning.frozen import Base, Kept, kept_of
 from entrepot.planning.plan import Plan, PlannedStep
 from entrepot.planning.slices import Content
 
