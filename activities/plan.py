@@ -12,6 +12,7 @@ from temporalio import activity
 from entrepot.activities.catalog.catalog import PipelineCatalog
 from entrepot.activities.catalog.environment import Environment, Publish
 from entrepot.activities.catalog.ingest_state import IngestState
+from entrepot.activities.catalog.relations import Relations
 from entrepot.activities.catalog.tables import now
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.maintenance.products.gate import ProductGate
@@ -23,14 +24,17 @@ from entrepot.activities.runtime.context import ActivityContext, begin, ensure_s
 from entrepot.activities.runtime.isolation.builder import Builder
 from entrepot.activities.runtime.tenant import Tenants, parameter_values
 from entrepot.activities.transform.compilation import check, compile_by
+from entrepot.activities.transform.increments import refusal
 from entrepot.activities.transform.verdicts import standing_verdicts
 from entrepot.backends.dialect import Dialect
 from entrepot.errors import BadInput, PipelineError, Problem, listed
 from entrepot.identity.expression import schema_from, schema_to
+from entrepot.identity.frozen import Base, frozen_by
+from entrepot.language.incremental import ByInterval
 from entrepot.language.limits import UNSAID, duration_text
 from entrepot.language.model import Model
 from entrepot.language.names import NOMINAL_TIME
-from entrepot.language.step import KINDS, IngestStep, Step
+from entrepot.language.step import KINDS, IngestStep, Step, TransformStep
 from entrepot.planning.graph import Graph
 from entrepot.planning.plan import Addressed, Known, Plan, address, decide
 from entrepot.planning.products.contract import ProductContract, contract_in
@@ -210,9 +214,10 @@ def _make_plan(
     contents = {name: held[name].content if name in held else Content(version) for name, version in shown.items()}
     young = {} if is_compared else _young(catalog, graph, resolved, selected, published.pointers, request)
     contents |= {name: version.content for name, version in young.items()}
+    bases, unfrozen = _bases(catalog, graph, resolved, selected, published.pointers, request)
     addressed, known = _addressed(
         catalog,
-        lambda same: address(graph, resolved.steps, raw, selected, contents, request.context.run, same, young),
+        lambda same: address(graph, resolved.steps, raw, selected, contents, request.context.run, same, young, bases),
         published.pointers,
         request,
     )
@@ -232,11 +237,13 @@ def _make_plan(
         verdicts={check: standing.verdict for check, standing in standing_verdicts(catalog, graph, versions).items()},
         nominal_time=f"{parameters[NOMINAL_TIME]} UTC",
         young={name: _how_young(graph.steps[name], version) for name, version in young.items()},
+        unfrozen=unfrozen,
     )
     if tenants is not None:
         promised = _products(published.pointers, known, environment.name)
         columns = {name: schema_to(its) for name, its in resolved.known.items() if isinstance(its, sch.Schema)}
         plan = ProductGate(tenants, request.context, graph, promised).planned(plan, selected, columns)
+    _check_kept(graph, resolved, plan, bases)
     if request.compiled:
         check(graph, resolved, parameters, (step.name for step in plan.to_run()), dialect, compile_by(builder))
     return plan
@@ -311,6 +318,56 @@ def _young(
         and version.identity == resolved.steps[name].identity
         and version.made_at > started - lags[name]
     }
+
+
+def _bases(
+    catalog: PipelineCatalog,
+    graph: Graph,
+    resolved: Resolved,
+    selected: frozenset[str],
+    pointers: Mapping[str, str],
+    request: PlanRequest,
+) -> tuple[dict[str, Base], dict[str, str]]:
+    """What is shown of the selected tables with `frozen_before`, of which a part stays; of those of which nothing can
+    stay, why. Where warehouses are compared nothing stays: each computes all by the code that there is."""
+    frozen = {
+        step.name: step.incremental.column
+        for step in graph.steps.values()
+        if isinstance(step, TransformStep) and isinstance(step.incremental, ByInterval) and frozen_by(step)
+        if step.name in selected and step.name in pointers and step.name in resolved.steps
+    }
+    if not frozen or request.context.backend:
+        return {}, {}
+    found = catalog.versions({name: pointers[name] for name in frozen})
+    standing, counted = Relations(catalog.session), Relations(catalog.session, counted=True)
+    bases, why = {}, {}
+    for name, version in found.items():
+        # What is forced may be so since somebody has changed the table by hand.
+        if said := (counted if name in request.anew else standing).first_problem(version.relations):
+            why[name] = said
+        elif version.intervals is None or version.intervals.column != frozen[name]:
+            why[name] = f"what is shown is not computed by intervals of {frozen[name]!r}"
+        else:
+            bases[name] = Base(version.version, schema_from(version.intervals.planned), version.frozen)
+    return bases, why
+
+
+def _check_kept(graph: Graph, resolved: Resolved, plan: Plan, bases: Mapping[str, Base]) -> None:
+    """Refuses columns of other types than those of the rows that stay, where these cannot be shown as such.
+
+    Raises:
+        PipelineError: with each.
+    """
+    problems = []
+    for name in plan.kept:
+        step, made = graph.steps[name], resolved.steps[name].made
+        assert isinstance(step, TransformStep)
+        assert step.incremental is not None
+        assert isinstance(made, sch.Schema)
+        said = refusal(bases[name].columns, made, step.incremental.columns)
+        problems += [Problem(f"transform {name!r}: {each}", step.at) for each in said]
+    if problems:
+        raise PipelineError(graph.name, problems)
 
 
 def _how_young(step: Step, version: Version) -> str:

@@ -23,8 +23,8 @@ from entrepot import ByInterval, Pipeline, Table, backends
 from entrepot.activities.catalog.details import GrowingTableDetails, TableDetails
 from entrepot.activities.catalog.growing_table import MOST, GrowingTable, Segment
 from entrepot.activities.catalog.version import Version
-from entrepot.activities.transform.increments import Growth, Part
-from entrepot.backends import CreatedTable, QueryTag, Session, TableName
+from entrepot.activities.transform.increments import Created, Growth, Part
+from entrepot.backends import QueryTag, Session, TableName
 from entrepot.backends.base import physical
 from entrepot.identity.expression import bind, schema_from
 from entrepot.language.step import TransformStep
@@ -103,7 +103,17 @@ class Warehouse:
         columns = {column: str(dtype) for column, dtype in made.columns.items()}
         inputs = {"sales": self.sales.version}
         return Version(
-            name, target, "transform", "", table, columns, columns, made.rows, TableDetails(), "", inputs=inputs
+            name,
+            target,
+            "transform",
+            self.resolved.steps[name].identity,
+            table,
+            columns,
+            columns,
+            made.rows,
+            TableDetails(),
+            "",
+            inputs=inputs,
         )
 
     def by_hand(self, name: str) -> None:
@@ -121,16 +131,26 @@ class Warehouse:
         assert step.incremental is not None
         needs = (computed.needs or {})["sales"]
 
-        def create(target: TableName, part: Part) -> tuple[CreatedTable, None]:
+        def create(target: TableName, part: Part) -> Created:
             rows = part.of_table(self._bound(name, lambda rows: part.of_input(rows, needs)))
-            return self.session.create_as(target, rows), None
+            return Created(self.session.create_as(target, rows), rows.schema())
 
         version, columns = f"{name}_{self.days}", base.columns
         before, now = {"sales": then}, {"sales": self.sales}
         made = Growth(self.session, step.incremental, computed, base, before, now, version, "v").make(create)
         inputs = {"sales": self.sales.version}
         self.made[name] = Version(
-            name, version, "transform", "", made.view, columns, columns, made.rows, made.details, "", inputs=inputs
+            name,
+            version,
+            "transform",
+            computed.identity,
+            made.view,
+            columns,
+            columns,
+            made.rows,
+            made.details,
+            "",
+            inputs=inputs,
         )
 
 

@@ -362,6 +362,7 @@ class _Run:
                 spent=spent,
                 anew=anew,
                 before=before,
+                kept=self._plan.kept_for(batch),
             )
             return await self._call(activities.TRANSFORM, request, summary, limits)
         ref = StepRef(context=context, step=batch[0], versions=versions, identities=identities, spent=spent, anew=anew)

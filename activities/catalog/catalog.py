@@ -205,6 +205,7 @@ class PipelineCatalog:
                 contents=(details := json.loads(r.get("details") or "{}")).get("contents"),
                 same_as=details.get("same_as") or "",
                 promised=contracts_of(details.get("promised") or {}),
+                frozen=details.get("frozen"),
             )
             for r in rows
         }

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from entrepot.activities.catalog.growing_table import Segment
+from entrepot.identity.version import Frozen
 from entrepot.planning.slices import Content
 
 
@@ -35,6 +36,15 @@ class Scoring(_Details):
     models: tuple[ScoredModel, ...]
 
 
+class ByIntervals(_Details):
+    """How a table was computed by intervals."""
+
+    column: str
+    """That with the time."""
+    planned: dict[str, str]
+    """Its columns, as its plan knew them: some warehouses make other types of them."""
+
+
 class _RowsDetails(_Details):
     """Of rows, wherever they stand."""
 
@@ -46,6 +56,10 @@ class _RowsDetails(_Details):
     """The ids of its rows and columns; None, if it is known as a whole only."""
     same_as: str = ""
     """The version whose rows it has, found when it was made: its ids are that one's."""
+    intervals: ByIntervals | None = None
+    """How it was computed by intervals; None, if it was not."""
+    frozen: Frozen | None = None
+    """Which of its rows are another version's."""
 
     def content(self, version: str) -> Content:
         """What a version with these details contains, as what is made of it counts that."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from entrepot.activities.catalog import details
 from entrepot.activities.catalog.details import (
+    ByIntervals,
     CopyDetails,
     Details,
     FilesDetails,
@@ -20,6 +21,7 @@ from entrepot.activities.catalog.details import (
 from entrepot.activities.catalog.growing_table import Segment
 from entrepot.activities.catalog.tables import Row, now
 from entrepot.backends import RelationKind, TableName
+from entrepot.identity.version import Frozen
 from entrepot.language.step import KINDS, StepKind
 from entrepot.planning.products.contract import Contracts, ProductContract, contract_in
 from entrepot.planning.slices import Content
@@ -105,6 +107,16 @@ class Version:
         if isinstance(self.details, TableDetails | GrowingTableDetails):
             return self.details.content(self.version)
         return Content(self.version)
+
+    @property
+    def frozen(self) -> Frozen | None:
+        """Which of its rows are another version's; None, if its code has made all."""
+        return self.details.frozen if isinstance(self.details, TableDetails | GrowingTableDetails) else None
+
+    @property
+    def intervals(self) -> ByIntervals | None:
+        """How it was computed by intervals; None, if it was not."""
+        return self.details.intervals if isinstance(self.details, TableDetails | GrowingTableDetails) else None
 
     @property
     def warehouse(self) -> str:

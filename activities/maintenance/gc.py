@@ -17,6 +17,7 @@ from entrepot.activities.runtime.context import ActivityContext, wait_for_other_
 from entrepot.activities.runtime.leases import AtWork
 from entrepot.backends import Session
 from entrepot.errors import BadInput, EntrepotError, unknown
+from entrepot.identity.frozen import date_of
 from entrepot.language.names import DEFAULT_ENVIRONMENT
 from entrepot.protocol import activities
 from entrepot.protocol.maintenance import DropInput, Dropped, GcElsewhere, GcInput, GcResult, VersionRow
@@ -273,4 +274,6 @@ def _note(version: Version) -> str:
         return ", ".join(f"{name} {value:.3f}" for name, value in details.scores.items())
     if isinstance(details, TableDetails) and details.scoring is not None:
         return details.scoring.said
+    if version.frozen is not None:
+        return f"before {date_of(version.frozen.before)} as in {version.frozen.origin}"
     return version.published_file or ""

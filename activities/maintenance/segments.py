@@ -37,6 +37,8 @@ def write_together(work: ActivityContext, catalog: PipelineCatalog, versions: Se
         if version.segments:
             families.setdefault((version.name, version.segments[0].name), []).append(version)
     for family in families.values():
+        if not KINDS[family[0].kind].is_source and any(version.shape != family[0].shape for version in family):
+            continue  # other code goes on with what is frozen, in columns of its own
         shared = _shared([version.segments for version in family])
         if len(shared) > 1 and sum(segment.rows for segment in shared) <= MOST_ROWS:
             work.check()

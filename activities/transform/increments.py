@@ -29,12 +29,15 @@ from entrepot.activities.catalog.growing_table import (
     of_one_size,
 )
 from entrepot.activities.catalog.version import Version
+from entrepot.activities.ingest.schema_evolution import common
 from entrepot.backends import CreatedTable, Session, TableName
 from entrepot.backends.base import count, physical
+from entrepot.errors import StepFailed
 from entrepot.identity.code import stable_hash
 from entrepot.identity.expression import schema_from, schema_to
+from entrepot.identity.frozen import date_of
 from entrepot.identity.version import version_table
-from entrepot.language.incremental import ByInterval, ByKey, Every, Incremental
+from entrepot.language.incremental import ByInterval, ByKey, Every, Incremental, moment_of
 from entrepot.language.interval import Interval, joined
 from entrepot.planning.expressions.lineage import Source
 from entrepot.planning.expressions.parts import Needed
@@ -65,6 +68,8 @@ class Intervals:
 
     by: ByInterval
     every: tuple[tuple[Moment, Moment], ...]
+    is_rest: bool = False
+    """Whether they are all that is not frozen, and columns may be others than before."""
 
     def of_input(self, rows: ibis.Table, needed: Needed) -> ibis.Table:
         """The rows of an input that are needed for them."""
@@ -75,6 +80,13 @@ class Intervals:
     def of_table(self, rows: ibis.Table) -> ibis.Table:
         """The table's rows in them: beside there may be some of intervals that were needed for them."""
         return rows.filter(self.superseded(rows.schema()).holds(rows))
+
+    def within(self, other: Intervals) -> Intervals | None:
+        """What of one interval is in another, of which each is alone; None: nothing."""
+        ((start, end),), ((first, last),) = self.every, other.every
+        start = first if start is None else start if first is None else max(start, first)
+        end = last if end is None else end if last is None else min(end, last)
+        return None if start is not None and end is not None and start >= end else Intervals(self.by, ((start, end),))
 
     def superseded(self, shape: sch.Schema) -> InIntervals:
         """Which rows of a table they take the place of."""
@@ -115,7 +127,18 @@ class Keys:
 
 Part = Intervals | Keys
 
-Create = Callable[[TableName, Part], tuple[CreatedTable, Scoring | None]]
+
+@dataclass(frozen=True)
+class Created:
+    """A table that was made with the rows of a part."""
+
+    table: CreatedTable
+    inferred: sch.Schema
+    """Its columns as ibis infers them."""
+    scoring: Scoring | None = None
+
+
+Create = Callable[[TableName, Part], Created]
 """Makes a table with the rows of a part."""
 
 
@@ -133,17 +156,21 @@ class Grown:
     """The rows of before in whose place others are, with ..."""
     after: ibis.Table | None
     """... those others; None, if nothing of it changed."""
+    inferred: sch.Schema
+    """Its columns as ibis infers them."""
 
 
 class Growth:
     """Makes a version of an earlier one.
 
     Args:
-        base: The earlier version, of the same code.
+        base: The earlier version; of the same code, unless something is frozen.
         then: What that was made of, as far as it is still known.
         now: What the version is made of.
         version: The version that is made.
         schema: Where its view and tables are to stand.
+        frozen: The moment before which all stays as the earlier version has it. None: nothing is frozen.
+        again: The run by which a version is made once more that is there already, so that its tables are others.
     """
 
     def __init__(
@@ -156,6 +183,8 @@ class Growth:
         now: Mapping[str, Version],
         version: str,
         schema: str,
+        frozen: Moment = None,
+        again: str = "",
     ) -> None:
         self._session = session
         self._by = by
@@ -165,7 +194,10 @@ class Growth:
         self._now = now
         self._version = version
         self._shape = schema_from(base.columns)
+        self._inferred = schema_from(base.inferred)
         self._schema = schema
+        self._frozen = frozen
+        self._again = again
 
     def make(self, create: Create) -> Grown:
         """Makes the view, and tables for what is computed anew.
@@ -176,34 +208,76 @@ class Growth:
         """
         read = [table for version in (self._base, *self._then.values()) for table in version.tables]
         with self._session.contended_if_gone(*read):
-            changed = _changed_since(self._computed, self._then, self._now)
-            part = self._part(changed)
-            added, scoring = self._added(part, create)
+            part, made, said = self._made(create)
+            shape = self._shape if made is None else made.table.columns
             before = self._before()
+            added = () if made is None or part is None else (self._segment(made, part),)
             segments = (*before, *added)
             view = self._named("")
-            columns = self._session.create_view(view, GrowingTable(segments).rows(self._shape))
+            columns = self._session.create_view(view, GrowingTable(segments).rows(shape))
             rows = _rows_after(self._session, before, self._base.rows or 0, added, self._shape)
-        details = GrowingTableDetails(segments=segments, scoring=scoring)
+        details = GrowingTableDetails(segments=segments, scoring=made.scoring if made else None)
+        inferred = made.inferred if made else self._inferred
         if not added:
-            return Grown(view, columns, rows, details, "nothing of it changed", None, None)
+            return Grown(view, columns, rows, details, said, None, None, inferred)
         taken = GrowingTable(before).superseded_by(added[0], self._shape)
-        return Grown(view, columns, rows, details, f"{part} anew", taken, physical(added[0].name, self._shape))
+        return Grown(view, columns, rows, details, said, taken, physical(added[0].name, shape), inferred)
 
-    def _part(self, changed: Mapping[str, Sequence[ibis.Table]]) -> Part | None:
-        """What has to be computed anew; None: nothing."""
+    def _made(self, create: Create) -> tuple[Part | None, Created | None, str]:
+        """What is computed anew, as a table, and what to say of it; nothing, if nothing of the table is touched.
+
+        Raises:
+            Whole: if all would have to be computed anew, and nothing is frozen.
+            StepFailed: if what is frozen has columns of other types, and cannot be shown with those of now.
+        """
+        try:
+            if self._again:
+                raise Whole("it is made once more")
+            if self._base.identity != self._computed.identity:
+                raise Whole("its code is new")
+            changed = _changed_since(self._computed, self._then, self._now)
+            part, left = self._part(changed)
+            said = "; ".join(filter(None, (f"{part} anew" if part else "nothing of it changed", left)))
+            return part, self._added(part, create) if part else None, said
+        except Whole as error:
+            if self._frozen is None or not isinstance(self._by, ByInterval):
+                raise
+            rest = Intervals(self._by, ((self._frozen, None),), is_rest=True)
+            made = create(self._named(PART), rest)
+            if said := "; ".join(refusal(self._shape, self._unplanned(made.table.columns), self._by.columns)):
+                raise StepFailed(said) from None
+            return rest, made, f"{rest} anew: {error}"
+
+    def _unplanned(self, columns: sch.Schema) -> sch.Schema:
+        """Those of some columns of which the plan knew no other types: it has not allowed what the warehouse makes."""
+        before, now = self._base.intervals, self._computed.made
+        if before is None or not isinstance(now, sch.Schema):
+            return columns
+        planned = schema_from(before.planned)
+        return sch.Schema({name: t for name, t in columns.items() if planned.get(name) == now.get(name)})
+
+    def _part(self, changed: Mapping[str, Sequence[ibis.Table]]) -> tuple[Part | None, str]:
+        """What has to be computed anew, and what to say of the rest; None: nothing."""
         needs = self._computed.needs or {}
         each = [(needs[name], rows) for name, rows in changed.items() if rows]
-        if not each:
-            return None
         if isinstance(self._by, ByInterval):
-            return _intervals(self._session, self._by, each)
-        return _keys(self._session, self._by, self._shape, each, self._named(KEYS))
+            touched = _touched(self._session, self._by, each) if each else []
+            its = self._base.frozen
+            if its is not None and (self._frozen is None or self._frozen < moment_of(its.before)):
+                touched.append((self._frozen, moment_of(its.before)))  # frozen then, and not any more
+            return _thawed(self._by, touched, self._frozen)
+        if self._base.frozen is not None:
+            raise Whole(f"something of it was frozen before {date_of(self._base.frozen.before)}")
+        return (_keys(self._session, self._by, self._shape, each, self._named(KEYS)) if each else None), ""
 
     def _before(self) -> tuple[Segment, ...]:
         """The segments of the earlier version: all written together where much was superseded, else the newest where
-        they are many."""
-        first, *parts = before = self._base.all_segments
+        they are many. A column that it does not show is in none of them, so that it stays away if code brings it back.
+        """
+        first, *parts = before = tuple(
+            each.model_copy(update={"columns": {n: t for n, t in each.columns.items() if n in self._shape}})
+            for each in self._base.all_segments
+        )
         ranges = joined(
             i for each in parts if isinstance(each.supersedes, InIntervals) for i in each.supersedes.intervals
         )
@@ -224,22 +298,42 @@ class Growth:
         supersedes = InIntervals(column=self._by.columns[0], intervals=intervals) if of_parts else None
         return segment(table, made, together=names, supersedes=supersedes)
 
-    def _added(self, part: Part | None, create: Create) -> tuple[tuple[Segment, ...], Scoring | None]:
-        """What takes the place of rows of before; nothing, if nothing of the table is touched."""
-        if part is None:
-            return (), None
-        made, scoring = create(table := self._named(PART), part)
-        if made.columns != self._shape:
+    def _added(self, part: Part, create: Create) -> Created:
+        """What takes the place of rows of before, with the same columns."""
+        made = create(self._named(PART), part)
+        if made.table.columns != self._shape:
             raise Whole("the types of its columns changed")
-        return (segment(table, made, supersedes=part.superseded(self._shape)),), scoring
+        return made
+
+    def _segment(self, made: Created, part: Part) -> Segment:
+        return segment(self._named(PART), made.table, supersedes=part.superseded(made.table.columns))
 
     def _named(self, suffix: str) -> TableName:
         """The name of a table or view that is made so of these very tables: of others it is another, as when segments
         were written together since somebody died who made the same version."""
         read = (self._base, *self._then.values(), *self._now.values())
         made_of = [[str(table) for segment in version.all_segments for table in segment.tables] for version in read]
-        recipe = stable_hash([self._version, made_of])
+        recipe = stable_hash([self._version, made_of, *([self._again] if self._again else [])])
         return TableName(self._schema, version_table(self._base.name + suffix, recipe))
+
+
+def refusal(before: sch.Schema | Mapping[str, Any], now: sch.Schema, times: Sequence[str]) -> list[str]:
+    """Why rows that are frozen cannot be shown with the columns of now.
+
+    Args:
+        times: The columns by which it is known which rows these are.
+    """
+    found = []
+    for name, dtype in now.items():
+        was = before.get(name, dtype)
+        fits = name not in times and not dtype.is_nested() and common(was, dtype) == dtype
+        if was != dtype and not fits:
+            way = "keep it as it was" if name in times else "name the new one otherwise"
+            found.append(
+                f"its column {name!r} was {was} and is {dtype} now, which its frozen rows cannot be shown with: {way}, "
+                "or leave out `frozen_before` once, so that all is computed anew"
+            )
+    return found
 
 
 def segment(table: TableName, made: CreatedTable, **others: Any) -> Segment:
@@ -325,13 +419,14 @@ def _as_written(before: Sequence[Segment], after: Sequence[Segment]) -> tuple[Se
 
 
 def _is_same(one: Segment, other: Segment) -> bool:
-    return (one.name, one.supersedes, one.deleted) == (other.name, other.supersedes, other.deleted)
+    its, others = ((each.name, each.supersedes, each.deleted, each.columns) for each in (one, other))
+    return its == others
 
 
-def _intervals(
+def _touched(
     session: Session, by: ByInterval, changed: Iterable[tuple[Needed, Sequence[ibis.Table]]]
-) -> Intervals | None:
-    """The intervals that changed rows touch; None, if they touch none.
+) -> list[tuple[Moment, Moment]]:
+    """The intervals that changed rows touch.
 
     Args:
         changed: The changed rows of each input, and what is needed of it.
@@ -339,12 +434,21 @@ def _intervals(
     Raises:
         Whole: if there are times that cannot be counted.
     """
-    touched = [
+    return [
         # What needs intervals before it is touched by them.
         (moved(start, by.every, -needed.after), moved(start, by.every, needed.before + 1))
         for start, needed in starts_of(session, by, changed)
     ]
-    return Intervals(by, tuple(_joined(touched))) if touched else None
+
+
+def _thawed(by: ByInterval, touched: Sequence[tuple[Moment, Moment]], frozen: Moment) -> tuple[Intervals | None, str]:
+    """What of intervals is not frozen, and what to say of the rest; None: nothing."""
+    if frozen is None:
+        return (Intervals(by, tuple(_joined(touched))) if touched else None), ""
+    thawed = [(max(start or frozen, frozen), end) for start, end in touched if end is None or end > frozen]
+    cold = [(start, min(end or frozen, frozen)) for start, end in touched if start is None or start < frozen]
+    left = f"what changed in {Intervals(by, tuple(_joined(cold)))} was left: it is frozen" if cold else ""
+    return (Intervals(by, tuple(_joined(thawed))) if thawed else None), left
 
 
 def starts_of(

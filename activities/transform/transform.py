@@ -14,7 +14,7 @@ import ibis.expr.operations as ops
 import ibis.expr.schema as sch
 import pyarrow as pa
 
-from entrepot.activities.catalog.details import GrowingTableDetails, Scoring, TableDetails
+from entrepot.activities.catalog.details import ByIntervals, GrowingTableDetails, Scoring, TableDetails
 from entrepot.activities.catalog.growing_table import Segment
 from entrepot.activities.catalog.records import CheckVerdict
 from entrepot.activities.catalog.relations import Relations
@@ -45,14 +45,24 @@ from entrepot.activities.transform.batches import batches, written_together
 from entrepot.activities.transform.check import Found, check_contract, check_rows
 from entrepot.activities.transform.contract_rules import Broken, Rule, rules_of, values_of_rule
 from entrepot.activities.transform.functions import Functions, values
-from entrepot.activities.transform.increments import PART, TOGETHER, Grown, Growth, Intervals, Part, Whole, segment
+from entrepot.activities.transform.increments import (
+    PART,
+    TOGETHER,
+    Created,
+    Grown,
+    Growth,
+    Intervals,
+    Part,
+    Whole,
+    segment,
+)
 from entrepot.backends import CreatedTable, Session, TableName
 from entrepot.backends.base import physical
 from entrepot.errors import StepFailed, unknown
 from entrepot.identity.code import stable_hash
 from entrepot.identity.expression import bind, schema_from, schema_to
-from entrepot.identity.version import version_schema, version_table
-from entrepot.language.incremental import ByInterval
+from entrepot.identity.version import Frozen, version_schema, version_table
+from entrepot.language.incremental import ByInterval, moment_of
 from entrepot.language.step import KINDS, CheckStep, Step, TransformStep
 from entrepot.planning.graph import Graph
 from entrepot.planning.resolve import Computed, Inputs, arguments, resolve_step
@@ -212,7 +222,9 @@ class Computation:
                 columns=schema_to(made.columns),
                 inferred=schema_to(made.inferred),
                 rows=made.rows,
-                details=_with_content(made.details, self._content(step, computed, version, stood)),
+                details=_with_content(
+                    self._recorded(step, computed, made), self._content(step, computed, version, stood)
+                ),
                 run=self._context.run,
                 scanned=self._scanned(),
                 inputs=self._inputs(step),
@@ -220,7 +232,9 @@ class Computation:
             )
             if before is not None and (is_same := self._is_same(step, made, made_version, before, base)):
                 content = replace(before.content, version=version, same_as=before.content.whole)
-                made_version = replace(made_version, details=_with_content(made.details, content))
+                made_version = replace(
+                    made_version, details=_with_content(self._recorded(step, computed, made), content)
+                )
             self._catalog.add_version(made_version, before=stood)
         self._versions[step.name] = made_version
         said = "; ".join(filter(None, (cutoff.SAME_ROWS if is_same else "", made.said)))
@@ -308,7 +322,16 @@ class Computation:
 
     def _base(self, step: TransformStep, computed: Computed) -> tuple[Version | None, str]:
         """The version of which a step that is computed by parts is made, and is not collected meanwhile; or why there
-        is none."""
+        is none.
+
+        Raises:
+            StepFailed: if something of it is frozen, and it is not there any more.
+        """
+        if (kept := self._batch.kept.get(step.name)) is not None:
+            base, why = self._held(step.name, kept.base)
+            if base is None:
+                raise StepFailed(f"{why}, which has what is frozen; start the run again")
+            return base, ""
         if computed.needs is None or step.name in self._batch.anew:
             return None, ""
         if self._context.backend:  # where leases are not
@@ -319,8 +342,12 @@ class Computation:
             found = self._catalog.newest(step.name, computed.identity)
         if found is None:
             return None, "its code is new" if shown else ""
-        self._work.leases(self._session, self._catalog.name).hold(self._context.run, *found.key)
-        held = self._catalog.versions(dict([found.key])).get(step.name)
+        return self._held(*found.key)
+
+    def _held(self, name: str, version: str) -> tuple[Version | None, str]:
+        """A version that is not collected meanwhile; or why there is none."""
+        self._work.leases(self._session, self._catalog.name).hold(self._context.run, name, version)
+        held = self._catalog.versions({name: version}).get(name)
         if held is None:
             return None, "the version before was collected"
         said = Relations(self._session).first_problem(held.relations)
@@ -330,17 +357,42 @@ class Computation:
         assert step.incremental is not None
         now = {name: self._versions[name] for name in self._graph.table_inputs(step)}
         then, inferred = self._catalog.versions(base.inputs), schema_from(base.inferred)
+        kept, again = self._batch.kept.get(step.name), step.name in self._batch.anew
 
-        def create(table: TableName, part: Part) -> tuple[CreatedTable, Scoring | None]:
+        def create(table: TableName, part: Part) -> Created:
+            if isinstance(part, Intervals) and part.is_rest:
+                return self._rest(step, computed, table, part)
             made = self._of_part(step, computed, part)
             if made.schema() != inferred:
                 raise Whole("the types of its columns changed")
-            return self._scorer(step).create(table, made)
+            created, scoring = self._scorer(step).create(table, made)
+            return Created(created, made.schema(), scoring)
 
-        version = self._batch.versions[step.name]
-        growth = Growth(self._session, step.incremental, computed, base, then, now, version, self._schema)
+        growth = Growth(
+            self._session,
+            step.incremental,
+            computed,
+            base,
+            then,
+            now,
+            self._batch.versions[step.name],
+            self._schema,
+            frozen=moment_of(kept.before) if kept else None,
+            again=self._context.run if again else "",
+        )
         grown = growth.make(create)
-        return _Made(grown.view, grown.columns, inferred, grown.rows, grown.details, grown.said, grown)
+        return _Made(grown.view, grown.columns, grown.inferred, grown.rows, grown.details, grown.said, grown)
+
+    def _rest(self, step: TransformStep, computed: Computed, table: TableName, part: Intervals) -> Created:
+        """Makes a table with all that is not frozen of a step's."""
+        parts = [each for one in self._batches(step, computed) if (each := one.within(part)) is not None]
+        if len(parts) > 1:
+            created, scoring, inferred = self._in_batches(step, computed, table, parts)
+        else:
+            made = self._of_part(step, computed, part)
+            inferred = made.schema()
+            created, scoring = self._scorer(step).create(table, made)
+        return Created(created, inferred, scoring)
 
     def _check(self, step: CheckStep, started: float) -> StepResult:
         computed = self.verified(step)
@@ -394,11 +446,25 @@ class Computation:
     def _scorer(self, step: TransformStep | CheckStep) -> Scorer:
         return Scorer(self._session, self._versions, self._builder, self.processes(step))
 
+    def _frozen(self, step: TransformStep) -> Frozen | None:
+        """Which rows of a step's version are another's."""
+        kept = self._batch.kept.get(step.name)
+        return kept.frozen if kept else None
+
+    def _recorded(self, step: TransformStep, computed: Computed, made: _Made) -> TableDetails | GrowingTableDetails:
+        """What is to be known of how a table was made."""
+        by, columns = step.incremental, computed.made
+        if not isinstance(by, ByInterval) or not isinstance(columns, sch.Schema):
+            return made.details
+        intervals = ByIntervals(column=by.column, planned=schema_to(columns))
+        return made.details.model_copy(update={"intervals": intervals, "frozen": self._frozen(step)})
+
     def _content(self, step: TransformStep, computed: Computed, version: str, stood: Version | None) -> Content:
         """What the step's version contains, as far as it follows from what it is made of."""
         if stood is not None and stood.content.same_as:
             return stood.content
-        return computed.content(version, {n: self._versions[n].content for n in self._graph.table_inputs(step)})
+        inputs = {name: self._versions[name].content for name in self._graph.table_inputs(step)}
+        return computed.content(version, inputs, self._frozen(step))
 
     def _inputs(self, step: TransformStep | CheckStep) -> dict[str, str]:
         return {name: self._batch.versions[name] for name in self._graph.table_inputs(step)}

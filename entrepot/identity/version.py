@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from entrepot.errors import BadInput
 from entrepot.identity.code import stable_hash
@@ -12,13 +13,25 @@ CATALOG = "entrepot"
 """The schema of the catalog's tables."""
 
 
-def version_of(kind: str, identity: str, inputs: Mapping[str, str], run: str = "") -> str:
+@dataclass(frozen=True)
+class Frozen:
+    """Which rows of a version are those of another, and not what its code makes of its inputs."""
+
+    origin: str
+    """The version whose rows they are."""
+    before: str
+    """Those in intervals that begin before this moment: UTC, as an ISO text."""
+
+
+def version_of(kind: str, identity: str, inputs: Mapping[str, str], run: str = "", frozen: Frozen | None = None) -> str:
     """The version of what a step makes: what it computes, and the versions of all that it reads. Nothing else.
 
     Args:
         run: For what is no function of its inputs, the run that makes it: each run makes another version.
+        frozen: Which rows are another version's.
     """
-    return stable_hash([kind, identity, dict(inputs), *([run] if run else [])])
+    its = [["frozen", frozen.origin, frozen.before]] if frozen else []
+    return stable_hash([kind, identity, dict(inputs), *([run] if run else []), *its])
 
 
 def version_schema(schema: str) -> str:

@@ -6,13 +6,14 @@ This module imports neither ibis nor anything else that a workflow's sandbox cou
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from entrepot.errors import listed
-from entrepot.identity.version import version_of
+from entrepot.identity.frozen import Base, Kept, date_of, kept_of
+from entrepot.identity.version import Frozen, version_of
 from entrepot.language.step import Step, StepKind, TransformStep
 from entrepot.planning.graph import Graph
 from entrepot.planning.products.contract import ProductContract
@@ -102,6 +103,8 @@ class Plan(BaseModel):
     """Those of the versions that have the rows of another."""
     products: dict[str, ProductContract | None] = {}
     """What the publish promises of tables; None: that they are no products any more."""
+    kept: dict[str, Kept] = {}
+    """The steps that run and of whose tables something is frozen, to what stays."""
 
     def replanned(self, newer: Plan, begun: Container[str]) -> Plan:
         """The plan that was made when more was known, but for the steps of this one that have begun.
@@ -116,6 +119,7 @@ class Plan(BaseModel):
                 "steps": tuple(ours.get(step.name, step) for step in newer.steps),
                 "sequence": self.sequence,
                 "identities": {**newer.identities, **self.identities_for(ours)},
+                "kept": {**newer.kept, **self.kept_for(ours)},
                 "anew": tuple(sorted({*self.anew} & ours.keys() | {*newer.anew} - ours.keys())),
             }
         )
@@ -135,6 +139,10 @@ class Plan(BaseModel):
     def identities_for(self, names: Iterable[str]) -> dict[str, str]:
         """What these steps compute, as it was planned."""
         return {name: self.identities[name] for name in names if name in self.identities}
+
+    def kept_for(self, names: Iterable[str]) -> dict[str, Kept]:
+        """What stays of those of these tables of which something is frozen."""
+        return {name: self.kept[name] for name in names if name in self.kept}
 
     def versions_for(self, names: Iterable[str]) -> dict[str, str]:
         """The versions of these steps, and of everything that they read."""
@@ -156,6 +164,8 @@ class Known(BaseModel):
     same_as: str = ""
     promised: dict[str, ProductContract | None] = {}
     """What it promises, where it is a product, by environment."""
+    frozen: Frozen | None = None
+    """Which of its rows are another version's."""
 
     def content(self, version: str) -> Content:
         """What the version contains."""
@@ -171,6 +181,8 @@ class Addressed:
     """What each contains, by name."""
     rests: frozenset[str] = frozenset()
     """The steps that stay as they are shown, though what they read has changed, since they need not be newer."""
+    kept: Mapping[str, Kept] = field(default_factory=dict)
+    """Of the tables of which something is frozen, what stays."""
 
 
 def address(
@@ -182,6 +194,7 @@ def address(
     run: str = "",
     same: Mapping[tuple[str, str], Content] | None = None,
     young: Container[str] = (),
+    bases: Mapping[str, Base] | None = None,
 ) -> Addressed:
     """The version of everything, as far as its inputs are known. Steps that are not selected keep what is shown.
 
@@ -191,8 +204,10 @@ def address(
         shown: What the environment shows.
         same: Of versions, by name and version, that have the rows of another: what they contain.
         young: The selected steps that are shown as their code makes them, and are not older than they may be.
+        bases: The tables with `frozen_before`, to what is shown of them, where something of that stays.
     """
     found: dict[str, Content] = {}
+    kept: dict[str, Kept] = {}
     checks: dict[str, str] = {}
     rests: set[str] = set()
     for step in graph.steps.values():
@@ -206,16 +221,20 @@ def address(
             if its is not None and all(name in found for name in reads):
                 inputs = {name: found[name] for name in reads}
                 of_run = run if its.varies else ""
-                version = version_of(step.kind, its.identity, slices(its.uses, inputs), of_run)
+                used, frozen = slices(its.uses, inputs), None
+                if (base := (bases or {}).get(step.name)) is not None and isinstance(its.made, Mapping):
+                    kept[step.name] = kept_of(step, its.identity, its.made, used, base)
+                    frozen = kept[step.name].frozen
+                version = version_of(step.kind, its.identity, used, of_run, frozen)
                 if step.name in young and version != shown[step.name].version:
                     found[step.name] = shown[step.name]
                     rests.add(step.name)
                 elif step.outputs:
-                    found[step.name] = (same or {}).get((step.name, version)) or its.content(version, inputs)
+                    found[step.name] = (same or {}).get((step.name, version)) or its.content(version, inputs, frozen)
                 else:
                     checks[step.name] = version
     versions = {name: content.version for name, content in found.items()} | checks
-    return Addressed(versions, found, frozenset(rests))
+    return Addressed(versions, found, frozenset(rests), kept)
 
 
 def decide(
@@ -234,6 +253,7 @@ def decide(
     verdicts: Mapping[str, Verdict] | None = None,
     nominal_time: str = "",
     young: Mapping[str, str] | None = None,
+    unfrozen: Mapping[str, str] | None = None,
 ) -> Plan:
     """Says of every step whether it runs, and why.
 
@@ -245,6 +265,7 @@ def decide(
         verdicts: What checks have found before on the versions above.
         nominal_time: The run's, which some steps take.
         young: Steps that need not be newer than they are, each with why.
+        unfrozen: Tables with `frozen_before` of which nothing stays, though something is shown, each with why.
     """
     versions = addressed.versions
     again = {name: why for name, why in (anew or {}).items() if (name, versions.get(name, "")) in known}
@@ -255,12 +276,14 @@ def decide(
         elif step.is_source:
             action, why = _ingest(step, ingested, changes or {})
         elif step.name in again:
-            action, why = "run", again[step.name]
+            action, why = "run", f"{again[step.name]}{_from(addressed.kept.get(step.name))}"
         elif step.name in addressed.rests:
             action, why = "skip", f"what it reads changed; {(young or {})[step.name]}"
         else:
             is_final = ingested is not None
             action, why = _compute(graph, step, computed, addressed, published, known, environment, is_final=is_final)
+            if action == "run" and step.name in published and (said := (unfrozen or {}).get(step.name)):
+                why = f"{why}; {said}, so nothing stays of it"
             if action == "run" and step.name in computed and (varies := computed[step.name].varies):
                 always = f"{varies}, so it runs every time"
                 why = f"{why}; {always}" if why and step.outputs else always
@@ -290,6 +313,11 @@ def decide(
             for name, each in addressed.contents.items()
             if each.same_as
         ),
+        kept={
+            step.name: addressed.kept[step.name]
+            for step in steps
+            if step.action == "run" and step.name in addressed.kept
+        },
     )
 
 
@@ -315,7 +343,9 @@ def _to_compare(
             its = computed[step.name]
             then = slices(its.uses, {name: shown[name] for name in reads})
             now = slices(its.uses, {name: addressed.contents[name] for name in reads})
-            if version_of(step.kind, its.identity, then, "") == published[step.name]:
+            made = known.get((step.name, published[step.name]))
+            frozen = made.frozen if made else None
+            if version_of(step.kind, its.identity, then, frozen=frozen) == published[step.name]:
                 wanted.update(name for name in reads if now[name] != then[name])
     return {
         name: published[name]
@@ -378,19 +408,33 @@ def _compute(
     if before is None:
         return "run", f"its version is gone from {environment}"
     its = computed[step.name]
-    reasons = (
-        ["its code or a parameter changed"] if before.identity != its.identity or {*before.inputs} != {*reads} else []
-    )
+    is_code_new = before.identity != its.identity or {*before.inputs} != {*reads}
+    reasons = ["its code or a parameter changed"] if is_code_new else []
     then = {name: _content(name, before.inputs[name], known) for name in reads if name in before.inputs}
     then = {name: content for name, content in then.items() if content.whole != addressed.contents[name].whole}
     changed = [*then]
     now = slices(its.uses, {name: addressed.contents[name] for name in changed})
     used = [name for name, slice in slices(its.uses, then).items() if slice != now[name]]
     names = used or ([] if reasons else changed)
-    by = step.incremental if isinstance(step, TransformStep) else None
-    by_parts = f", so it is computed {by}" if by and not reasons else ""
+    kept = addressed.kept.get(step.name)
+    if before.frozen is not None and before.frozen.before > (kept.before if kept else ""):
+        reasons.append(f"it was frozen before {date_of(before.frozen.before)}")
+    how = _how(step, kept, is_code_new=is_code_new)
     reasons += [f"{', '.join(names)} changed"] if names else []
-    return "run", " and ".join(reasons) + by_parts
+    return "run", " and ".join(reasons) + how
+
+
+def _how(step: Step, kept: Kept | None, *, is_code_new: bool) -> str:
+    """How a table that is computed by parts is computed, at the end of a sentence."""
+    by = step.incremental if isinstance(step, TransformStep) else None
+    if kept is not None:
+        return f", so it is computed {'anew' if is_code_new else by}{_from(kept)}"
+    return f", so it is computed {by}" if by and not is_code_new else ""
+
+
+def _from(kept: Kept | None) -> str:
+    """From when on a table is computed, where something of it stays."""
+    return f" from {date_of(kept.before)} on; what is before is frozen" if kept is not None else ""
 
 
 def _unused(reads: Iterable[str], addressed: Addressed, made: Known, known: Mapping[tuple[str, str], Known]) -> str:

@@ -22,6 +22,7 @@ from entrepot.identity.code import Code, function_code, installed, stable_hash
 from entrepot.identity.estimator import contract_code, estimator_identity
 from entrepot.identity.expression import Nodes, described, foreign, input_table, nodes_of, schema_from, schema_to
 from entrepot.identity.purity import seen_by
+from entrepot.identity.version import Frozen
 from entrepot.language.incremental import Incremental
 from entrepot.language.model import Model
 from entrepot.language.split import Share, Where
@@ -54,9 +55,13 @@ class Computed:
     needs: Mapping[str, Needed] | None = None
     """Where it is computed by parts: what a part needs of each input that is not needed as a whole."""
 
-    def content(self, version: str, inputs: Contents) -> Content:
-        """What its version contains, if it is made of these inputs."""
-        return content_of(version, None if self.varies else self.lineage, inputs)
+    def content(self, version: str, inputs: Contents, frozen: Frozen | None = None) -> Content:
+        """What its version contains, if it is made of these inputs.
+
+        Args:
+            frozen: Which of its rows are another version's.
+        """
+        return content_of(version, None if self.varies else self.lineage, inputs).beside(frozen)
 
 
 @dataclass(frozen=True)

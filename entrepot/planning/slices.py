@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from entrepot.identity.code import stable_hash
+from entrepot.identity.version import Frozen
 
 if TYPE_CHECKING:  # a plan is explained where ibis cannot be loaded
     from entrepot.planning.expressions.lineage import Lineage, Part, Source
@@ -43,6 +44,13 @@ class Content:
         if used and self.ids is not None:
             return stable_hash([[name, self.ids.get(name, "")] for name in used])
         return self.whole if used or used is None else ""
+
+    def beside(self, frozen: Frozen | None) -> Content:
+        """The same of a version of which some rows are another's: it has the same where these rows are the same."""
+        if frozen is None or self.ids is None:
+            return self
+        ids = {name: stable_hash([id, frozen.origin, frozen.before]) for name, id in self.ids.items()}
+        return Content(self.version, ids, self.same_as)
 
     def changed(self, before: Content) -> set[str]:
         """The columns that differ from those of another version; of versions that are known as a whole only, none."""

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from entrepot.identity.frozen import Kept
 from entrepot.language.limits import DEFAULTS, StepLimits
 from entrepot.language.names import (
     DEFAULT_ENVIRONMENT,
@@ -262,6 +263,8 @@ class Batch(Request):
     """Those of the steps that are to be computed though their versions are there."""
     before: dict[TableName, Id] = {}
     """Those of the steps that are compared with a version before, and which."""
+    kept: dict[TableName, Kept] = {}
+    """Those of the steps of whose tables something is frozen, and what stays."""
 
     @property
     def about(self) -> tuple[str, ...]:

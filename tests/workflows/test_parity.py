@@ -16,11 +16,14 @@ from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 
 from entrepot.backends import QueryTag
+from entrepot.language.incremental import ByInterval
+from entrepot.language.step import TransformStep
 from entrepot.protocol.parity import ParityReport, TableParity
 from entrepot.worker.cli import follow
 from entrepot.worker.cli.parity import show
 from entrepot.worker.config.tenant_schema import TenantSection
 from tests.conftest import House, serving, settings
+from tests.pipelines.frozen import frozen
 from tests.waiting import until_running
 
 TWO = TenantSection(
@@ -414,3 +417,27 @@ async def test_a_warehouse_that_cannot_be_used_keeps_its_copies_and_holds_nothin
         collected = await gc(house)
         assert {name.partition("@")[0] for name in collected["removed"]} == {"served.shown_there"}
         assert elsewhere(house, "SELECT count(*) FROM shop_window.numbers") == [(7,)]
+
+
+async def test_what_is_frozen_is_not_compared_but_what_the_code_makes_of_it(
+    temporal: WorkflowEnvironment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = frozen.graph.steps["daily"]
+    assert isinstance(step, TransformStep)
+    assert isinstance(step.incremental, ByInterval)
+    monkeypatch.setitem(vars(step.incremental), "frozen_before", "2026-02-01")
+    orders = [{"id": n, "at": f"{day}T10:00:00", "shop": "a"} for n, day in enumerate(["2026-01-29", "2026-02-02"])]
+    (tmp_path / "orders.json").write_text(json.dumps([{**order, "amount": 1} for order in orders]))
+    (tmp_path / "shops.json").write_text('[{"shop": "a", "country": "CH"}]')
+    pipelines = {"frozen": "tests.pipelines.frozen:frozen"}
+    async with serving(temporal.client, settings(tmp_path, pipelines, acme=TWO)) as house:
+        await house.run("frozen", parameters={"folder": str(tmp_path)})
+        (tmp_path / "orders.json").write_text("[]")
+        await house.run("frozen", parameters={"folder": str(tmp_path), "rule": 3})
+        asked = {"tenant": "acme", "pipeline": "frozen", "parameters": {"rule": 3}}
+        report = ParityReport.model_validate(await (await house.start("Parity", asked)).result())
+        assert report.agrees, report
+        assert house.query("SELECT total FROM frozen.daily ORDER BY day") == [(1,), (4,)]
+        compared = {table.name: table.version for table in report.tables}["daily"]
+        found = elsewhere(house, f'SELECT total FROM frozen__v."daily__{compared}" ORDER BY day')
+        assert found == [(4,), (4,)]

@@ -153,6 +153,7 @@ def _why(here: Version, there: Version) -> str:
     inputs = [name for name, version in here.inputs.items() if there.inputs.get(name, version) != version]
     reasons = ["its code or a parameter changed"] if is_code else []
     reasons += [f"{', '.join(inputs)} changed"] if inputs else []
+    reasons += ["other rows of it are frozen"] if here.frozen != there.frozen and not reasons else []
     return " and ".join(reasons) or "it is no function of its inputs: each run makes another"
 
 

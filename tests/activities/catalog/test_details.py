@@ -70,6 +70,8 @@ def test_details_come_back_as_they_were(details: Details) -> None:
             "scoring": None,
             "contents": None,
             "same_as": "",
+            "intervals": {"column": "day", "planned": {"day": "date"}},
+            "frozen": {"origin": "0123456789abcdef", "before": "2024-01-01T00:00:00"},
         },
     ],
     ids=["of a file", "of a segment"],

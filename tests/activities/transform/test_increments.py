@@ -20,7 +20,7 @@ from entrepot.activities.catalog.details import GrowingTableDetails, TableDetail
 from entrepot.activities.catalog.growing_table import GrowingTable, SameKey, Segment
 from entrepot.activities.catalog.version import Version
 from entrepot.activities.transform.batches import batches
-from entrepot.activities.transform.increments import Growth, Part, Whole
+from entrepot.activities.transform.increments import Created, Growth, Part, Whole
 from entrepot.backends import CreatedTable, QueryTag, Session, TableName
 from entrepot.backends import create as create_backend
 from entrepot.backends.base import physical
@@ -184,8 +184,9 @@ class World:
             base = alike[-1]
             then = {name: self.every[name, version] for name, version in base.inputs.items()}
 
-            def create(table: TableName, part: Part) -> tuple[CreatedTable, None]:
-                return self.session.create_as(table, of_part(part)), None
+            def create(table: TableName, part: Part) -> Created:
+                made = of_part(part)
+                return Created(self.session.create_as(table, made), made.schema())
 
             assert step.incremental is not None
             growth = Growth(self.session, step.incremental, computed, base, then, inputs, target.table, "v")
