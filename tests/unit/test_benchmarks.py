@@ -47,7 +47,7 @@ def test_the_same_graph_is_written_for_everybody(tmp_path: Path) -> None:
 
 
 def test_what_is_downstream_of_the_changed_transform() -> None:
-    assert chain._descendants(projects.Shape(3, 3)) == {"t_1_0", "t_2_0", "t_2_2"}
+    assert chain._descendants(projects.Shape(3, 3), "t_1_0") == {"t_1_0", "t_2_0", "t_2_2"}
 
 
 def test_planning_says_what_a_plan_takes() -> None:
