@@ -100,7 +100,7 @@ class PipelineCatalog:
     def left_by(self, run: Run) -> Publish | None:
         """What a run that failed has left of what it would have published, in the place of what its environment shows;
         None, if that is nothing, or was collected."""
-        made = {name: its["version"] for name, its in run.summary.items() if "version" in its} if run.is_failed else {}
+        made = {name: its["version"] for name, its in run.steps.items() if "version" in its} if run.is_failed else {}
         left = {name: each.version for name, each in self.versions(made).items()}
         if not left:
             return None

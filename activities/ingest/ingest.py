@@ -69,7 +69,8 @@ class IngestActivities(Activities):
     @implements(activities.LOAD)
     def load(self, work: ActivityContext, request: LoadRequest) -> StepResult:
         """Copies a load from the lake into the warehouse, and replaces the ingest state after it."""
-        with self._attributed(request.context, request.load.step), turn(work, request.context):
+        step = request.load.step
+        with self._attributed(request.context, step), turn(work, request.context, step):
             return wait_for_other_runs(work, lambda: _load(work, request.context, request.load, request.may_follow))
 
     @implements(activities.LOAD_TABLES)

@@ -22,14 +22,15 @@ from entrepot.identity.expression import schema_from
 from entrepot.language.interval import Interval
 from entrepot.protocol.messages import Context, Load, TableLoad
 
-_TURNS: defaultdict[tuple[str, str, str], threading.Lock] = defaultdict(threading.Lock)
+_TURNS: defaultdict[tuple[str, ...], threading.Lock] = defaultdict(threading.Lock)
 _PATIENCE_SECONDS = 0.5
 
 
 @contextmanager
-def turn(work: ActivityContext, context: Context) -> Iterator[None]:
-    """The loads of one environment in this process, one after another: at once they would refuse each other."""
-    lock = _TURNS[context.tenant, str(context.pipeline), context.environment]
+def turn(work: ActivityContext, context: Context, step: str) -> Iterator[None]:
+    """The loads of a step for one environment in this process, one after another: at once they would refuse each
+    other."""
+    lock = _TURNS[context.tenant, str(context.pipeline), context.environment, step]
     while not lock.acquire(timeout=_PATIENCE_SECONDS):
         work.check()
     try:
