@@ -5,15 +5,13 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
-import dlt
 import ibis
 from ibis import _
 
 from entrepot import ByInterval, Pipeline, Table
+from tests.pipelines.written import written
 
 frozen = Pipeline("frozen", parameters={"folder": "", "rule": 0})
 
@@ -29,23 +27,8 @@ HINTS: dict[str, Any] = {
 
 @frozen.ingest(tables=[*COLUMNS])
 def source(folder: str) -> Any:
-    """What a test has written, with what dlt is told of it."""
-
-    def read(name: str) -> Any:
-        path = Path(folder, f"{name}.json")
-        rows = json.loads(path.read_text()) if path.exists() else []
-        types = {"int64": "bigint", "timestamp": "timestamp", "string": "text"}
-        columns: Any = {column: {"data_type": types[kind]} for column, kind in COLUMNS[name].items()}
-        if name == "orders":
-            columns |= {"at": {"data_type": "timestamp", "timezone": False}}
-            columns |= {"gone": {"data_type": "bool", "hard_delete": True}}
-        return dlt.resource(lambda: iter([rows]), name=name, columns=columns, **HINTS[name])
-
-    @dlt.source
-    def every() -> Any:
-        return [read(name) for name in COLUMNS]
-
-    return every()
+    """What a test has written."""
+    return written(folder, COLUMNS, HINTS)
 
 
 def daily_rule(orders: Table, shops: Table, rule: int) -> Table:

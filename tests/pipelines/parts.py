@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import dlt
 import ibis
 from ibis import _
 
 from entrepot import ByInterval, ByKey, Pipeline, Table
+from tests.pipelines.written import written
 
 parts = Pipeline("parts", parameters={"folder": "", "bonus": 0})
 
@@ -29,23 +27,8 @@ HINTS: dict[str, Any] = {
 
 @parts.ingest(tables=[*COLUMNS])
 def source(folder: str) -> Any:
-    """What a test has written, with what dlt is told of it."""
-
-    def read(name: str) -> Any:
-        path = Path(folder, f"{name}.json")
-        rows = json.loads(path.read_text()) if path.exists() else []
-        types = {"int64": "bigint", "timestamp": "timestamp", "string": "text", "date": "date"}
-        columns: Any = {column: {"data_type": types[kind]} for column, kind in COLUMNS[name].items()}
-        if name == "orders":
-            columns |= {"at": {"data_type": "timestamp", "timezone": False}}
-            columns |= {"gone": {"data_type": "bool", "hard_delete": True}}
-        return dlt.resource(lambda: iter([rows]), name=name, columns=columns, **HINTS[name])
-
-    @dlt.source
-    def every() -> Any:
-        return [read(name) for name in COLUMNS]
-
-    return every()
+    """What a test has written."""
+    return written(folder, COLUMNS, HINTS)
 
 
 def both(by: ByInterval | ByKey) -> Callable[[Callable[..., Table]], Callable[..., Table]]:
