@@ -284,6 +284,15 @@ class Tenants:
         _ = pipeline.graph
         return pipeline
 
+    def graphs(self, tenant: str, pipeline: str | None) -> list[Graph]:
+        """The steps of a pipeline; or of all that a tenant runs, by their names.
+
+        Raises:
+            BadInput, PipelineError: as `pipeline`.
+        """
+        names = sorted(self.get(tenant).pipelines) if pipeline is None else [pipeline]
+        return [self.pipeline(tenant, name).graph for name in names]
+
     def told_of(self, context: Context) -> dict[str, Any]:
         """Who learns of a publish that no run has made: triggers and hooks, as `Promoted` has them."""
         its = self.get(context.tenant).settings(context.pipeline).hooks_in(context.environment)

@@ -7,7 +7,7 @@ from functools import partial
 from entrepot.activities.catalog.tables import now
 from entrepot.activities.maintenance.environments.creation import create
 from entrepot.activities.maintenance.environments.difference import Comparing
-from entrepot.activities.maintenance.environments.freshness import brief, freshness_rows, told_of
+from entrepot.activities.maintenance.environments.freshness import brief, freshness_rows, told_in
 from entrepot.activities.maintenance.environments.listing import environment_rows, publish_rows, run_rows
 from entrepot.activities.maintenance.environments.promises import needed
 from entrepot.activities.maintenance.environments.promotion import Promotion
@@ -102,8 +102,7 @@ class EnvironmentActivities(Activities):
     @implements(activities.FRESHNESS)
     def freshness(self, work: ActivityContext, request: FreshnessInput) -> list[FreshnessRow]:
         """Of each table that promises to be fresh, whether it is, and why not."""
-        pipelines = sorted(work.tenant.pipelines) if request.pipeline is None else [request.pipeline]
-        graphs = [self._tenants.pipeline(request.tenant, name).graph for name in pipelines]
+        graphs = self._tenants.graphs(request.tenant, request.pipeline)
         with work.session() as session:
             catalog = work.catalog(session)
             catalog.ensure()
@@ -119,7 +118,7 @@ class EnvironmentActivities(Activities):
             catalog.ensure()
             known = {DEFAULT_ENVIRONMENT, *catalog.pipeline(request.pipeline).environments()}
             told = sorted(name for name in known if LATE in its.hooks_in(name))
-            rows = [row for name in told for row in freshness_rows(catalog, [graph], name)]
+            rows = freshness_rows(catalog, [graph], *told)
         return Watched(rows=tuple(map(brief, rows)), hooks=its.hooks.get(LATE, ()))
 
     @implements(activities.NEEDED)
@@ -129,4 +128,5 @@ class EnvironmentActivities(Activities):
         with work.session() as session:
             catalog = work.catalog(session)
             catalog.ensure()
-            return needed(graph, told_of(catalog.pipeline(request.pipeline), request.environment), now())
+            [told] = told_in(catalog.pipeline(request.pipeline), request.environment)
+            return needed(graph, told, now())

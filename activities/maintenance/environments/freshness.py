@@ -134,19 +134,21 @@ def judged(graph: Graph, told: Told, at: Time) -> list[FreshnessRow]:
     return rows
 
 
-def freshness_rows(catalog: Catalog, graphs: Sequence[Graph], environment: str) -> list[FreshnessRow]:
-    """Of each table of some pipelines that promises to be fresh, whether it is.
+def freshness_rows(catalog: Catalog, graphs: Sequence[Graph], *environments: str) -> list[FreshnessRow]:
+    """Of each table of some pipelines that promises to be fresh, whether it is, in each of some environments.
 
     Raises:
         BadInput: for an environment of which nothing is known.
     """
     known = {DEFAULT_ENVIRONMENT}.union(*(catalog.pipeline(graph.name).environments() for graph in graphs))
-    if environment not in known:
-        raise BadInput(unknown("environment", environment, sorted(known)))
+    for environment in environments:
+        if environment not in known:
+            raise BadInput(unknown("environment", environment, sorted(known)))
     rows = []
     for graph in graphs:
         if any(step.fresh_within for step in graph.steps.values()):
-            rows += judged(graph, told_of(catalog.pipeline(graph.name), environment), now())
+            for told in told_in(catalog.pipeline(graph.name), *environments):
+                rows += judged(graph, told, now())
     return rows
 
 
@@ -155,25 +157,30 @@ def brief(row: FreshnessRow) -> FreshnessRow:
     return row.model_copy(update={"reason": cut(row.reason, MOST_SAID) if row.state == "late" else ""})
 
 
-def told_of(catalog: PipelineCatalog, environment: str) -> Told:
-    """What the catalog tells of a pipeline, for one environment."""
+def told_in(catalog: PipelineCatalog, *environments: str) -> list[Told]:
+    """What the catalog tells of a pipeline, for each of some environments; it is read once."""
     runs, publishes = catalog.runs(), catalog.publishes()
     asked: dict[tuple[str, str], Time] = {}
-    asks: dict[str, Time] = {}
+    asks: dict[str, dict[str, Time]] = {name: {} for name in environments}
     for run in runs:
         for table, version, at in _asked_by(run):
             asked[table, version] = max(at, asked.get((table, version), at))
-            if run.environment == environment:
-                asks[table] = max(at, asks.get(table, at))
-    return Told(
-        environment=environment,
-        shown=publishes[environment][0].pointers if publishes.get(environment) else {},
-        asked=asked,
-        moments=moments_of(runs, publishes),
-        asks=asks,
-        arrivals=_arrivals(each for loads in catalog.loads().values() for each in loads),
-        runs=[run for run in runs if run.environment == environment],
-    )
+            if (its := asks.get(run.environment)) is not None:
+                its[table] = max(at, its.get(table, at))
+    moments = moments_of(runs, publishes)
+    arrivals = _arrivals(each for loads in catalog.loads().values() for each in loads)
+    return [
+        Told(
+            environment=name,
+            shown=publishes[name][0].pointers if publishes.get(name) else {},
+            asked=asked,
+            moments=moments,
+            asks=asks[name],
+            arrivals=arrivals,
+            runs=[run for run in runs if run.environment == name],
+        )
+        for name in environments
+    ]
 
 
 def _asked_by(run: Run) -> Iterable[tuple[str, str, Time]]:

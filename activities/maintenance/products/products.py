@@ -41,8 +41,7 @@ class ProductActivities(Activities):
 
     @contextmanager
     def _products(self, work: ActivityContext, request: ProductsInput) -> Iterator[Products]:
-        pipelines = sorted(work.tenant.pipelines) if request.pipeline is None else [request.pipeline]
-        graphs = [self._tenants.pipeline(request.tenant, name).graph for name in pipelines]
+        graphs = self._tenants.graphs(request.tenant, request.pipeline)
         with work.session() as session:
             catalog = work.catalog(session)
             catalog.ensure()
